@@ -1,0 +1,198 @@
+"""Datasets, their images and their frozen versions; which side of a split an image is on."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from core.domain.values import DatasetId, Digest, Json, canonical_json, sha256
+from core.errors import DatasetEmpty, TooFewPerClass
+
+HOLDOUT_SHARE = 0.2
+VALIDATION_SHARE = 0.2
+MIN_TRAIN_PER_CLASS = 2
+
+
+class DatasetKind(StrEnum):
+    """What the text beside an image is."""
+
+    LABELLED = "labelled"  # the class
+    CAPTIONED = "captioned"  # one or more captions
+
+
+class Side(StrEnum):
+    """Which side of a dataset version an image is on."""
+
+    TRAIN = "train"
+    HOLDOUT = "holdout"
+
+
+class Part(StrEnum):
+    """Which part of a suite or holdout an image is in: selecting sees one, judging the other."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def _share(pixels: Digest, purpose: str) -> float:
+    """A number in [0, 1) that depends on the pixels and the purpose alone."""
+    return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
+
+
+def side_of(pixels: Digest) -> Side:
+    """The side an image falls on, the same in every version of every dataset for ever."""
+    return Side.HOLDOUT if _share(pixels, "side") < HOLDOUT_SHARE else Side.TRAIN
+
+
+def part_of(pixels: Digest) -> Part:
+    """The part an image of a suite or holdout falls in, independent of its side."""
+    return Part.VALIDATION if _share(pixels, "part") < VALIDATION_SHARE else Part.TEST
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A named collection of images with texts, open for more until frozen into versions."""
+
+    id: DatasetId
+    name: str
+    kind: DatasetKind
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A stored image: `pixels` identifies what is seen, `artifact` the bytes that are kept."""
+
+    pixels: Digest
+    artifact: Digest
+    width: int  # pixels
+    height: int  # pixels
+    size: int  # bytes
+    dhash: str  # 16 hex: a 64-bit difference hash, equal for near-duplicates
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetImage:
+    """An image in a dataset, with its class, or with one of its captions."""
+
+    dataset: DatasetId
+    image: Image
+    text: str
+    file_label: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry:
+    """One line of a manifest: an image, its stored bytes, its class or captions."""
+
+    pixels: Digest
+    artifact: Digest
+    texts: tuple[str, ...]
+
+    @property
+    def side(self) -> Side:
+        """The side this image is on."""
+        return side_of(self.pixels)
+
+    @property
+    def part(self) -> Part:
+        """The part this image is in, where it serves as a suite or holdout image."""
+        return part_of(self.pixels)
+
+    @property
+    def class_name(self) -> str:
+        """The class of an image in a labelled dataset."""
+        return self.texts[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The exact images of a dataset version or suite, sorted; its digest names them."""
+
+    kind: DatasetKind
+    entries: tuple[ManifestEntry, ...]
+
+    @classmethod
+    def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
+        """The manifest of the images that a dataset holds now. Raises DatasetEmpty."""
+        texts: dict[Digest, list[str]] = {}
+        artifacts: dict[Digest, Digest] = {}
+        for row in images:
+            texts.setdefault(row.image.pixels, []).append(row.text)
+            artifacts[row.image.pixels] = row.image.artifact
+        if not texts:
+            raise DatasetEmpty
+        return cls(
+            kind=kind,
+            entries=tuple(
+                ManifestEntry(
+                    pixels=pixels, artifact=artifacts[pixels], texts=tuple(sorted(texts[pixels]))
+                )
+                for pixels in sorted(texts)
+            ),
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All class names, sorted (empty for captions)."""
+        if self.kind is DatasetKind.CAPTIONED:
+            return ()
+        return tuple(sorted({entry.class_name for entry in self.entries}))
+
+    def on(self, side: Side) -> tuple[ManifestEntry, ...]:
+        """The entries on one side."""
+        return tuple(entry for entry in self.entries if entry.side is side)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images per class and side: `{class: {"train": n, "holdout": m}}`."""
+        found = Counter((entry.class_name, entry.side) for entry in self.entries)
+        return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
+
+    def require_trainable(self, least: int = MIN_TRAIN_PER_CLASS) -> None:
+        """Raise TooFewPerClass unless every class has `least` images on the training side."""
+        poor = {
+            name: sides["train"] for name, sides in self.counts().items() if sides["train"] < least
+        }
+        if poor:
+            raise TooFewPerClass(
+                f"These classes have fewer than {least} training images "
+                f"(a fifth of the images is held out): {', '.join(sorted(poor))}.",
+                classes=poor,
+                least=least,
+            )
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON whose SHA-256 is this manifest's digest."""
+        return canonical_json(
+            {
+                "kind": self.kind.value,
+                "entries": [[e.pixels, e.artifact, list(e.texts)] for e in self.entries],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Manifest":
+        """The manifest that `to_bytes` wrote."""
+        return cls(
+            kind=DatasetKind(value["kind"]),
+            entries=tuple(
+                ManifestEntry(pixels=pixels, artifact=artifact, texts=tuple(texts))
+                for pixels, artifact, texts in value["entries"]
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """A frozen manifest of a dataset, numbered from 1."""
+
+    dataset: DatasetId
+    number: int
+    manifest: Digest  # artifact with the manifest's JSON
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    images: int
+    near_duplicates: int  # images whose difference hash equals one of a suite's images
+    created_at: datetime

@@ -1,0 +1,174 @@
+"""The recipe: how an update trains. Bounds and defaults; every version stores its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from core.domain.values import Json
+from core.errors import RecipeInvalid
+
+
+class Method(StrEnum):
+    """The learning method."""
+
+    VRLWF = "vrlwf"  # distils the ranking of random sentences (Ding et al., 2022)
+    LWF = "lwf"  # distils the ranking of the class prompts (Li and Hoiem, 2016)
+    FT = "ft"  # cross entropy alone
+
+
+class ModelPart(StrEnum):
+    """Which parameters train (method.md a.8)."""
+
+    WHOLE = "whole"
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class LabelSpace(StrEnum):
+    """The columns of the cross entropy."""
+
+    SESSION = "session"  # the update's own classes, as in the paper
+    SEEN = "seen"  # and all classes learned before
+    OPEN = "open"  # and the class names of the model's suites, as text-only negatives
+
+
+class Vocabulary(StrEnum):
+    """Which tokens the replayed sentences are drawn from."""
+
+    ALL = "all"  # every token, as in the paper
+    WORD_FINAL = "word_final"  # tokens that end a word
+    TRAINED = "trained"  # tokens the model's own training texts held
+    FILE = "file"  # real names or captions, given with the recipe
+
+
+class Optimiser(StrEnum):
+    """The optimiser."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves."""
+
+    CONSTANT = "constant"
+    STEP = "step"  # a tenth after two thirds of the epochs, as the released one-session code
+    COSINE = "cosine"  # 5 % warm-up, then a half cosine to zero
+
+
+class Precision(StrEnum):
+    """The arithmetic of the student's forward pass; parameters stay fp32."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Method and hyper-parameters of an update. Raises RecipeInvalid on a value out of bounds."""
+
+    method: Method = Method.VRLWF
+    part: ModelPart = ModelPart.WHOLE
+    label_space: LabelSpace = LabelSpace.SESSION
+    epochs: int = 6
+    batch_size: int = 100
+    learning_rate: float = 1e-4
+    optimiser: Optimiser = Optimiser.ADAM
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule.COSINE
+    clip_norm: float = 1.0  # global norm of the unscaled gradient
+    replay_weight: float = 2.0  # alpha of VR-LwF's sentence term
+    lwf_weight: float = 1.0  # alpha of the class-logit term
+    sentences: int = 100  # M
+    sentence_length: int = 10  # L, start and end token included
+    vocabulary: Vocabulary = Vocabulary.ALL
+    vocabulary_texts: tuple[str, ...] = ()  # for vocabulary "file"
+    temperature: float = 1.0  # tau of both distillations
+    augment: bool = True  # random crop and flip
+    precision: Precision = Precision.BF16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (allowed, words) in _BOUNDS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
+                raise RecipeInvalid(f"{name} must be {words}.", pointer=f"/recipe/{name}")
+        if (self.vocabulary is Vocabulary.FILE) != bool(self.vocabulary_texts):
+            raise RecipeInvalid(
+                "vocabulary_texts goes with vocabulary 'file', and only with it.",
+                pointer="/recipe/vocabulary_texts",
+            )
+        if len(self.vocabulary_texts) > 100_000:
+            raise RecipeInvalid(
+                "vocabulary_texts holds at most 100,000 texts.", pointer="/recipe/vocabulary_texts"
+            )
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Recipe":
+        """The recipe a client or a stored version names; unknown fields raise RecipeInvalid."""
+        known = {field.name: field for field in fields(cls)}
+        unknown = sorted(set(value) - set(known))
+        if unknown:
+            raise RecipeInvalid(
+                f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
+                pointer=f"/recipe/{unknown[0]}",
+            )
+        return cls(**{name: _parse(name, given) for name, given in value.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON, every field spelled out."""
+        return asdict(self) | {"vocabulary_texts": list(self.vocabulary_texts)}
+
+
+_CHOICES: Mapping[str, type[StrEnum]] = {
+    "method": Method,
+    "part": ModelPart,
+    "label_space": LabelSpace,
+    "optimiser": Optimiser,
+    "schedule": Schedule,
+    "vocabulary": Vocabulary,
+    "precision": Precision,
+}
+
+
+def _parse(name: str, value: object) -> Any:
+    pointer = f"/recipe/{name}"
+    if name in _CHOICES:
+        try:
+            return _CHOICES[name](str(value))
+        except ValueError:
+            words = ", ".join(_CHOICES[name])
+            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer) from None
+    if name == "augment":
+        if not isinstance(value, bool):
+            raise RecipeInvalid("augment must be true or false.", pointer=pointer)
+        return value
+    if name == "vocabulary_texts":
+        if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+            raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
+        return tuple(value)
+    return value  # numbers: checked against their bounds by the recipe itself
+
+
+def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: isinstance(v, int) and low <= v <= high, f"a whole number, {low} to {high}"
+
+
+def _real(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: low <= v <= high, f"a number, {low:g} to {high:g}"
+
+
+_BOUNDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": _whole(1, 1000),
+    "batch_size": _whole(2, 4096),
+    "learning_rate": _real(1e-9, 1.0),
+    "weight_decay": _real(0, 1),
+    "clip_norm": _real(1e-6, 1e6),
+    "replay_weight": _real(0, 1000),
+    "lwf_weight": _real(0, 1000),
+    "sentences": _whole(2, 10_000),
+    "sentence_length": _whole(3, 77),
+    "temperature": _real(0.01, 100),
+    "seed": _whole(0, 2**63 - 1),
+}

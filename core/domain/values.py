@@ -1,0 +1,76 @@
+"""Typed ids, digests and checked names: the small words every rule uses."""
+
+import hashlib
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NewType
+
+from core.errors import CaptionInvalid, ClassInvalid, NameInvalid
+
+Digest = NewType("Digest", str)  # 64 hex characters of a SHA-256
+DatasetId = NewType("DatasetId", str)  # ds_...
+SuiteId = NewType("SuiteId", str)  # suite_...
+PolicyId = NewType("PolicyId", str)  # gate_...
+ModelId = NewType("ModelId", str)  # model_...
+JobId = NewType("JobId", str)  # job_...
+
+Json = Mapping[str, Any]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def new_id(prefix: str, now: datetime) -> str:
+    """A fresh id that sorts by the time it was made: prefix, 12 hex of milliseconds, 16 random."""
+    return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def sha256(data: bytes) -> Digest:
+    """The SHA-256 of some bytes, in hex."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def canonical_json(value: object) -> bytes:
+    """One spelling of a JSON value: sorted keys, no white space, UTF-8, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def clean_name(name: str) -> str:
+    """A name that may stand in a URL. Raises NameInvalid."""
+    if not _NAME.fullmatch(name):
+        raise NameInvalid(name=name[:80])
+    return name
+
+
+def _clean_text(text: str, longest: int) -> str | None:
+    text = unicodedata.normalize("NFC", text).strip()
+    printable = all(unicodedata.category(letter) not in {"Cc", "Cs", "Co", "Cn"} for letter in text)
+    return text if text and len(text) <= longest and printable else None
+
+
+def clean_class(name: str) -> str:
+    """A class name: NFC, trimmed, 1 to 100 printable characters. Raises ClassInvalid."""
+    cleaned = _clean_text(name, 100)
+    if cleaned is None:
+        raise ClassInvalid(name=name[:120])
+    return cleaned
+
+
+def clean_caption(caption: str) -> str:
+    """A caption: NFC, trimmed, 1 to 500 printable characters. Raises CaptionInvalid."""
+    cleaned = _clean_text(caption, 500)
+    if cleaned is None:
+        raise CaptionInvalid(caption=caption[:120])
+    return cleaned
+
+
+def clean_file_label(name: str | None) -> str:
+    """What is shown of an uploaded file's name: its last component, printable, at most 100."""
+    last = re.split(r"[/\\]", name or "")[-1]
+    shown = "".join(letter for letter in last if letter.isprintable())
+    return shown[:100] or "unnamed"

@@ -1,0 +1,335 @@
+"""The facts that can stop a request or a job, as one tree.
+
+    PerennialError
+    ├── Invalid              the request itself is wrong                      422
+    │   ├── Malformed        it cannot even be parsed                         400
+    │   ├── Unsupported      a kind of bytes we do not take                   415
+    │   └── TooLarge         over a cap                                       413
+    ├── NotFound             no such thing                                    404
+    ├── Conflict             true request, wrong moment or wrong state        409
+    │   └── Gone             it was there and its bytes are not any more      410
+    ├── PreconditionFailed   the caller decided on an older state             412
+    ├── PreconditionRequired the caller must say what it decided on           428
+    ├── Unauthorised / Forbidden                                              401 / 403
+    ├── Unavailable          later it will work                               503
+    ├── Corrupt              stored bytes do not match their digest           500
+    └── Interruption         a job must stop now; not a fault
+
+A leaf's name in snake case is its stable code; its docstring is its default message.
+"""
+
+import re
+
+
+class PerennialError(Exception):
+    """Something went wrong that Perennial has a name for."""
+
+    retryable = False
+
+    def __init__(
+        self, message: str | None = None, /, *, pointer: str | None = None, **facts: object
+    ):
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.pointer = pointer
+        self.facts = facts
+        super().__init__(self.message)
+
+    @property
+    def code(self) -> str:
+        """The stable code of this fact: its class name in snake case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+# ---- The request is wrong -------------------------------------------------------------------
+
+
+class Invalid(PerennialError):
+    """The request is not valid."""
+
+
+class FieldInvalid(Invalid):
+    """A field has a value that is not allowed."""
+
+
+class FieldUnknown(Invalid):
+    """A field is not known."""
+
+
+class ClassInvalid(Invalid):
+    """A class name must be 1 to 100 printable characters."""
+
+
+class CaptionInvalid(Invalid):
+    """A caption must be 1 to 500 printable characters."""
+
+
+class NameInvalid(Invalid):
+    """A name must be 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit."""
+
+
+class PromptInvalid(Invalid):
+    """A prompt template must hold '{name}' exactly once and at most 200 characters."""
+
+
+class RecipeInvalid(Invalid):
+    """The recipe has an unknown field or a value out of bounds."""
+
+
+class TooFewPerClass(Invalid):
+    """A class has too few images."""
+
+
+class TooFewClasses(Invalid):
+    """With this label space the update would have loss zero: name at least two classes."""
+
+
+class ImageCorrupt(Invalid):
+    """The image cannot be decoded to its end."""
+
+
+class ImageTooLarge(Invalid):
+    """The image has more pixels than the cap allows."""
+
+
+class ImageInSuite(Invalid):
+    """The image belongs to a suite or a holdout and may not be trained on."""
+
+
+class AllRejected(Invalid):
+    """No file of the upload was accepted."""
+
+
+class BaseUnknown(Invalid):
+    """The base is not an open_clip model with weights, a known folder or 'bundled'."""
+
+
+class ModelNotTrainable(Invalid):
+    """The model loads, but this recipe cannot train it."""
+
+
+class IdempotencyMismatch(Invalid):
+    """This Idempotency-Key was used with another body."""
+
+
+class Malformed(Invalid):
+    """The body cannot be parsed."""
+
+
+class MalformedMultipart(Malformed):
+    """The multipart body cannot be parsed."""
+
+
+class Unsupported(Invalid):
+    """This kind of content is not taken."""
+
+
+class UnsupportedImage(Unsupported):
+    """Images must be JPEG, PNG, WebP, GIF or BMP."""
+
+
+class WeightsFormat(Unsupported):
+    """Weights must be safetensors."""
+
+
+class TooLarge(Invalid):
+    """The content is over a cap."""
+
+
+class BodyTooLarge(TooLarge):
+    """The body is larger than the cap."""
+
+
+class TooManyParts(TooLarge):
+    """The form has more parts than the cap."""
+
+
+# ---- There is no such thing -----------------------------------------------------------------
+
+
+class NotFound(PerennialError):
+    """There is no such thing."""
+
+
+class DatasetNotFound(NotFound):
+    """There is no such dataset."""
+
+
+class DatasetVersionNotFound(NotFound):
+    """There is no such dataset version."""
+
+
+class ImageNotFound(NotFound):
+    """There is no such image in this dataset."""
+
+
+class SuiteNotFound(NotFound):
+    """There is no such suite."""
+
+
+class PolicyNotFound(NotFound):
+    """There is no such gate policy."""
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+
+class VersionNotFound(NotFound):
+    """There is no such version."""
+
+
+class AliasNotFound(NotFound):
+    """There is no such alias."""
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+
+class ReportNotFound(NotFound):
+    """There is no forgetting report for this version: roots are not scored."""
+
+
+class ArtifactMissing(NotFound):
+    """The artifact is not in the store."""
+
+
+# ---- Not now, not in this state -------------------------------------------------------------
+
+
+class Conflict(PerennialError):
+    """The state does not allow this now."""
+
+
+class NameTaken(Conflict):
+    """The name is taken."""
+
+
+class DatasetEmpty(Conflict):
+    """The dataset has no images."""
+
+
+class InUse(Conflict):
+    """It is in use."""
+
+
+class ImageInTraining(Conflict):
+    """An image of the suite belongs to the training side of a dataset version."""
+
+
+class LabelConflict(Conflict):
+    """The image is already in this dataset under another class."""
+
+
+class JobFinished(Conflict):
+    """The job has ended or is being cancelled already."""
+
+
+class EvaluationPending(Conflict):
+    """The version's evaluation has not ended."""
+
+
+class GateFailed(Conflict):
+    """The gate does not let this version go live."""
+
+
+class NotServable(Conflict):
+    """The version has no weights that could be served."""
+
+
+class StaleBase(Conflict):
+    """The alias has left the version this update was trained from."""
+
+
+class NoPrevious(Conflict):
+    """No other version was live before under this alias."""
+
+
+class InProgress(Conflict):
+    """The first request with this Idempotency-Key is still in flight."""
+
+    retryable = True
+
+
+class Gone(Conflict):
+    """It was there and is not any more."""
+
+
+class ArtifactGone(Gone):
+    """The weights of that version are gone."""
+
+
+class PreconditionFailed(PerennialError):
+    """The resource has changed since you read it."""
+
+
+class StaleRevision(PreconditionFailed):
+    """The alias has moved since you read it."""
+
+
+class PreconditionRequired(PerennialError):
+    """Send If-Match with the ETag you decided on, or If-None-Match: * to create."""
+
+
+class Unauthorised(PerennialError):
+    """A valid API key is needed: Authorization: Bearer <key>."""
+
+
+class Forbidden(PerennialError):
+    """The key's role does not allow this."""
+
+
+# ---- Later, or never ------------------------------------------------------------------------
+
+
+class Unavailable(PerennialError):
+    """The service cannot do this right now."""
+
+    retryable = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class InferenceUnavailable(Unavailable):
+    """The inference process does not answer."""
+
+
+class StorageFull(Unavailable):
+    """The disk has no room left."""
+
+
+class Corrupt(PerennialError):
+    """Stored bytes do not match their digest."""
+
+
+class ArtifactCorrupt(Corrupt):
+    """An artifact's bytes do not match its digest."""
+
+
+class UnsafeConfiguration(PerennialError):
+    """The service refuses to start with this configuration."""
+
+
+# ---- A job must stop ------------------------------------------------------------------------
+
+
+class Interruption(PerennialError):
+    """The job must stop now."""
+
+
+class LeaseLost(Interruption):
+    """Another worker holds the job: every further write is refused."""
+
+
+class CancelRequested(Interruption):
+    """The job is being cancelled."""
+
+
+class StopRequested(Interruption):
+    """The worker is shutting down; the job resumes elsewhere."""
+
+
+class TrainingDiverged(PerennialError):
+    """The loss is not a number any more."""

@@ -1,0 +1,400 @@
+"""What the rules need from outside, as protocols."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Manifest, ManifestEntry
+from core.domain.gate import GatePolicy
+from core.domain.prompt import PromptTemplate
+from core.domain.question import Answers, Question
+from core.domain.recipe import Recipe
+from core.domain.registry import Alias, AliasMove
+from core.domain.suite import Suite
+from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
+from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
+from core.domain.version import Model, Version, Weights
+
+Clock = Callable[[], datetime]  # aware, UTC
+
+
+# ---- Bytes ----------------------------------------------------------------------------------
+
+
+class Artifacts(Protocol):
+    """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
+
+    def put(self, data: bytes) -> Digest:
+        """Store durably and return the digest. Raises StorageFull, leaving nothing behind."""
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there (not verified)."""
+
+    def delete(self, digest: Digest) -> None:
+        """Forget the bytes; no error when they are not there."""
+
+    def digests(self) -> Iterator[Digest]:
+        """All digests in the store, in no order."""
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove temporaries that a dead writer left; how many."""
+
+    def free_bytes(self) -> int:
+        """Room left."""
+
+
+# ---- Rows -----------------------------------------------------------------------------------
+
+
+class Datasets(Protocol):
+    def add(self, dataset: Dataset) -> None:
+        """Raises NameTaken."""
+
+    def get(self, reference: str) -> Dataset:
+        """By id or name. Raises DatasetNotFound."""
+
+    def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
+
+    def add_image(self, row: DatasetImage) -> None:
+        """Add an image with one text. The same image with the same text is no error."""
+
+    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
+        """The texts this image already has in the dataset; empty when it is not there."""
+
+    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
+
+    def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[DatasetImage]: ...
+
+    def count(self, dataset: DatasetId) -> Mapping[str, int]:
+        """Images per text (for captioned datasets: {"": images})."""
+
+    def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
+        """Raises ImageNotFound."""
+
+    def remove(self, dataset: DatasetId) -> None:
+        """Raises InUse when it has versions."""
+
+    def next_version(self, dataset: DatasetId) -> int:
+        """The next version number, from a counter row locked until commit."""
+
+    def add_version(self, version: DatasetVersion, manifest: Manifest) -> None: ...
+
+    def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
+        """Raises DatasetVersionNotFound."""
+
+    def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
+
+    def trained_pixels(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Those of the images that are on the training side of any dataset version."""
+
+
+class Suites(Protocol):
+    def add(self, suite: Suite, manifest: Manifest, dhashes: Collection[str]) -> None:
+        """Raises NameTaken."""
+
+    def get(self, reference: str) -> Suite:
+        """By id or name. Raises SuiteNotFound."""
+
+    def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
+
+    def contains(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Those of the images that any suite holds."""
+
+    def near(self, dhashes: Collection[str]) -> set[str]:
+        """Those of the difference hashes that an image of any suite has."""
+
+
+class Policies(Protocol):
+    def add(self, policy: GatePolicy) -> None:
+        """Raises NameTaken."""
+
+    def get(self, reference: str) -> GatePolicy:
+        """By id or name. Raises PolicyNotFound."""
+
+    def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]: ...
+
+
+class Models(Protocol):
+    def add(self, model: Model) -> None:
+        """Raises NameTaken."""
+
+    def get(self, reference: str) -> Model:
+        """By id or name. Raises ModelNotFound."""
+
+    def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
+
+    def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None: ...
+
+    def set_policy(self, model: ModelId, policy: PolicyId) -> None: ...
+
+
+class Versions(Protocol):
+    def next_number(self, model: ModelId) -> int:
+        """The next version number, from a counter row locked until commit."""
+
+    def add(self, version: Version) -> None: ...
+
+    def save(self, version: Version) -> None:
+        """Store status, verdict and report of an existing version."""
+
+    def get(self, model: ModelId, number: int) -> Version:
+        """Raises VersionNotFound."""
+
+    def by_digest(self, model: ModelId, digest: Digest) -> Version:
+        """The newest version with this digest. Raises VersionNotFound."""
+
+    def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
+        """Oldest first."""
+
+    def all(self, model: ModelId) -> Sequence[Version]: ...
+
+
+class Aliases(Protocol):
+    def get(self, model: ModelId, name: str) -> Alias:
+        """Raises AliasNotFound."""
+
+    def find(self, model: ModelId, name: str) -> Alias | None: ...
+
+    def all(self, model: ModelId | None = None) -> Sequence[Alias]:
+        """All aliases of a model, or of every model."""
+
+    def move(self, alias: Alias, row: AliasMove) -> None:
+        """Write alias and history row if the stored revision is `alias.revision - 1`.
+
+        Raises StaleRevision otherwise.
+        """
+
+    def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
+        """Oldest first."""
+
+
+class Jobs(Protocol):
+    def add(self, job: Job) -> None: ...
+
+    def get(self, job: JobId) -> Job:
+        """Raises JobNotFound."""
+
+    def page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Sequence[Job]:
+        """Newest first; `after` is the last id of the page before."""
+
+    def claim(self, owner: str, lease_s: float, lost_limit: int) -> Job | None:
+        """Claim the oldest claimable job by one conditional update; None when there is none.
+
+        Claimable: queued, or running/cancelling with an expired lease (by the database's
+        clock), and no earlier unfinished job of the same model. The claim sets the status
+        (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
+        lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
+        `worker_lost` instead and the next one is tried.
+        """
+
+    def claimable(self) -> bool:
+        """Whether `claim` would find something now (cheap; for the doorbell)."""
+
+    def advance(
+        self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
+    ) -> JobStatus:
+        """Write progress and renew the lease, by fence; the job's status. Raises LeaseLost."""
+
+    def status(self, job: JobId, fence: int) -> JobStatus:
+        """The status, if the fence still holds. Raises LeaseLost."""
+
+    def set_parent(self, job: JobId, fence: int, parent: int) -> None:
+        """Raises LeaseLost."""
+
+    def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
+        """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""
+
+    def set_version(self, job: JobId, fence: int, version: int) -> None:
+        """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
+
+    def finish(self, job: Job, fence: int) -> None:
+        """Write the final state, by fence. Raises LeaseLost."""
+
+    def cancel(self, job: Job, seen: JobStatus) -> None:
+        """Write a cancelled or cancelling job, if its status is still `seen`.
+
+        Raises JobFinished otherwise.
+        """
+
+    def release(self, job: JobId, fence: int) -> None:
+        """Give a running job back to the queue without counting it as lost."""
+
+    def release_owner(self, owner_prefix: str) -> int:
+        """Expire the leases of a process that is known to be dead; how many.
+
+        Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
+        """
+
+    def live_checkpoints(self) -> set[Digest]:
+        """Checkpoints that unfinished jobs would resume from."""
+
+    def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent: ...
+
+    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdempotentReply:
+    """What an Idempotency-Key of an actor was used for."""
+
+    actor: str
+    key: str
+    body: Digest
+    job: JobId
+    created_at: datetime
+
+
+class Idempotency(Protocol):
+    def find(self, actor: str, key: str) -> IdempotentReply | None: ...
+
+    def add(self, reply: IdempotentReply) -> None:
+        """Raises InProgress when another transaction has just used the key."""
+
+    def forget(self, before: datetime) -> int: ...
+
+
+class AnswerCache(Protocol):
+    def find(self, version: Digest, question: Digest) -> Digest | None:
+        """The artifact with a version's answers to a question, if it was asked before."""
+
+    def add(self, version: Digest, question: Digest, answers: Digest) -> None: ...
+
+    def judged(self, question: Digest) -> int:
+        """How many versions have answered this question."""
+
+
+class Keys(Protocol):
+    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None: ...
+
+    def find(self, digest: Digest) -> tuple[str, str] | None:
+        """(name, role) of the key with this SHA-256."""
+
+    def any(self) -> bool: ...
+
+
+class Beats(Protocol):
+    def beat(self, worker: str, facts: Json) -> None:
+        """A worker says that it lives (by the database's clock)."""
+
+    def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...
+
+    def forget(self, worker: str) -> None: ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: entering begins it, `commit` ends it, leaving without rolls back."""
+
+    datasets: Datasets
+    suites: Suites
+    policies: Policies
+    models: Models
+    versions: Versions
+    aliases: Aliases
+    jobs: Jobs
+    idempotency: Idempotency
+    answers: AnswerCache
+    keys: Keys
+    beats: Beats
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def commit(self) -> None: ...
+
+
+Transactions = Callable[[], UnitOfWork]  # `with transactions() as work: ...; work.commit()`
+
+
+# ---- Images, training, evaluation -----------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedImage:
+    """An image after decoding in the sandbox: the one stored form and what identifies it."""
+
+    data: bytes  # the stored form: lossless WebP, RGB, bounded longest side, no metadata
+    pixels: Digest  # SHA-256 of width, height and RGB bytes of the stored form
+    width: int
+    height: int
+    dhash: str
+
+
+class Decoder(Protocol):
+    def decode(self, data: bytes) -> DecodedImage:
+        """Raises UnsupportedImage, ImageCorrupt or ImageTooLarge."""
+
+
+class Watch(Protocol):
+    """The eye on a running job: renews its lease while it advances, and stops it."""
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
+
+    def checkpoint_due(self) -> bool:
+        """Whether enough time has passed, or the worker is about to stop."""
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Make a stored checkpoint the one that counts. Raises LeaseLost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """Everything that decides the weights of an update."""
+
+    parent: Digest  # version digest: the student's start and the teacher
+    recipe: Recipe
+    classes: tuple[str, ...]  # this update's classes
+    learned: tuple[str, ...]  # classes the line learned before, oldest first
+    open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
+    images: tuple[ManifestEntry, ...]  # the training side of the dataset version
+    prompt: PromptTemplate
+
+
+class Trainer(Protocol):
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+        """Train and store the tensors; the weights' own artifact is stored too.
+
+        `resume` is a checkpoint that an earlier attempt stored: the result has the digest
+        the undisturbed run would have had. Raises Interruption, TrainingDiverged,
+        ModelNotTrainable.
+        """
+
+
+class Importer(Protocol):
+    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+        """Store a base as fp32 weights; also its default prompt template. Raises BaseUnknown."""
+
+
+class Evaluator(Protocol):
+    def answer(
+        self, version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        """Ask a version all questions; images that several share are encoded once."""
+
+
+class Doorbell(Protocol):
+    def ring(self, job: JobId) -> None:
+        """Tell some worker to look for work. Never raises: the sweeper rings again."""

@@ -1,0 +1,71 @@
+"""The one frozen set of settings; every process reads the same."""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose. Each field is read from `PERENNIAL_<FIELD>`.
+
+    The defaults are the embedded service: SQLite, a local folder and a filesystem broker
+    below `home`, all on loopback.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PERENNIAL_", frozen=True, extra="ignore")
+
+    home: Path = Path("var")
+    database_url: str = ""  # empty: SQLite below home
+    broker_url: str = ""  # empty: Celery's filesystem transport below home
+    artifacts_url: str = ""  # empty: a folder below home
+    migrate_on_start: bool = True  # compose runs migrations as a one-shot instead
+
+    host: str = "127.0.0.1"
+    port: int = 8750
+    admin_key: SecretStr = SecretStr("")  # empty: made and printed once at first start
+    embedded: bool = True  # the API process starts worker and inference itself
+
+    inference_host: str = "127.0.0.1"
+    inference_port: int = 8751
+    inference_url: str = ""  # empty: http://inference_host:inference_port
+
+    device: str = "cpu"
+    threads: int = 0  # 0: one per core
+    lease_seconds: float = 60.0
+    checkpoint_seconds: float = 30.0
+    sweep_seconds: float = 2.0
+    grace_seconds: float = 10.0  # SIGTERM to SIGKILL
+    lost_attempts: int = 3
+
+    max_body_bytes: int = 512 * 1024 * 1024
+    max_file_bytes: int = 32 * 1024 * 1024
+    max_parts: int = 1000
+    max_pixels: int = 25_000_000
+    stored_side: int = 512  # pixels: longest side of a stored image
+    decode_seconds: float = 20.0
+    decode_memory_bytes: int = 1024 * 1024 * 1024
+    min_free_bytes: int = 256 * 1024 * 1024
+    root_folders: tuple[Path, ...] = ()  # folders a model's base may be read from
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'perennial.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """The artifact folder in force."""
+        return (
+            Path(self.artifacts_url) if self.artifacts_url else self.home.absolute() / "artifacts"
+        )
+
+    @property
+    def broker(self) -> str:
+        """The Celery broker URL in force."""
+        return self.broker_url or "filesystem://"
+
+    @property
+    def inference(self) -> str:
+        """Where the API reaches the inference process."""
+        return self.inference_url or f"http://{self.inference_host}:{self.inference_port}"
