@@ -16,6 +16,7 @@ from core.domain.suite import Suite
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.domain.version import Model, Version, Weights
+from core.settings import Settings
 
 Clock = Callable[[], datetime]  # aware, UTC
 
@@ -91,8 +92,8 @@ class Datasets(Protocol):
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
-    def trained_pixels(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Those of the images that are on the training side of any dataset version."""
+    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the images that are on the training side of another dataset's versions."""
 
 
 class Suites(Protocol):
@@ -323,7 +324,21 @@ class UnitOfWork(Protocol):
     def commit(self) -> None: ...
 
 
-Transactions = Callable[[], UnitOfWork]  # `with transactions() as work: ...; work.commit()`
+class Transactions(Protocol):
+    """Opens transactions: `with transactions() as work: ...; work.commit()`."""
+
+    def __call__(self, *, read_only: bool = False) -> UnitOfWork:
+        """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What every use case stands on. `core.bootstrap.build` makes one."""
+
+    settings: Settings
+    transactions: Transactions
+    artifacts: Artifacts
+    clock: Clock
 
 
 # ---- Images, training, evaluation -----------------------------------------------------------
@@ -381,6 +396,9 @@ class Trainer(Protocol):
         the undisturbed run would have had. Raises Interruption, TrainingDiverged,
         ModelNotTrainable.
         """
+
+    def environment(self) -> Mapping[str, str]:
+        """What a bit-exact repeat depends on besides the task: libraries, threads, device."""
 
 
 class Importer(Protocol):

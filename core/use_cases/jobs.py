@@ -1,0 +1,201 @@
+"""Order jobs, cancel them, try them again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.domain.dataset import DatasetKind
+from core.domain.recipe import require_learnable
+from core.domain.update import (
+    EvaluateOrder,
+    ImportOrder,
+    Job,
+    JobStatus,
+    JobType,
+    Order,
+    UpdateOrder,
+)
+from core.domain.values import Digest, JobId, ModelId, PolicyId, SuiteId, clean_name, new_id
+from core.domain.version import Model, Version
+from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
+from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
+from core.use_cases.datasets import refuse_suite_images
+from core.use_cases.manifests import read_manifest
+from core.use_cases.suites_of import open_classes_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Who asks, and the Idempotency-Key with the body's hash, if one was sent."""
+
+    actor: str
+    key: str | None = None
+    body: Digest | None = None
+
+
+def create_model(
+    platform: Platform,
+    doorbell: Doorbell,
+    request: Request,
+    *,
+    name: str,
+    base: str,
+    suites: tuple[str, ...] = (),
+    policy: str = "default",
+) -> Job:
+    """Register a model and order the import of its root. Raises NameTaken."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := _replayed(work, request):
+            return known
+        model = Model(
+            id=ModelId(new_id("model", now)),
+            name=clean_name(name),
+            suites=tuple(SuiteId(work.suites.get(suite).id) for suite in suites),
+            policy=PolicyId(work.policies.get(policy).id),
+            created_at=now,
+        )
+        work.models.add(model)
+        job = _order(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
+        work.commit()
+    doorbell.ring(job.id)
+    return job
+
+
+def order_update(
+    platform: Platform,
+    doorbell: Doorbell,
+    request: Request,
+    *,
+    model: str,
+    order: UpdateOrder,
+    metadata: Mapping[str, str] | None = None,
+) -> Job:
+    """Order an update. Whatever would keep it from starting is an error here and now.
+
+    Raises DatasetVersionNotFound, VersionNotFound, TooFewClasses, ImageInSuite, and
+    FieldInvalid for a captioned dataset.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := _replayed(work, request):
+            return known
+        found = work.models.get(model)
+        dataset = work.datasets.get(order.dataset)
+        if dataset.kind is not DatasetKind.LABELLED:
+            raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
+        version = work.datasets.version(dataset.id, order.dataset_version)
+        parent = _present_parent(work, found.id, order)
+        manifest = read_manifest(platform.artifacts, version.manifest)
+        manifest.require_trainable()
+        refuse_suite_images(work, manifest)
+        learned = parent.classes if parent else ()
+        require_learnable(order.recipe, version.classes, learned, open_classes_of(work, found))
+        order = replace(order, dataset=dataset.id)
+        job = _order(work, request, found, JobType.UPDATE, order, now, metadata)
+        work.commit()
+    doorbell.ring(job.id)
+    return job
+
+
+def order_evaluation(
+    platform: Platform, doorbell: Doorbell, request: Request, *, model: str, version: int
+) -> Job:
+    """Order that a version be scored on the model's present suites. Raises VersionNotFound."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := _replayed(work, request):
+            return known
+        found = work.models.get(model)
+        subject = work.versions.get(found.id, version)
+        if subject.is_root:
+            raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
+        order = EvaluateOrder(version=version)
+        job = _order(work, request, found, JobType.EVALUATE, order, now)
+        work.commit()
+    doorbell.ring(job.id)
+    return job
+
+
+def cancel_job(platform: Platform, job: JobId) -> Job:
+    """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work.jobs.get(job)
+        cancelled = found.cancel(now)
+        work.jobs.cancel(cancelled, found.status)
+        work.jobs.add_event(job, cancelled.status.value, {}, now)
+        work.commit()
+    return cancelled
+
+
+def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
+    """Order again what an ended job was to do; a new job that names the old one."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := _replayed(work, request):
+            return known
+        found = work.jobs.get(job)
+        if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+            raise Conflict("Only a failed or cancelled job can be retried.")
+        model = work.models.get(found.model)
+        again = _order(
+            work, request, model, found.type, found.order, now, found.metadata, retry_of=job
+        )
+        work.commit()
+    doorbell.ring(again.id)
+    return again
+
+
+def _replayed(work: UnitOfWork, request: Request) -> Job | None:
+    """The job that this Idempotency-Key already made. Raises IdempotencyMismatch."""
+    if request.key is None or request.body is None:
+        return None
+    reply = work.idempotency.find(request.actor, request.key)
+    if reply is None:
+        return None
+    if reply.body != request.body:
+        raise IdempotencyMismatch
+    return work.jobs.get(reply.job)
+
+
+def _order(
+    work: UnitOfWork,
+    request: Request,
+    model: Model,
+    job_type: JobType,
+    order: Order,
+    now: datetime,
+    metadata: Mapping[str, str] | None = None,
+    retry_of: JobId | None = None,
+) -> Job:
+    job = Job(
+        id=JobId(new_id("job", now)),
+        type=job_type,
+        model=model.id,
+        order=order,
+        metadata=metadata or {},
+        retry_of=retry_of,
+        created_at=now,
+    )
+    work.jobs.add(job)
+    work.jobs.add_event(job.id, "queued", {}, now)
+    if request.key is not None and request.body is not None:
+        work.idempotency.add(
+            IdempotentReply(
+                actor=request.actor,
+                key=request.key,
+                body=request.body,
+                job=job.id,
+                created_at=now,
+            )
+        )
+    return job
+
+
+def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
+    """The parent the update would have if it were claimed now; None before the root exists."""
+    if order.parent is not None:
+        return work.versions.get(model, order.parent)
+    alias = work.aliases.find(model, order.alias)
+    return work.versions.get(model, alias.version) if alias else None

@@ -1,0 +1,30 @@
+"""What a model reference means."""
+
+from core.domain.registry import PRODUCTION
+from core.domain.values import Digest
+from core.domain.version import Model, Version
+from core.errors import VersionNotFound
+from core.ports import UnitOfWork
+
+
+def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
+    """The version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
+
+    A bare name means the alias `production`. Raises ModelNotFound, AliasNotFound or
+    VersionNotFound.
+    """
+    if "@sha256:" in reference:
+        name, digest = reference.split("@sha256:", 1)
+        model = work.models.get(name)
+        return model, work.versions.by_digest(model.id, Digest(digest))
+    if "@" in reference:
+        name, alias = reference.split("@", 1)
+        model = work.models.get(name)
+        return model, work.versions.get(model.id, work.aliases.get(model.id, alias).version)
+    if ":" in reference:
+        name, number = reference.split(":", 1)
+        model = work.models.get(name)
+        if not number.isdigit() or len(number) > 9:
+            raise VersionNotFound(reference=reference)
+        return model, work.versions.get(model.id, int(number))
+    return resolve(work, f"{reference}@{PRODUCTION}")

@@ -1,0 +1,116 @@
+"""Promote a version, roll an alias back."""
+
+from core.domain.registry import (
+    Alias,
+    MoveKind,
+    move,
+    require_promotable,
+    version_before,
+    was_live,
+)
+from core.domain.values import clean_name
+from core.domain.version import Version, Weights
+from core.errors import ArtifactGone, FieldInvalid
+from core.ports import Artifacts, Platform
+from core.use_cases.reports import scores_of
+
+
+def promote(
+    platform: Platform,
+    *,
+    model: str,
+    alias: str,
+    version: int,
+    expected_revision: int | None,
+    reason: str,
+    override: bool,
+    actor: str,
+) -> Alias:
+    """Point an alias at a version that the gate lets through.
+
+    `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
+    StaleRevision, FieldInvalid (an override without a reason) or ArtifactGone.
+    """
+    if override and not reason:
+        raise FieldInvalid("An override needs a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        to = work.versions.get(found.id, version)
+    require_weights(platform.artifacts, to)
+    now = platform.clock()
+    with platform.transactions() as work:
+        to = work.versions.get(found.id, version)
+        if not was_live(work.aliases.history(found.id, alias), version):
+            require_promotable(
+                to, override=override, reason=reason, scores=scores_of(platform.artifacts, to)
+            )
+        moved, row = move(
+            work.aliases.find(found.id, alias),
+            model=found.id,
+            name=clean_name(alias),
+            to=to,
+            kind=MoveKind.PROMOTED,
+            reason=reason,
+            actor=actor,
+            expected_revision=expected_revision,
+            now=now,
+        )
+        work.aliases.move(moved, row)
+        work.versions.save(to.went_live())
+        work.commit()
+    return moved
+
+
+def roll_back(
+    platform: Platform,
+    *,
+    model: str,
+    alias: str,
+    to: int | None,
+    expected_revision: int | None,
+    reason: str,
+    actor: str,
+) -> Alias:
+    """Point an alias at the version that was live before, or at a named one that was.
+
+    Raises NoPrevious, VersionNotFound, FieldInvalid (no reason, or never live),
+    StaleRevision or ArtifactGone.
+    """
+    if not reason:
+        raise FieldInvalid("A rollback needs a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        seen = work.aliases.get(found.id, alias)
+        history = work.aliases.history(found.id, alias)
+        target = work.versions.get(found.id, version_before(history) if to is None else to)
+    if not was_live(history, target.number):
+        raise FieldInvalid(
+            f"Version {target.number} was never live as {alias!r}: promote it.", pointer="/to"
+        )
+    require_weights(platform.artifacts, target)
+    now = platform.clock()
+    with platform.transactions() as work:
+        moved, row = move(
+            work.aliases.get(found.id, alias),
+            model=found.id,
+            name=alias,
+            to=target,
+            kind=MoveKind.ROLLED_BACK,
+            reason=reason,
+            actor=actor,
+            expected_revision=seen.revision if expected_revision is None else expected_revision,
+            now=now,
+        )
+        work.aliases.move(moved, row)
+        work.commit()
+    return moved
+
+
+def require_weights(artifacts: Artifacts, version: Version) -> None:
+    """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
+    if not artifacts.has(version.digest):
+        raise ArtifactGone(version=version.number)
+    for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:
+        if not artifacts.has(tensor.digest):
+            raise ArtifactGone(version=version.number, tensor=tensor.name)
+        artifacts.get(tensor.digest)

@@ -1,0 +1,26 @@
+"""Read forgetting reports."""
+
+import json
+
+from core.domain.values import Json
+from core.domain.version import Version
+from core.errors import EvaluationPending, ReportNotFound
+from core.ports import Artifacts
+
+
+def read_report(artifacts: Artifacts, version: Version) -> Json:
+    """A version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
+    if version.is_root:
+        raise ReportNotFound(version=version.number)
+    if version.report is None:
+        raise EvaluationPending(version=version.number)
+    report: Json = json.loads(artifacts.get(version.report))
+    return report
+
+
+def scores_of(artifacts: Artifacts, version: Version) -> Json:
+    """What a refusal to promote tells: the measures that were judged, and why."""
+    if version.report is None:
+        return {}
+    report = json.loads(artifacts.get(version.report))
+    return {"measures": report["measures"], "reasons": report["reasons"]}

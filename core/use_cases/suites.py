@@ -1,0 +1,85 @@
+"""Make suites and gate policies, and tell a model which of them to use."""
+
+from collections.abc import Sequence
+
+from core.domain.gate import GatePolicy
+from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.suite import Suite, SuiteKind
+from core.domain.values import SuiteId, clean_name, new_id
+from core.domain.version import Model
+from core.errors import FieldInvalid, ImageInTraining
+from core.ports import Platform
+from core.use_cases.manifests import read_manifest
+
+
+def create_suite(
+    platform: Platform,
+    *,
+    name: str,
+    kind: SuiteKind,
+    dataset: str,
+    dataset_version: int,
+    prompt: PromptTemplate = DEFAULT_PROMPT,
+) -> Suite:
+    """Make a suite of all images of a dataset version.
+
+    Raises FieldInvalid when the dataset is of the other kind, ImageInTraining when one of
+    the images is on the training side of a dataset version, NameTaken.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        source = work.datasets.get(dataset)
+        if source.kind is not kind.dataset_kind:
+            raise FieldInvalid(
+                f"A {kind.value} suite needs a {kind.dataset_kind.value} dataset.",
+                pointer="/dataset",
+            )
+        version = work.datasets.version(source.id, dataset_version)
+        manifest = read_manifest(platform.artifacts, version.manifest)
+        pixels = {entry.pixels for entry in manifest.entries}
+        trained = work.datasets.trained_pixels(pixels, except_for=source.id)
+        if trained:
+            raise ImageInTraining(
+                f"{len(trained)} images are on the training side of a dataset version.",
+                pixels=sorted(trained)[:20],
+            )
+        suite = Suite(
+            id=SuiteId(new_id("suite", now)),
+            name=clean_name(name),
+            kind=kind,
+            manifest=version.manifest,
+            classes=manifest.classes,
+            images=len(manifest.entries),
+            prompt=prompt,
+            created_at=now,
+        )
+        dhashes = {
+            row.image.dhash for row in work.datasets.images(source.id) if row.image.pixels in pixels
+        }
+        work.suites.add(suite, manifest, dhashes)
+        work.commit()
+    return suite
+
+
+def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
+    """Store a gate policy. Raises NameInvalid or NameTaken."""
+    clean_name(policy.name)
+    with platform.transactions() as work:
+        work.policies.add(policy)
+        work.commit()
+    return policy
+
+
+def configure_model(
+    platform: Platform, model: str, *, suites: Sequence[str] | None, policy: str | None
+) -> Model:
+    """Choose the suites and the policy that judge a model's next versions."""
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        if suites is not None:
+            work.models.set_suites(found.id, [work.suites.get(name).id for name in suites])
+        if policy is not None:
+            work.models.set_policy(found.id, work.policies.get(policy).id)
+        work.commit()
+    with platform.transactions(read_only=True) as work:
+        return work.models.get(model)

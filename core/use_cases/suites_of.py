@@ -1,0 +1,16 @@
+"""The suites of a model, and the class names they bring."""
+
+from core.domain.suite import Suite
+from core.domain.version import Model
+from core.ports import UnitOfWork
+
+
+def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:
+    """The suites a model is scored by, in the order they were given."""
+    return tuple(work.suites.get(suite) for suite in model.suites)
+
+
+def open_classes_of(work: UnitOfWork, model: Model) -> tuple[str, ...]:
+    """All class names of a model's zero-shot suites, each once, in order."""
+    names = (name for suite in suites_of(work, model) for name in suite.classes)
+    return tuple(dict.fromkeys(names))

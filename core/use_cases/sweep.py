@@ -1,0 +1,27 @@
+"""What somebody must do now and then so that nothing is lost."""
+
+from datetime import timedelta
+
+from core.domain.values import JobId
+from core.ports import Doorbell, Platform
+
+IDEMPOTENCY_HOURS = 24
+TEMPORARY_AGE_S = 3600.0
+ANY_JOB = JobId("any")
+
+
+def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
+    """Ring again when some job could be claimed; whether there was one."""
+    with platform.transactions(read_only=True) as work:
+        waiting = work.jobs.claimable()
+    if waiting:
+        doorbell.ring(ANY_JOB)
+    return waiting
+
+
+def forget_old_traces(platform: Platform) -> None:
+    """Forget Idempotency-Keys after a day and temporaries of dead writers after an hour."""
+    with platform.transactions() as work:
+        work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work.commit()
+    platform.artifacts.sweep(TEMPORARY_AGE_S)

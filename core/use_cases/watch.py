@@ -1,0 +1,96 @@
+"""The eye on a running job."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from core.domain.update import Job, JobStatus, Progress
+from core.domain.values import Digest
+from core.errors import CancelRequested, StopRequested
+from core.ports import Platform, UnitOfWork
+
+WRITE_EVERY_S = 0.5
+EVENT_EVERY_S = 5.0
+
+
+class JobWatch:
+    """Renews a job's lease while its counter moves, and raises when the job must stop.
+
+    Each step reads the job's status by fence; progress is written, and the lease renewed,
+    at most every half second. A worker that hangs between two steps renews nothing.
+    """
+
+    def __init__(self, platform: Platform, job: Job, *, stopping: Callable[[], bool]) -> None:
+        self._platform = platform
+        self._job = job
+        self._stopping = stopping
+        self._phase = ""
+        self._phase_began = 0.0
+        self._first_step = 0
+        self._written = 0.0
+        self._told = 0.0
+        self._kept = time.monotonic()
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
+        now = time.monotonic()
+        entered = phase != self._phase
+        if entered:
+            self._phase, self._phase_began, self._first_step = phase, now, step
+        due = entered or step >= total or now - self._written >= WRITE_EVERY_S
+        progress = Progress(
+            step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}
+        )
+        with self._platform.transactions(read_only=not due) as work:
+            if due:
+                status = work.jobs.advance(
+                    self._job.id,
+                    self._job.fence,
+                    lease_s=self._platform.settings.lease_seconds,
+                    phase=phase,
+                    progress=progress,
+                )
+                self._written = now
+                self._tell(work, entered, progress, now)
+                work.commit()
+            else:
+                status = work.jobs.status(self._job.id, self._job.fence)
+        if status is JobStatus.CANCELLING:
+            raise CancelRequested
+        # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
+        if self._stopping() and phase != "training":
+            raise StopRequested
+
+    def checkpoint_due(self) -> bool:
+        """Whether the checkpoint interval has passed, or the worker is about to stop."""
+        interval = self._platform.settings.checkpoint_seconds
+        return self._stopping() or time.monotonic() - self._kept >= interval
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Make a stored checkpoint the one that counts.
+
+        Raises LeaseLost, and StopRequested when the worker is shutting down.
+        """
+        with self._platform.transactions() as work:
+            work.jobs.set_checkpoint(self._job.id, self._job.fence, digest)
+            work.jobs.add_event(self._job.id, "checkpoint", {"step": step}, self._platform.clock())
+            work.commit()
+        self._kept = time.monotonic()
+        if self._stopping():
+            raise StopRequested
+
+    def _eta(self, step: int, total: int, now: float) -> float | None:
+        done = step - self._first_step
+        if done <= 0 or step >= total:
+            return None
+        return round((now - self._phase_began) / done * (total - step), 1)
+
+    def _tell(self, work: UnitOfWork, entered: bool, progress: Progress, now: float) -> None:
+        """Add an event on entering a phase, and one now and then within it."""
+        if not entered and now - self._told < EVENT_EVERY_S and progress.step < progress.total:
+            return
+        self._told = now
+        data = {"phase": self._phase, "step": progress.step, "total": progress.total}
+        kind = "phase" if entered else "progress"
+        work.jobs.add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())
