@@ -1,0 +1,46 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test lint format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## make .venv and install everything into it (nothing when up to date)
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
+	@echo "Making .venv and installing Perennial into it; the first time takes a few minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --editable . --group dev
+	@touch $@
+
+demo: install  ## the main job, end to end, embedded: learn, score, promote, serve, roll back
+	@$(BIN)/python -m demo
+
+serve: install  ## start the same service and leave it running (Ctrl-C stops it)
+	@$(BIN)/python -m api serve
+
+test: lint  ## everything: style, types, import contracts, all tests with real services
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: install  ## style, types and import contracts alone
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: install  ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+bench-%: install  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
+	@$(BIN)/python -m benchmarks.$(subst -,_,$*)
+
+clean:  ## remove the environment, run-time data and caches
+	rm -rf .venv var build benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
