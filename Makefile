@@ -32,7 +32,7 @@ lint: install  ## style, types and import contracts alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports
 
 format: install  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet .
