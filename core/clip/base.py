@@ -1,0 +1,148 @@
+"""Bases: where a model's first version comes from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from core.clip.model import empty_network
+from core.clip.weights import publish
+from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.values import Json
+from core.domain.version import Weights
+from core.errors import BaseUnknown, WeightsFormat
+from core.ports import Artifacts, Watch
+
+BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
+FOLDER_PREFIX = "local-dir:"
+PREFERRED_FILES = ("open_clip_model.safetensors", "model.safetensors")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class BaseImporter:
+    """Turns a base into stored fp32 weights.
+
+    A base is `bundled`, `NAME:PRETRAINED` as open_clip lists them (`ViT-B-32:openai`), or a
+    folder with `open_clip_config.json` and safetensors, with or without `local-dir:`, that
+    lies below one of `folders`.
+    """
+
+    def __init__(
+        self, artifacts: Artifacts, *, folders: tuple[Path, ...] = (), bundled: Path = BUNDLED
+    ) -> None:
+        self._artifacts = artifacts
+        self._folders = folders
+        self._bundled = bundled
+
+    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+        """Store a base; its weights and default prompt. Raises BaseUnknown or WeightsFormat."""
+        watch.advance("loading", 0, 1)
+        config, network = self._read(base)
+        watch.advance("loading", 1, 1)
+        prompt = config.get("perennial", {}).get("prompt", DEFAULT_PROMPT.text)
+        weights = publish(
+            config,
+            network.state_dict(),
+            self._artifacts,
+            lambda done, total: watch.advance("publishing", done, total),
+        )
+        return weights, PromptTemplate(prompt).text
+
+    def _read(self, base: str) -> tuple[Json, nn.Module]:
+        if base == "bundled":
+            return read_folder(self._bundled)
+        name, _, pretrained = base.partition(":")
+        if pretrained and not base.startswith(FOLDER_PREFIX) and "/" not in name:
+            return read_pretrained(name, pretrained)
+        return read_folder(self._allowed(Path(base.removeprefix(FOLDER_PREFIX))))
+
+    def _allowed(self, folder: Path) -> Path:
+        resolved = folder.resolve()
+        if not any(resolved.is_relative_to(root.resolve()) for root in self._folders):
+            raise BaseUnknown
+        return resolved
+
+
+def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
+    """A model of open_clip's list, downloaded if need be. Raises BaseUnknown."""
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    model_cfg = open_clip.get_model_config(name)
+    if not tag or model_cfg is None:
+        raise BaseUnknown(f"open_clip lists no {name!r} with weights {pretrained!r}.")
+    if tag.get("quick_gelu"):
+        model_cfg["quick_gelu"] = True
+    require_supported(model_cfg)
+    try:
+        network: nn.Module = open_clip.create_model(
+            name, pretrained=pretrained, force_quick_gelu=bool(tag.get("quick_gelu"))
+        )
+    except (RuntimeError, OSError) as error:
+        raise BaseUnknown(f"The weights {name}:{pretrained} did not load: {error}") from error
+    preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
+    return plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}), network
+
+
+def read_folder(folder: Path) -> tuple[Json, nn.Module]:
+    """The config and network of an open_clip folder. Raises BaseUnknown or WeightsFormat."""
+    config = {**_read_config(folder), **_read_extras(folder)}
+    require_supported(config["model_cfg"])
+    path = _weights_file(folder)
+    try:
+        network = empty_network(config)
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise BaseUnknown(f"Config and weights in {folder.name!r} do not fit: {error}") from error
+    return config, network
+
+
+def require_supported(model_cfg: Mapping[str, Any]) -> None:
+    """Raise BaseUnknown unless both towers are open_clip's own kinds, with CLIP's tokenizer."""
+    text_cfg = model_cfg.get("text_cfg", {})
+    if text_cfg.get("hf_model_name") or text_cfg.get("hf_tokenizer_name"):
+        raise BaseUnknown("Text towers with a tokenizer other than CLIP's own are not taken.")
+    if "multimodal_cfg" in model_cfg:
+        raise BaseUnknown("Models with a caption decoder are not taken.")
+
+
+def plain(value: Any) -> Any:
+    """A JSON value as it reads after one trip through text: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "open_clip_config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
+        raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
+    return config
+
+
+def _read_extras(folder: Path) -> dict[str, Any]:
+    """What this project keeps beside a model: its trained tokens and its prompt, if it says."""
+    path = folder / "trained_tokens.json"
+    if not path.is_file():
+        return {}
+    value = json.loads(path.read_bytes())
+    if isinstance(value, list):
+        value = {"tokens": value}
+    known = {"tokens": "trained_tokens", "trained_tokens": "trained_tokens", "prompt": "prompt"}
+    return {"perennial": {known[name]: value[name] for name in known if name in value}}
+
+
+def _weights_file(folder: Path) -> Path:
+    found = sorted(folder.glob("*.safetensors"))
+    for name in PREFERRED_FILES:
+        if folder / name in found:
+            return folder / name
+    if found:
+        return found[0]
+    if any(path.suffix in PICKLED for path in folder.iterdir()):
+        raise WeightsFormat
+    raise BaseUnknown(f"{folder.name!r} holds no weights.")

@@ -1,0 +1,79 @@
+"""From stored bytes to what an image tower takes."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import Compose
+
+TRAINING_MARGIN = 8 / 7  # the paper's 256 pixels around crops of 224
+LONGEST_SHAPE = 2.0  # long side over short side, at most, of what random crops are cut from
+
+
+def read_image(data: bytes) -> Image.Image:
+    """The RGB image of some stored bytes."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a model wants its images, by open_clip's own rules."""
+
+    settings: PreprocessCfg
+
+    @classmethod
+    def of(cls, preprocess_cfg: Mapping[str, Any], image_size: int | tuple[int, int]) -> Self:
+        """From a config's `preprocess_cfg` and the size the image tower was built for."""
+        merged = merge_preprocess_dict(PreprocessCfg(), dict(preprocess_cfg))
+        return cls(settings=PreprocessCfg(**{**merged, "size": image_size}))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        size = self.settings.size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def evaluation_pixels(self, image: Image.Image) -> Tensor:
+        """The resized centre of an image as uint8, (3, height, width)."""
+        *geometry, _, _ = image_transform_v2(self.settings, is_train=False).transforms
+        return _pixels(Compose(geometry)(image))
+
+    def training_pixels(self, image: Image.Image) -> Tensor:
+        """What random crops are cut from: uint8, (3, at least 8/7 height, at least 8/7 width)."""
+        image = _at_most(LONGEST_SHAPE, image)
+        height, width = (round(side * TRAINING_MARGIN) for side in self.size)
+        ratio = max(height / image.height, width / image.width)
+        size = max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
+        return _pixels(image.resize(size, self._filter))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels of any batch shape (..., 3, height, width) as the float tensor a tower takes."""
+        mean = torch.tensor(self.settings.mean, device=pixels.device).view(3, 1, 1)
+        std = torch.tensor(self.settings.std, device=pixels.device).view(3, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+    @property
+    def _filter(self) -> Image.Resampling:
+        linear = self.settings.interpolation == "bilinear"
+        return Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
+
+
+def _at_most(shape: float, image: Image.Image) -> Image.Image:
+    """The middle of an image, its long side at most `shape` times its short one."""
+    longest = round(shape * min(image.size))
+    left = max(0, image.width - longest) // 2
+    top = max(0, image.height - longest) // 2
+    return image.crop(
+        (left, top, left + min(image.width, longest), top + min(image.height, longest))
+    )
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

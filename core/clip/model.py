@@ -1,0 +1,116 @@
+"""A CLIP with what belongs to it: towers, tokenizer, image preprocessing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property, lru_cache
+from typing import Any, Self
+
+import torch
+from open_clip import CLIP, CustomTextCLIP, SimpleTokenizer
+from torch import Tensor, nn
+
+from core.clip.images import Preprocess
+from core.clip.text import encode_text
+from core.domain.values import Json
+
+
+class ClipModel:
+    """A network that open_clip built, and how to feed it.
+
+    `config` is the content of an `open_clip_config.json`. Features are L2-normalised fp32 rows.
+    """
+
+    def __init__(self, *, network: nn.Module, config: Json) -> None:
+        self.network = network
+        self.config = config
+
+    @classmethod
+    def build(cls, config: Json, state: Mapping[str, Tensor], device: torch.device) -> Self:
+        """The model that a config and its tensors make; for evaluation until told otherwise."""
+        network = empty_network(config)
+        network.load_state_dict(state)
+        return cls(network=network.to(device).eval(), config=config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """ln s: the logarithm of what similarities are multiplied with."""
+        return self.network.get_parameter("logit_scale")
+
+    @property
+    def scale(self) -> Tensor:
+        """s, a scalar."""
+        return self.logit_scale.exp().reshape(())
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a sentence, start and end token included."""
+        return int(self.config["model_cfg"]["text_cfg"].get("context_length", 77))
+
+    @property
+    def trained_tokens(self) -> tuple[int, ...]:
+        """Ids of the tokens the model's training texts held; empty when it does not say."""
+        return tuple(self.config.get("perennial", {}).get("trained_tokens", ()))
+
+    @cached_property
+    def tokenizer(self) -> SimpleTokenizer:
+        """CLIP's own tokenizer, at this model's context length."""
+        settings = self.config["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {})
+        return _tokenizer(self.context_length, json.dumps(settings, sort_keys=True))
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """How images become input."""
+        tower: Any = self.network.visual
+        return Preprocess.of(self.config.get("preprocess_cfg", {}), tower.image_size)
+
+    def tokenise(self, texts: Sequence[str]) -> Tensor:
+        """Token ids, (texts, context length), on the CPU; longer texts are cut."""
+        tokens: Tensor = self.tokenizer(list(texts), context_length=self.context_length)
+        return tokens
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Features (images, width) of uint8 pixels (images, 3, height, width)."""
+        inputs = self.preprocess.normalise(pixels.to(self.device))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return _normalised(self.network.encode_image(inputs))  # type: ignore[operator]
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Features (sentences, width) of token ids (sentences, up to context length)."""
+        end = self.tokenizer.eot_token_id
+        return _normalised(encode_text(self.network, tokens.to(self.device), end=end))
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features (texts, width) of sentences."""
+        return self.encode_tokens(self.tokenise(texts))
+
+    def freeze(self) -> Self:
+        """Let nothing in this model change: no gradient, evaluation mode."""
+        self.network.requires_grad_(False).eval()
+        return self
+
+
+def empty_network(config: Json) -> nn.Module:
+    """The architecture of a config with random weights, as `open_clip.create_model` builds it."""
+    settings = deepcopy(dict(config["model_cfg"]))
+    custom_text = settings.pop("custom_text", False)
+    if "timm_model_name" in settings["vision_cfg"]:
+        settings["vision_cfg"]["timm_model_pretrained"] = False
+    network: nn.Module = (CustomTextCLIP if custom_text else CLIP)(**settings)
+    return network
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(context_length: int, settings: str) -> SimpleTokenizer:
+    return SimpleTokenizer(context_length=context_length, **json.loads(settings))
+
+
+def _normalised(features: Tensor) -> Tensor:
+    features = features if features.dtype == torch.float64 else features.float()
+    lengths: Tensor = features.norm(dim=-1, keepdim=True)
+    return features / lengths

@@ -1,0 +1,47 @@
+"""A minuscule random CLIP for tests: real architecture, real tokenizer, milliseconds."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from core.clip.model import ClipModel, empty_network
+
+CONFIG: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": 16,
+            "patch_size": 8,
+            "width": 16,
+            "head_width": 8,
+            "layers": 1,
+        },
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 49408,
+            "width": 8,
+            "heads": 2,
+            "layers": 2,
+        },
+    },
+    "preprocess_cfg": {"interpolation": "bicubic", "resize_mode": "shortest"},
+}
+
+
+def tiny_config(**text_cfg: Any) -> dict[str, Any]:
+    """The config, with changes to its text tower."""
+    config = copy.deepcopy(CONFIG)
+    config["model_cfg"]["text_cfg"].update(text_cfg)
+    return config
+
+
+def tiny_clip(seed: int = 0, config: dict[str, Any] | None = None) -> ClipModel:
+    """A model whose weights depend on the seed alone."""
+    config = config or tiny_config()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = empty_network(config)
+    return ClipModel(network=network.eval(), config=config)
