@@ -10,7 +10,7 @@
     │   └── Gone             it was there and its bytes are not any more      410
     ├── PreconditionFailed   the caller decided on an older state             412
     ├── PreconditionRequired the caller must say what it decided on           428
-    ├── Unauthorised / Forbidden                                              401 / 403
+    ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406
     ├── Unavailable          later it will work                               503
     ├── Corrupt              stored bytes do not match their digest           500
     └── Interruption         a job must stop now; not a fault
@@ -139,6 +139,10 @@ class BodyTooLarge(TooLarge):
     """The body is larger than the cap."""
 
 
+class FileTooLarge(TooLarge):
+    """The file is larger than the cap."""
+
+
 class TooManyParts(TooLarge):
     """The form has more parts than the cap."""
 
@@ -241,6 +245,10 @@ class StaleBase(Conflict):
     """The alias has left the version this update was trained from."""
 
 
+class EmbeddingSpaceChanged(Conflict):
+    """The reference now means other weights than the ones expected."""
+
+
 class NoPrevious(Conflict):
     """No other version was live before under this alias."""
 
@@ -279,6 +287,10 @@ class Forbidden(PerennialError):
     """The key's role does not allow this."""
 
 
+class NotAcceptable(PerennialError):
+    """This cannot be shown in any of the forms that Accept names."""
+
+
 # ---- Later, or never ------------------------------------------------------------------------
 
 
@@ -294,6 +306,10 @@ class DatabaseUnavailable(Unavailable):
 
 class InferenceUnavailable(Unavailable):
     """The inference process does not answer."""
+
+
+class NotReady(Unavailable):
+    """The service is not ready to take work."""
 
 
 class StorageFull(Unavailable):
