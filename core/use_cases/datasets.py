@@ -1,6 +1,6 @@
 """Make datasets, put images into them, freeze versions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +24,7 @@ from core.domain.values import (
     clean_name,
     new_id,
 )
-from core.errors import ImageInSuite, Invalid, LabelConflict
+from core.errors import AllRejected, ImageInSuite, Invalid, LabelConflict
 from core.ports import Artifacts, Decoder, Platform, UnitOfWork
 
 
@@ -41,7 +41,7 @@ class Reception(StrEnum):
 class Upload:
     """An uploaded file after decoding: a stored image, or the reason why not."""
 
-    text: str  # class or caption as it was sent
+    text: str  # class or caption: cleaned, or as it was sent when that is what was refused
     file_label: str
     image: Image | None = None
     refusal: Invalid | None = None
@@ -58,6 +58,11 @@ class Receipt:
     side: Side | None = None
     refusal: Invalid | LabelConflict | None = None
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the image is in the dataset under this text now."""
+        return self.outcome in {Reception.CREATED, Reception.DUPLICATE}
+
 
 def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
     """Open an empty dataset. Raises NameInvalid or NameTaken."""
@@ -72,35 +77,57 @@ def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
 
 
 def receive_file(
-    artifacts: Artifacts, decoder: Decoder, *, text: str, file_name: str | None, data: bytes
+    keep: Callable[[bytes], Digest],
+    decoder: Decoder,
+    kind: DatasetKind,
+    *,
+    text: str,
+    file_name: str | None,
+    data: bytes,
 ) -> Upload:
-    """Decode one untrusted file and store its one form; a refusal is part of the answer."""
+    """Decode one untrusted file and keep its one form; a refusal is part of the answer.
+
+    `keep` stores bytes and names their digest: at once, or on trial until a form has ended
+    well. A file whose text is refused is not decoded.
+    """
     upload = Upload(text=text, file_label=clean_file_label(file_name))
     try:
+        text = clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
         decoded = decoder.decode(data)
     except Invalid as refusal:
         return replace(upload, refusal=refusal)
-    artifact = artifacts.put(decoded.data)
     image = Image(
         pixels=decoded.pixels,
-        artifact=artifact,
+        artifact=keep(decoded.data),
         width=decoded.width,
         height=decoded.height,
         size=len(decoded.data),
         dhash=decoded.dhash,
     )
-    return replace(upload, image=image)
+    return replace(upload, text=text, image=image)
 
 
 def record_uploads(
     platform: Platform, dataset: Dataset, uploads: Sequence[Upload]
 ) -> list[Receipt]:
-    """Put decoded uploads into a dataset, all in one transaction; one receipt a file."""
-    now = platform.clock()
+    """Put decoded uploads into a dataset, all in one transaction; one receipt a file.
+
+    Raises AllRejected, with the receipts, when no file was accepted.
+    """
     with platform.transactions() as work:
-        in_suites = work.suites.contains({up.image.pixels for up in uploads if up.image})
-        receipts = [_record(work, dataset, upload, in_suites, now) for upload in uploads]
+        receipts = record(work, dataset, uploads, platform.clock())
         work.commit()
+    return receipts
+
+
+def record(
+    work: UnitOfWork, dataset: Dataset, uploads: Sequence[Upload], now: datetime
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
+    in_suites = work.suites.contains({up.image.pixels for up in uploads if up.image})
+    receipts = [_record(work, dataset, upload, in_suites, now) for upload in uploads]
+    if not any(receipt.accepted for receipt in receipts):
+        raise AllRejected(files=receipts)
     return receipts
 
 
@@ -111,14 +138,10 @@ def _record(
     image = upload.image
     if image is None:
         return replace(receipt, refusal=upload.refusal)
-    labelled = dataset.kind is DatasetKind.LABELLED
-    try:
-        text = clean_class(upload.text) if labelled else clean_caption(upload.text)
-    except Invalid as refusal:
-        return replace(receipt, refusal=refusal)
+    labelled, text = dataset.kind is DatasetKind.LABELLED, upload.text
     if labelled and image.pixels in in_suites:
         return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
-    receipt = replace(receipt, text=text, pixels=image.pixels, side=side_of(image.pixels))
+    receipt = replace(receipt, pixels=image.pixels, side=side_of(image.pixels))
     known = work.datasets.texts(dataset.id, image.pixels)
     if text in known:
         return replace(receipt, outcome=Reception.DUPLICATE)
@@ -136,32 +159,38 @@ def _record(
 def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
     """Freeze a dataset's present images into its next version.
 
-    Raises DatasetEmpty, TooFewPerClass, or ImageInSuite when an image has become a suite's
-    since it was uploaded.
+    Whether every class has enough images is the update's question, since a suite may have
+    one image of a class. Raises DatasetEmpty, or ImageInSuite when an image has become a
+    suite's since it was uploaded.
     """
-    now = platform.clock()
     with platform.transactions() as work:
         dataset = work.datasets.get(reference)
-        rows = work.datasets.images(dataset.id)
-        manifest = Manifest.of(dataset.kind, rows)
-        labelled = dataset.kind is DatasetKind.LABELLED
-        if labelled:
-            manifest.require_trainable()
-            refuse_suite_images(work, manifest)
-        number = work.datasets.next_version(dataset.id)
-        near = work.suites.near({row.image.dhash for row in rows}) if labelled else set()
-        version = DatasetVersion(
-            dataset=dataset.id,
-            number=number,
-            manifest=platform.artifacts.put(manifest.to_bytes()),
-            classes=manifest.classes,
-            counts=manifest.counts() if labelled else {},
-            images=len(manifest.entries),
-            near_duplicates=sum(row.image.dhash in near for row in rows),
-            created_at=now,
-        )
-        work.datasets.add_version(version, manifest)
+        version = freeze(work, platform.artifacts, dataset, platform.clock())
         work.commit()
+    return version
+
+
+def freeze(
+    work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
+) -> DatasetVersion:
+    """Freeze a dataset's present images, within a transaction."""
+    rows = work.datasets.images(dataset.id)
+    manifest = Manifest.of(dataset.kind, rows)
+    labelled = dataset.kind is DatasetKind.LABELLED
+    if labelled:
+        refuse_suite_images(work, manifest)
+    near = work.suites.near({row.image.dhash for row in rows}) if labelled else set()
+    version = DatasetVersion(
+        dataset=dataset.id,
+        number=work.datasets.next_version(dataset.id),
+        manifest=artifacts.put(manifest.to_bytes()),
+        classes=manifest.classes,
+        counts=manifest.counts() if labelled else {},
+        images=len(manifest.entries),
+        near_duplicates=sum(row.image.dhash in near for row in rows),
+        created_at=now,
+    )
+    work.datasets.add_version(version, manifest)
     return version
 
 

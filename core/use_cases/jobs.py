@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.domain.dataset import DatasetKind
+from core.domain.dataset import DatasetKind, Manifest
+from core.domain.prompt import PromptTemplate
 from core.domain.recipe import require_learnable
 from core.domain.update import (
     EvaluateOrder,
@@ -46,7 +47,7 @@ def create_model(
     """Register a model and order the import of its root. Raises NameTaken."""
     now = platform.clock()
     with platform.transactions() as work:
-        if known := _replayed(work, request):
+        if known := replayed(work, request):
             return known
         model = Model(
             id=ModelId(new_id("model", now)),
@@ -56,7 +57,7 @@ def create_model(
             created_at=now,
         )
         work.models.add(model)
-        job = _order(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
+        job = place(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
     doorbell.ring(job.id)
     return job
@@ -78,24 +79,35 @@ def order_update(
     """
     now = platform.clock()
     with platform.transactions() as work:
-        if known := _replayed(work, request):
+        if known := replayed(work, request):
             return known
         found = work.models.get(model)
         dataset = work.datasets.get(order.dataset)
         if dataset.kind is not DatasetKind.LABELLED:
             raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
         version = work.datasets.version(dataset.id, order.dataset_version)
-        parent = _present_parent(work, found.id, order)
-        manifest = read_manifest(platform.artifacts, version.manifest)
-        manifest.require_trainable()
-        refuse_suite_images(work, manifest)
-        learned = parent.classes if parent else ()
-        require_learnable(order.recipe, version.classes, learned, open_classes_of(work, found))
+        require_startable(work, found, order, read_manifest(platform.artifacts, version.manifest))
         order = replace(order, dataset=dataset.id)
-        job = _order(work, request, found, JobType.UPDATE, order, now, metadata)
+        job = place(work, request, found, JobType.UPDATE, order, now, metadata)
         work.commit()
     doorbell.ring(job.id)
     return job
+
+
+def require_startable(
+    work: UnitOfWork, model: Model, order: UpdateOrder, manifest: Manifest
+) -> None:
+    """Raise what would keep an update of these images from starting.
+
+    VersionNotFound, PromptInvalid, TooFewPerClass, ImageInSuite or TooFewClasses.
+    """
+    if order.prompt is not None:
+        PromptTemplate(order.prompt)
+    parent = _present_parent(work, model.id, order)
+    manifest.require_trainable()
+    refuse_suite_images(work, manifest)
+    learned = parent.classes if parent else ()
+    require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
 
 
 def order_evaluation(
@@ -104,14 +116,14 @@ def order_evaluation(
     """Order that a version be scored on the model's present suites. Raises VersionNotFound."""
     now = platform.clock()
     with platform.transactions() as work:
-        if known := _replayed(work, request):
+        if known := replayed(work, request):
             return known
         found = work.models.get(model)
         subject = work.versions.get(found.id, version)
         if subject.is_root:
             raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
         order = EvaluateOrder(version=version)
-        job = _order(work, request, found, JobType.EVALUATE, order, now)
+        job = place(work, request, found, JobType.EVALUATE, order, now)
         work.commit()
     doorbell.ring(job.id)
     return job
@@ -133,13 +145,13 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
     """Order again what an ended job was to do; a new job that names the old one."""
     now = platform.clock()
     with platform.transactions() as work:
-        if known := _replayed(work, request):
+        if known := replayed(work, request):
             return known
         found = work.jobs.get(job)
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
-        again = _order(
+        again = place(
             work, request, model, found.type, found.order, now, found.metadata, retry_of=job
         )
         work.commit()
@@ -147,8 +159,8 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
     return again
 
 
-def _replayed(work: UnitOfWork, request: Request) -> Job | None:
-    """The job that this Idempotency-Key already made. Raises IdempotencyMismatch."""
+def replayed(work: UnitOfWork, request: Request) -> Job | None:
+    """The job that this Idempotency-Key already made, if any. Raises IdempotencyMismatch."""
     if request.key is None or request.body is None:
         return None
     reply = work.idempotency.find(request.actor, request.key)
@@ -159,7 +171,7 @@ def _replayed(work: UnitOfWork, request: Request) -> Job | None:
     return work.jobs.get(reply.job)
 
 
-def _order(
+def place(
     work: UnitOfWork,
     request: Request,
     model: Model,
@@ -169,6 +181,7 @@ def _order(
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
+    """Queue a job, within a transaction, and remember the Idempotency-Key it answers."""
     job = Job(
         id=JobId(new_id("job", now)),
         type=job_type,
@@ -194,8 +207,12 @@ def _order(
 
 
 def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
-    """The parent the update would have if it were claimed now; None before the root exists."""
+    """The parent the update would have if it were claimed now; None before the root exists.
+
+    Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
+    """
     if order.parent is not None:
         return work.versions.get(model, order.parent)
-    alias = work.aliases.find(model, order.alias)
-    return work.versions.get(model, alias.version) if alias else None
+    if not work.versions.page(model, 1, None):
+        return None
+    return work.versions.get(model, work.aliases.get(model, order.alias).version)

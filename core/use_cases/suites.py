@@ -37,7 +37,10 @@ def create_suite(
         version = work.datasets.version(source.id, dataset_version)
         manifest = read_manifest(platform.artifacts, version.manifest)
         pixels = {entry.pixels for entry in manifest.entries}
+        # An image that is in a suite already cannot have been trained on since: what looks like
+        # the training side of a version is the dataset that suite was made from.
         trained = work.datasets.trained_pixels(pixels, except_for=source.id)
+        trained -= work.suites.contains(trained)
         if trained:
             raise ImageInTraining(
                 f"{len(trained)} images are on the training side of a dataset version.",
