@@ -1,10 +1,17 @@
 """The gate: when may a version go live."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 
+from core.domain import reasons
+from core.domain.intervals import p_below, paired_interval
+from core.domain.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.values import PolicyId
+
+_FARTHEST = 4096.0  # times the present images; beyond, "more images" is no advice
 
 
 class Verdict(StrEnum):
@@ -29,3 +36,103 @@ class GatePolicy:
     alpha: float = 0.005  # one-sided error of each bound
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict, how each measure contributed, and the reasons in sentences."""
+
+    verdict: Verdict
+    rulings: tuple[Ruling, ...]
+    reasons: tuple[str, ...]
+
+
+def judge(measures: Sequence[Measure], policy: GatePolicy) -> Judgement:
+    """The gate's decision.
+
+    Passed: every guarded lower bound is within its tolerance (no correction: all must hold)
+    and the gain reaches the wanted gain. Failed: some measure is below its tolerance, by
+    Holm's step-down over the judged measures. Inconclusive: the rest, and whenever nothing
+    is guarded or nothing was gained on a holdout.
+
+    Measures with fewer images than the policy's minimum are advisory. The gain is judged at
+    any size: its score interval is wide where images are few, and a minimum would keep a
+    small update from ever passing.
+    """
+    judged = [m for m in measures if _is_judged(m, policy)]
+    failing = _below_tolerance(judged, policy.alpha)
+    rulings = tuple(_rule(m, judged, failing, policy) for m in measures)
+    guarded = [m for m in judged if m.kind is not MeasureKind.GAIN]
+    has_gain = len(guarded) < len(judged)
+    if failing:
+        verdict = Verdict.FAILED
+    elif guarded and has_gain and all(m.holds for m in judged):
+        verdict = Verdict.PASSED
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    return Judgement(
+        verdict=verdict,
+        rulings=rulings,
+        reasons=reasons.explain(
+            rulings,
+            passed=verdict is Verdict.PASSED,
+            guarded=len(guarded),
+            has_gain=has_gain,
+            minimum_count=policy.minimum_count,
+        ),
+    )
+
+
+def _is_judged(measure: Measure, policy: GatePolicy) -> bool:
+    return measure.kind is MeasureKind.GAIN or measure.images >= policy.minimum_count
+
+
+def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
+    """Those below their tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
+    ordered = sorted(measures, key=lambda m: p_below(m.flips, -m.tolerance))
+    for done, measure in enumerate(ordered):
+        if p_below(measure.flips, -measure.tolerance) >= alpha / (len(ordered) - done):
+            return ordered[:done]
+    return ordered
+
+
+def _rule(
+    measure: Measure, judged: Sequence[Measure], failing: Sequence[Measure], policy: GatePolicy
+) -> Ruling:
+    if measure not in judged:
+        return Ruling(
+            measure=measure,
+            outcome=Outcome.ADVISORY,
+            more_images=policy.minimum_count - measure.images,
+        )
+    if measure in failing:
+        return Ruling(measure=measure, outcome=Outcome.FAILS)
+    if measure.holds:
+        return Ruling(measure=measure, outcome=Outcome.HOLDS)
+    more = images_to_settle(measure, alpha=policy.alpha, tests=len(judged))
+    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+
+
+def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
+    """How many more images would settle a measure if answers went on flipping at this rate.
+
+    `tests` is the number of measures that Holm's first step divides `alpha` by. None when
+    the difference is so close to the tolerance that thousands of times the images would not.
+    """
+
+    def settled(factor: float) -> bool:
+        flips = measure.flips.scaled(factor)
+        return (
+            paired_interval(flips, alpha).lower >= -measure.tolerance
+            or p_below(flips, -measure.tolerance) < alpha / tests
+        )
+
+    low, high = 1.0, 2.0
+    while not settled(high):
+        low, high = high, high * 2
+        if high > _FARTHEST:
+            return None
+    while (high - low) * measure.images > 0.5:
+        middle = (low + high) / 2
+        low, high = (low, middle) if settled(middle) else (middle, high)
+    return ceil(measure.images * (high - 1))

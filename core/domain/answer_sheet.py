@@ -1,0 +1,96 @@
+"""The answers of an examination, read one version and one question at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from core.domain.examination import Examination, HoldoutExam
+from core.domain.metrics import micro_accuracy
+from core.domain.question import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    RetrievalAnswers,
+    RetrievalQuestion,
+)
+from core.domain.values import Digest
+from core.domain.version import Version
+
+Given = Mapping[tuple[Digest, Digest], Answers]  # (version digest, question digest): answers
+Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A version that the candidate is compared with, and how far it may fall below."""
+
+    name: str  # "parent", "root", "parent and root" or "version 3"
+    version: Version
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSheet:
+    """An examination with its answers. A missing answer is a KeyError."""
+
+    examination: Examination
+    answers: Given
+
+    def hits(self, version: Version, question: ClassQuestion) -> tuple[bool, ...]:
+        """Image by image, whether a version was right."""
+        given = self.answers[version.digest, question.digest]
+        if not isinstance(given, ClassAnswers):
+            raise TypeError(type(given))
+        return given.hits(question)
+
+    def ranks(self, version: Version, question: RetrievalQuestion) -> RetrievalAnswers:
+        """A version's ranks in both directions."""
+        given = self.answers[version.digest, question.digest]
+        if not isinstance(given, RetrievalAnswers):
+            raise TypeError(type(given))
+        return given
+
+    def counts(self, version: Version, question: ClassQuestion) -> Counts:
+        """(right, asked) of each class that has an image, by name."""
+        found: dict[str, list[bool]] = {}
+        hits = self.hits(version, question)
+        for entry, hit in zip(question.entries, hits, strict=True):
+            found.setdefault(entry.class_name, []).append(hit)
+        return [(sum(found[name]), len(found[name])) for name in sorted(found)]
+
+    def accuracy(self, version: Version, question: ClassQuestion) -> float:
+        """The share of right answers."""
+        return micro_accuracy(self.counts(version, question))
+
+    @property
+    def roles(self) -> tuple[tuple[str, Version], ...]:
+        """Who stands in every table of versions."""
+        exam = self.examination
+        return ("candidate", exam.candidate), ("parent", exam.parent), ("root", exam.root)
+
+    @cached_property
+    def suite_baselines(self) -> tuple[Baseline, ...]:
+        """Parent and root; where they are one version, one baseline with the lesser tolerance."""
+        exam, policy = self.examination, self.examination.policy
+        parent, root = policy.parent_tolerance, policy.root_tolerance
+        if exam.parent.digest == exam.root.digest:
+            both = min(parent, root)
+            return (Baseline(name="parent and root", version=exam.parent, tolerance=both),)
+        return (
+            Baseline(name="parent", version=exam.parent, tolerance=parent),
+            Baseline(name="root", version=exam.root, tolerance=root),
+        )
+
+    @property
+    def gain_baseline(self) -> Baseline:
+        """The parent, on the update's own holdout; less than the wanted gain is a failure."""
+        wanted = self.examination.policy.wanted_gain
+        return Baseline(name="parent", version=self.examination.parent, tolerance=-wanted)
+
+    def learner_baseline(self, holdout: HoldoutExam) -> Baseline:
+        """The version that learned an earlier holdout."""
+        return Baseline(
+            name=f"version {holdout.learner.number}",
+            version=holdout.learner,
+            tolerance=self.examination.policy.holdout_tolerance,
+        )

@@ -1,0 +1,180 @@
+"""The examination of a candidate: which version must answer which question.
+
+Verdicts see the test part of suites and holdouts only; the validation part belongs to those
+who select.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from core.domain.dataset import Manifest, ManifestEntry, Part
+from core.domain.gate import GatePolicy
+from core.domain.question import ClassQuestion, Question, RetrievalQuestion
+from core.domain.suite import Suite, SuiteKind
+from core.domain.version import Model, Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSuite:
+    """A suite with its images."""
+
+    suite: Suite
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What an update made, and the images that were held out of it (both parts)."""
+
+    version: Version
+    holdout: tuple[ManifestEntry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassExam:
+    """One set of images, asked over the class list it came with and over the union.
+
+    Forgetting is judged on `own`. In `union` all classes the candidate has learned compete
+    too: a separate number, so that new competitors are not called forgetting. Where nothing
+    was added the two questions are the same one.
+    """
+
+    name: str
+    own: ClassQuestion
+    union: ClassQuestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalExam:
+    """A captioned suite's question."""
+
+    name: str
+    own: RetrievalQuestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldoutExam:
+    """An update's holdout, with the version that learned it."""
+
+    learner: Version
+    exam: ClassExam
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """All questions of a candidate; holdouts in the order of the updates, its own last."""
+
+    model: Model
+    policy: GatePolicy
+    candidate: Version
+    parent: Version
+    root: Version
+    zero_shot: tuple[ClassExam, ...]
+    retrieval: tuple[RetrievalExam, ...]
+    holdouts: tuple[HoldoutExam, ...]  # those with a test image
+
+    @property
+    def own(self) -> HoldoutExam | None:
+        """The candidate's own holdout, if it has a test image."""
+        return next((h for h in self.holdouts if h.learner == self.candidate), None)
+
+    @property
+    def earlier(self) -> tuple[HoldoutExam, ...]:
+        """The holdouts of the updates before the candidate's."""
+        return tuple(h for h in self.holdouts if h.learner != self.candidate)
+
+    @property
+    def questions(self) -> tuple[tuple[Version, tuple[Question, ...]], ...]:
+        """Who must answer what: versions of different digests, different questions each.
+
+        Candidate, parent and root answer everything, and the version that learned a holdout
+        answers for it. The order is the same for the same examination.
+        """
+        shared: list[Question] = [exam.own for exam in self.retrieval]
+        for exam in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
+            shared += [exam.own, exam.union]
+        asked = [(version, shared) for version in (self.candidate, self.parent, self.root)]
+        asked += [(h.learner, [h.exam.own, h.exam.union]) for h in self.earlier]
+        versions = {version.digest: version for version, _ in asked}
+        return tuple(
+            (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
+            for digest, version in versions.items()
+        )
+
+
+def _distinct(questions: Iterable[Question]) -> tuple[Question, ...]:
+    return tuple({question.digest: question for question in questions}.values())
+
+
+def plan(
+    *,
+    model: Model,
+    policy: GatePolicy,
+    candidate: Update,
+    parent: Version,
+    root: Version,
+    earlier: Sequence[Update],
+    suites: Sequence[ScoredSuite],
+) -> Examination:
+    """What must be asked about a candidate.
+
+    `earlier` holds the updates of the candidate's lineage, oldest first, each with the images
+    held out of it. A suite or holdout without a test image is left out.
+    """
+    learned = candidate.version.classes
+    zero_shot: list[ClassExam] = []
+    retrieval: list[RetrievalExam] = []
+    for scored in suites:
+        entries = _test_part(scored.manifest.entries)
+        if entries and scored.suite.kind is SuiteKind.RETRIEVAL:
+            question = RetrievalQuestion(entries=entries)
+            retrieval.append(RetrievalExam(name=scored.suite.name, own=question))
+        elif entries:
+            zero_shot.append(_suite_exam(scored.suite, entries, learned))
+    holdouts = [
+        HoldoutExam(learner=update.version, exam=_holdout_exam(update, entries, learned))
+        for update in (*earlier, candidate)
+        if (entries := _test_part(update.holdout))
+    ]
+    return Examination(
+        model=model,
+        policy=policy,
+        candidate=candidate.version,
+        parent=parent,
+        root=root,
+        zero_shot=tuple(zero_shot),
+        retrieval=tuple(retrieval),
+        holdouts=tuple(holdouts),
+    )
+
+
+def _test_part(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    return tuple(entry for entry in entries if entry.part is Part.TEST)
+
+
+def _suite_exam(
+    suite: Suite, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
+) -> ClassExam:
+    union = _union(suite.classes, learned)
+    return ClassExam(
+        name=suite.name,
+        own=ClassQuestion(entries=entries, classes=suite.classes, prompt=suite.prompt),
+        union=ClassQuestion(entries=entries, classes=union, prompt=suite.prompt),
+    )
+
+
+def _holdout_exam(
+    update: Update, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
+) -> ClassExam:
+    then, prompt = update.version.classes, update.version.prompt
+    return ClassExam(
+        name=f"version {update.version.number}",
+        own=ClassQuestion(entries=entries, classes=then, prompt=prompt),
+        union=ClassQuestion(entries=entries, classes=_union(then, learned), prompt=prompt),
+    )
+
+
+def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """`own` and those of `more` that would be asked by a prompt of their own."""
+    known = {name.lower() for name in own}
+    return own + tuple(name for name in more if name.lower() not in known)

@@ -1,0 +1,77 @@
+"""From an answered examination to its report."""
+
+from dataclasses import asdict
+from typing import Any
+
+from core.domain.answer_sheet import AnswerSheet, Given
+from core.domain.examination import ClassExam, Examination, RetrievalExam
+from core.domain.gate import judge
+from core.domain.matrix import accuracy_matrix, tasks, transfer
+from core.domain.measuring import measures
+from core.domain.report import Report
+from core.domain.tables import changes, list_scores, recall_rows, scores
+
+
+def mark(
+    examination: Examination,
+    answers: Given,
+    *,
+    previous: Report | None,
+    judged_before: int,
+    near_duplicates: int,
+) -> Report:
+    """The report of a candidate whose examination is answered.
+
+    `previous` is the parent's report, from which the older rows of the accuracy matrix come;
+    without it their cells stay empty. `judged_before` says how many candidates these test
+    parts have judged, `near_duplicates` how many training images look like a suite's.
+    All of `examination.questions` must be answered: a missing answer is a KeyError.
+    """
+    sheet = AnswerSheet(examination=examination, answers=answers)
+    judgement = judge(measures(sheet), examination.policy)
+    headline = tuple(scores(sheet, role, version) for role, version in sheet.roles)
+    now, untouched = headline[0].zero_shot, headline[-1].zero_shot
+    matrix = accuracy_matrix(sheet, previous)
+    candidate, parent, root = examination.candidate, examination.parent, examination.root
+    return Report(
+        model=examination.model.name,
+        version=candidate.number,
+        digest=candidate.digest,
+        parent=parent.number,
+        parent_digest=parent.digest,
+        root=root.number,
+        root_digest=root.digest,
+        recipe=candidate.recipe.to_json() if candidate.recipe else None,
+        dataset=candidate.dataset,
+        dataset_version=candidate.dataset_version,
+        update_classes=candidate.update_classes,
+        classes=candidate.classes,
+        prompt=candidate.prompt.text,
+        policy=_policy(examination),
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        rulings=judgement.rulings,
+        scores=headline,
+        retention=now / untouched if now is not None and untouched else None,
+        zero_shot_change=None if now is None or untouched is None else now - untouched,
+        transfer=transfer(sheet, matrix),
+        tasks=tasks(sheet),
+        matrix=matrix,
+        changes=tuple(changes(sheet)),
+        lists=tuple(list_scores(sheet)),
+        recalls=tuple(recall_rows(sheet)),
+        judged_before=judged_before,
+        near_duplicates=near_duplicates,
+        images=_images(examination),
+    )
+
+
+def _policy(examination: Examination) -> dict[str, Any]:
+    policy = examination.policy
+    return asdict(policy) | {"created_at": policy.created_at.isoformat()}
+
+
+def _images(examination: Examination) -> dict[str, int]:
+    exams: list[ClassExam | RetrievalExam] = [*examination.zero_shot, *examination.retrieval]
+    exams += [holdout.exam for holdout in examination.holdouts]
+    return {exam.name: len(exam.own.entries) for exam in exams}
