@@ -1,0 +1,142 @@
+"""The artifact store in a folder: `ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`."""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.domain.values import Digest, sha256
+from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TEMPORARY = ".new-"  # no digest begins so
+_READ_BYTES = 1024 * 1024
+
+
+class LocalArtifacts:
+    """The port `Artifacts` over a local folder, which is made at the first `put`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, data: bytes) -> Digest:
+        """Store durably and return the digest.
+
+        The bytes reach the disk and are read back before the file gets its name, so a name
+        never stands for half a file. Raises StorageFull, leaving nothing behind, and
+        ArtifactCorrupt when the disk does not give back what was written.
+        """
+        digest = sha256(data)
+        path = self._path(digest)
+        if _size(path) == len(data):
+            return digest
+        try:
+            self._write(path, data, digest)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise StorageFull from error
+            raise
+        return digest
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
+        try:
+            data = self._path(digest).read_bytes()
+        except FileNotFoundError:
+            raise ArtifactMissing(digest=digest) from None
+        if sha256(data) != digest:
+            raise ArtifactCorrupt(digest=digest)
+        return data
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there (not verified)."""
+        return bool(_DIGEST.fullmatch(digest)) and self._path(digest).is_file()
+
+    def delete(self, digest: Digest) -> None:
+        """Forget the bytes; no error when they are not there."""
+        if self.has(digest):
+            self._path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[Digest]:
+        """All digests in the store, in no order."""
+        for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
+            name = path.parent.name + path.name
+            if _DIGEST.fullmatch(name):
+                yield Digest(name)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove temporaries that a dead writer left; how many."""
+        before = time.time() - older_than_s
+        swept = 0
+        for path in self._folder.glob(f"[0-9a-f][0-9a-f]/{_TEMPORARY}*"):
+            try:
+                if path.stat().st_mtime <= before:
+                    path.unlink()
+                    swept += 1
+            except FileNotFoundError:
+                continue  # its writer has just finished
+        return swept
+
+    def free_bytes(self) -> int:
+        """Room left on the disk that holds the folder."""
+        folder = self._folder.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def _path(self, digest: Digest) -> Path:
+        """Where the bytes lie; a name that is no digest never touches the disk."""
+        if not _DIGEST.fullmatch(digest):
+            raise ArtifactMissing(digest=digest[:80])
+        return self._folder / digest[:2] / digest[2:]
+
+    def _write(self, path: Path, data: bytes, digest: Digest) -> None:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(path.parent.parent)
+        temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
+        try:
+            with temporary.open("xb", buffering=0) as file:
+                _write_all(file.fileno(), data)
+                os.fsync(file.fileno())
+            if _hash(temporary) != digest:
+                raise ArtifactCorrupt(digest=digest)
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _hash(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

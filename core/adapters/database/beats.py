@@ -1,0 +1,35 @@
+"""Which workers live, by the database's clock."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, select
+
+from core.adapters.database.clock import epoch_now
+from core.adapters.database.statements import upsert
+from core.adapters.database.tables.access import beats
+from core.domain.values import Json
+
+
+class SqlBeats:
+    """The port `Beats`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def beat(self, worker: str, facts: Json) -> None:
+        """A worker says that it lives (by the database's clock)."""
+        values = {"worker": worker, "facts": dict(facts), "at": epoch_now()}
+        upsert(self._connection, beats, values, key=["worker"])
+
+    def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]:
+        """The workers that have said so lately, by name."""
+        query = (
+            select(beats.c.worker, beats.c.facts)
+            .where(beats.c.at > epoch_now() - within_s)
+            .order_by(beats.c.worker)
+        )
+        return [(row.worker, row.facts) for row in self._connection.execute(query)]
+
+    def forget(self, worker: str) -> None:
+        """The worker has ended in order."""
+        self._connection.execute(delete(beats).where(beats.c.worker == worker))

@@ -1,0 +1,69 @@
+"""Frozen versions of datasets, and which images have been trained on."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from core.adapters.database.statements import insert_missing, members
+from core.adapters.database.tables.datasets import dataset_versions, trained_images
+from core.domain.dataset import DatasetVersion, Manifest, Side
+from core.domain.values import DatasetId, Digest
+from core.errors import DatasetVersionNotFound
+
+
+class SqlDatasetVersions:
+    """The part of the port `Datasets` that is about versions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, version: DatasetVersion, manifest: Manifest) -> None:
+        """Store a frozen version, and which images it trains on."""
+        values = {
+            **vars(version),
+            "classes": list(version.classes),
+            "counts": {name: dict(sides) for name, sides in version.counts.items()},
+        }
+        self._connection.execute(insert(dataset_versions).values(values))
+        where = {"dataset": version.dataset, "number": version.number}
+        trained = [{"pixels": entry.pixels, **where} for entry in manifest.on(Side.TRAIN)]
+        insert_missing(self._connection, trained_images, trained)
+
+    def get(self, dataset: DatasetId, number: int) -> DatasetVersion:
+        """Raises DatasetVersionNotFound."""
+        row = self._connection.execute(
+            select(dataset_versions).where(
+                dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
+            )
+        ).first()
+        if row is None:
+            raise DatasetVersionNotFound(dataset=dataset, version=number)
+        return _to_version(row)
+
+    def all(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
+        """Oldest first."""
+        query = (
+            select(dataset_versions)
+            .where(dataset_versions.c.dataset == dataset)
+            .order_by(dataset_versions.c.number)
+        )
+        return [_to_version(row) for row in self._connection.execute(query)]
+
+    def trained(self, pixels: Collection[Digest], except_for: DatasetId) -> set[Digest]:
+        """Those of the images that are on the training side of another dataset's versions."""
+        elsewhere = trained_images.c.dataset != except_for
+        return members(self._connection, trained_images.c.pixels, pixels, elsewhere)
+
+
+def _to_version(row: Row[Any]) -> DatasetVersion:
+    return DatasetVersion(
+        dataset=row.dataset,
+        number=row.number,
+        manifest=row.manifest,
+        classes=tuple(row.classes),
+        counts=row.counts,
+        images=row.images,
+        near_duplicates=row.near_duplicates,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,193 @@
+"""Datasets and the images in them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from core.adapters.database.dataset_versions import SqlDatasetVersions
+from core.adapters.database.statements import find_named, insert_new, page_by_id, upsert
+from core.adapters.database.tables.datasets import dataset_images, datasets, images
+from core.domain.dataset import (
+    Dataset,
+    DatasetImage,
+    DatasetKind,
+    DatasetVersion,
+    Image,
+    Manifest,
+)
+from core.domain.values import DatasetId, Digest
+from core.errors import DatasetNotFound, ImageNotFound, InUse, LabelConflict, NameTaken
+
+
+class SqlDatasets:
+    """The port `Datasets`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._versions = SqlDatasetVersions(connection)
+
+    def add(self, dataset: Dataset) -> None:
+        """Raises NameTaken."""
+        values = {**vars(dataset), "last_version": 0}
+        if not insert_new(self._connection, datasets, values):
+            raise NameTaken(name=dataset.name)
+
+    def get(self, reference: str) -> Dataset:
+        """By id or name. Raises DatasetNotFound."""
+        row = find_named(self._connection, datasets, reference)
+        if row is None:
+            raise DatasetNotFound(dataset=reference)
+        return _to_dataset(row)
+
+    def page(self, limit: int, after: str | None) -> Sequence[Dataset]:
+        """Oldest first; `after` is the last id of the page before."""
+        return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
+
+    def add_image(self, row: DatasetImage) -> None:
+        """Add an image with one text. The same image with the same text is no error.
+
+        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds the image
+        under another class.
+        """
+        labelled = self._kind(row.dataset) is DatasetKind.LABELLED
+        upsert(self._connection, images, vars(row.image), key=["pixels"])
+        values = {
+            "dataset": row.dataset,
+            "pixels": row.image.pixels,
+            "slot": "" if labelled else row.text,
+            "text": row.text,
+            "file_label": row.file_label,
+            "added_at": row.added_at,
+        }
+        if insert_new(self._connection, dataset_images, values):
+            return
+        held = self.texts(row.dataset, row.image.pixels)
+        if row.text not in held:
+            raise LabelConflict(held=held[0])
+
+    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
+        """The texts this image already has in the dataset; empty when it is not there."""
+        query = (
+            select(dataset_images.c.text)
+            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels)
+            .order_by(dataset_images.c.text)
+        )
+        return self._connection.scalars(query).all()
+
+    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
+        """All images, each once a text, by pixels."""
+        return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
+
+    def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[DatasetImage]:
+        """The rows of up to `limit` images, by pixels: an image is never torn apart."""
+        keys = (
+            select(dataset_images.c.pixels)
+            .distinct()
+            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels > (after or ""))
+            .order_by(dataset_images.c.pixels)
+            .limit(limit)
+        )
+        query = _images_of(dataset).where(
+            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
+        )
+        return [_to_image(row) for row in self._connection.execute(query)]
+
+    def count(self, dataset: DatasetId) -> Mapping[str, int]:
+        """Images per class (for captioned datasets: {"": images})."""
+        held = dataset_images.c.dataset == dataset
+        if self._kind(dataset) is DatasetKind.CAPTIONED:
+            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
+            return {"": self._connection.scalar(query) or 0}
+        text = dataset_images.c.text
+        counts = (
+            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
+        )
+        return {row.text: row.images for row in self._connection.execute(counts)}
+
+    def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
+        """Raises ImageNotFound."""
+        gone = self._connection.execute(
+            delete(dataset_images).where(
+                dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
+            )
+        )
+        if gone.rowcount == 0:
+            raise ImageNotFound(dataset=dataset, pixels=pixels)
+
+    def remove(self, dataset: DatasetId) -> None:
+        """Raises DatasetNotFound, and InUse when it has versions."""
+        try:
+            gone = self._connection.execute(delete(datasets).where(datasets.c.id == dataset))
+        except IntegrityError as error:
+            raise InUse(dataset=dataset) from error
+        if gone.rowcount == 0:
+            raise DatasetNotFound(dataset=dataset)
+
+    def next_version(self, dataset: DatasetId) -> int:
+        """The next version number, from a counter row locked until commit."""
+        number = self._connection.scalar(
+            update(datasets)
+            .where(datasets.c.id == dataset)
+            .values(last_version=datasets.c.last_version + 1)
+            .returning(datasets.c.last_version)
+        )
+        if number is None:
+            raise DatasetNotFound(dataset=dataset)
+        return int(number)
+
+    def add_version(self, version: DatasetVersion, manifest: Manifest) -> None:
+        """Store a frozen version, and which images it trains on."""
+        self._versions.add(version, manifest)
+
+    def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
+        """Raises DatasetVersionNotFound."""
+        return self._versions.get(dataset, number)
+
+    def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
+        """Oldest first."""
+        return self._versions.all(dataset)
+
+    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the images that are on the training side of another dataset's versions."""
+        return self._versions.trained(pixels, except_for)
+
+    def _kind(self, dataset: DatasetId) -> DatasetKind:
+        kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
+
+
+def _images_of(dataset: DatasetId) -> Select[Any]:
+    rows = dataset_images
+    return (
+        select(images, rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at)
+        .join(rows, rows.c.pixels == images.c.pixels)
+        .where(rows.c.dataset == dataset)
+        .order_by(rows.c.pixels, rows.c.text)
+    )
+
+
+def _to_dataset(row: Row[Any]) -> Dataset:
+    return Dataset(id=row.id, name=row.name, kind=DatasetKind(row.kind), created_at=row.created_at)
+
+
+def _to_image(row: Row[Any]) -> DatasetImage:
+    return DatasetImage(
+        dataset=row.dataset,
+        image=Image(
+            pixels=row.pixels,
+            artifact=row.artifact,
+            width=row.width,
+            height=row.height,
+            size=row.size,
+            dhash=row.dhash,
+        ),
+        text=row.text,
+        file_label=row.file_label,
+        added_at=row.added_at,
+    )

@@ -1,0 +1,44 @@
+"""Which driver errors are facts that the service has a name for."""
+
+import sqlite3
+
+import psycopg
+from psycopg import errors as postgres
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from core.errors import DatabaseUnavailable, PerennialError, StorageFull
+
+_PRIMARY = 0xFF  # SQLite's extended codes hold the primary one in their low byte
+_SQLITE_LATER = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+def name_failures(engine: Engine) -> None:
+    """Raise DatabaseUnavailable or StorageFull instead of the driver's error, where true."""
+
+    @event.listens_for(engine, "handle_error")
+    def rename(context: ExceptionContext) -> PerennialError | None:
+        return _fact(context.original_exception)
+
+
+def _fact(error: BaseException) -> PerennialError | None:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if code == sqlite3.SQLITE_FULL:
+            return StorageFull()
+        return DatabaseUnavailable() if code in _SQLITE_LATER else None
+    if isinstance(error, postgres.DiskFull):
+        return StorageFull()
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return DatabaseUnavailable()
+    if isinstance(
+        error, postgres.IdleInTransactionSessionTimeout | postgres.ReadOnlySqlTransaction
+    ):
+        return DatabaseUnavailable()
+    return None

@@ -1,0 +1,33 @@
+"""What each Idempotency-Key was used for."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+
+from core.adapters.database.statements import insert_new
+from core.adapters.database.tables.access import idempotency
+from core.errors import InProgress
+from core.ports import IdempotentReply
+
+
+class SqlIdempotency:
+    """The port `Idempotency`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, actor: str, key: str) -> IdempotentReply | None:
+        """What the actor used the key for, if at all."""
+        query = select(idempotency).where(idempotency.c.actor == actor, idempotency.c.key == key)
+        row = self._connection.execute(query).first()
+        return IdempotentReply(**row._mapping) if row is not None else None
+
+    def add(self, reply: IdempotentReply) -> None:
+        """Raises InProgress when another transaction has just used the key."""
+        if not insert_new(self._connection, idempotency, vars(reply)):
+            raise InProgress
+
+    def forget(self, before: datetime) -> int:
+        """Forget keys used before a time; how many."""
+        old = delete(idempotency).where(idempotency.c.created_at < before)
+        return self._connection.execute(old).rowcount

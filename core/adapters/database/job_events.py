@@ -1,0 +1,43 @@
+"""The history of a job, numbered without gaps."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from core.adapters.database.job_rows import to_event
+from core.adapters.database.tables.jobs import job_events, jobs
+from core.domain.update import JobEvent
+from core.domain.values import JobId, Json
+from core.errors import JobNotFound
+
+
+class SqlJobEvents:
+    """The part of the port `Jobs` that is about events."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent:
+        """Add the next event; the job's row is locked until commit. Raises JobNotFound."""
+        sequence = self._connection.scalar(
+            update(jobs)
+            .where(jobs.c.id == job)
+            .values(events=jobs.c.events + 1)
+            .returning(jobs.c.events)
+        )
+        if sequence is None:
+            raise JobNotFound(job=job)
+        event = JobEvent(job=job, sequence=sequence, kind=kind, data=data, at=at)
+        self._connection.execute(insert(job_events).values(vars(event)))
+        return event
+
+    def page(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
+        """Events after a sequence number, oldest first."""
+        query = (
+            select(job_events)
+            .where(job_events.c.job == job, job_events.c.sequence > after)
+            .order_by(job_events.c.sequence)
+            .limit(limit)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]

@@ -1,0 +1,204 @@
+"""Jobs: claims with lease and fence, and every write of a claimant by its fence."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, case, func, insert, select, update
+
+from core.adapters.database import claims
+from core.adapters.database.clock import epoch_now, read_clock
+from core.adapters.database.job_events import SqlJobEvents
+from core.adapters.database.job_rows import (
+    CLAIMED,
+    JOB_COLUMNS,
+    UNFINISHED,
+    progress_to_json,
+    to_job,
+    to_row,
+)
+from core.adapters.database.tables.jobs import jobs
+from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
+from core.domain.values import Digest, JobId, Json, ModelId
+from core.errors import JobFinished, JobNotFound, LeaseLost
+
+
+class SqlJobs:
+    """The port `Jobs`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events = SqlJobEvents(connection)
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the queue."""
+        self._connection.execute(insert(jobs).values(to_row(job)))
+
+    def get(self, job: JobId) -> Job:
+        """Raises JobNotFound."""
+        row = self._connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job)).first()
+        if row is None:
+            raise JobNotFound(job=job)
+        return to_job(row)
+
+    def page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Sequence[Job]:
+        """Newest first; `after` is the last id of the page before."""
+        query = select(*JOB_COLUMNS).order_by(jobs.c.position.desc()).limit(limit)
+        if after is not None:
+            earlier = jobs.alias("earlier")
+            last = select(earlier.c.position).where(earlier.c.id == after).scalar_subquery()
+            query = query.where(jobs.c.position < last)
+        wanted = {jobs.c.model: model, jobs.c.type: job_type, jobs.c.status: status}
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(column == value)
+        return [to_job(row) for row in self._connection.execute(query)]
+
+    def claim(self, owner: str, lease_s: float, lost_limit: int) -> Job | None:
+        """Claim the oldest claimable job by one conditional update; None when there is none.
+
+        A job that is lost for the `lost_limit`-th time fails with `worker_lost` instead, and
+        the next one is tried.
+        """
+        while (position := claims.lock_next(self._connection)) is not None:
+            job = claims.take(self._connection, position, owner, lease_s)
+            if job is not None and job.lost < lost_limit:
+                return job
+            if job is not None:
+                self._fail_lost(job)
+        return None
+
+    def claimable(self) -> bool:
+        """Whether `claim` would find something now."""
+        return self._connection.execute(claims.claimable_heads().limit(1)).first() is not None
+
+    def advance(
+        self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
+    ) -> JobStatus:
+        """Write progress and renew the lease, by fence; the job's status. Raises LeaseLost."""
+        return self._write(
+            job,
+            fence,
+            phase=phase,
+            progress=progress_to_json(progress),
+            lease_until=epoch_now() + lease_s,
+        )
+
+    def status(self, job: JobId, fence: int) -> JobStatus:
+        """The status, if the fence still holds. Raises LeaseLost."""
+        query = select(jobs.c.status).where(
+            jobs.c.id == job, jobs.c.fence == fence, jobs.c.status.in_(CLAIMED)
+        )
+        return _held(self._connection.scalar(query), job, fence)
+
+    def set_parent(self, job: JobId, fence: int, parent: int) -> None:
+        """Fix the parent version. Raises LeaseLost."""
+        self._write(job, fence, parent_version=parent)
+
+    def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
+        """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""
+        self._write(job, fence, checkpoint=checkpoint, lost=0)
+
+    def set_version(self, job: JobId, fence: int, version: int) -> None:
+        """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
+        self._write(job, fence, version=version, checkpoint=None, lost=0)
+
+    def finish(self, job: Job, fence: int) -> None:
+        """Write the final state, by fence. Raises LeaseLost."""
+        self._write(
+            job.id,
+            fence,
+            status=job.status,
+            phase=job.phase,
+            result=job.result,
+            error=job.error,
+            finished_at=job.finished_at,
+            checkpoint=job.checkpoint,
+            owner=None,
+            lease_until=None,
+        )
+
+    def cancel(self, job: Job, seen: JobStatus) -> None:
+        """Write a cancelled or cancelling job, if its status is still `seen`.
+
+        Raises JobFinished otherwise.
+        """
+        values: dict[str, Any] = {"status": job.status}
+        if job.status.done:
+            values |= {"phase": job.phase, "finished_at": job.finished_at}
+        written = self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id, jobs.c.status == seen).values(values)
+        )
+        if written.rowcount == 0:
+            raise JobFinished(job=job.id)
+
+    def release(self, job: JobId, fence: int) -> None:
+        """Give a running job back to the queue without counting it as lost.
+
+        One that is being cancelled keeps that status and waits for a worker to end it.
+        Raises LeaseLost.
+        """
+        running = jobs.c.status == JobStatus.RUNNING
+        self._write(
+            job,
+            fence,
+            status=case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
+            fence=fence + 1,
+            owner=None,
+            lease_until=None,
+        )
+
+    def release_owner(self, owner_prefix: str) -> int:
+        """Expire the leases of a process that is known to be dead; how many."""
+        theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
+        expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
+        return self._connection.execute(expired).rowcount
+
+    def live_checkpoints(self) -> set[Digest]:
+        """Checkpoints that unfinished jobs would resume from."""
+        query = select(jobs.c.checkpoint).where(
+            jobs.c.status.in_(UNFINISHED), jobs.c.checkpoint.is_not(None)
+        )
+        return set(self._connection.scalars(query))
+
+    def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent:
+        """Add the next event of a job's history. Raises JobNotFound."""
+        return self._events.add(job, kind, data, at)
+
+    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
+        """Events after a sequence number, oldest first."""
+        return self._events.page(job, limit, after)
+
+    def _write(self, job: JobId, held: int, /, **values: Any) -> JobStatus:
+        """Write to a claimed job if the fence still holds; its status. Raises LeaseLost."""
+        written = self._connection.scalar(
+            update(jobs)
+            .where(jobs.c.id == job, jobs.c.fence == held, jobs.c.status.in_(CLAIMED))
+            .values(values)
+            .returning(jobs.c.status)
+        )
+        return _held(written, job, held)
+
+    def _fail_lost(self, job: Job) -> None:
+        now = read_clock(self._connection)
+        error = {
+            "code": "worker_lost",
+            "message": f"The worker was lost {job.lost} times without progress in between.",
+        }
+        failed = job.fail(error, now)
+        self.finish(failed, job.fence)
+        self.add_event(job.id, "done", {"status": failed.status.value, "error": error}, now)
+
+
+def _held(status: str | None, job: JobId, fence: int) -> JobStatus:
+    if status is None:
+        raise LeaseLost(job=job, fence=fence)
+    return JobStatus(status)

@@ -1,0 +1,30 @@
+"""API keys, by their SHA-256."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from core.adapters.database.tables.access import keys
+from core.domain.values import Digest
+
+
+class SqlKeys:
+    """The port `Keys`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
+        """Let a key in."""
+        values = {"digest": digest, "name": name, "role": role, "created_at": at}
+        self._connection.execute(insert(keys).values(values))
+
+    def find(self, digest: Digest) -> tuple[str, str] | None:
+        """(name, role) of the key with this SHA-256."""
+        query = select(keys.c.name, keys.c.role).where(keys.c.digest == digest)
+        row = self._connection.execute(query).first()
+        return (row.name, row.role) if row is not None else None
+
+    def any(self) -> bool:
+        """Whether there is any key."""
+        return self._connection.execute(select(keys.c.digest).limit(1)).first() is not None

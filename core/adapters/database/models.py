@@ -1,0 +1,74 @@
+"""Models: named lines of versions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.models import model_suites, models
+from core.domain.values import ModelId, PolicyId, SuiteId
+from core.domain.version import Model
+from core.errors import ModelNotFound, NameTaken
+
+
+class SqlModels:
+    """The port `Models`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, model: Model) -> None:
+        """Raises NameTaken."""
+        values = {
+            "id": model.id,
+            "name": model.name,
+            "policy": model.policy,
+            "last_version": 0,
+            "created_at": model.created_at,
+        }
+        if not insert_new(self._connection, models, values):
+            raise NameTaken(name=model.name)
+        self._add_suites(model.id, model.suites)
+
+    def get(self, reference: str) -> Model:
+        """By id or name. Raises ModelNotFound."""
+        row = find_named(self._connection, models, reference)
+        if row is None:
+            raise ModelNotFound(model=reference)
+        return self._to_model(row)
+
+    def page(self, limit: int, after: str | None) -> Sequence[Model]:
+        """Oldest first; `after` is the last id of the page before."""
+        return [self._to_model(row) for row in page_by_id(self._connection, models, limit, after)]
+
+    def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
+        """Replace the suites that judge the model's next versions."""
+        self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
+        self._add_suites(model, suites)
+
+    def set_policy(self, model: ModelId, policy: PolicyId) -> None:
+        """Replace the policy that judges the model's next versions."""
+        self._connection.execute(update(models).where(models.c.id == model).values(policy=policy))
+
+    def _add_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
+        rows = [
+            {"model": model, "position": position, "suite": suite}
+            for position, suite in enumerate(suites)
+        ]
+        if rows:
+            self._connection.execute(insert(model_suites), rows)
+
+    def _to_model(self, row: Row[Any]) -> Model:
+        suites = (
+            select(model_suites.c.suite)
+            .where(model_suites.c.model == row.id)
+            .order_by(model_suites.c.position)
+        )
+        return Model(
+            id=row.id,
+            name=row.name,
+            suites=tuple(self._connection.scalars(suites)),
+            policy=row.policy,
+            created_at=row.created_at,
+        )

@@ -1,0 +1,38 @@
+"""Gate policies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.suites import policies
+from core.domain.gate import GatePolicy
+from core.errors import NameTaken, PolicyNotFound
+
+
+class SqlPolicies:
+    """The port `Policies`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, policy: GatePolicy) -> None:
+        """Raises NameTaken."""
+        if not insert_new(self._connection, policies, vars(policy)):
+            raise NameTaken(name=policy.name)
+
+    def get(self, reference: str) -> GatePolicy:
+        """By id or name. Raises PolicyNotFound."""
+        row = find_named(self._connection, policies, reference)
+        if row is None:
+            raise PolicyNotFound(policy=reference)
+        return _to_policy(row)
+
+    def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]:
+        """Oldest first; `after` is the last id of the page before."""
+        return [_to_policy(row) for row in page_by_id(self._connection, policies, limit, after)]
+
+
+def _to_policy(row: Row[Any]) -> GatePolicy:
+    return GatePolicy(**row._mapping)

@@ -1,0 +1,81 @@
+"""The few statements that every repository needs."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Column, Connection, Row, Select, Table, case, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+# Both databases bound the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
+CHUNK = 1000
+
+Values = Mapping[str, Any]
+
+
+def insert_new(connection: Connection, table: Table, values: Values) -> bool:
+    """Insert a row unless one with the same key is there; whether it was new.
+
+    Waits for another transaction that is inserting the same key, and, unlike a violated
+    constraint, leaves the present transaction usable.
+    """
+    statement = _insert(connection, table).on_conflict_do_nothing().values(values)
+    return connection.execute(statement).rowcount == 1
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Insert those of the rows whose keys are not there yet."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def upsert(connection: Connection, table: Table, values: Values, *, key: Collection[str]) -> None:
+    """Insert a row, or bring the one with the same key up to date."""
+    rest = {name: value for name, value in values.items() if name not in key}
+    statement = _insert(connection, table).values(values)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=rest)
+    )
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def find_named(connection: Connection, table: Table, reference: str) -> Row[Any] | None:
+    """The row with this id, else the one with this name."""
+    return connection.execute(
+        select(table)
+        .where(or_(table.c.id == reference, table.c.name == reference))
+        .order_by(case((table.c.id == reference, 0), else_=1))
+        .limit(1)
+    ).first()
+
+
+def page_by_id(
+    connection: Connection, table: Table, limit: int, after: str | None
+) -> Sequence[Row[Any]]:
+    """A page of rows, oldest first; `after` is the last id of the page before."""
+    query: Select[Any] = select(table).order_by(table.c.id).limit(limit)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    return connection.execute(query).all()
+
+
+def members(
+    connection: Connection, column: Column[Any], values: Collection[str], *conditions: Any
+) -> set[Any]:
+    """Those of the values that the column holds."""
+    found: set[Any] = set()
+    for chunk in _chunks(values):
+        query = select(column).distinct().where(column.in_(chunk), *conditions)
+        found.update(connection.scalars(query))
+    return found
+
+
+def _chunks(values: Collection[str]) -> Iterator[list[str]]:
+    rest = iter(values)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

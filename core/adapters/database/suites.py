@@ -1,0 +1,69 @@
+"""Suites, and which images they hold."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert
+
+from core.adapters.database.statements import find_named, insert_new, members, page_by_id
+from core.adapters.database.tables.suites import suite_dhashes, suite_images, suites
+from core.domain.dataset import Manifest
+from core.domain.prompt import PromptTemplate
+from core.domain.suite import Suite, SuiteKind
+from core.domain.values import Digest
+from core.errors import NameTaken, SuiteNotFound
+
+
+class SqlSuites:
+    """The port `Suites`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, suite: Suite, manifest: Manifest, dhashes: Collection[str]) -> None:
+        """Raises NameTaken."""
+        values = {
+            **vars(suite),
+            "classes": list(suite.classes),
+            "prompt": suite.prompt.text,
+        }
+        if not insert_new(self._connection, suites, values):
+            raise NameTaken(name=suite.name)
+        pixels = [{"pixels": entry.pixels, "suite": suite.id} for entry in manifest.entries]
+        hashes = [{"dhash": dhash, "suite": suite.id} for dhash in set(dhashes)]
+        if pixels:
+            self._connection.execute(insert(suite_images), pixels)
+        if hashes:
+            self._connection.execute(insert(suite_dhashes), hashes)
+
+    def get(self, reference: str) -> Suite:
+        """By id or name. Raises SuiteNotFound."""
+        row = find_named(self._connection, suites, reference)
+        if row is None:
+            raise SuiteNotFound(suite=reference)
+        return _to_suite(row)
+
+    def page(self, limit: int, after: str | None) -> Sequence[Suite]:
+        """Oldest first; `after` is the last id of the page before."""
+        return [_to_suite(row) for row in page_by_id(self._connection, suites, limit, after)]
+
+    def contains(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Those of the images that any suite holds."""
+        return members(self._connection, suite_images.c.pixels, pixels)
+
+    def near(self, dhashes: Collection[str]) -> set[str]:
+        """Those of the difference hashes that an image of any suite has."""
+        return members(self._connection, suite_dhashes.c.dhash, dhashes)
+
+
+def _to_suite(row: Row[Any]) -> Suite:
+    return Suite(
+        id=row.id,
+        name=row.name,
+        kind=SuiteKind(row.kind),
+        manifest=row.manifest,
+        classes=tuple(row.classes),
+        images=row.images,
+        prompt=PromptTemplate(row.prompt),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,76 @@
+"""Datasets, images, dataset versions."""
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Table,
+)
+
+from core.adapters.database.tables.schema import UtcTime, metadata
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("created_at", UtcTime, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("artifact", String(64), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("dhash", String(16), nullable=False),
+)
+
+# `slot` is the text of a caption and empty for a class: an image has many captions, one class.
+dataset_images = Table(
+    "dataset_images",
+    metadata,
+    Column("dataset", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("pixels", ForeignKey("images.pixels"), primary_key=True),
+    Column("slot", String, primary_key=True),
+    Column("text", String, nullable=False),
+    Column("file_label", String, nullable=False),
+    Column("added_at", UtcTime, nullable=False),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("dataset", ForeignKey("datasets.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("manifest", String(64), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("near_duplicates", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# Each image once a dataset, with the first version that trained on it: it stays flat while
+# versions are frozen again and again.
+trained_images = Table(
+    "trained_images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("dataset", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    ForeignKeyConstraint(
+        ["dataset", "number"], ["dataset_versions.dataset", "dataset_versions.number"]
+    ),
+)
+
+Index(None, dataset_images.c.pixels)
+Index(None, trained_images.c.dataset, trained_images.c.number)

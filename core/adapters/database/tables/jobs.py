@@ -1,0 +1,66 @@
+"""Jobs and their events."""
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from core.adapters.database.tables.schema import RowNumber, UtcTime, metadata
+
+# `position` is the order in which jobs came, whatever the clocks of their senders say.
+# `owner` and `lease_until` (the database's clock, epoch seconds) belong to a claimed job:
+# a lease that is null was given back, one that has passed was lost.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("position", RowNumber, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("order", JSON, nullable=False),
+    Column("status", String, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("progress", JSON, nullable=False),
+    Column("parent_version", Integer),
+    Column("attempt", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("owner", String),
+    Column("lease_until", Float(53)),
+    Column("checkpoint", String(64)),
+    Column("version", Integer),
+    Column("retry_of", ForeignKey("jobs.id")),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("metadata", JSON, nullable=False),
+    Column("events", Integer, nullable=False),  # the counter that numbers events
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("id"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job", ForeignKey("jobs.id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
+Index(None, jobs.c.status, jobs.c.position)
+
+CLAIMED = text("status IN ('running', 'cancelling')")
+# At most one claimed job a model, whatever two claims at once may believe.
+Index("ux_jobs_claimed", jobs.c.model, unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)

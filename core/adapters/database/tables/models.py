@@ -1,0 +1,88 @@
+"""Models, their versions and their aliases."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Table,
+)
+
+from core.adapters.database.tables.schema import UtcTime, metadata
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("policy", ForeignKey("policies.id"), nullable=False),
+    Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("created_at", UtcTime, nullable=False),
+)
+
+model_suites = Table(
+    "model_suites",
+    metadata,
+    Column("model", ForeignKey("models.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("suite", ForeignKey("suites.id"), nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", ForeignKey("models.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("status", String, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("parent", Integer),
+    Column("job", ForeignKey("jobs.id"), nullable=False),
+    Column("recipe", JSON(none_as_null=True)),
+    Column("dataset", String),
+    Column("dataset_version", Integer),
+    Column("update_classes", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("prompt", String, nullable=False),
+    Column("verdict", String),
+    Column("report", String(64)),
+    Column("environment", JSON, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
+    ForeignKeyConstraint(
+        ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]
+    ),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
+)
+
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("alias", String, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
+)
+
+Index(None, versions.c.model, versions.c.digest)
+Index(None, versions.c.job)

@@ -1,0 +1,102 @@
+"""One transaction over all tables."""
+
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+
+from core import ports
+from core.adapters.database.aliases import SqlAliases
+from core.adapters.database.answers import SqlAnswerCache
+from core.adapters.database.beats import SqlBeats
+from core.adapters.database.datasets import SqlDatasets
+from core.adapters.database.engine import READ_ONLY, open_engine
+from core.adapters.database.idempotency import SqlIdempotency
+from core.adapters.database.jobs import SqlJobs
+from core.adapters.database.keys import SqlKeys
+from core.adapters.database.models import SqlModels
+from core.adapters.database.policies import SqlPolicies
+from core.adapters.database.suites import SqlSuites
+from core.adapters.database.versions import SqlVersions
+from core.errors import DatabaseUnavailable
+
+
+class SqlTransactions:
+    """Opens transactions on one database; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
+        """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
+        return SqlUnitOfWork(self._engine, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._engine.dispose()
+
+
+class SqlUnitOfWork:
+    """Entering begins a transaction, `commit` ends it, leaving without rolls back."""
+
+    datasets: ports.Datasets
+    suites: ports.Suites
+    policies: ports.Policies
+    models: ports.Models
+    versions: ports.Versions
+    aliases: ports.Aliases
+    jobs: ports.Jobs
+    idempotency: ports.Idempotency
+    answers: ports.AnswerCache
+    keys: ports.Keys
+    beats: ports.Beats
+
+    def __init__(self, engine: Engine, *, read_only: bool) -> None:
+        self._engine = engine
+        self._read_only = read_only
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        """Begin. Raises DatabaseUnavailable."""
+        try:
+            connection = self._engine.connect()
+        except PoolExhausted as error:
+            raise DatabaseUnavailable from error
+        self._connection = connection
+        try:
+            if self._read_only:
+                connection.execution_options(**{READ_ONLY: True}, postgresql_readonly=True)
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        self.datasets = SqlDatasets(connection)
+        self.suites = SqlSuites(connection)
+        self.policies = SqlPolicies(connection)
+        self.models = SqlModels(connection)
+        self.versions = SqlVersions(connection)
+        self.aliases = SqlAliases(connection)
+        self.jobs = SqlJobs(connection)
+        self.idempotency = SqlIdempotency(connection)
+        self.answers = SqlAnswerCache(connection)
+        self.keys = SqlKeys(connection)
+        self.beats = SqlBeats(connection)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Roll back what was not committed and give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def commit(self) -> None:
+        """Make it last. Raises DatabaseUnavailable."""
+        if self._connection is None:
+            raise RuntimeError("commit outside its transaction")
+        self._connection.commit()

@@ -1,0 +1,106 @@
+"""Versions of models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from core.adapters.database.tables.models import models, versions
+from core.domain.gate import Verdict
+from core.domain.prompt import PromptTemplate
+from core.domain.recipe import Recipe
+from core.domain.values import Digest, ModelId
+from core.domain.version import Version, VersionStatus
+from core.errors import ModelNotFound, VersionNotFound
+
+
+class SqlVersions:
+    """The port `Versions`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def next_number(self, model: ModelId) -> int:
+        """The next version number, from a counter row locked until commit."""
+        number = self._connection.scalar(
+            update(models)
+            .where(models.c.id == model)
+            .values(last_version=models.c.last_version + 1)
+            .returning(models.c.last_version)
+        )
+        if number is None:
+            raise ModelNotFound(model=model)
+        return int(number)
+
+    def add(self, version: Version) -> None:
+        """Store a new version."""
+        values = {
+            **vars(version),
+            "recipe": version.recipe.to_json() if version.recipe else None,
+            "update_classes": list(version.update_classes),
+            "classes": list(version.classes),
+            "prompt": version.prompt.text,
+            "environment": dict(version.environment),
+        }
+        self._connection.execute(insert(versions).values(values))
+
+    def save(self, version: Version) -> None:
+        """Store status, verdict and report of an existing version."""
+        saved = self._connection.execute(
+            update(versions)
+            .where(versions.c.model == version.model, versions.c.number == version.number)
+            .values(status=version.status, verdict=version.verdict, report=version.report)
+        )
+        if saved.rowcount == 0:
+            raise VersionNotFound(version=version.number)
+
+    def get(self, model: ModelId, number: int) -> Version:
+        """Raises VersionNotFound."""
+        query = select(versions).where(versions.c.model == model, versions.c.number == number)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise VersionNotFound(version=number)
+        return _to_version(row)
+
+    def by_digest(self, model: ModelId, digest: Digest) -> Version:
+        """The newest version with this digest. Raises VersionNotFound."""
+        query = (
+            select(versions)
+            .where(versions.c.model == model, versions.c.digest == digest)
+            .order_by(versions.c.number.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise VersionNotFound(digest=digest)
+        return _to_version(row)
+
+    def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
+        """Oldest first."""
+        query = (
+            select(versions)
+            .where(versions.c.model == model, versions.c.number > (after or 0))
+            .order_by(versions.c.number)
+            .limit(limit)
+        )
+        return [_to_version(row) for row in self._connection.execute(query)]
+
+    def all(self, model: ModelId) -> Sequence[Version]:
+        """Oldest first."""
+        query = select(versions).where(versions.c.model == model).order_by(versions.c.number)
+        return [_to_version(row) for row in self._connection.execute(query)]
+
+
+def _to_version(row: Row[Any]) -> Version:
+    values = dict(row._mapping)
+    return Version(
+        **values
+        | {
+            "status": VersionStatus(row.status),
+            "recipe": Recipe.from_json(row.recipe) if row.recipe is not None else None,
+            "update_classes": tuple(row.update_classes),
+            "classes": tuple(row.classes),
+            "prompt": PromptTemplate(row.prompt),
+            "verdict": Verdict(row.verdict) if row.verdict is not None else None,
+        }
+    )

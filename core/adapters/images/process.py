@@ -1,0 +1,117 @@
+"""One decoding process, seen from the side that trusts it with nothing."""
+
+import math
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.adapters.images import child
+
+_OUTCOME = 1  # byte
+_TRIES = 2
+
+
+class ChildFailed(Exception):
+    """The process died over an image, took too long or spoke out of turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the decoding of one image may take."""
+
+    seconds: float
+    memory_bytes: int
+    max_pixels: int
+    stored_side: int
+
+    @property
+    def reply_bytes(self) -> int:
+        """No stored image can be larger: raw pixels with room for the file around them."""
+        return self.stored_side * self.stored_side * 4 + 65536
+
+
+class DecodingProcess:
+    """A child that answers one image at a time; not for two threads at once."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def ask(self, data: bytes) -> tuple[bytes, bytes]:
+        """Outcome and body of the reply. Raises ChildFailed.
+
+        A process that dies is replaced and the image tried once more, since an innocent
+        image must not pay for a process that something else has killed.
+        """
+        for last in range(1, _TRIES + 1):
+            try:
+                return self._ask(data)
+            except TimeoutError as error:
+                self.stop()
+                raise ChildFailed from error
+            except (OSError, EOFError) as error:
+                self.stop()
+                if last == _TRIES:
+                    raise ChildFailed from error
+        raise AssertionError
+
+    def stop(self) -> None:
+        """Kill the child, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _ask(self, data: bytes) -> tuple[bytes, bytes]:
+        connection = self._socket or self._start()
+        deadline = time.monotonic() + self._limits.seconds
+        connection.settimeout(self._limits.seconds)
+        connection.sendall(child.LENGTH.pack(len(data)) + data)
+        head = _receive(connection, _OUTCOME + child.LENGTH.size, deadline)
+        size = child.LENGTH.unpack(head[_OUTCOME:])[0]
+        if size > self._limits.reply_bytes:
+            raise EOFError("a reply larger than any stored image")
+        return head[:_OUTCOME], _receive(connection, size, deadline)
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        limits = self._limits
+        numbers = (
+            limits.memory_bytes,
+            math.ceil(limits.seconds) + 1,
+            limits.max_pixels,
+            limits.stored_side,
+        )
+        script = Path(child.__file__)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own script
+                [sys.executable, "-I", str(script), *(str(number) for number in numbers)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},  # no secret of the service is in there
+                cwd="/",
+            )
+        self._socket = ours
+        return ours
+
+
+def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        block = connection.recv(min(size - len(data), 1 << 20))
+        if not block:
+            raise EOFError("the decoder is gone")
+        data += block
+    return bytes(data)

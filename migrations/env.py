@@ -1,0 +1,29 @@
+"""What Alembic runs: inside the service's transaction, or its own when called by hand."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from core.adapters.database.migrate import METADATA, migrating
+from core.settings import Settings
+
+
+def run(connection: Connection) -> None:
+    """Run the wanted migrations on a connection whose transaction is open."""
+    context.configure(
+        connection=connection,
+        target_metadata=METADATA,
+        render_as_batch=connection.dialect.name == "sqlite",
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+elif context.is_offline_mode():
+    raise SystemExit("Migrations read the database they change: run them without --sql.")
+else:
+    with migrating(Settings().database) as connection:
+        run(connection)
