@@ -176,6 +176,15 @@ class Aliases(Protocol):
         """Oldest first."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldJob:
+    """A job that a process has claimed, as its supervisor sees it."""
+
+    id: JobId
+    status: JobStatus
+    lease_s: float  # seconds left, by the database's clock; negative once it has run out
+
+
 class Jobs(Protocol):
     def add(self, job: Job) -> None: ...
 
@@ -240,6 +249,9 @@ class Jobs(Protocol):
 
         Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
         """
+
+    def held(self, owner: str) -> Sequence[HeldJob]:
+        """The unfinished jobs that this owner has claimed and not given back."""
 
     def live_checkpoints(self) -> set[Digest]:
         """Checkpoints that unfinished jobs would resume from."""

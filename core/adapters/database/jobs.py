@@ -21,6 +21,7 @@ from core.adapters.database.tables.jobs import jobs
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
 from core.domain.values import Digest, JobId, Json, ModelId
 from core.errors import JobFinished, JobNotFound, LeaseLost
+from core.ports import HeldJob
 
 
 class SqlJobs:
@@ -161,6 +162,17 @@ class SqlJobs:
         theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
         expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
         return self._connection.execute(expired).rowcount
+
+    def held(self, owner: str) -> Sequence[HeldJob]:
+        """The unfinished jobs that this owner has claimed and not given back."""
+        left = jobs.c.lease_until - epoch_now()
+        query = select(jobs.c.id, jobs.c.status, left.label("lease_s")).where(
+            jobs.c.status.in_(CLAIMED), jobs.c.owner == owner
+        )
+        return [
+            HeldJob(id=row.id, status=JobStatus(row.status), lease_s=row.lease_s)
+            for row in self._connection.execute(query)
+        ]
 
     def live_checkpoints(self) -> set[Digest]:
         """Checkpoints that unfinished jobs would resume from."""

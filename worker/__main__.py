@@ -1,0 +1,55 @@
+"""The worker child: Celery with a solo pool on one device. Started by `worker.supervisor`."""
+
+import argparse
+import logging
+import sys
+from functools import partial
+
+from celery.signals import setup_logging, worker_ready
+
+from core.bootstrap import build
+from core.settings import Settings
+from core.use_cases.run_job import run_next_job
+from worker.app import make_app
+from worker.parent import die_with
+from worker.stopping import Stopping
+from worker.tasks import add_tasks
+
+
+def main() -> int:
+    """Answer the doorbell until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--owner", required=True, help="signs this run's claims")
+    parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
+    arguments = parser.parse_args()
+    die_with(arguments.parent)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    setup_logging.connect(_keep_our_logging)
+
+    from worker.bootstrap import build_tools  # takes seconds: torch
+
+    settings = Settings()
+    platform = build(settings)
+    tools = build_tools(platform)
+    stopping = Stopping()
+    app = make_app(settings)
+    work = partial(run_next_job, platform, tools, owner=arguments.owner, stopping=stopping)
+    add_tasks(app, work, stopping)
+    worker_ready.connect(stopping.install, weak=False)
+    worker = app.Worker(
+        hostname=f"perennial@{arguments.owner}",
+        quiet=True,
+        without_gossip=True,
+        without_heartbeat=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _keep_our_logging(**_: object) -> None:
+    """Celery leaves logging alone when somebody answers this signal."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

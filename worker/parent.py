@@ -1,0 +1,38 @@
+"""Ending with the process that started this one, however it ended."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from threading import Thread
+
+_PR_SET_PDEATHSIG = 1
+_STDIN = 0
+
+
+def die_with(parent: int) -> None:
+    """Be killed the moment the parent process ends: by the kernel where it offers that.
+
+    Elsewhere the end of standard input, which the parent holds open, has the same effect.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    when_parent_is_gone(_die)
+    if os.getppid() != parent:  # it ended before any of this was in place
+        _die()
+
+
+def when_parent_is_gone(stop: Callable[[], None]) -> None:
+    """Call `stop` from a thread once standard input has ended."""
+
+    def wait() -> None:
+        while os.read(_STDIN, 4096):
+            pass
+        stop()
+
+    Thread(target=wait, name="parent", daemon=True).start()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
