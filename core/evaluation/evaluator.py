@@ -1,0 +1,140 @@
+"""Asks a version the questions of an examination."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from core.clip.images import read_image
+from core.clip.model import ClipModel
+from core.clip.weights import load
+from core.domain.dataset import ManifestEntry
+from core.domain.question import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    Question,
+    RetrievalAnswers,
+    RetrievalQuestion,
+)
+from core.domain.values import Digest
+from core.evaluation.accuracy import predict
+from core.evaluation.retrieval import caption_ranks, image_ranks
+from core.ports import Artifacts, Watch
+
+_Item = TypeVar("_Item")
+
+
+class VersionEvaluator:
+    """The Evaluator port on torch, in fp32: every image and every text is encoded once."""
+
+    def __init__(
+        self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
+    ) -> None:
+        """`batch` images or texts are encoded at a time; with 0 threads torch decides."""
+        self.artifacts = artifacts
+        self.device = device
+        self.threads = threads
+        self.batch = batch
+
+    def answer(
+        self, version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        """The answers of a version, in the order of the questions.
+
+        Raises ArtifactMissing or ArtifactCorrupt, and whatever the watch stops it with.
+        """
+        if not questions:
+            return ()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        model = load(version, self.artifacts, self.device).freeze()
+        with torch.inference_mode():
+            features = _encode(model, self.artifacts, questions, self.batch, watch)
+            return tuple(_answer(question, features) for question in questions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Features:
+    """Rows (count, width) and where each image or text is among them."""
+
+    images: Tensor
+    image_rows: Mapping[Digest, int]
+    texts: Tensor
+    text_rows: Mapping[str, int]
+
+    def of_images(self, entries: Sequence[ManifestEntry]) -> Tensor:
+        rows = [self.image_rows[entry.pixels] for entry in entries]
+        return self.images[torch.tensor(rows, device=self.images.device)]
+
+    def of_texts(self, texts: Iterable[str]) -> Tensor:
+        rows = [self.text_rows[text] for text in texts]
+        return self.texts[torch.tensor(rows, device=self.texts.device)]
+
+
+def _encode(
+    model: ClipModel,
+    artifacts: Artifacts,
+    questions: Sequence[Question],
+    batch: int,
+    watch: Watch,
+) -> _Features:
+    entries = {entry.pixels: entry for question in questions for entry in question.entries}
+    texts = list(dict.fromkeys(text for question in questions for text in _texts(question)))
+    total = len(entries) + len(texts)
+    watch.advance("evaluating", 0, total)
+
+    text_blocks: list[Tensor] = []
+    done = 0
+    for names in _batches(texts, batch):
+        text_blocks.append(model.encode_texts(names))  # (batch, width)
+        done += len(names)
+        watch.advance("evaluating", done, total)
+
+    image_blocks: list[Tensor] = []
+    for group in _batches(entries.values(), batch):
+        pixels = torch.stack([_pixels(model, artifacts, entry) for entry in group])
+        image_blocks.append(model.encode_images(pixels))  # (batch, width)
+        done += len(group)
+        watch.advance("evaluating", done, total)
+
+    return _Features(
+        images=torch.cat(image_blocks),
+        image_rows={pixels: row for row, pixels in enumerate(entries)},
+        texts=torch.cat(text_blocks),
+        text_rows={text: row for row, text in enumerate(texts)},
+    )
+
+
+def _pixels(model: ClipModel, artifacts: Artifacts, entry: ManifestEntry) -> Tensor:
+    return model.preprocess.evaluation_pixels(read_image(artifacts.get(entry.artifact)))
+
+
+def _texts(question: Question) -> tuple[str, ...]:
+    if isinstance(question, ClassQuestion):
+        return question.prompt.fill_all(question.classes)
+    return tuple(text for entry in question.entries for text in entry.texts)
+
+
+def _answer(question: Question, features: _Features) -> Answers:
+    images = features.of_images(question.entries)  # (images, width)
+    texts = features.of_texts(_texts(question))  # (classes or captions, width)
+    if isinstance(question, RetrievalQuestion):
+        owner = torch.tensor(
+            [index for index, entry in enumerate(question.entries) for _ in entry.texts],
+            device=images.device,
+        )
+        return RetrievalAnswers(
+            image_ranks=image_ranks(images, texts, owner),
+            caption_ranks=caption_ranks(images, texts, owner),
+        )
+    return ClassAnswers(predicted=predict(images, texts))
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

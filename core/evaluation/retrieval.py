@@ -1,0 +1,45 @@
+"""Ranks by counting: how many others score higher than the right one.
+
+Ties go to the lower index, so a rank depends on nothing but the scores, and an image may have
+any number of captions. Ranks count from 0.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK = 512  # queries scored at a time
+
+
+def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
+    """For each image the best rank, in all captions, among its own captions.
+
+    `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
+    (captions,) holds the index of each caption's image. Every image has a caption.
+    """
+    position = torch.arange(len(captions), device=captions.device)  # (captions,)
+    ranks: list[int] = []
+    for start in range(0, len(images), BLOCK):
+        scores = images[start : start + BLOCK] @ captions.T  # (block, captions)
+        query = torch.arange(start, start + len(scores), device=owner.device)
+        own = owner == query[:, None]  # (block, captions)
+        best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)  # (block, 1)
+        tied = scores == best
+        first = torch.where(own & tied, position, len(captions)).amin(dim=1, keepdim=True)
+        ranks += _count(scores > best, tied & (position < first))
+    return tuple(ranks)
+
+
+def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
+    """For each caption the rank of its image in all images; shapes as in `image_ranks`."""
+    position = torch.arange(len(images), device=images.device)  # (images,)
+    ranks: list[int] = []
+    for block, right in zip(torch.split(captions, BLOCK), torch.split(owner, BLOCK), strict=True):
+        scores = block @ images.T  # (block, images)
+        own = scores.gather(1, right[:, None])  # (block, 1)
+        ranks += _count(scores > own, (scores == own) & (position < right[:, None]))
+    return tuple(ranks)
+
+
+def _count(higher: Tensor, tied_before: Tensor) -> list[int]:
+    counted: list[int] = (higher.sum(dim=1) + tied_before.sum(dim=1)).tolist()
+    return counted

@@ -1,0 +1,242 @@
+"""What a report says, on answers chosen image by image."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from core.domain.examination import Update
+from core.domain.gate import Verdict
+from core.domain.marking import mark
+from core.domain.measure import MeasureKind, Outcome
+from core.domain.question import ClassQuestion, Question, RetrievalQuestion
+from core.domain.report import Report
+from core.domain.version import Version
+from tests.unit.examinations import (
+    FIRST,
+    ROOT,
+    SECOND,
+    answered,
+    entries,
+    policy,
+    report_of,
+    second_update,
+    taught,
+)
+
+
+def everything(who: Version, question: Question, index: int) -> bool:
+    return True
+
+
+def learned(who: Version, question: Question, index: int) -> bool:
+    """Each version is right about what the line has learned by then, and on every suite."""
+    if isinstance(question, RetrievalQuestion):
+        return True
+    taught_classes = {"bag": 2, "shirt": 2, "boot": 3, "coat": 3, "hat": 4}
+    return who.number >= taught_classes.get(question.entries[index].class_name, 1)
+
+
+def forgets_cats(who: Version, question: Question, index: int) -> bool:
+    cat = isinstance(question, ClassQuestion) and question.entries[index].class_name == "cat"
+    return learned(who, question, index) and not (who is SECOND and cat)
+
+
+def test_measures_cover_suites_holdouts_and_gain() -> None:
+    report = report_of(second_update(), learned)
+    found = [(r.measure.kind.value, r.measure.name, r.measure.baseline) for r in report.rulings]
+    assert found == [
+        ("zero_shot", "emoji", "parent"),
+        ("zero_shot", "emoji", "root"),
+        ("image_to_text", "shapes", "parent"),
+        ("text_to_image", "shapes", "parent"),
+        ("image_to_text", "shapes", "root"),
+        ("text_to_image", "shapes", "root"),
+        ("holdout", "version 2", "version 2"),
+        ("gain", "version 3", "parent"),
+    ]
+    assert report.rulings[-1].measure.difference == 1.0
+
+
+def test_tolerances_come_from_the_policy() -> None:
+    chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
+    report = report_of(second_update(policy=chosen), learned)
+    tolerances = {(r.measure.kind, r.measure.baseline): r.measure.tolerance for r in report.rulings}
+    assert tolerances[MeasureKind.ZERO_SHOT, "parent"] == 0.01
+    assert tolerances[MeasureKind.ZERO_SHOT, "root"] == 0.02
+    assert tolerances[MeasureKind.HOLDOUT, "version 2"] == 0.04
+
+
+def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
+    examination = second_update(
+        candidate=Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)),
+        parent=ROOT,
+        earlier=[],
+    )
+    measure = report_of(examination, learned).rulings[0].measure
+    assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
+
+
+def test_forgotten_class_fails_the_gate_and_leads_the_list() -> None:
+    report = report_of(second_update(policy=policy(alpha=0.05)), forgets_cats)
+    assert report.verdict is Verdict.FAILED
+    assert report.rulings[0].outcome is Outcome.FAILS
+    table = next(t for t in report.changes if t.kind is MeasureKind.ZERO_SHOT)
+    worst = table.classes[0]
+    assert (worst.class_name, worst.images, worst.lost, worst.right_before) == ("cat", 10, 10, 10)
+    assert worst.difference == -1.0
+    assert worst.accuracy_upper > 0
+
+
+def test_class_changes_are_sorted_worst_first() -> None:
+    for table in report_of(second_update(), forgets_cats).changes:
+        differences = [change.difference for change in table.classes]
+        assert differences == sorted(differences)
+
+
+def test_scores_of_candidate_parent_and_root() -> None:
+    report = report_of(second_update(), forgets_cats)
+    candidate, parent, root = report.scores
+    assert (candidate.ut_micro, candidate.ut_macro) == (1.0, 1.0)
+    assert (parent.ut_micro, root.ut_micro) == (0.5, 0.0)
+    # emoji has 10 each of cat, dog, Bag and sun; only the candidate forgot the cats
+    assert (candidate.zero_shot, parent.zero_shot, root.zero_shot) == (0.75, 1.0, 1.0)
+    assert candidate.average == 0.875
+
+
+def test_retention_and_change_are_against_the_root() -> None:
+    report = report_of(second_update(), forgets_cats)
+    assert report.retention == pytest.approx(0.75)
+    assert report.zero_shot_change == pytest.approx(-0.25)
+
+
+def test_matrix_has_a_row_for_the_root_and_each_update() -> None:
+    report = report_of(second_update(), learned)
+    assert [task.version for task in report.tasks] == [2, 3]
+    assert {row.version: row.macro for row in report.matrix} == {
+        1: (0.0, 0.0),
+        2: (1.0, 0.0),
+        3: (1.0, 1.0),
+    }
+    assert report.transfer.backward == 0.0
+    assert report.transfer.forward == 0.0
+    assert report.transfer.learned == 1.0
+
+
+def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
+    def forgets_bags(who: Version, question: Question, index: int) -> bool:
+        bag = isinstance(question, ClassQuestion) and question.entries[index].class_name == "bag"
+        return learned(who, question, index) and not (who is SECOND and bag)
+
+    transfer = report_of(second_update(), forgets_bags).transfer
+    assert transfer.backward == pytest.approx(-0.5)
+    assert transfer.backward_reference == pytest.approx(-0.25)
+    assert transfer.forgetting == pytest.approx(0.5)
+
+
+def test_new_competitors_are_not_called_forgetting() -> None:
+    def confused_in_union(who: Version, question: Question, index: int) -> bool:
+        union = isinstance(question, ClassQuestion) and len(question.classes) == 4
+        old = question.entries[index].texts[0] in {"bag", "shirt"}
+        return learned(who, question, index) and not (who is SECOND and union and old)
+
+    report = report_of(second_update(), confused_in_union)
+    assert report.transfer.backward == 0.0
+    assert report.transfer.backward_union == -1.0
+    holdout = [r for r in report.lists if r.kind is MeasureKind.HOLDOUT]
+    assert [(r.role, r.own, r.union) for r in holdout] == [
+        ("candidate", 1.0, 0.0),
+        ("learner", 1.0, 1.0),
+    ]
+
+
+def three_updates() -> list[Update]:
+    third = taught(SECOND, 4, ("hat",))
+    return [
+        Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+        Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+        Update(version=third, holdout=entries("third", [("hat",)] * 10)),
+    ]
+
+
+def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
+    updates = three_updates()
+    examination = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
+    previous = report_of(second_update(), learned)
+    with_report = {
+        row.version: row.macro for row in report_of(examination, learned, previous).matrix
+    }
+    assert with_report == {
+        1: (0.0, 0.0, 0.0),
+        2: (1.0, 0.0, None),
+        3: (1.0, 1.0, 0.0),
+        4: (1.0, 1.0, 1.0),
+    }
+    without = report_of(examination, learned)
+    assert {row.version: row.macro for row in without.matrix}[2] == (1.0, None, None)
+    assert without.transfer.forward is None
+    assert without.transfer.backward == 0.0
+    assert without.transfer.forgetting == 0.0
+
+
+def test_recall_is_given_both_ways_for_all_three() -> None:
+    def root_is_lost(who: Version, question: Question, index: int) -> bool:
+        return learned(who, question, index) and not (who is ROOT and index == 0)
+
+    report = report_of(second_update(), root_is_lost)
+    root = [row for row in report.recalls if row.role == "root"]
+    assert [(row.direction.value, row.queries, row.gallery) for row in root] == [
+        ("image_to_text", 15, 30),
+        ("text_to_image", 30, 15),
+    ]
+    assert (root[0].at_1, root[0].at_5, root[0].at_10) == (pytest.approx(14 / 15), 1.0, 1.0)
+    assert (root[1].at_1, root[1].at_5) == (pytest.approx(28 / 30), pytest.approx(28 / 30))
+    assert root[1].at_10 == 1.0
+
+
+def test_captions_of_one_image_are_one_cluster() -> None:
+    report = report_of(second_update(), learned)
+    by_kind = {r.measure.kind: r.measure for r in report.rulings}
+    captions = by_kind[MeasureKind.TEXT_TO_IMAGE]
+    assert (captions.images, captions.count) == (15, 30)
+    assert captions.design_effect > 2
+    assert by_kind[MeasureKind.IMAGE_TO_TEXT].design_effect == 1.0
+
+
+def test_report_survives_json_and_is_the_same_bytes_each_time() -> None:
+    report = report_of(second_update(), forgets_cats)
+    again = report_of(second_update(), forgets_cats)
+    assert report.to_bytes() == again.to_bytes()
+    read = Report.from_json(json.loads(report.to_bytes()))
+    assert read == replace(report, policy=read.policy, recipe=read.recipe)
+    assert read.to_bytes() == report.to_bytes()
+
+
+def test_report_says_how_often_the_test_part_was_used() -> None:
+    report = report_of(second_update(), everything)
+    assert (report.judged_before, report.near_duplicates) == (2, 1)
+    assert report.images == {"emoji": 40, "shapes": 15, "version 2": 20, "version 3": 20}
+
+
+def test_model_without_suites_is_marked_and_never_passes() -> None:
+    examination = second_update(suites=[], earlier=[], parent=ROOT)
+    report = report_of(examination, learned)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.scores[0].zero_shot is None
+    assert report.retention is None
+    assert report.transfer.backward is None
+
+
+def test_update_without_a_holdout_is_marked() -> None:
+    examination = second_update(candidate=Update(version=SECOND, holdout=()))
+    report = report_of(examination, learned)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.transfer.learned is None
+
+
+def test_missing_answer_is_not_passed_over() -> None:
+    examination = second_update()
+    answers = answered(examination, learned)
+    answers.popitem()
+    with pytest.raises(KeyError):
+        mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
