@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from core.domain.dataset import (
     Dataset,
@@ -24,7 +25,7 @@ from core.domain.values import (
     clean_name,
     new_id,
 )
-from core.errors import AllRejected, ImageInSuite, Invalid, LabelConflict
+from core.errors import AllRejected, ImageInSuite, Invalid, LabelConflict, StorageFull
 from core.ports import Artifacts, Decoder, Platform, UnitOfWork
 
 
@@ -63,6 +64,18 @@ class Receipt:
         """Whether the image is in the dataset under this text now."""
         return self.outcome in {Reception.CREATED, Reception.DUPLICATE}
 
+    def to_json(self) -> dict[str, Any]:
+        """The receipt as plain JSON; refused files say why, by code."""
+        refusal = self.refusal
+        return {
+            "file": self.file_label,
+            "text": self.text[:600],
+            "outcome": self.outcome.value,
+            "pixels": self.pixels,
+            "side": self.side.value if self.side else None,
+            "error": refusal and {"code": refusal.code, "detail": refusal.message},
+        }
+
 
 def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
     """Open an empty dataset. Raises NameInvalid or NameTaken."""
@@ -74,6 +87,13 @@ def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
         work.datasets.add(dataset)
         work.commit()
     return dataset
+
+
+def require_room(platform: Platform) -> None:
+    """Raise StorageFull unless the disk has the head-room that the settings ask for."""
+    free = platform.artifacts.free_bytes()
+    if free < platform.settings.min_free_bytes:
+        raise StorageFull(free_bytes=free)
 
 
 def receive_file(
@@ -127,7 +147,7 @@ def record(
     in_suites = work.suites.contains({up.image.pixels for up in uploads if up.image})
     receipts = [_record(work, dataset, upload, in_suites, now) for upload in uploads]
     if not any(receipt.accepted for receipt in receipts):
-        raise AllRejected(files=receipts)
+        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
     return receipts
 
 

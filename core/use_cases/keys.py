@@ -10,13 +10,18 @@ PREFIX = "pk_"
 ADMIN = "admin"
 
 
+def make_key() -> str:
+    """A fresh key."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
 def ensure_admin_key(platform: Platform) -> str | None:
     """The admin key if this call made one, None when some key is there already.
 
     A key given by the settings is stored under its hash and never returned.
     """
     given = platform.settings.admin_key.get_secret_value()
-    key = given or PREFIX + secrets.token_urlsafe(32)
+    key = given or make_key()
     with platform.transactions() as work:
         digest = sha256(key.encode())
         if given and work.keys.find(digest):

@@ -28,3 +28,21 @@ def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
             raise VersionNotFound(reference=reference)
         return model, work.versions.get(model.id, int(number))
     return resolve(work, f"{reference}@{PRODUCTION}")
+
+
+def learned_classes(
+    work: UnitOfWork, model: str, alias: str
+) -> tuple[Model, Version, dict[str, int]]:
+    """The version behind an alias, and what it has learned: the last teacher of each class.
+
+    Raises ModelNotFound or AliasNotFound.
+    """
+    found = work.models.get(model)
+    live = work.versions.get(found.id, work.aliases.get(found.id, alias).version)
+    taught: dict[str, int] = {}
+    step: Version | None = live
+    while step is not None:
+        for name in step.update_classes:
+            taught.setdefault(name, step.number)
+        step = work.versions.get(found.id, step.parent) if step.parent is not None else None
+    return found, live, {name: taught[name] for name in live.classes}

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from core.domain.gate import GatePolicy
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.suite import Suite, SuiteKind
-from core.domain.values import SuiteId, clean_name, new_id
+from core.domain.values import PolicyId, SuiteId, clean_name, new_id
 from core.domain.version import Model
-from core.errors import FieldInvalid, ImageInTraining
+from core.errors import FieldInvalid, ImageInTraining, PolicyNotFound
 from core.ports import Platform
 from core.use_cases.manifests import read_manifest
+
+DEFAULT_POLICY = "default"
 
 
 def create_suite(
@@ -71,6 +73,28 @@ def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
         work.policies.add(policy)
         work.commit()
     return policy
+
+
+def add_suite(platform: Platform, model: str, suite: Suite) -> None:
+    """Have a model scored by one more suite. Raises ModelNotFound."""
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        if suite.id not in found.suites:
+            work.models.set_suites(found.id, [*found.suites, suite.id])
+            work.commit()
+
+
+def ensure_default_policy(platform: Platform) -> None:
+    """Make sure that there is a policy named 'default'."""
+    policy = GatePolicy(
+        id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=platform.clock()
+    )
+    with platform.transactions() as work:
+        try:
+            work.policies.get(DEFAULT_POLICY)
+        except PolicyNotFound:
+            work.policies.add(policy)
+            work.commit()
 
 
 def configure_model(

@@ -1,0 +1,69 @@
+"""The HTTP application."""
+
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import documents, errors
+from api.lifespan import lifespan_of
+from api.middleware import BodyCaps, KeyCheck, RequestIds
+from api.routes import (
+    aliases,
+    classes,
+    classify,
+    datasets,
+    events,
+    health,
+    images,
+    jobs,
+    models,
+    policies,
+    suites,
+    versions,
+)
+from api.safety import require_safe
+from core.bootstrap import build
+from core.settings import Settings
+from core.use_cases.keys import authenticate
+
+RESOURCES = (
+    datasets,
+    images,
+    suites,
+    policies,
+    models,
+    classes,
+    versions,
+    aliases,
+    jobs,
+    events,
+    classify,
+    health,
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service on these settings; nothing is opened before it starts.
+
+    Raises UnsafeConfiguration.
+    """
+    require_safe(settings)
+    platform = build(settings)
+    app = FastAPI(
+        title="Perennial",
+        version=version("perennial"),
+        lifespan=lifespan_of(settings, platform),
+        generate_unique_id_function=documents.operation_id,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for resource in RESOURCES:
+        app.include_router(resource.router)
+    errors.register(app)
+    documents.describe(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
+    app.add_middleware(RequestIds)
+    return app

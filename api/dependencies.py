@@ -1,0 +1,71 @@
+"""What routes stand on: the wired services and who is asking."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from api.inference import Inference
+from core.domain.values import canonical_json, sha256
+from core.errors import FieldInvalid
+from core.ports import Decoder, Doorbell, Platform
+from core.use_cases.jobs import Request as JobRequest
+from core.use_cases.keys import ADMIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything the routes use, wired once at start."""
+
+    platform: Platform
+    decoder: Decoder
+    doorbell: Doorbell
+    inference: Inference
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who holds the key that was sent."""
+
+    name: str
+    role: str
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the actor may override the gate."""
+        return self.role == ADMIN
+
+
+def services(request: Request) -> Services:
+    """The services of the running app."""
+    found: Services = request.app.state.services
+    return found
+
+
+def actor(request: Request) -> Actor:
+    """The actor that the key check has found."""
+    return Actor(*request.scope["state"]["actor"])
+
+
+Wired = Annotated[Services, Depends(services)]
+Asking = Annotated[Actor, Depends(actor)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=128,
+        description="The same key with the same body gives the same job for 24 hours.",
+    ),
+]
+
+
+def job_request(request: Request, asking: Actor, key: str | None, body: object) -> JobRequest:
+    """Who orders a job, with the digest of what was sent under the Idempotency-Key.
+
+    The path counts as part of the body, so a key is good for one endpoint only.
+    """
+    if key is not None and not key.isprintable():
+        raise FieldInvalid("An Idempotency-Key is printable.", pointer="#header/Idempotency-Key")
+    digest = sha256(canonical_json([request.url.path, body])) if key is not None else None
+    return JobRequest(actor=asking.name, key=key, body=digest)

@@ -1,0 +1,43 @@
+"""Downloads, laid out once and kept for a while."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from core.domain.version import Model, Version
+from core.ports import Platform
+from core.use_cases.export_version import write_tar
+
+KEPT_S = 3600.0
+
+
+def exported(platform: Platform, model: Model, version: Version) -> Path:
+    """The tar of a version. Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
+
+    Written beside its place and renamed into it, so a reader sees all of it or none.
+    Exports that nobody asked for in the last hour make room.
+    """
+    folder = platform.settings.home / "exports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{model.id}-{version.number}-{version.digest[:16]}.tar"
+    if path.exists():
+        os.utime(path)
+        return path
+    _make_room(folder)
+    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            write_tar(platform.artifacts, version, f"{model.name}-{version.number}", out)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _make_room(folder: Path) -> None:
+    old = time.time() - KEPT_S
+    for path in folder.iterdir():
+        if path.stat().st_mtime < old:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""What the app opens when it starts, and closes when it ends."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Services
+from api.inference import Inference
+from api.processes import Companions
+from api.queue import CeleryDoorbell
+from core import bootstrap
+from core.ports import Platform
+from core.settings import Settings
+from core.use_cases.keys import ensure_admin_key
+from core.use_cases.suites import ensure_default_policy
+
+
+def lifespan_of(
+    settings: Settings, platform: Platform
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Prepare the database, wire the services, run the companions; undo it in reverse."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            await run_in_threadpool(_open, app, settings, platform, stack)
+            yield
+            await run_in_threadpool(stack.close)
+
+    return lifespan
+
+
+def _open(app: FastAPI, settings: Settings, platform: Platform, stack: ExitStack) -> None:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    stack.callback(bootstrap.close, platform)
+    if settings.migrate_on_start:
+        bootstrap.migrate(settings)
+    _tell(ensure_admin_key(platform))
+    ensure_default_policy(platform)
+    decoder = bootstrap.decoder(settings)
+    stack.callback(decoder.close)
+    doorbell = CeleryDoorbell(settings)
+    stack.callback(doorbell.close)
+    inference = Inference(settings)
+    stack.callback(inference.close)
+    app.state.services = Services(
+        platform=platform, decoder=decoder, doorbell=doorbell, inference=inference
+    )
+    if settings.embedded:
+        companions = Companions(settings)
+        stack.callback(companions.stop)
+        companions.start()
+
+
+def _tell(key: str | None) -> None:
+    if key is not None:
+        sys.stdout.write(
+            f"The admin key of this service, shown this once (only its hash is kept): {key}\n"
+        )
+        sys.stdout.flush()

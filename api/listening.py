@@ -1,0 +1,68 @@
+"""Bind a port and serve on it."""
+
+import errno
+import socket
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from core.errors import UnsafeConfiguration
+from core.settings import Settings
+
+GRACE_S = 5  # for requests in flight; event streams end then
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C. Raises UnsafeConfiguration, also for a port in use."""
+    app_settings = _with_free_inference_port(settings)
+    app = create_app(app_settings)
+    with listen(settings.host, settings.port) as bound:
+        port = bound.getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        sys.stdout.write(f"Perennial is at http://{host}:{port}; Ctrl-C stops it.\n")
+        sys.stdout.flush()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        try:
+            server.run(sockets=[bound])
+        except KeyboardInterrupt:
+            return 130
+    return 0 if server.started else 1
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes any free one. Raises UnsafeConfiguration if it is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(socket.SOMAXCONN)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UnsafeConfiguration(
+                f"Port {port} is in use: choose another with --port, or --port 0 for a free one."
+            ) from error
+        raise UnsafeConfiguration(f"Cannot bind {host}:{port}: {error.strerror}.") from error
+    return bound
+
+
+def _with_free_inference_port(settings: Settings) -> Settings:
+    """Embedded, nobody else needs to know the inference port: a busy one is passed over."""
+    if not settings.embedded or settings.inference_url:
+        return settings
+    for port in (settings.inference_port, 0):
+        try:
+            with listen(settings.inference_host, port) as free:
+                return settings.model_copy(update={"inference_port": free.getsockname()[1]})
+        except UnsafeConfiguration:
+            continue
+    return settings

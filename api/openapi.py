@@ -1,0 +1,10 @@
+"""`python -m api.openapi` prints the document that is committed as docs/openapi.json."""
+
+import sys
+
+from api.app import create_app
+from api.documents import to_text
+from core.settings import Settings
+
+if __name__ == "__main__":
+    sys.stdout.write(to_text(create_app(Settings())))

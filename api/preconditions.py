@@ -1,0 +1,36 @@
+"""If-Match and If-None-Match on things that have a revision."""
+
+from core.errors import PreconditionRequired, StaleRevision
+
+ANY = "*"
+
+
+def etag(revision: int) -> str:
+    """The entity tag of a revision."""
+    return f'"{revision}"'
+
+
+def expected_revision(if_match: str | None, if_none_match: str | None) -> int | None:
+    """The revision a caller decided on: 0 for "none yet", None for "whatever there is".
+
+    Raises PreconditionRequired without either header, and StaleRevision for a tag that no
+    revision of ours ever had.
+    """
+    if if_none_match is not None:
+        if if_none_match.strip() != ANY:
+            raise PreconditionRequired("If-None-Match takes * here: create, or leave alone.")
+        return 0
+    if if_match is None:
+        raise PreconditionRequired
+    tag = if_match.strip()
+    if tag == ANY:
+        return None
+    digits = tag[1:-1]
+    if etag_like(tag) and digits.isascii() and digits.isdigit() and len(digits) < 10:
+        return int(digits)
+    raise StaleRevision(if_match=tag[:40])
+
+
+def etag_like(tag: str) -> bool:
+    """Whether this is one strong entity tag."""
+    return len(tag) > 2 and tag[0] == tag[-1] == '"'

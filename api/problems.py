@@ -1,0 +1,113 @@
+"""RFC 9457 problem documents: what a client is told when something went wrong."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from core import errors
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+
+# The most special class of an error's family tree decides.
+STATUS: Mapping[type[errors.PerennialError], int] = {
+    errors.Malformed: 400,
+    errors.Unauthorised: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.NotAcceptable: 406,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.PreconditionFailed: 412,
+    errors.TooLarge: 413,
+    errors.Unsupported: 415,
+    errors.Invalid: 422,
+    errors.PreconditionRequired: 428,
+    errors.Unavailable: 503,
+    errors.StorageFull: 507,
+}
+
+
+def status_of(kind: type[errors.PerennialError]) -> int:
+    """The HTTP status of a named fact; 500 for those no client can cause."""
+    return next((STATUS[step] for step in kind.__mro__ if step in STATUS), 500)
+
+
+def type_of(code: str) -> str:
+    """The stable `type` of a problem."""
+    return f"urn:perennial:problem:{code}"
+
+
+def title_of(kind: type[BaseException]) -> str:
+    """The first line of a fact's docstring."""
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def refusal(error: errors.PerennialError) -> dict[str, Any]:
+    """One line of `errors[]`: what is wrong and, by JSON pointer, where."""
+    line: dict[str, Any] = {"code": error.code, "detail": error.message}
+    return line | ({"pointer": error.pointer} if error.pointer else {})
+
+
+def problem(
+    connection: HTTPConnection,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+    retryable: bool = False,
+    facts: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document as a response."""
+    body: dict[str, Any] = {
+        "type": type_of(code),
+        "code": code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "errors": list(errors),
+        "request_id": request_id(connection),
+        "retryable": retryable,
+    }
+    if facts:
+        body["facts"] = facts
+    return Response(
+        json.dumps(body, default=str),
+        status,
+        headers=_headers(status, headers),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Response:
+    """The problem document of a named fact."""
+    return problem(
+        connection,
+        status=status_of(type(error)),
+        code=error.code,
+        title=title_of(type(error)),
+        detail=error.message,
+        errors=[refusal(error)] if error.pointer else (),
+        retryable=error.retryable,
+        facts=error.facts,
+    )
+
+
+def request_id(connection: HTTPConnection) -> str:
+    """The id of this request, as the middleware gave it."""
+    return str(connection.scope.get("state", {}).get("request_id", ""))
+
+
+def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(headers or {})
+    if status in {429, 503, 507}:
+        found["Retry-After"] = str(RETRY_AFTER_S)
+    if status == 401:
+        found["WWW-Authenticate"] = "Bearer"
+    return found

@@ -1,0 +1,146 @@
+"""Aliases: which version is live, and moving it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from api.dependencies import Asking, Services, Wired
+from api.documents import raises
+from api.preconditions import ANY, etag, expected_revision
+from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
+from api.schemas.common import After, Limit, Page, number_after, page_of
+from core import errors
+from core.domain.registry import Alias
+from core.ports import UnitOfWork
+from core.use_cases.registry import promote, roll_back
+
+router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"])
+
+IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", examples=["*"])]
+_UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
+
+
+@router.get("", responses=raises(errors.ModelNotFound))
+def list_aliases(model: str, services: Wired) -> Page[AliasView]:
+    """All aliases of a model."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.aliases.all(work.models.get(model).id)
+        return Page(data=[_show(work, row) for row in rows])
+
+
+@router.get("/{alias}", responses=raises(*_UNKNOWN))
+def get_alias(model: str, alias: str, services: Wired, response: Response) -> AliasView:
+    """An alias; its ETag is what a move has to name."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.aliases.get(work.models.get(model).id, alias)
+    return _answer(services, response, found)
+
+
+@router.put(
+    "/{alias}",
+    responses=raises(
+        *_UNKNOWN,
+        errors.VersionNotFound,
+        errors.GateFailed,
+        errors.EvaluationPending,
+        errors.ArtifactGone,
+        errors.StaleRevision,
+        errors.PreconditionRequired,
+        errors.Forbidden,
+    ),
+)
+def move_alias(
+    model: str,
+    alias: str,
+    body: Promotion,
+    services: Wired,
+    asking: Asking,
+    response: Response,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> AliasView:
+    """Point an alias at a version that the gate lets through."""
+    expected = expected_revision(if_match, if_none_match)
+    if body.override and not asking.is_admin:
+        raise errors.Forbidden
+    moved = promote(
+        services.platform,
+        model=model,
+        alias=alias,
+        version=body.version,
+        expected_revision=_existing(services, model, alias) if expected is None else expected,
+        reason=body.reason,
+        override=body.override,
+        actor=asking.name,
+    )
+    return _answer(services, response, moved)
+
+
+@router.post(
+    "/{alias}/rollback",
+    responses=raises(
+        *_UNKNOWN,
+        errors.VersionNotFound,
+        errors.NoPrevious,
+        errors.ArtifactGone,
+        errors.StaleRevision,
+    ),
+)
+def roll_alias_back(
+    model: str,
+    alias: str,
+    body: Rollback,
+    services: Wired,
+    asking: Asking,
+    response: Response,
+    if_match: IfMatch = None,
+) -> AliasView:
+    """Point an alias at the version that was live before, or at a named one that was."""
+    decided = if_match is not None and if_match.strip() != ANY
+    moved = roll_back(
+        services.platform,
+        model=model,
+        alias=alias,
+        to=body.to,
+        expected_revision=expected_revision(if_match, None) if decided else None,
+        reason=body.reason,
+        actor=asking.name,
+    )
+    return _answer(services, response, moved)
+
+
+@router.get("/{alias}/history", responses=raises(*_UNKNOWN))
+def list_alias_moves(
+    model: str, alias: str, services: Wired, limit: Limit = 50, after: After = None
+) -> Page[MoveView]:
+    """What was live when, why and by whom; oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.aliases.get(work.models.get(model).id, alias)
+        rows = work.aliases.history(found.model, found.name)
+    start = number_after(after)
+    later = [row for row in rows if row.revision > start]
+    return page_of(later, limit, MoveView.of, lambda row: row.revision)
+
+
+def _existing(services: Services, model: str, alias: str) -> int:
+    """The present revision, for `If-Match: *`."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.aliases.find(work.models.get(model).id, alias)
+    if found is None:
+        raise errors.StaleRevision("There is no such alias yet: create it with If-None-Match: *.")
+    return found.revision
+
+
+def _answer(services: Services, response: Response, alias: Alias) -> AliasView:
+    response.headers["ETag"] = etag(alias.revision)
+    with services.platform.transactions(read_only=True) as work:
+        return _show(work, alias)
+
+
+def _show(work: UnitOfWork, alias: Alias) -> AliasView:
+    return AliasView.of(
+        alias,
+        model=work.models.get(alias.model).name,
+        version=work.versions.get(alias.model, alias.version),
+    )

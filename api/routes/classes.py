@@ -1,0 +1,118 @@
+"""What a model has learned, and the one call that teaches it more."""
+
+import json
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Asking, IdempotencyKey, Services, Wired, job_request
+from api.documents import multipart, raises
+from api.routes.images import UPLOAD_FACTS, take
+from api.routes.job_views import accepted
+from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
+from api.schemas.models import LearnedClass, LearnedView, StartView
+from api.staging import Staging
+from api.uploads import Form, one_field, receive_form
+from core import errors
+from core.domain.dataset import DatasetKind
+from core.domain.recipe import Recipe
+from core.domain.registry import PRODUCTION
+from core.use_cases.datasets import Upload, require_room
+from core.use_cases.jobs import Request as JobRequest
+from core.use_cases.learn_classes import learn_classes
+from core.use_cases.references import learned_classes
+
+router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"])
+
+RECIPE = "recipe"
+_FORM = multipart(
+    {RECIPE: {"type": "string", "description": "Recipe fields as JSON, sent as a text field."}},
+    additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
+    description="A file field for each image, named after its class: -F 'okapi=@1.jpg'",
+)
+
+
+@router.get("", responses=raises(errors.ModelNotFound, errors.AliasNotFound))
+def list_classes(model: str, services: Wired, alias: str = PRODUCTION) -> LearnedView:
+    """What the version behind an alias has learned, and which version taught each class last."""
+    with services.platform.transactions(read_only=True) as work:
+        found, version, taught = learned_classes(work, model, alias)
+    return LearnedView(
+        model=found.name,
+        version=version.number,
+        digest=version.digest,
+        data=[LearnedClass(name=name, version=number) for name, number in taught.items()],
+    )
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        errors.ModelNotFound,
+        errors.RecipeInvalid,
+        errors.TooFewPerClass,
+        errors.TooFewClasses,
+        errors.IdempotencyMismatch,
+        errors.InProgress,
+        *UPLOAD_FACTS,
+    ),
+    openapi_extra=_FORM,
+)
+async def teach_classes(
+    model: str,
+    request: Request,
+    response: Response,
+    services: Wired,
+    asking: Asking,
+    key: IdempotencyKey = None,
+) -> StartView:
+    """Send images named after their classes: they become a dataset version and an update."""
+    await run_in_threadpool(_require_model, services, model)
+    with Staging(services.platform.settings.home) as staging:
+        work = partial(take, services, staging, DatasetKind.LABELLED)
+        form = await receive_form(request, services, work, fields=(RECIPE,))
+        ordered_by = job_request(request, asking, key, form.fingerprint)
+        return await run_in_threadpool(_start, services, response, staging, ordered_by, model, form)
+
+
+def _require_model(services: Services, model: str) -> None:
+    require_room(services.platform)
+    with services.platform.transactions(read_only=True) as work:
+        work.models.get(model)
+
+
+def _start(
+    services: Services,
+    response: Response,
+    staging: Staging,
+    ordered_by: JobRequest,
+    model: str,
+    form: Form[Upload],
+) -> StartView:
+    start = learn_classes(
+        services.platform,
+        services.doorbell,
+        ordered_by,
+        model=model,
+        recipe=_recipe(one_field(form.fields, RECIPE)),
+        uploads=form.files,
+        keep_images=partial(staging.store, services.platform.artifacts),
+    )
+    return StartView(
+        job=accepted(services, response, start.job),
+        dataset=DatasetView.of(start.dataset),
+        dataset_version=DatasetVersionView.of(start.version),
+        files=[ReceiptView.of(receipt) for receipt in start.receipts],
+    )
+
+
+def _recipe(text: str | None) -> Recipe:
+    try:
+        fields = json.loads(text or "{}")
+    except ValueError as error:
+        raise errors.RecipeInvalid("The recipe is not JSON.", pointer="/recipe") from error
+    if not isinstance(fields, dict):
+        raise errors.RecipeInvalid("The recipe is a JSON object.", pointer="/recipe")
+    return Recipe.from_json(fields)

@@ -1,0 +1,163 @@
+"""Classify images with a version."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Services, Wired
+from api.documents import multipart, raises
+from api.forms import Part
+from api.inference import Classification
+from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
+from api.schemas.datasets import ReceiptError
+from api.uploads import Form, one_field, receive_form, require_small
+from core import errors
+from core.domain.values import clean_file_label
+from core.use_cases.classify import Asked, prepare_classification
+
+router = APIRouter(prefix="/v1/models/{reference}/classify", tags=["inference"])
+
+FIELDS = ("classes", "prompt", "top_k", "expect_digest")
+DEFAULT_TOP_K = 5
+_FORM = multipart(
+    {
+        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "classes": {"type": "string", "description": "A JSON list of class names."},
+        "prompt": {"type": "string", "description": "A template with one {name}."},
+        "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
+        "expect_digest": {"type": "string", "description": "Refuse if the reference moved."},
+    },
+    required=["images"],
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image that was sent: decoded, or refused."""
+
+    file: str
+    data: bytes = b""
+    refusal: errors.Invalid | None = None
+
+
+@router.post(
+    "",
+    responses=raises(
+        errors.ModelNotFound,
+        errors.AliasNotFound,
+        errors.VersionNotFound,
+        errors.EmbeddingSpaceChanged,
+        errors.NotServable,
+        errors.ClassInvalid,
+        errors.PromptInvalid,
+        errors.UnsupportedImage,
+        errors.ImageCorrupt,
+        errors.ImageTooLarge,
+        errors.MalformedMultipart,
+        errors.BodyTooLarge,
+        errors.TooManyParts,
+        errors.InferenceUnavailable,
+    ),
+    openapi_extra=_FORM,
+)
+async def classify_images(reference: str, request: Request, services: Wired) -> ClassifyView:
+    """Say what images are; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
+
+    The default classes are those the version has learned; a root's are those of its
+    model's zero-shot suites.
+    """
+
+    def look(part: Part) -> Seen:
+        return _look(services, part)
+
+    form = await receive_form(request, services, look, fields=FIELDS)
+    return await run_in_threadpool(_answer, services, reference, form)
+
+
+def _look(services: Services, part: Part) -> Seen:
+    label = clean_file_label(part.file_name)
+    try:
+        return Seen(label, services.decoder.decode(require_small(part)).data)
+    except errors.Invalid as refusal:
+        return Seen(label, refusal=refusal)
+
+
+def _answer(services: Services, reference: str, form: Form[Seen]) -> ClassifyView:
+    asked = prepare_classification(
+        services.platform,
+        reference,
+        classes=_classes(one_field(form.fields, "classes")),
+        prompt=one_field(form.fields, "prompt"),
+        expect_digest=one_field(form.fields, "expect_digest"),
+    )
+    top_k = _top_k(one_field(form.fields, "top_k"))
+    readable = [seen.data for seen in form.files if seen.refusal is None]
+    if not readable:
+        raise _nothing_to_see(form.files)
+    classification = Classification(
+        digest=asked.version.digest,
+        classes=asked.classes,
+        prompts=asked.prompts,
+        top_k=min(top_k, len(asked.classes)),
+    )
+    return _show(asked, form.files, services.inference.classify(classification, readable))
+
+
+def _show(
+    asked: Asked, images: Sequence[Seen], predictions: Sequence[Sequence[object]]
+) -> ClassifyView:
+    given = iter(predictions)
+    return ClassifyView(
+        model=asked.model.name,
+        version=asked.version.number,
+        digest=asked.version.digest,
+        data=[
+            ImageAnswer(
+                file=seen.file,
+                predictions=[Prediction.model_validate(row) for row in next(given)]
+                if seen.refusal is None
+                else [],
+                error=seen.refusal
+                and ReceiptError(code=seen.refusal.code, detail=seen.refusal.message),
+            )
+            for seen in images
+        ],
+    )
+
+
+def _nothing_to_see(images: Sequence[Seen]) -> errors.Invalid:
+    """The refusal itself for a single image, a list of them for many."""
+    refusals = [(seen.file, seen.refusal) for seen in images if seen.refusal]
+    if not refusals:
+        return errors.FieldInvalid("Send at least one image.", pointer="/images")
+    if len(refusals) == 1:
+        return refusals[0][1]
+    return errors.AllRejected(
+        files=[
+            {"file": file, "error": {"code": why.code, "detail": why.message}}
+            for file, why in refusals
+        ]
+    )
+
+
+def _classes(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise errors.FieldInvalid("classes is a JSON list of class names.", pointer="/classes")
+    return names
+
+
+def _top_k(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_TOP_K
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
+        raise errors.FieldInvalid("top_k is a whole number, 1 to 1000.", pointer="/top_k")
+    return int(text[:9])

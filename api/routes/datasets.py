@@ -1,0 +1,90 @@
+"""Datasets and their versions."""
+
+from fastapi import APIRouter, Body, Response
+
+from api.dependencies import Wired
+from api.documents import raises
+from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
+from api.schemas.datasets import (
+    DatasetDetail,
+    DatasetVersionView,
+    DatasetView,
+    NewDataset,
+    NewDatasetVersion,
+)
+from core import errors
+from core.domain.dataset import DatasetKind
+from core.use_cases.datasets import create_dataset, freeze_version
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+@router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
+def open_dataset(body: NewDataset, services: Wired, response: Response) -> DatasetView:
+    """Open an empty dataset."""
+    dataset = create_dataset(services.platform, body.name, body.kind)
+    response.headers["Location"] = f"/v1/datasets/{dataset.name}"
+    return DatasetView.of(dataset)
+
+
+@router.get("")
+def list_datasets(services: Wired, limit: Limit = 50, after: After = None) -> Page[DatasetView]:
+    """All datasets, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.datasets.page(limit + 1, after)
+    return page_of(rows, limit, DatasetView.of, lambda row: row.id)
+
+
+@router.get("/{dataset}", responses=raises(errors.DatasetNotFound))
+def get_dataset(dataset: str, services: Wired) -> DatasetDetail:
+    """A dataset with its counts."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        counts = work.datasets.count(found.id)
+    return DatasetDetail(
+        **DatasetView.of(found).model_dump(),
+        images=sum(counts.values()),
+        counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
+    )
+
+
+@router.post(
+    "/{dataset}/versions",
+    status_code=201,
+    responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
+)
+def freeze_dataset(
+    dataset: str,
+    services: Wired,
+    response: Response,
+    _body: NewDatasetVersion | None = Body(None),
+) -> DatasetVersionView:
+    """Freeze the images of the moment into a version that never changes."""
+    version = freeze_version(services.platform, dataset)
+    response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
+    return DatasetVersionView.of(version)
+
+
+@router.get("/{dataset}/versions", responses=raises(errors.DatasetNotFound))
+def list_dataset_versions(
+    dataset: str, services: Wired, limit: Limit = 50, after: After = None
+) -> Page[DatasetVersionView]:
+    """A dataset's versions, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.datasets.versions(work.datasets.get(dataset).id)
+    start = number_after(after)
+    later = [row for row in rows if row.number > start]
+    return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
+
+
+@router.get(
+    "/{dataset}/versions/{version}",
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
+)
+def get_dataset_version(
+    dataset: str, version: VersionNumber, services: Wired
+) -> DatasetVersionView:
+    """One version of a dataset."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        return DatasetVersionView.of(work.datasets.version(found.id, version))

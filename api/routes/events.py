@@ -1,0 +1,77 @@
+"""A job's history, as a page or as it happens."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from api.accept import preferred
+from api.dependencies import Services, Wired
+from api.documents import raises
+from api.schemas.common import After, Limit, Page, number_after, page_of
+from api.schemas.jobs import EventView
+from core import errors
+from core.domain.values import JobId
+
+router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"])
+
+JSON, STREAM = "application/json", "text/event-stream"
+LOOK_EVERY_S = 0.5
+BEAT_EVERY = 30  # looks
+BATCH = 200
+LAST = "done"  # the kind of the event that a worker ends a job with
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {STREAM: {"schema": {"type": "string"}}}},
+    **raises(errors.JobNotFound, errors.NotAcceptable),
+}
+
+
+@router.get("", responses=_ANSWERS, response_model=Page[EventView])
+async def list_job_events(
+    job: str,
+    services: Wired,
+    limit: Limit = 50,
+    after: After = None,
+    accept: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> Page[EventView] | Response:
+    """Events, oldest first: a JSON page, or server-sent events that end with the job."""
+    start = number_after(last_event_id or after)
+    wanted = preferred(accept, (JSON, STREAM))
+    found, _ = await run_in_threadpool(_look, services, JobId(job), limit + 1, start)
+    if wanted == STREAM:
+        return StreamingResponse(_stream(services, JobId(job), start), media_type=STREAM)
+    return page_of(found, limit, lambda event: event, lambda event: event.id)
+
+
+def _look(
+    services: Services, job: JobId, limit: int, after: int
+) -> tuple[Sequence[EventView], bool]:
+    """Events after a sequence number, and whether the job had ended before they were read."""
+    with services.platform.transactions(read_only=True) as work:
+        done = work.jobs.get(job).status.done
+        return [EventView.of(event) for event in work.jobs.events(job, limit, after)], done
+
+
+async def _stream(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
+    quiet, last = 0, ""
+    while True:
+        found, done = await run_in_threadpool(_look, services, job, BATCH, after)
+        for event in found:
+            after, last = event.id, event.kind
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
+        if done and not found:
+            if last != LAST:
+                yield f"event: {LAST}\ndata: {json.dumps({'job': job})}\n\n"
+            return
+        if found:
+            quiet = 0
+            continue
+        quiet += 1
+        if quiet % BEAT_EVERY == 0:
+            yield ": beat\n\n"
+        await asyncio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,93 @@
+"""Images of a dataset."""
+
+from functools import partial
+from itertools import groupby
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Services, Wired
+from api.documents import multipart, raises
+from api.forms import Part
+from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.datasets import ImageView, ReceiptView, UploadView
+from api.staging import Staging
+from api.uploads import receive_form, require_small
+from core import errors
+from core.domain.dataset import Dataset, DatasetKind
+from core.domain.values import Digest, clean_file_label
+from core.use_cases.datasets import (
+    Receipt,
+    Upload,
+    receive_file,
+    record_uploads,
+    require_room,
+)
+
+router = APIRouter(prefix="/v1/datasets/{dataset}/images", tags=["datasets"])
+
+UPLOAD_FACTS = (
+    errors.MalformedMultipart,
+    errors.BodyTooLarge,
+    errors.TooManyParts,
+    errors.AllRejected,
+    errors.FieldUnknown,
+    errors.StorageFull,
+)
+CLASS_FORM = multipart(
+    {},
+    additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
+    description="A file field for each image, named after its class (or with its caption).",
+)
+
+
+@router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_FACTS), openapi_extra=CLASS_FORM)
+async def upload_images(dataset: str, request: Request, services: Wired) -> UploadView:
+    """Put images into a dataset: one receipt a file, and a bad file stops no other."""
+    found = await run_in_threadpool(_find, services, dataset)
+    with Staging(services.platform.settings.home) as staging:
+        form = await receive_form(request, services, partial(take, services, staging, found.kind))
+        receipts = await run_in_threadpool(_record, services, staging, found, form.files)
+    return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
+
+
+@router.get("", responses=raises(errors.DatasetNotFound))
+def list_images(
+    dataset: str, services: Wired, limit: Limit = 50, after: After = None
+) -> Page[ImageView]:
+    """The images of a dataset, by the digest of their pixels."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        rows = work.datasets.image_page(found.id, limit + 1, Digest(after) if after else None)
+    images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
+    return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
+
+
+def take(services: Services, staging: Staging, kind: DatasetKind, part: Part) -> Upload:
+    """Decode one file of a form; runs in a thread."""
+    try:
+        data = require_small(part)
+    except errors.FileTooLarge as refusal:
+        label = clean_file_label(part.file_name)
+        return Upload(text=part.name, file_label=label, refusal=refusal)
+    return receive_file(
+        staging.keep,
+        services.decoder,
+        kind,
+        text=part.name,
+        file_name=part.file_name,
+        data=data,
+    )
+
+
+def _find(services: Services, dataset: str) -> Dataset:
+    require_room(services.platform)
+    with services.platform.transactions(read_only=True) as work:
+        return work.datasets.get(dataset)
+
+
+def _record(
+    services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
+) -> list[Receipt]:
+    staging.store(services.platform.artifacts)
+    return record_uploads(services.platform, dataset, uploads)

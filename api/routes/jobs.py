@@ -1,0 +1,120 @@
+"""Jobs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.dependencies import Asking, IdempotencyKey, Wired, job_request
+from api.documents import raises
+from api.routes.job_views import accepted, show_job, show_jobs
+from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.jobs import JobView, NewJob, NewUpdate
+from core import errors
+from core.domain.update import JobStatus, JobType
+from core.domain.values import JobId
+from core.use_cases.jobs import cancel_job, order_evaluation, order_update, retry_job
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        errors.ModelNotFound,
+        errors.DatasetNotFound,
+        errors.DatasetVersionNotFound,
+        errors.VersionNotFound,
+        errors.AliasNotFound,
+        errors.RecipeInvalid,
+        errors.TooFewPerClass,
+        errors.TooFewClasses,
+        errors.ImageInSuite,
+        errors.IdempotencyMismatch,
+        errors.InProgress,
+    ),
+)
+def order_job(
+    body: NewJob,
+    request: Request,
+    response: Response,
+    services: Wired,
+    asking: Asking,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order an update or an evaluation; what would keep it from starting is an error now."""
+    ordered_by = job_request(request, asking, key, body.model_dump(mode="json"))
+    if isinstance(body, NewUpdate):
+        job = order_update(
+            services.platform,
+            services.doorbell,
+            ordered_by,
+            model=body.model,
+            order=body.order(),
+            metadata=body.metadata,
+        )
+    else:
+        job = order_evaluation(
+            services.platform,
+            services.doorbell,
+            ordered_by,
+            model=body.model,
+            version=body.version,
+        )
+    return accepted(services, response, job)
+
+
+@router.get("", responses=raises(errors.ModelNotFound))
+def list_jobs(
+    services: Wired,
+    limit: Limit = 50,
+    after: After = None,
+    model: str | None = None,
+    job_type: Annotated[JobType | None, Query(alias="type")] = None,
+    status: JobStatus | None = None,
+) -> Page[JobView]:
+    """Jobs, newest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.jobs.page(
+            limit + 1,
+            JobId(after) if after else None,
+            model=work.models.get(model).id if model else None,
+            job_type=job_type,
+            status=status,
+        )
+        page = page_of(rows, limit, lambda job: job, lambda job: job.id)
+        return Page(data=show_jobs(work, page.data), has_more=page.has_more, next=page.next)
+
+
+@router.get("/{job}", responses=raises(errors.JobNotFound))
+def get_job(job: str, services: Wired) -> JobView:
+    """A job."""
+    with services.platform.transactions(read_only=True) as work:
+        return show_job(work, work.jobs.get(JobId(job)))
+
+
+@router.post(
+    "/{job}/cancel", status_code=202, responses=raises(errors.JobNotFound, errors.JobFinished)
+)
+def stop_job(job: str, services: Wired, response: Response) -> JobView:
+    """Cancel a job: at once while it is queued, at its next step while it is running."""
+    return accepted(services, response, cancel_job(services.platform, JobId(job)))
+
+
+@router.post(
+    "/{job}/retry",
+    status_code=202,
+    responses=raises(errors.JobNotFound, errors.Conflict, errors.IdempotencyMismatch),
+)
+def order_job_again(
+    job: str,
+    request: Request,
+    response: Response,
+    services: Wired,
+    asking: Asking,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order a failed or cancelled job again, as a new one."""
+    ordered_by = job_request(request, asking, key, None)
+    again = retry_job(services.platform, services.doorbell, ordered_by, JobId(job))
+    return accepted(services, response, again)

@@ -1,0 +1,85 @@
+"""Models."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.dependencies import Asking, IdempotencyKey, Wired, job_request
+from api.documents import raises
+from api.routes.job_views import accepted
+from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.jobs import JobView
+from api.schemas.models import ModelChange, ModelView, NewModel
+from core import errors
+from core.domain.version import Model
+from core.ports import UnitOfWork
+from core.use_cases.jobs import create_model
+from core.use_cases.suites import configure_model
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        errors.NameInvalid,
+        errors.NameTaken,
+        errors.SuiteNotFound,
+        errors.PolicyNotFound,
+        errors.IdempotencyMismatch,
+        errors.InProgress,
+    ),
+)
+def register_model(
+    body: NewModel,
+    request: Request,
+    response: Response,
+    services: Wired,
+    asking: Asking,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Make a model; the job imports its root as version 1."""
+    job = create_model(
+        services.platform,
+        services.doorbell,
+        job_request(request, asking, key, body.model_dump()),
+        name=body.name,
+        base=body.base,
+        suites=tuple(body.suites),
+        policy=body.policy,
+    )
+    return accepted(services, response, job)
+
+
+@router.get("")
+def list_models(services: Wired, limit: Limit = 50, after: After = None) -> Page[ModelView]:
+    """All models, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.models.page(limit + 1, after)
+        return page_of(rows, limit, lambda row: _show(work, row), lambda row: row.id)
+
+
+@router.get("/{model}", responses=raises(errors.ModelNotFound))
+def get_model(model: str, services: Wired) -> ModelView:
+    """A model."""
+    with services.platform.transactions(read_only=True) as work:
+        return _show(work, work.models.get(model))
+
+
+@router.patch(
+    "/{model}",
+    responses=raises(errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound),
+)
+def change_model(model: str, body: ModelChange, services: Wired) -> ModelView:
+    """Choose the suites and the policy that judge the model's next versions."""
+    found = configure_model(services.platform, model, suites=body.suites, policy=body.policy)
+    with services.platform.transactions(read_only=True) as work:
+        return _show(work, found)
+
+
+def _show(work: UnitOfWork, model: Model) -> ModelView:
+    return ModelView.of(
+        model,
+        suites=[work.suites.get(suite).name for suite in model.suites],
+        policy=work.policies.get(model.policy).name,
+        aliases={alias.name: alias.version for alias in work.aliases.all(model.id)},
+    )

@@ -1,0 +1,37 @@
+"""Gate policies."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import Wired
+from api.documents import raises
+from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.suites import NewPolicy, PolicyView
+from core import errors
+from core.domain.values import PolicyId, new_id
+from core.use_cases.suites import create_policy
+
+router = APIRouter(prefix="/v1/gate-policies", tags=["suites"])
+
+
+@router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
+def make_policy(body: NewPolicy, services: Wired, response: Response) -> PolicyView:
+    """Say how much a version may forget before the gate fails it."""
+    now = services.platform.clock()
+    policy = create_policy(services.platform, body.policy(PolicyId(new_id("gate", now)), now))
+    response.headers["Location"] = f"/v1/gate-policies/{policy.name}"
+    return PolicyView.of(policy)
+
+
+@router.get("")
+def list_policies(services: Wired, limit: Limit = 50, after: After = None) -> Page[PolicyView]:
+    """All gate policies, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.policies.page(limit + 1, after)
+    return page_of(rows, limit, PolicyView.of, lambda row: row.id)
+
+
+@router.get("/{policy}", responses=raises(errors.PolicyNotFound))
+def get_policy(policy: str, services: Wired) -> PolicyView:
+    """A gate policy."""
+    with services.platform.transactions(read_only=True) as work:
+        return PolicyView.of(work.policies.get(policy))

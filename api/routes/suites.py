@@ -1,0 +1,54 @@
+"""Suites."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import Wired
+from api.documents import raises
+from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.suites import NewSuite, SuiteView
+from core import errors
+from core.domain.prompt import PromptTemplate
+from core.use_cases.suites import create_suite
+
+router = APIRouter(prefix="/v1/suites", tags=["suites"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=raises(
+        errors.NameInvalid,
+        errors.PromptInvalid,
+        errors.NameTaken,
+        errors.DatasetNotFound,
+        errors.DatasetVersionNotFound,
+        errors.ImageInTraining,
+    ),
+)
+def make_suite(body: NewSuite, services: Wired, response: Response) -> SuiteView:
+    """Make a suite of all images of a dataset version; no version may train on them then."""
+    suite = create_suite(
+        services.platform,
+        name=body.name,
+        kind=body.kind,
+        dataset=body.dataset,
+        dataset_version=body.dataset_version,
+        prompt=PromptTemplate(body.prompt),
+    )
+    response.headers["Location"] = f"/v1/suites/{suite.name}"
+    return SuiteView.of(suite)
+
+
+@router.get("")
+def list_suites(services: Wired, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
+    """All suites, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.suites.page(limit + 1, after)
+    return page_of(rows, limit, SuiteView.of, lambda row: row.id)
+
+
+@router.get("/{suite}", responses=raises(errors.SuiteNotFound))
+def get_suite(suite: str, services: Wired) -> SuiteView:
+    """A suite."""
+    with services.platform.transactions(read_only=True) as work:
+        return SuiteView.of(work.suites.get(suite))

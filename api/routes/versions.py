@@ -1,0 +1,91 @@
+"""Versions of a model: what they are, their weights, what they forgot."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from api.accept import preferred
+from api.dependencies import Wired
+from api.documents import raises
+from api.exports import exported
+from api.pages.report_page import render_report
+from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
+from api.schemas.models import VersionView
+from core import errors
+from core.use_cases.reports import read_report
+
+router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"])
+
+TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
+# The report is one self-contained page: its own style, inline plots, no script.
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+_DOWNLOADS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "The range that was asked for."},
+    **raises(errors.ModelNotFound, errors.VersionNotFound, errors.ArtifactCorrupt),
+}
+_REPORTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {JSON: {"schema": {"type": "object"}}, HTML: {"schema": {"type": "string"}}}},
+    **raises(
+        errors.ModelNotFound,
+        errors.VersionNotFound,
+        errors.ReportNotFound,
+        errors.EvaluationPending,
+        errors.NotAcceptable,
+    ),
+}
+
+
+@router.get("", responses=raises(errors.ModelNotFound))
+def list_versions(
+    model: str, services: Wired, limit: Limit = 50, after: After = None
+) -> Page[VersionView]:
+    """A model's versions, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        rows = work.versions.page(found.id, limit + 1, number_after(after))
+    return page_of(
+        rows, limit, lambda row: VersionView.of(row, model=found.name), lambda row: row.number
+    )
+
+
+@router.get("/{version}", responses=raises(errors.ModelNotFound, errors.VersionNotFound))
+def get_version(model: str, version: VersionNumber, services: Wired) -> VersionView:
+    """One version."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        return VersionView.of(work.versions.get(found.id, version), model=found.name)
+
+
+@router.get("/{version}/download", responses=_DOWNLOADS, response_class=Response)
+def download_version(model: str, version: VersionNumber, services: Wired) -> FileResponse:
+    """The folder that `open_clip` loads, as a tar; ranges resume an interrupted download."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version)
+    return FileResponse(
+        exported(services.platform, found, wanted),
+        media_type=TAR,
+        filename=f"{found.name}-{wanted.number}.tar",
+        headers={"ETag": f'"{wanted.digest}"'},
+    )
+
+
+@router.get("/{version}/forgetting", responses=_REPORTS, response_class=Response)
+def get_forgetting(
+    model: str,
+    version: VersionNumber,
+    services: Wired,
+    accept: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The forgetting report: JSON, or a page with plots for `Accept: text/html`."""
+    wanted = preferred(accept, (JSON, HTML))
+    with services.platform.transactions(read_only=True) as work:
+        found = work.versions.get(work.models.get(model).id, version)
+    report = read_report(services.platform.artifacts, found)
+    vary = {"Vary": "Accept"}
+    if wanted == HTML:
+        headers = vary | {"Content-Security-Policy": PAGE_POLICY}
+        return HTMLResponse(render_report(report), headers=headers)
+    return JSONResponse(report, headers=vary)

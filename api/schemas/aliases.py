@@ -1,0 +1,73 @@
+"""Aliases and their history."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from api.schemas.common import Asked, Number, Shown
+from core.domain.registry import Alias, AliasMove, MoveKind
+from core.domain.version import Version
+
+
+class Promotion(Asked):
+    """Point the alias at a version."""
+
+    version: Number = Field(examples=[2])
+    reason: str = Field("", max_length=500)
+    override: bool = Field(False, description="Promote a version that failed; admins only.")
+
+
+class Rollback(Asked):
+    """Point the alias at the version live before, or at a named one that was live."""
+
+    reason: str = Field(max_length=500, examples=["boots are called sandals"])
+    to: Number | None = Field(None, examples=[1])
+
+
+class AliasView(Shown):
+    """An alias and the version it means."""
+
+    model: str = Field(examples=["demo"])
+    alias: str = Field(examples=["production"])
+    version: int = Field(examples=[2])
+    digest: str
+    revision: int = Field(examples=[2], description="The ETag: rises with every move.")
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias, *, model: str, version: Version) -> Self:
+        """Show an alias; `model` is the model's name."""
+        return cls(
+            model=model,
+            alias=alias.name,
+            version=alias.version,
+            digest=version.digest,
+            revision=alias.revision,
+            updated_at=alias.updated_at,
+        )
+
+
+class MoveView(Shown):
+    """One move of an alias."""
+
+    revision: int = Field(examples=[2])
+    kind: MoveKind
+    from_version: int | None = Field(examples=[1])
+    to_version: int = Field(examples=[2])
+    reason: str
+    actor: str = Field(examples=["admin"])
+    at: datetime
+
+    @classmethod
+    def of(cls, move: AliasMove) -> Self:
+        """Show a move."""
+        return cls(
+            revision=move.revision,
+            kind=move.kind,
+            from_version=move.from_version,
+            to_version=move.to_version,
+            reason=move.reason,
+            actor=move.actor,
+            at=move.at,
+        )

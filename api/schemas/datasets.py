@@ -1,0 +1,134 @@
+"""Datasets, their images and their versions."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from api.schemas.common import Asked, Shown
+from core.domain.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
+from core.use_cases.datasets import Receipt, Reception
+
+
+class NewDataset(Asked):
+    """A dataset to open."""
+
+    name: str = Field(examples=["products"])
+    kind: DatasetKind = DatasetKind.LABELLED
+
+
+class NewDatasetVersion(Asked):
+    """Nothing to choose: a version is all images of the moment."""
+
+
+class DatasetView(Shown):
+    """A dataset."""
+
+    id: str = Field(examples=["ds_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    name: str = Field(examples=["products"])
+    kind: DatasetKind
+    created_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """Show a dataset."""
+        return cls(
+            id=dataset.id, name=dataset.name, kind=dataset.kind, created_at=dataset.created_at
+        )
+
+
+class DatasetDetail(DatasetView):
+    """A dataset with what it holds."""
+
+    images: int = Field(examples=[2500])
+    counts: dict[str, int] = Field(
+        examples=[{"ankle boot": 250, "sandal": 250}],
+        description="Images per class; empty for captions.",
+    )
+
+
+class ReceiptError(Shown):
+    """Why a file was not accepted."""
+
+    code: str = Field(examples=["image_corrupt"])
+    detail: str = Field(examples=["The image cannot be decoded to its end."])
+
+
+class ReceiptView(Shown):
+    """What became of one uploaded file."""
+
+    file: str = Field(examples=["boot-1.jpg"], description="A label, cleaned of paths.")
+    text: str = Field(examples=["ankle boot"], description="Its class, or its caption.")
+    outcome: Reception
+    pixels: str | None = Field(description="SHA-256 of what is seen.")
+    side: str | None = Field(examples=["train"])
+    error: ReceiptError | None
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        """Show a receipt."""
+        return cls.model_validate(receipt.to_json())
+
+
+class UploadView(Shown):
+    """One receipt a file, in the order they were sent."""
+
+    data: list[ReceiptView]
+
+
+class ImageView(Shown):
+    """An image of a dataset."""
+
+    pixels: str = Field(description="SHA-256 of what is seen.")
+    texts: list[str] = Field(examples=[["ankle boot"]], description="Its class, or its captions.")
+    file: str = Field(examples=["boot-1.jpg"])
+    side: str = Field(examples=["train"])
+    width: int
+    height: int
+    size: int = Field(description="Bytes of the stored form.")
+    added_at: datetime
+
+    @classmethod
+    def of(cls, rows: Sequence[DatasetImage]) -> Self:
+        """Show an image, of which there is a row for each text."""
+        row = rows[0]
+        return cls(
+            pixels=row.image.pixels,
+            texts=[row.text for row in rows],
+            file=row.file_label,
+            side=side_of(row.image.pixels).value,
+            width=row.image.width,
+            height=row.image.height,
+            size=row.image.size,
+            added_at=row.added_at,
+        )
+
+
+class DatasetVersionView(Shown):
+    """A frozen dataset."""
+
+    dataset: str
+    number: int = Field(examples=[1])
+    digest: str = Field(description="SHA-256 of the manifest: these images with these texts.")
+    classes: list[str]
+    counts: dict[str, dict[str, int]] = Field(
+        examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
+    )
+    images: int
+    near_duplicates: int = Field(description="Images that look like an image of a suite.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: DatasetVersion) -> Self:
+        """Show a dataset version."""
+        return cls(
+            dataset=version.dataset,
+            number=version.number,
+            digest=version.manifest,
+            classes=list(version.classes),
+            counts={name: dict(sides) for name, sides in version.counts.items()},
+            images=version.images,
+            near_duplicates=version.near_duplicates,
+            created_at=version.created_at,
+        )

@@ -1,0 +1,172 @@
+"""Jobs and their events."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints
+
+from api.schemas.common import Asked, Number, Shown
+from core.domain.recipe import Recipe
+from core.domain.update import (
+    EvaluateOrder,
+    Job,
+    JobEvent,
+    JobStatus,
+    JobType,
+    UpdateOrder,
+)
+from core.domain.values import DatasetId
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+RecipeFields = Annotated[
+    dict[str, Any],
+    Field(
+        description=f"Fields that differ from the defaults: {Recipe().to_json()}",
+        examples=[{"method": "vrlwf", "epochs": 6, "replay_weight": 2.0}],
+    ),
+]
+
+
+class NewUpdate(Asked):
+    """Teach a model the classes of a dataset version."""
+
+    type: Literal["update"]
+    model: str = Field(examples=["demo"])
+    dataset: str = Field(examples=["products"])
+    dataset_version: Number = Field(examples=[1])
+    recipe: RecipeFields = Field(default_factory=dict)
+    parent: Number | None = Field(None, description="Default: the alias's, when the job starts.")
+    alias: str = "production"
+    auto_promote: bool = True
+    prompt: str | None = Field(None, examples=["a photo of a {name}."])
+    metadata: Metadata = Field(default_factory=dict)
+
+    def order(self) -> UpdateOrder:
+        """The order in the rules' words. Raises RecipeInvalid."""
+        return UpdateOrder(
+            dataset=DatasetId(self.dataset),
+            dataset_version=self.dataset_version,
+            recipe=Recipe.from_json(self.recipe),
+            alias=self.alias,
+            parent=self.parent,
+            auto_promote=self.auto_promote,
+            prompt=self.prompt,
+        )
+
+
+class NewEvaluation(Asked):
+    """Score a version again, on the suites the model has now."""
+
+    type: Literal["evaluate"]
+    model: str = Field(examples=["demo"])
+    version: Number = Field(examples=[2])
+
+
+NewJob = Annotated[NewUpdate | NewEvaluation, Field(discriminator="type")]
+
+
+class ProgressView(Shown):
+    """How far a job is within its phase."""
+
+    step: int = Field(examples=[120])
+    total: int = Field(examples=[480])
+    eta_s: float | None = Field(examples=[31.5])
+    terms: dict[str, float] = Field(examples=[{"loss": 0.61, "vr": 0.02}])
+
+
+class DatasetVersionRef(Shown):
+    """Which images a job learns from."""
+
+    dataset: str
+    version: int
+
+
+class JobView(Shown):
+    """A job. `status` never has other words than these; finer news is the `phase`."""
+
+    id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    type: JobType
+    status: JobStatus
+    done: bool
+    phase: str = Field(examples=["training"])
+    progress: ProgressView
+    model: str = Field(examples=["demo"])
+    parent_version: int | None
+    parent_digest: str | None
+    dataset_version: DatasetVersionRef | None
+    recipe: dict[str, Any] | None
+    attempt: int
+    retry_of: str | None
+    result: dict[str, Any] | None = Field(examples=[{"version": 2, "verdict": "passed"}])
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: dict[str, str]
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, job: Job, *, model: str, parent_digest: str | None) -> Self:
+        """Show a job; `model` is the model's name."""
+        order = job.order
+        update = order if isinstance(order, UpdateOrder) else None
+        return cls(
+            id=job.id,
+            type=job.type,
+            status=job.status,
+            done=job.status.done,
+            phase=job.phase,
+            progress=ProgressView(
+                step=job.progress.step,
+                total=job.progress.total,
+                eta_s=job.progress.eta_s,
+                terms=dict(job.progress.terms),
+            ),
+            model=model,
+            parent_version=job.parent_version,
+            parent_digest=parent_digest,
+            dataset_version=update
+            and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
+            recipe=update and update.recipe.to_json(),
+            attempt=job.attempt,
+            retry_of=job.retry_of,
+            result=job.result and dict(job.result),
+            error=job.error and dict(job.error),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            metadata=dict(job.metadata),
+            links=_links(job, model),
+        )
+
+
+def _links(job: Job, model: str) -> dict[str, str]:
+    here = f"/v1/jobs/{job.id}"
+    links = {"self": here, "events": f"{here}/events", "model": f"/v1/models/{model}"}
+    if not job.status.done:
+        links["cancel"] = f"{here}/cancel"
+    version = job.order.version if isinstance(job.order, EvaluateOrder) else job.version
+    if version is not None:
+        links["version"] = f"/v1/models/{model}/versions/{version}"
+        links["forgetting"] = f"{links['version']}/forgetting"
+    return links
+
+
+class EventView(Shown):
+    """One line of a job's history."""
+
+    id: int = Field(examples=[3], description="Counts from 1 within the job.")
+    kind: str = Field(examples=["phase"])
+    data: dict[str, Any] = Field(examples=[{"phase": "training", "step": 0, "total": 480}])
+    at: datetime
+
+    @classmethod
+    def of(cls, event: JobEvent) -> Self:
+        """Show an event."""
+        return cls(id=event.sequence, kind=event.kind, data=dict(event.data), at=event.at)

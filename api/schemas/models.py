@@ -1,0 +1,130 @@
+"""Models, their versions and what they have learned."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import Field
+
+from api.schemas.common import Asked, Shown
+from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
+from api.schemas.jobs import JobView
+from core.domain.gate import Verdict
+from core.domain.version import Model, Version, VersionStatus
+
+
+class NewModel(Asked):
+    """A model to make from a base; its root is version 1."""
+
+    name: str = Field(examples=["demo"])
+    base: str = Field(
+        "bundled",
+        max_length=500,
+        examples=["bundled", "ViT-B-32:laion2b_s34b_b79k"],
+        description="'bundled', an open_clip 'name:pretrained', or a folder the service may read.",
+    )
+    suites: list[str] = Field(default_factory=list, max_length=50)
+    policy: str = "default"
+
+
+class ModelChange(Asked):
+    """The suites and the policy that judge the model's next versions; what is absent stays."""
+
+    suites: list[str] | None = Field(None, max_length=50)
+    policy: str | None = None
+
+
+class ModelView(Shown):
+    """A model."""
+
+    id: str = Field(examples=["model_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    name: str = Field(examples=["demo"])
+    suites: list[str] = Field(examples=[["unseen-emoji"]])
+    policy: str = Field(examples=["default"])
+    aliases: dict[str, int] = Field(examples=[{"production": 1}])
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: Model, *, suites: list[str], policy: str, aliases: dict[str, int]) -> Self:
+        """Show a model; suites and policy by name."""
+        return cls(
+            id=model.id,
+            name=model.name,
+            suites=suites,
+            policy=policy,
+            aliases=aliases,
+            created_at=model.created_at,
+        )
+
+
+class VersionView(Shown):
+    """A version."""
+
+    model: str = Field(examples=["demo"])
+    version: int = Field(examples=[2])
+    status: VersionStatus
+    verdict: Verdict | None
+    digest: str
+    size: int = Field(description="Bytes of its tensors, shared or not.")
+    parent: int | None
+    job: str
+    recipe: dict[str, Any] | None
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: list[str]
+    classes: list[str] = Field(description="What the line has learned up to here.")
+    prompt: str
+    environment: dict[str, str]
+    created_at: datetime
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, version: Version, *, model: str) -> Self:
+        """Show a version; `model` is the model's name."""
+        here = f"/v1/models/{model}/versions/{version.number}"
+        links = {"self": here, "download": f"{here}/download"}
+        if version.report is not None:
+            links["forgetting"] = f"{here}/forgetting"
+        return cls(
+            model=model,
+            version=version.number,
+            status=version.status,
+            verdict=version.verdict,
+            digest=version.digest,
+            size=version.size,
+            parent=version.parent,
+            job=version.job,
+            recipe=version.recipe.to_json() if version.recipe else None,
+            dataset=version.dataset,
+            dataset_version=version.dataset_version,
+            update_classes=list(version.update_classes),
+            classes=list(version.classes),
+            prompt=version.prompt.text,
+            environment=dict(version.environment),
+            created_at=version.created_at,
+            links=links,
+        )
+
+
+class LearnedClass(Shown):
+    """A class and the version that last learned it."""
+
+    name: str = Field(alias="class", examples=["okapi"])
+    version: int = Field(examples=[2])
+
+
+class LearnedView(Shown):
+    """What a model has learned, as the version of one of its aliases knows it."""
+
+    model: str
+    version: int
+    digest: str
+    data: list[LearnedClass]
+
+
+class StartView(Shown):
+    """What the one-call start made."""
+
+    job: JobView
+    dataset: DatasetView
+    dataset_version: DatasetVersionView
+    files: list[ReceiptView]

@@ -1,0 +1,79 @@
+"""Suites and gate policies."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from api.schemas.common import Asked, Number, Shown
+from core.domain.gate import GatePolicy
+from core.domain.prompt import DEFAULT_PROMPT
+from core.domain.suite import Suite, SuiteKind
+from core.domain.values import PolicyId
+
+
+class NewSuite(Asked):
+    """A suite to make of all images of a dataset version."""
+
+    name: str = Field(examples=["unseen-emoji"])
+    kind: SuiteKind
+    dataset: str = Field(examples=["unseen-emoji"])
+    dataset_version: Number = Field(examples=[1])
+    prompt: str = Field(DEFAULT_PROMPT.text, description="Unused for retrieval.")
+
+
+class SuiteView(Shown):
+    """A suite; it is never edited."""
+
+    id: str
+    name: str = Field(examples=["unseen-emoji"])
+    kind: SuiteKind
+    digest: str = Field(description="SHA-256 of the manifest.")
+    classes: list[str]
+    images: int
+    prompt: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, suite: Suite) -> Self:
+        """Show a suite."""
+        return cls(
+            id=suite.id,
+            name=suite.name,
+            kind=suite.kind,
+            digest=suite.manifest,
+            classes=list(suite.classes),
+            images=suite.images,
+            prompt=suite.prompt.text,
+            created_at=suite.created_at,
+        )
+
+
+class NewPolicy(Asked):
+    """How much a version may forget; fractions of 1, so 0.03 is three points."""
+
+    name: str = Field(examples=["small-model"])
+    parent_tolerance: float = Field(0.03, ge=0, le=1)
+    root_tolerance: float = Field(0.05, ge=0, le=1)
+    holdout_tolerance: float = Field(0.05, ge=0, le=1)
+    wanted_gain: float = Field(0.0, ge=0, le=1)
+    minimum_count: int = Field(500, ge=1, le=1_000_000)
+    alpha: float = Field(0.005, gt=0, le=0.2)
+    reason: str = Field("", max_length=500)
+
+    def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
+        """The policy in the rules' words."""
+        return GatePolicy(id=policy_id, created_at=now, **self.model_dump())
+
+
+class PolicyView(NewPolicy):
+    """A gate policy; it is never edited."""
+
+    id: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, policy: GatePolicy) -> Self:
+        """Show a policy."""
+        return cls(**asdict(policy))

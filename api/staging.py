@@ -1,0 +1,53 @@
+"""Images of a form that may yet prove bad, kept out of the store until it has ended well."""
+
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from core.domain.values import Digest, sha256
+from core.errors import StorageFull
+from core.ports import Artifacts
+
+IN_MEMORY_BYTES = 16 * 1024 * 1024
+
+
+class Staging:
+    """Stored forms in one nameless temporary file, which no crash can leave behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
+            max_size=IN_MEMORY_BYTES, dir=str(folder)
+        )
+        self._sizes: dict[Digest, int] = {}  # in the order of the file
+        self._one_writer = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def keep(self, data: bytes) -> Digest:
+        """Hold some bytes; their digest. Raises StorageFull."""
+        digest = sha256(data)
+        with self._one_writer:
+            if digest not in self._sizes:
+                try:
+                    self._file.write(data)
+                except OSError as error:
+                    raise StorageFull from error
+                self._sizes[digest] = len(data)
+        return digest
+
+    def store(self, artifacts: Artifacts) -> None:
+        """Move everything into the store. Raises StorageFull."""
+        self._file.seek(0)
+        for size in self._sizes.values():
+            artifacts.put(self._file.read(size))

@@ -1,0 +1,57 @@
+"""What a version is asked when it classifies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.domain.prompt import PromptTemplate
+from core.domain.values import clean_class
+from core.domain.version import Model, Version
+from core.errors import EmbeddingSpaceChanged, FieldInvalid
+from core.ports import Platform
+from core.use_cases.references import resolve
+from core.use_cases.suites_of import open_classes_of
+
+MAX_CLASSES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A version, the classes it may choose from, and the prompt of each."""
+
+    model: Model
+    version: Version
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+def prepare_classification(
+    platform: Platform,
+    reference: str,
+    *,
+    classes: Sequence[str] | None,
+    prompt: str | None,
+    expect_digest: str | None,
+) -> Asked:
+    """Resolve a reference and settle classes and prompts.
+
+    By default the classes are those the version has learned; for a root, those of the
+    model's zero-shot suites. Raises what `resolve` raises, ClassInvalid, PromptInvalid,
+    FieldInvalid without any class, EmbeddingSpaceChanged when the reference means another
+    digest than the one expected.
+    """
+    with platform.transactions(read_only=True) as work:
+        model, version = resolve(work, reference)
+        known = version.classes or open_classes_of(work, model)
+    if expect_digest is not None and expect_digest.removeprefix("sha256:") != version.digest:
+        raise EmbeddingSpaceChanged(digest=version.digest, expected=expect_digest[:80])
+    wanted = tuple(dict.fromkeys(clean_class(name) for name in classes or known))
+    if not wanted:
+        raise FieldInvalid(
+            "This version has learned no class and its model has no zero-shot suite: "
+            "name the classes.",
+            pointer="/classes",
+        )
+    if len(wanted) > MAX_CLASSES:
+        raise FieldInvalid(f"At most {MAX_CLASSES:,} classes.", pointer="/classes")
+    template = PromptTemplate(prompt) if prompt else version.prompt
+    return Asked(model=model, version=version, classes=wanted, prompts=template.fill_all(wanted))
