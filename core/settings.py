@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """The Celery broker URL in force."""
-        return self.broker_url or "filesystem://"
+        return self.broker_url or "filesystem://localhost"
 
     @property
     def inference(self) -> str:
