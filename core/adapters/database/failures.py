@@ -37,8 +37,6 @@ def _fact(error: BaseException) -> PerennialError | None:
         return StorageFull()
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return DatabaseUnavailable()
-    if isinstance(
-        error, postgres.IdleInTransactionSessionTimeout | postgres.ReadOnlySqlTransaction
-    ):
+    if isinstance(error, postgres.IdleInTransactionSessionTimeout):
         return DatabaseUnavailable()
     return None

@@ -206,6 +206,7 @@ class SqlJobs:
             "message": f"The worker was lost {job.lost} times without progress in between.",
         }
         failed = job.fail(error, now)
+        self._write(job.id, job.fence, attempt=job.attempt - 1)  # nobody has tried
         self.finish(failed, job.fence)
         self.add_event(job.id, "done", {"status": failed.status.value, "error": error}, now)
 

@@ -20,7 +20,7 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
     constraint, leaves the present transaction usable.
     """
     statement = _insert(connection, table).on_conflict_do_nothing().values(values)
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
