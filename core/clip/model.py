@@ -30,7 +30,8 @@ class ClipModel:
         """The model that a config and its tensors make; for evaluation until told otherwise."""
         network = empty_network(config)
         network.load_state_dict(state)
-        return cls(network=network.to(device).eval(), config=config)
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network=network.eval(), config=config)
 
     @property
     def device(self) -> torch.device:

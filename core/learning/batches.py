@@ -1,0 +1,83 @@
+"""The training images: in which order, cut how, decoded once."""
+
+from collections.abc import Sequence
+from random import Random
+
+import torch
+from torch import Tensor
+
+from core.clip.images import Preprocess, read_image
+from core.domain.dataset import ManifestEntry
+from core.learning.vocabulary import generator_of
+from core.ports import Artifacts
+
+CACHE_BYTES = 2 * 1024**3
+
+
+def batch_count(images: int, batch_size: int) -> int:
+    """Batches in an epoch: a last partial one is dropped, unless it is the only one."""
+    return max(1, images // batch_size)
+
+
+def batch_indices(
+    images: int, batch_size: int, *, seed: int, epoch: int, batch: int
+) -> Sequence[int]:
+    """Which images a batch holds: a fresh order for every epoch, f(seed, epoch)."""
+    order: list[int] = torch.randperm(images, generator=generator_of("order", seed, epoch)).tolist()
+    return order[batch * batch_size : (batch + 1) * batch_size]
+
+
+def cut(pixels: Tensor, size: tuple[int, int], chance: Random) -> Tensor:
+    """A random window of `size` (height, width) from (3, h, w), flipped half of the time."""
+    height, width = size
+    top = int(chance.random() * (pixels.shape[1] - height + 1))
+    left = int(chance.random() * (pixels.shape[2] - width + 1))
+    window = pixels[:, top : top + height, left : left + width]
+    return window.flip(2) if chance.random() < 0.5 else window
+
+
+class TrainingImages:
+    """A dataset version's images as batches; each is decoded once while memory allows."""
+
+    def __init__(
+        self,
+        entries: Sequence[ManifestEntry],
+        artifacts: Artifacts,
+        preprocess: Preprocess,
+        *,
+        seed: int,
+        augment: bool,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._entries = entries
+        self._artifacts = artifacts
+        self._preprocess = preprocess
+        self._seed = seed
+        self._augment = augment
+        self._room = cache_bytes
+        self._decoded: dict[int, Tensor] = {}
+
+    def batch(self, indices: Sequence[int], *, epoch: int) -> Tensor:
+        """Pixels, uint8 (images, 3, height, width), each cut by f(seed, epoch, index) alone."""
+        return torch.stack([self._view(index, epoch) for index in indices])
+
+    def _view(self, index: int, epoch: int) -> Tensor:
+        pixels = self._pixels(index)
+        if not self._augment:
+            return pixels
+        return cut(pixels, self._preprocess.size, Random(f"{self._seed}:{epoch}:{index}"))
+
+    def _pixels(self, index: int) -> Tensor:
+        if index in self._decoded:
+            return self._decoded[index]
+        image = read_image(self._artifacts.get(self._entries[index].artifact))
+        prepare = (
+            self._preprocess.training_pixels
+            if self._augment
+            else self._preprocess.evaluation_pixels
+        )
+        pixels = prepare(image)
+        if pixels.nbytes <= self._room:
+            self._room -= pixels.nbytes
+            self._decoded[index] = pixels
+        return pixels

@@ -1,0 +1,47 @@
+"""Checkpoints: an update's state as one artifact."""
+
+import io
+from typing import Any
+
+import torch
+
+from core.domain.values import Digest
+from core.errors import StopRequested
+from core.ports import Artifacts, Watch
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """A state of tensors, numbers and words as bytes."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    return out.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """The state that `to_bytes` wrote, on the CPU; bytes that hold code are refused."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+class Checkpoints:
+    """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
+
+    def __init__(self, artifacts: Artifacts, watch: Watch, newest: Digest | None) -> None:
+        self._artifacts = artifacts
+        self._watch = watch
+        self._newest = newest
+
+    def keep(self, state: dict[str, Any], step: int) -> None:
+        """Store a checkpoint and make it count. Raises LeaseLost or StopRequested."""
+        digest = self._artifacts.put(to_bytes(state))
+        try:
+            self._watch.save_checkpoint(digest, step)
+        except StopRequested:  # said after the checkpoint counts
+            self._replace(digest)
+            raise
+        self._replace(digest)
+
+    def _replace(self, digest: Digest) -> None:
+        if self._newest not in {None, digest}:
+            self._artifacts.delete(self._newest)
+        self._newest = digest

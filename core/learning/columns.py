@@ -1,0 +1,42 @@
+"""The columns of the class logits: which prompts an update encodes, and what they are for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from core.domain.recipe import Method, Recipe, competing_classes, distinct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Class names in column order. Those that compete in the cross entropy come first."""
+
+    names: tuple[str, ...]
+    competing: int
+    seen: tuple[int, ...]  # columns of the classes learned before and the current ones
+    continues: bool  # whether any class was learned before
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        classes: Sequence[str],
+        learned: Sequence[str],
+        open_classes: Sequence[str],
+    ) -> Self:
+        """The columns an update needs. Names with the same prompt share one."""
+        competing = competing_classes(recipe, classes, learned, open_classes)
+        seen = distinct((*learned, *classes))
+        distils = recipe.method is Method.LWF or (recipe.method is Method.VRLWF and learned)
+        names = distinct((*competing, *seen)) if distils else competing
+        position = {name.lower(): column for column, name in enumerate(names)}
+        return cls(
+            names=names,
+            competing=len(competing),
+            seen=tuple(position[name.lower()] for name in seen if name.lower() in position),
+            continues=bool(learned),
+        )
+
+    def of_class(self, name: str) -> int:
+        """The column of one of the update's classes."""
+        return [known.lower() for known in self.names].index(name.lower())

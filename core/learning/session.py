@@ -1,0 +1,80 @@
+"""The trainer: from a parent's digest and a task to a candidate's weights."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from core.clip.environment import environment, thread_count
+from core.clip.weights import load, publish
+from core.domain.recipe import require_learnable
+from core.domain.values import Digest
+from core.domain.version import Weights
+from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.learning.checkpoint import Checkpoints, from_bytes
+from core.learning.determinism import repeatable
+from core.learning.update import Update
+from core.ports import Artifacts, TrainingTask, Watch
+
+
+class UpdateTrainer:
+    """ports.Trainer on one device."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        *,
+        device: torch.device,
+        threads: int = 0,  # 0: one per core
+        clock: Callable[[], float] = time.perf_counter,  # seconds
+    ) -> None:
+        self._artifacts = artifacts
+        self._device = device
+        self._threads = thread_count(threads)
+        self._clock = clock
+
+    def environment(self) -> Mapping[str, str]:
+        """What a bit-exact repeat depends on besides the task: libraries, threads, device."""
+        return environment(self._device, self._threads)
+
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+        """Train and store the tensors; the weights' own artifact is stored too.
+
+        A checkpoint whose bytes are gone or damaged is left alone: from the start, the
+        result is the same. Raises Interruption, TrainingDiverged, ModelNotTrainable,
+        TooFewClasses.
+        """
+        recipe = task.recipe
+        require_learnable(recipe, task.classes, task.learned, task.open_classes)
+        watch.advance("loading", 0, 1)
+        with repeatable(recipe.seed, device=self._device, threads=self._threads):
+            parent = load(task.parent, self._artifacts, self._device)
+            update = Update.begin(task, parent, self._artifacts)
+            watch.advance("loading", 1, 1)
+            self._resume(update, resume)
+            self._learn(update, Checkpoints(self._artifacts, watch, resume), watch)
+            return publish(
+                parent.config,
+                parent.network.state_dict(),
+                self._artifacts,
+                lambda done, total: watch.advance("publishing", done, total),
+            )
+
+    def _resume(self, update: Update, checkpoint: Digest | None) -> None:
+        if checkpoint is None:
+            return
+        try:
+            data = self._artifacts.get(checkpoint)
+        except (ArtifactMissing, ArtifactCorrupt):
+            return
+        update.restore(from_bytes(data))
+
+    def _learn(self, update: Update, checkpoints: Checkpoints, watch: Watch) -> None:
+        while update.step < update.steps:
+            began = self._clock()
+            terms = update.advance()
+            speed = update.batch_size / max(self._clock() - began, 1e-9)
+            if watch.checkpoint_due():
+                checkpoints.keep(update.state(), update.step)
+            terms = {**terms, "images_per_second": round(speed, 1)}
+            watch.advance("training", update.step, update.steps, terms)
