@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -17,25 +18,29 @@ def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[Non
     cuda = device.type == "cuda"
     if cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    memory: Any = torch.utils.deterministic
     before = (
         torch.are_deterministic_algorithms_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        memory.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
         torch.backends.mha.get_fastpath_enabled(),
         torch.get_num_threads(),
     )
     with torch.random.fork_rng(devices=[device] if cuda else []):
         try:
-            torch.use_deterministic_algorithms(True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-            torch.backends.cudnn.benchmark = False
-            torch.backends.mha.set_fastpath_enabled(False)  # it rounds unlike the student's path
-            torch.set_num_threads(threads)
             torch.manual_seed(seed)
+            # The filling of fresh memory only costs time; attention's fast path, which runs
+            # without gradient alone, would round the teacher unlike the student.
+            _set(deterministic=True, fill=False, benchmark=False, fastpath=False, threads=threads)
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0])
-            torch.utils.deterministic.fill_uninitialized_memory = before[1]
-            torch.backends.cudnn.benchmark = before[2]
-            torch.backends.mha.set_fastpath_enabled(before[3])
-            torch.set_num_threads(before[4])
+            _set(*before)
+
+
+def _set(deterministic: bool, fill: bool, benchmark: bool, fastpath: bool, threads: int) -> None:
+    memory: Any = torch.utils.deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    memory.fill_uninitialized_memory = fill
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.mha.set_fastpath_enabled(fastpath)
+    torch.set_num_threads(threads)
