@@ -5,14 +5,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from core.adapters.database.migrate import METADATA, migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.version import Model
 from core.ports import Transactions
-from tests.contract.postgres import postgres
+from tests.contract.postgres import postgres, run_sql
 from tests.factories import a_model, a_policy
 
 _numbers = itertools.count(1)
@@ -89,10 +88,3 @@ def make_model(transactions: Transactions) -> Callable[[], Model]:
 def model(make_model: Callable[[], Model]) -> Model:
     """A stored model."""
     return make_model()
-
-
-def run_sql(server: str, database: str, statement: str) -> None:
-    """Run statements as the server's owner, outside any transaction."""
-    where = server.format(name=database).replace("+psycopg", "")
-    with psycopg.connect(where, autocommit=True, options="-c lock_timeout=5s") as connection:
-        connection.execute(statement)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"]
@@ -71,3 +72,10 @@ def unprivileged_user() -> str | None:
     if os.geteuid() != 0:
         return None
     return "postgres"
+
+
+def run_sql(server: str, database: str, statement: str) -> None:
+    """Run statements as the server's owner, outside any transaction."""
+    where = server.format(name=database).replace("+psycopg", "")
+    with psycopg.connect(where, autocommit=True, options="-c lock_timeout=5s") as connection:
+        connection.execute(statement)

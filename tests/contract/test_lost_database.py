@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.errors import DatabaseUnavailable
+from tests.contract.postgres import run_sql
+from tests.factories import a_dataset
+
+EVERYBODY = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = 'contract' AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_cut_connection_says_unavailable_and_the_next_transaction_works(
+    url: str, server: str, transactions: SqlTransactions
+) -> None:
+    dataset = a_dataset()
+
+    def write_while_cut_off() -> None:
+        with transactions() as work:
+            work.datasets.add(dataset)
+            run_sql(server, "contract", EVERYBODY)
+            work.commit()
+
+    with pytest.raises(DatabaseUnavailable):
+        write_while_cut_off()
+    with transactions() as work:
+        assert work.datasets.page(9, None) == []
+        work.datasets.add(dataset)
+        work.commit()
+
+
+def test_file_that_cannot_be_opened_says_unavailable(tmp_path: Path) -> None:
+    transactions = SqlTransactions(f"sqlite:///{tmp_path}")  # a folder
+    with pytest.raises(DatabaseUnavailable), transactions():
+        pass
+    transactions.close()
