@@ -1,0 +1,46 @@
+"""Every test of this folder talks to a whole service: real database, store and decoder."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core import bootstrap
+from core.settings import Settings
+from core.use_cases.keys import ensure_admin_key
+from core.use_cases.suites import ensure_default_policy
+from tests.api.service import KEY, Service, running, settings_of
+
+
+@pytest.fixture(scope="session")
+def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose database has the schema, the key and the default policy; to copy."""
+    home = tmp_path_factory.mktemp("home")
+    settings = settings_of(home)
+    bootstrap.migrate(settings)
+    platform = bootstrap.build(settings)
+    ensure_admin_key(platform)
+    ensure_default_policy(platform)
+    bootstrap.close(platform)
+    return home
+
+
+@pytest.fixture
+def home(migrated_home: Path, tmp_path: Path) -> Path:
+    """A migrated home of the test's own."""
+    return Path(shutil.copytree(migrated_home, tmp_path / "home"))
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings of the test's own; override to test caps."""
+    return settings_of(home)
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[Service]:
+    """A running service and a client with its key."""
+    assert settings.admin_key.get_secret_value() == KEY
+    with running(settings) as found:
+        yield found

@@ -1,0 +1,56 @@
+"""Image files of every kind that a client may send."""
+
+import functools
+import io
+import itertools
+
+from PIL import Image
+
+from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.dataset import Side, side_of
+
+
+def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
+    """A small picture that no other seed gives."""
+    pixels = bytes(
+        (seed * 7919 + index * (seed % 13 + 3)) % 256 for index in range(side * side * 3)
+    )
+    return _encode(Image.frombytes("RGB", (side, side), pixels), file_format)
+
+
+@functools.cache
+def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
+    """Pictures that fall on one side, as the service will see them."""
+    decoder = SandboxDecoder(
+        processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
+    )
+    try:
+        seeds = itertools.count(first)
+        found = (
+            data for data in map(picture, seeds) if side_of(decoder.decode(data).pixels) is side
+        )
+        return tuple(itertools.islice(found, count))
+    finally:
+        decoder.close()
+
+
+def truncated() -> bytes:
+    """A JPEG that stops half-way."""
+    whole = picture(1, file_format="JPEG", side=64)
+    return whole[: len(whole) // 2]
+
+
+def huge() -> bytes:
+    """A PNG whose header says 6,000 x 6,000."""
+    return _encode(Image.new("1", (6000, 6000)), "PNG")
+
+
+def tiff() -> bytes:
+    """A format that is not taken."""
+    return picture(1, file_format="TIFF")
+
+
+def _encode(image: Image.Image, file_format: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, file_format)
+    return out.getvalue()

@@ -1,0 +1,93 @@
+"""Models with versions, put into a service without training anything."""
+
+from core.domain.gate import Verdict
+from core.domain.registry import PRODUCTION, MoveKind, move
+from core.domain.report import Report
+from core.domain.values import Digest
+from core.domain.version import Model, TensorEntry, Version, VersionStatus, Weights
+from core.ports import Platform
+from core.use_cases.suites import DEFAULT_POLICY
+from tests.factories import NOW, a_job, a_model, a_version
+
+
+def a_root(platform: Platform, name: str = "demo") -> Model:
+    """A model whose root is live as `production`."""
+    with platform.transactions() as work:
+        model = a_model(work.policies.get(DEFAULT_POLICY), name=name)
+        work.models.add(model)
+        job = a_job(model).succeed({}, NOW)
+        work.jobs.add(job)
+        number = work.versions.next_number(model.id)
+        weights = some_weights(platform, number)
+        root = a_version(
+            job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
+        )
+        work.versions.add(root)
+        alias, row = move(
+            None,
+            model=model.id,
+            name=PRODUCTION,
+            to=root,
+            kind=MoveKind.CREATED,
+            reason="imported",
+            actor="import",
+            expected_revision=0,
+            now=NOW,
+        )
+        work.aliases.move(alias, row)
+        work.commit()
+    return model
+
+
+def a_candidate(
+    platform: Platform,
+    model: Model,
+    *,
+    verdict: Verdict | None = None,
+    report: Report | None = None,
+    parent: int = 1,
+    teaches: tuple[str, ...] = (),
+) -> Version:
+    """A version trained from another one; judged, if a verdict is given."""
+    with platform.transactions() as work:
+        job = a_job(model).succeed({}, NOW)
+        work.jobs.add(job)
+        number = work.versions.next_number(model.id)
+        weights = some_weights(platform, number)
+        before = work.versions.get(model.id, parent).classes
+        version = a_version(
+            job,
+            number,
+            parent=parent,
+            digest=weights.digest,
+            size=weights.size,
+            update_classes=teaches,
+            classes=tuple(dict.fromkeys(before + teaches)),
+        )
+        work.versions.add(version)
+        if verdict is not None:
+            stored = _store(platform, report)
+            version = version.judged(verdict, stored)
+            work.versions.save(version)
+        work.commit()
+    return version
+
+
+def some_weights(platform: Platform, seed: int) -> Weights:
+    """Weights of two tensors, stored."""
+    tensors = []
+    for name, width in (("visual.proj", 4), ("text.bias", 1)):
+        data = bytes([seed]) * 4 * width
+        digest = platform.artifacts.put(data)
+        tensors.append(
+            TensorEntry(name=name, dtype="F32", shape=(width,), digest=digest, size=len(data))
+        )
+    weights = Weights(config={"model_cfg": {}, "preprocess_cfg": {}}, tensors=tuple(tensors))
+    platform.artifacts.put(weights.to_bytes())
+    return weights
+
+
+def _store(platform: Platform, report: Report | None) -> Digest:
+    if report is not None:
+        return platform.artifacts.put(report.to_bytes())
+    return platform.artifacts.put(b'{"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}')

@@ -1,0 +1,88 @@
+"""A service under test: a client, the platform below it, and an eye on what it keeps."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.dependencies import Services
+from core.ports import Platform
+from core.settings import Settings
+
+KEY = "pk_a-key-that-only-tests-know-of"
+
+
+def settings_of(home: Path, **changes: Any) -> Settings:
+    """Settings without other processes."""
+    given = {
+        "home": home,
+        "admin_key": SecretStr(KEY),
+        "embedded": False,
+        "migrate_on_start": False,
+        "min_free_bytes": 1,
+    }
+    return Settings(**{**given, **changes})
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a test holds in its hands."""
+
+    client: TestClient
+    settings: Settings
+
+    @property
+    def services(self) -> Services:
+        """What the routes stand on."""
+        found: Services = self.client.app.state.services  # type: ignore[attr-defined]
+        return found
+
+    @property
+    def platform(self) -> Platform:
+        """What the use cases stand on."""
+        return self.services.platform
+
+    def kept(self) -> dict[str, list[str]]:
+        """Every row of every table, and every file beside the database."""
+        with closing(sqlite3.connect(self.settings.home / "perennial.db")) as database:
+            tables = [
+                name
+                for (name,) in database.execute(
+                    "select name from sqlite_master where type = 'table' order by name"
+                )
+            ]
+            rows = {
+                name: sorted(map(str, database.execute(f'select * from "{name}"')))
+                for name in tables
+            }
+        files = (path for path in self.settings.home.rglob("*") if path.is_file())
+        names = (str(path.relative_to(self.settings.home)) for path in files)
+        return rows | {"files": sorted(n for n in names if not n.startswith("perennial.db"))}
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Whatever happens within leaves no row and no file behind."""
+        before = self.kept()
+        yield
+        assert self.kept() == before
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Service]:
+    """A service on these settings."""
+    app = create_app(settings)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
+        yield Service(client, settings)
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    """Status and code of a problem document."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return answer.status_code, answer.json()["code"]
