@@ -48,7 +48,9 @@ def explain(
             "what it was asked to."
         )
     lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
-    lines += [_advisory(r.measure, minimum_count) for r in rulings if r.outcome is Outcome.ADVISORY]
+    advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
+    if advisory:
+        lines.append(_advisory(advisory, minimum_count))
     return tuple(lines)
 
 
@@ -83,8 +85,9 @@ def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
     gain = next(ruling.measure for ruling in rulings if ruling.measure.kind is MeasureKind.GAIN)
     held = "The one guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     return (
-        f"{held} within tolerance, and the update gained {points(gain.difference)} points on "
-        f"its own holdout (interval {points(gain.lower)} to {points(gain.upper)})."
+        f"{held} within tolerance, and the update gained "
+        f"{points(gain.difference, signed=False)} points on its own holdout "
+        f"(interval {points(gain.lower)} to {points(gain.upper)})."
     )
 
 
@@ -103,8 +106,10 @@ def _open(ruling: Ruling) -> str:
     )
 
 
-def _advisory(measure: Measure, minimum_count: int) -> str:
-    return (
-        f"{_change(measure)}: shown, not judged, for it has {measure.images:,} test images "
-        f"and the policy asks for {minimum_count:,}."
+def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(
+        f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
+        f"{m.images:,} images"
+        for m in measures
     )
+    return f"Shown, not judged, for the policy asks for {minimum_count:,} test images: {shown}."

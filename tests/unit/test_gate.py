@@ -111,7 +111,7 @@ def test_few_images_are_advisory() -> None:
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
     assert judgement.rulings[1].more_images == 200
-    assert "shown, not judged" in judgement.reasons[-1]
+    assert "Shown, not judged" in judgement.reasons[-1]
 
 
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:

@@ -1,0 +1,201 @@
+"""Plots as inline SVG. All colours are classes of the page's style sheet; all text is escaped."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from api.pages.numbers import percent, points, ticks, whole
+from core.domain.measure import MeasureKind, Ruling
+from core.domain.report import Change, MatrixRow, Task
+
+WIDTH = 880
+_LABEL = 300  # room for names on the left
+_NOTE = 130  # room for a number and a word on the right
+_COUNTS = 190  # room for a number and counts on the right
+_LONGEST = 40  # characters of a name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Axis:
+    """Fractions to horizontal positions, between the names and the notes."""
+
+    low: float
+    high: float
+    right: float
+    left: float = _LABEL
+
+    def at(self, value: float) -> float:
+        inside = min(max(value, self.low), self.high)
+        share = (inside - self.low) / (self.high - self.low)
+        return round(self.left + share * (self.right - self.left), 2)
+
+
+def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
+    found = [0.0, *values]
+    low, high = min(found), max(found)
+    pad = max(least, (high - low) * 0.06)
+    return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def _drawing(height: float, says: str, marks: Iterable[Markup], width: float = WIDTH) -> Markup:
+    return Markup('<svg viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(
+        width, height, width, says, Markup().join(marks)
+    )
+
+
+def _text(x: float, y: float, kind: str, text: str) -> Markup:
+    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(x, y, kind, text)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(x1, y1, x2, y2, kind)
+
+
+def _box(x: float, y: float, width: float, height: float, kind: str, radius: float = 0) -> Markup:
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="{}" class="{}"/>').format(
+        x, y, round(width, 2), height, radius, kind
+    )
+
+
+def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
+    for value in ticks(axis.low, axis.high):
+        x = axis.at(value)
+        zero = abs(value) < 1e-9
+        yield _line(x, 4, x, height - 22, "zero" if zero else "grid")
+        label = points(value).replace(".0", "")
+        yield _text(x, height - 6, "tick middle", label)
+
+
+def title(ruling: Ruling) -> str:
+    """A measure's name on plots and in tables."""
+    measure = ruling.measure
+    return {
+        MeasureKind.ZERO_SHOT: f"{measure.name} · top-1",
+        MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",
+        MeasureKind.TEXT_TO_IMAGE: f"{measure.name} · text → image R@1",
+        MeasureKind.HOLDOUT: f"holdout of {measure.name} · top-1",
+        MeasureKind.GAIN: "own holdout · gain",
+    }[measure.kind]
+
+
+def interval_plot(rulings: Sequence[Ruling]) -> Markup:
+    """Each measure's interval, with what lies beyond its tolerance shaded."""
+    row, measures = 40, [ruling.measure for ruling in rulings]
+    bounds = [bound for m in measures for bound in (m.lower, m.upper, -m.tolerance)]
+    axis = _axis(bounds, least=0.01, right=WIDTH - _NOTE)
+    height = row * len(rulings) + 30
+    marks = []
+    for index, measure in enumerate(measures):
+        limit = axis.at(-measure.tolerance)
+        top = index * row + 4
+        marks += [
+            _box(axis.left, top + 2, limit - axis.left, row - 4, "beyond"),
+            _line(limit, top + 2, limit, top + row - 2, "limit"),
+        ]
+    marks += _grid(axis, height)
+    for index, ruling in enumerate(rulings):
+        measure, middle = ruling.measure, index * row + row / 2 + 4
+        lower, upper = axis.at(measure.lower), axis.at(measure.upper)
+        words = f"{points(measure.lower)} to {points(measure.upper)} points"
+        marks += [
+            _text(_LABEL - 16, middle - 3, "name end", _cut(title(ruling))),
+            _text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
+            Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, words),
+            _line(lower, middle, upper, middle, "whisker"),
+            _line(lower, middle - 6, lower, middle + 6, "whisker"),
+            _line(upper, middle - 6, upper, middle + 6, "whisker"),
+            Markup('<circle cx="{}" cy="{}" r="5.5"/></g>').format(
+                axis.at(measure.difference), middle
+            ),
+            _text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
+            _text(WIDTH - 2, middle + 5, "note end", ruling.outcome.value),
+        ]
+    return _drawing(height, "Intervals of all measures against their tolerance", marks)
+
+
+def change_plot(changes: Sequence[Change]) -> Markup:
+    """The change of each class as a bar with its interval, in the order given."""
+    row = 22
+    height = row * len(changes) + 30
+    bounds = [bound for change in changes for bound in (change.lower, change.upper)]
+    axis = _axis(bounds, least=0.02, right=WIDTH - _COUNTS)
+    marks = list(_grid(axis, height))
+    for index, change in enumerate(changes):
+        middle = index * row + row / 2 + 4
+        zero, end = axis.at(0), axis.at(change.difference)
+        lower, upper = axis.at(change.lower), axis.at(change.upper)
+        words = (
+            f"{change.class_name}: {points(change.lower)} to {points(change.upper)} points, "
+            f"{change.gained} gained, {change.lost} lost"
+        )
+        counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
+        marks += [
+            _text(_LABEL - 16, middle + 4, "name end", _cut(change.class_name)),
+            Markup("<g><title>{}</title>").format(words),
+            _box(
+                min(zero, end),
+                middle - 7,
+                max(abs(end - zero), 1.5),
+                14,
+                "worse" if change.difference < 0 else "better" if change.difference else "same",
+                2,
+            ),
+            _line(lower, middle, upper, middle, "reach"),
+            Markup("</g>"),
+            _text(WIDTH - _COUNTS + 66, middle + 4, "number end", points(change.difference)),
+            _text(WIDTH - 2, middle + 4, "note end", counts),
+        ]
+    return _drawing(height, "Change of each class, worst first", marks)
+
+
+def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Markup:
+    """The accuracy matrix as a heat map: versions down, updates across, in percent."""
+    wide, high, left, top = 92, 40, 150, 30
+    marks = [
+        _text(left + column * wide + wide / 2, 18, "tick middle", f"update {task.version}")
+        for column, task in enumerate(tasks)
+    ]
+    for index, row in enumerate(rows):
+        y = top + index * high
+        name = f"version {row.version}" + (" (root)" if row.version == root else "")
+        marks.append(_text(left - 14, y + high / 2 + 5, "name end", name))
+        for column, task in enumerate(tasks):
+            cell = row.macro[column]
+            x = left + column * wide
+            words = f"version {row.version} on the holdout of update {task.version}"
+            kind = "cell own" if task.version == row.version else "cell"
+            marks.append(_cell(x, y, (wide, high), cell, kind, words))
+    return _drawing(
+        top + high * len(rows) + 6,
+        "Accuracy of each version on the holdout of each update",
+        marks,
+        left + wide * len(tasks) + 10,
+    )
+
+
+def _cell(
+    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, words: str
+) -> Markup:
+    shade = 0 if value is None else round(0.08 + 0.92 * value, 3)
+    ink = "on-dark" if shade > 0.55 else "on-light"
+    return Markup(
+        '<g><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4" class="{}" '
+        'fill-opacity="{}"/><text x="{}" y="{}" class="number middle {}">{}</text></g>'
+    ).format(
+        words,
+        x + 2,
+        y + 2,
+        size[0] - 4,
+        size[1] - 4,
+        kind,
+        shade,
+        x + size[0] / 2,
+        y + size[1] / 2 + 5,
+        ink,
+        percent(value),
+    )

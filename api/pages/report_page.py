@@ -1,0 +1,121 @@
+"""The forgetting report as one self-contained HTML page."""
+
+import base64
+import hashlib
+from functools import cache
+from typing import TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from api.pages import numbers, plots
+from core.domain.measure import MeasureKind
+from core.domain.report import ChangeTable, Recall, Report, Scores
+from core.domain.values import Json
+
+_Row = TypeVar("_Row", Scores, Recall)
+
+SHOWN_WHOLE = 24  # classes: a longer list is cut
+SHOWN_WORST = 16  # of a cut list
+SHOWN_NAMES = 60  # of classes with a single image
+
+
+def render_report(report_json: Json) -> str:
+    """The page of a stored report (`Report.to_json`): no script, no request, safe to mail.
+
+    It carries a content security policy that allows nothing but its own style sheet; see
+    `style_policy` for the header of the same meaning.
+    """
+    report = Report.from_json(report_json)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            policy=style_policy(),
+            guarded=[r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN],
+            gains=[r for r in report.rulings if r.measure.kind is MeasureKind.GAIN],
+            headline=_headline(report),
+            scores=_without_twins(report, report.scores),
+            recalls=_without_twins(report, report.recalls),
+            interval_plot=plots.interval_plot,
+            matrix=plots.matrix_plot(report.tasks, report.matrix, report.root),
+            changes=[_shown(table) for table in report.changes],
+            measure_title=plots.title,
+            change_title=_change_title,
+            names=SHOWN_NAMES,
+        )
+    )
+
+
+def style_policy() -> str:
+    """The content security policy under which the page works."""
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("api.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=numbers.percent, points=numbers.points, whole=numbers.whole, short=numbers.short
+    )
+    return environment
+
+
+@cache
+def _style() -> str:
+    return _environment().get_template("report.css").render()
+
+
+def _headline(report: Report) -> list[dict[str, object]]:
+    """The numbers on the cards: what it is, its value, its change since the parent."""
+    now, before, _ = report.scores
+    return [
+        _card("UT-Acc", "what was taught", now.ut_micro, before.ut_micro),
+        _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),
+        _card("A-Acc", "mean of both", now.average, before.average),
+        _card("Retention", "against the root", report.retention, None),
+    ]
+
+
+def _card(name: str, note: str, value: float | None, before: float | None) -> dict[str, object]:
+    change = None if value is None or before is None else value - before
+    return {"name": name, "note": note, "value": value, "change": change}
+
+
+def _without_twins(report: Report, rows: tuple[_Row, ...]) -> list[_Row]:
+    """Without the root's rows where the root is the parent."""
+    return [row for row in rows if row.role != "root" or report.root != report.parent]
+
+
+def _change_title(table: ChangeTable) -> str:
+    if table.kind is MeasureKind.GAIN:
+        return "Own holdout"
+    if table.kind is MeasureKind.HOLDOUT:
+        return f"Holdout of {table.name}"
+    return f"Suite {table.name}"
+
+
+def _shown(table: ChangeTable) -> dict[str, object]:
+    """What a page shows of a change table: all of a short list, the worst of a long one.
+
+    Where every class has a single image there is nothing to plot, and names say it all.
+    """
+    classes = table.classes
+    worse = [change.class_name for change in classes if change.difference < 0]
+    better = [change.class_name for change in classes if change.difference > 0]
+    shown = classes if len(classes) <= SHOWN_WHOLE else classes[:SHOWN_WORST]
+    singles = all(change.images == 1 for change in classes)
+    return {
+        "table": table,
+        "worse": worse,
+        "better": better,
+        "plot": None if singles else plots.change_plot(shown),
+        "shown": len(shown),
+    }
