@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import pytest
+
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.update import JobStatus
 from core.domain.version import Model
@@ -88,6 +90,23 @@ def test_one_job_of_a_model_runs_at_a_time(
     for _ in models:  # a claim passes over a model that another one holds: ask again
         claimed.update(filter(None, [claim(0)]))
     assert claimed == Counter(model.id for model in models)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_claim_passes_over_a_model_that_another_claim_holds(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    held, free = make_model(), make_model()
+    with transactions() as work:
+        for model in (held, held, free):
+            work.jobs.add(a_job(model))
+        work.commit()
+    with transactions() as first, transactions() as second:
+        assert first.jobs.claim("a", 60, 3).model == held.id
+        began = time.monotonic()
+        assert second.jobs.claim("b", 60, 3).model == free.id
+        assert second.jobs.claim("b", 60, 3) is None
+        assert time.monotonic() - began < 1
 
 
 def test_events_of_many_threads_are_numbered_without_gap(
