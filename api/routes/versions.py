@@ -9,7 +9,7 @@ from api.accept import preferred
 from api.dependencies import Wired
 from api.documents import raises
 from api.exports import exported
-from api.pages.report_page import render_report
+from api.pages.report_page import render_report, style_policy
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from core import errors
@@ -18,8 +18,6 @@ from core.use_cases.reports import read_report
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"])
 
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
-# The report is one self-contained page: its own style, inline plots, no script.
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The range that was asked for."},
@@ -86,6 +84,6 @@ def get_forgetting(
     report = read_report(services.platform.artifacts, found)
     vary = {"Vary": "Accept"}
     if wanted == HTML:
-        headers = vary | {"Content-Security-Policy": PAGE_POLICY}
+        headers = vary | {"Content-Security-Policy": style_policy()}
         return HTMLResponse(render_report(report), headers=headers)
     return JSONResponse(report, headers=vary)

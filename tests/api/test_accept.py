@@ -1,0 +1,45 @@
+"""Content negotiation and preconditions, by header."""
+
+import pytest
+
+from api.accept import preferred
+from api.preconditions import expected_revision
+from core.errors import NotAcceptable, PreconditionRequired, StaleRevision
+
+OFFERED = ("application/json", "text/html")
+
+
+@pytest.mark.parametrize(
+    ("accept", "given"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html", "text/html"),
+        ("text/*", "text/html"),
+        ("TEXT/HTML", "text/html"),
+        ("text/html;q=0.5, application/json;q=0.4", "text/html"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
+        ("application/json;q=0, */*", "text/html"),
+        ("", "application/json"),
+    ],
+)
+def test_the_best_liked_form_is_given(accept: str | None, given: str) -> None:
+    assert preferred(accept, OFFERED) == given
+
+
+@pytest.mark.parametrize("accept", ["image/png", "text/html;q=0", "application/json;q=x"])
+def test_no_form_that_is_liked(accept: str) -> None:
+    with pytest.raises(NotAcceptable):
+        preferred(accept, OFFERED)
+
+
+def test_revisions_that_a_caller_decided_on() -> None:
+    assert expected_revision('"7"', None) == 7
+    assert expected_revision("*", None) is None
+    assert expected_revision(None, "*") == 0
+    with pytest.raises(PreconditionRequired):
+        expected_revision(None, None)
+    with pytest.raises(PreconditionRequired):
+        expected_revision(None, '"7"')
+    with pytest.raises(StaleRevision):
+        expected_revision('"²"', None)
