@@ -9,6 +9,7 @@ from core.domain.examination import Update
 from core.domain.gate import Verdict
 from core.domain.marking import mark
 from core.domain.measure import MeasureKind, Outcome
+from core.domain.measuring import clusters
 from core.domain.question import ClassQuestion, Question, RetrievalQuestion
 from core.domain.report import Report
 from core.domain.version import Version
@@ -201,6 +202,13 @@ def test_captions_of_one_image_are_one_cluster() -> None:
     assert (captions.images, captions.count) == (15, 30)
     assert captions.design_effect > 2
     assert by_kind[MeasureKind.IMAGE_TO_TEXT].design_effect == 1.0
+
+
+def test_each_image_has_the_flips_of_its_own_captions() -> None:
+    now = [True, True, False, False, True]
+    before = [False, True, True, True, False]
+    found = [(f.count, f.gained, f.lost) for f in clusters(now, before, [2, 1, 2])]
+    assert found == [(2, 1, 0), (1, 0, 1), (2, 1, 1)]
 
 
 def test_report_survives_json_and_is_the_same_bytes_each_time() -> None:
