@@ -231,3 +231,17 @@ def test_leases_of_a_dead_process_end_at_once(
     assert claim(transactions).lost == 1
     assert claim(transactions).lost == 1
     assert claim(transactions) is None
+
+
+def test_held_jobs_are_those_claimed_and_not_given_back(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    for _ in range(3):
+        queue(transactions, make_model())
+    kept, released = claim(transactions, "w"), claim(transactions, "w")
+    claim(transactions, "other")
+    with transactions() as work:
+        work.jobs.release(released.id, released.fence)
+        [held] = work.jobs.held("w")
+    assert (held.id, held.status) == (kept.id, JobStatus.RUNNING)
+    assert 50 < held.lease_s <= 60

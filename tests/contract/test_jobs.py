@@ -123,6 +123,23 @@ def test_number_that_json_does_not_know_becomes_null(
         assert work.jobs.get(job.id).progress.terms == {"ce": 0.5}
 
 
+def test_facts_of_an_error_are_kept_whatever_they_are(
+    transactions: Transactions, model: Model
+) -> None:
+    facts = {"names": {"b", "a"}, "at": NOW, "shape": (1, 2), "status": JobStatus.QUEUED}
+    with transactions() as work:
+        work.jobs.add(a_job(model))
+        job = work.jobs.claim("w", 60, 3)
+        work.jobs.finish(job.fail({"code": "x", **facts}, LATER), job.fence)
+        assert work.jobs.get(job.id).error == {
+            "code": "x",
+            "names": ["a", "b"],
+            "at": str(NOW),
+            "shape": [1, 2],
+            "status": "queued",
+        }
+
+
 def test_only_unfinished_jobs_keep_their_checkpoints(
     transactions: Transactions, make_model
 ) -> None:

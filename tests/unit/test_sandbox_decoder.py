@@ -1,42 +1,19 @@
-"""Untrusted images, decoded by real processes."""
+"""What the sandbox takes, what it refuses, and what it stores."""
 
 import io
-import os
-import signal
 import struct
-import subprocess
-import sys
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Any
 
-import psutil
 import pytest
 from PIL import Image
 
-from core.adapters.images import process as processes
-from core.adapters.images.process import DecodingProcess
 from core.adapters.images.sandbox import SandboxDecoder
 from core.errors import ImageCorrupt, ImageTooLarge, UnsupportedImage
 from core.ports import DecodedImage
-
-SIDE = 64
-MAX_PIXELS = 1_000_000
-
-
-def make_decoder(**changes: Any) -> SandboxDecoder:
-    limits = {
-        "processes": 1,
-        "seconds": 10.0,
-        "memory_bytes": 512 * 1024 * 1024,
-        "max_pixels": MAX_PIXELS,
-        "stored_side": SIDE,
-    }
-    return SandboxDecoder(**{**limits, **changes})
+from tests.unit.pictures import encode, make_decoder, picture, png_of_zeros
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +21,6 @@ def decoder() -> Iterator[SandboxDecoder]:
     made = make_decoder()
     yield made
     made.close()
-
-
-def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
-    """A picture without any symmetry: red grows to the right, green downwards."""
-    ramp = Image.linear_gradient("L")
-    red, green = ramp.rotate(90).resize((width, height)), ramp.resize((width, height))
-    made = Image.merge("RGB", (red, green, Image.new("L", (width, height), 60)))
-    return made.convert(mode)
-
-
-def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
 
 
 def stored(decoded: DecodedImage) -> Image.Image:
@@ -203,146 +166,3 @@ def test_pixels_are_counted_before_decoding(decoder: SandboxDecoder) -> None:
     with pytest.raises(ImageTooLarge):
         decoder.decode(png_of_zeros(12_000, 12_000))
     assert time.monotonic() - began < 1
-
-
-def test_image_that_needs_too_much_memory_is_refused_and_the_next_one_served() -> None:
-    small = make_decoder(max_pixels=10**9, memory_bytes=300 * 1024 * 1024)
-    with pytest.raises(ImageTooLarge):
-        small.decode(png_of_zeros(12_000, 12_000))
-    assert small.decode(encode(picture(), "PNG")).width == 40
-    small.close()
-
-
-def png_of_zeros(width: int, height: int) -> bytes:
-    """A small file of very many pixels: one black bit each would do, this one has three bytes."""
-    rows = zlib.compressobj(9)
-    row = bytes(1 + 3 * width)
-    packed = b"".join([*(rows.compress(row) for _ in range(64)), rows.flush()])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
-    body = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-# ---- The processes ------------------------------------------------------------------------------
-
-
-def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
-
-
-def test_one_process_decodes_many_images() -> None:
-    one = make_decoder()
-    before = children()
-    data = encode(picture(), "PNG")
-    one.decode(data)
-    [child] = children() - before
-    for _ in range(20):
-        one.decode(data)
-    assert children() - before == {child}
-    one.close()
-    assert children() == before
-
-
-def test_killed_process_is_replaced_without_the_caller_noticing() -> None:
-    one = make_decoder()
-    before = children()
-    data = encode(picture(), "PNG")
-    first = one.decode(data)
-    [child] = children() - before
-    os.kill(child, signal.SIGKILL)
-    assert one.decode(data) == first
-    one.close()
-
-
-def test_process_that_hangs_is_killed_and_the_next_image_served() -> None:
-    one = make_decoder(seconds=0.5)
-    before = children()
-    data = encode(picture(), "PNG")
-    one.decode(data)
-    [child] = children() - before
-    os.kill(child, signal.SIGSTOP)
-    began = time.monotonic()
-    with pytest.raises(ImageCorrupt):
-        one.decode(data)
-    assert time.monotonic() - began < 5
-    assert not psutil.pid_exists(child)
-    assert one.decode(data).width == 40
-    one.close()
-
-
-def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = []
-
-    def die(self: DecodingProcess, data: bytes) -> tuple[bytes, bytes]:
-        started.append(self)
-        raise EOFError
-
-    monkeypatch.setattr(DecodingProcess, "_ask", die)
-    with pytest.raises(ImageCorrupt):
-        make_decoder().decode(encode(picture(), "PNG"))
-    assert len(started) == 2  # tried once more: the first process may have died of something else
-
-
-def test_process_knows_no_secret_and_cannot_write_files(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "secret")
-    one = make_decoder()
-    before = children()
-    one.decode(encode(picture(), "PNG"))
-    [child] = children() - before
-    seen = psutil.Process(child)
-    assert "PERENNIAL_ADMIN_KEY" not in seen.environ()
-    assert seen.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
-    assert seen.rlimit(psutil.RLIMIT_AS) == (512 * 1024 * 1024,) * 2
-    one.close()
-
-
-def test_process_ends_with_its_parent() -> None:
-    code = """
-from core.adapters.images.sandbox import SandboxDecoder
-import sys, time
-one = SandboxDecoder(processes=1, seconds=9, memory_bytes=2**29, max_pixels=10**6, stored_side=64)
-try:
-    one.decode(bytes.fromhex("89504e470d0a1a0a"))
-except Exception:
-    print(one._processes[0]._process.pid, flush=True)
-time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert psutil.pid_exists(child)
-        parent.kill()
-    deadline = time.monotonic() + 5
-    while is_alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(child)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def test_reply_that_no_image_could_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.Limits, "reply_bytes", property(lambda self: 8))
-    one = make_decoder()
-    with pytest.raises(ImageCorrupt):
-        one.decode(encode(picture(), "PNG"))
-    one.close()
-
-
-def test_threads_share_the_processes() -> None:
-    two = make_decoder(processes=2)
-    pictures = [encode(picture(40 + n % 7, 30), "PNG") for n in range(60)]
-    with ThreadPoolExecutor(6) as pool:
-        widths = [decoded.width for decoded in pool.map(two.decode, pictures)]
-    assert widths == [40 + n % 7 for n in range(60)]
-    two.close()

@@ -75,7 +75,11 @@ def _open_sqlite(where: URL, foreign_keys: bool) -> Engine:
 
 
 def to_json(value: object) -> str:
-    """JSON that both databases take: a number that is not finite becomes null."""
+    """JSON that both databases take: a number that is not finite becomes null.
+
+    An error's facts may be of any kind; recording them must not fail, so what JSON has no
+    form for is told by its text.
+    """
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
 
 
