@@ -19,24 +19,34 @@ def flips(count: float, gained: float, lost: float) -> Flips:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "lower", "upper"),
+    ("pairs", "alpha", "lower", "upper"),
     [
-        # Bentur et al. 2009 and Cavo et al. 2012 as worked in Fagerland, Lydersen and Laake,
-        # Statistical Analysis of Contingency Tables, chapter 8 (Tango's interval, 95 %).
-        (flips(21, 1, 7), -0.5172, -0.0260),
-        (flips(161, 6, 16), -0.1240, -0.0054),
-        # Nothing flips: the score interval is closed-form, z^2 / (n + z^2).
-        (flips(54, 0, 0), -0.0664, 0.0664),
-        (flips(50, 0, 0), -0.0714, 0.0714),
-        (flips(30, 30, 0), 0.7730, 1.0),
+        # Cavo et al. 2012, as worked in Fagerland, Lydersen and Laake, Statistical Analysis of
+        # Contingency Tables, chapter 8 (Tango's interval, 95 %).
+        (flips(161, 6, 16), 0.025, -0.1240, -0.0054),
+        # PropCIs::scoreci.mp(41, 48, 549), 90 %.
+        (flips(549, 48, 41), 0.05, -0.0157, 0.0414),
     ],
 )
 def test_paired_interval_agrees_with_published_examples(
-    pairs: Flips, lower: float, upper: float
+    pairs: Flips, alpha: float, lower: float, upper: float
 ) -> None:
-    interval = paired_interval(pairs, 0.025)
+    interval = paired_interval(pairs, alpha)
     assert interval.lower == pytest.approx(lower, abs=6e-5)
     assert interval.upper == pytest.approx(upper, abs=6e-5)
+
+
+@pytest.mark.parametrize("count", [5, 50, 1000])
+def test_without_flips_the_bounds_have_a_closed_form(count: int) -> None:
+    bound = 1.959964**2 / (count + 1.959964**2)
+    interval = paired_interval(flips(count, 0, 0), 0.025)
+    assert interval.lower == pytest.approx(-bound, abs=1e-6)
+    assert interval.upper == pytest.approx(bound, abs=1e-6)
+
+
+def test_bounds_end_at_one() -> None:
+    interval = paired_interval(flips(30, 30, 0), 0.025)
+    assert 0.7 < interval.lower < interval.upper == 1.0
 
 
 def test_bounds_lie_z_standard_deviations_away() -> None:
