@@ -3,8 +3,10 @@
 import argparse
 import logging
 import sys
+import warnings
 from functools import partial
 
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
 
 from core.bootstrap import build
@@ -24,6 +26,8 @@ def main() -> int:
     arguments = parser.parse_args()
     die_with(arguments.parent)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    # Celery minds the superuser for pickled messages; here a message is a JSON text, and unread.
+    warnings.simplefilter("ignore", SecurityWarning)
     setup_logging.connect(_keep_our_logging)
 
     from worker.bootstrap import build_tools  # takes seconds: torch
