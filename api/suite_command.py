@@ -14,7 +14,7 @@ from core import bootstrap
 from core.domain.dataset import Dataset, DatasetKind
 from core.domain.prompt import PromptTemplate
 from core.domain.suite import SuiteKind
-from core.errors import AllRejected, DatasetNotFound, FieldInvalid
+from core.errors import AllRejected, DatasetNotFound, FieldInvalid, NameTaken, SuiteNotFound
 from core.ports import Decoder, Platform
 from core.settings import Settings
 from core.use_cases.datasets import (
@@ -40,6 +40,7 @@ def make_suite(
     images = read_folder(folder)
     bootstrap.migrate(settings)
     platform = bootstrap.build(settings)
+    _require_free(platform, name)
     with closing(bootstrap.decoder(settings)) as decoder:
         dataset = _dataset(platform, name, kind.dataset_kind)
         outcomes = _receive(platform, decoder, dataset, images)
@@ -59,6 +60,16 @@ def make_suite(
     scored = f"; {model} is scored by it from now on" if model else ""
     told.print(f"Suite {suite.name}: {suite.images} images, {len(suite.classes)} classes{scored}.")
     return 0
+
+
+def _require_free(platform: Platform, name: str) -> None:
+    """Raise NameTaken before any image is read, not after."""
+    try:
+        with platform.transactions(read_only=True) as work:
+            work.suites.get(name)
+    except SuiteNotFound:
+        return
+    raise NameTaken(f"There is a suite {name} already, and suites are never edited.")
 
 
 def _dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:

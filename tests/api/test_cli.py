@@ -1,0 +1,148 @@
+"""The command line."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from api.cli import main
+from core.settings import Settings
+from tests.api.pictures import picture
+from tests.api.seeds import a_root
+from tests.api.service import KEY, running, settings_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the test's own home, in the environment."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(home))
+    monkeypatch.setenv("PERENNIAL_ADMIN_KEY", KEY)
+    monkeypatch.setenv("PERENNIAL_EMBEDDED", "false")
+    monkeypatch.setenv("PERENNIAL_MIN_FREE_BYTES", "1")
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["migrate"], ["suite"], ["key"]])
+def test_every_command_explains_itself(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: perennial" in capsys.readouterr().out
+
+
+def test_a_busy_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port)]) == 1
+    assert f"Port {port} is in use" in capsys.readouterr().err
+
+
+def test_an_open_bind_without_a_key_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "")
+    assert main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 1
+    assert "PERENNIAL_ADMIN_KEY" in capsys.readouterr().err
+
+
+def test_serve_prints_where_it_is_and_the_key_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "new"))
+    monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "")
+    assert serve_once().count("pk_") == 1
+    with running(Settings()):
+        assert "pk_" not in capsys.readouterr().out
+
+
+def serve_once() -> str:
+    """Start a service, ask it how it is, interrupt it; all it printed."""
+    command = [sys.executable, "-m", "api", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", printed)
+        assert found is not None
+        assert httpx.get(f"{found[0]}/healthz", timeout=20).json() == {"status": "ok"}
+        process.send_signal(signal.SIGINT)
+        printed += process.stdout.read()
+        process.wait(20)
+    return printed
+
+
+def test_migrate_makes_the_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "fresh"))
+    assert main(["migrate"]) == 0
+    assert (tmp_path / "fresh" / "perennial.db").exists()
+
+
+def test_key_prints_a_fresh_key(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["key"])
+    main(["key"])
+    first, second = capsys.readouterr().out.split()
+    assert first.startswith("pk_")
+    assert first != second
+
+
+def test_a_suite_is_made_of_class_folders(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(settings_of(home)) as service:
+        a_root(service.platform)
+    for seed, name in enumerate(["cat", "cat", "dog"]):
+        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name / f"{seed}.png").write_bytes(picture(seed))
+    (tmp_path / "images" / "dog" / "broken.png").write_bytes(b"not an image")
+    command = ["suite", "pets", str(tmp_path / "images"), "--prompt", "one {name}"]
+    assert main([*command, "--model", "demo"]) == 0
+    told = capsys.readouterr()
+    assert "pets: 3 images, 2 classes" in told.out
+    assert "broken.png" in told.err
+    with running(settings_of(home)) as service:
+        suite = service.client.get("/v1/suites/pets").json()
+        assert (suite["images"], suite["prompt"]) == (3, "one {name}")
+        assert service.client.get("/v1/models/demo").json()["suites"] == ["pets"]
+    assert main(command) == 1
+    assert "already" in capsys.readouterr().err
+
+
+def test_a_suite_is_made_of_a_list_of_captions(home: Path, tmp_path: Path) -> None:
+    lines = [{"path": "a.png", "captions": ["one", "two"]}, {"path": "b.png", "caption": "three"}]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "a.png").write_bytes(picture(1))
+    (tmp_path / "b.png").write_bytes(picture(2))
+    assert main(["suite", "talk", str(tmp_path), "--kind", "retrieval"]) == 0
+    with running(settings_of(home)) as service:
+        assert service.client.get("/v1/suites/talk").json()["images"] == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}']
+)
+def test_a_list_that_cannot_be_read_names_the_line(
+    tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture(1))
+    (folder / "captions.jsonl").write_text("\n" + line)
+    assert main(["suite", "talk", str(folder), "--kind", "retrieval"]) == 1
+    assert "line 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_folder_without_images_is_told(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["suite", "x", str(tmp_path / "empty" / name)]) == 1
+    assert "older" in capsys.readouterr().err

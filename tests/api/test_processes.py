@@ -1,0 +1,124 @@
+"""The embedded service's other processes: kept alive, stopped, never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from api.processes import Companions, environment_of
+from core.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+GENTLE, STUBBORN = "gentle_companion", "stubborn_companion"
+
+_GENTLE = """
+import os, pathlib, sys, threading
+pathlib.Path(os.environ["PERENNIAL_HOME"], f"{os.getpid()}.pid").touch()
+assert sys.argv[1:] == ["--exit-with-parent"]
+while os.read(0, 100):
+    pass
+"""
+_STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _GENTLE
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where companions leave their process ids, with modules for them to run."""
+    (tmp_path / f"{GENTLE}.py").write_text(_GENTLE)
+    (tmp_path / f"{STUBBORN}.py").write_text(_STUBBORN)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    return tmp_path
+
+
+@pytest.fixture
+def started(home: Path) -> Iterator[Callable[..., Companions]]:
+    """Start companions; whatever a test does, they are stopped at its end."""
+    made: list[Companions] = []
+
+    def start(*modules: str, grace_s: float = 0.3) -> Companions:
+        companions = Companions(Settings(home=home, grace_seconds=grace_s), modules)
+        companions.start()
+        made.append(companions)
+        return companions
+
+    yield start
+    for companions in made:
+        companions.stop()
+
+
+def pids(home: Path, count: int) -> list[int]:
+    """The ids that so many companions have left, once they have."""
+    eventually(lambda: len(list(home.glob("*.pid"))) >= count)
+    return [int(path.stem) for path in home.glob("*.pid")]
+
+
+def eventually(true: Callable[[], bool], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_each_runs_in_a_process_group_of_its_own(
+    home: Path, started: Callable[..., Companions]
+) -> None:
+    started(GENTLE, STUBBORN)
+    assert {os.getpgid(pid) for pid in pids(home, 2)} == set(pids(home, 2))
+
+
+def test_one_that_dies_is_started_again(
+    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.processes.RESTART_AFTER_S", 0.05)
+    started(GENTLE)
+    (first,) = pids(home, 1)
+    os.kill(first, signal.SIGKILL)
+    assert len(pids(home, 2)) == 2
+
+
+def test_stopping_ends_them_all_the_stubborn_by_force(
+    home: Path, started: Callable[..., Companions]
+) -> None:
+    companions = started(GENTLE, STUBBORN)
+    found = pids(home, 2)
+    companions.stop()
+    assert not any(alive(pid) for pid in found)
+
+
+def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path;"
+        "from api.processes import Companions; from core.settings import Settings;"
+        f"Companions(Settings(home=Path(sys.argv[1])), ['{GENTLE}', '{STUBBORN}']).start();"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(home)], cwd=ROOT) as parent:
+        found = pids(home, 2)
+        parent.kill()
+    eventually(lambda: not any(alive(pid) for pid in found))
+
+
+def test_another_process_reads_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        home=tmp_path,
+        admin_key=SecretStr("pk_secret"),
+        embedded=False,
+        lease_seconds=1.5,
+        root_folders=(tmp_path / "a b", tmp_path / "c"),
+    )
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
