@@ -71,7 +71,7 @@ class MicroBatcher:
         return batch
 
     def _compute(self, batch: list[_Request]) -> None:
-        """Answer a whole batch. When it fails, each of its requests is tried alone in its turn."""
+        """Answer a whole batch; if it fails, its first request does, and the others get their turn."""
         pixels = torch.cat([request.pixels for request in batch])
         with torch.inference_mode():
             blocks = [
