@@ -71,7 +71,7 @@ class MicroBatcher:
         return batch
 
     def _compute(self, batch: list[_Request]) -> None:
-        """Answer a whole batch; if it fails, its first request does, and the others get their turn."""
+        """Answer a batch; if that fails, its first request does, the others get their turn."""
         pixels = torch.cat([request.pixels for request in batch])
         with torch.inference_mode():
             blocks = [

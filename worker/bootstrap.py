@@ -3,11 +3,11 @@
 import os
 
 import torch
-from core.learning.session import UpdateTrainer
 
 from core.clip.base import BaseImporter
 from core.clip.environment import thread_count
 from core.evaluation.evaluator import VersionEvaluator
+from core.learning.session import UpdateTrainer
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools
