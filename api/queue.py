@@ -40,7 +40,13 @@ class CeleryDoorbell:
 
 def _transport(settings: Settings) -> dict[str, object]:
     if not settings.broker.startswith("filesystem://"):
-        return {"socket_timeout": 2, "socket_connect_timeout": 2}
+        # Tried twice at once: a caller who waits for its 202 does not wait for a dead broker.
+        return {
+            "socket_timeout": 2.0,
+            "socket_connect_timeout": 2.0,
+            "max_retries": 1,
+            "interval_start": 0.05,
+        }
     folder = settings.home.absolute() / "broker"
     folder.mkdir(parents=True, exist_ok=True)
     return {
