@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from api.problems import problem, problem_of
+from api.middleware import SECURITY_HEADERS
+from api.problems import problem, problem_of, request_id
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 
@@ -104,4 +105,6 @@ def unforeseen(request: Request, _error: Exception) -> Response:
         title="Something went wrong in the service.",
         detail="The request failed for a reason the service did not foresee; its log has more.",
         retryable=True,
+        # This answer is sent outside of all middleware.
+        headers={"X-Request-Id": request_id(request), **SECURITY_HEADERS},
     )

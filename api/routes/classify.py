@@ -17,6 +17,7 @@ from api.uploads import Form, one_field, receive_form, require_small
 from core import errors
 from core.domain.values import clean_file_label
 from core.use_cases.classify import Asked, prepare_classification
+from core.use_cases.references import resolve
 
 router = APIRouter(prefix="/v1/models/{reference}/classify", tags=["inference"])
 
@@ -73,8 +74,15 @@ async def classify_images(reference: str, request: Request, services: Wired) -> 
     def look(part: Part) -> Seen:
         return _look(services, part)
 
+    await run_in_threadpool(_require_version, services, reference)
     form = await receive_form(request, services, look, fields=FIELDS)
     return await run_in_threadpool(_answer, services, reference, form)
+
+
+def _require_version(services: Services, reference: str) -> None:
+    """Raise what `resolve` raises before a thousand images are decoded for nothing."""
+    with services.platform.transactions(read_only=True) as work:
+        resolve(work, reference)
 
 
 def _look(services: Services, part: Part) -> Seen:

@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
     responses=raises(
         errors.NameInvalid,
         errors.NameTaken,
+        errors.BaseUnknown,
         errors.SuiteNotFound,
         errors.PolicyNotFound,
         errors.IdempotencyMismatch,

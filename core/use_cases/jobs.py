@@ -20,6 +20,7 @@ from core.domain.values import Digest, JobId, ModelId, PolicyId, SuiteId, clean_
 from core.domain.version import Model, Version
 from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
+from core.use_cases.bases import require_known_base
 from core.use_cases.datasets import refuse_suite_images
 from core.use_cases.manifests import read_manifest
 from core.use_cases.suites_of import open_classes_of
@@ -44,7 +45,8 @@ def create_model(
     suites: tuple[str, ...] = (),
     policy: str = "default",
 ) -> Job:
-    """Register a model and order the import of its root. Raises NameTaken."""
+    """Register a model and order the import of its root. Raises NameTaken or BaseUnknown."""
+    require_known_base(platform.settings, base)
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):

@@ -108,7 +108,9 @@ def test_text_that_no_database_could_hold(service: Service) -> None:
 
 def test_unknown_paths_and_methods(service: Service) -> None:
     assert code_of(service.client.get("/v1/nothing")) == (404, "not_found")
-    assert code_of(service.client.put("/v1/jobs")) == (405, "method_not_allowed")
+    answer = service.client.delete("/v1/datasets/x")
+    assert code_of(answer) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
 
 
 def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path) -> None:
@@ -132,7 +134,8 @@ def test_a_fault_of_ours_tells_its_id_and_nothing_else(
     monkeypatch.setattr(type(service.platform.transactions), "__call__", broken)
     answer = service.client.get("/v1/datasets", headers={"X-Request-Id": "abc"})
     assert code_of(answer) == (500, "internal")
-    assert answer.json()["request_id"] == "abc"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "abc"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
 

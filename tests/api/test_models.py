@@ -44,6 +44,10 @@ def test_a_model_key_is_replayed(service: Service) -> None:
         ({"name": "De mo"}, 422, "name_invalid"),
         ({"name": "x", "suites": ["nope"]}, 404, "suite_not_found"),
         ({"name": "x", "policy": "nope"}, 404, "policy_not_found"),
+        ({"name": "x", "base": "/etc"}, 422, "base_unknown"),
+        ({"name": "x", "base": "local-dir:/etc"}, 422, "base_unknown"),
+        ({"name": "x", "base": "file:///etc/passwd"}, 422, "base_unknown"),
+        ({"name": "x", "base": ""}, 422, "base_unknown"),
         ({"name": "x", "weights": "/etc/passwd"}, 422, "field_unknown"),
     ],
 )
@@ -53,6 +57,11 @@ def test_a_model_that_cannot_be_made(
     a_root(service.platform, "demo")
     with service.untouched():
         assert code_of(service.client.post("/v1/models", json=body)) == (status, code)
+
+
+@pytest.mark.parametrize("base", ["bundled", "ViT-B-32:laion2b_s34b_b79k"])
+def test_bases_that_the_worker_will_look_for(service: Service, base: str) -> None:
+    assert service.client.post("/v1/models", json={"name": "x", "base": base}).status_code == 202
 
 
 def test_suites_and_policy_are_chosen_later(service: Service) -> None:
