@@ -1,0 +1,28 @@
+"""What every benchmark ends with: a table on the terminal and a JSON file."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+OUT = Path(__file__).parent / "out"
+
+
+def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
+    """Print rows as a table and write them, with the machine's kind, to `out/<name>.json`."""
+    OUT.mkdir(exist_ok=True)
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), **facts}
+    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
+    table = Table(title=name)
+    for column in rows[0]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console = Console(width=160)
+    console.print(table)
+    console.print(f"written to {OUT / name}.json")

@@ -1,0 +1,34 @@
+"""`make demo`: the main job, end to end, over HTTP."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from demo.service import running_service
+from demo.walk import walk
+
+
+def main() -> None:
+    """Take the walk in a folder of its own, which is emptied first."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--home", type=Path, default=Path("var/demo"), help="run-time folder")
+    parser.add_argument("--seed", type=int, default=0, help="seed of both updates")
+    parser.add_argument("--json", type=Path, help="also write the closing table here")
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.home, ignore_errors=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the service on both
+    try:
+        with running_service(arguments.home) as service:
+            summary = walk(service, seed=arguments.seed)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(summary, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Read the demo's image pack."""
+
+import json
+import zipfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+PACK = Path(__file__).parent / "pack"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackImage:
+    """One image of the pack with the text that goes with it."""
+
+    text: str  # class or caption
+    file_name: str
+    data: bytes
+    split: str
+
+
+def captioned(name: str) -> list[PackImage]:
+    """A set of the pack, each image with its caption."""
+    return _rows(name, "caption")
+
+
+def named(name: str) -> list[PackImage]:
+    """A set of the pack, each image with its class."""
+    return _rows(name, "cls")
+
+
+def by_class(name: str, split: str) -> dict[str, list[PackImage]]:
+    """One split of a set, grouped by class, in the pack's order."""
+    found: dict[str, list[PackImage]] = defaultdict(list)
+    for image in named(name):
+        if image.split == split:
+            found[image.text].append(image)
+    return dict(found)
+
+
+def _rows(name: str, field: str) -> list[PackImage]:
+    with zipfile.ZipFile(PACK / f"{name}.zip") as pack:
+        rows = [json.loads(line) for line in pack.read("captions.jsonl").splitlines() if line]
+        return [
+            PackImage(
+                text=row[field],
+                file_name=row["path"],
+                data=pack.read(row["path"]),
+                split=row["split"],
+            )
+            for row in rows
+        ]

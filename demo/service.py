@@ -1,0 +1,95 @@
+"""Start the embedded service as a user would, and stop it without leaving a process behind."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+FIRST_PORT = 8750
+START_SECONDS = 120
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A running service: where it is and the key that opens it."""
+
+    url: str
+    key: str
+    home: Path
+
+
+def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
+    """The first port from `first` on that nobody listens on."""
+    for port in range(first, first + 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in taken and probe.connect_ex(("127.0.0.1", port)) != 0:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+    raise RuntimeError(f"no free port from {first} on")
+
+
+@contextmanager
+def running_service(home: Path) -> Iterator[Service]:
+    """Run API, worker and inference below `home`; stops all of them on the way out."""
+    port = free_port(FIRST_PORT)
+    inference = free_port(port + 1, frozenset({port}))
+    key = "pk_" + secrets.token_urlsafe(32)
+    environment = os.environ | {
+        "PERENNIAL_HOME": str(home),
+        "PERENNIAL_PORT": str(port),
+        "PERENNIAL_INFERENCE_PORT": str(inference),
+        "PERENNIAL_ADMIN_KEY": key,
+    }
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "service.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api", "serve"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home)
+            _wait_until_ready(process, service)
+            yield service
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{service.url}/readyz", timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"The service did not start; see {service.home / 'service.log'}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

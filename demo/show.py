@@ -1,0 +1,156 @@
+"""What the demo prints."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+Json = dict[str, Any]
+PLAIN_WIDTH = 120  # columns, where the output is no terminal
+TERMS = ("loss", "ce", "vr", "lwf")
+
+
+def points(value: float) -> str:
+    """A difference of two accuracies in points, signed."""
+    return f"{100 * value:+.1f}"
+
+
+def percent(value: float) -> str:
+    """An accuracy in percent."""
+    return f"{100 * value:.1f}"
+
+
+class Show:
+    """Steps, notes, progress bars and tables on the terminal."""
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else PLAIN_WIDTH
+        self._console = Console(highlight=False, width=width)
+        self._began = time.monotonic()
+
+    def step(self, number: int, sentence: str) -> None:
+        """Begin a step."""
+        passed = time.monotonic() - self._began
+        self._console.print(f"\n[bold]{number}. {sentence}[/bold] [dim]({passed:.0f} s)[/dim]")
+
+    def note(self, sentence: str) -> None:
+        """Say something within a step."""
+        self._console.print(f"   {sentence}", markup=False)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("   {task.description}"),
+            SpinnerColumn(),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[terms]}"),
+            console=self._console,
+            transient=True,
+        )
+
+    @contextmanager
+    def counter(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar that is told how many more are done."""
+        with self._bar() as bar:
+            task = bar.add_task(title, total=total, terms="")
+            yield lambda more: bar.advance(task, more)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[Json], None]]:
+        """A bar that is told the states of a job: phase, step, loss terms, time left."""
+        with self._bar() as bar:
+            task = bar.add_task(title, total=None, terms="")
+
+            def told(job: Json) -> None:
+                progress = job["progress"]
+                given = progress.get("terms") or {}
+                terms = [f"{name} {given[name]:.3f}" for name in TERMS if name in given]
+                if progress.get("eta_s") is not None:
+                    terms.append(f"{progress['eta_s']:.0f} s left")
+                bar.update(
+                    task,
+                    description=f"{title}: {job['phase']}",
+                    completed=progress["step"],
+                    total=progress["total"] or None,
+                    terms="  ".join(terms),
+                )
+
+            yield told
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A small table: the first column to the left, numbers to the right."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def history(self, moves: Sequence[Json]) -> None:
+        """The history of an alias."""
+        rows = [
+            [
+                str(move["revision"]),
+                move["kind"],
+                str(move["from_version"] or ""),
+                str(move["to_version"]),
+                move["reason"],
+            ]
+            for move in moves
+        ]
+        self.table("demo@production", ["revision", "move", "from", "to", "reason"], rows)
+
+    def report(self, title: str, report: Json) -> None:
+        """The verdict with its reasons, and the measures it rests on."""
+        self._console.print(f"   {title} is version {report['version']}: {report['verdict']}")
+        for reason in report["reasons"]:
+            self.note(f"- {reason}")
+        rows = [
+            [
+                f"{measure['kind']}: {measure['name']}",
+                measure["baseline"],
+                str(measure["count"]),
+                percent(measure["right_before"] / measure["count"]),
+                percent(measure["right"] / measure["count"]),
+                points(measure["difference"]),
+                f"{points(measure['lower'])} .. {points(measure['upper'])}",
+                points(-measure["tolerance"]),
+                measure["outcome"],
+            ]
+            for measure in report["measures"]
+        ]
+        columns = ["measure", "against", "n", "before %", "after %", "change", "interval"]
+        self.table(
+            f"Forgetting report of version {report['version']}", [*columns, "floor", ""], rows
+        )
+
+    def summary(self, rows: Sequence[Json]) -> None:
+        """The closing table: both methods side by side."""
+        cells = [
+            [
+                row["method"],
+                points(row["gain"]),
+                *(points(change) for change in row["changes"].values()),
+                f"{100 * row['unseen_hits']:.0f} %",
+                row["verdict"],
+                row["outcome"],
+            ]
+            for row in rows
+        ]
+        columns = ["method", "gain", *rows[0]["changes"], "unseen images right", "gate", "outcome"]
+        self.table("Same images, same parent, two methods (points)", columns, cells)
+        passed = time.monotonic() - self._began
+        self._console.print(f"\nDone in {passed:.0f} s.")

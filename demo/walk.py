@@ -1,0 +1,196 @@
+"""The walk: create, upload, teach, judge, refuse, serve, roll back."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from demo import pack_reader, recipes
+from demo.client import Client, Json, Problem
+from demo.pack_reader import PackImage
+from demo.service import Service
+from demo.show import Show
+
+MODEL = "demo"
+UPLOADED_PER_CLASS = 250  # a fifth of them falls on the holdout side
+SHOWN_PER_CLASS = 20
+
+
+def walk(service: Service, *, seed: int) -> dict[str, Any]:
+    """Take every step in order; the closing table as plain JSON."""
+    show = Show()
+    with Client(service.url, service.key) as client:
+        show.step(1, f"The service answers at {service.url}; everything is below {service.home}")
+        _create_model(client, show)
+        dataset, unseen = _upload_products(client, show)
+        passed = _update(client, show, 4, "VR-LwF", dataset, recipes.VRLWF | {"seed": seed})
+        failed = _update(
+            client, show, 5, "Fine-tuning", dataset, recipes.FINE_TUNING | {"seed": seed}
+        )
+        refusal = _promote_anyway(client, show, failed)
+        hits = _classify(client, show, unseen, passed, failed)
+        _roll_back(client, show)
+        pages = _save_pages(client, service, [passed, failed])
+        show.step(8, "The reports with their plots: " + ", ".join(pages))
+        rows = [
+            _row("VR-LwF", passed, hits[_number(passed)], "promoted"),
+            _row("Fine-tuning", failed, hits[_number(failed)], refusal),
+        ]
+        show.summary(rows)
+    return {"seed": seed, "rows": rows}
+
+
+def _create_model(client: Client, show: Show) -> None:
+    show.step(2, "Make the suites from the pack, and the model from the bundled small CLIP")
+    suites = []
+    for name, kind, images in (
+        ("unseen-emoji", "zero_shot", pack_reader.named("twemoji")),
+        ("unseen-emoji-captions", "retrieval", pack_reader.captioned("twemoji")),
+        ("clip-art-captions", "retrieval", pack_reader.captioned("openclipart")),
+    ):
+        dataset_kind = "labelled" if kind == "zero_shot" else "captioned"
+        version = _upload(client, show, name, dataset_kind, images)
+        suite = {"name": name, "kind": kind, "prompt": recipes.PROMPT}
+        source = {"dataset": name, "dataset_version": version["number"]}
+        client.post("/v1/suites", suite | source)
+        suites.append(name)
+    client.post("/v1/gate-policies", recipes.POLICY)
+    job = client.post(
+        "/v1/models",
+        {"name": MODEL, "base": "bundled", "suites": suites, "policy": recipes.POLICY["name"]},
+    )
+    with show.progress("Import the bundled model") as told:
+        client.follow(job["id"], told)
+    alias = client.get(f"/v1/models/{MODEL}/aliases/production")
+    show.note(f"demo@production is version {alias['version']}")
+
+
+def _upload(client: Client, show: Show, name: str, kind: str, images: Iterable[PackImage]) -> Json:
+    images = list(images)
+    client.post("/v1/datasets", {"name": name, "kind": kind})
+    with show.counter(f"Upload {name}", len(images)) as told:
+        receipts = client.upload(name, images, told)
+    version = client.post(f"/v1/datasets/{name}/versions")
+    outcomes = ", ".join(sorted({receipt["outcome"] for receipt in receipts}))
+    show.note(f"{name}: {version['images']:,} images ({outcomes}), frozen as version 1")
+    return version
+
+
+def _upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[PackImage]]]:
+    show.step(3, "Upload labelled images of ten new classes: Fashion-MNIST's products")
+    train = pack_reader.by_class("fashion_mnist", "train")
+    test = pack_reader.by_class("fashion_mnist", "test")
+    pool = {name: train[name] + test[name] for name in train}
+    images = [image for name in pool for image in pool[name][:UPLOADED_PER_CLASS]]
+    version = _upload(client, show, "products", "labelled", images)
+    sides = version["counts"].values()
+    show.note(
+        f"{sum(side['train'] for side in sides):,} images to train on, "
+        f"{sum(side['holdout'] for side in sides):,} held out"
+    )
+    unseen = {
+        name: rows[UPLOADED_PER_CLASS : UPLOADED_PER_CLASS + SHOWN_PER_CLASS]
+        for name, rows in pool.items()
+    }
+    return "products", unseen
+
+
+def _update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
+    show.step(step, f"{title}: teach the ten classes to version 1")
+    job = client.post(
+        "/v1/jobs",
+        {
+            "type": "update",
+            "model": MODEL,
+            "dataset": dataset,
+            "dataset_version": 1,
+            "parent": 1,
+            "recipe": recipes.COMMON | recipe,
+        },
+    )
+    with show.progress(title) as told:
+        result = client.follow(job["id"], told)["result"]
+    report = client.get(f"/v1/models/{MODEL}/versions/{result['version']}/forgetting")
+    show.report(title, report)
+    return report
+
+
+def _promote_anyway(client: Client, show: Show, report: Json) -> str:
+    alias = client.request("GET", f"/v1/models/{MODEL}/aliases/production")
+    try:
+        client.request(
+            "PUT",
+            f"/v1/models/{MODEL}/aliases/production",
+            headers={"If-Match": alias.headers["ETag"]},
+            json={"version": _number(report), "reason": "try it anyway"},
+        )
+    except Problem as problem:
+        show.note(f"Promoting it anyway: {problem}")
+        return f"{problem.status} {problem.body['code']}"
+    raise SystemExit("The gate let a version through that it had failed.")
+
+
+def _classify(
+    client: Client,
+    show: Show,
+    unseen: Mapping[str, list[PackImage]],
+    *reports: Json,
+) -> dict[int, float]:
+    show.step(6, "Classify images that no version has seen, with version 1 and both updates")
+    images = [image for rows in unseen.values() for image in rows]
+    hits: dict[int, float] = {}
+    for number in (1, *(_number(report) for report in reports)):
+        given = client.classify(f"{MODEL}:{number}", images, sorted(unseen))
+        right = sum(answer == image.text for answer, image in zip(given, images, strict=True))
+        hits[number] = right / len(images)
+        show.note(f"version {number}: {right} of {len(images)} right")
+    return hits
+
+
+def _roll_back(client: Client, show: Show) -> None:
+    show.step(7, "Roll production back")
+    client.post(
+        f"/v1/models/{MODEL}/aliases/production/rollback",
+        {"reason": "show that one call undoes it"},
+    )
+    show.history(client.get(f"/v1/models/{MODEL}/aliases/production/history")["data"])
+
+
+def _save_pages(client: Client, service: Service, reports: Iterable[Json]) -> list[str]:
+    pages = []
+    for report in reports:
+        number = _number(report)
+        page = client.request(
+            "GET",
+            f"/v1/models/{MODEL}/versions/{number}/forgetting",
+            headers={"Accept": "text/html"},
+        )
+        path = service.home / f"report-version-{number}.html"
+        path.write_text(page.text)
+        pages.append(str(path))
+    return pages
+
+
+def _number(report: Json) -> int:
+    return int(report["version"])
+
+
+def _row(title: str, report: Json, hits: float, outcome: str) -> Json:
+    measures = report["measures"]
+    gain = next(measure for measure in measures if measure["kind"] == "gain")
+    kept = [measure for measure in measures if measure["kind"] != "gain"]
+    return {
+        "method": title,
+        "gain": gain["difference"],
+        "changes": {_short(measure): measure["difference"] for measure in kept},
+        "unseen_hits": hits,
+        "verdict": report["verdict"],
+        "outcome": outcome,
+    }
+
+
+def _short(measure: Json) -> str:
+    kinds = {
+        "zero_shot": "top-1",
+        "image_to_text": "R@1 image>text",
+        "text_to_image": "R@1 text>image",
+    }
+    return f"{measure['name']} {kinds[measure['kind']]}"
