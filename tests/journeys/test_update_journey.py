@@ -1,0 +1,184 @@
+"""The whole main job over HTTP, with real processes and the bundled model."""
+
+import io
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from pydantic import SecretStr
+
+from demo.client import Client, Problem
+from demo.pack_reader import PackImage, by_class, captioned, named
+from tests.processes import Site, free_port, wait_for
+
+CLASSES = 4
+PER_CLASS = 60
+PROMPT = "this is a photo of {name} ."
+POLICY = {
+    "name": "small",
+    "parent_tolerance": 0.08,
+    "root_tolerance": 0.08,
+    "alpha": 0.05,
+    "minimum_count": 50,
+    "reason": "few images and a small model",
+}
+TAUGHT = {"method": "vrlwf", "epochs": 4, "batch_size": 32, "learning_rate": 1e-4, "seed": 1}
+RUINED = {"method": "ft", "epochs": 1, "batch_size": 32, "learning_rate": 3e-2, "seed": 1}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    """A client of a service that runs as a user would run it."""
+    key = "pk_only-this-journey-knows-of-it"
+    site = Site(
+        tmp_path,
+        admin_key=SecretStr(key),
+        port=free_port(),
+        inference_port=free_port(),
+        sweep_seconds=0.5,
+    )
+    service = site.start("api", "serve")
+    with Client(f"http://127.0.0.1:{site.settings.port}", key) as client:
+        try:
+            wait_for(lambda: service.poll() is not None or is_ready(client), seconds=120)
+            yield client
+        finally:
+            print(site.log)
+            site.close()
+
+
+def is_ready(client: Client) -> bool:
+    try:
+        return client.request("GET", "/readyz").is_success
+    except (Problem, httpx.TransportError):
+        return False
+
+
+def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_path: Path) -> None:
+    images = by_class("fashion_mnist", "train")
+    taught = {name: images[name] for name in sorted(images)[:CLASSES]}
+    make_suites(client)
+    client.post("/v1/gate-policies", POLICY)
+    base = {"name": "walk", "base": "bundled", "suites": ["emoji", "art"], "policy": "small"}
+    finish(client, client.post("/v1/models", base))
+    upload(
+        client, "products", "labelled", [i for rows in taught.values() for i in rows[:PER_CLASS]]
+    )
+
+    # It learns, the gate lets it pass, it goes live.
+    result = finish(client, update(client, TAUGHT))["result"]
+    assert (result["version"], result["verdict"]) == (2, "passed")
+    alias = client.request("GET", "/v1/models/walk/aliases/production")
+    assert alias.json()["version"] == 2
+    report = client.get("/v1/models/walk/versions/2/forgetting")
+    gain = next(measure for measure in report["measures"] if measure["kind"] == "gain")
+    assert gain["difference"] > 0.2
+
+    # What it learned is served, under the alias at once.
+    unseen = [image for rows in taught.values() for image in rows[-10:]]
+    assert share_right(client, "walk", unseen, list(taught)) > 0.5
+    assert live_version(client, unseen[:1], list(taught)) == 2
+
+    # What forgets too much is refused, and production stays as it is.
+    failed = finish(client, update(client, RUINED))["result"]
+    assert (failed["version"], failed["verdict"]) == (3, "failed")
+    with pytest.raises(Problem) as refusal:
+        client.request(
+            "PUT",
+            "/v1/models/walk/aliases/production",
+            headers={"If-Match": alias.headers["ETag"]},
+            json={"version": 3, "reason": "try it anyway"},
+        )
+    assert (refusal.value.status, refusal.value.body["code"]) == (409, "gate_failed")
+    assert live_version(client, unseen[:1], list(taught)) == 2
+
+    # One call undoes it.
+    client.post("/v1/models/walk/aliases/production/rollback", {"reason": "to show it"})
+    assert live_version(client, unseen[:1], list(taught)) == 1
+    history = client.get("/v1/models/walk/aliases/production/history")["data"]
+    moves = sorted((row["revision"], row["kind"], row["to_version"]) for row in history)
+    assert moves == [(1, "created", 1), (2, "promoted", 2), (3, "rolled_back", 1)]
+
+    # A downloaded version is a folder that open_clip loads, and it answers as the service does.
+    network, preprocess, tokenizer = download(client, 2, tmp_path)
+    prompt = client.get("/v1/models/walk/versions/2")["prompt"]
+    texts = [prompt.replace("{name}", name.lower()) for name in taught]
+    answers = best(network, preprocess, tokenizer, unseen[:20], texts)
+    given = client.classify("walk:2", unseen[:20], list(taught))
+    assert given == [list(taught)[index] for index in answers]
+
+
+def make_suites(client: Client) -> None:
+    """A zero-shot and a captioned suite of images that no update will see."""
+    for name, kind, dataset_kind, images in (
+        ("emoji", "zero_shot", "labelled", named("twemoji")[:300]),
+        ("art", "retrieval", "captioned", captioned("openclipart")),
+    ):
+        upload(client, name, dataset_kind, images)
+        source = {"dataset": name, "dataset_version": 1}
+        client.post("/v1/suites", {"name": name, "kind": kind, "prompt": PROMPT, **source})
+
+
+def upload(client: Client, name: str, kind: str, images: list[PackImage]) -> None:
+    """Put images into a new dataset and freeze it."""
+    client.post("/v1/datasets", {"name": name, "kind": kind})
+    client.upload(name, images, lambda sent: None)
+    assert client.post(f"/v1/datasets/{name}/versions")["images"] == len(images)
+
+
+def update(client: Client, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Order an update of version 1."""
+    what = {"type": "update", "model": "walk", "dataset": "products", "dataset_version": 1}
+    return client.post("/v1/jobs", {**what, "parent": 1, "recipe": recipe})
+
+
+def finish(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+    """The job once it has succeeded."""
+    return client.follow(job["id"], lambda state: None)
+
+
+def share_right(
+    client: Client, reference: str, images: list[PackImage], classes: list[str]
+) -> float:
+    given = client.classify(reference, images, classes)
+    return sum(one == image.text for one, image in zip(given, images, strict=True)) / len(images)
+
+
+def live_version(client: Client, images: list[PackImage], classes: list[str]) -> int:
+    """The version that answers for the bare name, and answers within a few seconds."""
+    began = time.monotonic()
+    files = [("images", (image.file_name, image.data, "image/webp")) for image in images]
+    answer = client.request("POST", "/v1/models/walk/classify", files=files).json()
+    assert time.monotonic() - began < 10
+    return int(answer["version"])
+
+
+def download(client: Client, number: int, folder: Path) -> Any:
+    """Network, preprocessing and tokenizer of a version, loaded by open_clip alone."""
+    tar = client.request("GET", f"/v1/models/walk/versions/{number}/download").content
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        archive.extractall(folder / "downloaded", filter="data")
+    (config,) = (folder / "downloaded").rglob("open_clip_config.json")
+    name = f"local-dir:{config.parent}"
+    network, _, preprocess = open_clip.create_model_and_transforms(name)
+    return network.eval(), preprocess, open_clip.get_tokenizer(name)
+
+
+def best(
+    network: Any, preprocess: Any, tokenizer: Any, images: list[PackImage], texts: list[str]
+) -> list[int]:
+    """The text that fits each image best, by open_clip's own calls."""
+    opened = [Image.open(io.BytesIO(image.data)).convert("RGB") for image in images]
+    with torch.inference_mode():
+        seen = network.encode_image(torch.stack([preprocess(one) for one in opened]))
+        said = network.encode_text(tokenizer(texts))
+        seen, said = (rows / rows.norm(dim=-1, keepdim=True) for rows in (seen, said))
+        indices: list[int] = (seen @ said.T).argmax(dim=-1).tolist()
+    return indices
