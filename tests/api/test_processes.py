@@ -103,10 +103,12 @@ def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
         f"Companions(Settings(home=Path(sys.argv[1])), ['{GENTLE}', '{STUBBORN}']).start();"
         "time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(home)], cwd=ROOT) as parent:
+    command = [sys.executable, "-c", script, str(home)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as parent:
         found = pids(home, 2)
+        assert all(alive(pid) for pid in found)
         parent.kill()
-    eventually(lambda: not any(alive(pid) for pid in found))
+        eventually(lambda: not any(alive(pid) for pid in found))
 
 
 def test_another_process_reads_the_same_settings(
