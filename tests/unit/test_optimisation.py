@@ -24,6 +24,7 @@ def test_a_cosine_rate_rises_for_a_twentieth_and_falls_to_nearly_nothing() -> No
     factors = [rate_factor(Schedule.COSINE, step, 100) for step in range(100)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[5:] == sorted(factors[5:], reverse=True)
+    assert max(factors) == 1
     assert 0 < factors[-1] < 0.001
 
 

@@ -191,3 +191,48 @@ def test_a_damaged_folder_is_refused(damage: str, tmp_path: Path) -> None:
         weights.unlink()
     with pytest.raises(BaseUnknown):
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
+
+
+@pytest.mark.parametrize(
+    "model_cfg",
+    [
+        {"text_cfg": {"hf_tokenizer_name": "some/tokenizer"}},
+        {"text_cfg": {"hf_model_name": "some/encoder"}},
+        {"text_cfg": {}, "multimodal_cfg": {}},
+    ],
+)
+def test_towers_that_we_cannot_feed_are_refused(
+    model_cfg: dict[str, object], tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
+    with pytest.raises(BaseUnknown):
+        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
+
+
+def test_a_listed_base_keeps_the_activation_its_weights_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenAI's weights need QuickGELU, which the plain name's config does not say."""
+    network = tiny_clip(config=tiny_config()).network
+    open_clip.set_model_preprocess_cfg(network, {"size": (16, 16), "mean": (0.1, 0.2, 0.3)})
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config()["model_cfg"])
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **settings: network)
+    artifacts = MemoryArtifacts()
+    weights, _ = BaseImporter(artifacts).load("ViT-Tiny:openai", Silent())
+    back = load(weights.digest, artifacts)
+    assert back.config["model_cfg"]["quick_gelu"] is True
+    assert back.config["preprocess_cfg"]["mean"] == [0.1, 0.2, 0.3]
+    assert torch.equal(
+        back.network.state_dict()["visual.proj"], network.state_dict()["visual.proj"]
+    )
+
+
+def test_a_base_that_does_not_download_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **settings: object) -> None:
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(BaseUnknown, match="no route"):
+        BaseImporter(MemoryArtifacts()).load("ViT-B-32:openai", Silent())
