@@ -125,15 +125,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_extras(folder: Path) -> dict[str, Any]:
-    """What this project keeps beside a model: its trained tokens and its prompt, if it says."""
-    path = folder / "trained_tokens.json"
-    if not path.is_file():
-        return {}
-    value = json.loads(path.read_bytes())
-    if isinstance(value, list):
-        value = {"tokens": value}
-    known = {"tokens": "trained_tokens", "trained_tokens": "trained_tokens", "prompt": "prompt"}
-    return {"perennial": {known[name]: value[name] for name in known if name in value}}
+    """What this project keeps beside a model, if it does: its trained tokens and its prompt.
+
+    `trained_tokens.json` is a list of token ids; `perennial.json` may hold `prompt`.
+    """
+    found: dict[str, Any] = {}
+    settings, tokens = folder / "perennial.json", folder / "trained_tokens.json"
+    if settings.is_file():
+        found |= json.loads(settings.read_bytes())
+    if tokens.is_file():
+        found["trained_tokens"] = json.loads(tokens.read_bytes())
+    return {"perennial": found} if found else {}
 
 
 def _weights_file(folder: Path) -> Path:

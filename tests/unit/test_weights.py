@@ -141,7 +141,8 @@ def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
 
 def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "tiny", tiny_clip())
-    (folder / "trained_tokens.json").write_text('{"tokens": [7, 9], "prompt": "see {name}"}')
+    (folder / "trained_tokens.json").write_text("[7, 9]")
+    (folder / "perennial.json").write_text('{"prompt": "see {name}"}')
     artifacts = MemoryArtifacts()
     weights, prompt = BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
     assert prompt == "see {name}"
@@ -215,7 +216,9 @@ def test_a_listed_base_keeps_the_activation_its_weights_were_trained_with(
 ) -> None:
     """OpenAI's weights need QuickGELU, which the plain name's config does not say."""
     network = tiny_clip(config=tiny_config()).network
-    open_clip.set_model_preprocess_cfg(network, {"size": (16, 16), "mean": (0.1, 0.2, 0.3)})
+    open_clip.set_model_preprocess_cfg(
+        network, {"size": (16, 16), "mean": (0.1, 0.2, 0.3), "std": (1, 1, 1)}
+    )
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config()["model_cfg"])
     monkeypatch.setattr(open_clip, "create_model", lambda *args, **settings: network)
