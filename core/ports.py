@@ -209,7 +209,7 @@ class Jobs(Protocol):
         clock), and no earlier unfinished job of the same model. The claim sets the status
         (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
         lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
-        `worker_lost` instead and the next one is tried.
+        `worker_lost` instead, or is cancelled if that was asked for, and the next one is tried.
         """
 
     def claimable(self) -> bool:
@@ -233,7 +233,11 @@ class Jobs(Protocol):
         """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
 
     def finish(self, job: Job, fence: int) -> None:
-        """Write the final state, by fence. Raises LeaseLost."""
+        """Write the final state, by fence.
+
+        Raises LeaseLost, and CancelRequested rather than let a job succeed that is being
+        cancelled.
+        """
 
     def cancel(self, job: Job, seen: JobStatus) -> None:
         """Write a cancelled or cancelling job, if its status is still `seen`.
@@ -241,8 +245,11 @@ class Jobs(Protocol):
         Raises JobFinished otherwise.
         """
 
-    def release(self, job: JobId, fence: int) -> None:
-        """Give a running job back to the queue without counting it as lost."""
+    def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
+        """Give a running job back to the queue, counting it as lost or not.
+
+        One that is being cancelled keeps that status. Raises LeaseLost.
+        """
 
     def release_owner(self, owner_prefix: str) -> int:
         """Expire the leases of a process that is known to be dead; how many.
@@ -255,6 +262,9 @@ class Jobs(Protocol):
 
     def live_checkpoints(self) -> set[Digest]:
         """Checkpoints that unfinished jobs would resume from."""
+
+    def take_spent_checkpoints(self) -> set[Digest]:
+        """Checkpoints that ended jobs have left and nobody resumes from; then forgotten."""
 
     def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent: ...
 

@@ -4,9 +4,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.domain.update import EvaluateOrder, ImportOrder, Job, UpdateOrder
+from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, UpdateOrder
 from core.domain.values import Digest
-from core.errors import CancelRequested, LeaseLost, PerennialError, StopRequested
+from core.errors import (
+    CancelRequested,
+    DatabaseUnavailable,
+    LeaseLost,
+    PerennialError,
+    StopRequested,
+)
 from core.ports import Evaluator, Importer, Platform, Trainer
 from core.use_cases.evaluate import evaluate_version
 from core.use_cases.import_model import import_model
@@ -31,7 +37,8 @@ def run_next_job(
     """Claim the oldest claimable job and run it to its end; the claimed job, or None.
 
     Every way a job can end is recorded here: done, failed, cancelled, or given back to the
-    queue because this worker is stopping. A job whose lease is lost is left alone.
+    queue because this worker is stopping or the database was away. A job whose lease is lost
+    is left alone.
     """
     settings = platform.settings
     with platform.transactions() as work:
@@ -49,6 +56,9 @@ def run_next_job(
         log.warning("job %s: the lease is lost, leaving it to its new owner", job.id)
     except StopRequested:
         _release(platform, job)
+    except DatabaseUnavailable:
+        log.warning("job %s goes back to the queue: the database was away", job.id)
+        _release(platform, job, lost=True)
     except CancelRequested:
         _end(platform, job, cancelled=True)
     except PerennialError as fault:
@@ -63,6 +73,8 @@ def run_next_job(
 
 
 def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> None:
+    if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
+        raise CancelRequested
     match job.order:
         case ImportOrder():
             import_model(platform, tools.importer, job, job.order, watch)
@@ -73,11 +85,15 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> No
             evaluate_version(platform, tools.evaluator, job, job.order.version, watch, promote=None)
 
 
-def _release(platform: Platform, job: Job) -> None:
-    with platform.transactions() as work:
-        work.jobs.release(job.id, job.fence)
-        work.jobs.add_event(job.id, "released", {}, platform.clock())
-        work.commit()
+def _release(platform: Platform, job: Job, *, lost: bool = False) -> None:
+    """Give the job back; while the database is away its lease runs out instead."""
+    try:
+        with platform.transactions() as work:
+            work.jobs.release(job.id, job.fence, lost=lost)
+            work.jobs.add_event(job.id, "released", {}, platform.clock())
+            work.commit()
+    except LeaseLost:
+        log.warning("job %s: the lease is lost, there is nothing to give back", job.id)
 
 
 def _end(

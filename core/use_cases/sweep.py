@@ -20,8 +20,14 @@ def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
 
 
 def forget_old_traces(platform: Platform) -> None:
-    """Forget Idempotency-Keys after a day and temporaries of dead writers after an hour."""
+    """Forget what nobody needs any more.
+
+    Idempotency-Keys after a day, temporaries of dead writers after an hour, checkpoints of jobs
+    that ended without a worker.
+    """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        for checkpoint in work.jobs.take_spent_checkpoints():
+            platform.artifacts.delete(checkpoint)
         work.commit()
     platform.artifacts.sweep(TEMPORARY_AGE_S)

@@ -1,6 +1,7 @@
 """Jobs: claims with lease and fence, and every write of a claimant by its fence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ from core.adapters.database.job_rows import (
 from core.adapters.database.tables.jobs import jobs
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
 from core.domain.values import Digest, JobId, Json, ModelId
-from core.errors import JobFinished, JobNotFound, LeaseLost
+from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob
 
 
@@ -74,7 +75,7 @@ class SqlJobs:
             if job is not None and job.lost < lost_limit:
                 return job
             if job is not None:
-                self._fail_lost(job)
+                self._end_lost(job)
         return None
 
     def claimable(self) -> bool:
@@ -113,7 +114,14 @@ class SqlJobs:
         self._write(job, fence, version=version, checkpoint=None, lost=0)
 
     def finish(self, job: Job, fence: int) -> None:
-        """Write the final state, by fence. Raises LeaseLost."""
+        """Write the final state, by fence.
+
+        Raises LeaseLost, and CancelRequested rather than let a job succeed that is being
+        cancelled.
+        """
+        status = self._write(job.id, fence, fence=fence)  # locked from here on
+        if status is JobStatus.CANCELLING and job.status is JobStatus.SUCCEEDED:
+            raise CancelRequested
         self._write(
             job.id,
             fence,
@@ -141,8 +149,8 @@ class SqlJobs:
         if written.rowcount == 0:
             raise JobFinished(job=job.id)
 
-    def release(self, job: JobId, fence: int) -> None:
-        """Give a running job back to the queue without counting it as lost.
+    def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
+        """Give a running job back to the queue, counting it as lost or not.
 
         One that is being cancelled keeps that status and waits for a worker to end it.
         Raises LeaseLost.
@@ -153,6 +161,7 @@ class SqlJobs:
             fence,
             status=case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
             fence=fence + 1,
+            lost=jobs.c.lost + int(lost),
             owner=None,
             lease_until=None,
         )
@@ -181,6 +190,13 @@ class SqlJobs:
         )
         return set(self._connection.scalars(query))
 
+    def take_spent_checkpoints(self) -> set[Digest]:
+        """Checkpoints that ended jobs have left and nobody resumes from; then forgotten."""
+        left = jobs.c.status.not_in(UNFINISHED) & jobs.c.checkpoint.is_not(None)
+        spent = set(self._connection.scalars(select(jobs.c.checkpoint).where(left)))
+        self._connection.execute(update(jobs).where(left).values(checkpoint=None))
+        return spent - self.live_checkpoints()
+
     def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent:
         """Add the next event of a job's history. Raises JobNotFound."""
         return self._events.add(job, kind, data, at)
@@ -199,16 +215,20 @@ class SqlJobs:
         )
         return _held(written, job, held)
 
-    def _fail_lost(self, job: Job) -> None:
+    def _end_lost(self, job: Job) -> None:
+        """End a job that was lost too often; its checkpoint is left for the sweeper."""
         now = read_clock(self._connection)
         error = {
             "code": "worker_lost",
             "message": f"The worker was lost {job.lost} times without progress in between.",
         }
-        failed = job.fail(error, now)
+        ended = job.fail(error, now)
+        if job.status is JobStatus.CANCELLING:
+            ended = job.cancelled(now)
         self._write(job.id, job.fence, attempt=job.attempt - 1)  # nobody has tried
-        self.finish(failed, job.fence)
-        self.add_event(job.id, "done", {"status": failed.status.value, "error": error}, now)
+        self.finish(replace(ended, checkpoint=job.checkpoint), job.fence)
+        told = {"error": ended.error} if ended.error else {}
+        self.add_event(job.id, "done", {"status": ended.status.value, **told}, now)
 
 
 def _held(status: str | None, job: JobId, fence: int) -> JobStatus:

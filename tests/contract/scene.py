@@ -1,0 +1,147 @@
+"""A platform with a model, a dataset version and jobs; what needs torch is scripted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.domain.dataset import DatasetVersion, Side
+from core.domain.question import Answers, ClassAnswers, ClassQuestion, Question, RetrievalAnswers
+from core.domain.recipe import Recipe
+from core.domain.update import Job, JobEvent, JobType, Order, UpdateOrder
+from core.domain.values import DatasetId, Digest
+from core.domain.version import Model, Version, Weights
+from core.ports import Artifacts, Platform, TrainingTask, Transactions, Watch
+from core.settings import Settings
+from core.use_cases.datasets import freeze
+from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.suites import ensure_default_policy
+from tests.api.seeds import a_root, some_weights
+from tests.factories import NOW, a_dataset, a_job, a_row, pixels_on
+from tests.unit.memory_artifacts import MemoryArtifacts
+
+Event = Callable[[Watch], object]
+
+
+def nothing(watch: Watch) -> None:
+    """What happens while a quiet job runs."""
+    watch.advance("training", 1, 2)
+
+
+@dataclass
+class Script:
+    """The three tools that need torch, in one: what happens meanwhile is the test's."""
+
+    platform: Platform
+    training: Event = nothing
+    evaluating: Event = nothing
+    asked: list[Digest] = field(default_factory=list)  # versions, one a call
+    tasks: list[TrainingTask] = field(default_factory=list)
+
+    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+        """An import."""
+        self.training(watch)
+        return some_weights(self.platform, 1), f"{base} {{name}}"
+
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+        """An update; its weights are told apart by how many were trained before."""
+        self.tasks.append(task)
+        self.training(watch)
+        return some_weights(self.platform, 100 + len(self.tasks))
+
+    def environment(self) -> Mapping[str, str]:
+        """No libraries."""
+        return {}
+
+    def answer(
+        self, version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        """Every answer is right."""
+        self.asked.append(version)
+        self.evaluating(watch)
+        return [right(question) for question in questions]
+
+
+def right(question: Question) -> Answers:
+    """The right answers."""
+    if isinstance(question, ClassQuestion):
+        columns = [question.classes.index(entry.class_name) for entry in question.entries]
+        return ClassAnswers(predicted=tuple(columns))
+    captions = sum(len(entry.texts) for entry in question.entries)
+    return RetrievalAnswers(image_ranks=(0,) * len(question.entries), caption_ranks=(0,) * captions)
+
+
+class Scene:
+    """A model with a live root, a dataset version that can be taught, and a worker."""
+
+    def __init__(self, transactions: Transactions, artifacts: Artifacts | None = None) -> None:
+        self.platform = Platform(
+            settings=Settings(checkpoint_seconds=3600.0),
+            transactions=transactions,
+            artifacts=artifacts or MemoryArtifacts(),
+            clock=lambda: NOW,
+        )
+        ensure_default_policy(self.platform)
+        self.script = Script(self.platform)
+        self.stopping = False
+
+    def model(self) -> Model:
+        """A model whose root is live."""
+        return a_root(self.platform)
+
+    def frozen(self, *classes: str, each: int = 4) -> DatasetVersion:
+        """A dataset version with `each` training and holdout images of every class."""
+        dataset = a_dataset()
+        train = pixels_on(Side.TRAIN, each * len(classes))
+        holdout = pixels_on(Side.HOLDOUT, each * len(classes))
+        with self.platform.transactions() as work:
+            work.datasets.add(dataset)
+            for index, pixels in enumerate((*train, *holdout)):
+                row = a_row(dataset, pixels, classes[index % len(classes)])
+                work.datasets.add_image(row)
+            version = freeze(work, self.platform.artifacts, dataset, NOW)
+            work.commit()
+        return version
+
+    def order(self, model: Model, order: Order, **changes: Any) -> Job:
+        """A queued job."""
+        kind = {"ImportOrder": JobType.IMPORT, "UpdateOrder": JobType.UPDATE}
+        job_type = kind.get(type(order).__name__, JobType.EVALUATE)
+        job = a_job(model, type=job_type, order=order, **changes)
+        with self.platform.transactions() as work:
+            work.jobs.add(job)
+            work.commit()
+        return job
+
+    def update(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
+        """A queued update."""
+        order = UpdateOrder(
+            dataset=DatasetId(data.dataset), dataset_version=data.number, recipe=Recipe(), **changes
+        )
+        return self.order(model, order)
+
+    def run(self) -> Job:
+        """Have the worker run the next job; the job as it is afterwards."""
+        tools = Tools(importer=self.script, trainer=self.script, evaluator=self.script)
+        job = run_next_job(self.platform, tools, owner="w", stopping=lambda: self.stopping)
+        assert job is not None
+        return self.job(job)
+
+    def job(self, job: Job) -> Job:
+        """A job as it is now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.jobs.get(job.id)
+
+    def version(self, model: Model, number: int) -> Version:
+        """A version as it is now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.versions.get(model.id, number)
+
+    def live(self, model: Model) -> int:
+        """The version behind `production`."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.aliases.get(model.id, "production").version
+
+    def events(self, job: Job) -> Sequence[JobEvent]:
+        """A job's history."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.jobs.events(job.id, 1000, 0)

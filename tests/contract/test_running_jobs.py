@@ -1,0 +1,177 @@
+"""How a job ends, whatever happens while it runs."""
+
+import pytest
+
+from core.domain.update import ImportOrder, Job, JobStatus
+from core.domain.values import Digest
+from core.errors import DatabaseUnavailable
+from core.ports import Transactions, Watch
+from core.use_cases.jobs import cancel_job
+from core.use_cases.sweep import forget_old_traces
+from tests.contract.scene import Scene
+from tests.factories import a_model
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def lose_lease(scene: Scene) -> None:
+    """Let another worker claim what this one holds."""
+    with scene.platform.transactions() as work:
+        work.jobs.release_owner("w")
+        assert work.jobs.claim("another", 60, 3) is not None
+        work.commit()
+
+
+def test_update_makes_a_candidate_and_scores_it(scene: Scene) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    ended = scene.run()
+    assert (ended.id, ended.status, ended.version) == (job.id, JobStatus.SUCCEEDED, 2)
+    assert [event.kind for event in scene.events(job)][-1] == "done"
+
+
+def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def stop_late(watch: Watch) -> None:
+        watch.advance("loading", 0, 1)
+        scene.stopping = True
+        watch.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
+
+    def lose_then_stop(watch: Watch) -> None:
+        try:
+            stop_late(watch)
+        finally:
+            lose_lease(scene)
+
+    scene.script.training = lose_then_stop
+    left = scene.run()
+    assert (left.id, left.status, left.fence) == (job.id, JobStatus.RUNNING, 2)
+
+
+def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    abandon(scene)
+    cancel_job(scene.platform, job.id)
+    ended = scene.run()
+    assert (ended.id, ended.status) == (job.id, JobStatus.CANCELLED)
+    assert scene.script.tasks == []
+
+
+def test_cancelling_job_that_is_lost_too_often_is_cancelled_and_not_failed(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    for _ in range(3):
+        abandon(scene)
+    cancel_job(scene.platform, job.id)
+    assert abandon(scene, expected=False) is None
+    ended = scene.job(job)
+    assert (ended.status, ended.error) == (JobStatus.CANCELLED, None)
+    last = scene.events(job)[-1]
+    assert (last.kind, last.data["status"]) == ("done", "cancelled")
+
+
+def test_cancellation_that_comes_as_the_job_ends_keeps_the_alias_where_it_is(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    left = [1, 2]  # candidate and parent, who is the root
+
+    def cancel_at_the_last_question(watch: Watch) -> None:
+        watch.advance("evaluating", 1, 1)
+        left.pop()
+        if not left:
+            cancel_job(scene.platform, job.id)
+
+    scene.script.evaluating = cancel_at_the_last_question
+    ended = scene.run()
+    assert (ended.status, ended.result) == (JobStatus.CANCELLED, None)
+    assert scene.version(model, 2).verdict is None
+    assert scene.live(model) == 1
+
+
+def test_cancelled_import_makes_no_root(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    job = scene.order(model, ImportOrder(base="bundled"))
+    scene.script.training = lambda watch: cancel_job(scene.platform, job.id)
+    assert scene.run().status is JobStatus.CANCELLED
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.versions.all(model.id) == []
+
+
+def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def lose_the_database(watch: Watch) -> None:
+        raise DatabaseUnavailable
+
+    scene.script.training = lose_the_database
+    left = scene.run()
+    assert (left.id, left.status, left.error, left.lost) == (job.id, JobStatus.QUEUED, None, 1)
+    for _ in range(2):
+        scene.run()
+    assert abandon(scene, expected=False) is None
+    assert scene.job(job).status is JobStatus.FAILED
+
+
+def test_update_of_a_model_whose_import_failed_fails_by_name(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    scene.update(model, scene.frozen("cat", "dog"))
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "alias_not_found"
+
+
+def test_checkpoint_of_a_job_that_was_lost_too_often_is_swept(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    spent = checkpoint(scene, abandon(scene))
+    for _ in range(2):
+        abandon(scene)
+    assert abandon(scene, expected=False) is None
+    assert scene.job(job).status is JobStatus.FAILED
+    forget_old_traces(scene.platform)
+    assert not scene.platform.artifacts.has(spent)
+    assert scene.job(job).checkpoint is None
+
+
+def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    claimed = abandon(scene)
+    spent = checkpoint(scene, claimed)
+    with scene.platform.transactions() as work:
+        work.jobs.release(job.id, claimed.fence)
+        work.commit()
+    forget_old_traces(scene.platform)
+    assert scene.platform.artifacts.has(spent)
+    cancel_job(scene.platform, job.id)
+    forget_old_traces(scene.platform)
+    assert not scene.platform.artifacts.has(spent)
+
+
+def checkpoint(scene: Scene, job: Job) -> Digest:
+    """Store a checkpoint of a claimed job."""
+    stored = scene.platform.artifacts.put(b"state")
+    with scene.platform.transactions() as work:
+        work.jobs.set_checkpoint(job.id, job.fence, stored)
+        work.commit()
+    return stored
+
+
+def abandon(scene: Scene, *, expected: bool = True) -> Job | None:
+    """Claim the next job as a worker that dies at once."""
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim("dead", 60, 3)
+        work.jobs.release_owner("dead")
+        work.commit()
+    assert (job is not None) is expected
+    return job
