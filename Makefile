@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
+export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test lint format clean

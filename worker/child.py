@@ -21,7 +21,12 @@ class Child:
     def start(cls, owner: str) -> Self:
         """Start the Celery worker; it ends when this process does."""
         command = [sys.executable, "-m", "worker", "--owner", owner, "--parent", str(os.getpid())]
-        return cls(owner, subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0))  # noqa: S603
+        # A thread that waits for another must not spin: on shared cores it waits for itself.
+        environment = {"GOMP_SPINCOUNT": "0", **os.environ}
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, process_group=0, env=environment
+        )
+        return cls(owner, process)
 
     @property
     def pid(self) -> int:
