@@ -10,6 +10,8 @@ from core import bootstrap
 from core.settings import Settings
 from core.use_cases.keys import ensure_admin_key
 from core.use_cases.suites import ensure_default_policy
+from tests.api.orders import a_dataset
+from tests.api.seeds import a_root
 from tests.api.service import KEY, Service, running, settings_of
 
 
@@ -44,3 +46,11 @@ def service(settings: Settings) -> Iterator[Service]:
     assert settings.admin_key.get_secret_value() == KEY
     with running(settings) as found:
         yield found
+
+
+@pytest.fixture
+def ready(service: Service) -> Service:
+    """A service with the model `demo` and a frozen dataset `products` of two classes."""
+    a_root(service.platform)
+    a_dataset(service, "products", boot=0, bag=3)
+    return service

@@ -1,42 +1,16 @@
-"""Orders: what is refused at once, what is queued, replayed, cancelled, retried, told."""
+"""Orders: what is refused at once, what is queued, replayed, cancelled and retried."""
 
-import json
 from typing import Any
 
 import pytest
 
 from core.domain.dataset import Side
-from core.domain.update import JobStatus, Progress
+from core.domain.update import Progress
 from core.domain.values import JobId
+from tests.api.orders import a_dataset, update
 from tests.api.pictures import picture, pictures_on
-from tests.api.seeds import a_candidate, a_root
+from tests.api.seeds import a_candidate
 from tests.api.service import Service, code_of
-
-
-@pytest.fixture
-def ready(service: Service) -> Service:
-    """A service with the model `demo` and a frozen dataset `products` of two classes."""
-    a_root(service.platform)
-    a_dataset(service, "products", boot=0, bag=3)
-    return service
-
-
-def a_dataset(service: Service, name: str, **first: int) -> None:
-    """A frozen dataset; three training images of each class, from the given one on."""
-    images = pictures_on(Side.TRAIN, 9)
-    files = [
-        (text, (f"{n}.png", images[n]))
-        for text, start in first.items()
-        for n in range(start, start + 3)
-    ]
-    service.client.post("/v1/datasets", json={"name": name})
-    assert service.client.post(f"/v1/datasets/{name}/images", files=files).status_code == 200
-    assert service.client.post(f"/v1/datasets/{name}/versions").status_code == 201
-
-
-def update(**changes: Any) -> dict[str, Any]:
-    body = {"type": "update", "model": "demo", "dataset": "products", "dataset_version": 1}
-    return {name: value for name, value in (body | changes).items() if value is not None}
 
 
 def test_an_update_is_queued(ready: Service) -> None:
@@ -228,35 +202,3 @@ def test_jobs_are_listed_newest_first_and_filtered(ready: Service) -> None:
     queued = ready.client.get("/v1/jobs?status=cancelled&model=demo").json()
     assert [job["id"] for job in queued["data"]] == made[:1]
     assert code_of(ready.client.get("/v1/jobs?model=nope")) == (404, "model_not_found")
-
-
-def test_events_come_as_a_page(ready: Service) -> None:
-    job = ready.client.post("/v1/jobs", json=update()).json()
-    ready.client.post(job["links"]["cancel"])
-    page = ready.client.get(job["links"]["events"] + "?limit=1").json()
-    assert [(event["id"], event["kind"]) for event in page["data"]] == [(1, "queued")]
-    assert page["has_more"]
-    rest = ready.client.get(job["links"]["events"] + "?after=" + page["next"]).json()
-    assert [event["kind"] for event in rest["data"]] == [JobStatus.CANCELLED]
-    assert code_of(ready.client.get("/v1/jobs/nope/events")) == (404, "job_not_found")
-
-
-def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:
-    job = ready.client.post("/v1/jobs", json=update()).json()
-    ready.client.post(job["links"]["cancel"])
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
-    answer = ready.client.get(job["links"]["events"], headers=headers)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [
-        dict(line.split(": ", 1) for line in text.splitlines())
-        for text in answer.text.strip().split("\n\n")
-    ]
-    assert [event["event"] for event in events] == ["cancelled", "done"]
-    assert events[0]["id"] == "2"
-    assert json.loads(events[0]["data"])["kind"] == "cancelled"
-
-
-def test_events_in_another_form_are_refused(ready: Service) -> None:
-    job = ready.client.post("/v1/jobs", json=update()).json()
-    answer = ready.client.get(job["links"]["events"], headers={"Accept": "text/csv"})
-    assert code_of(answer) == (406, "not_acceptable")
