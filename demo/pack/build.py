@@ -1,4 +1,4 @@
-"""Make the demo's image pack from the data folder: `python demo/pack/build.py --data ../shared/data`.
+"""Make the demo's image pack: `python demo/pack/build.py --data ../shared/data`.
 
 Each set becomes one zip, the same bytes for the same data:
 `<split>/<folder>/<n>.webp`, and `captions.jsonl` (path, caption, cls, split), where `cls` is the
