@@ -69,6 +69,14 @@ def test_deleted_artifact_is_gone(artifacts: Artifacts) -> None:
     assert artifacts.put(DATA) == found
 
 
+def test_damaged_artifact_is_healed_by_storing_it_again(artifacts: Artifacts, folder: Path) -> None:
+    found = artifacts.put(DATA)
+    [path] = files_in(folder)
+    path.write_bytes(b"SOME BYTES")
+    assert artifacts.put(DATA) == found
+    assert artifacts.get(found) == DATA
+
+
 def test_one_flipped_bit_is_found(artifacts: Artifacts, folder: Path) -> None:
     found = artifacts.put(DATA)
     [path] = files_in(folder)

@@ -29,12 +29,13 @@ class LocalArtifacts:
         """Store durably and return the digest.
 
         The bytes reach the disk and are read back before the file gets its name, so a name
-        never stands for half a file. Raises StorageFull, leaving nothing behind, and
-        ArtifactCorrupt when the disk does not give back what was written.
+        never stands for half a file; a file that is there already is read too, and replaced if
+        it is damaged. Raises StorageFull, leaving nothing behind, and ArtifactCorrupt when the
+        disk does not give back what was written.
         """
         digest = sha256(data)
         path = self._path(digest)
-        if _size(path) == len(data):
+        if _size(path) == len(data) and _hash(path) == digest:
             return digest
         try:
             self._write(path, data, digest)
