@@ -121,9 +121,11 @@ class Version:
         return self.parent is None
 
     def judged(self, verdict: Verdict, report: Digest) -> "Version":
-        """The version with its report; a failed gate rejects it."""
-        failed = verdict is Verdict.FAILED and self.status is VersionStatus.CANDIDATE
-        status = VersionStatus.REJECTED if failed else self.status
+        """The version with its newest report; a failed gate rejects it unless it was live."""
+        failed = verdict is Verdict.FAILED
+        status = VersionStatus.REJECTED if failed else VersionStatus.CANDIDATE
+        if self.status is VersionStatus.PROMOTED:
+            status = self.status
         return replace(self, verdict=verdict, report=report, status=status)
 
     def went_live(self) -> "Version":
