@@ -145,8 +145,8 @@ class Versions(Protocol):
     def save(self, version: Version) -> None:
         """Store status, verdict and report of an existing version."""
 
-    def get(self, model: ModelId, number: int) -> Version:
-        """Raises VersionNotFound."""
+    def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
+        """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """The newest version with this digest. Raises VersionNotFound."""

@@ -13,8 +13,8 @@ from core.domain.report import Report
 from core.domain.update import Job, UpdateOrder
 from core.domain.values import Digest, Json, canonical_json
 from core.domain.version import Version
-from core.errors import StaleBase
-from core.ports import Evaluator, Platform, UnitOfWork, Watch
+from core.errors import ArtifactCorrupt, ArtifactMissing, StaleBase, StaleRevision
+from core.ports import Artifacts, Evaluator, Platform, UnitOfWork, Watch
 from core.use_cases.lineage import ancestors, holdout_of
 from core.use_cases.manifests import read_manifest
 from core.use_cases.suites_of import suites_of
@@ -34,7 +34,7 @@ def evaluate_version(
     `promote` is the update that may move its alias; None judges without moving anything.
     """
     examination, previous, near_duplicates = _examine(platform, job, number)
-    answers = _answer(platform, evaluator, examination, watch)
+    answers = _answer(platform, evaluator, job, examination, watch)
     report = mark(
         examination,
         answers,
@@ -45,7 +45,7 @@ def evaluate_version(
     stored = platform.artifacts.put(report.to_bytes())
     now = platform.clock()
     with platform.transactions() as work:
-        version = work.versions.get(job.model, number).judged(report.verdict, stored)
+        version = work.versions.get(job.model, number, lock=True).judged(report.verdict, stored)
         work.versions.save(version)
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:
@@ -82,13 +82,12 @@ def _examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Re
             near = work.datasets.version(
                 candidate.dataset, candidate.dataset_version
             ).near_duplicates
-    before = line[-1].report
-    previous = Report.from_json(json.loads(artifacts.get(before))) if before else None
-    return examination, previous, near
+    before = _read(artifacts, line[-1].report) if line[-1].report else None
+    return examination, Report.from_json(before) if before else None, near
 
 
 def _answer(
-    platform: Platform, evaluator: Evaluator, examination: Examination, watch: Watch
+    platform: Platform, evaluator: Evaluator, job: Job, examination: Examination, watch: Watch
 ) -> Given:
     """All answers; what a version was asked before is read back, not asked again."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
@@ -98,7 +97,7 @@ def _answer(
         if unknown:
             given = evaluator.answer(version.digest, unknown, watch)
             fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
-            _remember(platform, version, fresh)
+            _remember(platform, job, version, fresh)
             known |= fresh
         answers |= {(version.digest, question): answer for question, answer in known.items()}
     return answers
@@ -109,19 +108,31 @@ def _recall(
 ) -> dict[Digest, Answers]:
     with platform.transactions(read_only=True) as work:
         found = {q.digest: work.answers.find(version.digest, q.digest) for q in questions}
-    return {
-        question: answers_from_json(json.loads(platform.artifacts.get(artifact)))
+    kept = {
+        question: _read(platform.artifacts, artifact)
         for question, artifact in found.items()
         if artifact is not None
     }
+    return {question: answers_from_json(value) for question, value in kept.items() if value}
 
 
-def _remember(platform: Platform, version: Version, fresh: dict[Digest, Answers]) -> None:
+def _read(artifacts: Artifacts, digest: Digest) -> Json | None:
+    """A JSON object that can be done without, or made again, if its bytes are gone or damaged."""
+    try:
+        found: Json = json.loads(artifacts.get(digest))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+    return found
+
+
+def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:
+    """Keep answers for the next examination. Raises LeaseLost."""
     stored = {
         question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
         for question, answers in fresh.items()
     }
     with platform.transactions() as work:
+        work.jobs.status(job.id, job.fence)
         for question, artifact in stored.items():
             work.answers.add(version.digest, question, artifact)
         work.commit()
@@ -147,8 +158,9 @@ def _promote_if_passed(
     if not order.auto_promote:
         return outcome | {"reason": "not_asked_for"}
     alias = work.aliases.find(job.model, order.alias)
+    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
-        return outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
+        return stale
     moved, row = move(
         alias,
         model=job.model,
@@ -160,6 +172,9 @@ def _promote_if_passed(
         expected_revision=alias.revision,
         now=platform.clock(),
     )
-    work.aliases.move(moved, row)
+    try:
+        work.aliases.move(moved, row)
+    except StaleRevision:  # it moved just now
+        return stale | {"alias_version": work.aliases.get(job.model, order.alias).version}
     work.versions.save(version.went_live())
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}

@@ -39,7 +39,7 @@ def promote(
     require_weights(platform.artifacts, to)
     now = platform.clock()
     with platform.transactions() as work:
-        to = work.versions.get(found.id, version)
+        to = work.versions.get(found.id, version, lock=True)
         if not was_live(work.aliases.history(found.id, alias), version):
             require_promotable(
                 to, override=override, reason=reason, scores=scores_of(platform.artifacts, to)

@@ -4,7 +4,7 @@ import json
 
 from core.domain.values import Json
 from core.domain.version import Version
-from core.errors import EvaluationPending, ReportNotFound
+from core.errors import ArtifactCorrupt, ArtifactMissing, EvaluationPending, ReportNotFound
 from core.ports import Artifacts
 
 
@@ -19,8 +19,14 @@ def read_report(artifacts: Artifacts, version: Version) -> Json:
 
 
 def scores_of(artifacts: Artifacts, version: Version) -> Json:
-    """What a refusal to promote tells: the measures that were judged, and why."""
+    """What a refusal to promote tells: the measures that were judged, and why.
+
+    Nothing when the report's bytes are gone or damaged: the verdict holds without them.
+    """
     if version.report is None:
         return {}
-    report = json.loads(artifacts.get(version.report))
+    try:
+        report = json.loads(artifacts.get(version.report))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return {}
     return {"measures": report["measures"], "reasons": report["reasons"]}

@@ -35,6 +35,8 @@ class Script:
     training: Event = nothing
     evaluating: Event = nothing
     asked: list[Digest] = field(default_factory=list)  # versions, one a call
+    asked_questions: list[tuple[Digest, Digest]] = field(default_factory=list)
+    wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
     tasks: list[TrainingTask] = field(default_factory=list)
 
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
@@ -55,19 +57,26 @@ class Script:
     def answer(
         self, version: Digest, questions: Sequence[Question], watch: Watch
     ) -> Sequence[Answers]:
-        """Every answer is right."""
+        """Every answer is right, or every one is wrong."""
         self.asked.append(version)
+        self.asked_questions += [(version, question.digest) for question in questions]
         self.evaluating(watch)
-        return [right(question) for question in questions]
+        return [answered(question, right=version not in self.wrong) for question in questions]
 
 
-def right(question: Question) -> Answers:
-    """The right answers."""
+def answered(question: Question, *, right: bool) -> Answers:
+    """The right answers, or wrong ones."""
     if isinstance(question, ClassQuestion):
+        shift = 0 if right else 1
         columns = [question.classes.index(entry.class_name) for entry in question.entries]
-        return ClassAnswers(predicted=tuple(columns))
+        return ClassAnswers(
+            predicted=tuple((column + shift) % len(question.classes) for column in columns)
+        )
     captions = sum(len(entry.texts) for entry in question.entries)
-    return RetrievalAnswers(image_ranks=(0,) * len(question.entries), caption_ranks=(0,) * captions)
+    rank = 0 if right else 1
+    return RetrievalAnswers(
+        image_ranks=(rank,) * len(question.entries), caption_ranks=(rank,) * captions
+    )
 
 
 class Scene:
@@ -88,11 +97,14 @@ class Scene:
         """A model whose root is live."""
         return a_root(self.platform)
 
-    def frozen(self, *classes: str, each: int = 4) -> DatasetVersion:
-        """A dataset version with `each` training and holdout images of every class."""
-        dataset = a_dataset()
-        train = pixels_on(Side.TRAIN, each * len(classes))
-        holdout = pixels_on(Side.HOLDOUT, each * len(classes))
+    def frozen(self, *classes: str, each: int = 4, offset: int = 0) -> DatasetVersion:
+        """A dataset version with `each` training and holdout images of every class.
+
+        Images are the same for the same `offset`.
+        """
+        dataset, count = a_dataset(), each * len(classes)
+        train = pixels_on(Side.TRAIN, offset + count)[offset:]
+        holdout = pixels_on(Side.HOLDOUT, offset + count)[offset:]
         with self.platform.transactions() as work:
             work.datasets.add(dataset)
             for index, pixels in enumerate((*train, *holdout)):

@@ -54,9 +54,11 @@ class SqlVersions:
         if saved.rowcount == 0:
             raise VersionNotFound(version=version.number)
 
-    def get(self, model: ModelId, number: int) -> Version:
-        """Raises VersionNotFound."""
+    def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
+        """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
         query = select(versions).where(versions.c.model == model, versions.c.number == number)
+        if lock:  # SQLite's write transactions come one at a time anyway
+            query = query.with_for_update(key_share=True)
         row = self._connection.execute(query).first()
         if row is None:
             raise VersionNotFound(version=number)
