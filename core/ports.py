@@ -93,7 +93,10 @@ class Datasets(Protocol):
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
     def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions."""
+        """Those of the images that are on the training side of another dataset's versions.
+
+        Or of this one's, once an update has learned from it or is going to.
+        """
 
 
 class Suites(Protocol):

@@ -5,6 +5,7 @@ from core.domain.prompt import PromptTemplate
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Version
 from core.ports import Platform, Trainer, TrainingTask, Watch
+from core.use_cases.datasets import refuse_suite_images
 from core.use_cases.manifests import read_manifest
 from core.use_cases.suites_of import open_classes_of
 
@@ -14,7 +15,9 @@ def update_model(
 ) -> int:
     """Train with no transaction open and commit the candidate; its version number.
 
-    A resumed job that has committed its candidate already goes on from there.
+    A resumed job that has committed its candidate already goes on from there. Raises
+    AliasNotFound or VersionNotFound without a parent, ImageInSuite when an image has become
+    a suite's since the job was ordered, and what the trainer raises.
     """
     if job.version is not None:
         return job.version
@@ -29,6 +32,8 @@ def update_model(
         open_classes = open_classes_of(work, model)
         work.commit()
     manifest = read_manifest(platform.artifacts, dataset_version.manifest)
+    with platform.transactions(read_only=True) as work:
+        refuse_suite_images(work, manifest)
     prompt = PromptTemplate(order.prompt) if order.prompt else parent.prompt
     task = TrainingTask(
         parent=parent.digest,

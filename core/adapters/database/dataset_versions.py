@@ -3,11 +3,15 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, insert, or_, select
 
+from core.adapters.database.job_rows import UNFINISHED
 from core.adapters.database.statements import insert_missing, members
 from core.adapters.database.tables.datasets import dataset_versions, trained_images
+from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.models import versions
 from core.domain.dataset import DatasetVersion, Manifest, Side
+from core.domain.update import JobType
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetVersionNotFound
 
@@ -51,9 +55,22 @@ class SqlDatasetVersions:
         return [_to_version(row) for row in self._connection.execute(query)]
 
     def trained(self, pixels: Collection[Digest], except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions."""
-        elsewhere = trained_images.c.dataset != except_for
-        return members(self._connection, trained_images.c.pixels, pixels, elsewhere)
+        """Those of the images that are on the training side of another dataset's versions.
+
+        Or of this one's, once an update has learned from it or is going to.
+        """
+        counts = [] if self._is_taught(except_for) else [trained_images.c.dataset != except_for]
+        return members(self._connection, trained_images.c.pixels, pixels, *counts)
+
+    def _is_taught(self, dataset: DatasetId) -> bool:
+        has_taught = select(versions.c.number).where(versions.c.dataset == dataset)
+        will_teach = select(jobs.c.position).where(
+            jobs.c.type == JobType.UPDATE,
+            jobs.c.status.in_(UNFINISHED),
+            jobs.c.order["dataset"].as_string() == dataset,
+        )
+        query = select(or_(has_taught.exists(), will_teach.exists()))
+        return bool(self._connection.scalar(query))
 
 
 def _to_version(row: Row[Any]) -> DatasetVersion:

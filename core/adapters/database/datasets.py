@@ -152,7 +152,10 @@ class SqlDatasets:
         return self._versions.all(dataset)
 
     def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions."""
+        """Those of the images that are on the training side of another dataset's versions.
+
+        Or of this one's, once an update has learned from it or is going to.
+        """
         return self._versions.trained(pixels, except_for)
 
     def _kind(self, dataset: DatasetId) -> DatasetKind:
