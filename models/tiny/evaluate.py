@@ -72,7 +72,7 @@ def top1(eyes: Eyes, items: Sequence[Item], seen: Tensor, *, template: str) -> f
     names = sorted({item.name for item in items})
     said = eyes.texts([template.format(name=name) for name in names])
     best = (seen @ said.T).argmax(1).tolist()
-    right = sum(names[b] == item.name for b, item in zip(best, items, strict=True))
+    right: int = sum(names[b] == item.name for b, item in zip(best, items, strict=True))
     return 100 * right / len(items)
 
 

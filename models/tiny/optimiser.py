@@ -23,7 +23,8 @@ def orthogonal(update: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if update.shape[0] <= update.shape[1] else x.T).to(update.dtype)
+    turned: Tensor = x if update.shape[0] <= update.shape[1] else x.T
+    return turned.to(update.dtype)
 
 
 class Muon(Optimizer):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from models.tiny import augment, data, loss, towers
 from models.tiny.optimiser import optimisers
-from models.tiny.recipe import Recipe
+from models.tiny.recipe import TEMPLATES, Recipe
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 """Keeps freed memory in the process: without these the speed is erratic."""
@@ -138,7 +138,7 @@ def validation(trainer: Trainer) -> tuple[float, float]:
         (corpus.validation_emojis, {i.name for i in corpus.emojis.items}),
     ):
         ordered = sorted(names)
-        first = data.TEMPLATES[0]
+        first = TEMPLATES[0]
         texts = towers.encode_tokens(
             model, towers.tokens_of([first.format(name=n) for n in ordered])
         )

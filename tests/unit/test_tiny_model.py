@@ -1,6 +1,8 @@
 """The bundled small CLIP is an ordinary open_clip folder, small, and learned from allowed sets."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,18 @@ def test_trained_tokens_are_tokens_without_start_and_end() -> None:
 def test_training_opens_allowed_sets_only() -> None:
     assert not NEVER & set(data.TRAINING_SETS)
     assert len(data.UPDATE_CLASSES) == 20
+
+
+def test_photographs_of_update_classes_are_left_out(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "WEBP")
+    (tmp_path / "sets").mkdir()
+    with zipfile.ZipFile(tmp_path / "sets" / "cifar100.zip", "w") as archive:
+        for path in ("train/bear/1.webp", "train/tiger/1.webp", "test/bear/2.webp"):
+            archive.writestr(path, picture.getvalue())
+    read = data.read(tmp_path, source="cifar100", split="train")
+    assert [item.path for item in read.items] == ["train/bear/1.webp"]
+    assert read.pixels.shape == (1, 3, data.SIDE, data.SIDE)
 
 
 def test_short_text_pass_equals_the_full_one(loaded: tuple[Any, Any]) -> None:
