@@ -11,7 +11,7 @@ from core.domain.values import Digest, Json, canonical_json, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuestion:
-    """Which of `classes` is each image? Every entry's class is among them."""
+    """Which of `classes` is each image? Every entry's class is among them, whatever its case."""
 
     entries: tuple[ManifestEntry, ...]
     classes: tuple[str, ...]
@@ -50,10 +50,13 @@ class ClassAnswers:
     predicted: tuple[int, ...]
 
     def hits(self, question: ClassQuestion) -> tuple[bool, ...]:
-        """Image by image, whether the answer was right."""
-        column = {name: index for index, name in enumerate(question.classes)}
+        """Image by image, whether the answer was right.
+
+        Names that differ in case alone have one prompt between them, so either is right.
+        """
+        names = [name.lower() for name in question.classes]
         return tuple(
-            given == column[entry.class_name]
+            names[given] == entry.class_name.lower()
             for given, entry in zip(self.predicted, question.entries, strict=True)
         )
 

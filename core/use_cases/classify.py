@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.domain.prompt import PromptTemplate
+from core.domain.recipe import distinct
 from core.domain.values import clean_class
 from core.domain.version import Model, Version
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
@@ -44,7 +45,7 @@ def prepare_classification(
         known = version.classes or open_classes_of(work, model)
     if expect_digest is not None and expect_digest.removeprefix("sha256:") != version.digest:
         raise EmbeddingSpaceChanged(digest=version.digest, expected=expect_digest[:80])
-    wanted = tuple(dict.fromkeys(clean_class(name) for name in classes or known))
+    wanted = distinct(clean_class(name) for name in classes or known)
     if not wanted:
         raise FieldInvalid(
             "This version has learned no class and its model has no zero-shot suite: "

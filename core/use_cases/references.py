@@ -24,7 +24,7 @@ def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
     if ":" in reference:
         name, number = reference.split(":", 1)
         model = work.models.get(name)
-        if not number.isdigit() or len(number) > 9:
+        if not number.isdecimal() or len(number) > 9:
             raise VersionNotFound(reference=reference)
         return model, work.versions.get(model.id, int(number))
     return resolve(work, f"{reference}@{PRODUCTION}")
@@ -43,6 +43,6 @@ def learned_classes(
     step: Version | None = live
     while step is not None:
         for name in step.update_classes:
-            taught.setdefault(name, step.number)
+            taught.setdefault(name.lower(), step.number)
         step = work.versions.get(found.id, step.parent) if step.parent is not None else None
-    return found, live, {name: taught[name] for name in live.classes}
+    return found, live, {name: taught[name.lower()] for name in live.classes}

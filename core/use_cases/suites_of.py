@@ -1,5 +1,6 @@
 """The suites of a model, and the class names they bring."""
 
+from core.domain.recipe import distinct
 from core.domain.suite import Suite
 from core.domain.version import Model
 from core.ports import UnitOfWork
@@ -11,6 +12,5 @@ def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:
 
 
 def open_classes_of(work: UnitOfWork, model: Model) -> tuple[str, ...]:
-    """All class names of a model's zero-shot suites, each once, in order."""
-    names = (name for suite in suites_of(work, model) for name in suite.classes)
-    return tuple(dict.fromkeys(names))
+    """All class names of a model's zero-shot suites, each once whatever its case, in order."""
+    return distinct(name for suite in suites_of(work, model) for name in suite.classes)

@@ -2,6 +2,7 @@
 
 from core.domain.dataset import Side
 from core.domain.prompt import PromptTemplate
+from core.domain.recipe import distinct
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Version
 from core.ports import Platform, Trainer, TrainingTask, Watch
@@ -58,7 +59,7 @@ def update_model(
             dataset=order.dataset,
             dataset_version=order.dataset_version,
             update_classes=dataset_version.classes,
-            classes=tuple(dict.fromkeys(parent.classes + dataset_version.classes)),
+            classes=distinct(parent.classes + dataset_version.classes),
             prompt=prompt,
             environment=dict(trainer.environment()),
             created_at=now,

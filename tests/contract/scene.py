@@ -68,7 +68,8 @@ def answered(question: Question, *, right: bool) -> Answers:
     """The right answers, or wrong ones."""
     if isinstance(question, ClassQuestion):
         shift = 0 if right else 1
-        columns = [question.classes.index(entry.class_name) for entry in question.entries]
+        names = [name.lower() for name in question.classes]
+        columns = [names.index(entry.class_name.lower()) for entry in question.entries]
         return ClassAnswers(
             predicted=tuple((column + shift) % len(question.classes) for column in columns)
         )
