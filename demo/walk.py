@@ -19,10 +19,10 @@ def walk(service: Service, *, seed: int) -> dict[str, Any]:
     show = Show()
     with Client(service.url, service.key) as client:
         show.step(1, f"The service answers at {service.url}; everything is below {service.home}")
-        _create_model(client, show)
-        dataset, unseen = _upload_products(client, show)
-        passed = _update(client, show, 4, "VR-LwF", dataset, recipes.VRLWF | {"seed": seed})
-        failed = _update(
+        create_model(client, show)
+        dataset, unseen = upload_products(client, show)
+        passed = update(client, show, 4, "VR-LwF", dataset, recipes.VRLWF | {"seed": seed})
+        failed = update(
             client, show, 5, "Fine-tuning", dataset, recipes.FINE_TUNING | {"seed": seed}
         )
         refusal = _promote_anyway(client, show, failed)
@@ -31,14 +31,15 @@ def walk(service: Service, *, seed: int) -> dict[str, Any]:
         pages = _save_pages(client, service, [passed, failed])
         show.step(8, "The reports with their plots: " + ", ".join(pages))
         rows = [
-            _row("VR-LwF", passed, hits[_number(passed)], "promoted"),
-            _row("Fine-tuning", failed, hits[_number(failed)], refusal),
+            row("VR-LwF", passed, hits[_number(passed)], "promoted"),
+            row("Fine-tuning", failed, hits[_number(failed)], refusal),
         ]
         show.summary(rows)
     return {"seed": seed, "rows": rows}
 
 
-def _create_model(client: Client, show: Show) -> None:
+def create_model(client: Client, show: Show) -> None:
+    """Suites from the pack, the small model's policy, and the model itself."""
     show.step(2, "Make the suites from the pack, and the model from the bundled small CLIP")
     suites = []
     for name, kind, images in (
@@ -74,7 +75,8 @@ def _upload(client: Client, show: Show, name: str, kind: str, images: Iterable[P
     return version
 
 
-def _upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[PackImage]]]:
+def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[PackImage]]]:
+    """The ten new classes as a dataset, and images of each that are not in it."""
     show.step(3, "Upload labelled images of ten new classes: Fashion-MNIST's products")
     train = pack_reader.by_class("fashion_mnist", "train")
     test = pack_reader.by_class("fashion_mnist", "test")
@@ -93,7 +95,7 @@ def _upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list
     return "products", unseen
 
 
-def _update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
+def update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
     show.step(step, f"{title}: teach the ten classes to version 1")
     job = client.post(
         "/v1/jobs",
@@ -173,7 +175,8 @@ def _number(report: Json) -> int:
     return int(report["version"])
 
 
-def _row(title: str, report: Json, hits: float, outcome: str) -> Json:
+def row(title: str, report: Json, hits: float, outcome: str) -> Json:
+    """A line of the closing table."""
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
     kept = [measure for measure in measures if measure["kind"] != "gain"]

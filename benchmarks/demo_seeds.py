@@ -1,0 +1,52 @@
+"""The demo's two updates with three seeds, through the running service: `make bench-demo-seeds`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import publish
+from demo import recipes
+from demo.client import Client, Json
+from demo.service import running_service
+from demo.show import Show
+from demo.walk import create_model, update, upload_products
+
+
+def line(method: str, seed: int, report: Json) -> dict[str, Any]:
+    """What a report says, as a row: points, with the interval's bound that decides."""
+    row: dict[str, Any] = {"method": method, "seed": seed, "verdict": report["verdict"]}
+    for measure in report["measures"]:
+        name = "gain" if measure["kind"] == "gain" else f"{measure['name']} {measure['kind']}"
+        row[name] = round(100 * measure["difference"], 1)
+        row[f"{name} interval"] = f"{100 * measure['lower']:.1f}..{100 * measure['upper']:.1f}"
+    return row
+
+
+def main() -> None:
+    """Upload once, then teach version 1 by both methods with every seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    seeds = parser.parse_args().seeds
+    rows: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder)) as service,
+        Client(service.url, service.key) as client,
+    ):
+        show = Show()
+        create_model(client, show)
+        dataset, _ = upload_products(client, show)
+        for seed in seeds:
+            for method, recipe in (("vrlwf", recipes.VRLWF), ("ft", recipes.FINE_TUNING)):
+                title = f"{method}, seed {seed}"
+                report = update(client, show, 4, title, dataset, recipe | {"seed": seed})
+                rows.append(line(method, seed, report))
+    publish("demo-seeds", rows, seeds=seeds)
+    for seed in seeds:
+        gains = {row["method"]: row["gain"] for row in rows if row["seed"] == seed}
+        print(f"seed {seed}: VR-LwF has {gains['vrlwf'] / gains['ft']:.0%} of fine-tuning's gain")
+
+
+if __name__ == "__main__":
+    main()
