@@ -191,8 +191,8 @@ class HeldJob:
 class Jobs(Protocol):
     def add(self, job: Job) -> None: ...
 
-    def get(self, job: JobId) -> Job:
-        """Raises JobNotFound."""
+    def get(self, job: JobId, *, lock: bool = False) -> Job:
+        """A job; with `lock` nobody else changes it before commit. Raises JobNotFound."""
 
     def page(
         self,

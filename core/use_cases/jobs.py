@@ -135,7 +135,7 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
     """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.jobs.get(job)
+        found = work.jobs.get(job, lock=True)
         cancelled = found.cancel(now)
         work.jobs.cancel(cancelled, found.status)
         work.jobs.add_event(job, cancelled.status.value, {}, now)

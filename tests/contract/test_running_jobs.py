@@ -1,5 +1,8 @@
 """How a job ends, whatever happens while it runs."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from core.domain.update import ImportOrder, Job, JobStatus
@@ -156,6 +159,17 @@ def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Sce
     cancel_job(scene.platform, job.id)
     forget_old_traces(scene.platform)
     assert not scene.platform.artifacts.has(spent)
+
+
+def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            assert work.jobs.claim("w", 60, 3) is not None
+            cancellation = pool.submit(cancel_job, scene.platform, job.id)
+            time.sleep(0.3)
+            work.commit()
+        assert cancellation.result().status is JobStatus.CANCELLING
 
 
 def checkpoint(scene: Scene, job: Job) -> Digest:

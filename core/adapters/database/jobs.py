@@ -36,9 +36,12 @@ class SqlJobs:
         """Put a job at the end of the queue."""
         self._connection.execute(insert(jobs).values(to_row(job)))
 
-    def get(self, job: JobId) -> Job:
-        """Raises JobNotFound."""
-        row = self._connection.execute(select(*JOB_COLUMNS).where(jobs.c.id == job)).first()
+    def get(self, job: JobId, *, lock: bool = False) -> Job:
+        """A job; with `lock` nobody else changes it before commit. Raises JobNotFound."""
+        query = select(*JOB_COLUMNS).where(jobs.c.id == job)
+        if lock:  # SQLite's write transactions come one at a time anyway
+            query = query.with_for_update(key_share=True)
+        row = self._connection.execute(query).first()
         if row is None:
             raise JobNotFound(job=job)
         return to_job(row)
