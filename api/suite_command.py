@@ -37,7 +37,7 @@ def make_suite(
     """
     told = Console(highlight=False, markup=False)
     template = PromptTemplate(prompt)
-    images = read_folder(folder)
+    images = read_folder(folder, kind)
     bootstrap.migrate(settings)
     platform = bootstrap.build(settings)
     _require_free(platform, name)

@@ -125,6 +125,18 @@ def test_a_suite_is_made_of_a_list_of_captions(home: Path, tmp_path: Path) -> No
         assert service.client.get("/v1/suites/talk").json()["images"] == 2
 
 
+def test_the_kind_of_suite_chooses_between_class_and_caption(home: Path, tmp_path: Path) -> None:
+    line = {"path": "a.png", "cls": "cat", "caption": "a cat on a mat"}
+    (tmp_path / "captions.jsonl").write_text(json.dumps(line))
+    (tmp_path / "a.png").write_bytes(picture(1))
+    assert main(["suite", "pets", str(tmp_path)]) == 0
+    assert main(["suite", "talk", str(tmp_path), "--kind", "retrieval"]) == 0
+    with running(settings_of(home)) as service:
+        assert service.client.get("/v1/suites/pets").json()["classes"] == ["cat"]
+        images = service.client.get("/v1/datasets/talk/images").json()["data"]
+        assert [image["texts"] for image in images] == [["a cat on a mat"]]
+
+
 @pytest.mark.parametrize(
     "line", ["{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}']
 )
