@@ -78,8 +78,11 @@ def _pointer(place: Sequence[str | int], body: Any) -> str:
 
 def http_error(request: Request, error: HTTPException) -> Response:
     """What the framework itself refuses: no such path, no such method."""
-    if isinstance(error.__cause__, PerennialError):  # raised while the framework read the body
-        return problem_of(request, error.__cause__)
+    cause = error.__cause__  # something that the framework met while it read the body
+    if isinstance(cause, PerennialError):
+        return problem_of(request, cause)
+    if isinstance(cause, RecursionError | ValueError):
+        return problem_of(request, Malformed("The body is not JSON that can be read."))
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,

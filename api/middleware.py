@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem_of
-from core.errors import BodyTooLarge, NotFound, PerennialError, Unauthorised
+from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -102,4 +102,6 @@ class KeyCheck:
         actor = await run_in_threadpool(self.authenticate, key.strip())
         if not scope["path"].isprintable():
             raise NotFound
+        if b"%00" in scope["query_string"]:
+            raise FieldInvalid("A query holds no NUL.", pointer="#query")
         return actor

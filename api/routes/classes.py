@@ -1,6 +1,5 @@
 """What a model has learned, and the one call that teaches it more."""
 
-import json
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +12,7 @@ from api.routes.job_views import accepted
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.models import LearnedClass, LearnedView, StartView
 from api.staging import Staging
+from api.texts import parse, require_storable
 from api.uploads import Form, one_field, receive_form
 from core import errors
 from core.domain.dataset import DatasetKind
@@ -110,9 +110,10 @@ def _start(
 
 def _recipe(text: str | None) -> Recipe:
     try:
-        fields = json.loads(text or "{}")
+        fields = parse(text or "{}")
     except ValueError as error:
         raise errors.RecipeInvalid("The recipe is not JSON.", pointer="/recipe") from error
     if not isinstance(fields, dict):
         raise errors.RecipeInvalid("The recipe is a JSON object.", pointer="/recipe")
+    require_storable({RECIPE: fields})
     return Recipe.from_json(fields)

@@ -1,6 +1,5 @@
 """Classify images with a version."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from api.forms import Part
 from api.inference import Classification
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
+from api.texts import parse
 from api.uploads import Form, one_field, receive_form, require_small
 from core import errors
 from core.domain.values import clean_file_label
@@ -155,7 +155,7 @@ def _classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     try:
-        names = json.loads(text)
+        names = parse(text)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

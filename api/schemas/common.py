@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from api.texts import require_storable
 from core.errors import FieldInvalid
 
 # SQLite and PostgreSQL hold larger numbers than the largest that is ever given out.
@@ -18,9 +19,15 @@ After = Annotated[
 
 
 class Asked(BaseModel):
-    """A request body; a field it does not know is refused."""
+    """A request body; a field it does not know is refused, and so is what cannot be stored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        require_storable(value)
+        return value
 
 
 class Shown(BaseModel):

@@ -149,6 +149,7 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
     ("data", "status", "code"),
     [
         ({"classes": "boot"}, 422, "field_invalid"),
+        ({"classes": "[" * 100_000}, 422, "field_invalid"),
         ({"classes": '["a", 1]'}, 422, "field_invalid"),
         ({"classes": '["a", ""]'}, 422, "class_invalid"),
         ({"prompt": "no slot"}, 422, "prompt_invalid"),

@@ -88,22 +88,30 @@ def test_query_parameters_are_named_too(service: Service) -> None:
     assert answer.json()["errors"][0]["pointer"] == "#query/limit"
 
 
-def test_a_body_that_is_not_json(service: Service) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b'{"name": "\xff"}', b'{"name": ' + b"[" * 100_000],
+    ids=["cut short", "not UTF-8", "deep"],
+)
+def test_a_body_that_is_not_json(service: Service, body: bytes) -> None:
     answer = service.client.post(
-        "/v1/datasets", content=b"{", headers={"Content-Type": "application/json"}
+        "/v1/datasets", content=body, headers={"Content-Type": "application/json"}
     )
     assert code_of(answer) == (400, "malformed")
 
 
 def test_text_that_no_database_could_hold(service: Service) -> None:
     with service.untouched():
-        answer = service.client.post(
-            "/v1/datasets",
-            content=rb'{"name": "\ud800"}',
-            headers={"Content-Type": "application/json"},
-        )
-    assert answer.status_code in {400, 422}
+        for odd in (r"\ud800", r"a\u0000"):
+            answer = service.client.post(
+                "/v1/jobs",
+                content=f'{{"type": "update", "recipe": {{"vocabulary_texts": ["a", "{odd}"]}}}}',
+                headers={"Content-Type": "application/json", "Idempotency-Key": "k"},
+            )
+            assert code_of(answer) == (422, "field_invalid")
+            assert answer.json()["errors"][0]["pointer"] == "/recipe/vocabulary_texts/1"
     assert code_of(service.client.get("/v1/datasets/%00")) == (404, "not_found")
+    assert code_of(service.client.get("/v1/jobs?model=a%00")) == (422, "field_invalid")
 
 
 def test_unknown_paths_and_methods(service: Service) -> None:
