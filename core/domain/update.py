@@ -110,7 +110,7 @@ class Job:
     lost: int = 0  # claims lost in a row without a new checkpoint or version
     fence: int = 0  # rises with every claim; every write of the claimant names it
     checkpoint: Digest | None = None
-    version: int | None = None  # the version it made or scores
+    version: int | None = None  # the version an update has made
     retry_of: JobId | None = None
     result: Json | None = None  # {"version", "report", "verdict"}
     error: Json | None = None  # {"code", "message", ...facts}
@@ -171,6 +171,6 @@ class JobEvent:
 
     job: JobId
     sequence: int
-    kind: str  # "queued", "claimed", "phase", "progress", "checkpoint", "lost", "done", ...
+    kind: str  # "queued", "claimed", "phase", "progress", "checkpoint", "candidate", "done", ...
     data: Json
     at: datetime

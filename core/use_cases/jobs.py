@@ -16,7 +16,7 @@ from core.domain.update import (
     Order,
     UpdateOrder,
 )
-from core.domain.values import Digest, JobId, ModelId, PolicyId, SuiteId, clean_name, new_id
+from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
 from core.domain.version import Model, Version
 from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
@@ -54,7 +54,7 @@ def create_model(
         model = Model(
             id=ModelId(new_id("model", now)),
             name=clean_name(name),
-            suites=tuple(SuiteId(work.suites.get(suite).id) for suite in suites),
+            suites=tuple(dict.fromkeys(work.suites.get(suite).id for suite in suites)),
             policy=PolicyId(work.policies.get(policy).id),
             created_at=now,
         )

@@ -104,7 +104,8 @@ def configure_model(
     with platform.transactions() as work:
         found = work.models.get(model)
         if suites is not None:
-            work.models.set_suites(found.id, [work.suites.get(name).id for name in suites])
+            chosen = dict.fromkeys(work.suites.get(name).id for name in suites)
+            work.models.set_suites(found.id, [*chosen])
         if policy is not None:
             work.models.set_policy(found.id, work.policies.get(policy).id)
         work.commit()

@@ -25,7 +25,7 @@ class JobWatch:
         self._stopping = stopping
         self._phase = ""
         self._phase_began = 0.0
-        self._first_step = 0
+        self._first_step = self._step = 0
         self._written = 0.0
         self._told = 0.0
         self._kept = time.monotonic()
@@ -36,8 +36,9 @@ class JobWatch:
         """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
         now = time.monotonic()
         entered = phase != self._phase
-        if entered:
+        if entered or step < self._step:  # a phase begins again for every version that is asked
             self._phase, self._phase_began, self._first_step = phase, now, step
+        self._step = step
         due = entered or step >= total or now - self._written >= WRITE_EVERY_S
         progress = Progress(
             step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from core.errors import DatabaseUnavailable
 from core.ports import Transactions, Watch
 from core.use_cases.jobs import cancel_job
 from core.use_cases.sweep import forget_old_traces
+from core.use_cases.watch import JobWatch
 from tests.contract.scene import Scene
 from tests.factories import a_model
 
@@ -170,6 +172,23 @@ def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene:
             time.sleep(0.3)
             work.commit()
         assert cancellation.result().status is JobStatus.CANCELLING
+
+
+def test_time_left_is_told_anew_for_each_version_that_is_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("core.use_cases.watch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim("w", 60, 3)
+        work.commit()
+    assert job is not None
+    watch = JobWatch(scene.platform, job, stopping=lambda: False)
+    for at, step in ((0, 0), (100, 10), (100, 0), (105, 5)):
+        now[0] = at
+        watch.advance("evaluating", step, 10)
+    assert scene.job(job).progress.eta_s == 5.0
 
 
 def checkpoint(scene: Scene, job: Job) -> Digest:
