@@ -35,7 +35,7 @@ class LocalArtifacts:
         """
         digest = sha256(data)
         path = self._path(digest)
-        if _size(path) == len(data) and _hash(path) == digest:
+        if _is_whole(path, digest):
             return digest
         try:
             self._write(path, data, digest)
@@ -128,11 +128,11 @@ def _hash(path: Path) -> str:
     return found.hexdigest()
 
 
-def _size(path: Path) -> int | None:
+def _is_whole(path: Path, digest: Digest) -> bool:
     try:
-        return path.stat().st_size
+        return _hash(path) == digest
     except FileNotFoundError:
-        return None
+        return False
 
 
 def _sync_folder(folder: Path) -> None:
