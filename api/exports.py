@@ -1,15 +1,19 @@
 """Downloads, laid out once and kept for a while."""
 
+import errno
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from core.domain.version import Model, Version
+from core.errors import StorageFull
 from core.ports import Platform
 from core.use_cases.export_version import write_tar
 
 KEPT_S = 3600.0
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def exported(platform: Platform, model: Model, version: Version) -> Path:
@@ -29,9 +33,13 @@ def exported(platform: Platform, model: Model, version: Version) -> Path:
     try:
         with os.fdopen(descriptor, "wb") as out:
             write_tar(platform.artifacts, version, f"{model.name}-{version.number}", out)
+            out.flush()
+            os.fsync(descriptor)  # or a power cut may leave the name without all of the bytes
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise StorageFull from error
         raise
     return path
 
@@ -39,5 +47,6 @@ def exported(platform: Platform, model: Model, version: Version) -> Path:
 def _make_room(folder: Path) -> None:
     old = time.time() - KEPT_S
     for path in folder.iterdir():
-        if path.stat().st_mtime < old:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another download tidies up too, or has got its name
+            if path.stat().st_mtime < old:
+                path.unlink()

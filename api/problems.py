@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.PerennialError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
+    errors.RangeNotSatisfiable: 416,
     errors.Invalid: 422,
     errors.PreconditionRequired: 428,
     errors.Unavailable: 503,

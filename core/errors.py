@@ -11,6 +11,7 @@
     ├── PreconditionFailed   the caller decided on an older state             412
     ├── PreconditionRequired the caller must say what it decided on           428
     ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406
+    ├── RangeNotSatisfiable  bytes beyond the end                             416
     ├── Unavailable          later it will work                               503
     ├── Corrupt              stored bytes do not match their digest           500
     └── Interruption         a job must stop now; not a fault
@@ -289,6 +290,10 @@ class Forbidden(PerennialError):
 
 class NotAcceptable(PerennialError):
     """This cannot be shown in any of the forms that Accept names."""
+
+
+class RangeNotSatisfiable(PerennialError):
+    """The range lies beyond the end of the file."""
 
 
 # ---- Later, or never ------------------------------------------------------------------------

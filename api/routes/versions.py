@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.accept import preferred
 from api.dependencies import Wired
 from api.documents import raises
+from api.downloads import Download
 from api.exports import exported
 from api.pages.report_page import render_report, style_policy
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
@@ -21,7 +22,14 @@ TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The range that was asked for."},
-    **raises(errors.ModelNotFound, errors.VersionNotFound, errors.ArtifactCorrupt),
+    **raises(
+        errors.ModelNotFound,
+        errors.VersionNotFound,
+        errors.Malformed,
+        errors.RangeNotSatisfiable,
+        errors.ArtifactCorrupt,
+        errors.StorageFull,
+    ),
 }
 _REPORTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {JSON: {"schema": {"type": "object"}}, HTML: {"schema": {"type": "string"}}}},
@@ -57,12 +65,12 @@ def get_version(model: str, version: VersionNumber, services: Wired) -> VersionV
 
 
 @router.get("/{version}/download", responses=_DOWNLOADS, response_class=Response)
-def download_version(model: str, version: VersionNumber, services: Wired) -> FileResponse:
+def download_version(model: str, version: VersionNumber, services: Wired) -> Download:
     """The folder that `open_clip` loads, as a tar; ranges resume an interrupted download."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
-    return FileResponse(
+    return Download(
         exported(services.platform, found, wanted),
         media_type=TAR,
         filename=f"{found.name}-{wanted.number}.tar",

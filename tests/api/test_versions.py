@@ -1,8 +1,10 @@
 """Versions: pages, downloads, forgetting reports."""
 
+import errno
 import io
 import json
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -62,7 +64,23 @@ def test_an_interrupted_download_is_resumed_by_range(service: Service, model: Mo
     assert rest.status_code == 206
     assert rest.content == whole.content[100:]
     beyond = service.client.get(VERSIONS + "/1/download", headers={"Range": "bytes=9999999-"})
-    assert beyond.status_code == 416
+    assert code_of(beyond) == (416, "range_not_satisfiable")
+    assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+    odd = service.client.get(VERSIONS + "/1/download", headers={"Range": "bytes=5-1"})
+    assert code_of(odd) == (400, "malformed")
+
+
+def test_a_full_disk_leaves_no_half_of_a_download(
+    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(*given: Any) -> None:
+        given[-1].write(b"half")
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr("api.exports.write_tar", half)
+    with service.untouched():
+        answer = service.client.get(VERSIONS + "/1/download")
+    assert code_of(answer) == (507, "storage_full")
 
 
 def test_a_flipped_bit_is_found_before_it_is_served(service: Service, model: Model) -> None:
