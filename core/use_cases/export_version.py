@@ -21,7 +21,7 @@ def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO
     ArtifactMissing or ArtifactCorrupt.
     """
     weights = Weights.from_bytes(artifacts.get(version.digest))
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         config = json.dumps(weights.config, indent=2, sort_keys=True).encode()
         _add(tar, f"{folder}/{CONFIG_FILE}", io.BytesIO(config), len(config))
         header = safetensors_header(weights)
