@@ -1,8 +1,11 @@
 """If-Match and If-None-Match on things that have a revision."""
 
+import re
+
 from core.errors import PreconditionRequired, StaleRevision
 
 ANY = "*"
+_STRONG = re.compile(r'"([1-9][0-9]{0,8})"')  # revisions count from 1
 
 
 def etag(revision: int) -> str:
@@ -25,12 +28,7 @@ def expected_revision(if_match: str | None, if_none_match: str | None) -> int | 
     tag = if_match.strip()
     if tag == ANY:
         return None
-    digits = tag[1:-1]
-    if etag_like(tag) and digits.isascii() and digits.isdigit() and len(digits) < 10:
-        return int(digits)
-    raise StaleRevision(if_match=tag[:40])
-
-
-def etag_like(tag: str) -> bool:
-    """Whether this is one strong entity tag."""
-    return len(tag) > 2 and tag[0] == tag[-1] == '"'
+    found = _STRONG.fullmatch(tag)
+    if found is None:
+        raise StaleRevision(if_match=tag[:40])
+    return int(found[1])

@@ -16,6 +16,7 @@ from core.settings import Settings
 MODULES = ("worker.supervisor", "worker.serving")
 LOOK_EVERY_S = 0.5
 RESTART_AFTER_S = 2.0
+MARGIN_S = 2.0  # a supervisor spends the grace time on its child, then gives the job back
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,11 @@ class Companions:
     def stop(self) -> None:
         """SIGTERM, and after the grace time SIGKILL; returns when none is left."""
         self._stopping.set()
-        self._keeper.join()
+        if self._keeper.is_alive():
+            self._keeper.join()
         for process in self._running.values():
             _signal_group(process, signal.SIGTERM)
-        deadline = time.monotonic() + self._settings.grace_seconds
+        deadline = time.monotonic() + self._settings.grace_seconds + MARGIN_S
         for process in self._running.values():
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -63,7 +65,10 @@ class Companions:
         while not self._stopping.wait(LOOK_EVERY_S):
             for module in self._modules:
                 if self._running[module].poll() is not None:
-                    self._replace(module)
+                    try:
+                        self._replace(module)
+                    except OSError as error:
+                        log.warning("%s cannot be started now: %s", module, error)
 
     def _replace(self, module: str) -> None:
         dead = self._running[module]

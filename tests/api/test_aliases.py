@@ -61,6 +61,10 @@ def test_any_tag_matches_an_alias_that_exists(service: Service, model: Model) ->
         "/v1/models/demo/aliases/staging", json={"version": 2}, headers={"If-Match": "*"}
     )
     assert code_of(answer) == (412, "stale_revision")
+    none = service.client.put(
+        "/v1/models/demo/aliases/staging", json={"version": 2}, headers={"If-Match": '"0"'}
+    )
+    assert code_of(none) == (412, "stale_revision")
 
 
 def test_if_none_match_creates_once(service: Service, model: Model) -> None:

@@ -16,7 +16,7 @@ from api.processes import Companions, environment_of
 from core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-GENTLE, STUBBORN = "gentle_companion", "stubborn_companion"
+GENTLE, STUBBORN, BUSY = "gentle_companion", "stubborn_companion", "busy_companion"
 
 _GENTLE = """
 import os, pathlib, sys, threading
@@ -26,6 +26,16 @@ while os.read(0, 100):
     pass
 """
 _STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _GENTLE
+_BUSY = """
+import os, pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path(os.environ["PERENNIAL_HOME"], "given back").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(os.environ["PERENNIAL_HOME"], f"{os.getpid()}.pid").touch()
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -33,6 +43,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where companions leave their process ids, with modules for them to run."""
     (tmp_path / f"{GENTLE}.py").write_text(_GENTLE)
     (tmp_path / f"{STUBBORN}.py").write_text(_STUBBORN)
+    (tmp_path / f"{BUSY}.py").write_text(_BUSY)
+    monkeypatch.setattr("api.processes.MARGIN_S", 0.1)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     return tmp_path
 
@@ -94,6 +106,41 @@ def test_stopping_ends_them_all_the_stubborn_by_force(
     found = pids(home, 2)
     companions.stop()
     assert not any(alive(pid) for pid in found)
+
+
+def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_order(
+    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.processes.MARGIN_S", 20)
+    companions = started(BUSY, grace_s=0.1)
+    pids(home, 1)
+    companions.stop()
+    assert (home / "given back").exists()
+
+
+def test_one_that_cannot_be_started_is_tried_again(
+    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.processes.RESTART_AFTER_S", 0.05)
+    launch = Companions._launch
+    refused: list[str] = []
+
+    def sometimes(self: Companions, module: str) -> None:
+        if len(refused) < 1:
+            refused.append(module)
+            raise BlockingIOError
+        launch(self, module)
+
+    started(GENTLE)
+    (first,) = pids(home, 1)
+    monkeypatch.setattr(Companions, "_launch", sometimes)
+    os.kill(first, signal.SIGKILL)
+    assert len(pids(home, 2)) == 2
+    assert refused == [GENTLE]
+
+
+def test_companions_that_never_started_can_be_stopped(home: Path) -> None:
+    Companions(Settings(home=home), [GENTLE]).stop()
 
 
 def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
