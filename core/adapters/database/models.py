@@ -44,6 +44,9 @@ class SqlModels:
 
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""
+        # One at a time, or two choices would meet row by row.
+        one = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
+        self._connection.execute(one)
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
 
