@@ -31,8 +31,8 @@ from core.use_cases.jobs import Request, create_model, order_update
 from core.use_cases.suites import ensure_default_policy
 from demo.pack_reader import by_class
 
-RECIPE = Recipe(epochs=6, batch_size=50, seed=7)
-PER_CLASS = 40
+RECIPE = Recipe(epochs=4, batch_size=40, seed=7)
+PER_CLASS = 30
 REQUEST = Request(actor="benchmark")
 PATIENCE_S = 900.0
 
