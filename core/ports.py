@@ -305,7 +305,8 @@ class AnswerCache(Protocol):
 
 
 class Keys(Protocol):
-    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None: ...
+    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
+        """Let a key in; one that is in already stays as it is."""
 
     def find(self, digest: Digest) -> tuple[str, str] | None:
         """(name, role) of the key with this SHA-256."""

@@ -1,13 +1,14 @@
 """Make suites and gate policies, and tell a model which of them to use."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from core.domain.gate import GatePolicy
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.suite import Suite, SuiteKind
 from core.domain.values import PolicyId, SuiteId, clean_name, new_id
 from core.domain.version import Model
-from core.errors import FieldInvalid, ImageInTraining, PolicyNotFound
+from core.errors import FieldInvalid, ImageInTraining, NameTaken, PolicyNotFound
 from core.ports import Platform
 from core.use_cases.manifests import read_manifest
 
@@ -89,7 +90,7 @@ def ensure_default_policy(platform: Platform) -> None:
     policy = GatePolicy(
         id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=platform.clock()
     )
-    with platform.transactions() as work:
+    with platform.transactions() as work, suppress(NameTaken):  # by another process, just now
         try:
             work.policies.get(DEFAULT_POLICY)
         except PolicyNotFound:

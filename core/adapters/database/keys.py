@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
+from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.access import keys
 from core.domain.values import Digest
 
@@ -15,9 +16,9 @@ class SqlKeys:
         self._connection = connection
 
     def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
-        """Let a key in."""
+        """Let a key in; one that is in already stays as it is."""
         values = {"digest": digest, "name": name, "role": role, "created_at": at}
-        self._connection.execute(insert(keys).values(values))
+        insert_new(self._connection, keys, values)
 
     def find(self, digest: Digest) -> tuple[str, str] | None:
         """(name, role) of the key with this SHA-256."""
