@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 FOLLOWED = 4  # aliases that moved last; whatever else is asked for is loaded when it is
+# Besides damage: a disk that fails, and what torch raises for want of memory or of a fit.
+_CANNOT_LOAD = (Corrupt, ArtifactMissing, OSError, RuntimeError)
 
 
 class AliasFollower:
@@ -45,8 +47,8 @@ class AliasFollower:
         for digest in named:
             try:
                 self._models.get(digest)
-            except (Corrupt, ArtifactMissing) as fault:
-                self._tell(digest, fault.message)
+            except _CANNOT_LOAD as fault:
+                self._tell(digest, str(fault))
 
     def _named(self) -> Sequence[Digest]:
         with self._platform.transactions(read_only=True) as work:

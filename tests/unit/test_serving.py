@@ -23,8 +23,9 @@ from core.ports import Platform
 from core.settings import Settings
 from tests.factories import NOW, a_job, a_model, a_policy, a_version
 from tests.unit.tiny_clip import tiny_clip
+from worker.alias_follower import AliasFollower
 from worker.batcher import MicroBatcher
-from worker.live_models import LiveModels
+from worker.live_models import LiveModel, LiveModels
 from worker.serving import make_app
 
 CLASSES = ["cat", "dog", "red panda"]
@@ -200,6 +201,20 @@ def test_least_recently_used_version_makes_room(platform: Platform) -> None:
         models.get(digest)
 
     assert models.digests() == sorted([one, three])
+
+
+def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoMemory(LiveModels):
+        def get(self, digest: Digest) -> LiveModel:
+            raise RuntimeError("out of memory")
+
+    follower = AliasFollower(platform, NoMemory(platform.artifacts, torch.device("cpu")))
+    monkeypatch.setattr(AliasFollower, "_named", lambda _: ["a" * 64])
+    follower.look()
+    follower.look()
+    assert caplog.text.count("out of memory") == 1
 
 
 def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
