@@ -1,4 +1,4 @@
-"""Train the small CLIP: `python -m models.tiny.train --data ../shared/data --steps 6000`.
+"""Train the small CLIP: `python -m models.tiny.train --data ../shared/data --steps 2650`.
 
 Everything drawn at random at a step follows from the seed and the step's number, so a run that is
 interrupted goes on from its last checkpoint as if nothing had happened.
@@ -209,9 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=towers.HERE / "work")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2650)
     parser.add_argument(
-        "--cooldown", type=int, default=1500, help="steps of falling rate at the end"
+        "--cooldown", type=int, default=900, help="steps of falling rate at the end"
     )
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="recipe fields")
