@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request
 
 from api.inference import Inference
@@ -21,6 +22,9 @@ class Services:
     decoder: Decoder
     doorbell: Doorbell
     inference: Inference
+    # Threads that may wait for these two at once: the rest serve everybody else.
+    decoding: CapacityLimiter
+    inferring: CapacityLimiter
 
 
 @dataclass(frozen=True)

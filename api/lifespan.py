@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +17,9 @@ from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.keys import ensure_admin_key
 from core.use_cases.suites import ensure_default_policy
+
+DECODING = 8  # threads of the 40 that requests share
+INFERRING = 16
 
 
 def lifespan_of(
@@ -47,7 +51,12 @@ def _open(app: FastAPI, settings: Settings, platform: Platform, stack: ExitStack
     inference = Inference(settings)
     stack.callback(inference.close)
     app.state.services = Services(
-        platform=platform, decoder=decoder, doorbell=doorbell, inference=inference
+        platform=platform,
+        decoder=decoder,
+        doorbell=doorbell,
+        inference=inference,
+        decoding=CapacityLimiter(DECODING),
+        inferring=CapacityLimiter(INFERRING),
     )
     if settings.embedded:
         companions = Companions(settings)

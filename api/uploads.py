@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from starlette.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from api.dependencies import Services
@@ -50,7 +50,7 @@ async def receive_form(
                 continue
             while len(pending) >= IN_FLIGHT:
                 form.files.append(await pending.popleft())
-            pending.append(asyncio.create_task(run_in_threadpool(work, part)))
+            pending.append(asyncio.create_task(run_sync(work, part, limiter=services.decoding)))
         while pending:
             form.files.append(await pending.popleft())
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -76,7 +77,7 @@ async def classify_images(reference: str, request: Request, services: Wired) -> 
 
     await run_in_threadpool(_require_version, services, reference)
     form = await receive_form(request, services, look, fields=FIELDS)
-    return await run_in_threadpool(_answer, services, reference, form)
+    return await run_sync(_answer, services, reference, form, limiter=services.inferring)
 
 
 def _require_version(services: Services, reference: str) -> None:
