@@ -15,7 +15,7 @@ GRACE_S = 5  # for requests in flight; event streams end then
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C. Raises UnsafeConfiguration, also for a port in use."""
-    app_settings = _with_free_inference_port(settings)
+    app_settings = with_free_inference_port(settings)
     app = create_app(app_settings)
     with listen(settings.host, settings.port) as bound:
         port = bound.getsockname()[1]
@@ -55,11 +55,16 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _with_free_inference_port(settings: Settings) -> Settings:
-    """Embedded, nobody else needs to know the inference port: a busy one is passed over."""
+def with_free_inference_port(settings: Settings) -> Settings:
+    """Embedded, nobody else needs to know the inference port.
+
+    Unless one is asked for it is any free one, so that two services that start at the same
+    moment do not choose the same; a busy one is passed over.
+    """
     if not settings.embedded or settings.inference_url:
         return settings
-    for port in (settings.inference_port, 0):
+    asked = settings.inference_port if "inference_port" in settings.model_fields_set else 0
+    for port in (asked, 0):
         try:
             with listen(settings.inference_host, port) as free:
                 return settings.model_copy(update={"inference_port": free.getsockname()[1]})

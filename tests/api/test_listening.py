@@ -1,0 +1,25 @@
+"""Which port the inference process of an embedded service gets."""
+
+import socket
+from pathlib import Path
+
+from api.listening import with_free_inference_port
+from core.settings import Settings
+
+
+def test_services_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> None:
+    ports = {with_free_inference_port(Settings(home=tmp_path)).inference_port for _ in range(3)}
+    assert len(ports) > 1
+
+
+def test_a_port_that_is_asked_for_is_taken_unless_it_is_busy(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        settings = Settings(home=tmp_path, inference_port=port)
+        assert with_free_inference_port(settings).inference_port != port
+    assert with_free_inference_port(settings).inference_port == port
+
+
+def test_a_service_of_many_machines_keeps_what_it_was_told(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, embedded=False, inference_port=8751)
+    assert with_free_inference_port(settings) is settings
