@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=documents.operation_id,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect to http:// would send the key after it in the open
     )
     for resource in RESOURCES:
         app.include_router(resource.router)

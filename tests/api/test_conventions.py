@@ -116,6 +116,8 @@ def test_text_that_no_database_could_hold(service: Service) -> None:
 
 def test_unknown_paths_and_methods(service: Service) -> None:
     assert code_of(service.client.get("/v1/nothing")) == (404, "not_found")
+    slash = service.client.get("/v1/datasets/", follow_redirects=False)
+    assert code_of(slash) == (404, "not_found")
     answer = service.client.delete("/v1/datasets/x")
     assert code_of(answer) == (405, "method_not_allowed")
     assert "GET" in answer.headers["allow"]
