@@ -38,6 +38,7 @@ def open_engine(url: str, *, foreign_keys: bool = True) -> Engine:
         pool_timeout=BUSY_SECONDS,
         connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5},
         json_serializer=to_json,
+        hide_parameters=True,  # errors are logged; file names and texts are not
     )
     name_failures(engine)
     return engine
@@ -52,6 +53,7 @@ def _open_sqlite(where: URL, foreign_keys: bool) -> Engine:
         pool_timeout=BUSY_SECONDS,
         connect_args={"timeout": BUSY_SECONDS},
         json_serializer=to_json,
+        hide_parameters=True,  # errors are logged; file names and texts are not
     )
 
     @event.listens_for(engine, "connect")
