@@ -29,7 +29,9 @@ class Inference:
 
     def __init__(self, settings: Settings) -> None:
         self._http = httpx.Client(
-            base_url=settings.inference, timeout=httpx.Timeout(TIMEOUT_S, connect=2.0)
+            base_url=settings.inference,
+            timeout=httpx.Timeout(TIMEOUT_S, connect=2.0),
+            trust_env=False,  # no proxy of this machine's lies on the way to our own process
         )
 
     def classify(self, asked: Classification, images: Sequence[bytes]) -> list[list[Any]]:

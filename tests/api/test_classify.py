@@ -70,6 +70,13 @@ def settings(home: Path, oracle: Oracle) -> Settings:
     return settings_of(home, inference_url=f"http://127.0.0.1:{port}")
 
 
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for all that leaves this machine, which is down."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+
+
 @pytest.fixture
 def model(service: Service) -> Model:
     """The model `demo`: a root, and version 2 that has learned two classes."""
