@@ -31,7 +31,7 @@ from core.use_cases.jobs import Request, create_model, order_update
 from core.use_cases.suites import ensure_default_policy
 from demo.pack_reader import by_class
 
-RECIPE = Recipe(epochs=4, batch_size=40, seed=7)
+RECIPE = Recipe(epochs=6, batch_size=25, seed=7)
 PER_CLASS = 30
 REQUEST = Request(actor="benchmark")
 PATIENCE_S = 900.0
@@ -47,7 +47,7 @@ class Silence:
 
 
 def main() -> int:
-    """Run both updates; 0 when their digests are equal."""
+    """Run both updates; 0 when every kill hit and the digests are equal."""
     kills, seed = int(os.environ.get("KILLS", "5")), int(os.environ.get("SEED", "0"))
     with tempfile.TemporaryDirectory(prefix="perennial-kill-") as home:
         settings = Settings(
@@ -77,7 +77,7 @@ def main() -> int:
             close(platform)
     publish("kill", hits, kills=kills, seed=seed, recipe=RECIPE.to_json(), **found)
     print(json.dumps(found, indent=2))
-    return 0 if found["equal"] and found["versions"] == 1 else 1
+    return 0 if found["equal"] and found["versions"] == 1 and len(hits) == kills else 1
 
 
 def _measure(
@@ -95,12 +95,11 @@ def _measure(
 
     job = _order(platform, dataset)
     hits: list[dict[str, Any]] = []
-    for kill in range(1, kills + 1):
-        _until(partial(_claimed, platform, job, kill))
-        time.sleep(moments.uniform(0.02, 0.5) * lasted_s)
+    steps = _steps(platform, undisturbed)
+    for kill, step in enumerate(sorted(moments.sample(range(1, steps), kills)), start=1):
+        _until(partial(_reached, platform, job, step))
+        time.sleep(moments.uniform(0, lasted_s / steps))  # anywhere within a step
         hit = _find(platform, job)
-        if hit.status.done:
-            break
         for child in psutil.Process(supervisor).children():
             child.kill()
         hits.append(
@@ -166,9 +165,17 @@ def _ended(platform: Platform, job: Job) -> Job | None:
     return found if found.status.done else None
 
 
-def _claimed(platform: Platform, job: Job, attempt: int) -> Job | None:
+def _reached(platform: Platform, job: Job, step: int) -> Job | None:
     found = _find(platform, job)
-    return found if found.attempt >= attempt or found.status.done else None
+    trained = found.phase == "training" and found.progress.step >= step
+    return found if trained or found.version is not None or found.status.done else None
+
+
+def _steps(platform: Platform, job: Job) -> int:
+    """How many steps an update was trained for."""
+    with platform.transactions(read_only=True) as work:
+        events = work.jobs.events(job.id, 10_000, 0)
+    return max(int(e.data["total"]) for e in events if e.data.get("phase") == "training")
 
 
 def _digest(platform: Platform, job: Job) -> str | None:
