@@ -1,27 +1,29 @@
 """Aliases and their history."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api.schemas.common import Asked, Number, Shown
 from core.domain.registry import Alias, AliasMove, MoveKind
 from core.domain.version import Version
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class Promotion(Asked):
     """Point the alias at a version."""
 
     version: Number = Field(examples=[2])
-    reason: str = Field("", max_length=500)
+    reason: Reason = ""
     override: bool = Field(False, description="Promote a version that failed; admins only.")
 
 
 class Rollback(Asked):
     """Point the alias at the version live before, or at a named one that was live."""
 
-    reason: str = Field(max_length=500, examples=["boots are called sandals"])
+    reason: Reason = Field(examples=["boots are called sandals"])
     to: Number | None = Field(None, examples=[1])
 
 
