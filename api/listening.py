@@ -25,6 +25,7 @@ def serve(settings: Settings) -> int:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http="h11",  # it caps what stands before the body; the other parser does not
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_S,
