@@ -333,6 +333,10 @@ class UnsafeConfiguration(PerennialError):
     """The service refuses to start with this configuration."""
 
 
+class Internal(PerennialError):
+    """Something went wrong that nobody foresaw."""
+
+
 # ---- A job must stop ------------------------------------------------------------------------
 
 

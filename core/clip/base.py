@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from core.clip.download import read_while_growing
 from core.clip.model import empty_network
 from core.clip.weights import publish
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
@@ -42,7 +43,7 @@ class BaseImporter:
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
         """Store a base; its weights and default prompt. Raises BaseUnknown or WeightsFormat."""
         watch.advance("loading", 0, 1)
-        config, network = self._read(base)
+        config, network = read_while_growing(lambda: self._read(base), watch)
         watch.advance("loading", 1, 1)
         prompt = config.get("perennial", {}).get("prompt", DEFAULT_PROMPT.text)
         weights = publish(

@@ -9,6 +9,7 @@ from core.domain.values import Digest
 from core.errors import (
     CancelRequested,
     DatabaseUnavailable,
+    Internal,
     LeaseLost,
     PerennialError,
     StopRequested,
@@ -68,7 +69,7 @@ def run_next_job(
         # The one place where anything unforeseen must still become an answer: a job that
         # fails for ever without saying so would be claimed again and again.
         log.exception("job %s failed unexpectedly", job.id)
-        _end(platform, job, fault=PerennialError(f"{type(fault).__name__}: {fault}"))
+        _end(platform, job, fault=Internal(f"{type(fault).__name__}: {fault}"))
     return job
 
 

@@ -1,0 +1,50 @@
+"""Wait for a base that is being downloaded, and say that it grows."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from core.ports import Watch
+
+LOOK_EVERY_S = 1.0
+CACHES = (Path(HF_HUB_CACHE), Path("~/.cache/clip").expanduser())  # where open_clip keeps weights
+
+_T = TypeVar("_T")
+
+
+def read_while_growing(
+    read: Callable[[], _T],
+    watch: Watch,
+    *,
+    caches: tuple[Path, ...] = CACHES,
+    look_every_s: float = LOOK_EVERY_S,
+) -> _T:
+    """What `read` returns or raises; meanwhile the watch is told the bytes that have arrived.
+
+    A download that stalls says nothing, so the job's lease runs out as for any hung worker.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        result: Future[_T] = pool.submit(read)
+        before = size_of(caches)
+        seen = before
+        while not wait([result], timeout=look_every_s).done:
+            size = size_of(caches)
+            if size > seen:
+                seen = size
+                watch.advance("loading", size - before, 0)
+        return result.result()
+
+
+def size_of(folders: tuple[Path, ...]) -> int:
+    """Bytes of all files below some folders; a file that goes away meanwhile counts nothing."""
+    total = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            try:
+                total += 0 if path.is_symlink() else path.stat().st_size
+            except FileNotFoundError:
+                continue
+    return total

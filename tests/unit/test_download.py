@@ -1,0 +1,72 @@
+"""A base that is being downloaded keeps its job alive as long as it grows."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from core.clip.download import read_while_growing
+from core.domain.values import Digest
+from core.errors import CancelRequested
+
+
+class Recorder:
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.steps: list[int] = []
+        self.stop_at = stop_at
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        self.steps.append(step)
+        if self.stop_at is not None and step >= self.stop_at:
+            raise CancelRequested
+
+    def checkpoint_due(self) -> bool:
+        return False
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        raise AssertionError
+
+
+def download(folder: Path, parts: int) -> str:
+    folder.mkdir()
+    with (folder / "weights").open("wb", buffering=0) as file:
+        for _ in range(parts):
+            file.write(b"x" * 100)
+            time.sleep(0.05)
+    return "loaded"
+
+
+def test_growth_is_told_in_bytes(tmp_path: Path) -> None:
+    watch, cache = Recorder(), tmp_path / "cache"
+    result = read_while_growing(
+        lambda: download(cache, 8), watch, caches=(cache,), look_every_s=0.02
+    )
+    assert result == "loaded"
+    assert len(watch.steps) >= 2
+    assert watch.steps == sorted(set(watch.steps))
+    assert watch.steps[-1] <= 800
+
+
+def test_a_stalled_download_says_nothing(tmp_path: Path) -> None:
+    watch = Recorder()
+    read_while_growing(lambda: time.sleep(0.1), watch, caches=(tmp_path,), look_every_s=0.01)
+    assert watch.steps == []
+
+
+def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise TimeoutError("no answer")
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        read_while_growing(fail, Recorder(), caches=(tmp_path,), look_every_s=0.01)
+
+
+def test_a_cancelled_import_stops(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with pytest.raises(CancelRequested):
+        read_while_growing(
+            lambda: download(cache, 8), Recorder(stop_at=100), caches=(cache,), look_every_s=0.02
+        )
