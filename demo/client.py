@@ -28,7 +28,10 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=120,
+            trust_env=False,  # loopback needs no proxy
         )
 
     def __enter__(self) -> Self:

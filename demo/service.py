@@ -77,7 +77,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> Non
         if process.poll() is not None:
             break
         try:
-            if httpx.get(f"{service.url}/readyz", timeout=2).is_success:
+            if httpx.get(f"{service.url}/readyz", timeout=2, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass
