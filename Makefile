@@ -17,7 +17,7 @@ install: .venv/installed  ## make .venv and install everything into it (nothing 
 	@echo "Making .venv and installing Perennial into it; the first time takes a few minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --editable . --group dev
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable . --group dev
 	@touch $@
 
 demo: install  ## the main job, end to end, embedded: learn, score, promote, serve, roll back
