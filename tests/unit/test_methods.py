@@ -149,7 +149,7 @@ def test_student_and_teacher_start_equal_so_forgetting_costs_nothing(
     loss.backward()
     gradients = [p.grad.abs().max() for p in both.parameters.values() if p.grad is not None]
     assert torch.equal(student.images, teacher.images)
-    assert loss.item() < 1e-7
+    assert loss.item() < 1e-6  # two terms of fp32, whose rounding is 1.2e-7 each
     assert max(gradients) < 1e-4
 
 
