@@ -137,6 +137,16 @@ class Show:
             f"Forgetting report of version {report['version']}", [*columns, "floor", ""], rows
         )
 
+    def refusal(self, scores: Json) -> None:
+        """The scores that a refusal to promote names."""
+        for measure in scores["measures"]:
+            if measure["outcome"] == "fails":
+                interval = f"{points(measure['lower'])} .. {points(measure['upper'])}"
+                self.note(
+                    f"- {measure['name']} {measure['kind']}: {points(measure['difference'])} "
+                    f"points ({interval}), allowed {points(-measure['tolerance'])}"
+                )
+
     def summary(self, rows: Sequence[Json]) -> None:
         """The closing table: both methods side by side."""
         cells = [
@@ -150,7 +160,7 @@ class Show:
             ]
             for row in rows
         ]
-        columns = ["method", "gain", *rows[0]["changes"], "unseen images right", "gate", "outcome"]
+        columns = ["method", "gain", *rows[0]["changes"], "new images right", "gate", "outcome"]
         self.table("Same images, same parent, two methods (points)", columns, cells)
         passed = time.monotonic() - self._began
         self._console.print(f"\nDone in {passed:.0f} s.")

@@ -126,6 +126,7 @@ def _promote_anyway(client: Client, show: Show, report: Json) -> str:
         )
     except Problem as problem:
         show.note(f"Promoting it anyway: {problem}")
+        show.refusal(problem.body["facts"]["scores"])
         return f"{problem.status} {problem.body['code']}"
     raise SystemExit("The gate let a version through that it had failed.")
 
@@ -179,7 +180,8 @@ def row(title: str, report: Json, hits: float, outcome: str) -> Json:
     """A line of the closing table."""
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
-    kept = [measure for measure in measures if measure["kind"] != "gain"]
+    judged = [measure for measure in measures if measure["outcome"] != "advisory"]
+    kept = [measure for measure in judged if measure["kind"] != "gain"]
     return {
         "method": title,
         "gain": gain["difference"],
@@ -193,7 +195,7 @@ def row(title: str, report: Json, hits: float, outcome: str) -> Json:
 def _short(measure: Json) -> str:
     kinds = {
         "zero_shot": "top-1",
-        "image_to_text": "R@1 image>text",
-        "text_to_image": "R@1 text>image",
+        "image_to_text": "R@1 image to text",
+        "text_to_image": "R@1 text to image",
     }
-    return f"{measure['name']} {kinds[measure['kind']]}"
+    return f"unseen emoji {kinds[measure['kind']]}"

@@ -60,7 +60,7 @@ def require_promotable(version: Version, *, override: bool, reason: str, scores:
     allowed = bool(reason) and (override or version.verdict is Verdict.INCONCLUSIVE)
     if not allowed:
         raise GateFailed(
-            f"Version {version.number} is {version.verdict.value} at the gate.",
+            f"The gate's verdict on version {version.number} is {version.verdict.value!r}.",
             version=version.number,
             verdict=version.verdict.value,
             scores=scores,
