@@ -194,8 +194,8 @@ def row(title: str, report: Json, hits: float, outcome: str) -> Json:
 
 def _short(measure: Json) -> str:
     kinds = {
-        "zero_shot": "top-1",
-        "image_to_text": "R@1 image to text",
-        "text_to_image": "R@1 text to image",
+        "zero_shot": "emoji top-1",
+        "image_to_text": "R@1 image>text",
+        "text_to_image": "R@1 text>image",
     }
-    return f"unseen emoji {kinds[measure['kind']]}"
+    return kinds[measure["kind"]]
