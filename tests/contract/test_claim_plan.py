@@ -13,8 +13,9 @@ from tests.factories import a_job
 
 def test_claim_never_reads_through_all_jobs(url: str, make_model: Callable[[], Model]) -> None:
     models = [make_model() for _ in range(5)]
-    statuses = [JobStatus.SUCCEEDED] * 9 + [JobStatus.QUEUED]
-    rows = [to_row(a_job(models[n % 5], status=statuses[n % 10])) for n in range(5000)]
+    # A long history and a short queue: where queued jobs are common, any index finds one soon.
+    statuses = [JobStatus.SUCCEEDED] * 249 + [JobStatus.QUEUED]
+    rows = [to_row(a_job(models[n % 5], status=statuses[n // 5 % 250])) for n in range(5000)]
     engine = open_engine(url)
     explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
     query = claimable_heads().limit(1)
