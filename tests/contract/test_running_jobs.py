@@ -38,6 +38,20 @@ def test_update_makes_a_candidate_and_scores_it(scene: Scene) -> None:
     assert [event.kind for event in scene.events(job)][-1] == "done"
 
 
+def test_what_nobody_foresaw_fails_the_job_with_a_stable_code(scene: Scene) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def divide(watch: Watch) -> float:
+        return 1 / 0
+
+    scene.script.training = divide
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "internal"
+    assert "ZeroDivisionError" in ended.error["message"]
+
+
 def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from models.tiny import data
+from models.tiny import data, recipe
 from models.tiny.augment import normalise
 from models.tiny.towers import encode_tokens, tokens_of
 
@@ -34,6 +34,10 @@ def test_folder_loads_and_encodes_an_image_and_a_text(loaded: tuple[Any, Any]) -
     pixels = preprocess(Image.new("RGB", (90, 70), "red")).unsqueeze(0)
     with torch.no_grad():
         assert model.encode_text(tokens).shape == model.encode_image(pixels).shape == (1, 128)
+
+
+def test_prompt_is_the_template_it_was_trained_with() -> None:
+    assert json.loads((FOLDER / "perennial.json").read_text())["prompt"] == recipe.TEMPLATES[0]
 
 
 def test_no_batch_norm(loaded: tuple[Any, Any]) -> None:
