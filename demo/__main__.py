@@ -3,7 +3,6 @@
 import argparse
 import json
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -19,7 +18,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the closing table here")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.home, ignore_errors=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the service on both
     try:
         with running_service(arguments.home) as service:
             summary = walk(service, seed=arguments.seed)

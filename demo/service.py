@@ -54,6 +54,7 @@ def running_service(home: Path) -> Iterator[Service]:
         "PERENNIAL_INFERENCE_PORT": str(inference),
         "PERENNIAL_ADMIN_KEY": key,
     }
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the service too
     home.mkdir(parents=True, exist_ok=True)
     with (home / "service.log").open("wb") as log:
         process = subprocess.Popen(

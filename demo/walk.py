@@ -96,6 +96,7 @@ def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[
 
 
 def update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
+    """One update of version 1, followed to its end; its forgetting report."""
     show.step(step, f"{title}: teach the ten classes to version 1")
     job = client.post(
         "/v1/jobs",
