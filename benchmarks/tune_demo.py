@@ -87,6 +87,7 @@ class Bench:
         """(new classes, suite, seconds of training) after one update."""
         task = TrainingTask(
             parent=self.root,
+            root=self.root,
             recipe=Recipe.from_json({**recipes.COMMON, **setting, "seed": seed}),
             classes=self.data.products.classes,
             learned=(),
@@ -95,7 +96,7 @@ class Bench:
             prompt=self.data.products.prompt,
         )
         began = time.perf_counter()
-        weights = self.trainer.train(task, resume=None, watch=Quiet())
+        weights = self.trainer.train(task, resume=None, watch=Quiet()).weights
         spent = time.perf_counter() - began
         return *self.accuracies(weights.digest), spent
 

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Manifest, ManifestEntry
 from core.domain.gate import GatePolicy
 from core.domain.prompt import PromptTemplate
-from core.domain.question import Answers, Question
+from core.domain.question import Answers, ClassQuestion, Question
 from core.domain.recipe import Recipe
 from core.domain.registry import Alias, AliasMove
 from core.domain.suite import Suite
@@ -402,20 +402,40 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Validation parts, by which training may choose: never what a verdict is given on."""
+
+    new: ClassQuestion  # this update's own holdout
+    kept: tuple[Question, ...]  # the model's suites
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingTask:
     """Everything that decides the weights of an update."""
 
     parent: Digest  # version digest: the student's start and the teacher
+    root: Digest  # version digest of the line's first version; a first update's parent
     recipe: Recipe
     classes: tuple[str, ...]  # this update's classes
     learned: tuple[str, ...]  # classes the line learned before, oldest first
     open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
     images: tuple[ManifestEntry, ...]  # the training side of the dataset version
     prompt: PromptTemplate
+    exemplars: tuple[ManifestEntry, ...] = ()  # training sides of the line's earlier updates
+    reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
+    selection: Selection | None = None  # for method "wise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What an update made."""
+
+    weights: Weights
+    notes: Json  # what training chose by itself, e.g. {"mixing": 0.6, "tried": [...]}
 
 
 class Trainer(Protocol):
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         `resume` is a checkpoint that an earlier attempt stored: the result has the digest

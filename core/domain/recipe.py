@@ -13,8 +13,13 @@ class Method(StrEnum):
     """The learning method."""
 
     VRLWF = "vrlwf"  # distils the ranking of random sentences (Ding et al., 2022)
+    VRLWF_CROSS = "vrlwf_cross"  # also holds new vectors comparable with the teacher's
     LWF = "lwf"  # distils the ranking of the class prompts (Li and Hoiem, 2016)
     FT = "ft"  # cross entropy alone
+    IMM_MEAN = "imm_mean"  # ft, then a fixed mean of new and old weights (Lee et al., 2017)
+    WISE = "wise"  # ft, then the best mean by validation parts (Wortsman et al., 2022)
+    ZSCL = "zscl"  # distils a reference set (Zheng et al., 2023)
+    REPLAY = "replay"  # exemplars of earlier updates in every batch (Rebuffi et al., 2017)
 
 
 class ModelPart(StrEnum):
@@ -42,6 +47,29 @@ class Vocabulary(StrEnum):
     FILE = "file"  # real names or captions, given with the recipe
 
 
+class TeacherPolicy(StrEnum):
+    """Whom an update is held to; weights are mixed with the same version."""
+
+    PARENT = "parent"  # the version it starts from, as in the paper
+    ROOT = "root"  # the line's first version
+    BOTH = "both"  # the mean of the two losses
+
+
+class ExemplarChoice(StrEnum):
+    """Which images of an earlier update are kept as its exemplars."""
+
+    HERDING = "herding"  # those whose running mean stays closest to the class mean
+    RANDOM = "random"
+
+
+class Averaging(StrEnum):
+    """Which weights an update ends with."""
+
+    NONE = "none"  # the last step's
+    EMA = "ema"  # an exponential moving average over the steps
+    RUNNING = "running"  # the plain mean over the steps, the start included (as ZSCL)
+
+
 class Optimiser(StrEnum):
     """The optimiser."""
 
@@ -62,6 +90,7 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"  # with a scaled loss; gradients are unscaled before they are clipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +99,28 @@ class Recipe:
 
     method: Method = Method.VRLWF
     part: ModelPart = ModelPart.WHOLE
+    teacher: TeacherPolicy = TeacherPolicy.PARENT
     label_space: LabelSpace = LabelSpace.SESSION
     epochs: int = 6
     batch_size: int = 100
     learning_rate: float = 1e-4
     optimiser: Optimiser = Optimiser.ADAM
+    epsilon: float = 1e-8  # of Adam
     weight_decay: float = 0.0
     schedule: Schedule = Schedule.COSINE
     clip_norm: float = 1.0  # global norm of the unscaled gradient
+    unit_gradient: bool = False  # always scale it to clip_norm, as the released code in effect does
     replay_weight: float = 2.0  # alpha of VR-LwF's sentence term
     lwf_weight: float = 1.0  # alpha of the class-logit term
+    cross_weight: float = 1.0  # beta of vrlwf_cross
+    reference_weight: float = 1.0  # of zscl's two terms
+    mixing: float = 0.6  # imm_mean: the new weights' share
+    exemplars: int = 1000  # replay: images kept of all earlier updates together
+    exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
+    exemplar_batch: int = 50  # replay: exemplars that each batch holds besides its own images
+    averaging: Averaging = Averaging.NONE
+    averaging_decay: float = 0.99  # for averaging "ema"
+    averaging_every: int = 1  # steps between two samples of an average
     sentences: int = 100  # M
     sentence_length: int = 10  # L, start and end token included
     vocabulary: Vocabulary = Vocabulary.ALL
@@ -87,6 +128,8 @@ class Recipe:
     temperature: float = 1.0  # tau of both distillations
     augment: bool = True  # random crop and flip
     precision: Precision = Precision.BF16
+    micro_batch: int = 0  # images in memory at a time; 0: the whole batch. The result is the same
+    gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -125,11 +168,17 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
     "method": Method,
     "part": ModelPart,
     "label_space": LabelSpace,
+    "teacher": TeacherPolicy,
+    "exemplar_choice": ExemplarChoice,
+    "averaging": Averaging,
     "optimiser": Optimiser,
     "schedule": Schedule,
     "vocabulary": Vocabulary,
     "precision": Precision,
 }
+
+
+_SWITCHES = frozenset({"augment", "unit_gradient", "gradient_checkpointing"})
 
 
 def _parse(name: str, value: object) -> Any:
@@ -140,9 +189,9 @@ def _parse(name: str, value: object) -> Any:
         except ValueError:
             words = ", ".join(_CHOICES[name])
             raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer) from None
-    if name == "augment":
+    if name in _SWITCHES:
         if not isinstance(value, bool):
-            raise RecipeInvalid("augment must be true or false.", pointer=pointer)
+            raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
         return value
     if name == "vocabulary_texts":
         if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
@@ -163,10 +212,19 @@ _BOUNDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": _whole(1, 1000),
     "batch_size": _whole(2, 4096),
     "learning_rate": _real(1e-9, 1.0),
+    "epsilon": _real(1e-16, 1),
     "weight_decay": _real(0, 1),
     "clip_norm": _real(1e-6, 1e6),
     "replay_weight": _real(0, 1000),
     "lwf_weight": _real(0, 1000),
+    "cross_weight": _real(0, 1000),
+    "reference_weight": _real(0, 1000),
+    "mixing": _real(0, 1),
+    "exemplars": _whole(1, 1_000_000),
+    "exemplar_batch": _whole(1, 4096),
+    "averaging_decay": _real(0, 0.999999),
+    "averaging_every": _whole(1, 100_000),
+    "micro_batch": _whole(0, 4096),
     "sentences": _whole(2, 10_000),
     "sentence_length": _whole(3, 77),
     "temperature": _real(0.01, 100),

@@ -9,12 +9,11 @@ from core.clip.environment import environment, thread_count
 from core.clip.weights import load, publish
 from core.domain.recipe import require_learnable
 from core.domain.values import Digest
-from core.domain.version import Weights
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.learning.checkpoint import Checkpoints, from_bytes
 from core.learning.determinism import repeatable
 from core.learning.update import Update
-from core.ports import Artifacts, TrainingTask, Watch
+from core.ports import Artifacts, Trained, TrainingTask, Watch
 
 
 class UpdateTrainer:
@@ -37,7 +36,7 @@ class UpdateTrainer:
         """What a bit-exact repeat depends on besides the task: libraries, threads, device."""
         return environment(self._device, self._threads)
 
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         A checkpoint whose bytes are gone or damaged is left alone: from the start, the
@@ -53,12 +52,13 @@ class UpdateTrainer:
             watch.advance("loading", 1, 1)
             self._resume(update, resume)
             self._learn(update, Checkpoints(self._artifacts, watch, resume), watch)
-            return publish(
+            weights = publish(
                 parent.config,
                 parent.network.state_dict(),
                 self._artifacts,
                 lambda done, total: watch.advance("publishing", done, total),
             )
+            return Trained(weights=weights, notes={})
 
     def _resume(self, update: Update, checkpoint: Digest | None) -> None:
         if checkpoint is None:

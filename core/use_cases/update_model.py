@@ -7,6 +7,7 @@ from core.domain.update import Job, UpdateOrder
 from core.domain.version import Version
 from core.ports import Platform, Trainer, TrainingTask, Watch
 from core.use_cases.datasets import refuse_suite_images
+from core.use_cases.lineage import ancestors
 from core.use_cases.manifests import read_manifest
 from core.use_cases.suites_of import open_classes_of
 
@@ -31,6 +32,7 @@ def update_model(
         work.jobs.set_parent(job.id, job.fence, parent.number)
         dataset_version = work.datasets.version(order.dataset, order.dataset_version)
         open_classes = open_classes_of(work, model)
+        root = (*ancestors(work, parent), parent)[0]
         work.commit()
     manifest = read_manifest(platform.artifacts, dataset_version.manifest)
     with platform.transactions(read_only=True) as work:
@@ -38,6 +40,7 @@ def update_model(
     prompt = PromptTemplate(order.prompt) if order.prompt else parent.prompt
     task = TrainingTask(
         parent=parent.digest,
+        root=root.digest,
         recipe=order.recipe,
         classes=dataset_version.classes,
         learned=parent.classes,
@@ -45,7 +48,7 @@ def update_model(
         images=manifest.on(Side.TRAIN),
         prompt=prompt,
     )
-    weights = trainer.train(task, resume=job.checkpoint, watch=watch)
+    weights = trainer.train(task, resume=job.checkpoint, watch=watch).weights
     now = platform.clock()
     with platform.transactions() as work:
         candidate = Version(

@@ -10,7 +10,7 @@ from core.domain.recipe import Recipe
 from core.domain.update import Job, JobEvent, JobType, Order, UpdateOrder
 from core.domain.values import DatasetId, Digest
 from core.domain.version import Model, Version, Weights
-from core.ports import Artifacts, Platform, TrainingTask, Transactions, Watch
+from core.ports import Artifacts, Platform, Trained, TrainingTask, Transactions, Watch
 from core.settings import Settings
 from core.use_cases.datasets import freeze
 from core.use_cases.run_job import Tools, run_next_job
@@ -44,11 +44,11 @@ class Script:
         self.training(watch)
         return some_weights(self.platform, 1), f"{base} {{name}}"
 
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Weights:
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """An update; its weights are told apart by how many were trained before."""
         self.tasks.append(task)
         self.training(watch)
-        return some_weights(self.platform, 100 + len(self.tasks))
+        return Trained(weights=some_weights(self.platform, 100 + len(self.tasks)), notes={})
 
     def environment(self) -> Mapping[str, str]:
         """No libraries."""

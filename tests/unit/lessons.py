@@ -87,7 +87,7 @@ def train(
     resume: Digest | None = None,
 ) -> Weights:
     trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
-    return trainer.train(task, resume=resume, watch=watch or Watching())
+    return trainer.train(task, resume=resume, watch=watch or Watching()).weights
 
 
 def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
@@ -105,6 +105,7 @@ def red_and_blue(artifacts: MemoryArtifacts) -> TrainingTask:
             entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=(name,)))
     return TrainingTask(
         parent=parent.digest,
+        root=parent.digest,
         recipe=RECIPE,
         classes=("blue", "red"),
         learned=(),
