@@ -51,7 +51,12 @@ class VersionEvaluator:
             return ()
         if self.threads:
             torch.set_num_threads(self.threads)
-        model = load(version, self.artifacts, self.device).freeze()
+        return self.ask(load(version, self.artifacts, self.device).freeze(), questions, watch)
+
+    def ask(
+        self, model: ClipModel, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        """The answers of a model in memory, in the order of the questions."""
         with torch.inference_mode():
             features = _encode(model, self.artifacts, questions, self.batch, watch)
             return tuple(_answer(question, features) for question in questions)
