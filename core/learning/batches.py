@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from random import Random
+from threading import Lock
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.clip.images import Preprocess, read_image
@@ -12,6 +16,8 @@ from core.learning.vocabulary import generator_of
 from core.ports import Artifacts
 
 CACHE_BYTES = 2 * 1024**3
+
+Pixels = NDArray[np.uint8]  # (3, height, width)
 
 
 def batch_count(images: int, batch_size: int) -> int:
@@ -27,17 +33,21 @@ def batch_indices(
     return order[batch * batch_size : (batch + 1) * batch_size]
 
 
-def cut(pixels: Tensor, size: tuple[int, int], chance: Random) -> Tensor:
-    """A random window of `size` (height, width) from (3, h, w), flipped half of the time."""
+def cut(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
+    """A random window of `size` (height, width), flipped half of the time; a view."""
     height, width = size
     top = int(chance.random() * (pixels.shape[1] - height + 1))
     left = int(chance.random() * (pixels.shape[2] - width + 1))
     window = pixels[:, top : top + height, left : left + width]
-    return window.flip(2) if chance.random() < 0.5 else window
+    return window[:, :, ::-1] if chance.random() < 0.5 else window
 
 
 class TrainingImages:
-    """A dataset version's images as batches; each is decoded once while memory allows."""
+    """A dataset version's images as batches; each is decoded once while memory allows.
+
+    Batches may be made in several threads at once. None of them calls torch to compute, which
+    would open a pool of threads for each of them beside the one that trains.
+    """
 
     def __init__(
         self,
@@ -55,29 +65,36 @@ class TrainingImages:
         self._seed = seed
         self._augment = augment
         self._room = cache_bytes
-        self._decoded: dict[int, Tensor] = {}
+        self._decoded: dict[int, Pixels] = {}
+        self._counting = Lock()
 
     def batch(self, indices: Sequence[int], *, epoch: int) -> Tensor:
         """Pixels, uint8 (images, 3, height, width), each cut by f(seed, epoch, index) alone."""
-        return torch.stack([self._view(index, epoch) for index in indices])
+        batch: NDArray[Any] = np.empty((len(indices), 3, *self._preprocess.size), np.uint8)
+        for row, index in enumerate(indices):
+            batch[row] = self._view(index, epoch)
+        return torch.from_numpy(batch)
 
-    def _view(self, index: int, epoch: int) -> Tensor:
+    def _view(self, index: int, epoch: int) -> Pixels:
         pixels = self._pixels(index)
         if not self._augment:
             return pixels
         return cut(pixels, self._preprocess.size, Random(f"{self._seed}:{epoch}:{index}"))
 
-    def _pixels(self, index: int) -> Tensor:
-        if index in self._decoded:
-            return self._decoded[index]
+    def _pixels(self, index: int) -> Pixels:
+        known = self._decoded.get(index)
+        return self._decode(index) if known is None else known
+
+    def _decode(self, index: int) -> Pixels:
         image = read_image(self._artifacts.get(self._entries[index].artifact))
         prepare = (
             self._preprocess.training_pixels
             if self._augment
             else self._preprocess.evaluation_pixels
         )
-        pixels = prepare(image)
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._decoded[index] = pixels
+        pixels: Pixels = prepare(image).numpy()
+        with self._counting:
+            if index not in self._decoded and pixels.nbytes <= self._room:
+                self._room -= pixels.nbytes
+                self._decoded[index] = pixels
         return pixels

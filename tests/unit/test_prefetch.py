@@ -1,0 +1,114 @@
+"""Batches made ahead: the same ones, in order, and nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.clip.prefetch import Ahead
+from core.errors import ArtifactMissing, CancelRequested
+
+
+def numbered(step: int) -> Tensor:
+    return torch.tensor([step])
+
+
+def threads_of_ahead() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+@pytest.mark.parametrize(("first", "last", "depth"), [(0, 5, 2), (3, 5, 2), (0, 5, 9), (4, 4, 2)])
+def test_every_step_gets_its_batch_in_order(first: int, last: int, depth: int) -> None:
+    with Ahead(numbered, first, last, depth=depth) as ahead:
+        assert [int(ahead.take()) for _ in range(first, last)] == list(range(first, last))
+        with pytest.raises(IndexError):
+            ahead.take()
+    assert not threads_of_ahead()
+
+
+def test_batches_are_made_before_they_are_asked_for() -> None:
+    made = threading.Semaphore(0)
+
+    def make(step: int) -> Tensor:
+        made.release()
+        return numbered(step)
+
+    with Ahead(make, 0, 9, depth=2) as ahead:
+        assert made.acquire(timeout=10)
+        assert made.acquire(timeout=10)
+        assert not made.acquire(timeout=0.05)  # and no further: memory is bounded
+        ahead.take()
+        assert made.acquire(timeout=10)
+
+
+def test_an_error_is_raised_where_its_batch_is_taken() -> None:
+    def make(step: int) -> Tensor:
+        if step == 1:
+            raise ArtifactMissing(digest="gone")
+        return numbered(step)
+
+    def run() -> None:
+        with Ahead(make, 0, 9) as ahead:
+            assert int(ahead.take()) == 0
+            ahead.take()
+
+    with pytest.raises(ArtifactMissing):
+        run()
+    assert not threads_of_ahead()
+
+
+@pytest.mark.parametrize("stop", [CancelRequested, KeyboardInterrupt])
+def test_an_interrupted_run_leaves_no_thread(stop: type[BaseException]) -> None:
+    made = []
+
+    def make(step: int) -> Tensor:
+        made.append(step)
+        return numbered(step)
+
+    def run() -> None:
+        with Ahead(make, 0, 1000) as ahead:
+            ahead.take()
+            raise stop
+
+    with pytest.raises(stop):
+        run()
+    assert not threads_of_ahead()
+    assert len(made) < 5
+
+
+def test_waiting_counts_and_ready_batches_cost_nothing() -> None:
+    allowed = threading.Event()
+    ready = threading.Semaphore(0)
+
+    def make(step: int) -> Tensor:
+        if step == 0:
+            allowed.wait(10)
+        ready.release()
+        return numbered(step)
+
+    with Ahead(make, 0, 2) as ahead:
+        threading.Timer(0.2, allowed.set).start()
+        ahead.take()
+        waited = ahead.waited_s
+        assert waited > 0.1
+        assert ready.acquire(timeout=10)
+        assert ready.acquire(timeout=10)
+        ahead.take()
+        assert ahead.waited_s - waited < 0.1
+
+
+def test_all_batches_are_made_in_one_other_thread() -> None:
+    callers: set[int] = set()
+
+    def make(step: int) -> Tensor:
+        callers.add(threading.get_ident())
+        return numbered(step)
+
+    with Ahead(make, 0, 5) as ahead:
+        for _ in range(5):
+            ahead.take()
+    assert len(callers) == 1
+    assert threading.get_ident() not in callers
