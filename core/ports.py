@@ -95,7 +95,8 @@ class Datasets(Protocol):
     def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
         """Those of the images that are on the training side of another dataset's versions.
 
-        Or of this one's, once an update has learned from it or is going to.
+        Or of this one's, once an update has learned from it or is going to; distilling its
+        images as a reference set counts as learning.
         """
 
 
@@ -228,6 +229,9 @@ class Jobs(Protocol):
 
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Raises LeaseLost."""
+
+    def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
+        """Fix the suites whose names and validation parts training sees. Raises LeaseLost."""
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""

@@ -185,6 +185,14 @@ class Manifest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetRef:
+    """Names a dataset version."""
+
+    dataset: DatasetId
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetVersion:
     """A frozen manifest of a dataset, numbered from 1."""
 

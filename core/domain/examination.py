@@ -5,7 +5,7 @@ who select.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.domain.dataset import Manifest, ManifestEntry, Part
 from core.domain.gate import GatePolicy
@@ -125,16 +125,16 @@ def plan(
     zero_shot: list[ClassExam] = []
     retrieval: list[RetrievalExam] = []
     for scored in suites:
-        entries = _test_part(scored.manifest.entries)
-        if entries and scored.suite.kind is SuiteKind.RETRIEVAL:
-            question = RetrievalQuestion(entries=entries)
-            retrieval.append(RetrievalExam(name=scored.suite.name, own=question))
-        elif entries:
-            zero_shot.append(_suite_exam(scored.suite, entries, learned))
+        name = scored.suite.name
+        match suite_question(scored, Part.TEST):
+            case RetrievalQuestion() as question:
+                retrieval.append(RetrievalExam(name=name, own=question))
+            case ClassQuestion() as question:
+                zero_shot.append(_class_exam(name, question, learned))
     holdouts = [
         HoldoutExam(learner=update.version, exam=_holdout_exam(update, entries, learned))
         for update in (*earlier, candidate)
-        if (entries := _test_part(update.holdout))
+        if (entries := entries_in(Part.TEST, update.holdout))
     ]
     return Examination(
         model=model,
@@ -148,30 +148,32 @@ def plan(
     )
 
 
-def _test_part(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
-    return tuple(entry for entry in entries if entry.part is Part.TEST)
+def suite_question(scored: ScoredSuite, part: Part) -> Question | None:
+    """What a suite asks about its images in one part; None when it has none there."""
+    suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
+    if not entries:
+        return None
+    if suite.kind is SuiteKind.RETRIEVAL:
+        return RetrievalQuestion(entries=entries)
+    return ClassQuestion(entries=entries, classes=suite.classes, prompt=suite.prompt)
 
 
-def _suite_exam(
-    suite: Suite, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
-) -> ClassExam:
-    union = _union(suite.classes, learned)
-    return ClassExam(
-        name=suite.name,
-        own=ClassQuestion(entries=entries, classes=suite.classes, prompt=suite.prompt),
-        union=ClassQuestion(entries=entries, classes=union, prompt=suite.prompt),
-    )
+def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    """Those of a suite's or a holdout's images that are in one part."""
+    return tuple(entry for entry in entries if entry.part is part)
+
+
+def _class_exam(name: str, own: ClassQuestion, learned: tuple[str, ...]) -> ClassExam:
+    union = replace(own, classes=_union(own.classes, learned))
+    return ClassExam(name=name, own=own, union=union)
 
 
 def _holdout_exam(
     update: Update, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
 ) -> ClassExam:
     then, prompt = update.version.classes, update.version.prompt
-    return ClassExam(
-        name=f"version {update.version.number}",
-        own=ClassQuestion(entries=entries, classes=then, prompt=prompt),
-        union=ClassQuestion(entries=entries, classes=_union(then, learned), prompt=prompt),
-    )
+    own = ClassQuestion(entries=entries, classes=then, prompt=prompt)
+    return _class_exam(f"version {update.version.number}", own, learned)
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

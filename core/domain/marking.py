@@ -63,6 +63,8 @@ def mark(
         judged_before=judged_before,
         near_duplicates=near_duplicates,
         images=_images(examination),
+        reference=asdict(candidate.reference) if candidate.reference else None,
+        notes=dict(candidate.notes),
     )
 
 

@@ -155,6 +155,8 @@ class Report:
     judged_before: int  # candidates that the same test parts had judged
     near_duplicates: int  # training images that look like a suite's
     images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
+    reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
+    notes: Json = field(default_factory=dict)  # what training chose by itself
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON; the same report is always the same bytes."""

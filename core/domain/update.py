@@ -6,8 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from core.domain.dataset import DatasetRef
 from core.domain.recipe import Recipe
-from core.domain.values import DatasetId, Digest, JobId, Json, ModelId
+from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
 from core.errors import JobFinished
 
 
@@ -53,6 +54,7 @@ class UpdateOrder:
     parent: int | None = None  # None: where the alias points at the moment of the claim
     auto_promote: bool = True
     prompt: str | None = None  # None: the parent's
+    reference: DatasetRef | None = None  # the images that method "zscl" distils
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
     value = dict(vars(order))
     if isinstance(order, UpdateOrder):
         value["recipe"] = order.recipe.to_json()
+        value["reference"] = order.reference and dict(vars(order.reference))
     return value
 
 
@@ -79,7 +82,10 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
         case JobType.IMPORT:
             return ImportOrder(**value)
         case JobType.UPDATE:
-            return UpdateOrder(**{**value, "recipe": Recipe.from_json(value["recipe"])})
+            reference = value.get("reference")  # orders of an earlier release have none
+            recipe = Recipe.from_json(value["recipe"])
+            named = DatasetRef(**reference) if reference else None
+            return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
         case JobType.EVALUATE:
             return EvaluateOrder(**value)
 
@@ -106,6 +112,7 @@ class Job:
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
+    suites: tuple[SuiteId, ...] | None = None  # the model's at the first claim of an update
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
     fence: int = 0  # rises with every claim; every write of the claimant names it

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from core.domain.dataset import DatasetRef
 from core.domain.gate import Verdict
 from core.domain.prompt import PromptTemplate
 from core.domain.recipe import Recipe
@@ -113,6 +114,8 @@ class Version:
     verdict: Verdict | None = None
     report: Digest | None = None  # artifact with the report's JSON
     environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
+    reference: DatasetRef | None = None  # the images that method "zscl" distilled
+    notes: Json = field(default_factory=dict)  # what training chose by itself
     created_at: datetime
 
     @property

@@ -1,6 +1,6 @@
 """Make datasets, put images into them, freeze versions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from core.domain.dataset import (
     DatasetVersion,
     Image,
     Manifest,
+    ManifestEntry,
     Side,
     side_of,
 )
@@ -198,7 +199,7 @@ def freeze(
     manifest = Manifest.of(dataset.kind, rows)
     labelled = dataset.kind is DatasetKind.LABELLED
     if labelled:
-        refuse_suite_images(work, manifest)
+        refuse_suite_images(work, manifest.entries)
     near = work.suites.near({row.image.dhash for row in rows}) if labelled else set()
     version = DatasetVersion(
         dataset=dataset.id,
@@ -214,10 +215,12 @@ def freeze(
     return version
 
 
-def refuse_suite_images(work: UnitOfWork, manifest: Manifest) -> None:
-    """Raise ImageInSuite when a dataset holds an image that some suite asks about."""
-    shared = work.suites.contains({entry.pixels for entry in manifest.entries})
+def refuse_suite_images(
+    work: UnitOfWork, entries: Collection[ManifestEntry], *, of: str = "the dataset"
+) -> None:
+    """Raise ImageInSuite when one of the images to learn from is one that a suite asks about."""
+    shared = work.suites.contains({entry.pixels for entry in entries})
     if shared:
         raise ImageInSuite(
-            f"{len(shared)} images of the dataset belong to a suite.", pixels=sorted(shared)[:20]
+            f"{len(shared)} images of {of} belong to a suite.", pixels=sorted(shared)[:20]
         )

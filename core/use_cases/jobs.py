@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.domain.dataset import DatasetKind, Manifest
-from core.domain.prompt import PromptTemplate
-from core.domain.recipe import require_learnable
+from core.domain.dataset import DatasetKind
 from core.domain.update import (
     EvaluateOrder,
     ImportOrder,
@@ -17,13 +15,12 @@ from core.domain.update import (
     UpdateOrder,
 )
 from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
-from core.domain.version import Model, Version
+from core.domain.version import Model
 from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
-from core.use_cases.datasets import refuse_suite_images
 from core.use_cases.manifests import read_manifest
-from core.use_cases.suites_of import open_classes_of
+from core.use_cases.startable import require_startable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,10 @@ def create_model(
     suites: tuple[str, ...] = (),
     policy: str = "default",
 ) -> Job:
-    """Register a model and order the import of its root. Raises NameTaken or BaseUnknown."""
+    """Register a model and order the import of its root.
+
+    Raises NameTaken, BaseUnknown or ModelNotTrainable.
+    """
     require_known_base(platform.settings, base)
     now = platform.clock()
     with platform.transactions() as work:
@@ -76,8 +76,8 @@ def order_update(
 ) -> Job:
     """Order an update. Whatever would keep it from starting is an error here and now.
 
-    Raises DatasetVersionNotFound, VersionNotFound, TooFewClasses, ImageInSuite, and
-    FieldInvalid for a captioned dataset.
+    Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
+    what `require_startable` raises.
     """
     now = platform.clock()
     with platform.transactions() as work:
@@ -88,28 +88,13 @@ def order_update(
         if dataset.kind is not DatasetKind.LABELLED:
             raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
         version = work.datasets.version(dataset.id, order.dataset_version)
-        require_startable(work, found, order, read_manifest(platform.artifacts, version.manifest))
+        manifest = read_manifest(platform.artifacts, version.manifest)
         order = replace(order, dataset=dataset.id)
+        order = require_startable(work, platform.artifacts, found, order, manifest)
         job = place(work, request, found, JobType.UPDATE, order, now, metadata)
         work.commit()
     doorbell.ring(job.id)
     return job
-
-
-def require_startable(
-    work: UnitOfWork, model: Model, order: UpdateOrder, manifest: Manifest
-) -> None:
-    """Raise what would keep an update of these images from starting.
-
-    VersionNotFound, PromptInvalid, TooFewPerClass, ImageInSuite or TooFewClasses.
-    """
-    if order.prompt is not None:
-        PromptTemplate(order.prompt)
-    parent = _present_parent(work, model.id, order)
-    manifest.require_trainable()
-    refuse_suite_images(work, manifest)
-    learned = parent.classes if parent else ()
-    require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
 
 
 def order_evaluation(
@@ -206,15 +191,3 @@ def place(
             )
         )
     return job
-
-
-def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
-    """The parent the update would have if it were claimed now; None before the root exists.
-
-    Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
-    """
-    if order.parent is not None:
-        return work.versions.get(model, order.parent)
-    if not work.versions.page(model, 1, None):
-        return None
-    return work.versions.get(model, work.aliases.get(model, order.alias).version)

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.domain.dataset import Dataset, DatasetKind, DatasetVersion, Manifest
+from core.domain.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion, Manifest
 from core.domain.recipe import Recipe
 from core.domain.update import Job, JobType, UpdateOrder
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
 from core.ports import Doorbell, Platform, UnitOfWork
 from core.use_cases.datasets import Receipt, Upload, freeze, record
-from core.use_cases.jobs import Request, place, replayed, require_startable
+from core.use_cases.jobs import Request, place, replayed
+from core.use_cases.startable import require_startable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ def learn_classes(
     *,
     model: str,
     recipe: Recipe,
+    reference: DatasetRef | None = None,
     uploads: Sequence[Upload],
     keep_images: Callable[[], None],
 ) -> Start:
@@ -44,7 +46,8 @@ def learn_classes(
     dataset_id = DatasetId(new_id("ds", now))
     name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
     dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
-    start = _Start(platform, request, model, recipe, dataset, uploads, now)
+    order = UpdateOrder(dataset=dataset_id, dataset_version=1, recipe=recipe, reference=reference)
+    start = _Start(platform, request, model, order, dataset, uploads, now)
     with platform.transactions() as work:
         if known := replayed(work, request):
             return start.again(work, known)
@@ -62,7 +65,7 @@ class _Start:
     platform: Platform
     request: Request
     model: str
-    recipe: Recipe
+    order: UpdateOrder
     dataset: Dataset
     uploads: Sequence[Upload]
     now: datetime
@@ -73,9 +76,9 @@ class _Start:
         receipts = self._record(work)
         manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
         _require_every_class(self.uploads, manifest)
-        order = UpdateOrder(dataset=self.dataset.id, dataset_version=1, recipe=self.recipe)
-        require_startable(work, model, order, manifest)
-        version = freeze(work, self.platform.artifacts, self.dataset, self.now)
+        artifacts = self.platform.artifacts
+        order = require_startable(work, artifacts, model, self.order, manifest)
+        version = freeze(work, artifacts, self.dataset, self.now)
         order = replace(order, dataset_version=version.number)
         job = place(work, self.request, model, JobType.UPDATE, order, self.now)
         return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)

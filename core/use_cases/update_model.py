@@ -1,15 +1,9 @@
 """Train a candidate version."""
 
-from core.domain.dataset import Side
-from core.domain.prompt import PromptTemplate
-from core.domain.recipe import distinct
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Version
-from core.ports import Platform, Trainer, TrainingTask, Watch
-from core.use_cases.datasets import refuse_suite_images
-from core.use_cases.lineage import ancestors
-from core.use_cases.manifests import read_manifest
-from core.use_cases.suites_of import open_classes_of
+from core.ports import Platform, Trainer, Watch
+from core.use_cases.training_task import pin, task_of
 
 
 def update_model(
@@ -17,54 +11,33 @@ def update_model(
 ) -> int:
     """Train with no transaction open and commit the candidate; its version number.
 
-    A resumed job that has committed its candidate already goes on from there. Raises
-    AliasNotFound or VersionNotFound without a parent, ImageInSuite when an image has become
-    a suite's since the job was ordered, and what the trainer raises.
+    A resumed job that has committed its candidate already goes on from there. Raises what
+    `pin`, `task_of` and the trainer raise.
     """
     if job.version is not None:
         return job.version
     with platform.transactions() as work:
-        model = work.models.get(job.model)
-        number = job.parent_version or order.parent
-        if number is None:
-            number = work.aliases.get(model.id, order.alias).version
-        parent = work.versions.get(model.id, number)
-        work.jobs.set_parent(job.id, job.fence, parent.number)
-        dataset_version = work.datasets.version(order.dataset, order.dataset_version)
-        open_classes = open_classes_of(work, model)
-        root = (*ancestors(work, parent), parent)[0]
+        ground = pin(work, job, order)
         work.commit()
-    manifest = read_manifest(platform.artifacts, dataset_version.manifest)
-    with platform.transactions(read_only=True) as work:
-        refuse_suite_images(work, manifest)
-    prompt = PromptTemplate(order.prompt) if order.prompt else parent.prompt
-    task = TrainingTask(
-        parent=parent.digest,
-        root=root.digest,
-        recipe=order.recipe,
-        classes=dataset_version.classes,
-        learned=parent.classes,
-        open_classes=open_classes,
-        images=manifest.on(Side.TRAIN),
-        prompt=prompt,
-    )
-    weights = trainer.train(task, resume=job.checkpoint, watch=watch).weights
+    trained = trainer.train(task_of(platform, ground), resume=job.checkpoint, watch=watch)
     now = platform.clock()
     with platform.transactions() as work:
         candidate = Version(
-            model=model.id,
-            number=work.versions.next_number(model.id),
-            digest=weights.digest,
-            size=weights.size,
-            parent=parent.number,
+            model=job.model,
+            number=work.versions.next_number(job.model),
+            digest=trained.weights.digest,
+            size=trained.weights.size,
+            parent=ground.parent.number,
             job=job.id,
             recipe=order.recipe,
             dataset=order.dataset,
             dataset_version=order.dataset_version,
-            update_classes=dataset_version.classes,
-            classes=distinct(parent.classes + dataset_version.classes),
-            prompt=prompt,
+            update_classes=ground.data.classes,
+            classes=ground.classes,
+            prompt=ground.prompt,
             environment=dict(trainer.environment()),
+            reference=order.reference,
+            notes=dict(trained.notes),
             created_at=now,
         )
         work.versions.add(candidate)

@@ -57,17 +57,26 @@ class SqlDatasetVersions:
     def trained(self, pixels: Collection[Digest], except_for: DatasetId) -> set[Digest]:
         """Those of the images that are on the training side of another dataset's versions.
 
-        Or of this one's, once an update has learned from it or is going to.
+        Or of this one's, once an update has learned from it or is going to; distilling its
+        images as a reference set counts as learning.
         """
         counts = [] if self._is_taught(except_for) else [trained_images.c.dataset != except_for]
         return members(self._connection, trained_images.c.pixels, pixels, *counts)
 
     def _is_taught(self, dataset: DatasetId) -> bool:
-        has_taught = select(versions.c.number).where(versions.c.dataset == dataset)
+        has_taught = select(versions.c.number).where(
+            or_(
+                versions.c.dataset == dataset,
+                versions.c.reference["dataset"].as_string() == dataset,
+            )
+        )
         will_teach = select(jobs.c.position).where(
             jobs.c.type == JobType.UPDATE,
             jobs.c.status.in_(UNFINISHED),
-            jobs.c.order["dataset"].as_string() == dataset,
+            or_(
+                jobs.c.order["dataset"].as_string() == dataset,
+                jobs.c.order[("reference", "dataset")].as_string() == dataset,
+            ),
         )
         query = select(or_(has_taught.exists(), will_teach.exists()))
         return bool(self._connection.scalar(query))

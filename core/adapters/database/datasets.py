@@ -154,7 +154,8 @@ class SqlDatasets:
     def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
         """Those of the images that are on the training side of another dataset's versions.
 
-        Or of this one's, once an update has learned from it or is going to.
+        Or of this one's, once an update has learned from it or is going to; distilling its
+        images as a reference set counts as learning.
         """
         return self._versions.trained(pixels, except_for)
 

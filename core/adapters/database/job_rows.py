@@ -29,6 +29,7 @@ def to_row(job: Job) -> dict[str, Any]:
         **vars(job),
         "order": order_to_json(job.order),
         "progress": progress_to_json(job.progress),
+        "suites": None if job.suites is None else list(job.suites),
         "result": job.result,
         "error": job.error,
         "metadata": dict(job.metadata),
@@ -47,6 +48,7 @@ def to_job(row: Row[Any]) -> Job:
             "order": order_from_json(job_type, values["order"]),
             "status": JobStatus(row.status),
             "progress": Progress(**row.progress),
+            "suites": None if row.suites is None else tuple(row.suites),
         }
     )
 

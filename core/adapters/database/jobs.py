@@ -20,7 +20,7 @@ from core.adapters.database.job_rows import (
 )
 from core.adapters.database.tables.jobs import jobs
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
-from core.domain.values import Digest, JobId, Json, ModelId
+from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob
 
@@ -107,6 +107,10 @@ class SqlJobs:
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Fix the parent version. Raises LeaseLost."""
         self._write(job, fence, parent_version=parent)
+
+    def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
+        """Fix the suites that training sees. Raises LeaseLost."""
+        self._write(job, fence, suites=list(suites))
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from core.adapters.database.tables.models import models, versions
+from core.domain.dataset import DatasetRef
 from core.domain.gate import Verdict
 from core.domain.prompt import PromptTemplate
 from core.domain.recipe import Recipe
@@ -41,6 +42,8 @@ class SqlVersions:
             "classes": list(version.classes),
             "prompt": version.prompt.text,
             "environment": dict(version.environment),
+            "reference": version.reference and dict(vars(version.reference)),
+            "notes": dict(version.notes),
         }
         self._connection.execute(insert(versions).values(values))
 
@@ -104,5 +107,7 @@ def _to_version(row: Row[Any]) -> Version:
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
+            "reference": DatasetRef(**row.reference) if row.reference is not None else None,
+            "notes": row.notes or {},
         }
     )

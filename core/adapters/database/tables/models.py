@@ -51,6 +51,8 @@ versions = Table(
     Column("verdict", String),
     Column("report", String(64)),
     Column("environment", JSON, nullable=False),
+    Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
+    Column("notes", JSON(none_as_null=True)),  # null: made before there were any
     Column("created_at", UtcTime, nullable=False),
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
     ForeignKeyConstraint(

@@ -1,0 +1,79 @@
+"""Whatever would keep an update from starting is an error when it is ordered."""
+
+from dataclasses import replace
+
+from core.domain.dataset import DatasetRef, Manifest, Side
+from core.domain.examination import ScoredSuite
+from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.recipe import Method, require_learnable
+from core.domain.update import UpdateOrder
+from core.domain.values import ModelId
+from core.domain.version import Model, Version
+from core.ports import Artifacts, UnitOfWork
+from core.use_cases.bases import require_trainable_version
+from core.use_cases.datasets import refuse_suite_images
+from core.use_cases.manifests import read_manifest
+from core.use_cases.reference_set import reference_entries, require_reference
+from core.use_cases.selection import selection_of
+from core.use_cases.suites_of import open_classes_of, suites_of
+
+
+def require_startable(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
+) -> UpdateOrder:
+    """The order with its reference set named by id, if an update of these images could start.
+
+    Raises what would keep it from starting: VersionNotFound, AliasNotFound, ArtifactGone,
+    ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses; of methods
+    that need more than images, FieldInvalid, RecipeInvalid, DatasetNotFound,
+    DatasetVersionNotFound.
+    """
+    if order.prompt is not None:
+        PromptTemplate(order.prompt)
+    parent = _present_parent(work, model.id, order)
+    if parent is not None:
+        require_trainable_version(artifacts, parent.digest, order.recipe)
+    manifest.require_trainable()
+    refuse_suite_images(work, manifest.entries)
+    learned = parent.classes if parent else ()
+    require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
+    require_reference(order)
+    if order.recipe.method is Method.WISE:
+        _require_choice(work, artifacts, model, manifest)
+    return _with_reference(work, artifacts, order)
+
+
+def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
+    """The parent the update would have if it were claimed now; None before the root exists.
+
+    Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
+    """
+    if order.parent is not None:
+        return work.versions.get(model, order.parent)
+    if not work.versions.page(model, 1, None):
+        return None
+    return work.versions.get(model, work.aliases.get(model, order.alias).version)
+
+
+def _require_choice(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, manifest: Manifest
+) -> None:
+    """Raise RecipeInvalid when there are no validation images to choose a mixing weight by."""
+    selection_of(
+        holdout=manifest.on(Side.HOLDOUT),
+        classes=manifest.classes,
+        prompt=DEFAULT_PROMPT,
+        suites=[
+            ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            for suite in suites_of(work, model)
+        ],
+    )
+
+
+def _with_reference(work: UnitOfWork, artifacts: Artifacts, order: UpdateOrder) -> UpdateOrder:
+    if order.reference is None:
+        return order
+    dataset = work.datasets.get(order.reference.dataset)
+    version = work.datasets.version(dataset.id, order.reference.version)
+    reference_entries(work, read_manifest(artifacts, version.manifest), DEFAULT_PROMPT)
+    return replace(order, reference=DatasetRef(dataset=dataset.id, version=version.number))
