@@ -18,10 +18,13 @@ def build_tools(platform: Platform) -> Tools:
     settings = platform.settings
     prepare_torch(settings)
     device = torch.device(settings.device)
+    evaluator = VersionEvaluator(platform.artifacts, device=device, threads=settings.threads)
     return Tools(
         importer=BaseImporter(platform.artifacts, folders=settings.root_folders),
-        trainer=UpdateTrainer(platform.artifacts, device=device, threads=settings.threads),
-        evaluator=VersionEvaluator(platform.artifacts, device=device, threads=settings.threads),
+        trainer=UpdateTrainer(
+            platform.artifacts, device=device, threads=settings.threads, ask=evaluator.ask
+        ),
+        evaluator=evaluator,
     )
 
 

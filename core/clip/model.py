@@ -90,6 +90,15 @@ class ClipModel:
         """Features (texts, width) of sentences."""
         return self.encode_tokens(self.tokenise(texts))
 
+    @property
+    def visual(self) -> nn.Module:
+        """The image tower."""
+        return self.network.get_submodule("visual")
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute activations in the backward pass: less memory for a third more work."""
+        self.network.set_grad_checkpointing(True)  # type: ignore[operator]
+
     def freeze(self) -> Self:
         """Let nothing in this model change: no gradient, evaluation mode."""
         self.network.requires_grad_(False).eval()

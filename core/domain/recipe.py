@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from core.domain.presets import PRESETS
 from core.domain.values import Json
 from core.errors import RecipeInvalid, TooFewClasses
 
@@ -149,7 +150,11 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: Json) -> "Recipe":
-        """The recipe a client or a stored version names; unknown fields raise RecipeInvalid."""
+        """The recipe a client or a stored version names; unknown fields raise RecipeInvalid.
+
+        `preset` names the values that the other fields override.
+        """
+        value = _with_preset(value)
         known = {field.name: field for field in fields(cls)}
         unknown = sorted(set(value) - set(known))
         if unknown:
@@ -179,6 +184,17 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
 
 
 _SWITCHES = frozenset({"augment", "unit_gradient", "gradient_checkpointing"})
+
+
+def _with_preset(value: Json) -> Json:
+    if "preset" not in value:
+        return value
+    own = dict(value)
+    name = own.pop("preset")
+    if not isinstance(name, str) or name not in PRESETS:
+        words = ", ".join(PRESETS)
+        raise RecipeInvalid(f"preset must be one of: {words}.", pointer="/recipe/preset")
+    return {**PRESETS[name], **own}
 
 
 def _parse(name: str, value: object) -> Any:
@@ -237,10 +253,12 @@ def competing_classes(
 ) -> tuple[str, ...]:
     """The columns of the cross entropy: the update's own classes first, then their rivals.
 
+    Replayed exemplars are of classes learned before, so these then compete in any label space.
+
     Names that differ in case alone have one prompt between them, so they are one column.
     """
     rivals: tuple[str, ...] = ()
-    if recipe.label_space is not LabelSpace.SESSION:
+    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
         rivals += tuple(learned)
     if recipe.label_space is LabelSpace.OPEN:
         rivals += tuple(open_classes)

@@ -27,7 +27,8 @@ class Columns:
         """The columns an update needs. Names with the same prompt share one."""
         competing = competing_classes(recipe, classes, learned, open_classes)
         seen = distinct((*learned, *classes))
-        distils = recipe.method is Method.LWF or (recipe.method is Method.VRLWF and learned)
+        replays = recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}
+        distils = recipe.method is Method.LWF or (replays and learned)
         names = distinct((*competing, *seen)) if distils else competing
         position = {name.lower(): column for column, name in enumerate(names)}
         return cls(

@@ -1,12 +1,17 @@
-"""The losses of VR-LwF (Ding et al., arXiv 2207.09248), with the paper's symbols.
+"""The losses of continual CLIP updates, with the symbols of VR-LwF (Ding et al., 2207.09248).
 
-I, T and P are the features of images, class prompts and pseudo sentences, each row of length
+I, T and P are the features of images, class prompts and random sentences, each row of length
 one; s is the scale. The student's are plain; the frozen teacher's carry a prime: I', T', P', s'.
 
     Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
     V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
 
-    L = L_ce(Z, y) + α L_vr(V, V') [ + α' L_lwf(Z, Z') once classes were learned before ]
+    VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') once classes were learned before ]
+    crossed  L + β L_cross
+    LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
+    ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
+
+Every one but the last is a mean over images, so a batch may be read in parts.
 """
 
 import torch.nn.functional as F
@@ -42,3 +47,25 @@ def vr_lwf(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor
 def lwf(student: Tensor, teacher: Tensor, seen: Tensor, temperature: float = 1.0) -> Tensor:
     """L_lwf = D(Z, Z'; τ) over the columns `seen`: classes learned before and current ones."""
     return distillation(student[:, seen], teacher[:, seen], temperature)
+
+
+def cross(new_on_old: Tensor, old_on_new: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """L_cross = D(s' I P'ᵀ, V'; τ) + D(s' I' Pᵀ, V'; τ): each new tower against the old other one.
+
+    L_vr sees only products of new with new, so turning both towers together leaves it as it
+    is. These do not: they keep new vectors comparable with those in an existing index.
+    """
+    return distillation(new_on_old, teacher, temperature) + distillation(
+        old_on_new, teacher, temperature
+    )
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """τ² · mean over rows of −Σ softmax(R/τ) ln softmax(S/τ); its gradient has D's direction.
+
+    Source: ZSCL (Zheng et al., 2303.06628). On the transposes, rows are texts and the softmax
+    is over the batch: then the loss is not a mean over images, and a batch is read whole.
+    """
+    q = F.softmax(teacher / temperature, dim=1)
+    log_p = F.log_softmax(student / temperature, dim=1)
+    return -(temperature**2) * (q * log_p).sum(dim=1).mean()

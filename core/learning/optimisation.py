@@ -5,23 +5,35 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.clip.model import ClipModel
-from core.domain.recipe import ModelPart, Optimiser, Recipe, Schedule
+from core.domain.recipe import ModelPart, Optimiser, Precision, Recipe, Schedule
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
 WARM_UP = 0.05  # share of all steps
+TINY = 1e-30  # a gradient of norm 0 stays 0
 
 
 def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parameter]:
-    """The parameters that a recipe's part moves, by name; the scale is in every part."""
+    """The parameters that a recipe's part moves, by name; the logit scale is in every part.
+
+    In none are the logit bias, which no softmax notices, and what belongs to BatchNorm: with
+    frozen statistics its weight and bias only rescale what the convolutions beside it learn.
+    """
     towers = {ModelPart.WHOLE: (True, False), ModelPart.IMAGE: (True,), ModelPart.TEXT: (False,)}
+    frozen = {id(model.network.logit_bias), *_batch_norm(model.network)}
     return {
         name: parameter
         for name, parameter in model.network.named_parameters()
         if name == "logit_scale"
-        or (name != "logit_bias" and name.startswith("visual.") in towers[part])
+        or (id(parameter) not in frozen and name.startswith("visual.") in towers[part])
     }
+
+
+def _batch_norm(network: nn.Module) -> set[int]:
+    layers = (layer for layer in network.modules() if isinstance(layer, _BatchNorm))
+    return {id(parameter) for layer in layers for parameter in layer.parameters()}
 
 
 def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
@@ -33,7 +45,12 @@ def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> to
         {"params": others, "weight_decay": 0.0},
     ]
     rule = torch.optim.AdamW if recipe.optimiser is Optimiser.ADAMW else torch.optim.Adam
-    return rule([group for group in groups if group["params"]], lr=recipe.learning_rate, fused=True)
+    return rule(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        eps=recipe.epsilon,
+        fused=True,
+    )
 
 
 def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
@@ -50,22 +67,36 @@ def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
             return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
+def make_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps fp16 gradients from vanishing; without effect in other precisions."""
+    return torch.amp.GradScaler(
+        device.type, init_scale=2.0**16, enabled=recipe.precision is Precision.FP16
+    )
+
+
 def take_step(
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     parameters: Mapping[str, nn.Parameter],
     *,
-    rate: float,
-    clip_norm: float,
+    recipe: Recipe,
+    factor: float,
 ) -> float:
     """One step along gradients of global norm at most `clip_norm`; the norm before clipping.
 
-    The gradients must be the loss's own: with a scaled loss, divide by the scale first, or
-    clipping would always bite (the released code does it the other way round).
+    Gradients are divided by the loss scale first: clipping scaled ones would always bite (the
+    released code does that). With `unit_gradient` their norm is made `clip_norm` whatever it
+    was. A scaler that finds a gradient not finite takes no step and lowers its scale.
     """
-    norm = nn.utils.clip_grad_norm_(list(parameters.values()), clip_norm)
+    scaler.unscale_(optimiser)
+    gradients = [p.grad for p in parameters.values() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    most = norm if recipe.unit_gradient else norm.clamp(min=recipe.clip_norm)
+    torch._foreach_mul_(gradients, recipe.clip_norm / most.clamp(min=TINY))
     for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
+        group["lr"] = recipe.learning_rate * factor
+    scaler.step(optimiser)
+    scaler.update()
     optimiser.zero_grad()
     return float(norm)
 

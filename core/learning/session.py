@@ -4,14 +4,20 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
 from core.clip.environment import environment, thread_count
+from core.clip.model import ClipModel
 from core.clip.weights import load, publish
 from core.domain.recipe import require_learnable
-from core.domain.values import Digest
-from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.domain.values import Digest, Json
+from core.errors import ArtifactCorrupt, ArtifactMissing, ModelNotTrainable
+from core.learning.beginning import Begun, begin
 from core.learning.checkpoint import Checkpoints, from_bytes
 from core.learning.determinism import repeatable
+from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.models import mixing_anchor
+from core.learning.scoring import Ask, score
 from core.learning.update import Update
 from core.ports import Artifacts, Trained, TrainingTask, Watch
 
@@ -25,11 +31,15 @@ class UpdateTrainer:
         *,
         device: torch.device,
         threads: int = 0,  # 0: one per core
+        ask: Ask | None = None,  # for methods that choose by validation parts
+        make_method: MakeMethod = method_of,
         clock: Callable[[], float] = time.perf_counter,  # seconds
     ) -> None:
         self._artifacts = artifacts
         self._device = device
         self._threads = thread_count(threads)
+        self._ask = ask
+        self._make_method = make_method
         self._clock = clock
 
     def environment(self) -> Mapping[str, str]:
@@ -48,17 +58,24 @@ class UpdateTrainer:
         watch.advance("loading", 0, 1)
         with repeatable(recipe.seed, device=self._device, threads=self._threads):
             parent = load(task.parent, self._artifacts, self._device)
-            update = Update.begin(task, parent, self._artifacts)
+            begun = begin(
+                task,
+                parent,
+                self._artifacts,
+                make_method=self._make_method,
+                advance=lambda done, total: watch.advance("loading", done, total),
+            )
             watch.advance("loading", 1, 1)
-            self._resume(update, resume)
-            self._learn(update, Checkpoints(self._artifacts, watch, resume), watch)
+            self._resume(begun.update, resume)
+            self._learn(begun, Checkpoints(self._artifacts, watch, resume), watch)
+            notes = self._conclude(task, parent, begun.update, watch)
             weights = publish(
                 parent.config,
                 parent.network.state_dict(),
                 self._artifacts,
                 lambda done, total: watch.advance("publishing", done, total),
             )
-            return Trained(weights=weights, notes={})
+            return Trained(weights=weights, notes=notes)
 
     def _resume(self, update: Update, checkpoint: Digest | None) -> None:
         if checkpoint is None:
@@ -69,12 +86,27 @@ class UpdateTrainer:
             return
         update.restore(from_bytes(data))
 
-    def _learn(self, update: Update, checkpoints: Checkpoints, watch: Watch) -> None:
+    def _learn(self, begun: Begun, checkpoints: Checkpoints, watch: Watch) -> None:
+        update, reading = begun.update, begun.reading
         while update.step < update.steps:
             began = self._clock()
-            terms = update.advance()
-            speed = update.batch_size / max(self._clock() - began, 1e-9)
+            terms = update.advance(reading.step(update.step))
+            speed = reading.course.batch_size / max(self._clock() - began, 1e-9)
             if watch.checkpoint_due():
                 checkpoints.keep(update.state(), update.step)
             terms = {**terms, "images_per_second": round(speed, 1)}
             watch.advance("training", update.step, update.steps, terms)
+
+    def _conclude(
+        self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch
+    ) -> Json:
+        def anchor() -> dict[str, Tensor]:
+            version = load(mixing_anchor(task), self._artifacts, self._device)
+            return dict(version.network.named_parameters())
+
+        def scored() -> tuple[float, float]:
+            if self._ask is None or task.selection is None:
+                raise ModelNotTrainable("This method chooses by validation parts; there are none.")
+            return score(student, task.selection, self._ask, watch)
+
+        return update.conclude(anchor, scored)

@@ -1,22 +1,30 @@
 """One update in training: everything that a step changes, and how to keep and restore it."""
 
 import math
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.clip.model import ClipModel
+from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
-from core.learning.batches import TrainingImages, batch_count, batch_indices
-from core.learning.columns import Columns
-from core.learning.methods import METHODS, Terms, total
-from core.learning.optimisation import clamp_scale, make_optimiser, rate_factor, take_step
-from core.learning.pair import Pair
-from core.learning.vocabulary import Replay, generator_of, sentences_of
-from core.ports import Artifacts, TrainingTask
+from core.learning.averaging import AveragedWeights
+from core.learning.gradients import LossGradients, StepData
+from core.learning.methods.method import Ending
+from core.learning.models import Models
+from core.learning.optimisation import (
+    clamp_scale,
+    make_optimiser,
+    make_scaler,
+    rate_factor,
+    take_step,
+)
+from core.learning.ranks import Alone, Ranks
+from core.learning.vocabulary import Replay
+from core.ports import TrainingTask
 
-BLOCK_SENTENCES = 512  # that the teacher reads at once
+SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, no step will ever be finite
 
 
 class Update:
@@ -26,85 +34,83 @@ class Update:
         self,
         *,
         task: TrainingTask,
-        pair: Pair,
-        method: Terms,
-        columns: Columns,
-        images: TrainingImages,
+        models: Models,
+        gradients: LossGradients,
         replay: Replay | None,
+        steps: int,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.pair = pair
+        self.models = models
         self.step = 0
-        self.batch_size = min(task.recipe.batch_size, len(task.images))
-        self._batches = batch_count(len(task.images), self.batch_size)
-        self.steps = self._batches * task.recipe.epochs
+        self.steps = steps
         self._task = task
         self._recipe = task.recipe
-        self._method = method
-        self._columns = columns
-        self._images = images
+        self._gradients = gradients
         self._replay = replay
-        self._optimiser = make_optimiser(task.recipe, pair.parameters)
-        self._target = torch.tensor([columns.of_class(e.class_name) for e in task.images])
+        self._ranks = ranks or Alone()
+        self._optimiser = make_optimiser(task.recipe, models.parameters)
+        self._scaler = make_scaler(task.recipe, models.student.device)
+        self._average = AveragedWeights(task.recipe, models.parameters)
         self._terms: dict[str, float] = {}
 
-    @classmethod
-    def begin(cls, task: TrainingTask, parent: ClipModel, artifacts: Artifacts) -> Self:
-        """An update at step 0; `parent` becomes its student. Raises ModelNotTrainable."""
-        recipe = task.recipe
-        columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
-        method = METHODS[recipe.method](recipe, columns)
-        pair = Pair.of(parent, recipe, task.prompt.fill_all(columns.names))
-        replay = None
-        if any(term.name == "vr" for term in method):
-            replay = Replay(
-                sentences_of(recipe, parent),
-                generator_of("sentences", recipe.seed),
-                pair.read_sentences,
-                block=max(1, BLOCK_SENTENCES // recipe.sentences),
-            )
-        images = TrainingImages(
-            task.images, artifacts, parent.preprocess, seed=recipe.seed, augment=recipe.augment
-        )
-        return cls(
-            task=task, pair=pair, method=method, columns=columns, images=images, replay=replay
-        )
-
-    def advance(self) -> dict[str, float]:
+    def advance(self, data: StepData) -> dict[str, float]:
         """Take one step; the loss, its terms and the batch's accuracy before it.
 
         Raises TrainingDiverged, with the step and the last good terms.
         """
-        epoch, batch = divmod(self.step, self._batches)
-        indices = batch_indices(
-            len(self._task.images),
-            self.batch_size,
-            seed=self._recipe.seed,
-            epoch=epoch,
-            batch=batch,
-        )
-        loss, terms = self._loss(self._images.batch(indices, epoch=epoch), self._target[indices])
+        terms = self.gradients(data)
         self._require_finite(terms["loss"])
-        loss.backward()  # type: ignore[no-untyped-call]
-        factor = rate_factor(self._recipe.schedule, self.step, self.steps)
+        self._gradients.method.adjust(self.models.parameters)
         norm = take_step(
             self._optimiser,
-            self.pair.parameters,
-            rate=self._recipe.learning_rate * factor,
-            clip_norm=self._recipe.clip_norm,
+            self._scaler,
+            self.models.parameters,
+            recipe=self._recipe,
+            factor=rate_factor(self._recipe.schedule, self.step, self.steps),
         )
-        self._require_finite(norm)
-        clamp_scale(self.pair.student)
+        if self._scaler.is_enabled():  # it has skipped the step, and will try a smaller scale
+            self._require_finite(norm if self._scaler.get_scale() < SMALLEST_SCALE else 0.0)
+        else:
+            self._require_finite(norm)
+        clamp_scale(self.models.student)
         self.step += 1
+        self._average.sample(self.step)
         self._terms = terms
         return terms
+
+    def gradients(self, data: StepData) -> dict[str, float]:
+        """Forward and backward pass of one batch; gradients are left on the parameters."""
+        data = data.to(self.models.student.device)
+        sentences, replayed = self._sentences()
+        texts = self.models.texts(sentences, replayed)
+        numbers = self._gradients.backward(data, texts, self._scaler)
+        if self._ranks.size > 1:
+            self._ranks.add_up([*self._all_gradients(), numbers])
+        names = [*self._gradients.names, "scale"]
+        return dict(zip(names, [*numbers.tolist(), self.models.student.scale.item()], strict=True))
+
+    def conclude(
+        self, anchor: Callable[[], Mapping[str, Tensor]], score: Callable[[], tuple[float, float]]
+    ) -> Json:
+        """Give the student its final weights; what was chosen by itself.
+
+        `anchor` reads the weights that the new ones may be mixed with, `score` the student's
+        accuracies on validation parts: both are called only by methods that ask.
+        """
+        self._average.apply()
+        return self._gradients.method.conclude(
+            Ending(parameters=self.models.parameters, anchor=anchor, score=score)
+        )
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs to go on exactly here."""
         return {
             "parent": self._task.parent,
             "step": self.step,
-            "weights": {name: p.detach() for name, p in self.pair.parameters.items()},
+            "weights": {name: p.detach() for name, p in self.models.parameters.items()},
             "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state(),
             "replay": self._replay.state() if self._replay else None,
             "torch": torch.get_rng_state(),
             "terms": self._terms,
@@ -115,34 +121,29 @@ class Update:
         if state["parent"] != self._task.parent:
             raise ModelNotTrainable("The checkpoint belongs to another parent.")
         with torch.no_grad():
-            for name, parameter in self.pair.parameters.items():
+            for name, parameter in self.models.parameters.items():
                 parameter.copy_(state["weights"][name])
         self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._average.restore(state["average"])
         if self._replay:
             self._replay.restore(state["replay"])
         torch.set_rng_state(state["torch"])
         self.step, self._terms = state["step"], state["terms"]
 
-    def _loss(self, pixels: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
-        device = self.pair.student.device
-        pixels, target = pixels.to(device), target.to(device)
+    def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._replay:
-            sentences, teacher_sentences = self._replay.draw()
-        else:
-            sentences = self.pair.class_tokens[:0]
-            teacher_sentences = self.pair.teacher_classes[:0]
-        student = self.pair.student_features(pixels, sentences, teacher_sentences)
-        distils = len(self._method) > 1
-        teacher = (
-            self.pair.teacher_features(pixels, student, teacher_sentences) if distils else student
+            return self._replay.draw()
+        return self.models.class_tokens[:0], tuple(
+            classes[:0] for classes in self.models.reader_classes
         )
-        values = {term.name: term.loss(student, teacher, target) for term in self._method}
-        loss = total(values, self._method)
-        with torch.no_grad():
-            answer = student.class_logits[:, : self._columns.competing].argmax(dim=1)
-            values |= {"loss": loss, "accuracy": (answer == target).float().mean()}
-            numbers = torch.stack(list(values.values())).tolist()
-        return loss, dict(zip(values, numbers, strict=True))
+
+    def _all_gradients(self) -> list[Tensor]:
+        """Every parameter's gradient: ranks add up the same list, zeros included."""
+        for parameter in self.models.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [p.grad for p in self.models.parameters.values() if p.grad is not None]
 
     def _require_finite(self, value: float) -> None:
         if not math.isfinite(value):

@@ -1,7 +1,7 @@
 """The replayed vocabulary: random sentences, new ones at every step."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,35 +99,36 @@ def token_pool(
 
 
 class Replay:
-    """Fresh sentences for every step, with the teacher's features of them.
+    """Fresh sentences for every step, with what each frozen reader makes of them.
 
-    The teacher reads a block of steps at once. How long a block is changes neither the
-    stream of sentences nor, after a resume, the features: a block is read again whole.
+    Readers read a block of steps at once. How long a block is changes neither the stream of
+    sentences nor, after a resume, the features: a block is read again whole.
     """
 
     def __init__(
         self,
         sentences: Sentences,
         generator: torch.Generator,
-        encode: Callable[[Tensor], Tensor],
+        readers: Sequence[Callable[[Tensor], Tensor]],
         *,
         block: int,
     ) -> None:
         self._sentences = sentences
         self._generator = generator
-        self._encode = encode
+        self._readers = readers
         self._length = block
         self._tokens = torch.empty(0)  # (steps, sentences, context length)
-        self._features = torch.empty(0)  # (steps, sentences, width)
+        self._features: tuple[Tensor, ...] = ()  # per reader (steps, sentences, width)
         self._used = 0
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """The next step's token ids (sentences, context) and teacher features P'."""
+    def draw(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The next step's token ids (sentences, context) and each reader's P'."""
         if self._used == len(self._tokens):
             draws = [self._sentences.draw(self._generator) for _ in range(self._length)]
             self._read(torch.stack(draws))
         self._used += 1
-        return self._tokens[self._used - 1], self._features[self._used - 1]
+        step = self._used - 1
+        return self._tokens[step], tuple(features[step] for features in self._features)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with the very next sentence."""
@@ -146,4 +147,5 @@ class Replay:
 
     def _read(self, tokens: Tensor) -> None:
         self._tokens, self._used = tokens, 0
-        self._features = self._encode(tokens.flatten(0, 1)).view(*tokens.shape[:2], -1)
+        flat = tokens.flatten(0, 1)
+        self._features = tuple(read(flat).view(*tokens.shape[:2], -1) for read in self._readers)

@@ -13,6 +13,7 @@ from PIL import Image
 from core.clip.weights import publish
 from core.domain.dataset import ManifestEntry
 from core.domain.prompt import DEFAULT_PROMPT
+from core.domain.question import ClassQuestion, RetrievalQuestion
 from core.domain.recipe import (
     Recipe,
 )
@@ -21,8 +22,9 @@ from core.domain.version import Weights
 from core.errors import (
     StopRequested,
 )
+from core.evaluation.evaluator import VersionEvaluator
 from core.learning.session import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import Selection, TrainingTask
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip
 
@@ -80,13 +82,20 @@ def image(colour: tuple[int, int, int]) -> bytes:
     return out.getvalue()
 
 
+def square(artifacts: MemoryArtifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:
+    digest = artifacts.put(image(colour))
+    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
+
+
 def train(
     artifacts: MemoryArtifacts,
     task: TrainingTask,
     watch: Watching | None = None,
     resume: Digest | None = None,
 ) -> Weights:
-    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
+    cpu = torch.device("cpu")
+    ask = VersionEvaluator(artifacts, device=cpu, threads=1).ask
+    trainer = UpdateTrainer(artifacts, device=cpu, threads=1, ask=ask)
     return trainer.train(task, resume=resume, watch=watch or Watching()).weights
 
 
@@ -95,14 +104,19 @@ def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
 
 
 def red_and_blue(artifacts: MemoryArtifacts) -> TrainingTask:
-    """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2."""
+    """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
+
+    Green squares stand by as exemplars and suite, so that every method can start.
+    """
     model = tiny_clip()
     parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
-    entries = []
-    for shade in range(5):
-        for name, colour in (("red", (250 - shade, 0, 9)), ("blue", (9, 0, 250 - shade))):
-            digest = artifacts.put(image(colour))
-            entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=(name,)))
+    entries = [
+        square(artifacts, name, colour)
+        for shade in range(5)
+        for name, colour in (("red", (250 - shade, 0, 9)), ("blue", (9, 0, 250 - shade)))
+    ]
+    greens = tuple(square(artifacts, "green", (9, 250 - shade, 0)) for shade in range(4))
+    reference = [(200, 200, shade) for shade in range(4)]
     return TrainingTask(
         parent=parent.digest,
         root=parent.digest,
@@ -112,4 +126,15 @@ def red_and_blue(artifacts: MemoryArtifacts) -> TrainingTask:
         open_classes=("green", "Red"),
         images=tuple(sorted(entries, key=lambda entry: entry.pixels)),
         prompt=DEFAULT_PROMPT,
+        exemplars=greens,
+        reference=tuple(square(artifacts, f"a wall of shade {c[2]}", c) for c in reference),
+        selection=Selection(
+            new=ClassQuestion(
+                entries=tuple(entries), classes=("blue", "red"), prompt=DEFAULT_PROMPT
+            ),
+            kept=(
+                ClassQuestion(entries=greens, classes=("green", "grey"), prompt=DEFAULT_PROMPT),
+                RetrievalQuestion(entries=greens),
+            ),
+        ),
     )

@@ -1,0 +1,54 @@
+"""Which images of earlier updates are kept for replay: a fixed number, class by class."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from core.domain.dataset import ManifestEntry
+from core.domain.recipe import ExemplarChoice, Recipe
+from core.learning.vocabulary import generator_of
+
+
+def choose_exemplars(
+    recipe: Recipe,
+    candidates: Sequence[ManifestEntry],
+    encode: Callable[[Sequence[ManifestEntry]], Tensor],
+) -> tuple[ManifestEntry, ...]:
+    """At most `recipe.exemplars` of the candidates, equally many of each class.
+
+    `encode` gives L2-normalised features (images, width); only herding asks for them.
+    """
+    by_class: dict[str, list[ManifestEntry]] = defaultdict(list)
+    for entry in candidates:
+        by_class[entry.class_name].append(entry)
+    quota = max(1, recipe.exemplars // max(1, len(by_class)))
+    chosen: list[ManifestEntry] = []
+    for name, entries in sorted(by_class.items()):
+        if recipe.exemplar_choice is ExemplarChoice.HERDING:
+            kept = herd(encode(entries), quota)
+        else:
+            generator = generator_of("exemplars of", recipe.seed, name)
+            kept = torch.randperm(len(entries), generator=generator)[:quota].tolist()
+        chosen += [entries[index] for index in kept]
+    return tuple(chosen)
+
+
+def herd(features: Tensor, count: int) -> list[int]:
+    """The rows whose running mean stays closest to the mean of all, in order of choice.
+
+    Source: herding as iCaRL has it (Rebuffi et al., 1611.07725, algorithm 4).
+    """
+    rows = features.double()  # (images, width)
+    target = rows.mean(dim=0)
+    total = torch.zeros_like(target)
+    free = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    chosen: list[int] = []
+    for size in range(1, min(count, len(rows)) + 1):
+        distance = (target - (total + rows) / size).square().sum(dim=1)
+        best = int(distance.masked_fill(~free, torch.inf).argmin())
+        free[best] = False
+        total += rows[best]
+        chosen.append(best)
+    return chosen

@@ -1,0 +1,105 @@
+"""One step's loss and gradients, a few images at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from core.learning.features import Batch, Features
+from core.learning.methods.method import LearningMethod
+from core.learning.methods.terms import Term, total
+from core.learning.models import Known, Models, Texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepData:
+    """What a step reads; in a group of ranks, one rank's share of it."""
+
+    indices: Tensor  # (images,) among all images
+    pixels: Tensor  # uint8 (images, 3, height, width)
+    target: Tensor  # (images,) of column indices
+    share: float  # of the whole batch: 1 for one rank
+    reference: Tensor  # uint8 (reference images, 3, height, width)
+
+    def to(self, device: torch.device) -> "StepData":
+        """The same on a device."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("indices", "pixels", "target", "reference")
+        }
+        return replace(self, **moved)
+
+
+@dataclass(kw_only=True)
+class LossGradients:
+    """Forward and backward passes of a method; gradients gather on the student's parameters.
+
+    Read in parts of `micro_batch` images, the result is that of the whole batch: the loss is a
+    mean over images, and the text tower is gone through once for all of them.
+    """
+
+    method: LearningMethod
+    models: Models
+    competing: int
+    micro_batch: int  # 0: all images at once
+    reference_texts: tuple[Tensor, ...] = ()  # E' of each teacher: (texts, width)
+    reference_weight: float = 1.0  # each rank's part in what every rank reads whole
+    known: Known | None = None
+
+    def backward(self, data: StepData, texts: Texts, scaler: torch.amp.GradScaler) -> Tensor:
+        """The weighted terms in the method's order, then loss and accuracy: (terms + 2,)."""
+        terms, late = self.method.terms(), self.method.reference_terms()
+        sums = torch.zeros(len(terms) + len(late) + 2, device=data.target.device)
+        count = len(data.target)
+        size = self.micro_batch or count
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            batch = self.models.batch(
+                data.pixels[part],
+                data.target[part],
+                texts,
+                self.known.of(data.indices[part]) if self.known else None,
+            )
+            weight = data.share * len(batch.target) / count
+            values, loss = _evaluate(terms, batch)
+            scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+            hits = batch.student.class_logits[:, : self.competing].argmax(dim=1) == batch.target
+            sums[: len(terms)] += weight * values
+            sums[-2:] += weight * torch.stack([loss.detach(), hits.float().mean()])
+        texts.backward()
+        if late:
+            values, loss = _evaluate(late, self._reference(data.reference))
+            scaler.scale(loss * self.reference_weight).backward()  # type: ignore[no-untyped-call]
+            sums[len(terms) : -2] = self.reference_weight * values
+            sums[-2] += self.reference_weight * loss.detach()
+        return sums
+
+    @property
+    def names(self) -> list[str]:
+        """What `backward` gives, in order."""
+        terms = (*self.method.terms(), *self.method.reference_terms())
+        return [term.name for term in terms] + ["loss", "accuracy"]
+
+    def _reference(self, pixels: Tensor) -> Batch:
+        """Reference images and texts as a batch: the texts stand where class prompts do."""
+        images = self.models.student_images(pixels)
+        old = self.models.teacher_images(pixels)
+        texts, scale = self.reference_texts, self.models.student.scale
+        teachers = tuple(
+            _reference_features(rows, text, scale) for rows, text in zip(old, texts, strict=True)
+        )
+        return Batch(
+            student=_reference_features(images, texts[0], scale),
+            teachers=teachers,
+            target=torch.empty(0),
+        )
+
+
+def _evaluate(terms: Sequence[Term], batch: Batch) -> tuple[Tensor, Tensor]:
+    values = [term.loss(batch) for term in terms]
+    return torch.stack(values).detach(), total(terms, values)
+
+
+def _reference_features(images: Tensor, texts: Tensor, scale: Tensor) -> Features:
+    return Features(images=images, classes=texts, sentences=texts[:0], scale=scale)

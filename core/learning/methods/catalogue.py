@@ -1,0 +1,37 @@
+"""Which class each of the recipe's methods is."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from core.domain.recipe import Method, Recipe
+from core.learning.columns import Columns
+from core.learning.methods.distilling import (
+    CrossedVrLwf,
+    ExemplarReplay,
+    FineTuning,
+    Lwf,
+    VrLwf,
+    Zscl,
+)
+from core.learning.methods.method import LearningMethod
+from core.learning.methods.mixing import MeanImm, Wise
+
+MakeMethod = Callable[[Recipe, Columns], LearningMethod]
+
+METHODS: Mapping[Method, MakeMethod] = MappingProxyType(
+    {
+        Method.FT: FineTuning,
+        Method.LWF: Lwf,
+        Method.VRLWF: VrLwf,
+        Method.VRLWF_CROSS: CrossedVrLwf,
+        Method.IMM_MEAN: MeanImm,
+        Method.WISE: Wise,
+        Method.ZSCL: Zscl,
+        Method.REPLAY: ExemplarReplay,
+    }
+)
+
+
+def method_of(recipe: Recipe, columns: Columns) -> LearningMethod:
+    """The method that a recipe names."""
+    return METHODS[recipe.method](recipe, columns)

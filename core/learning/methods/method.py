@@ -1,0 +1,57 @@
+"""What a learning method is: terms of a loss, and what it does around the steps."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from core.domain.recipe import Recipe
+from core.domain.values import Json
+from core.learning.columns import Columns
+from core.learning.methods.terms import Term
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """An update after its last step."""
+
+    parameters: Mapping[str, nn.Parameter]  # those of the student that train
+    anchor: Callable[[], Mapping[str, Tensor]]  # reads what the new weights are mixed with
+    score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, kept suites
+
+
+class LearningMethod:
+    """One way to learn from a recipe. Each subclass says which terms it has.
+
+    Source and formula stand with each subclass.
+    """
+
+    def __init__(self, recipe: Recipe, columns: Columns) -> None:
+        self.recipe = recipe
+        self.columns = columns
+
+    def terms(self) -> tuple[Term, ...]:
+        """The terms on each batch of the update's images."""
+        raise NotImplementedError
+
+    def reference_terms(self) -> tuple[Term, ...]:
+        """The terms on each batch of a reference set."""
+        return ()
+
+    @property
+    def replays_vocabulary(self) -> bool:
+        """Whether the terms read random sentences."""
+        return False
+
+    @property
+    def distils(self) -> bool:
+        """Whether any term looks at a teacher."""
+        return bool(self.reference_terms()) or len(self.terms()) > 1
+
+    def adjust(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Change gradients between the backward pass and the step."""
+
+    def conclude(self, ending: Ending) -> Json:
+        """Change the weights after the last step; what was chosen by itself, for the record."""
+        del ending
+        return {}

@@ -1,0 +1,220 @@
+"""The student and its frozen teachers."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from core.clip.model import ClipModel
+from core.domain.recipe import ModelPart, Precision, TeacherPolicy
+from core.domain.values import Digest
+from core.learning.features import Batch, Features
+from core.learning.optimisation import trained_parameters
+from core.ports import TrainingTask
+
+_AUTOCAST = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """One step's text features: class prompts first, then sentences.
+
+    The student's are cut off from its text tower, so that images may be read in parts while
+    their gradient gathers here; `backward` then sends it through the tower once.
+    """
+
+    student: Tensor  # [T; P]: (columns + sentences, width)
+    tower: Tensor | None  # the same with the tower's graph; None when the tower is frozen
+    teachers: tuple[Tensor, ...]  # [T'; P'] of each
+    columns: int
+
+    def backward(self) -> None:
+        """Bring the gathered gradient to the text tower's parameters."""
+        if self.tower is not None and self.student.grad is not None:
+            self.tower.backward(self.student.grad)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Image features that stay as they are for a whole update; rows (images, width)."""
+
+    student: Tensor | None  # None when the image tower trains
+    teachers: tuple[Tensor, ...]
+
+    def of(self, indices: Tensor) -> Self:
+        """Those of some images."""
+        student = None if self.student is None else self.student[indices]
+        return replace(
+            self, student=student, teachers=tuple(rows[indices] for rows in self.teachers)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """A student and its teachers.
+
+    All stay in evaluation mode: dropout is off and BatchNorm keeps its statistics, so that the
+    distillation from the parent starts at zero. In half precision the image towers of all run
+    under the same autocast, for the same reason; text towers, features and losses are fp32.
+    """
+
+    student: ClipModel
+    teachers: tuple[ClipModel, ...]
+    parameters: Mapping[str, nn.Parameter]  # those of the student that train
+    part: ModelPart
+    precision: Precision
+    class_tokens: Tensor  # (columns, context length)
+    readers: tuple[ClipModel, ...]  # frozen text towers: the teachers', perhaps the student's own
+    own_reader: int | None  # which of them is the student's; None when its text tower trains
+    reader_classes: tuple[Tensor, ...]  # T' of each reader: (columns, width)
+
+    @classmethod
+    def of(
+        cls,
+        task: TrainingTask,
+        parent: ClipModel,
+        names: Sequence[str],
+        *,
+        distils: bool,
+        load: Callable[[Digest], ClipModel],
+    ) -> Self:
+        """Make the parent the student, and its teachers; frozen tensors are shared."""
+        recipe = task.recipe
+        parameters = trained_parameters(parent, recipe.part)
+        parent.freeze()
+        teachers = _teachers(task, parent, parameters, load) if distils else {}
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        if recipe.gradient_checkpointing:
+            parent.checkpoint_gradients()
+        readers, own = dict(teachers), None
+        if recipe.part is ModelPart.IMAGE:
+            readers.setdefault(task.parent, parent)  # equal text towers: any copy will do
+            own = list(readers).index(task.parent)
+        tokens = parent.tokenise(task.prompt.fill_all(names))
+        with torch.no_grad():
+            classes = tuple(reader.encode_tokens(tokens) for reader in readers.values())
+        return cls(
+            student=parent,
+            teachers=tuple(teachers.values()),
+            parameters=parameters,
+            part=recipe.part,
+            precision=recipe.precision,
+            class_tokens=tokens,
+            readers=tuple(readers.values()),
+            own_reader=own,
+            reader_classes=classes,
+        )
+
+    def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
+        """All models' features of the class prompts and of token ids (sentences, context).
+
+        `replayed` are the readers' features of the same sentences.
+        """
+        read = [torch.cat(both) for both in zip(self.reader_classes, replayed, strict=True)]
+        tower = None
+        if self.own_reader is not None:
+            student = read[self.own_reader]
+        else:
+            tower = self.student.encode_tokens(torch.cat([self.class_tokens, sentences]))
+            student = tower.detach().requires_grad_(True)
+        return Texts(
+            student=student,
+            tower=tower,
+            teachers=tuple(read[: len(self.teachers)]),
+            columns=len(self.class_tokens),
+        )
+
+    def batch(
+        self, pixels: Tensor, target: Tensor, texts: Texts, known: Known | None = None
+    ) -> Batch:
+        """What a loss sees of uint8 pixels (images, 3, height, width), perhaps known ones."""
+        columns = texts.columns
+        known = known or Known(student=None, teachers=())
+        images = self.student_images(pixels) if known.student is None else known.student
+        seen = known.teachers or self.teacher_images(pixels, images)
+        return Batch(
+            student=_features(images, texts.student, columns, self.student.scale),
+            teachers=tuple(
+                _features(rows, text, columns, teacher.scale)
+                for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=True)
+            ),
+            target=target,
+        )
+
+    def know(self, pixels: Tensor) -> Known:
+        """What need not be read again of images that are never cut anew."""
+        frozen = self.part is ModelPart.TEXT
+        student = self.student_images(pixels) if frozen else None
+        return Known(student=student, teachers=self.teacher_images(pixels, student))
+
+    def student_images(self, pixels: Tensor) -> Tensor:
+        """I, with gradient unless the image tower is frozen."""
+        with torch.set_grad_enabled(self.part is not ModelPart.TEXT):
+            return self._images(self.student, pixels)
+
+    @torch.no_grad()
+    def teacher_images(self, pixels: Tensor, student: Tensor | None = None) -> tuple[Tensor, ...]:
+        """I' of each teacher; a tower shared with the student need not be run again."""
+        return tuple(
+            student
+            if student is not None and _shares_images(teacher, self.student)
+            else self._images(teacher, pixels)
+            for teacher in self.teachers
+        )
+
+    def _images(self, model: ClipModel, pixels: Tensor) -> Tensor:
+        dtype = _AUTOCAST.get(self.precision)
+        with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+            return model.encode_images(pixels)
+
+
+def mixing_anchor(task: TrainingTask) -> Digest:
+    """The version whose weights the new ones are mixed with: the root's or the parent's."""
+    return task.root if task.recipe.teacher is TeacherPolicy.ROOT else task.parent
+
+
+def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:
+    return Features(images=images, classes=texts[:columns], sentences=texts[columns:], scale=scale)
+
+
+def _teachers(
+    task: TrainingTask,
+    parent: ClipModel,
+    parameters: Mapping[str, nn.Parameter],
+    load: Callable[[Digest], ClipModel],
+) -> dict[Digest, ClipModel]:
+    """The recipe's teachers by version digest; in a first update, parent and root are one."""
+    wanted = {
+        TeacherPolicy.PARENT: (task.parent,),
+        TeacherPolicy.ROOT: (task.root,),
+        TeacherPolicy.BOTH: (task.parent, task.root),
+    }[task.recipe.teacher]
+    trained = {id(parameter) for parameter in parameters.values()}
+    shared = {id(p): p for p in parent.network.parameters() if id(p) not in trained}
+    found: dict[Digest, ClipModel] = {}
+    for digest in wanted:
+        if digest == task.parent:
+            network = copy.deepcopy(parent.network, dict(shared))
+            found[digest] = ClipModel(network=network, config=parent.config)
+        else:
+            found[digest] = _sharing(load(digest).freeze(), parent, shared)
+    return found
+
+
+def _sharing(model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parameter]) -> ClipModel:
+    """Let a model use the parent's frozen tensors wherever it has the same values."""
+    own = dict(model.network.named_parameters())
+    for name, parameter in parent.network.named_parameters():
+        if id(parameter) in shared and torch.equal(parameter, own[name]):
+            own[name].data = parameter.data
+    return model
+
+
+def _shares_images(one: ClipModel, other: ClipModel) -> bool:
+    """Whether two models' image towers are the same tensors."""
+    pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
+    return all(a.data_ptr() == b.data_ptr() for a, b in pairs)
