@@ -57,11 +57,11 @@ class FieldUnknown(Invalid):
 
 
 class ClassInvalid(Invalid):
-    """A class name must be 1 to 100 printable characters."""
+    """A class name must be 1 to 100 printable characters, not all of them invisible."""
 
 
 class CaptionInvalid(Invalid):
-    """A caption must be 1 to 500 printable characters."""
+    """A caption must be 1 to 500 printable characters, not all of them invisible."""
 
 
 class NameInvalid(Invalid):
@@ -70,6 +70,10 @@ class NameInvalid(Invalid):
 
 class PromptInvalid(Invalid):
     """A prompt template must hold '{name}' exactly once and at most 200 characters."""
+
+
+class PromptTooLong(Invalid):
+    """A class's prompt has more tokens than the model reads."""
 
 
 class RecipeInvalid(Invalid):

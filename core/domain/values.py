@@ -1,6 +1,7 @@
 """Typed ids, digests and checked names: the small words every rule uses."""
 
 import hashlib
+import html
 import json
 import re
 import secrets
@@ -20,6 +21,7 @@ JobId = NewType("JobId", str)  # job_...
 
 Json = Mapping[str, Any]
 
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol without ink
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -50,11 +52,25 @@ def clean_name(name: str) -> str:
 def _clean_text(text: str, longest: int) -> str | None:
     text = unicodedata.normalize("NFC", text).strip()
     printable = all(unicodedata.category(letter) not in {"Cc", "Cs", "Co", "Cn"} for letter in text)
-    return text if text and len(text) <= longest and printable else None
+    return text if len(text) <= longest and printable and _is_visible(text) else None
+
+
+def _is_visible(text: str) -> bool:
+    """Whether there is a letter, digit, mark of punctuation or symbol (an emoji is one).
+
+    CLIP's tokenizer reads "&nbsp;" as the blank that it stands for, and twice over.
+    """
+    read = html.unescape(html.unescape(text))
+    return any(
+        unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK for letter in read
+    )
 
 
 def clean_class(name: str) -> str:
-    """A class name: NFC, trimmed, 1 to 100 printable characters. Raises ClassInvalid."""
+    """A class name: NFC, trimmed, 1 to 100 printable characters, one of them visible.
+
+    Raises ClassInvalid.
+    """
     cleaned = _clean_text(name, 100)
     if cleaned is None:
         raise ClassInvalid(name=name[:120])
@@ -62,7 +78,10 @@ def clean_class(name: str) -> str:
 
 
 def clean_caption(caption: str) -> str:
-    """A caption: NFC, trimmed, 1 to 500 printable characters. Raises CaptionInvalid."""
+    """A caption: NFC, trimmed, 1 to 500 printable characters, one of them visible.
+
+    Raises CaptionInvalid.
+    """
     cleaned = _clean_text(caption, 500)
     if cleaned is None:
         raise CaptionInvalid(caption=caption[:120])

@@ -1,0 +1,39 @@
+"""Class names and captions that nobody could see are refused; emoji are seen."""
+
+import pytest
+
+from core.domain.values import clean_caption, clean_class
+from core.errors import CaptionInvalid, ClassInvalid
+
+UNSEEN = [
+    "",
+    " ",
+    "\u200b",
+    "\u200d\ufe0f",
+    "\u00ad",
+    "\u3164",
+    "\u2800",
+    "&nbsp;",
+    "&amp;nbsp;",
+    "\u0301",
+]
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_text_that_nobody_could_see_is_no_name_and_no_caption(text: str) -> None:
+    with pytest.raises(ClassInvalid):
+        clean_class(text)
+    with pytest.raises(CaptionInvalid):
+        clean_caption(text)
+
+
+@pytest.mark.parametrize("text", ["a", "7", "!", "🙂", "👩‍🚀", "❤️", "東京", "R&D", "e\u0301"])
+def test_one_visible_character_is_enough(text: str) -> None:
+    assert clean_class(text)
+    assert clean_caption(text) == clean_class(text)
+
+
+@pytest.mark.parametrize("text", ["cat\n2", "a\0", "\ue000", "x\x85y"])
+def test_control_characters_are_refused(text: str) -> None:
+    with pytest.raises(ClassInvalid):
+        clean_class(text)
