@@ -1,22 +1,23 @@
 """Bases: where a model's first version comes from."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from core.clip.download import read_while_growing
-from core.clip.model import empty_network
+from core.clip.model import ClipModel, empty_network
 from core.clip.weights import publish
+from core.domain.architecture import require_trainable
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.values import Json
 from core.domain.version import Weights
-from core.errors import BaseUnknown, WeightsFormat
+from core.errors import BaseUnknown, ModelNotTrainable, WeightsFormat
 from core.ports import Artifacts, Watch
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
@@ -41,7 +42,10 @@ class BaseImporter:
         self._bundled = bundled
 
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
-        """Store a base; its weights and default prompt. Raises BaseUnknown or WeightsFormat."""
+        """Store a base; its weights and default prompt.
+
+        Raises BaseUnknown, ModelNotTrainable or WeightsFormat.
+        """
         watch.advance("loading", 0, 1)
         config, network = read_while_growing(lambda: self._read(base), watch)
         watch.advance("loading", 1, 1)
@@ -70,14 +74,14 @@ class BaseImporter:
 
 
 def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
-    """A model of open_clip's list, downloaded if need be. Raises BaseUnknown."""
+    """A model of open_clip's list, downloaded if need be. Raises BaseUnknown, ModelNotTrainable."""
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     model_cfg = open_clip.get_model_config(name)
     if not tag or model_cfg is None:
         raise BaseUnknown(f"open_clip lists no {name!r} with weights {pretrained!r}.")
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
-    require_supported(model_cfg)
+    require_trainable(model_cfg)
     try:
         network: nn.Module = open_clip.create_model(
             name, pretrained=pretrained, force_quick_gelu=bool(tag.get("quick_gelu"))
@@ -85,29 +89,44 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     except (RuntimeError, OSError) as error:
         raise BaseUnknown(f"The weights {name}:{pretrained} did not load: {error}") from error
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
-    return plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}), network
+    config = plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
+    require_features(config, network)
+    return config, network
 
 
 def read_folder(folder: Path) -> tuple[Json, nn.Module]:
-    """The config and network of an open_clip folder. Raises BaseUnknown or WeightsFormat."""
+    """The config and network of an open_clip folder.
+
+    Raises BaseUnknown, ModelNotTrainable or WeightsFormat.
+    """
     config = {**_read_config(folder), **_read_extras(folder)}
-    require_supported(config["model_cfg"])
+    require_trainable(config["model_cfg"])
     path = _weights_file(folder)
     try:
         network = empty_network(config)
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise BaseUnknown(f"Config and weights in {folder.name!r} do not fit: {error}") from error
+    require_features(config, network)
     return config, network
 
 
-def require_supported(model_cfg: Mapping[str, Any]) -> None:
-    """Raise BaseUnknown unless both towers are open_clip's own kinds, with CLIP's tokenizer."""
-    text_cfg = model_cfg.get("text_cfg", {})
-    if text_cfg.get("hf_model_name") or text_cfg.get("hf_tokenizer_name"):
-        raise BaseUnknown("Text towers with a tokenizer other than CLIP's own are not taken.")
-    if "multimodal_cfg" in model_cfg:
-        raise BaseUnknown("Models with a caption decoder are not taken.")
+@torch.no_grad()
+def require_features(config: Json, network: nn.Module) -> None:
+    """Raise ModelNotTrainable unless both towers give one vector of one width an input.
+
+    The rules on configs know open_clip's own towers; this asks whatever tower it is.
+    """
+    model = ClipModel(network=network.eval(), config=config)
+    try:
+        height, width = model.preprocess.size
+        image = model.encode_images(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+        text = model.encode_texts(["a photo"])
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ModelNotTrainable(f"The towers cannot read an image and a text: {error}") from error
+    if image.ndim != 2 or image.shape != text.shape:
+        shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
+        raise ModelNotTrainable(f"The towers do not give vectors of one width, but {shapes}.")
 
 
 def plain(value: Any) -> Any:

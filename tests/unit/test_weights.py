@@ -15,7 +15,7 @@ from core.clip.base import BaseImporter
 from core.clip.model import ClipModel
 from core.clip.weights import load, publish, read_state
 from core.domain.version import Weights
-from core.errors import ArtifactCorrupt, BaseUnknown, WeightsFormat
+from core.errors import ArtifactCorrupt, BaseUnknown, ModelNotTrainable, WeightsFormat
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip, tiny_config
 
@@ -207,7 +207,7 @@ def test_towers_that_we_cannot_feed_are_refused(
 ) -> None:
     folder = folder_of(tmp_path / "base", tiny_clip())
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
-    with pytest.raises(BaseUnknown):
+    with pytest.raises(ModelNotTrainable):
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
 
 

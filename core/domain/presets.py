@@ -1,0 +1,93 @@
+"""Named starting points for a recipe: `{"preset": "released", "epochs": 5}`.
+
+A preset's values come first and the recipe's own fields override them. Versions store the
+recipe spelled out in full, so a preset may be tuned later without changing what was done.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from core.domain.values import Json
+
+# The trainer published with VR-LwF (Ding et al., 2022, one session, ViT-B/32), as it really
+# acts. It clips gradients to norm 1 while they are still multiplied by the loss scale, 65,536 or
+# more, so every step's gradient has norm 1/65,536 whatever the loss; Adam's epsilon of 1e-8 is
+# then not small any more. Multiply both by the scale: a gradient of norm 1, always, and an
+# epsilon of 6.55e-4. Its scale doubles after every 2,000 steps without overflow; this is the
+# scale it starts with. One weight serves both distillations, and the schedule falls to a tenth
+# after ten of fifteen epochs. Arithmetic here is fp32 (there: fp16 for the student alone,
+# so that its distillation did not start at zero).
+_RELEASED: Json = {
+    "method": "vrlwf",
+    "part": "whole",
+    "teacher": "parent",
+    "label_space": "session",
+    "epochs": 15,
+    "batch_size": 100,
+    "learning_rate": 1e-6,
+    "optimiser": "adam",
+    "epsilon": 1e-8 * 2**16,
+    "weight_decay": 0.0,
+    "schedule": "step",
+    "clip_norm": 1.0,
+    "unit_gradient": True,
+    "replay_weight": 0.5,
+    "lwf_weight": 0.5,
+    "sentences": 100,
+    "sentence_length": 10,
+    "vocabulary": "all",
+    "temperature": 1.0,
+    "augment": True,
+    "precision": "fp32",
+}
+
+# A ViT-B/32 or another pre-trained model of its size (150 M parameters). The rate is the one
+# that fine-tuning of pre-trained CLIP models is usually published with, 1e-5 (WiSE-FT, ZSCL):
+# ten times less than the default, which is tuned for the bundled model of a few million
+# parameters. Where to start, not a result: nothing of this size was tuned for this project.
+_VIT_B_32: Json = {
+    "method": "vrlwf",
+    "batch_size": 100,
+    "learning_rate": 1e-5,
+    "optimiser": "adamw",
+    "weight_decay": 0.0,
+    "schedule": "cosine",
+    "precision": "bf16",
+}
+
+# The same for a ViT-L/14 (428 M parameters) on one device of 24 GiB: batches of 64 in parts
+# of 16 images, activations computed again in the backward pass. Exact, for a third more time.
+# docs/models.md accounts for every tensor.
+_VIT_L_14_24GB: Json = {
+    **_VIT_B_32,
+    "batch_size": 64,
+    "micro_batch": 16,
+    "gradient_checkpointing": True,
+}
+
+# ZSCL (Zheng et al., 2023), its published setting for MTIL on a ViT-B/16: distils reference
+# images and sentences from the line's first model at temperature 2, and saves the running mean
+# of the weights, sampled every 100 steps. Left out: label smoothing 0.2 and the fixed logit
+# scale. There an update is 1,000 steps; choose `epochs` to come near.
+_ZSCL: Json = {
+    "method": "zscl",
+    "teacher": "root",
+    "batch_size": 64,
+    "learning_rate": 1e-5,
+    "optimiser": "adamw",
+    "weight_decay": 0.0,
+    "schedule": "cosine",
+    "reference_weight": 1.0,
+    "temperature": 2.0,
+    "averaging": "running",
+    "averaging_every": 100,
+}
+
+PRESETS: Mapping[str, Json] = MappingProxyType(
+    {
+        "released": _RELEASED,
+        "vit_b_32": _VIT_B_32,
+        "vit_l_14_24gb": _VIT_L_14_24GB,
+        "zscl": _ZSCL,
+    }
+)
