@@ -1,7 +1,7 @@
 """Which parameters move, by which rule, how fast, and within which bounds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -18,22 +18,24 @@ TINY = 1e-30  # a gradient of norm 0 stays 0
 def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parameter]:
     """The parameters that a recipe's part moves, by name; the logit scale is in every part.
 
-    In none are the logit bias, which no softmax notices, and what belongs to BatchNorm: with
-    frozen statistics its weight and bias only rescale what the convolutions beside it learn.
+    In none are the logit bias, which no softmax notices, and BatchNorm's weight and bias: its
+    statistics are fixed, and it is frozen whole, as when open_clip itself freezes it.
     """
     towers = {ModelPart.WHOLE: (True, False), ModelPart.IMAGE: (True,), ModelPart.TEXT: (False,)}
-    frozen = {id(model.network.logit_bias), *_batch_norm(model.network)}
+    frozen = {"logit_bias", *_batch_norm(model.network)}
     return {
         name: parameter
         for name, parameter in model.network.named_parameters()
         if name == "logit_scale"
-        or (id(parameter) not in frozen and name.startswith("visual.") in towers[part])
+        or (name not in frozen and name.startswith("visual.") in towers[part])
     }
 
 
-def _batch_norm(network: nn.Module) -> set[int]:
-    layers = (layer for layer in network.modules() if isinstance(layer, _BatchNorm))
-    return {id(parameter) for layer in layers for parameter in layer.parameters()}
+def _batch_norm(network: nn.Module) -> Iterator[str]:
+    """Names of the parameters of all BatchNorm layers."""
+    for layer, module in network.named_modules():
+        if isinstance(module, _BatchNorm):
+            yield from (f"{layer}.{name}" for name, _ in module.named_parameters())
 
 
 def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
