@@ -5,15 +5,27 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor
 
 CPU = torch.device("cpu")
 
 
-class Ahead:
+class Data(Protocol):
+    """A tensor, or several that move together."""
+
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory."""
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> Self:
+        """The same on a device."""
+
+
+_D = TypeVar("_D", bound=Data)
+
+
+class Ahead(Generic[_D]):
     """Makes the batches of steps `first` to `last - 1` in a thread, up to `depth` ahead.
 
     `make(step)` must depend on the step alone: then the batches are the ones that calling it
@@ -24,7 +36,7 @@ class Ahead:
 
     def __init__(
         self,
-        make: Callable[[int], Tensor],
+        make: Callable[[int], _D],
         first: int,
         last: int,
         *,
@@ -36,7 +48,7 @@ class Ahead:
         self._device = device
         self._steps = iter(range(first, last))
         self._depth = depth
-        self._made: deque[Future[Tensor]] = deque()
+        self._made: deque[Future[_D]] = deque()
 
     def __enter__(self) -> Self:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
@@ -54,7 +66,7 @@ class Ahead:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._made.clear()
 
-    def take(self) -> Tensor:
+    def take(self) -> _D:
         """The next step's batch; raises what making it raised, IndexError behind the last."""
         made = self._made.popleft()
         began = time.perf_counter()
@@ -68,6 +80,6 @@ class Ahead:
             self._made.append(self._thread.submit(self._prepare, step))
             return
 
-    def _prepare(self, step: int) -> Tensor:
+    def _prepare(self, step: int) -> _D:
         batch = self._make(step)
         return batch.pin_memory() if self._device.type == "cuda" else batch

@@ -1,7 +1,8 @@
 """One step's loss and gradients, a few images at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,13 +23,22 @@ class StepData:
     share: float  # of the whole batch: 1 for one rank
     reference: Tensor  # uint8 (reference images, 3, height, width)
 
-    def to(self, device: torch.device) -> "StepData":
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory, from where a GPU can fetch it by itself."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """The same on a device."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("indices", "pixels", "target", "reference")
-        }
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(
+            self,
+            indices=change(self.indices),
+            pixels=change(self.pixels),
+            target=change(self.target),
+            reference=change(self.reference),
+        )
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.clip.environment import environment, thread_count
 from core.clip.model import ClipModel
+from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish
 from core.domain.recipe import require_learnable
 from core.domain.values import Digest, Json
@@ -88,14 +89,18 @@ class UpdateTrainer:
 
     def _learn(self, begun: Begun, checkpoints: Checkpoints, watch: Watch) -> None:
         update, reading = begun.update, begun.reading
-        while update.step < update.steps:
-            began = self._clock()
-            terms = update.advance(reading.step(update.step))
-            speed = reading.course.batch_size / max(self._clock() - began, 1e-9)
-            if watch.checkpoint_due():
-                checkpoints.keep(update.state(), update.step)
-            terms = {**terms, "images_per_second": round(speed, 1)}
-            watch.advance("training", update.step, update.steps, terms)
+        with Ahead(reading.step, update.step, update.steps, device=self._device) as ahead:
+            while update.step < update.steps:
+                began, waited = self._clock(), ahead.waited_s
+                terms = update.advance(ahead.take())
+                if watch.checkpoint_due():
+                    checkpoints.keep(update.state(), update.step)
+                spent = max(self._clock() - began, 1e-9)
+                speed = {
+                    "images_per_second": round(reading.course.batch_size / spent, 1),
+                    "waited": round((ahead.waited_s - waited) / spent, 3),
+                }
+                watch.advance("training", update.step, update.steps, {**terms, **speed})
 
     def _conclude(
         self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch

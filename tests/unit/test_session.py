@@ -55,7 +55,9 @@ def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, task: Tra
     train(artifacts, replace(task, learned=("green",)), watch)
     assert [step for phase, step, _ in watch.steps if phase == "training"] == [1, 2, 3, 4]
     assert {total for phase, _, total in watch.steps if phase == "training"} == {4}
-    assert {"loss", "ce", "vr", "lwf", "accuracy", "scale", "images_per_second"} == set(watch.terms[0])
+    assert {"loss", "ce", "vr", "lwf", "accuracy", "scale", "images_per_second", "waited"} == set(
+        watch.terms[0]
+    )
     assert [phase for phase, _, _ in watch.steps][:2] == ["loading", "loading"]
     assert watch.steps[-1][0] == "publishing"
 
