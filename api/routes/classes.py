@@ -10,12 +10,13 @@ from api.documents import multipart, raises
 from api.routes.images import UPLOAD_FACTS, take
 from api.routes.job_views import accepted
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
+from api.schemas.jobs import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
 from api.staging import Staging
 from api.texts import parse, require_storable
 from api.uploads import Form, one_field, receive_form
 from core import errors
-from core.domain.dataset import DatasetKind
+from core.domain.dataset import DatasetKind, DatasetRef
 from core.domain.recipe import Recipe
 from core.domain.registry import PRODUCTION
 from core.use_cases.datasets import Upload, require_room
@@ -25,9 +26,15 @@ from core.use_cases.references import learned_classes
 
 router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"])
 
-RECIPE = "recipe"
+RECIPE, REFERENCE = "recipe", "reference"
 _FORM = multipart(
-    {RECIPE: {"type": "string", "description": "Recipe fields as JSON, sent as a text field."}},
+    {
+        RECIPE: {"type": "string", "description": "Recipe fields as JSON, sent as a text field."},
+        REFERENCE: {
+            "type": "string",
+            "description": 'For method \'zscl\': {"dataset": ..., "version": ...} as a text field.',
+        },
+    },
     additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
     description="A file field for each image, named after its class: -F 'okapi=@1.jpg'",
 )
@@ -52,6 +59,11 @@ def list_classes(model: str, services: Wired, alias: str = PRODUCTION) -> Learne
     responses=raises(
         errors.ModelNotFound,
         errors.RecipeInvalid,
+        errors.FieldInvalid,
+        errors.DatasetNotFound,
+        errors.DatasetVersionNotFound,
+        errors.ModelNotTrainable,
+        errors.ArtifactGone,
         errors.TooFewPerClass,
         errors.TooFewClasses,
         errors.IdempotencyMismatch,
@@ -72,7 +84,7 @@ async def teach_classes(
     await run_in_threadpool(_require_model, services, model)
     with Staging(services.platform.settings.home) as staging:
         work = partial(take, services, staging, DatasetKind.LABELLED)
-        form = await receive_form(request, services, work, fields=(RECIPE,))
+        form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
         ordered_by = job_request(request, asking, key, form.fingerprint)
         return await run_in_threadpool(_start, services, response, staging, ordered_by, model, form)
 
@@ -97,6 +109,7 @@ def _start(
         ordered_by,
         model=model,
         recipe=_recipe(one_field(form.fields, RECIPE)),
+        reference=_reference(one_field(form.fields, REFERENCE)),
         uploads=form.files,
         keep_images=partial(staging.store, services.platform.artifacts),
     )
@@ -106,6 +119,18 @@ def _start(
         dataset_version=DatasetVersionView.of(start.version),
         files=[ReceiptView.of(receipt) for receipt in start.receipts],
     )
+
+
+def _reference(text: str | None) -> DatasetRef | None:
+    if text is None:
+        return None
+    try:
+        return ReferenceSet.model_validate(parse(text)).named()
+    except ValueError as error:
+        raise errors.FieldInvalid(
+            'The reference is JSON: {"dataset": its name or id, "version": its number}.',
+            pointer=f"/{REFERENCE}",
+        ) from error
 
 
 def _recipe(text: str | None) -> Recipe:

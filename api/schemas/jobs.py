@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from api.schemas.common import Asked, Number, Shown
+from api.schemas.recipes import RecipeFields
+from core.domain.dataset import DatasetRef
 from core.domain.recipe import Recipe
 from core.domain.update import (
     EvaluateOrder,
@@ -24,13 +26,17 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
-RecipeFields = Annotated[
-    dict[str, Any],
-    Field(
-        description=f"Fields that differ from the defaults: {Recipe().to_json()}",
-        examples=[{"method": "vrlwf", "epochs": 6, "replay_weight": 2.0}],
-    ),
-]
+
+
+class ReferenceSet(Asked):
+    """The dataset version whose images method 'zscl' distils, with captions or classes."""
+
+    dataset: str = Field(examples=["captions"], description="Its name or id.")
+    version: Number = Field(examples=[1])
+
+    def named(self) -> DatasetRef:
+        """The same in the rules' words."""
+        return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
 
 
 class NewUpdate(Asked):
@@ -45,6 +51,7 @@ class NewUpdate(Asked):
     alias: str = "production"
     auto_promote: bool = True
     prompt: str | None = Field(None, examples=["a photo of a {name}."])
+    reference: ReferenceSet | None = Field(None, description="For method 'zscl', and only it.")
     metadata: Metadata = Field(default_factory=dict)
 
     def order(self) -> UpdateOrder:
@@ -57,6 +64,7 @@ class NewUpdate(Asked):
             parent=self.parent,
             auto_promote=self.auto_promote,
             prompt=self.prompt,
+            reference=self.reference.named() if self.reference else None,
         )
 
 
@@ -81,10 +89,15 @@ class ProgressView(Shown):
 
 
 class DatasetVersionRef(Shown):
-    """Which images a job learns from."""
+    """Names a dataset version."""
 
     dataset: str
     version: int
+
+    @classmethod
+    def of(cls, named: DatasetRef | None) -> Self | None:
+        """Show a reference set, if there is one."""
+        return cls(dataset=named.dataset, version=named.version) if named else None
 
 
 class JobView(Shown):
@@ -99,8 +112,9 @@ class JobView(Shown):
     model: str = Field(examples=["demo"])
     parent_version: int | None
     parent_digest: str | None
-    dataset_version: DatasetVersionRef | None
+    dataset_version: DatasetVersionRef | None = Field(description="What it learns from.")
     recipe: dict[str, Any] | None
+    reference: DatasetVersionRef | None
     attempt: int
     retry_of: str | None
     result: dict[str, Any] | None = Field(examples=[{"version": 2, "verdict": "passed"}])
@@ -134,6 +148,7 @@ class JobView(Shown):
             dataset_version=update
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             recipe=update and update.recipe.to_json(),
+            reference=DatasetVersionRef.of(update.reference) if update else None,
             attempt=job.attempt,
             retry_of=job.retry_of,
             result=job.result and dict(job.result),

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.schemas.common import Asked, Shown
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
-from api.schemas.jobs import JobView
+from api.schemas.jobs import DatasetVersionRef, JobView
 from core.domain.gate import Verdict
 from core.domain.version import Model, Version, VersionStatus
 
@@ -74,6 +74,11 @@ class VersionView(Shown):
     classes: list[str] = Field(description="What the line has learned up to here.")
     prompt: str
     environment: dict[str, str]
+    reference: DatasetVersionRef | None
+    notes: dict[str, Any] = Field(
+        description="What training chose by itself.",
+        examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
+    )
     created_at: datetime
     links: dict[str, str]
 
@@ -100,6 +105,8 @@ class VersionView(Shown):
             classes=list(version.classes),
             prompt=version.prompt.text,
             environment=dict(version.environment),
+            reference=DatasetVersionRef.of(version.reference),
+            notes=dict(version.notes),
             created_at=version.created_at,
             links=links,
         )

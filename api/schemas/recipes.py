@@ -1,0 +1,108 @@
+"""How the OpenAPI document describes a recipe. What counts is `Recipe`, which checks it."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema
+
+from core.domain.presets import PRESETS
+from core.domain.recipe import (
+    Averaging,
+    ExemplarChoice,
+    LabelSpace,
+    Method,
+    ModelPart,
+    Optimiser,
+    Precision,
+    Recipe,
+    Schedule,
+    TeacherPolicy,
+    Vocabulary,
+)
+
+Schema = dict[str, Any]
+
+
+def _whole(low: int, high: int, words: str) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high, "description": words}
+
+
+def _real(low: float, high: float, words: str) -> Schema:
+    return {"type": "number", "minimum": low, "maximum": high, "description": words}
+
+
+def _choice(allowed: type[StrEnum], words: str) -> Schema:
+    return {"type": "string", "enum": [str(one) for one in allowed], "description": words}
+
+
+def _switch(words: str) -> Schema:
+    return {"type": "boolean", "description": words}
+
+
+FIELDS: dict[str, Schema] = {
+    "method": _choice(Method, "The learning method."),
+    "part": _choice(ModelPart, "Which parameters train."),
+    "teacher": _choice(TeacherPolicy, "Whom the update is held to: parent, root or both."),
+    "label_space": _choice(
+        LabelSpace, "Which classes compete: the update's, all learned, or the suites' too."
+    ),
+    "epochs": _whole(1, 1000, "Passes over the training images."),
+    "batch_size": _whole(2, 4096, "Images a step."),
+    "learning_rate": _real(1e-9, 1.0, "Where the schedule starts, or peaks after its warm-up."),
+    "optimiser": _choice(Optimiser, "The optimiser."),
+    "epsilon": _real(1e-16, 1, "Adam's epsilon."),
+    "weight_decay": _real(0, 1, "Decoupled for adamw, added to the gradient for adam."),
+    "schedule": _choice(Schedule, "How the learning rate moves."),
+    "clip_norm": _real(1e-6, 1e6, "The largest global norm of a gradient."),
+    "unit_gradient": _switch("Scale every gradient to clip_norm, also smaller ones."),
+    "replay_weight": _real(0, 1000, "Weight of the random sentences' distillation."),
+    "lwf_weight": _real(0, 1000, "Weight of the class prompts' distillation."),
+    "cross_weight": _real(0, 1000, "vrlwf_cross: weight of the terms between old and new vectors."),
+    "reference_weight": _real(0, 1000, "zscl: weight of the reference set's distillation."),
+    "mixing": _real(0, 1, "imm_mean: the new weights' share of the mean."),
+    "exemplars": _whole(1, 1_000_000, "replay: images kept of all earlier updates together."),
+    "exemplar_choice": _choice(ExemplarChoice, "replay: how they are chosen, class by class."),
+    "exemplar_batch": _whole(1, 4096, "replay: exemplars in each step besides its own images."),
+    "averaging": _choice(Averaging, "Which weights the update ends with; goes with any method."),
+    "averaging_decay": _real(0, 0.999999, "averaging ema: what the average keeps at a sample."),
+    "averaging_every": _whole(1, 100_000, "Steps between two samples of an average."),
+    "sentences": _whole(2, 10_000, "Random sentences a step."),
+    "sentence_length": _whole(3, 77, "Tokens of a sentence, start and end token included."),
+    "vocabulary": _choice(Vocabulary, "Which tokens the sentences are drawn from."),
+    "vocabulary_texts": {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 100_000,
+        "description": "vocabulary file: the sentences themselves; only then.",
+    },
+    "temperature": _real(0.01, 100, "Of all distillations."),
+    "augment": _switch("Crop and flip training images at random."),
+    "precision": _choice(Precision, "Arithmetic of the forward pass; parameters stay fp32."),
+    "micro_batch": _whole(
+        0, 4096, "Images in memory at a time, 0 for the whole batch; the result is the same."
+    ),
+    "gradient_checkpointing": _switch("Recompute activations: less memory, the same result."),
+    "seed": _whole(0, 2**63 - 1, "Of everything random."),
+}
+
+
+def _schema() -> Schema:
+    defaults = Recipe().to_json()
+    preset = {
+        "type": "string",
+        "enum": sorted(PRESETS),
+        "description": "Values to start from instead of the defaults; other fields override them.",
+    }
+    fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
+    return {
+        "type": "object",
+        "title": "Recipe",
+        "additionalProperties": False,
+        "properties": {"preset": preset, **fields},
+        "description": "What differs from the defaults. Versions store it spelled out in full.",
+        "examples": [{"method": "vrlwf", "epochs": 6, "replay_weight": 2.0}],
+    }
+
+
+RECIPE_SCHEMA = _schema()
+RecipeFields = Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA), Field()]
