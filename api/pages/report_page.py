@@ -17,6 +17,7 @@ _Row = TypeVar("_Row", Scores, Recall)
 SHOWN_WHOLE = 24  # classes: a longer list is cut
 SHOWN_WORST = 16  # of a cut list
 SHOWN_NAMES = 60  # of classes with a single image
+TRIED = "tried"  # the note that has a table of its own
 
 
 def render_report(report_json: Json) -> str:
@@ -43,6 +44,8 @@ def render_report(report_json: Json) -> str:
             measure_title=plots.title,
             change_title=_change_title,
             names=SHOWN_NAMES,
+            chosen={name: value for name, value in report.notes.items() if name != TRIED},
+            tried=report.notes.get(TRIED, ()),
         )
     )
 

@@ -12,9 +12,11 @@ import pytest
 
 from api.pages import numbers
 from api.pages.report_page import render_report, style_policy
+from core.domain.dataset import DatasetRef
 from core.domain.examination import Update
 from core.domain.question import Question, RetrievalQuestion
 from core.domain.report import Report
+from core.domain.values import DatasetId
 from core.domain.version import Version
 from tests.unit.examinations import (
     FIRST,
@@ -83,6 +85,31 @@ def test_page_names_lineage_recipe_policy_and_counts() -> None:
     assert "1 training images look like" in html
     for version in (ROOT, FIRST, SECOND):
         assert version.digest in html
+
+
+def test_page_shows_the_mixing_weights_that_were_tried_and_the_one_that_was_chosen() -> None:
+    tried = [{"mixing": 0.4, "new": 0.5, "kept": 0.75}, {"mixing": 0.7, "new": 0.625, "kept": 0.5}]
+    notes = {"mixing": 0.7, "tried": tried, "lost_batches": 3}
+    wise = replace(SECOND, notes=notes, reference=DatasetRef(dataset=DatasetId("ds_9"), version=4))
+    report = report_of(
+        second_update(
+            candidate=Update(version=wise, holdout=entries("second", [("boot",), ("coat",)] * 10))
+        ),
+        mostly_right,
+    )
+    assert report.to_json()["notes"] == notes
+    html = page(report)
+    assert "<b>0.7</b>" in html
+    assert "<b>0.4</b>" not in html
+    for cell in ("62.5", "75.0", "lost batches", "ds_9, version 4"):
+        assert cell in html
+    assert Tags(html).open == []
+
+
+def test_page_of_a_report_from_before_there_were_notes_still_stands() -> None:
+    stored = report_of(second_update(), mostly_right).to_json()
+    del stored["notes"], stored["reference"]
+    assert "What training chose" not in render_report(stored)
 
 
 def test_page_is_well_formed() -> None:
