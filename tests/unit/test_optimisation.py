@@ -1,13 +1,20 @@
 """Schedules, clipping and the bound on the scale."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from core.domain.recipe import Optimiser, Recipe, Schedule
-from core.learning.optimisation import clamp_scale, make_optimiser, rate_factor, take_step
+from core.learning.optimisation import (
+    clamp_scale,
+    make_optimiser,
+    make_scaler,
+    rate_factor,
+    take_step,
+)
 from tests.unit.tiny_clip import tiny_clip
 
 
@@ -33,12 +40,25 @@ def test_short_runs_have_rates_above_zero(steps: int) -> None:
     assert all(rate_factor(Schedule.COSINE, step, steps) > 0 for step in range(steps))
 
 
-def stepped(gradient: list[float], clip_norm: float) -> tuple[torch.Tensor, float]:
+CPU = torch.device("cpu")
+
+
+def step(
+    rule: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    recipe: Recipe,
+    factor: float = 1.0,
+) -> float:
+    """A step of a recipe that is not fp16; the norm that was measured."""
+    return take_step(rule, make_scaler(recipe, CPU), parameters, recipe=recipe, factor=factor)
+
+
+def stepped(gradient: list[float], **changes: Any) -> tuple[torch.Tensor, float]:
     """What plain gradient descent at rate 1 adds, and the norm that was measured."""
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor(gradient)
     rule = torch.optim.SGD([parameter], lr=1.0)
-    norm = take_step(rule, {"p": parameter}, rate=1.0, clip_norm=clip_norm)
+    norm = step(rule, {"p": parameter}, Recipe(learning_rate=1.0, **changes))
     return parameter.detach(), norm
 
 
@@ -59,16 +79,17 @@ def test_adam_moves_by_the_rate_whatever_the_gradients_size() -> None:
     for size in (1e-4, 1e-2):
         parameter = nn.Parameter(torch.zeros(3))
         parameter.grad = torch.full((3,), size)
-        rule = make_optimiser(Recipe(), {"p": parameter})
-        take_step(rule, {"p": parameter}, rate=1e-3, clip_norm=1.0)
+        recipe = Recipe(learning_rate=1e-3)
+        step(make_optimiser(recipe, {"p": parameter}), {"p": parameter}, recipe)
         torch.testing.assert_close(parameter.detach(), torch.full((3,), -1e-3), rtol=1e-3, atol=0)
 
 
 def test_a_step_forgets_its_gradient_and_uses_the_rate_given() -> None:
     parameter = nn.Parameter(torch.zeros(1))
-    rule = make_optimiser(Recipe(learning_rate=0.5), {"p": parameter})
+    recipe = Recipe(learning_rate=0.5)
+    rule = make_optimiser(recipe, {"p": parameter})
     parameter.grad = torch.ones(1)
-    take_step(rule, {"p": parameter}, rate=0.0, clip_norm=1.0)
+    step(rule, {"p": parameter}, recipe, factor=0.0)
     assert parameter.item() == 0
     assert parameter.grad is None
 
@@ -77,8 +98,8 @@ def test_vectors_and_scalars_are_not_decayed() -> None:
     parameters = {"matrix": nn.Parameter(torch.ones(2, 2)), "scale": nn.Parameter(torch.ones([]))}
     for parameter in parameters.values():
         parameter.grad = torch.zeros_like(parameter)
-    recipe = Recipe(optimiser=Optimiser.ADAMW, weight_decay=0.5)
-    take_step(make_optimiser(recipe, parameters), parameters, rate=0.1, clip_norm=1.0)
+    recipe = Recipe(optimiser=Optimiser.ADAMW, weight_decay=0.5, learning_rate=0.1)
+    step(make_optimiser(recipe, parameters), parameters, recipe)
     torch.testing.assert_close(parameters["matrix"].detach(), torch.full((2, 2), 0.95))
     assert parameters["scale"].item() == 1
 

@@ -45,7 +45,7 @@ class Teacher:
 
 
 def replay(block: int, sentences: Sentences | None = None) -> Replay:
-    return Replay(sentences or small(), generator_of("replay"), Teacher(), block=block)
+    return Replay(sentences or small(), generator_of("replay"), [Teacher()], block=block)
 
 
 def test_a_sentence_is_start_then_free_tokens_then_end_then_padding() -> None:
@@ -115,8 +115,8 @@ def test_every_step_draws_fresh_sentences() -> None:
 def test_the_block_length_changes_neither_sentences_nor_their_order() -> None:
     single, several = replay(block=1), replay(block=4)
     for _ in range(9):
-        tokens, features = single.draw()
-        again, block_features = several.draw()
+        tokens, (features,) = single.draw()
+        again, (block_features,) = several.draw()
         assert torch.equal(tokens, again)
         assert torch.equal(features, block_features)
 
@@ -128,10 +128,10 @@ def test_a_restored_stream_goes_on_with_the_next_sentence(steps: int) -> None:
         stream.draw()
     state = stream.state()
     expected = [stream.draw()[0] for _ in range(5)]
-    fresh = Replay(small(), generator_of("another"), Teacher(), block=3)
+    fresh = Replay(small(), generator_of("another"), [Teacher()], block=3)
     fresh.restore(state)
     for tokens in expected:
-        drawn_tokens, features = fresh.draw()
+        drawn_tokens, (features,) = fresh.draw()
         assert torch.equal(drawn_tokens, tokens)
         assert torch.equal(features, tokens.float())
 
@@ -141,7 +141,7 @@ def test_a_restored_block_is_read_as_it_was_the_first_time() -> None:
     stream = replay(block=3)
     stream.draw()
     teacher = Teacher()
-    fresh = Replay(small(), generator_of("another"), teacher, block=3)
+    fresh = Replay(small(), generator_of("another"), [teacher], block=3)
     fresh.restore(stream.state())
     assert teacher.blocks == [6]
 
