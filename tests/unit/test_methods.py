@@ -1,19 +1,22 @@
-"""Which terms each method has, over which columns, and what moves."""
+"""Which terms each method has, over which columns, and what they sum to."""
 
 from __future__ import annotations
+
+from math import exp, log
+from statistics import fmean
 
 import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipe import LabelSpace, Method, ModelPart, Precision, Recipe, require_learnable
+from core.domain.recipe import LabelSpace, Method, Recipe, require_learnable
 from core.errors import TooFewClasses
 from core.learning import losses
 from core.learning.columns import Columns
-from core.learning.determinism import repeatable
-from core.learning.methods import METHODS, Features, total
-from core.learning.pair import Pair
-from tests.unit.tiny_clip import tiny_clip
+from core.learning.features import Batch, Features
+from core.learning.methods.catalogue import METHODS, method_of
+from core.learning.methods.method import LearningMethod
+from core.learning.methods.terms import Term, total
 
 CLASSES, LEARNED, OPEN = ("okapi", "red panda"), ("ibis", "newt"), ("Okapi", "car", "ibis", "dog")
 
@@ -22,8 +25,12 @@ def columns(recipe: Recipe, learned: tuple[str, ...] = LEARNED) -> Columns:
     return Columns.of(recipe, CLASSES, learned, OPEN)
 
 
-def names(recipe: Recipe, learned: tuple[str, ...] = LEARNED) -> list[str]:
-    return [term.name for term in METHODS[recipe.method](recipe, columns(recipe, learned))]
+def method(recipe: Recipe, learned: tuple[str, ...] = LEARNED) -> LearningMethod:
+    return method_of(recipe, columns(recipe, learned))
+
+
+def names(terms: tuple[Term, ...]) -> list[str]:
+    return [term.name for term in terms]
 
 
 def features(seed: int, classes: int = 6) -> Features:
@@ -34,12 +41,27 @@ def features(seed: int, classes: int = 6) -> Features:
         return torch.nn.functional.normalize(drawn, dim=1)
 
     return Features(
-        images=rows(5), classes=rows(classes), sentences=rows(7), scale=torch.tensor(5.0 + seed)
+        images=rows(5),
+        classes=rows(classes),
+        sentences=rows(7),
+        scale=torch.tensor(5.0 + seed, dtype=torch.float64),
     )
 
 
+def batch(student: Features, *teachers: Features) -> Batch:
+    return Batch(student=student, teachers=teachers, target=torch.tensor([0, 1, 1, 0, 1]))
+
+
+def loss_by_name(terms: tuple[Term, ...], seen: Batch) -> dict[str, Tensor]:
+    return {term.name: term.loss(seen) for term in terms}
+
+
+def test_every_method_of_a_recipe_has_its_class() -> None:
+    assert set(METHODS) == set(Method)
+
+
 @pytest.mark.parametrize(
-    ("method", "learned", "expected"),
+    ("name", "learned", "expected"),
     [
         (Method.FT, (), ["ce"]),
         (Method.FT, LEARNED, ["ce"]),
@@ -47,12 +69,28 @@ def features(seed: int, classes: int = 6) -> Features:
         (Method.LWF, LEARNED, ["ce", "lwf"]),
         (Method.VRLWF, (), ["ce", "vr"]),
         (Method.VRLWF, LEARNED, ["ce", "vr", "lwf"]),
+        (Method.VRLWF_CROSS, (), ["ce", "vr", "cross"]),
+        (Method.VRLWF_CROSS, LEARNED, ["ce", "vr", "lwf", "cross"]),
+        (Method.IMM_MEAN, LEARNED, ["ce"]),
+        (Method.WISE, LEARNED, ["ce"]),
+        (Method.REPLAY, LEARNED, ["ce"]),
+        (Method.ZSCL, LEARNED, ["ce"]),
     ],
 )
-def test_terms_of_each_method(
-    method: Method, learned: tuple[str, ...], expected: list[str]
+def test_terms_of_each_method(name: Method, learned: tuple[str, ...], expected: list[str]) -> None:
+    assert names(method(Recipe(method=name), learned).terms()) == expected
+
+
+@pytest.mark.parametrize("name", Method)
+def test_only_zscl_reads_a_reference_set_and_only_distilling_methods_need_teachers(
+    name: Method,
 ) -> None:
-    assert names(Recipe(method=method), learned) == expected
+    made = method(Recipe(method=name))
+    expected = ["zscl_i", "zscl_t"] if name is Method.ZSCL else []
+    assert names(made.reference_terms()) == expected
+    distilling = {Method.LWF, Method.VRLWF, Method.VRLWF_CROSS, Method.ZSCL}
+    assert made.distils is (name in distilling)
+    assert made.replays_vocabulary is (name in {Method.VRLWF, Method.VRLWF_CROSS})
 
 
 @pytest.mark.parametrize(
@@ -67,6 +105,12 @@ def test_columns_of_the_cross_entropy(space: LabelSpace, competing: tuple[str, .
     found = columns(Recipe(method=Method.FT, label_space=space))
     assert found.names[: found.competing] == competing
     assert found.of_class("red panda") == 1
+
+
+def test_replayed_classes_compete_even_where_the_session_alone_would() -> None:
+    """Exemplars are of classes learned before: each needs a column that is scored."""
+    found = columns(Recipe(method=Method.REPLAY, label_space=LabelSpace.SESSION))
+    assert found.names[: found.competing] == ("okapi", "red panda", "ibis", "newt")
 
 
 def test_a_class_that_a_suite_has_too_is_one_column() -> None:
@@ -92,109 +136,105 @@ def test_a_class_taught_again_is_both_learned_and_current() -> None:
 
 
 def test_columns_outside_the_label_space_get_no_gradient_from_the_cross_entropy() -> None:
-    recipe = Recipe(method=Method.LWF, label_space=LabelSpace.SESSION)
-    ce, _ = METHODS[Method.LWF](recipe, columns(recipe))
+    ce, _ = method(Recipe(method=Method.LWF, label_space=LabelSpace.SESSION)).terms()
     student = features(0, classes=4)
     student.classes.requires_grad_()
-    ce.loss(student, features(1, classes=4), torch.tensor([0, 1, 0, 1, 0])).backward()
+    ce.loss(batch(student)).backward()
     assert student.classes.grad is not None
     assert student.classes.grad[2:].abs().sum() == 0
     assert student.classes.grad[:2].abs().min() > 0
 
 
 def test_the_whole_loss_is_the_weighted_sum_by_hand() -> None:
-    recipe = Recipe(replay_weight=3.0, lwf_weight=0.25, label_space=LabelSpace.SEEN)
-    found = columns(recipe)
-    student, teacher = features(0, classes=4), features(1, classes=4)
-    target = torch.tensor([0, 1, 1, 0, 1])
-    method = METHODS[recipe.method](recipe, found)
-    terms = {term.name: term.loss(student, teacher, target) for term in method}
-    z, z_teacher = student.class_logits, teacher.class_logits
-    v = student.scale * student.images @ student.sentences.T
-    v_teacher = teacher.scale * teacher.images @ teacher.sentences.T
-    expected = (
-        losses.cross_entropy(z, target)
-        + 3.0 * losses.distillation(v, v_teacher)
-        + 0.25 * losses.distillation(z, z_teacher)
+    recipe = Recipe(
+        method=Method.VRLWF_CROSS,
+        replay_weight=3.0,
+        lwf_weight=0.25,
+        cross_weight=0.5,
+        temperature=2.0,
+        label_space=LabelSpace.SEEN,
     )
-    torch.testing.assert_close(total(terms, method), expected)
+    student, teacher = features(0, classes=4), features(1, classes=4)
+    seen = batch(student, teacher)
+    terms = method(recipe).terms()
+    s, t = student, teacher
+    v_teacher = t.scale * t.images @ t.sentences.T
+    expected = (
+        losses.cross_entropy(s.scale * s.images @ s.classes.T, seen.target)
+        + 3.0 * losses.distillation(s.scale * s.images @ s.sentences.T, v_teacher, 2.0)
+        + 0.25
+        * losses.distillation(
+            s.scale * s.images @ s.classes.T, t.scale * t.images @ t.classes.T, 2.0
+        )
+        + 0.5 * losses.distillation(t.scale * s.images @ t.sentences.T, v_teacher, 2.0)
+        + 0.5 * losses.distillation(t.scale * t.images @ s.sentences.T, v_teacher, 2.0)
+    )
+    torch.testing.assert_close(total(terms, [term.loss(seen) for term in terms]), expected)
 
 
-def pair(recipe: Recipe) -> Pair:
-    return Pair.of(tiny_clip(), recipe, ("an okapi", "a red panda"))
+def test_turning_both_towers_together_is_seen_by_the_cross_terms_alone() -> None:
+    terms = method(Recipe(method=Method.VRLWF_CROSS)).terms()
+    student, teacher = features(0, classes=4), features(1, classes=4)
+    generator = torch.Generator().manual_seed(9)
+    turn, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))
+    turned = Features(
+        images=student.images @ turn,
+        classes=student.classes @ turn,
+        sentences=student.sentences @ turn,
+        scale=student.scale,
+    )
+    before = loss_by_name(terms, batch(student, teacher))
+    after = loss_by_name(terms, batch(turned, teacher))
+    for same in ("ce", "vr", "lwf"):
+        torch.testing.assert_close(after[same], before[same])
+    assert abs(after["cross"] - before["cross"]) > 1e-3
 
 
-def pixels(count: int = 4) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randint(256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+@pytest.mark.parametrize("name", [Method.LWF, Method.VRLWF_CROSS, Method.ZSCL])
+def test_two_teachers_count_half_each(name: Method) -> None:
+    made = method(Recipe(method=name))
+    terms = (*made.terms(), *made.reference_terms())
+    student, one, other = (features(seed, classes=4) for seed in range(3))
+    both = loss_by_name(terms, batch(student, one, other))
+    with_one, with_other = (loss_by_name(terms, batch(student, t)) for t in (one, other))
+    for term in terms:
+        expected = (with_one[term.name] + with_other[term.name]) / 2
+        torch.testing.assert_close(both[term.name], expected)
+    assert any(abs(with_one[term.name] - with_other[term.name]) > 1e-3 for term in terms)
 
 
-def sentence_tokens() -> Tensor:
-    return tiny_clip().tokenise(["zebra crossing umbrella", "of of of of of"])
+def test_zscl_ranks_the_old_texts_by_the_new_images_and_the_reverse() -> None:
+    """The sums by hand: the student's scale on both, its images alone take gradient."""
+    tau = 2.0
+    terms = method(Recipe(method=Method.ZSCL, temperature=tau)).reference_terms()
+    student, teacher = features(0), features(1)
+    for tensor in (student.images, student.classes, student.scale):
+        tensor.requires_grad_()
+    found = loss_by_name(terms, batch(student, teacher))
+    new = (student.scale * student.images @ teacher.classes.T / tau).tolist()
+    old = (student.scale * teacher.images @ teacher.classes.T / tau).tolist()
+    assert found["zscl_i"].item() == pytest.approx(tau**2 * cross_entropy_of(old, new))
+    columns_first = [list(map(list, zip(*table, strict=True))) for table in (old, new)]
+    assert found["zscl_t"].item() == pytest.approx(tau**2 * cross_entropy_of(*columns_first))
+    torch.stack(list(found.values())).sum().backward()
+    assert student.images.grad is not None
+    assert student.images.grad.abs().min() > 0
+    assert student.classes.grad is None
+    assert student.scale.grad is None
 
 
-@pytest.mark.parametrize("part", ModelPart)
-@pytest.mark.parametrize("precision", Precision)
-def test_student_and_teacher_start_equal_so_forgetting_costs_nothing(
-    part: ModelPart, precision: Precision
-) -> None:
-    both = pair(Recipe(part=part, precision=precision))
-    tokens = sentence_tokens()
-    replayed = both.read_sentences(tokens)
-    with repeatable(0, device=torch.device("cpu"), threads=1):
-        student = both.student_features(pixels(), tokens, replayed)
-        teacher = both.teacher_features(pixels(), student, replayed)
-    loss = losses.vr_lwf(student.sentence_logits, teacher.sentence_logits)
-    loss += losses.distillation(student.class_logits, teacher.class_logits)
-    loss.backward()
-    gradients = [p.grad.abs().max() for p in both.parameters.values() if p.grad is not None]
-    assert torch.equal(student.images, teacher.images)
-    assert loss.item() < 1e-6  # two terms of fp32, whose rounding is 1.2e-7 each
-    assert max(gradients) < 1e-4
+def cross_entropy_of(wanted: list[list[float]], given: list[list[float]]) -> float:
+    """Mean over rows of −Σ softmax(wanted) ln softmax(given), without torch."""
+    rows = []
+    for want, give in zip(wanted, given, strict=True):
+        q, p = softmax(want), softmax(give)
+        rows.append(-sum(a * log(b) for a, b in zip(q, p, strict=True)))
+    return fmean(rows)
 
 
-def test_nothing_of_the_teacher_takes_a_gradient() -> None:
-    both = pair(Recipe())
-    tokens = sentence_tokens()
-    replayed = both.read_sentences(tokens)
-    student = both.student_features(pixels(), tokens, replayed)
-    teacher = both.teacher_features(pixels(), student, replayed)
-    assert student.sentence_logits.requires_grad
-    assert not teacher.sentence_logits.requires_grad
-    assert not any(p.requires_grad for p in both.teacher.network.parameters())
-
-
-@pytest.mark.parametrize(
-    ("part", "visual", "textual"),
-    [
-        (ModelPart.WHOLE, True, True),
-        (ModelPart.IMAGE, True, False),
-        (ModelPart.TEXT, False, True),
-    ],
-)
-def test_a_part_trains_its_tower_and_the_scale_and_shares_the_rest(
-    part: ModelPart, visual: bool, textual: bool
-) -> None:
-    both = pair(Recipe(part=part))
-    trained = set(both.parameters)
-    assert "logit_scale" in trained
-    assert ("visual.conv1.weight" in trained) is visual
-    assert ("token_embedding.weight" in trained) is textual
-    teacher = dict(both.teacher.network.named_parameters())
-    for name, parameter in both.student.network.named_parameters():
-        assert parameter.requires_grad is (name in trained)
-        assert (teacher[name] is parameter) is (name not in trained)
-
-
-@pytest.mark.parametrize("part", [ModelPart.IMAGE, ModelPart.TEXT])
-def test_skipping_the_frozen_tower_changes_no_number(part: ModelPart) -> None:
-    recipe = Recipe(part=part, precision=Precision.FP32)
-    frugal, whole = pair(recipe), pair(Recipe(precision=Precision.FP32))
-    tokens = sentence_tokens()
-    student = frugal.student_features(pixels(), tokens, frugal.read_sentences(tokens))
-    full = whole.student_features(pixels(), tokens, whole.read_sentences(tokens))
-    torch.testing.assert_close(student.class_logits, full.class_logits)
-    torch.testing.assert_close(student.sentence_logits, full.sentence_logits)
+def softmax(row: list[float]) -> list[float]:
+    powers = [exp(value) for value in row]
+    return [power / sum(powers) for power in powers]
 
 
 def test_one_class_alone_cannot_be_learned() -> None:
