@@ -5,7 +5,7 @@ export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format clean
+.PHONY: help install demo serve test test-gpu lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ serve: install  ## start the same service and leave it running (Ctrl-C stops it)
 
 test: lint  ## everything: style, types, import contracts, all tests with real services
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+test-gpu: install  ## the tests that need a CUDA device
+	@$(BIN)/python -m pytest tests/gpu
 
 lint: install  ## style, types and import contracts alone
 	@$(BIN)/ruff check .

@@ -1,0 +1,84 @@
+"""An update on a GPU: the CPU's losses, repeatable to the bit, resumable: `make test-gpu`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.domain.recipe import Method, ModelPart, Precision
+from core.errors import StopRequested
+from core.evaluation.evaluator import VersionEvaluator
+from core.learning.session import UpdateTrainer
+from core.ports import TrainingTask
+from tests.unit.lessons import StoppingAsItSaves, Watching, red_and_blue, with_recipe
+from tests.unit.memory_artifacts import MemoryArtifacts
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def task(artifacts: MemoryArtifacts) -> TrainingTask:
+    return replace(red_and_blue(artifacts), learned=("green",))
+
+
+def trainer(artifacts: MemoryArtifacts, device: torch.device) -> UpdateTrainer:
+    return UpdateTrainer(
+        artifacts, device=device, ask=VersionEvaluator(artifacts, device=device).ask
+    )
+
+
+def losses(artifacts: MemoryArtifacts, task: TrainingTask, device: torch.device) -> list[float]:
+    watch = Watching()
+    trainer(artifacts, device).train(task, resume=None, watch=watch)
+    return [terms["loss"] for terms in watch.terms]
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("part", ModelPart)
+def test_every_method_has_the_cpus_losses(
+    artifacts: MemoryArtifacts, task: TrainingTask, method: Method, part: ModelPart
+) -> None:
+    same = with_recipe(task, method=method, part=part, precision=Precision.FP32)
+    on_cpu, on_cuda = losses(artifacts, same, CPU), losses(artifacts, same, CUDA)
+    assert on_cuda == pytest.approx(on_cpu, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_half_precision_starts_at_the_same_loss(
+    artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision
+) -> None:
+    exact = losses(artifacts, with_recipe(task, precision=Precision.FP32), CUDA)[0]
+    half = losses(artifacts, with_recipe(task, precision=precision), CUDA)[0]
+    assert half == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_a_run_repeats_to_the_bit_and_so_does_a_resumed_one(
+    artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision
+) -> None:
+    task = with_recipe(task, precision=precision)
+    on_cuda = trainer(artifacts, CUDA)
+    whole = on_cuda.train(task, resume=None, watch=Watching())
+    stopped = StoppingAsItSaves(every=2)
+    with pytest.raises(StopRequested):
+        on_cuda.train(task, resume=None, watch=stopped)
+    _, checkpoint = stopped.saved[-1]
+    resumed = on_cuda.train(task, resume=checkpoint, watch=Watching())
+    assert resumed.weights.digest == whole.weights.digest
+
+
+def test_micro_batches_and_recomputing_change_no_number(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    exact = with_recipe(task, precision=Precision.FP32)
+    frugal = with_recipe(exact, micro_batch=3, gradient_checkpointing=True)
+    assert losses(artifacts, frugal, CUDA) == pytest.approx(
+        losses(artifacts, exact, CUDA), rel=1e-4
+    )
