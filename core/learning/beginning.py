@@ -16,6 +16,7 @@ from core.learning.columns import Columns
 from core.learning.exemplars import choose_exemplars
 from core.learning.gradients import LossGradients
 from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.methods.method import Beginning
 from core.learning.models import Known, Models
 from core.learning.ranks import Alone, Ranks
 from core.learning.reading import Reading
@@ -71,6 +72,7 @@ def begin(
         distils=method.distils,
         load=lambda digest: load(digest, artifacts, parent.device),
     )
+    method.prepare(Beginning(task=task, models=models, artifacts=artifacts))
     reading = Reading(task, exemplars, columns, artifacts, parent.preprocess, ranks)
     gradients = LossGradients(
         method=method,

@@ -60,7 +60,7 @@ class Update:
         """
         terms = self.gradients(data)
         self._require_finite(terms["loss"])
-        self._gradients.method.adjust(self.models.parameters)
+        self._gradients.method.adjust(self.models.parameters, self.step)
         norm = take_step(
             self._optimiser,
             self._scaler,

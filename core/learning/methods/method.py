@@ -9,6 +9,17 @@ from core.domain.recipe import Recipe
 from core.domain.values import Json
 from core.learning.columns import Columns
 from core.learning.methods.terms import Term
+from core.learning.models import Models
+from core.ports import Artifacts, TrainingTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """An update before its first step."""
+
+    task: TrainingTask
+    models: Models
+    artifacts: Artifacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +59,14 @@ class LearningMethod:
         """Whether any term looks at a teacher."""
         return bool(self.reference_terms()) or len(self.terms()) > 1
 
-    def adjust(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Change gradients between the backward pass and the step."""
+    def prepare(self, beginning: Beginning) -> None:
+        """Keep or read what the steps will need; an update that resumes begins here as well."""
+
+    def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+        """Change gradients between the backward pass and a step; its number counts from 0.
+
+        In fp16 they are still multiplied by the loss scale.
+        """
 
     def conclude(self, ending: Ending) -> Json:
         """Change the weights after the last step; what was chosen by itself, for the record."""
