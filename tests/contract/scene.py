@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.dataset import DatasetVersion, Side
+from core.domain.dataset import DatasetKind, DatasetVersion, Side
 from core.domain.question import Answers, ClassAnswers, ClassQuestion, Question, RetrievalAnswers
 from core.domain.recipe import Recipe
+from core.domain.suite import Suite, SuiteKind
 from core.domain.update import Job, JobEvent, JobType, Order, UpdateOrder
-from core.domain.values import DatasetId, Digest
+from core.domain.values import Digest, Json
 from core.domain.version import Model, Version, Weights
 from core.ports import Artifacts, Platform, Trained, TrainingTask, Transactions, Watch
 from core.settings import Settings
 from core.use_cases.datasets import freeze
 from core.use_cases.run_job import Tools, run_next_job
-from core.use_cases.suites import ensure_default_policy
+from core.use_cases.suites import add_suite, create_suite, ensure_default_policy
 from tests.api.seeds import a_root, some_weights
 from tests.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.unit.memory_artifacts import MemoryArtifacts
@@ -38,6 +39,7 @@ class Script:
     asked_questions: list[tuple[Digest, Digest]] = field(default_factory=list)
     wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
     tasks: list[TrainingTask] = field(default_factory=list)
+    notes: Json = field(default_factory=dict)  # what training will have chosen
 
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
         """An import."""
@@ -48,7 +50,8 @@ class Script:
         """An update; its weights are told apart by how many were trained before."""
         self.tasks.append(task)
         self.training(watch)
-        return Trained(weights=some_weights(self.platform, 100 + len(self.tasks)), notes={})
+        weights = some_weights(self.platform, 100 + len(self.tasks))
+        return Trained(weights=weights, notes=self.notes)
 
     def environment(self) -> Mapping[str, str]:
         """No libraries."""
@@ -98,12 +101,18 @@ class Scene:
         """A model whose root is live."""
         return a_root(self.platform)
 
-    def frozen(self, *classes: str, each: int = 4, offset: int = 0) -> DatasetVersion:
+    def frozen(
+        self,
+        *classes: str,
+        each: int = 4,
+        offset: int = 0,
+        kind: DatasetKind = DatasetKind.LABELLED,
+    ) -> DatasetVersion:
         """A dataset version with `each` training and holdout images of every class.
 
         Images are the same for the same `offset`.
         """
-        dataset, count = a_dataset(), each * len(classes)
+        dataset, count = a_dataset(kind=kind), each * len(classes)
         train = pixels_on(Side.TRAIN, offset + count)[offset:]
         holdout = pixels_on(Side.HOLDOUT, offset + count)[offset:]
         with self.platform.transactions() as work:
@@ -125,10 +134,27 @@ class Scene:
             work.commit()
         return job
 
+    def suite(self, model: Model, data: DatasetVersion, name: str = "asked") -> Suite:
+        """A suite of all images of a dataset version, by which the model is scored."""
+        with self.platform.transactions(read_only=True) as work:
+            labelled = work.datasets.get(data.dataset).kind is DatasetKind.LABELLED
+        suite = create_suite(
+            self.platform,
+            name=name,
+            kind=SuiteKind.ZERO_SHOT if labelled else SuiteKind.RETRIEVAL,
+            dataset=data.dataset,
+            dataset_version=data.number,
+        )
+        add_suite(self.platform, model.name, suite)
+        return suite
+
     def update(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
         """A queued update."""
         order = UpdateOrder(
-            dataset=DatasetId(data.dataset), dataset_version=data.number, recipe=Recipe(), **changes
+            dataset=data.dataset,
+            dataset_version=data.number,
+            recipe=changes.pop("recipe", Recipe()),
+            **changes,
         )
         return self.order(model, order)
 
