@@ -23,20 +23,20 @@ _KNOWN = {
     "init_logit_scale",
     "init_logit_bias",
     "nonscalar_logit_scale",
-    "multimodal_cfg",  # known, and answered below
 }
 _CLEANERS = ("lower", "whitespace", "canonicalize")
+_PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
 
 
 def obstacle(model_cfg: Json) -> str | None:
     """Why a model with this `model_cfg` cannot be taught; None when nothing speaks against it."""
+    if "multimodal_cfg" in model_cfg:
+        return "Models with a caption decoder (CoCa) are not taken."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
     custom = bool(model_cfg.get("custom_text"))
     for rule in _RULES:
         if reason := rule(vision, text, custom):
             return reason
-    if "multimodal_cfg" in model_cfg:
-        return "Models with a caption decoder (CoCa) are not taken."
     if unknown := sorted(set(model_cfg) - _KNOWN):
         return f"The config has a part that is not known here: {unknown[0]!r}."
     return None
@@ -98,8 +98,8 @@ def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None
     if vision.get("output_tokens"):
         return "The image tower gives a feature for every patch, not one for an image."
     if name := vision.get("timm_model_name"):
-        whole = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") == "linear"
-        return None if whole else f"The image tower {name!r} is built without pooling."
+        pooled = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") in _PROJECTED
+        return None if pooled else f"The image tower {name!r} is built without pooling."
     if vision.get("pool_type", "tok") == "none":
         return "The image tower is built without pooling."
     return None

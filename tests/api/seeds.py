@@ -3,22 +3,22 @@
 from core.domain.gate import Verdict
 from core.domain.registry import PRODUCTION, MoveKind, move
 from core.domain.report import Report
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.domain.version import Model, TensorEntry, Version, VersionStatus, Weights
 from core.ports import Platform
 from core.use_cases.suites import DEFAULT_POLICY
 from tests.factories import NOW, a_job, a_model, a_version
 
 
-def a_root(platform: Platform, name: str = "demo") -> Model:
-    """A model whose root is live as `production`."""
+def a_root(platform: Platform, name: str = "demo", model_cfg: Json | None = None) -> Model:
+    """A model whose root is live as `production`; its architecture, if it matters."""
     with platform.transactions() as work:
         model = a_model(work.policies.get(DEFAULT_POLICY), name=name)
         work.models.add(model)
         job = a_job(model).succeed({}, NOW)
         work.jobs.add(job)
         number = work.versions.next_number(model.id)
-        weights = some_weights(platform, number)
+        weights = some_weights(platform, number, model_cfg)
         root = a_version(
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )
@@ -73,7 +73,7 @@ def a_candidate(
     return version
 
 
-def some_weights(platform: Platform, seed: int) -> Weights:
+def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -> Weights:
     """Weights of two tensors, stored."""
     tensors = []
     for name, width in (("visual.proj", 4), ("text.bias", 1)):
@@ -82,7 +82,9 @@ def some_weights(platform: Platform, seed: int) -> Weights:
         tensors.append(
             TensorEntry(name=name, dtype="F32", shape=(width,), digest=digest, size=len(data))
         )
-    weights = Weights(config={"model_cfg": {}, "preprocess_cfg": {}}, tensors=tuple(tensors))
+    weights = Weights(
+        config={"model_cfg": model_cfg or {}, "preprocess_cfg": {}}, tensors=tuple(tensors)
+    )
     platform.artifacts.put(weights.to_bytes())
     return weights
 

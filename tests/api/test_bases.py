@@ -1,0 +1,118 @@
+"""A model that cannot be taught says so when it is named, not when its import runs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from tests.api.orders import a_dataset, update
+from tests.api.seeds import a_root
+from tests.api.service import Service, code_of, running, settings_of
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Where the service may read bases from."""
+    path = tmp_path / "bases"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def settings(home: Path, folders: Path) -> Settings:
+    return settings_of(home, root_folders=(folders,))
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[Service]:
+    with running(settings) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("base", "code", "words"),
+    [
+        ("ViT-B-16-SigLIP:webli", "model_not_trainable", "tokenizer 'timm/ViT-B-16-SigLIP'"),
+        ("roberta-ViT-B-32:laion2b_s12b_b32k", "model_not_trainable", "'roberta-base'"),
+        ("coca_ViT-B-32:laion2b_s13b_b90k", "model_not_trainable", "caption decoder"),
+        ("ViT-Z-99:openai", "base_unknown", "'ViT-Z-99'"),
+    ],
+)
+def test_an_architecture_that_cannot_be_taught_is_refused_by_name(
+    service: Service, base: str, code: str, words: str
+) -> None:
+    with service.untouched():
+        answer = service.client.post("/v1/models", json={"name": "x", "base": base})
+    assert code_of(answer) == (422, code)
+    assert words in answer.json()["detail"]
+    assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
+@pytest.mark.parametrize("name", ["RN50:openai", "convnext_base:laion400m_s13b_b51k"])
+def test_other_towers_are_taken_by_name(service: Service, name: str) -> None:
+    answer = service.client.post("/v1/models", json={"name": "x", "base": name})
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [
+        (json.dumps({"model_cfg": {"multimodal_cfg": {}}}), 422, "model_not_trainable"),
+        (
+            json.dumps({"model_cfg": {"text_cfg": {"pool_type": "none"}}}),
+            422,
+            "model_not_trainable",
+        ),
+        (json.dumps({"preprocess_cfg": {}}), 422, "base_unknown"),
+        ("[]", 422, "base_unknown"),
+        ("{", 422, "base_unknown"),
+        (json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}), 202, None),
+        (None, 202, None),  # perhaps the worker sees the folder
+    ],
+)
+def test_a_folder_is_read_where_this_process_sees_it(
+    service: Service, folders: Path, text: str | None, status: int, code: str | None
+) -> None:
+    base = folders / "clip"
+    if text is not None:
+        base.mkdir()
+        (base / "open_clip_config.json").write_text(text)
+    answer = service.client.post("/v1/models", json={"name": "x", "base": f"local-dir:{base}"})
+    assert answer.status_code == status
+    if code is not None:
+        assert code_of(answer) == (status, code)
+        assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
+def test_an_update_of_an_untrainable_version_is_refused_when_ordered(service: Service) -> None:
+    a_root(service.platform, model_cfg={"multimodal_cfg": {}})  # an earlier release took it
+    a_dataset(service, "products", boot=0, bag=3)
+    with service.untouched():
+        answer = service.client.post("/v1/jobs", json=update())
+    assert code_of(answer) == (422, "model_not_trainable")
+    assert answer.json()["errors"][0]["pointer"] == "/model"
+
+
+def test_a_recipe_that_the_architecture_cannot_follow_is_refused(service: Service) -> None:
+    a_root(service.platform, model_cfg={"vision_cfg": {"layers": [3, 4, 6, 3]}})
+    a_dataset(service, "products", boot=0, bag=3)
+    recipe = {"gradient_checkpointing": True}
+    with service.untouched():
+        answer = service.client.post("/v1/jobs", json=update(recipe=recipe))
+    assert code_of(answer) == (422, "model_not_trainable")
+    assert answer.json()["errors"][0]["pointer"] == "/recipe/gradient_checkpointing"
+    assert service.client.post("/v1/jobs", json=update()).status_code == 202
+
+
+def test_a_preset_is_a_recipe(service: Service) -> None:
+    a_root(service.platform)
+    a_dataset(service, "products", boot=0, bag=3)
+    recipe = {"preset": "released", "epochs": 2}
+    made = service.client.post("/v1/jobs", json=update(recipe=recipe)).json()["recipe"]
+    assert (made["learning_rate"], made["unit_gradient"], made["epochs"]) == (1e-6, True, 2)
+    with service.untouched():
+        answer = service.client.post("/v1/jobs", json=update(recipe={"preset": "best"}))
+    assert code_of(answer) == (422, "recipe_invalid")
+    assert answer.json()["errors"][0]["pointer"] == "/recipe/preset"
