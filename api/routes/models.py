@@ -24,6 +24,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
         errors.NameInvalid,
         errors.NameTaken,
         errors.BaseUnknown,
+        errors.ModelNotTrainable,
         errors.SuiteNotFound,
         errors.PolicyNotFound,
         errors.IdempotencyMismatch,
