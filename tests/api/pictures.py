@@ -7,7 +7,8 @@ import itertools
 from PIL import Image
 
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.dataset import Side, side_of
+from core.domain.dataset import Part, Side, part_of, side_of
+from core.domain.values import Digest
 
 
 def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
@@ -19,19 +20,27 @@ def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
 
 
 @functools.cache
-def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
-    """Pictures that fall on one side, as the service will see them."""
+def _on(side: Side, count: int, first: int) -> tuple[tuple[bytes, Digest], ...]:
     decoder = SandboxDecoder(
         processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
     )
     try:
-        seeds = itertools.count(first)
-        found = (
-            data for data in map(picture, seeds) if side_of(decoder.decode(data).pixels) is side
+        seen = (
+            (data, decoder.decode(data).pixels) for data in map(picture, itertools.count(first))
         )
-        return tuple(itertools.islice(found, count))
+        return tuple(itertools.islice((one for one in seen if side_of(one[1]) is side), count))
     finally:
         decoder.close()
+
+
+def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
+    """Pictures that fall on one side, as the service will see them."""
+    return tuple(data for data, _ in _on(side, count, first))
+
+
+def parts_of(side: Side, count: int) -> tuple[Part, ...]:
+    """The parts that these pictures of one side are in, where they are held out or asked."""
+    return tuple(part_of(pixels) for _, pixels in _on(side, count, 0))
 
 
 def truncated() -> bytes:

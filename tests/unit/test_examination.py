@@ -2,8 +2,18 @@
 
 from core.domain.dataset import Part
 from core.domain.examination import Update
+from core.domain.recipe import LabelSpace, Recipe, competing_classes
 from core.domain.suite import SuiteKind
-from tests.unit.examinations import FIRST, ROOT, SECOND, entries, second_update, suite, taught
+from tests.unit.examinations import (
+    FIRST,
+    ROOT,
+    SECOND,
+    entries,
+    report_of,
+    second_update,
+    suite,
+    taught,
+)
 
 
 def test_candidate_parent_and_root_answer_the_same_questions() -> None:
@@ -52,6 +62,38 @@ def test_suite_is_judged_on_its_own_classes_and_shown_on_the_union() -> None:
     assert exam.own.classes == ("Bag", "cat", "dog", "sun")
     # "bag" would be asked by the very prompt of "Bag" and is not added.
     assert exam.union.classes == ("Bag", "cat", "dog", "sun", "shirt", "boot", "coat")
+
+
+def test_class_of_a_suite_without_a_test_image_competes_and_is_not_scored() -> None:
+    tested = entries("t", [("cat",), ("dog",)] * 10)
+    unseen = entries("v", [("sun",)] * 3, Part.VALIDATION)
+    examination = second_update(suites=[suite("sky", tested + unseen, SuiteKind.ZERO_SHOT)])
+    exam = examination.zero_shot[0]
+    assert exam.own.classes == ("cat", "dog", "sun")
+    report = report_of(examination, lambda who, question, index: True)
+    shown = [table for table in report.changes if table.name == "sky"]
+    assert {change.class_name for table in shown for change in table.classes} == {"cat", "dog"}
+    assert report.images["sky"] == 20
+    assert report.scores[0].zero_shot == 1.0
+
+
+def test_update_and_suite_that_share_a_class_in_any_case_have_one_prompt_and_one_column() -> None:
+    examination = second_update(
+        suites=[
+            suite("mine", entries("m", [("BAG",), ("Coat",), ("sun",)] * 5), SuiteKind.ZERO_SHOT)
+        ]
+    )
+    exam = examination.zero_shot[0]
+    assert exam.union.classes == ("BAG", "Coat", "sun", "shirt", "boot")
+    assert len(set(exam.union.prompt.fill_all(exam.union.classes))) == 5
+    recipe = Recipe(label_space=LabelSpace.OPEN)
+    assert competing_classes(recipe, ("boot", "coat"), ("bag", "shirt"), exam.own.classes) == (
+        "boot",
+        "coat",
+        "bag",
+        "shirt",
+        "sun",
+    )
 
 
 def test_earlier_holdout_is_judged_on_the_classes_known_then() -> None:
