@@ -5,7 +5,7 @@ export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-gpu lint format clean
+.PHONY: help install demo serve test test-gpu lint format study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: install  ## style, types and import contracts alone
 format: install  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+study: install  ## the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
+	@$(BIN)/python -m benchmarks.study $(or $(ARGS),--help)
 
 bench-%: install  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*)

@@ -1,0 +1,216 @@
+"""The command line of the studies."""
+
+import argparse
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from benchmarks.study import published, tune
+from benchmarks.study.outputs import write_all
+from benchmarks.study.plan import Plan, PlanInvalid, read
+from benchmarks.study.progress import Screen
+from benchmarks.study.study import Places, open_bench, run_all
+from core.domain.dataset import Part
+from core.errors import PerennialError
+
+OUT = Path(__file__).parents[1] / "out" / "study"
+PLANS = Path(__file__).parent / "plans"
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "sets"
+
+ABOUT = """\
+The paper's protocol on any image folders, with the service's own trainer and evaluator.
+
+  one        teach all new classes in one update, by every row (recipe) and seed
+  many       teach them in equal sessions, each update on top of the one before
+  tune       try a grid of values per row, scored on validation parts only
+  table      write the tables and plots again from what has been run
+  published  check the matrix scores against published accuracy matrices
+"""
+EXAMPLES = """\
+A plan is a TOML file, or a name below benchmarks/study/plans:
+  python -m benchmarks.study one cifar20 --data /tmp/data --seeds 0 --rows ft vrlwf
+  python -m benchmarks.study many cifar20_sessions --sessions 5
+Without a plan, by flags (folders are FOLDER/<split>/<class>/<file>):
+  python -m benchmarks.study one --name birds --target my/birds --retained my/flowers \\
+      --row 'ft={"method": "ft"}' --row 'vrlwf={"method": "vrlwf", "replay_weight": 3}'
+
+Finished runs are kept by what decides them, so a study that was stopped goes on where it was,
+and the same command started twice shares the work.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 with one line that says what is wrong."""
+    chosen = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        if chosen.command == "published":
+            return published.main(chosen.file, console)
+        plan = _plan(chosen)
+        if chosen.command == "tune":
+            return _tune(plan, chosen, console)
+        return _study(plan, chosen, console)
+    except PlanInvalid as error:
+        console.print(f"study: {error}", markup=False)
+    except PerennialError as error:
+        console.print(f"study: {error.code}: {error.message}", markup=False)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from the last finished run")
+        return 128 + signal.SIGINT
+    return 2
+
+
+def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
+    rows, seeds = plan.chosen(chosen.rows), tuple(chosen.seeds or plan.seeds)
+    with Screen(console) as screen:
+        bench = open_bench(
+            plan,
+            _places(chosen),
+            screen,
+            part=Part(chosen.part),
+            device=chosen.device,
+            threads=chosen.threads,
+        )
+        if chosen.command != "table":
+            run_all(bench, rows, seeds, screen)
+        shown = tuple(dict.fromkeys((*plan.seeds, *seeds)))
+        folder = _places(chosen).out / plan.name
+        if bench.part is Part.VALIDATION:
+            folder = folder.with_name(f"{plan.name}-validation")
+        text = write_all(bench, shown, folder, screen)
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written to {folder}", markup=False)
+    return 0
+
+
+def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
+    rows = plan.chosen(chosen.rows)
+    with Screen(console) as screen:
+        bench = open_bench(
+            plan,
+            _places(chosen),
+            screen,
+            part=Part.VALIDATION,
+            device=chosen.device,
+            threads=chosen.threads,
+        )
+        seeds = tuple(chosen.seeds or plan.tuning_seeds)
+        found = tune.search(bench, rows, seeds, screen)
+    path = plan.tuned or _places(chosen).out / plan.name / "tuned.json"
+    tune.publish(found, path, console)
+    return 0
+
+
+def _plan(chosen: argparse.Namespace) -> Plan:
+    path = None
+    if chosen.plan:
+        named = PLANS / f"{chosen.plan}.toml"
+        path = named if named.is_file() else Path(chosen.plan)
+    changes = {
+        name: value
+        for name in ("name", "base", "prompt", "baseline", "sessions")
+        if (value := getattr(chosen, name, None)) is not None
+    }
+    if chosen.target:
+        changes |= {"target": {"data": chosen.target, "classes": chosen.classes or []}}
+        changes.setdefault("name", Path(chosen.target).name)
+    if chosen.retained:
+        changes["retained"] = [
+            {"data": data, "split": "test"} | ({"classes": "rest"} if data == chosen.target else {})
+            for data in chosen.retained
+        ]
+    if chosen.captions:
+        data, _, split = chosen.captions.rpartition("/")
+        changes["retrieval"] = {"data": data, "split": split}
+    if chosen.row:
+        changes["rows"] = [_row(text) for text in chosen.row]
+    plan = read(path, changes)
+    if chosen.command == "one" and plan.sessions != 1:
+        raise PlanInvalid(f"{plan.name} has {plan.sessions} sessions: run it with 'many'")
+    if chosen.command == "many" and plan.sessions < 2:
+        raise PlanInvalid("how many sessions? --sessions K, or sessions = K in the plan")
+    return plan.cut(chosen.per_class) if chosen.per_class else plan
+
+
+def _row(text: str) -> dict[str, Any]:
+    name, _, recipe = text.partition("=")
+    try:
+        return {"name": name, "recipe": json.loads(recipe or "{}")}
+    except json.JSONDecodeError as error:
+        raise PlanInvalid(f"--row {text!r}: the recipe is no JSON: {error}") from error
+
+
+def _places(chosen: argparse.Namespace) -> Places:
+    return Places(out=chosen.out, data=(*chosen.data, DATA))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = {
+        "one": "one session",
+        "many": "several sessions",
+        "tune": "find learning rates and weights on validation parts",
+        "table": "write tables and plots again",
+    }
+    for name, about in words.items():
+        command = commands.add_parser(name, help=about, description=about)
+        _add_options(command)
+    check = commands.add_parser("published", help="check the matrix scores")
+    check.add_argument("file", type=Path, help="JSON with a matrix and its scores per method")
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", nargs="?", help="a TOML file, or a name below plans/")
+    what = command.add_argument_group("what to study (in place of the plan's)")
+    what.add_argument("--name", help="of the study: names its output folder")
+    what.add_argument("--target", metavar="FOLDER", help="the new classes: splits train and test")
+    what.add_argument("--classes", nargs="+", help="the new classes, if not all folders")
+    what.add_argument(
+        "--retained",
+        nargs="+",
+        metavar="FOLDER",
+        help="what must not be forgotten (split test); the target's own folder: its other classes",
+    )
+    what.add_argument("--captions", metavar="FOLDER/SPLIT", help="a captioned set, for retrieval")
+    what.add_argument("--row", action="append", metavar="NAME=JSON", help="a row and its recipe")
+    what.add_argument("--base", help="bundled, NAME:PRETRAINED of open_clip, or a folder")
+    what.add_argument("--prompt", help="the prompt template; default: the base's own")
+    what.add_argument("--baseline", help="the row that the others are compared with (ft)")
+    what.add_argument("--sessions", type=int, metavar="K", help="equal sessions, in class order")
+    what.add_argument("--per-class", type=int, metavar="N", help="training images a class, at most")
+    which = command.add_argument_group("which part of it to run")
+    which.add_argument("--rows", nargs="+", default=[], help="these rows only")
+    which.add_argument("--seeds", nargs="+", type=int, help="these seeds only")
+    which.add_argument(
+        "--part",
+        choices=[part.value for part in Part],
+        default=Part.TEST.value,
+        help="of what is asked: test gives the published numbers, validation is for choosing",
+    )
+    where = command.add_argument_group("where")
+    where.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where image folders or zips are looked for (besides ../shared/data/sets)",
+    )
+    where.add_argument("--out", type=Path, default=OUT, help="default: benchmarks/out/study")
+    where.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    where.add_argument("--threads", type=int, default=0, help="0: one per core")

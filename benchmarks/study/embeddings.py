@@ -1,0 +1,54 @@
+"""The vectors of a captioned set by a version, and how far two versions' may be mixed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from core.clip.images import read_image
+from core.clip.model import ClipModel
+from core.domain.question import RetrievalQuestion
+from core.domain.values import Digest
+from core.evaluation.compatibility import Embeddings, compatibility
+from core.ports import Artifacts
+
+_BATCH = 128
+
+Item = TypeVar("Item")
+
+
+@torch.inference_mode()
+def embed(model: ClipModel, question: RetrievalQuestion, artifacts: Artifacts) -> Embeddings:
+    """A model's vectors of the captioned images, as evaluation makes them."""
+
+    def pixels(artifact: Digest) -> Tensor:
+        return model.preprocess.evaluation_pixels(read_image(artifacts.get(artifact)))
+
+    return Embeddings(
+        images=_in_batches(
+            [entry.artifact for entry in question.entries],
+            lambda group: model.encode_images(torch.stack([pixels(one) for one in group])),
+        ),
+        captions=_in_batches(
+            [text for entry in question.entries for text in entry.texts], model.encode_texts
+        ),
+    )
+
+
+def compare(old: Embeddings, new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
+    """An index made by `old`, asked by `new`, as scores named `index/...`."""
+    owner = [index for index, entry in enumerate(question.entries) for _ in entry.texts]
+    found = asdict(compatibility(old, new, torch.tensor(owner, device=new.images.device)))
+    scores: dict[str, float] = {}
+    for name, value in found.items():
+        if isinstance(value, tuple):
+            scores[f"index/{name}/image_to_text"], scores[f"index/{name}/text_to_image"] = value
+        else:
+            scores[f"index/{name}"] = value
+    return scores
+
+
+def _in_batches(items: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor]) -> Tensor:
+    return torch.cat([encode(items[i : i + _BATCH]) for i in range(0, len(items), _BATCH)])

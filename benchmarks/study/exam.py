@@ -1,0 +1,148 @@
+"""What every version of a study is asked, and its answers as hits and scores."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.study.material import Material, on_part
+from core.domain.dataset import Part
+from core.domain.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
+from core.domain.prompt import PromptTemplate
+from core.domain.question import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    Question,
+    RetrievalAnswers,
+    RetrievalQuestion,
+)
+from core.domain.recipe import distinct
+from core.domain.values import Digest, canonical_json, sha256
+
+NEW = "new"
+RETRIEVAL = "retrieval"
+IMAGE_TO_TEXT = "image_to_text"
+TEXT_TO_IMAGE = "text_to_image"
+
+Hits = Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """The questions by name: `new`, `retained/<name>`, `union/<name>` and `retrieval`.
+
+    The new classes' images are asked over all new classes, those of later sessions included;
+    a union asks the images of both over the new and the retained classes together.
+    """
+
+    sessions: tuple[tuple[str, ...], ...]
+    questions: Mapping[str, Question]
+
+    @classmethod
+    def of(cls, material: Material, sessions: int, prompt: PromptTemplate, part: Part) -> "Exam":
+        """The exam on one part of what may be asked."""
+        new = ClassQuestion(
+            entries=on_part(material.test, part), classes=material.classes, prompt=prompt
+        )
+        questions: dict[str, Question] = {NEW: new}
+        for name, measure in material.retained.items():
+            kept = ClassQuestion(
+                entries=on_part(measure.entries, part), classes=measure.classes, prompt=prompt
+            )
+            questions[f"retained/{name}"] = kept
+            questions[f"union/{name}"] = ClassQuestion(
+                entries=(*new.entries, *kept.entries),
+                classes=distinct((*new.classes, *kept.classes)),
+                prompt=prompt,
+            )
+        if material.retrieval:
+            questions[RETRIEVAL] = RetrievalQuestion(entries=on_part(material.retrieval, part))
+        return cls(sessions=material.sessions(sessions), questions=questions)
+
+    @property
+    def digest(self) -> Digest:
+        """Names the exam."""
+        asked = {name: question.digest for name, question in self.questions.items()}
+        return sha256(canonical_json([asked, self.sessions]))
+
+    @property
+    def new(self) -> ClassQuestion:
+        """The question about the new classes."""
+        question = self.questions[NEW]
+        assert isinstance(question, ClassQuestion)
+        return question
+
+    @property
+    def captions(self) -> RetrievalQuestion | None:
+        """The captioned images, if the study has any."""
+        question = self.questions.get(RETRIEVAL)
+        return question if isinstance(question, RetrievalQuestion) else None
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """The names of the retained measures."""
+        return tuple(n.removeprefix("retained/") for n in self.questions if "retained/" in n)
+
+    def marks(self, answers: Sequence[Answers], session: int) -> tuple[dict[str, Any], Hits]:
+        """Scores by name, and hits image by image (retrieval: query by query).
+
+        `session` counts from 0; of several sessions the mean over those learned so far is
+        UT-Acc, as published.
+        """
+        scores: dict[str, Any] = {}
+        hits: dict[str, NDArray[np.bool_]] = {}
+        for (name, question), given in zip(self.questions.items(), answers, strict=True):
+            if isinstance(question, ClassQuestion) and isinstance(given, ClassAnswers):
+                hits[name] = np.array(given.hits(question))
+                counts = _counts(question, hits[name])
+                scores[name] = micro_accuracy(counts.values())
+                scores[f"{name}/macro"] = macro_accuracy(counts.values())
+                if name == NEW:
+                    scores |= self._by_session(counts, session)
+            elif isinstance(given, RetrievalAnswers):
+                for way, ranks in _ways(given):
+                    hits[f"{name}/{way}"] = np.array([rank == 0 for rank in ranks])
+                    scores |= {f"{name}/{way}/{k}": v for k, v in recalls(ranks).items()}
+        if self.retained:
+            kept = fmean(scores[f"retained/{name}"] for name in self.retained)
+            scores["retained"] = kept
+            scores["a_acc"] = average_accuracy(scores["ut_acc"], kept)
+        return scores, hits
+
+    def _by_session(self, counts: Mapping[str, tuple[int, int]], session: int) -> dict[str, Any]:
+        groups = [[counts[name] for name in group] for group in self.sessions]
+        macro = [macro_accuracy(group) for group in groups]
+        micro = [micro_accuracy(group) for group in groups]
+        one = len(self.sessions) == 1
+        # One session: right crops over all crops. Several: mean of the sessions' class means.
+        ut_acc = micro[0] if one else fmean(macro[: session + 1])
+        return {"ut_acc": ut_acc, "sessions/macro": macro, "sessions/micro": micro}
+
+
+def _counts(question: ClassQuestion, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
+    found = dict.fromkeys(question.classes, (0, 0))
+    for entry, hit in zip(question.entries, hits.tolist(), strict=True):
+        right, asked = found.get(entry.class_name, (0, 0))
+        found[entry.class_name] = right + hit, asked + 1
+    return found
+
+
+def _ways(answers: RetrievalAnswers) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield IMAGE_TO_TEXT, answers.image_ranks
+    yield TEXT_TO_IMAGE, answers.caption_ranks
+
+
+def pack(hits: NDArray[np.bool_]) -> dict[str, Any]:
+    """Hits as JSON: their number, and their bits in base64, first bit highest."""
+    return {"count": len(hits), "bits": base64.b64encode(np.packbits(hits).tobytes()).decode()}
+
+
+def unpack(value: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """The hits that `pack` wrote."""
+    bits = np.frombuffer(base64.b64decode(value["bits"]), dtype=np.uint8)
+    return np.unpackbits(bits, count=value["count"]).astype(bool)

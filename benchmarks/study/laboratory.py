@@ -1,0 +1,171 @@
+"""Trains and examines versions with the service's own trainer and evaluator."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.study.embeddings import compare, embed
+from benchmarks.study.exam import Exam, pack
+from benchmarks.study.ledger import Ledger, key_of
+from benchmarks.study.lessons import Lessons
+from benchmarks.study.overlay import Overlay
+from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.model import ClipModel
+from core.clip.weights import load
+from core.domain.recipe import Recipe
+from core.domain.values import Digest
+from core.errors import TrainingDiverged
+from core.evaluation.compatibility import Embeddings
+from core.evaluation.evaluator import VersionEvaluator
+from core.learning.session import UpdateTrainer
+from core.ports import Artifacts, Watch
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where it runs, which decides seconds and rounding but not what a run is."""
+
+    device: torch.device
+    threads: int = 0  # 0: one per core
+    work: Path  # the weights of unfinished runs
+
+
+class Laboratory:
+    """Runs the recipes of one study on one machine, writing what it finds to a ledger."""
+
+    def __init__(
+        self,
+        *,
+        store: Artifacts,
+        root: Digest,
+        exam: Exam,
+        lessons: Lessons,
+        ledger: Ledger,
+        machine: Machine,
+    ) -> None:
+        self._store = store
+        self._root = root
+        self._exam = exam
+        self._lessons = lessons
+        self._ledger = ledger
+        self._machine = machine
+
+    @property
+    def exam(self) -> Exam:
+        """What every version is asked."""
+        return self._exam
+
+    def untouched(self, watch: Watch) -> Record:
+        """What the base answers: the table's first row."""
+        key = key_of(base=self._root, exam=self._exam.digest, recipe=None)
+        if found := self._ledger.find(key):
+            return found
+        began = time.perf_counter()
+        marks = self._examine(load(self._root, self._store, self._machine.device), watch, 0)
+        record = {"key": key, **marks, "evaluation_s": time.perf_counter() - began}
+        self._ledger.write(key, record)
+        return record
+
+    def keys(self, recipe: Recipe) -> tuple[Digest, ...]:
+        """The names of a recipe's runs, one a session."""
+        facts = {"base": self._root, "exam": self._exam.digest}
+        return tuple(
+            key_of(**facts, **self._lessons.facts(recipe, session))
+            for session in range(self._lessons.count)
+        )
+
+    def finished(self, recipe: Recipe) -> list[Record]:
+        """The runs of a recipe's sessions that there are, up to the first that is missing."""
+        found: list[Record] = []
+        for key in self.keys(recipe):
+            record = self._ledger.find(key)
+            if record is None:
+                break
+            found.append(record)
+        return found
+
+    def is_done(self, recipe: Recipe) -> bool:
+        """Whether nothing of a recipe is left to run."""
+        found = self.finished(recipe)
+        return len(found) == self._lessons.count or any("failed" in record for record in found)
+
+    def run(self, recipe: Recipe, watch: Watch) -> bool:
+        """Run the sessions of a recipe that are missing; False when another process does so.
+
+        The weights of an unfinished chain stay in the work folder; a session whose parent
+        has gone is trained again from the first.
+        """
+        last = self.keys(recipe)[-1]
+        with self._ledger.claim(last) as mine:
+            if not mine or self.is_done(recipe):
+                return mine
+            folder = self._machine.work / last[:32]
+            overlay = Overlay(LocalArtifacts(folder), self._store)
+            found = self.finished(recipe)
+            if found and not overlay.has(found[-1]["version"]):
+                found = []
+            parent = Digest(found[-1]["version"]) if found else self._root
+            for session in range(len(found), self._lessons.count):
+                record = self._session(recipe, session, parent, overlay, watch)
+                self._ledger.write(self.keys(recipe)[session], record)
+                if "failed" in record:
+                    break
+                parent = Digest(record["version"])
+            shutil.rmtree(folder, ignore_errors=True)
+            return True
+
+    def _session(
+        self, recipe: Recipe, session: int, parent: Digest, overlay: Overlay, watch: Watch
+    ) -> Record:
+        device, threads = self._machine.device, self._machine.threads
+        trainer = UpdateTrainer(overlay, device=device, threads=threads)
+        task = self._lessons.task(recipe, session, parent=parent, root=self._root)
+        record: dict[str, Any] = {
+            "key": self.keys(recipe)[session],
+            "session": session,
+            "recipe": recipe.to_json(),
+            "images": len(task.images),
+            "classes": list(task.classes),
+            "environment": dict(trainer.environment()),
+        }
+        began = time.perf_counter()
+        try:
+            trained = trainer.train(task, resume=None, watch=watch)
+        except TrainingDiverged as error:
+            return record | {"failed": error.message, "facts": dict(error.facts)}
+        trained_at = time.perf_counter()
+        version = trained.weights.digest
+        marks = self._examine(load(version, overlay, device), watch, session)
+        return record | {
+            "version": version,
+            "notes": dict(trained.notes),
+            "training_s": trained_at - began,
+            "evaluation_s": time.perf_counter() - trained_at,
+            **marks,
+        }
+
+    def _examine(self, model: ClipModel, watch: Watch, session: int) -> dict[str, Any]:
+        model.freeze()
+        if self._machine.threads:
+            torch.set_num_threads(self._machine.threads)
+        evaluator = VersionEvaluator(self._store, device=self._machine.device)
+        answers = evaluator.ask(model, tuple(self._exam.questions.values()), watch)
+        scores, hits = self._exam.marks(answers, session)
+        if self._exam.captions:
+            now = embed(model, self._exam.captions, self._store)
+            scores |= compare(self._embedded_root, now, self._exam.captions)
+        return {"scores": scores, "hits": {name: pack(found) for name, found in hits.items()}}
+
+    @cached_property
+    def _embedded_root(self) -> Embeddings:
+        assert self._exam.captions is not None
+        model = load(self._root, self._store, self._machine.device).freeze()
+        return embed(model, self._exam.captions, self._store)

@@ -1,0 +1,91 @@
+"""The training tasks of a study: one a session, each on top of the one before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from benchmarks.study.exam import Exam
+from benchmarks.study.material import Material, digest_of
+from core.domain.dataset import ManifestEntry, Part
+from core.domain.prompt import PromptTemplate
+from core.domain.question import ClassQuestion
+from core.domain.recipe import Method, Recipe, distinct
+from core.domain.values import Digest
+from core.ports import Selection, TrainingTask
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is taught, session by session."""
+
+    material: Material
+    count: int  # sessions
+    prompt: PromptTemplate
+
+    @cached_property
+    def sessions(self) -> tuple[tuple[str, ...], ...]:
+        """The classes of each session. Raises PlanInvalid on a remainder."""
+        return self.material.sessions(self.count)
+
+    def task(self, recipe: Recipe, session: int, *, parent: Digest, root: Digest) -> TrainingTask:
+        """The update of a session, counted from 0, as the service would order it."""
+        learned = tuple(name for group in self.sessions[:session] for name in group)
+        return TrainingTask(
+            parent=parent,
+            root=root,
+            recipe=recipe,
+            classes=self.sessions[session],
+            learned=learned,
+            open_classes=self._retained_classes,
+            images=self._images(self.sessions[session]),
+            prompt=self.prompt,
+            exemplars=self._images(learned),
+            reference=self.material.reference if recipe.method is Method.ZSCL else (),
+            selection=self._selection(session) if recipe.method is Method.WISE else None,
+        )
+
+    def facts(self, recipe: Recipe, session: int) -> dict[str, Any]:
+        """What decides the weights after a session, besides the base."""
+        return {
+            "recipe": recipe.to_json(),
+            "prompt": self.prompt.text,
+            "sessions": [list(group) for group in self.sessions[: session + 1]],
+            "train": self._train_digests[: session + 1],
+            "open": list(self._retained_classes),
+            "reference": self._reference_digest if recipe.method is Method.ZSCL else None,
+            "selection": self._selection_digests if recipe.method is Method.WISE else None,
+        }
+
+    def _images(self, classes: Sequence[str]) -> tuple[ManifestEntry, ...]:
+        wanted = set(classes)
+        return tuple(entry for entry in self.material.train if entry.class_name in wanted)
+
+    def _selection(self, session: int) -> Selection:
+        chooser = self._chooser
+        classes = self.sessions[session]
+        own = tuple(e for e in chooser.new.entries if e.class_name in set(classes))
+        kept = tuple(q for name, q in chooser.questions.items() if name.startswith("ret"))
+        return Selection(
+            new=ClassQuestion(entries=own, classes=classes, prompt=self.prompt), kept=kept
+        )
+
+    @cached_property
+    def _chooser(self) -> Exam:
+        return Exam.of(self.material, self.count, self.prompt, Part.VALIDATION)
+
+    @cached_property
+    def _retained_classes(self) -> tuple[str, ...]:
+        return distinct(n for m in self.material.retained.values() for n in m.classes)
+
+    @cached_property
+    def _train_digests(self) -> list[Digest]:
+        return [digest_of(self._images(group)) for group in self.sessions]
+
+    @cached_property
+    def _reference_digest(self) -> Digest:
+        return digest_of(self.material.reference)
+
+    @cached_property
+    def _selection_digests(self) -> Digest:
+        return self._chooser.digest

@@ -1,0 +1,108 @@
+"""The images of a study: what is learned from, what is asked, what may choose."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.study.folders import files_of, locate
+from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
+from benchmarks.study.shelf import Shelf, without
+from core.domain.dataset import DatasetKind, Manifest, ManifestEntry, Part
+from core.domain.values import Digest, sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A retained measure: images and the class list they are asked over."""
+
+    entries: tuple[ManifestEntry, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Everything read, both parts of what is asked; nothing asked is among `train`."""
+
+    classes: tuple[str, ...]  # the new ones, in the plan's order
+    train: tuple[ManifestEntry, ...]
+    test: tuple[ManifestEntry, ...]
+    retained: Mapping[str, Measure]
+    retrieval: tuple[ManifestEntry, ...]
+    reference: tuple[ManifestEntry, ...]
+    left_out: int  # training images that are also asked about
+
+    def sessions(self, count: int) -> tuple[tuple[str, ...], ...]:
+        """The classes in `count` equal sessions. Raises PlanInvalid on a remainder."""
+        if count < 1 or len(self.classes) % count:
+            raise PlanInvalid(
+                f"{len(self.classes)} classes do not make {count} equal sessions: choose a "
+                "number of sessions that divides them"
+            )
+        size = len(self.classes) // count
+        return tuple(self.classes[i * size : (i + 1) * size] for i in range(count))
+
+
+def on_part(entries: Sequence[ManifestEntry], part: Part) -> tuple[ManifestEntry, ...]:
+    """The entries of a part: validation is for choosing, test for the published numbers."""
+    return tuple(entry for entry in entries if entry.part is part)
+
+
+def digest_of(entries: Sequence[ManifestEntry]) -> Digest:
+    """Names some images with their texts."""
+    manifest = Manifest(kind=DatasetKind.CAPTIONED, entries=tuple(entries))
+    return sha256(manifest.to_bytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads image sets from folders onto the shelf."""
+
+    shelf: Shelf
+    places: tuple[Path, ...]
+    unzipped: Path
+    tell: Callable[[str, int, int], None]
+
+    def read(self, plan: Plan) -> Material:
+        """All images of a plan. Raises PlanInvalid, or Invalid where a file is no image."""
+        train, test = self._entries(plan.train), self._entries(plan.test)
+        classes = _classes(plan.test, test)
+        if unseen := set(classes) - {entry.class_name for entry in train}:
+            raise PlanInvalid(f"class {sorted(unseen)[0]!r} has no training image")
+        retained = {measure.name: self._measure(measure, classes) for measure in plan.retained}
+        retrieval = self._entries(plan.retrieval) if plan.retrieval else ()
+        asked = {entry.pixels for entry in (*test, *retrieval)}
+        asked |= {entry.pixels for measure in retained.values() for entry in measure.entries}
+        learned = without([e for e in train if e.class_name in set(classes)], asked)
+        reference = self._entries(plan.reference) if plan.reference else ()
+        return Material(
+            classes=classes,
+            train=learned,
+            test=test,
+            retained=retained,
+            retrieval=retrieval,
+            reference=without(reference, asked),
+            left_out=len(train) - len(learned),
+        )
+
+    def _entries(self, images: ImageSet) -> tuple[ManifestEntry, ...]:
+        folder = locate(images.data, self.places, self.unzipped)
+        title = f"{images.data}/{images.split}"
+        return self.shelf.entries(
+            files_of(images, folder), lambda done, total: self.tell(title, done, total)
+        )
+
+    def _measure(self, images: ImageSet, target: Sequence[str]) -> Measure:
+        entries = self._entries(images)
+        if images.classes == REST:
+            entries = tuple(e for e in entries if e.class_name not in set(target))
+        elif isinstance(images.classes, str):
+            raise PlanInvalid(f"classes is a list or {REST!r}, not {images.classes!r}")
+        return Measure(entries=entries, classes=tuple(sorted({e.class_name for e in entries})))
+
+
+def _classes(images: ImageSet, entries: Sequence[ManifestEntry]) -> tuple[str, ...]:
+    """As the plan lists them, which is the order of the sessions; else sorted."""
+    if isinstance(images.classes, str):
+        raise PlanInvalid(f"the target's classes are a list, not {images.classes!r}")
+    listed = dict.fromkeys(name.replace("_", " ") for name in images.classes)
+    return tuple(listed) or tuple(sorted({entry.class_name for entry in entries}))

@@ -1,0 +1,23 @@
+"""Everything a study writes about its results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.study import plots, table
+from benchmarks.study.progress import Screen
+from benchmarks.study.results import Results
+from benchmarks.study.study import Bench
+
+
+def write_all(bench: Bench, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
+    """Write tables and plots of all rows that have a finished run; the Markdown table."""
+    results = Results.of(
+        bench.laboratory,
+        bench.laboratory.untouched(screen),
+        bench.plan.rows,
+        seeds,
+        bench.plan.sessions,
+    )
+    text = table.write(bench, results, folder)
+    plots.write(results, folder)
+    return text

@@ -1,0 +1,163 @@
+"""A study as it is declared: which images, which questions, which recipes, which seeds."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from core.domain.recipe import Recipe
+
+REST = "rest"  # all classes of a folder but the target's
+
+
+class PlanInvalid(Exception):
+    """The study cannot be run as it is declared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images of one split of a folder, and where their texts come from."""
+
+    name: str
+    data: str  # a folder, or the name of a folder or zip below --data
+    split: str
+    text: str = "folder"  # or a field of captions.jsonl: "cls", "caption"
+    classes: tuple[str, ...] | str = ()  # empty: all; "rest": all but the target's
+    per_class: int = 0  # at most so many of each class; 0: all
+    images: int = 0  # so many, evenly spread over the rest; 0: all
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any], **defaults: str) -> Self:
+        """From a table of a plan. Raises PlanInvalid."""
+        given: dict[str, Any] = {**defaults, **value}
+        if isinstance(given.get("classes"), list):
+            given["classes"] = tuple(given["classes"])
+        try:
+            return cls(**{"name": Path(given.get("data", "")).name, **given})
+        except TypeError as error:
+            raise PlanInvalid(f"image set {given}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the table: a name and a recipe without its seed."""
+
+    name: str
+    recipe: Mapping[str, Any]
+
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe of one run. Raises RecipeInvalid."""
+        return Recipe.from_json({**self.recipe, "seed": seed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides a study's numbers, but for the machine."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    retained: tuple[ImageSet, ...]
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...] = (0,)
+    sessions: int = 1
+    base: str = "bundled"
+    prompt: str = ""  # empty: the base's own
+    retrieval: ImageSet | None = None
+    reference: ImageSet | None = None
+    baseline: str = "ft"  # the row that the others' retention is measured against
+    tuned: Path | None = None  # values found by `tune`, by row
+    grids: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    tuning_seeds: tuple[int, ...] = ()
+
+    def chosen(self, names: Sequence[str]) -> tuple[Row, ...]:
+        """The named rows, or all. Raises PlanInvalid."""
+        known = {row.name: row for row in self.rows}
+        if unknown := [name for name in names if name not in known]:
+            raise PlanInvalid(f"no row {unknown[0]!r}; there are: {', '.join(known)}")
+        return tuple(known[name] for name in names) if names else self.rows
+
+    def cut(self, per_class: int) -> "Plan":
+        """The same study on at most so many training images of each class."""
+        return replace(
+            self,
+            name=f"{self.name}-{per_class}",
+            train=replace(self.train, per_class=per_class),
+        )
+
+
+def read(path: Path | None, changes: Mapping[str, Any]) -> Plan:
+    """The plan of a TOML file with top-level values replaced. Raises PlanInvalid."""
+    declared: dict[str, Any] = {}
+    folder = Path()
+    if path is not None:
+        folder = path.parent
+        try:
+            declared = {"name": path.stem, **tomllib.loads(path.read_text())}
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise PlanInvalid(f"{path}: {error}") from error
+    return parse({**declared, **changes}, folder)
+
+
+def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
+    """The plan that some tables declare; `folder` is where `tuned` is looked for.
+
+    Raises PlanInvalid, and RecipeInvalid where a row's recipe is none.
+    """
+    given = dict(declared)
+    try:
+        target = dict(given.pop("target"))
+        train, test = target.pop("train", "train"), target.pop("test", "test")
+        per_class = target.pop("per_class", 0)
+        rows, common = given.pop("rows"), given.pop("recipe", {})
+    except KeyError as error:
+        raise PlanInvalid(f"the plan has no {error.args[0]!r}") from None
+    tune = given.pop("tune", {})
+    tuned = folder / given.pop("tuned") if "tuned" in given else None
+    values = json.loads(tuned.read_bytes()) if tuned and tuned.is_file() else {}
+    if given.get("baseline", "ft") not in {row.get("name") for row in rows}:
+        given["baseline"] = ""
+    captioned = {
+        name: ImageSet.of(given.pop(name), text="caption")
+        for name in ("retrieval", "reference")
+        if name in given
+    }
+    try:
+        plan = Plan(
+            train=ImageSet.of({**target, "split": train, "per_class": per_class}),
+            test=ImageSet.of({**target, "split": test}),
+            retained=tuple(ImageSet.of(table) for table in given.pop("retained", [])),
+            rows=tuple(_row(row, common, values) for row in rows),
+            seeds=tuple(given.pop("seeds", [0])),
+            tuned=tuned,
+            grids=tune.get("grid", {}),
+            tuning_seeds=tuple(tune.get("seeds", [])),
+            retrieval=captioned.get("retrieval"),
+            reference=captioned.get("reference"),
+            **given,
+        )
+    except TypeError as error:
+        raise PlanInvalid(f"the plan does not read: {error}") from None
+    _require_sound(plan)
+    return plan
+
+
+def _row(row: Mapping[str, Any], common: Mapping[str, Any], tuned: Mapping[str, Any]) -> Row:
+    if set(row) - {"name", "recipe", "tuned_as"} or "name" not in row:
+        raise PlanInvalid(f"a row has a name, a recipe, perhaps tuned_as; not {dict(row)}")
+    found = tuned.get(row.get("tuned_as", row["name"]), {}).get("values", {})
+    return Row(name=row["name"], recipe={**common, **found, **row.get("recipe", {})})
+
+
+def _require_sound(plan: Plan) -> None:
+    names = [row.name for row in plan.rows]
+    measures = [measure.name for measure in plan.retained]
+    for kind, found in (("row", names), ("retained measure", measures)):
+        if len(set(found)) < len(found):
+            raise PlanInvalid(f"two of a {kind}'s names are equal: {', '.join(found)}")
+    if not plan.seeds:
+        raise PlanInvalid("a study has at least one seed")
+    for row in plan.rows:
+        row.seeded(plan.seeds[0])

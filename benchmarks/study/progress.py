@@ -1,0 +1,97 @@
+"""How far a study is: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+PLAIN_EVERY_S = 60.0
+
+
+class Screen:
+    """Shows which run is going on, its step, and when all will be done; a Watch of it."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=1, visible=False)
+        self._title = ""
+        self._said_at = time.monotonic()
+        self._seconds: list[float] = []
+        self._began = self._said_at
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._said_at = time.monotonic()
+
+    def begin(self, number: int, total: int, title: str) -> None:
+        """The `number`-th of `total` runs begins."""
+        left = ""
+        if self._seconds:
+            average = sum(self._seconds) / len(self._seconds)
+            left = f", about {_minutes(average * (total - number + 1))} to go"
+        self._title = f"[{number}/{total}] {title}"
+        self._began = time.monotonic()
+        if not self._live:
+            self.say(f"{self._title}{left}")
+        self._title += left
+
+    def end(self, result: str) -> None:
+        """The run has ended."""
+        spent = time.monotonic() - self._began
+        self._seconds.append(spent)
+        self.say(f"{self._title.split(', about')[0]}: {result} ({spent:.0f} s)")
+        self._bar.update(self._task, visible=False)
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Show a step of the run."""
+        loss = f", loss {terms['loss']:.3f}" if terms and "loss" in terms else ""
+        text = f"{self._title}: {phase}{loss}"
+        self._bar.update(
+            self._task, description=text, completed=step, total=max(total, 1), visible=True
+        )
+        if not self._live and time.monotonic() - self._said_at > PLAIN_EVERY_S:
+            self.say(f"{text}, {step} of {total}")
+
+    def checkpoint_due(self) -> bool:
+        """Never: a run that is stopped is begun again."""
+        return False
+
+    def save_checkpoint(self, digest: str, step: int) -> None:
+        """Never called."""
+
+    def decoding(self, title: str, done: int, total: int) -> None:
+        """Show images being decoded."""
+        self._title = f"{title}: images decoded"
+        self.advance("once and kept", done, total)
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

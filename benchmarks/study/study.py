@@ -1,0 +1,115 @@
+"""Opens a plan's laboratory and runs what is missing of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.study.exam import Exam
+from benchmarks.study.laboratory import Laboratory, Machine
+from benchmarks.study.ledger import Ledger
+from benchmarks.study.lessons import Lessons
+from benchmarks.study.material import Material, Reader
+from benchmarks.study.plan import Plan, Row
+from benchmarks.study.progress import Screen
+from benchmarks.study.shelf import Shelf
+from core.adapters.artifacts.local import LocalArtifacts
+from core.bootstrap import decoder
+from core.clip.base import BaseImporter
+from core.domain.dataset import Part
+from core.domain.prompt import PromptTemplate
+from core.ports import Decoder
+from core.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a study finds images and keeps what it makes."""
+
+    out: Path  # artifacts, runs and tables
+    data: tuple[Path, ...]  # where image folders or zips are looked for
+
+    @property
+    def artifacts(self) -> Path:
+        """Decoded images and bases, kept for the next study."""
+        return self.out / "artifacts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A plan's laboratory with what it was opened on."""
+
+    plan: Plan
+    laboratory: Laboratory
+    material: Material
+    prompt: str
+    part: Part
+
+
+def open_bench(
+    plan: Plan,
+    places: Places,
+    screen: Screen,
+    *,
+    part: Part = Part.TEST,
+    device: str = "cpu",
+    threads: int = 0,
+) -> Bench:
+    """Read the images and the base. Raises PlanInvalid, Invalid or BaseUnknown."""
+    store = LocalArtifacts(places.artifacts)
+    folders = (Path("/"),) if Path(plan.base.removeprefix("local-dir:")).is_dir() else ()
+    weights, own_prompt = BaseImporter(store, folders=folders).load(plan.base, screen)
+    prompt = PromptTemplate(plan.prompt or own_prompt)
+    with _decoding() as sandbox:
+        material = Reader(
+            shelf=Shelf(store, places.artifacts / "index", sandbox),
+            places=places.data,
+            unzipped=places.out / "data",
+            tell=screen.decoding,
+        ).read(plan)
+    exam = Exam.of(material, plan.sessions, prompt, part)
+    laboratory = Laboratory(
+        store=store,
+        root=weights.digest,
+        exam=exam,
+        lessons=Lessons(material=material, count=plan.sessions, prompt=prompt),
+        ledger=Ledger(places.out / "runs"),
+        machine=Machine(device=torch.device(device), threads=threads, work=places.out / "work"),
+    )
+    return Bench(plan=plan, laboratory=laboratory, material=material, prompt=prompt.text, part=part)
+
+
+def run_all(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
+    """Run what is missing, seed by seed, so that every row soon has its first.
+
+    A run that another process has begun is left to it.
+    """
+    laboratory = bench.laboratory
+    laboratory.untouched(screen)
+    wanted = [(row, seed) for seed in seeds for row in rows]
+    missing = [(row, seed) for row, seed in wanted if not laboratory.is_done(row.seeded(seed))]
+    screen.say(f"{bench.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} there already")
+    for number, (row, seed) in enumerate(missing, start=1):
+        recipe = row.seeded(seed)
+        screen.begin(number, len(missing), f"{row.name}, seed {seed}")
+        if not laboratory.run(recipe, screen):
+            screen.say("another process has begun it")
+            continue
+        last = laboratory.finished(recipe)[-1]
+        if "failed" in last:
+            screen.end(f"failed: {last['failed']}")
+            continue
+        scores = last["scores"]
+        kept = f", retained {scores['retained']:.1%}" if "retained" in scores else ""
+        screen.end(f"UT-Acc {scores['ut_acc']:.1%}{kept}")
+
+
+@contextmanager
+def _decoding() -> Iterator[Decoder]:
+    sandbox = decoder(Settings())
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()

@@ -1,0 +1,141 @@
+"""The table of a study as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.against import Comparison, comparisons
+from benchmarks.study.columns import Column, Groups, columns_of
+from benchmarks.study.results import Results, Spread
+from benchmarks.study.study import Bench
+from core.domain.intervals import Interval
+from core.domain.recipe import Recipe
+
+UNTOUCHED = "untouched"
+
+
+def write(bench: Bench, results: Results, folder: Path) -> str:
+    """Write `table.md`, `table.csv` and `rows.json`; the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = columns_of(
+        bench.laboratory.exam.retained,
+        retrieval=bench.laboratory.exam.captions is not None,
+        sessions=bench.plan.sessions,
+    )
+    text = "\n".join(_markdown(bench, results, groups)) + "\n"
+    (folder / "table.md").write_text(text)
+    (folder / "table.csv").write_text(
+        _csv(results, [column for group in groups.values() for column in group])
+    )
+    (folder / "rows.json").write_text(json.dumps(list(_rows(results)), indent=1))
+    return text
+
+
+def _markdown(bench: Bench, results: Results, groups: Groups) -> Iterator[str]:
+    plan, exam = bench.plan, bench.laboratory.exam
+    yield f"# {plan.name}\n"
+    yield (
+        f"{len(bench.material.classes)} new classes in {plan.sessions} session(s), "
+        f"{len(bench.material.train)} training images; scored on the {bench.part} part: "
+        f"{len(exam.new.entries)} images of new classes"
+        + "".join(f", {len(q.entries)} of {n}" for n, q in exam.questions.items() if "ret" in n)
+        + f". Base `{plan.base}`, prompt `{bench.prompt}`. Points; mean ± sd over seeds.\n"
+    )
+    for title, columns in groups.items():
+        yield f"## {title}\n"
+        yield from _grid(results, columns)
+        yield ""
+    for failure in results.failed:
+        yield f"Failed: {failure}\n"
+    if found := comparisons(results, plan.baseline, exam):
+        yield f"## Against `{plan.baseline}` (95 % intervals)\n"
+        yield from _against(found)
+        yield ""
+    yield "## Recipes\n"
+    for row in results.rows:
+        recipe = {k: v for k, v in row.recipe.items() if k != "vocabulary_texts"}
+        yield f"- `{row.name}`: `{json.dumps(recipe)}`"
+
+
+def _grid(results: Results, columns: Sequence[Column]) -> Iterator[str]:
+    yield f"| row | seeds | {' | '.join(column.title for column in columns)} |"
+    yield f"|---|---|{'---|' * len(columns)}"
+    before = results.baseline
+    cells = [_number(before.get(c.score), c) for c in columns]
+    yield f"| {UNTOUCHED} | | {' | '.join(cells)} |"
+    for row in results.rows:
+        runs = results.of_row(row.name)
+        cells = [
+            _spread([r.scores[c.score] for r in runs if c.score in r.scores], c) for c in columns
+        ]
+        yield f"| {row.name} | {len(runs)} | {' | '.join(cells)} |"
+
+
+def _number(value: float | None, column: Column) -> str:
+    return "" if value is None else f"{value * column.factor:.{column.digits}f}"
+
+
+def _spread(values: Sequence[float], column: Column) -> str:
+    if not values:
+        return ""
+    found = Spread.of(values)
+    mean = _number(found.mean, column)
+    return f"{mean} ± {_number(found.deviation, column)}" if found.count > 1 else mean
+
+
+def _against(found: Sequence[Comparison]) -> Iterator[str]:
+    measures = list(found[0].shares)
+    yield (
+        "| row | seeds | UT-Acc difference | "
+        + " | ".join(f"share of the loss on {name} spared" for name in measures)
+        + " |"
+    )
+    yield f"|---|---|---|{'---|' * len(measures)}"
+    for one in found:
+        cells = [f"{100 * one.gain.value:+.1f} {_points(one.gain.interval)}"]
+        for share in one.shares.values():
+            bounds = _points(share.interval) if share.interval else "(no firm loss to spare)"
+            cells.append(f"{100 * share.value:.1f} % {bounds}")
+        yield f"| {one.row} | {len(one.seeds)} | {' | '.join(cells)} |"
+
+
+def _points(interval: Interval) -> str:
+    return f"[{100 * interval.lower:.1f}, {100 * interval.upper:.1f}]"
+
+
+def _csv(results: Results, columns: Sequence[Column]) -> str:
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    heads = [f"{column.score} {what}" for column in columns for what in ("mean", "sd")]
+    lines.writerow(["row", "seeds", *heads])
+    before = results.baseline
+    lines.writerow([UNTOUCHED, 0, *(v for c in columns for v in (before.get(c.score, ""), ""))])
+    for row in results.rows:
+        runs = results.of_row(row.name)
+        cells: list[Any] = []
+        for column in columns:
+            values = [run.scores[column.score] for run in runs if column.score in run.scores]
+            found = Spread.of(values) if values else None
+            cells += [found.mean, found.deviation] if found else ["", ""]
+        lines.writerow([row.name, len(runs), *cells])
+    return out.getvalue()
+
+
+def _rows(results: Results) -> Iterator[dict[str, Any]]:
+    yield {"row": UNTOUCHED, "scores": results.untouched["scores"]}
+    for run in results.runs:
+        recipe: Recipe = run.row.seeded(run.seed)
+        yield {
+            "row": run.row.name,
+            "seed": run.seed,
+            "recipe": recipe.to_json(),
+            "scores": run.scores,
+            "matrix": run.matrix,
+            "sessions": [
+                {k: v for k, v in record.items() if k not in {"hits", "recipe"}}
+                for record in run.sessions
+            ],
+        }

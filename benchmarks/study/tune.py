@@ -1,0 +1,94 @@
+"""Choose each row's values on validation parts, with seeds that no study uses."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.study.plan import Plan, PlanInvalid, Row
+from benchmarks.study.progress import Screen
+from benchmarks.study.study import Bench, run_all
+
+CRITERION = "a_acc"  # the mean of new and mean retained accuracy
+
+Found = Mapping[str, list[dict[str, Any]]]
+
+
+def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
+    """Every point of a row's grid, as its values and the row that has them."""
+    grid = plan.grids.get(row.name)
+    if not grid:
+        raise PlanInvalid(f"the plan has no [tune.grid.{row.name}]")
+    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    return [
+        (point, Row(name=f"{row.name} {_words(point)}", recipe={**row.recipe, **point}))
+        for point in points
+    ]
+
+
+def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
+    """Per row its grid's points with their mean validation scores, best first.
+
+    Rows without a grid are left out. Raises PlanInvalid without seeds, or with a study's.
+    """
+    if not seeds:
+        raise PlanInvalid("tuning needs seeds of its own: [tune] seeds, or --seeds")
+    if shared := set(seeds) & set(bench.plan.seeds):
+        raise PlanInvalid(f"seed {min(shared)} is one of the study's: tune with others")
+    found = {}
+    for row in [row for row in rows if row.name in bench.plan.grids]:
+        points = settings_of(bench.plan, row)
+        run_all(bench, [tried for _, tried in points], seeds, screen)
+        scored = [_scored(bench, point, tried, seeds) for point, tried in points]
+        complete = [one for one in scored if one["seeds"]]
+        found[row.name] = sorted(complete, key=lambda one: one[CRITERION], reverse=True)
+    return found
+
+
+def _scored(bench: Bench, point: dict[str, Any], row: Row, seeds: Sequence[int]) -> dict[str, Any]:
+    scores = [
+        record["scores"]
+        for seed in seeds
+        for record in bench.laboratory.finished(row.seeded(seed))[-1:]
+        if "scores" in record
+    ]
+    if len(scores) < len(seeds):
+        return {"values": point, "seeds": 0}
+    return {
+        "values": point,
+        "seeds": len(scores),
+        CRITERION: fmean(one[CRITERION] for one in scores),
+        "ut_acc": fmean(one["ut_acc"] for one in scores),
+        "retained": fmean(one["retained"] for one in scores),
+    }
+
+
+def publish(found: Found, path: Path, console: Console) -> None:
+    """Print every point, and write the best of each row beside those already there."""
+    table = Table(title=f"on validation parts, by {CRITERION}")
+    for title in ("row", "values", "UT-Acc", "retained", "A-Acc", ""):
+        table.add_column(title)
+    for row, points in found.items():
+        for rank, one in enumerate(points):
+            numbers = [f"{100 * one[name]:.1f}" for name in ("ut_acc", "retained", CRITERION)]
+            table.add_row(row, _words(one["values"]), *numbers, "" if rank else "chosen")
+    console.print(table)
+    chosen = json.loads(path.read_bytes()) if path.is_file() else {}
+    chosen |= {row: points[0] for row, points in found.items() if points}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(chosen, indent=2) + "\n")
+    console.print(f"chosen values: {path}", markup=False)
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return " ".join(_pairs(values))
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
