@@ -10,13 +10,13 @@ from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.weights import load
 from core.domain.dataset import ManifestEntry
-from core.domain.recipe import Method
+from core.domain.recipe import Method, ModelPart
 from core.errors import ModelNotTrainable
 from core.learning.columns import Columns
 from core.learning.exemplars import choose_exemplars
 from core.learning.gradients import LossGradients
 from core.learning.methods.catalogue import MakeMethod, method_of
-from core.learning.methods.method import Beginning
+from core.learning.methods.method import Beginning, LearningMethod
 from core.learning.models import Known, Models
 from core.learning.ranks import Alone, Ranks
 from core.learning.reading import Reading
@@ -73,7 +73,16 @@ def begin(
         load=lambda digest: load(digest, artifacts, parent.device),
     )
     method.prepare(Beginning(task=task, models=models, artifacts=artifacts))
-    reading = Reading(task, exemplars, columns, artifacts, parent.preprocess, ranks)
+    reading = Reading(
+        recipe,
+        columns,
+        artifacts,
+        parent.preprocess,
+        images=task.images,
+        exemplars=exemplars,
+        reference=task.reference if method.reference_terms() else (),
+        ranks=ranks,
+    )
     gradients = LossGradients(
         method=method,
         models=models,
@@ -81,7 +90,7 @@ def begin(
         micro_batch=recipe.micro_batch,
         reference_texts=_reference_texts(task, models) if method.reference_terms() else (),
         reference_weight=1 / ranks.size,
-        known=None if recipe.augment else _known(models, reading, advance),
+        known=None if recipe.augment else _known(method, models, reading, advance),
     )
     update = Update(
         task=task,
@@ -117,14 +126,19 @@ def _reference_texts(task: TrainingTask, models: Models) -> tuple[Tensor, ...]:
     )
 
 
-def _known(models: Models, reading: Reading, advance: Callable[[int, int], None]) -> Known | None:
+def _known(
+    method: LearningMethod,
+    models: Models,
+    reading: Reading,
+    advance: Callable[[int, int], None],
+) -> Known | None:
     """Frozen towers' features of all images, which are never cut anew; None if nothing is."""
+    if models.part is not ModelPart.TEXT and not method.distils_batches:
+        return None
     blocks = []
     for start in range(0, reading.count, BLOCK_IMAGES):
         pixels = reading.whole(start, start + BLOCK_IMAGES)
-        blocks.append(models.know(pixels))
-        if not blocks[0].teachers and blocks[0].student is None:
-            return None
+        blocks.append(models.know(pixels, distils=method.distils_batches))
         advance(min(start + BLOCK_IMAGES, reading.count), reading.count)
     students = [block.student for block in blocks if block.student is not None]
     return Known(

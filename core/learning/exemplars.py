@@ -16,22 +16,25 @@ def choose_exemplars(
     candidates: Sequence[ManifestEntry],
     encode: Callable[[Sequence[ManifestEntry]], Tensor],
 ) -> tuple[ManifestEntry, ...]:
-    """At most `recipe.exemplars` of the candidates, equally many of each class.
+    """`recipe.exemplars` of the candidates or fewer: as many of each class, at least one.
 
-    `encode` gives L2-normalised features (images, width); only herding asks for them.
+    Names that differ in case alone are one class, as everywhere. `encode` gives L2-normalised
+    features (images, width); only herding asks for them, of all candidates at once.
     """
-    by_class: dict[str, list[ManifestEntry]] = defaultdict(list)
-    for entry in candidates:
-        by_class[entry.class_name].append(entry)
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for index, entry in enumerate(candidates):
+        by_class[entry.class_name.lower()].append(index)
     quota = max(1, recipe.exemplars // max(1, len(by_class)))
+    herding = recipe.exemplar_choice is ExemplarChoice.HERDING
+    features = encode(candidates) if herding and candidates else torch.empty(0)
     chosen: list[ManifestEntry] = []
-    for name, entries in sorted(by_class.items()):
-        if recipe.exemplar_choice is ExemplarChoice.HERDING:
-            kept = herd(encode(entries), quota)
+    for name, rows in sorted(by_class.items()):
+        if herding:
+            kept = herd(features[rows], quota)
         else:
             generator = generator_of("exemplars of", recipe.seed, name)
-            kept = torch.randperm(len(entries), generator=generator)[:quota].tolist()
-        chosen += [entries[index] for index in kept]
+            kept = torch.randperm(len(rows), generator=generator)[:quota].tolist()
+        chosen += [candidates[rows[place]] for place in kept]
     return tuple(chosen)
 
 

@@ -62,7 +62,7 @@ class LossGradients:
         terms, late = self.method.terms(), self.method.reference_terms()
         sums = torch.zeros(len(terms) + len(late) + 2, device=data.target.device)
         count = len(data.target)
-        size = self.micro_batch or count
+        size = self.micro_batch or max(1, count)  # a rank may have no image of a small batch
         for start in range(0, count, size):
             part = slice(start, start + size)
             batch = self.models.batch(
@@ -70,6 +70,7 @@ class LossGradients:
                 data.target[part],
                 texts,
                 self.known.of(data.indices[part]) if self.known else None,
+                distils=self.method.distils_batches,
             )
             weight = data.share * len(batch.target) / count
             values, loss = _evaluate(terms, batch)

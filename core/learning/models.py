@@ -70,6 +70,7 @@ class Models:
     readers: tuple[ClipModel, ...]  # frozen text towers: the teachers', perhaps the student's own
     own_reader: int | None  # which of them is the student's; None when its text tower trains
     reader_classes: tuple[Tensor, ...]  # T' of each reader: (columns, width)
+    share_images: tuple[bool, ...]  # which teachers' image towers are the student's own tensors
 
     @classmethod
     def of(
@@ -107,6 +108,7 @@ class Models:
             readers=tuple(readers.values()),
             own_reader=own,
             reader_classes=classes,
+            share_images=tuple(_share_images(teacher, parent) for teacher in teachers.values()),
         )
 
     def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
@@ -129,27 +131,37 @@ class Models:
         )
 
     def batch(
-        self, pixels: Tensor, target: Tensor, texts: Texts, known: Known | None = None
+        self,
+        pixels: Tensor,
+        target: Tensor,
+        texts: Texts,
+        known: Known | None = None,
+        *,
+        distils: bool = True,
     ) -> Batch:
-        """What a loss sees of uint8 pixels (images, 3, height, width), perhaps known ones."""
+        """What a loss sees of uint8 pixels (images, 3, height, width), perhaps known ones.
+
+        Teachers need not look at them where no term `distils`.
+        """
         columns = texts.columns
         known = known or Known(student=None, teachers=())
         images = self.student_images(pixels) if known.student is None else known.student
-        seen = known.teachers or self.teacher_images(pixels, images)
+        seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
         return Batch(
             student=_features(images, texts.student, columns, self.student.scale),
             teachers=tuple(
                 _features(rows, text, columns, teacher.scale)
-                for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=True)
+                for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=False)
             ),
             target=target,
         )
 
-    def know(self, pixels: Tensor) -> Known:
+    def know(self, pixels: Tensor, *, distils: bool = True) -> Known:
         """What need not be read again of images that are never cut anew."""
         frozen = self.part is ModelPart.TEXT
         student = self.student_images(pixels) if frozen else None
-        return Known(student=student, teachers=self.teacher_images(pixels, student))
+        teachers = self.teacher_images(pixels, student) if distils else ()
+        return Known(student=student, teachers=teachers)
 
     def student_images(self, pixels: Tensor) -> Tensor:
         """I, with gradient unless the image tower is frozen."""
@@ -160,10 +172,8 @@ class Models:
     def teacher_images(self, pixels: Tensor, student: Tensor | None = None) -> tuple[Tensor, ...]:
         """I' of each teacher; a tower shared with the student need not be run again."""
         return tuple(
-            student
-            if student is not None and _shares_images(teacher, self.student)
-            else self._images(teacher, pixels)
-            for teacher in self.teachers
+            student if shares and student is not None else self._images(teacher, pixels)
+            for teacher, shares in zip(self.teachers, self.share_images, strict=True)
         )
 
     def _images(self, model: ClipModel, pixels: Tensor) -> Tensor:
@@ -214,7 +224,7 @@ def _sharing(model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parame
     return model
 
 
-def _shares_images(one: ClipModel, other: ClipModel) -> bool:
+def _share_images(one: ClipModel, other: ClipModel) -> bool:
     """Whether two models' image towers are the same tensors."""
     pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
     return all(a.data_ptr() == b.data_ptr() for a, b in pairs)

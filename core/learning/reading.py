@@ -1,19 +1,22 @@
 """What each step reads from stored images."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from core.clip.images import Preprocess
 from core.domain.dataset import ManifestEntry
-from core.domain.recipe import Method
-from core.learning.batches import TrainingImages
+from core.domain.recipe import Recipe
+from core.learning.batches import Pixels, TrainingImages
 from core.learning.columns import Columns
 from core.learning.course import Course
 from core.learning.gradients import StepData
 from core.learning.ranks import Ranks
-from core.ports import Artifacts, TrainingTask
+from core.ports import Artifacts
 
 
 class Reading:
@@ -21,26 +24,29 @@ class Reading:
 
     def __init__(
         self,
-        task: TrainingTask,
-        exemplars: Sequence[ManifestEntry],
+        recipe: Recipe,
         columns: Columns,
         artifacts: Artifacts,
         preprocess: Preprocess,
+        *,
+        images: Sequence[ManifestEntry],
+        exemplars: Sequence[ManifestEntry] = (),
+        reference: Sequence[ManifestEntry] = (),
         ranks: Ranks,
     ) -> None:
-        recipe = task.recipe
-        reference = task.reference if recipe.method is Method.ZSCL else ()
-        learned = (*task.images, *exemplars)
+        learned = (*images, *exemplars)
         self.count = len(learned)
         self.course = Course(
-            recipe, images=len(task.images), exemplars=len(exemplars), reference=len(reference)
+            recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
         )
         self._images = TrainingImages(
             (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
         )
-        self._target = torch.tensor([columns.of_class(entry.class_name) for entry in learned])
+        classes = [entry.class_name for entry in learned]
+        column = {name: columns.of_class(name) for name in set(classes)}
+        self._target = torch.tensor([column[name] for name in classes])
         self._ranks = ranks
-        self._empty = torch.empty(0, 3, *preprocess.size, dtype=torch.uint8)
+        self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
 
     def step(self, step: int) -> StepData:
         """What one step reads. A function of the seed, the step and the rank alone."""
@@ -62,13 +68,12 @@ class Reading:
         return self._pixels([(index, 0) for index in range(start, min(stop, self.count))])
 
     def _pixels(self, rows: Sequence[tuple[int, int]]) -> Tensor:
-        """Images cut by (seed, salt, index): each row is an index and its salt."""
-        if not rows:
-            return self._empty
-        salts = dict.fromkeys(salt for _, salt in rows)
-        return torch.cat(
-            [
-                self._images.batch([index for index, other in rows if other == salt], epoch=salt)
-                for salt in salts
-            ]
-        )
+        """Images cut by (seed, salt, index): each row is an index and its salt.
+
+        Without torch's own `cat`, as `TrainingImages` computes without torch.
+        """
+        runs = [
+            self._images.batch([index for index, _ in run], epoch=salt).numpy()
+            for salt, run in groupby(rows, key=itemgetter(1))
+        ]
+        return torch.from_numpy(np.concatenate([self._empty, *runs]))

@@ -57,7 +57,12 @@ class LearningMethod:
     @property
     def distils(self) -> bool:
         """Whether any term looks at a teacher."""
-        return bool(self.reference_terms()) or len(self.terms()) > 1
+        return self.distils_batches or any(term.distils for term in self.reference_terms())
+
+    @property
+    def distils_batches(self) -> bool:
+        """Whether any term on the update's own images does."""
+        return any(term.distils for term in self.terms())
 
     def prepare(self, beginning: Beginning) -> None:
         """Keep or read what the steps will need; an update that resumes begins here as well."""

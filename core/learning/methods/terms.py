@@ -20,6 +20,7 @@ class Term:
     name: str
     weight: float
     loss: Callable[[Batch], Tensor]  # to a scalar
+    distils: bool = True  # whether it looks at the teachers
 
 
 def total(terms: Sequence[Term], values: Sequence[Tensor]) -> Tensor:
@@ -36,6 +37,7 @@ def cross_entropy(columns: Columns) -> Term:
         loss=lambda batch: losses.cross_entropy(
             batch.student.class_logits[:, : columns.competing], batch.target
         ),
+        distils=False,
     )
 
 
