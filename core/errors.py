@@ -362,3 +362,11 @@ class StopRequested(Interruption):
 
 class TrainingDiverged(PerennialError):
     """The loss is not a number any more."""
+
+
+class RankLost(PerennialError):
+    """A process that trains along has ended or does not answer."""
+
+
+class RanksDisagree(PerennialError):
+    """The processes that train together hold different weights: trust none of them."""

@@ -6,11 +6,15 @@ import torch
 
 from core.clip.base import BaseImporter
 from core.clip.environment import thread_count
+from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
+from core.learning.joining import rank_device
+from core.learning.ranks import Gather, GatherNobody
 from core.learning.session import UpdateTrainer
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools
+from worker.crew import Crew
 
 
 def build_tools(platform: Platform) -> Tools:
@@ -22,9 +26,27 @@ def build_tools(platform: Platform) -> Tools:
     return Tools(
         importer=BaseImporter(platform.artifacts, folders=settings.root_folders),
         trainer=UpdateTrainer(
-            platform.artifacts, device=device, threads=settings.threads, ask=evaluator.ask
+            platform.artifacts,
+            device=device,
+            threads=settings.threads,
+            ask=evaluator.ask,
+            gather=_gather(settings, device),
         ),
         evaluator=evaluator,
+    )
+
+
+def _gather(settings: Settings, device: torch.device) -> Gather:
+    """Who trains along. Raises UnsafeConfiguration when there are fewer GPUs than ranks."""
+    if settings.ranks == 1:
+        return GatherNobody()
+    last = rank_device(device, settings.ranks - 1)
+    if settings.ranks < 1 or (last.type == "cuda" and last.index >= torch.cuda.device_count()):
+        raise UnsafeConfiguration(
+            f"PERENNIAL_RANKS is {settings.ranks}, and {torch.cuda.device_count()} GPUs are here."
+        )
+    return Crew(
+        settings.ranks, artifacts=settings.artifacts, device=device, threads=settings.threads
     )
 
 

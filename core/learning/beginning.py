@@ -1,5 +1,6 @@
 """From a task to an update that is ready for its first step."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from core.clip.model import ClipModel
 from core.clip.weights import load
 from core.domain.dataset import ManifestEntry
 from core.domain.recipe import Method, ModelPart
+from core.domain.values import Digest
 from core.errors import ModelNotTrainable
 from core.learning.columns import Columns
 from core.learning.exemplars import choose_exemplars
@@ -38,6 +40,13 @@ class Begun:
 
     update: Update
     reading: Reading
+
+    def fingerprint(self) -> Digest:
+        """What is the same in every rank: the images in order, the step, the weights."""
+        found = hashlib.sha256(repr((self.reading.pixels, self.update.step)).encode())
+        for parameter in self.update.models.parameters.values():
+            found.update(parameter.detach().cpu().numpy().tobytes())
+        return Digest(found.hexdigest())
 
 
 def begin(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from core.domain.values import Digest
-from core.errors import StopRequested
+from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested
 from core.ports import Artifacts, Watch
 
 
@@ -21,6 +21,16 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     """The state that `to_bytes` wrote, on the CPU; bytes that hold code are refused."""
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state
+
+
+def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, Any] | None:
+    """A stored state; None when there is none, or its bytes are gone or damaged."""
+    if digest is None:
+        return None
+    try:
+        return from_bytes(artifacts.get(digest))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
 
 
 class Checkpoints:

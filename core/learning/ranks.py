@@ -1,11 +1,31 @@
-"""The processes that train one student together: one, or one for each GPU."""
+"""The processes that train one student together: one, or one for each GPU.
 
-from collections.abc import Sequence
+Rank 0 leads: it alone watches the job, keeps checkpoints and publishes. The others follow its
+cues. All take the same step from the same summed gradients, so all hold the same weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from enum import IntEnum
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from core.domain.values import Digest
+from core.errors import RankLost, RanksDisagree
+from core.ports import TrainingTask
+
+BUCKET = 2**24  # numbers that travel at once: 64 MiB of fp32
+
+
+class Cue(IntEnum):
+    """What rank 0 does next, and the others with it."""
+
+    STEP = 1
+    COMPARE = 2
+    END = 3
 
 
 class Ranks(Protocol):
@@ -15,7 +35,26 @@ class Ranks(Protocol):
     size: int
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the ranks."""
+        """Replace each tensor by its sum over the ranks. Raises RankLost."""
+
+    def lead(self, cue: Cue) -> None:
+        """Say, as rank 0, what comes next. Raises RankLost."""
+
+    def compare(self, fingerprint: Callable[[], Digest]) -> None:
+        """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
+
+
+class Gather(Protocol):
+    """Brings the ranks of an update together for as long as its context is open."""
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+
+    def __call__(
+        self, task: TrainingTask, resume: Digest | None
+    ) -> AbstractContextManager["Ranks"]:
+        """Rank 0's side of them; the others begin the same task at the same checkpoint."""
 
 
 class Alone:
@@ -27,19 +66,84 @@ class Alone:
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """The sum over one."""
 
+    def lead(self, cue: Cue) -> None:
+        """Nobody listens."""
+
+    def compare(self, fingerprint: Callable[[], Digest]) -> None:
+        """Nobody disagrees."""
+
+
+class GatherNobody:
+    """Gathers this process alone."""
+
+    size = 1
+
+    def __call__(self, task: TrainingTask, resume: Digest | None) -> AbstractContextManager[Ranks]:
+        """One rank."""
+        del task, resume
+        return nullcontext(Alone())
+
 
 class Group:
-    """The default process group of torch.distributed: gloo or NCCL."""
+    """The default process group of torch.distributed, and one on the CPU for words."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: dist.ProcessGroup) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
+        self._words = words
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """One all-reduce over all tensors laid end to end."""
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+        """All-reduce the tensors laid end to end, a bucket at a time."""
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            with _within_reach():
+                dist.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def lead(self, cue: Cue) -> None:
+        """Say, as rank 0, what comes next."""
+        self._broadcast(torch.tensor(cue))
+
+    def heed(self) -> Cue:
+        """Wait, as another rank, for what comes next. Raises RankLost."""
+        return Cue(int(self._broadcast(torch.tensor(0))))
+
+    def compare(self, fingerprint: Callable[[], Digest]) -> None:
+        """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
+        if self.rank == 0:
+            self.lead(Cue.COMPARE)
+        mine = torch.tensor(list(bytes.fromhex(fingerprint())), dtype=torch.uint8)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        with _within_reach():
+            dist.all_gather(found, mine, group=self._words)
+        if any(not torch.equal(other, mine) for other in found):
+            raise RanksDisagree
+
+    def _broadcast(self, word: Tensor) -> Tensor:
+        with _within_reach():
+            dist.broadcast(word, src=0, group=self._words)
+        return word
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, in lists of at most BUCKET numbers or of one tensor."""
+    bucket: list[Tensor] = []
+    room = BUCKET
+    for tensor in tensors:
+        if bucket and tensor.numel() > room:
+            yield bucket
+            bucket, room = [], BUCKET
+        bucket.append(tensor)
+        room -= tensor.numel()
+    yield bucket
+
+
+@contextmanager
+def _within_reach() -> Iterator[None]:
+    """Name what torch raises, without a class of its own, when another rank does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost from error

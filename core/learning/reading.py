@@ -36,6 +36,7 @@ class Reading:
     ) -> None:
         learned = (*images, *exemplars)
         self.count = len(learned)
+        self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
         self.course = Course(
             recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
         )

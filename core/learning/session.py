@@ -12,19 +12,20 @@ from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish
 from core.domain.recipe import require_learnable
 from core.domain.values import Digest, Json
-from core.errors import ArtifactCorrupt, ArtifactMissing, ModelNotTrainable
+from core.errors import ModelNotTrainable
 from core.learning.beginning import Begun, begin
-from core.learning.checkpoint import Checkpoints, from_bytes
+from core.learning.checkpoint import Checkpoints, read_checkpoint
 from core.learning.determinism import repeatable
 from core.learning.methods.catalogue import MakeMethod, method_of
 from core.learning.models import mixing_anchor
+from core.learning.ranks import Cue, Gather, GatherNobody, Ranks
 from core.learning.scoring import Ask, score
 from core.learning.update import Update
 from core.ports import Artifacts, Trained, TrainingTask, Watch
 
 
 class UpdateTrainer:
-    """ports.Trainer on one device."""
+    """ports.Trainer on one device, or on several as rank 0 of those that `gather` starts."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class UpdateTrainer:
         threads: int = 0,  # 0: one per core
         ask: Ask | None = None,  # for methods that choose by validation parts
         make_method: MakeMethod = method_of,
+        gather: Gather | None = None,  # None: this process alone
         clock: Callable[[], float] = time.perf_counter,  # seconds
     ) -> None:
         self._artifacts = artifacts
@@ -41,34 +43,40 @@ class UpdateTrainer:
         self._threads = thread_count(threads)
         self._ask = ask
         self._make_method = make_method
+        self._gather = gather or GatherNobody()
         self._clock = clock
 
     def environment(self) -> Mapping[str, str]:
-        """What a bit-exact repeat depends on besides the task: libraries, threads, device."""
-        return environment(self._device, self._threads)
+        """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
+        return {**environment(self._device, self._threads), "ranks": str(self._gather.size)}
 
     def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         A checkpoint whose bytes are gone or damaged is left alone: from the start, the
         result is the same. Raises Interruption, TrainingDiverged, ModelNotTrainable,
-        TooFewClasses.
+        TooFewClasses, RankLost, RanksDisagree.
         """
         recipe = task.recipe
         require_learnable(recipe, task.classes, task.learned, task.open_classes)
         watch.advance("loading", 0, 1)
-        with repeatable(recipe.seed, device=self._device, threads=self._threads):
+        with (
+            self._gather(task, resume) as ranks,
+            repeatable(recipe.seed, device=self._device, threads=self._threads),
+        ):
             parent = load(task.parent, self._artifacts, self._device)
             begun = begin(
                 task,
                 parent,
                 self._artifacts,
+                ranks=ranks,
                 make_method=self._make_method,
                 advance=lambda done, total: watch.advance("loading", done, total),
             )
             watch.advance("loading", 1, 1)
-            self._resume(begun.update, resume)
-            self._learn(begun, Checkpoints(self._artifacts, watch, resume), watch)
+            if state := read_checkpoint(self._artifacts, resume):
+                begun.update.restore(state)
+            self._learn(begun, ranks, Checkpoints(self._artifacts, watch, resume), watch)
             notes = self._conclude(task, parent, begun.update, watch)
             weights = publish(
                 parent.config,
@@ -78,22 +86,17 @@ class UpdateTrainer:
             )
             return Trained(weights=weights, notes=notes)
 
-    def _resume(self, update: Update, checkpoint: Digest | None) -> None:
-        if checkpoint is None:
-            return
-        try:
-            data = self._artifacts.get(checkpoint)
-        except (ArtifactMissing, ArtifactCorrupt):
-            return
-        update.restore(from_bytes(data))
-
-    def _learn(self, begun: Begun, checkpoints: Checkpoints, watch: Watch) -> None:
+    def _learn(self, begun: Begun, ranks: Ranks, checkpoints: Checkpoints, watch: Watch) -> None:
         update, reading = begun.update, begun.reading
+        ranks.compare(begun.fingerprint)
         with Ahead(reading.step, update.step, update.steps, device=self._device) as ahead:
             while update.step < update.steps:
                 began, waited = self._clock(), ahead.waited_s
-                terms = update.advance(ahead.take())
+                data = ahead.take()
+                ranks.lead(Cue.STEP)
+                terms = update.advance(data)
                 if watch.checkpoint_due():
+                    ranks.compare(begun.fingerprint)
                     checkpoints.keep(update.state(), update.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
@@ -101,6 +104,8 @@ class UpdateTrainer:
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 watch.advance("training", update.step, update.steps, {**terms, **speed})
+        ranks.compare(begun.fingerprint)
+        ranks.lead(Cue.END)
 
     def _conclude(
         self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch

@@ -85,7 +85,7 @@ class Update:
         texts = self.models.texts(sentences, replayed)
         numbers = self._gradients.backward(data, texts, self._scaler)
         if self._ranks.size > 1:
-            self._ranks.add_up([*self._all_gradients(), numbers])
+            self._add_up(numbers)
         names = [*self._gradients.names, "scale"]
         return dict(zip(names, [*numbers.tolist(), self.models.student.scale.item()], strict=True))
 
@@ -138,12 +138,14 @@ class Update:
             classes[:0] for classes in self.models.reader_classes
         )
 
-    def _all_gradients(self) -> list[Tensor]:
-        """Every parameter's gradient: ranks add up the same list, zeros included."""
-        for parameter in self.models.parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [p.grad for p in self.models.parameters.values() if p.grad is not None]
+    def _add_up(self, numbers: Tensor) -> None:
+        """Sum gradients and numbers over the ranks; what none has a gradient for keeps none."""
+        parameters = list(self.models.parameters.values())
+        given = torch.tensor([float(p.grad is not None) for p in parameters]).to(numbers.device)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self._ranks.add_up([*gradients, numbers, given])
+        for parameter, gradient, ranks in zip(parameters, gradients, given.tolist(), strict=True):
+            parameter.grad = gradient if ranks else None
 
     def _require_finite(self, value: float) -> None:
         if not math.isfinite(value):
