@@ -116,7 +116,7 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         path = named if named.is_file() else Path(chosen.plan)
     changes = {
         name: value
-        for name in ("name", "base", "prompt", "baseline", "sessions")
+        for name in ("name", "base", "prompt", "against", "sessions")
         if (value := getattr(chosen, name, None)) is not None
     }
     if chosen.target:
@@ -190,7 +190,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     what.add_argument("--row", action="append", metavar="NAME=JSON", help="a row and its recipe")
     what.add_argument("--base", help="bundled, NAME:PRETRAINED of open_clip, or a folder")
     what.add_argument("--prompt", help="the prompt template; default: the base's own")
-    what.add_argument("--baseline", help="the row that the others are compared with (ft)")
+    what.add_argument("--against", help="the row that the others are compared with (ft)")
     what.add_argument("--sessions", type=int, metavar="K", help="equal sessions, in class order")
     what.add_argument("--per-class", type=int, metavar="N", help="training images a class, at most")
     which = command.add_argument_group("which part of it to run")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.study.material import Material, on_part
-from core.domain.dataset import Part
+from benchmarks.study.plan import PlanInvalid
+from core.domain.dataset import ManifestEntry, Part
 from core.domain.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
 from core.domain.prompt import PromptTemplate
 from core.domain.question import (
@@ -49,11 +50,14 @@ class Exam:
         new = ClassQuestion(
             entries=on_part(material.test, part), classes=material.classes, prompt=prompt
         )
+        _require_each(material.classes, new.entries, part)
         questions: dict[str, Question] = {NEW: new}
         for name, measure in material.retained.items():
             kept = ClassQuestion(
                 entries=on_part(measure.entries, part), classes=measure.classes, prompt=prompt
             )
+            if not kept.entries:
+                raise PlanInvalid(f"the {part} part of {name!r} is empty")
             questions[f"retained/{name}"] = kept
             questions[f"union/{name}"] = ClassQuestion(
                 entries=(*new.entries, *kept.entries),
@@ -122,6 +126,12 @@ class Exam:
         # One session: right crops over all crops. Several: mean of the sessions' class means.
         ut_acc = micro[0] if one else fmean(macro[: session + 1])
         return {"ut_acc": ut_acc, "sessions/macro": macro, "sessions/micro": micro}
+
+
+def _require_each(classes: Sequence[str], entries: Sequence[ManifestEntry], part: Part) -> None:
+    found = {entry.class_name for entry in entries}
+    if missing := [name for name in classes if name not in found]:
+        raise PlanInvalid(f"no test image of class {missing[0]!r} is in the {part} part")
 
 
 def _counts(question: ClassQuestion, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:

@@ -15,10 +15,10 @@ from benchmarks.study.exam import Exam, pack
 from benchmarks.study.ledger import Ledger, key_of
 from benchmarks.study.lessons import Lessons
 from benchmarks.study.overlay import Overlay
+from benchmarks.study.setting import Setting
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.model import ClipModel
 from core.clip.weights import load
-from core.domain.recipe import Recipe
 from core.domain.values import Digest
 from core.errors import TrainingDiverged
 from core.evaluation.compatibility import Embeddings
@@ -74,48 +74,48 @@ class Laboratory:
         self._ledger.write(key, record)
         return record
 
-    def keys(self, recipe: Recipe) -> tuple[Digest, ...]:
+    def keys(self, setting: Setting) -> tuple[Digest, ...]:
         """The names of a recipe's runs, one a session."""
         facts = {"base": self._root, "exam": self._exam.digest}
         return tuple(
-            key_of(**facts, **self._lessons.facts(recipe, session))
+            key_of(**facts, **self._lessons.facts(setting, session))
             for session in range(self._lessons.count)
         )
 
-    def finished(self, recipe: Recipe) -> list[Record]:
+    def finished(self, setting: Setting) -> list[Record]:
         """The runs of a recipe's sessions that there are, up to the first that is missing."""
         found: list[Record] = []
-        for key in self.keys(recipe):
+        for key in self.keys(setting):
             record = self._ledger.find(key)
             if record is None:
                 break
             found.append(record)
         return found
 
-    def is_done(self, recipe: Recipe) -> bool:
+    def is_done(self, setting: Setting) -> bool:
         """Whether nothing of a recipe is left to run."""
-        found = self.finished(recipe)
+        found = self.finished(setting)
         return len(found) == self._lessons.count or any("failed" in record for record in found)
 
-    def run(self, recipe: Recipe, watch: Watch) -> bool:
+    def run(self, setting: Setting, watch: Watch) -> bool:
         """Run the sessions of a recipe that are missing; False when another process does so.
 
         The weights of an unfinished chain stay in the work folder; a session whose parent
         has gone is trained again from the first.
         """
-        last = self.keys(recipe)[-1]
+        last = self.keys(setting)[-1]
         with self._ledger.claim(last) as mine:
-            if not mine or self.is_done(recipe):
+            if not mine or self.is_done(setting):
                 return mine
             folder = self._machine.work / last[:32]
             overlay = Overlay(LocalArtifacts(folder), self._store)
-            found = self.finished(recipe)
+            found = self.finished(setting)
             if found and not overlay.has(found[-1]["version"]):
                 found = []
             parent = Digest(found[-1]["version"]) if found else self._root
             for session in range(len(found), self._lessons.count):
-                record = self._session(recipe, session, parent, overlay, watch)
-                self._ledger.write(self.keys(recipe)[session], record)
+                record = self._session(setting, session, parent, overlay, watch)
+                self._ledger.write(self.keys(setting)[session], record)
                 if "failed" in record:
                     break
                 parent = Digest(record["version"])
@@ -123,15 +123,22 @@ class Laboratory:
             return True
 
     def _session(
-        self, recipe: Recipe, session: int, parent: Digest, overlay: Overlay, watch: Watch
+        self, setting: Setting, session: int, parent: Digest, overlay: Overlay, watch: Watch
     ) -> Record:
         device, threads = self._machine.device, self._machine.threads
-        trainer = UpdateTrainer(overlay, device=device, threads=threads)
-        task = self._lessons.task(recipe, session, parent=parent, root=self._root)
+        evaluator = VersionEvaluator(overlay, device=device)
+        trainer = UpdateTrainer(
+            overlay,
+            device=device,
+            threads=threads,
+            ask=evaluator.ask,
+            make_method=setting.make_method,
+        )
+        task = self._lessons.task(setting, session, parent=parent, root=self._root)
         record: dict[str, Any] = {
-            "key": self.keys(recipe)[session],
+            "key": self.keys(setting)[session],
             "session": session,
-            "recipe": recipe.to_json(),
+            **setting.facts(),
             "images": len(task.images),
             "classes": list(task.classes),
             "environment": dict(trainer.environment()),

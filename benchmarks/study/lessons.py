@@ -7,10 +7,11 @@ from typing import Any
 
 from benchmarks.study.exam import Exam
 from benchmarks.study.material import Material, digest_of
+from benchmarks.study.setting import Setting
 from core.domain.dataset import ManifestEntry, Part
 from core.domain.prompt import PromptTemplate
 from core.domain.question import ClassQuestion
-from core.domain.recipe import Method, Recipe, distinct
+from core.domain.recipe import distinct
 from core.domain.values import Digest
 from core.ports import Selection, TrainingTask
 
@@ -28,33 +29,33 @@ class Lessons:
         """The classes of each session. Raises PlanInvalid on a remainder."""
         return self.material.sessions(self.count)
 
-    def task(self, recipe: Recipe, session: int, *, parent: Digest, root: Digest) -> TrainingTask:
+    def task(self, setting: Setting, session: int, *, parent: Digest, root: Digest) -> TrainingTask:
         """The update of a session, counted from 0, as the service would order it."""
         learned = tuple(name for group in self.sessions[:session] for name in group)
         return TrainingTask(
             parent=parent,
             root=root,
-            recipe=recipe,
+            recipe=setting.recipe,
             classes=self.sessions[session],
             learned=learned,
             open_classes=self._retained_classes,
             images=self._images(self.sessions[session]),
             prompt=self.prompt,
             exemplars=self._images(learned),
-            reference=self.material.reference if recipe.method is Method.ZSCL else (),
-            selection=self._selection(session) if recipe.method is Method.WISE else None,
+            reference=self.material.reference if setting.reads_reference else (),
+            selection=self._selection(session) if setting.chooses else None,
         )
 
-    def facts(self, recipe: Recipe, session: int) -> dict[str, Any]:
+    def facts(self, setting: Setting, session: int) -> dict[str, Any]:
         """What decides the weights after a session, besides the base."""
         return {
-            "recipe": recipe.to_json(),
+            **setting.facts(),
             "prompt": self.prompt.text,
             "sessions": [list(group) for group in self.sessions[: session + 1]],
             "train": self._train_digests[: session + 1],
             "open": list(self._retained_classes),
-            "reference": self._reference_digest if recipe.method is Method.ZSCL else None,
-            "selection": self._selection_digests if recipe.method is Method.WISE else None,
+            "reference": self._reference_digest if setting.reads_reference else None,
+            "selection": self._selection_digests if setting.chooses else None,
         }
 
     def _images(self, classes: Sequence[str]) -> tuple[ManifestEntry, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from core.domain.recipe import Recipe
+from benchmarks.study.setting import Setting, is_baseline, setting_of
 
 REST = "rest"  # all classes of a folder but the target's
 
@@ -46,10 +46,11 @@ class Row:
 
     name: str
     recipe: Mapping[str, Any]
+    compared: str = ""  # one of benchmarks/baselines in place of the recipe's method
 
-    def seeded(self, seed: int) -> Recipe:
-        """The recipe of one run. Raises RecipeInvalid."""
-        return Recipe.from_json({**self.recipe, "seed": seed})
+    def seeded(self, seed: int) -> Setting:
+        """What one run trains with. Raises RecipeInvalid."""
+        return setting_of({**self.recipe, "seed": seed}, self.compared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Plan:
     prompt: str = ""  # empty: the base's own
     retrieval: ImageSet | None = None
     reference: ImageSet | None = None
-    baseline: str = "ft"  # the row that the others' retention is measured against
+    against: str = "ft"  # the row that the others are compared with
     tuned: Path | None = None  # values found by `tune`, by row
     grids: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     tuning_seeds: tuple[int, ...] = ()
@@ -117,8 +118,6 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     tune = given.pop("tune", {})
     tuned = folder / given.pop("tuned") if "tuned" in given else None
     values = json.loads(tuned.read_bytes()) if tuned and tuned.is_file() else {}
-    if given.get("baseline", "ft") not in {row.get("name") for row in rows}:
-        given["baseline"] = ""
     captioned = {
         name: ImageSet.of(given.pop(name), text="caption")
         for name in ("retrieval", "reference")
@@ -145,10 +144,16 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
 
 
 def _row(row: Mapping[str, Any], common: Mapping[str, Any], tuned: Mapping[str, Any]) -> Row:
-    if set(row) - {"name", "recipe", "tuned_as"} or "name" not in row:
-        raise PlanInvalid(f"a row has a name, a recipe, perhaps tuned_as; not {dict(row)}")
+    if set(row) - {"name", "recipe", "compared", "tuned_as"} or "name" not in row:
+        raise PlanInvalid(
+            f"a row has a name, a recipe, perhaps compared and tuned_as; not {dict(row)}"
+        )
+    compared = row.get("compared", "")
+    if compared and not is_baseline(compared):
+        raise PlanInvalid(f"benchmarks/baselines has no {compared!r}")
     found = tuned.get(row.get("tuned_as", row["name"]), {}).get("values", {})
-    return Row(name=row["name"], recipe={**common, **found, **row.get("recipe", {})})
+    recipe = {**common, **found, **row.get("recipe", {})}
+    return Row(name=row["name"], recipe=recipe, compared=compared)
 
 
 def _require_sound(plan: Plan) -> None:

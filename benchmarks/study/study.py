@@ -90,14 +90,16 @@ def run_all(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Scr
     laboratory.untouched(screen)
     wanted = [(row, seed) for seed in seeds for row in rows]
     missing = [(row, seed) for row, seed in wanted if not laboratory.is_done(row.seeded(seed))]
+    if bench.plan.tuned and not bench.plan.tuned.is_file():
+        screen.say(f"{bench.plan.tuned} is not there yet: rows run with their own values")
     screen.say(f"{bench.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} there already")
     for number, (row, seed) in enumerate(missing, start=1):
-        recipe = row.seeded(seed)
+        setting = row.seeded(seed)
         screen.begin(number, len(missing), f"{row.name}, seed {seed}")
-        if not laboratory.run(recipe, screen):
+        if not laboratory.run(setting, screen):
             screen.say("another process has begun it")
             continue
-        last = laboratory.finished(recipe)[-1]
+        last = laboratory.finished(setting)[-1]
         if "failed" in last:
             screen.end(f"failed: {last['failed']}")
             continue

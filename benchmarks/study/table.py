@@ -12,7 +12,6 @@ from benchmarks.study.columns import Column, Groups, columns_of
 from benchmarks.study.results import Results, Spread
 from benchmarks.study.study import Bench
 from core.domain.intervals import Interval
-from core.domain.recipe import Recipe
 
 UNTOUCHED = "untouched"
 
@@ -50,14 +49,15 @@ def _markdown(bench: Bench, results: Results, groups: Groups) -> Iterator[str]:
         yield ""
     for failure in results.failed:
         yield f"Failed: {failure}\n"
-    if found := comparisons(results, plan.baseline, exam):
-        yield f"## Against `{plan.baseline}` (95 % intervals)\n"
+    if found := comparisons(results, plan.against, exam):
+        yield f"## Against `{plan.against}` (95 % intervals)\n"
         yield from _against(found)
         yield ""
     yield "## Recipes\n"
     for row in results.rows:
         recipe = {k: v for k, v in row.recipe.items() if k != "vocabulary_texts"}
-        yield f"- `{row.name}`: `{json.dumps(recipe)}`"
+        compared = f" (baseline `{row.compared}`)" if row.compared else ""
+        yield f"- `{row.name}`{compared}: `{json.dumps(recipe)}`"
 
 
 def _grid(results: Results, columns: Sequence[Column]) -> Iterator[str]:
@@ -127,11 +127,10 @@ def _csv(results: Results, columns: Sequence[Column]) -> str:
 def _rows(results: Results) -> Iterator[dict[str, Any]]:
     yield {"row": UNTOUCHED, "scores": results.untouched["scores"]}
     for run in results.runs:
-        recipe: Recipe = run.row.seeded(run.seed)
         yield {
             "row": run.row.name,
             "seed": run.seed,
-            "recipe": recipe.to_json(),
+            **run.row.seeded(run.seed).facts(),
             "scores": run.scores,
             "matrix": run.matrix,
             "sessions": [

@@ -26,7 +26,14 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
         raise PlanInvalid(f"the plan has no [tune.grid.{row.name}]")
     points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     return [
-        (point, Row(name=f"{row.name} {_words(point)}", recipe={**row.recipe, **point}))
+        (
+            point,
+            Row(
+                name=f"{row.name} {_words(point)}",
+                recipe={**row.recipe, **point},
+                compared=row.compared,
+            ),
+        )
         for point in points
     ]
 
