@@ -138,6 +138,12 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
                 raise RecipeInvalid(f"{name} must be {words}.", pointer=f"/recipe/{name}")
+        if self.method is Method.ZSCL and self.part is ModelPart.TEXT:
+            raise RecipeInvalid(
+                "zscl's distillation reaches the image tower alone, and part 'text' leaves that as "
+                "it is.",
+                pointer="/recipe/part",
+            )
         if (self.vocabulary is Vocabulary.FILE) != bool(self.vocabulary_texts):
             raise RecipeInvalid(
                 "vocabulary_texts goes with vocabulary 'file', and only with it.",
