@@ -1,0 +1,122 @@
+"""Orders of the methods that need more than images, trained and scored for real in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import bootstrap
+from core.domain.dataset import DatasetKind, DatasetRef, DatasetVersion
+from core.domain.recipe import Recipe
+from core.domain.suite import SuiteKind
+from core.domain.update import Job, UpdateOrder
+from core.domain.version import Version
+from core.ports import Platform
+from core.settings import Settings
+from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
+from core.use_cases.jobs import order_update
+from core.use_cases.suites import add_suite, create_suite
+from tests.api.pictures import picture
+from tests.faults.line import MODEL, REQUEST, Silence, begin, find, run_here, write_base
+
+SHORT = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "sentences": 6, "sentence_length": 6}
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    """A model line on a minuscule CLIP, with the labelled dataset `shapes`."""
+    folder = tmp_path / "base"
+    settings = Settings(
+        home=tmp_path / "home", threads=1, min_free_bytes=1, root_folders=(tmp_path,)
+    )
+    bootstrap.migrate(settings)
+    built = bootstrap.build(settings)
+    begin(built, write_base(folder))
+    yield built
+    bootstrap.close(built)
+
+
+def frozen(platform: Platform, name: str, kind: DatasetKind, *texts: str) -> DatasetVersion:
+    """A dataset version of pictures that no other name has, one of each text in turn."""
+    dataset = create_dataset(platform, name, kind)
+    opened = bootstrap.decoder(platform.settings, processes=1)
+    first = 1000 * len(name)
+    try:
+        uploads = [
+            receive_file(
+                platform.artifacts.put,
+                opened,
+                kind,
+                text=texts[seed % len(texts)],
+                file_name=None,
+                data=picture(seed),
+            )
+            for seed in range(first, first + 40)
+        ]
+    finally:
+        opened.close()
+    record_uploads(platform, dataset, uploads)
+    return freeze_version(platform, name)
+
+
+def suite(platform: Platform, data: DatasetVersion, kind: SuiteKind) -> None:
+    made = create_suite(
+        platform,
+        name=f"{kind.value}-asked".replace("_", "-"),
+        kind=kind,
+        dataset=data.dataset,
+        dataset_version=1,
+    )
+    add_suite(platform, MODEL, made)
+
+
+def teach(platform: Platform, data: DatasetVersion, **changes: Any) -> Job:
+    """Order an update and run it here."""
+    recipe = Recipe.from_json({**SHORT, **changes.pop("recipe", {})})
+    order = UpdateOrder(
+        dataset=data.dataset, dataset_version=1, recipe=recipe, auto_promote=False, **changes
+    )
+    job = order_update(platform, Silence(), REQUEST, model=MODEL, order=order)
+    run_here(platform)
+    return find(platform, job)
+
+
+def made(platform: Platform, job: Job) -> Version:
+    assert job.error is None
+    assert job.version is not None
+    with platform.transactions(read_only=True) as work:
+        return work.versions.get(job.model, job.version)
+
+
+def shapes(platform: Platform) -> DatasetVersion:
+    with platform.transactions(read_only=True) as work:
+        return work.datasets.version(work.datasets.get("shapes").id, 1)
+
+
+def test_mixing_weight_is_chosen_on_validation_parts_and_noted(platform: Platform) -> None:
+    suite(
+        platform, frozen(platform, "sky", DatasetKind.LABELLED, "sun", "moon"), SuiteKind.ZERO_SHOT
+    )
+    words = frozen(platform, "words", DatasetKind.CAPTIONED, "a ring", "dots")
+    suite(platform, words, SuiteKind.RETRIEVAL)
+    version = made(platform, teach(platform, shapes(platform), recipe={"method": "wise"}))
+    chosen = version.notes["mixing"]
+    assert chosen in [row["mixing"] for row in version.notes["tried"]]
+    assert all(0 <= row[name] <= 1 for row in version.notes["tried"] for name in ("new", "kept"))
+
+
+@pytest.mark.parametrize("kind", list(DatasetKind))
+def test_reference_set_is_distilled(platform: Platform, kind: DatasetKind) -> None:
+    shown = frozen(platform, "shown", kind, "Ring", "dots")
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    job = teach(platform, shapes(platform), recipe={"method": "zscl"}, reference=named)
+    assert made(platform, job).reference == named
+
+
+def test_earlier_classes_are_replayed(platform: Platform) -> None:
+    first = teach(platform, shapes(platform), recipe={"method": "replay"})
+    more = frozen(platform, "more", DatasetKind.LABELLED, "ring", "dots")
+    recipe = {"method": "replay", "exemplars": 9, "exemplar_batch": 3}
+    job = teach(platform, more, recipe=recipe, parent=made(platform, first).number)
+    assert made(platform, job).classes == ("shape 0", "shape 1", "shape 2", "dots", "ring")
