@@ -11,13 +11,13 @@ from benchmarks.study.study import Bench
 
 def write_all(bench: Bench, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
     """Write tables and plots of all rows that have a finished run; the Markdown table."""
-    results = Results.of(
-        bench.laboratory,
-        bench.laboratory.untouched(screen),
-        bench.plan.rows,
-        seeds,
-        bench.plan.sessions,
-    )
+    results = found_by(bench, seeds, screen)
     text = table.write(bench, results, folder)
     plots.write(results, folder)
     return text
+
+
+def found_by(bench: Bench, seeds: Sequence[int], screen: Screen) -> Results:
+    """The finished runs of a plan's rows."""
+    laboratory, plan = bench.laboratory, bench.plan
+    return Results.of(laboratory, laboratory.untouched(screen), plan.rows, seeds, plan.sessions)

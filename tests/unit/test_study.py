@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.study.cli import main
+from core.errors import TrainingDiverged
+from core.learning.session import UpdateTrainer
+from core.ports import Trained, TrainingTask
 from tests.unit.squares import build
 
 
@@ -160,11 +163,39 @@ def test_tuning_with_a_seed_of_the_study_is_refused(
 
 
 def test_a_run_that_diverges_is_told_and_the_others_go_on(
-    taught_once: Place, capsys: pytest.CaptureFixture[str]
+    taught_once: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wild = '{"method": "ft", "learning_rate": 1.0, "optimiser": "adamw", "epochs": 60,'
-    wild += ' "clip_norm": 1e6, "schedule": "constant", "batch_size": 8, "weight_decay": 1.0}'
-    tame = '{"method": "ft", "epochs": 1}'
-    rows = ("--row", f"wild={wild}", "--row", f"tame={tame}")
+    train = UpdateTrainer.train
+
+    def unlucky(self: UpdateTrainer, task: TrainingTask, **options: Any) -> Trained:
+        if task.recipe.epochs == 3:
+            raise TrainingDiverged(step=5, terms={"loss": 1.0})
+        return train(self, task, **options)
+
+    monkeypatch.setattr(UpdateTrainer, "train", unlucky)
+    rows = ("--row", 'wild={"epochs": 3}', "--row", 'tame={"method": "ft", "epochs": 4}')
     assert taught_once.run("one", "--name", "wild", "--seeds", "0", *rows) == 0
-    assert "tame" in {row["row"] for row in taught_once.rows("wild")}
+    assert [row["row"] for row in taught_once.rows("wild")] == ["untouched", "tame"]
+    page = (taught_once.out / "wild" / "table.md").read_text()
+    assert "Failed: wild, seed 0: The loss is not a number any more." in page
+
+
+def test_an_interrupted_study_goes_on_from_the_last_finished_run(
+    taught_once: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = UpdateTrainer.train
+    trained: list[str] = []
+
+    def stopped(self: UpdateTrainer, task: TrainingTask, **options: Any) -> Trained:
+        trained.append(task.recipe.method)
+        if trained == ["ft", "vrlwf"]:
+            raise KeyboardInterrupt
+        return train(self, task, **options)
+
+    monkeypatch.setattr(UpdateTrainer, "train", stopped)
+    options = ("--name", "stopped", "--per-class", "3", "--seeds", "0")
+    assert taught_once.run("one", *options) == 130
+    assert "goes on from the last finished run" in capsys.readouterr().out
+    assert taught_once.run("one", *options) == 0
+    assert trained == ["ft", "vrlwf", "vrlwf"]
+    assert [row["row"] for row in taught_once.rows("stopped-3")] == ["untouched", "ft", "vrlwf"]

@@ -1,0 +1,85 @@
+"""What ft, lwf and vrlwf forget when they learn Fashion-MNIST: `make bench-forgetting`.
+
+A one-session study of about twenty minutes on two cores, by the code of `make study`: on the demo's
+committed pack, or on `../shared/data` where that is. The same command goes on where it was.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.bench import publish
+from benchmarks.study.against import Comparison, comparisons
+from benchmarks.study.cli import DATA, OUT
+from benchmarks.study.outputs import found_by
+from benchmarks.study.plan import Plan, parse
+from benchmarks.study.progress import Screen
+from benchmarks.study.results import Results, Spread
+from benchmarks.study.study import Bench, Places, open_bench, run_all
+from demo import recipes
+from demo.pack_reader import PACK
+
+SHOWN = ("ut_acc", "gain", "retained/emoji", "retained/emoji/change", "a_acc", "training_s")
+
+
+def plan_of(seeds: list[int], per_class: int) -> Plan:
+    """Products to learn, emoji to keep; ft and vrlwf with the values that the demo tuned."""
+    shared = (DATA / "fashion_mnist.zip").is_file() and (DATA / "emoji_twemoji.zip").is_file()
+    emoji = {"data": "emoji_twemoji" if shared else "twemoji", "split": "heldout_style"}
+    lwf = {"method": "lwf", "learning_rate": recipes.VRLWF["learning_rate"]}
+    return parse(
+        {
+            "name": "forgetting",
+            "seeds": seeds,
+            "prompt": recipes.PROMPT,
+            "target": {"data": "fashion_mnist", "per_class": per_class},
+            "retained": [{"name": "emoji", "text": "cls", **emoji}],
+            "retrieval": {**emoji, "images": 500},
+            "recipe": recipes.COMMON,
+            "rows": [
+                {"name": "ft", "recipe": recipes.FINE_TUNING},
+                {"name": "lwf", "recipe": lwf},
+                {"name": "vrlwf", "recipe": recipes.VRLWF},
+            ],
+        }
+    )
+
+
+def line(name: str, results: Results, against: dict[str, Comparison]) -> dict[str, Any]:
+    """A row of the published table, in points, with its interval against fine-tuning."""
+    runs = results.of_row(name)
+    row: dict[str, Any] = {"row": name, "seeds": len(runs)}
+    for score in SHOWN:
+        found = Spread.of([run.scores[score] for run in runs])
+        factor = 1 if score == "training_s" else 100
+        row[score] = f"{factor * found.mean:.1f} ± {factor * found.deviation:.1f}"
+    spared = against[name].shares["emoji"] if name in against else None
+    bounds = spared.interval if spared else None
+    row["spared %"] = f"{100 * spared.value:.0f}" if spared else ""
+    row["interval"] = f"{100 * bounds.lower:.0f}..{100 * bounds.upper:.0f}" if bounds else ""
+    return row
+
+
+def main() -> None:
+    """Run what is missing and publish the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--per-class", type=int, default=200, metavar="N")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=OUT)
+    chosen = parser.parse_args()
+    plan = plan_of(chosen.seeds, chosen.per_class)
+    places = Places(out=chosen.out, data=(DATA, PACK))
+    with Screen(Console()) as screen:
+        bench: Bench = open_bench(plan, places, screen, threads=chosen.threads)
+        run_all(bench, plan.rows, plan.seeds, screen)
+        results = found_by(bench, plan.seeds, screen)
+    against = {one.row: one for one in comparisons(results, plan.against, bench.laboratory.exam)}
+    rows = [line(row.name, results, against) for row in results.rows]
+    publish("forgetting", rows, seeds=chosen.seeds, images=len(bench.material.train))
+
+
+if __name__ == "__main__":
+    main()
