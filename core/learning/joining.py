@@ -13,8 +13,8 @@ from torch.distributed.distributed_c10d import _abort_process_group
 from core.errors import RankLost
 from core.learning.ranks import Group
 
-PATIENCE_S = 120.0  # with a rank that takes part in no sum
-WORDS_PATIENCE_S = 3600.0  # with rank 0, which may be writing a checkpoint
+PATIENCE_S = 300.0  # with a rank that does not do its part
+CUE_PATIENCE_S = 3600.0  # with rank 0, which may be writing a checkpoint
 
 
 def rank_device(first: torch.device, local_rank: int) -> torch.device:
@@ -56,12 +56,12 @@ def joined(
             timeout=timedelta(seconds=patience_s),
             device_id=device if cuda else None,
         )
-        words = dist.new_group(backend="gloo", timeout=timedelta(seconds=WORDS_PATIENCE_S))
+        cues = dist.new_group(backend="gloo", timeout=timedelta(seconds=CUE_PATIENCE_S))
     except RuntimeError as error:
         _leave(cuda=cuda)
         raise RankLost("The processes that train together did not find each other.") from error
     try:
-        yield Group(words)
+        yield Group(device, cues)
     finally:
         _leave(cuda=cuda)
 

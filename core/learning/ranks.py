@@ -85,12 +85,13 @@ class GatherNobody:
 
 
 class Group:
-    """The default process group of torch.distributed, and one on the CPU for words."""
+    """The default process group of torch.distributed, and a patient one for rank 0's cues."""
 
-    def __init__(self, words: dist.ProcessGroup) -> None:
+    def __init__(self, device: torch.device, cues: dist.ProcessGroup) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
-        self._words = words
+        self._device = device
+        self._cues = cues
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """All-reduce the tensors laid end to end, a bucket at a time."""
@@ -114,16 +115,18 @@ class Group:
         """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
         if self.rank == 0:
             self.lead(Cue.COMPARE)
-        mine = torch.tensor(list(bytes.fromhex(fingerprint())), dtype=torch.uint8)
+        mine = torch.tensor(
+            list(bytes.fromhex(fingerprint())), dtype=torch.uint8, device=self._device
+        )
         found = [torch.empty_like(mine) for _ in range(self.size)]
         with _within_reach():
-            dist.all_gather(found, mine, group=self._words)
+            dist.all_gather(found, mine)
         if any(not torch.equal(other, mine) for other in found):
             raise RanksDisagree
 
     def _broadcast(self, word: Tensor) -> Tensor:
         with _within_reach():
-            dist.broadcast(word, src=0, group=self._words)
+            dist.broadcast(word, src=0, group=self._cues)
         return word
 
 
