@@ -1,0 +1,72 @@
+"""Averaged gradient episodic memory: no step may make the memory's loss worse."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.baselines.memory import Memory
+from core.domain.values import Json
+from core.learning.methods.distilling import FineTuning
+from core.learning.methods.method import Beginning, Ending
+
+
+class AGem(FineTuning):
+    """`a_gem`: step along g, the gradient of L_ce, unless it conflicts with the memory's, g_r.
+
+        g ← g − (g·g_r / g_r·g_r) g_r    where g·g_r < 0
+
+    Over the tensors that train, before clipping and Adam. g_r is the gradient of the memory's
+    loss on `exemplar_batch` image-text pairs of the reference set and as many exemplars of
+    earlier updates, drawn anew at every step (see Memory). A first update without a reference
+    set has nothing to remember and is plain fine-tuning.
+
+    Only the direction of g_r enters, and g enters linearly: a scaled fp16 gradient is projected
+    to the scaled projection. Source: A-GEM (Chaudhry et al., 1812.00420). The code released
+    with VR-LwF takes g_r from the current batch, so its memory is never used.
+    """
+
+    def prepare(self, beginning: Beginning) -> None:
+        """Choose the memory. Raises ModelNotTrainable."""
+        self._memory = Memory(beginning)
+        self._steps = self._projected = 0
+
+    def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+        """Project the gradients if they conflict with the memory's."""
+        self._steps += 1
+        if not self._memory:
+            return
+        for parameter in parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        reference = torch.autograd.grad(
+            self._memory.loss(step), list(parameters.values()), materialize_grads=True
+        )
+        own = [p.grad for p in parameters.values() if p.grad is not None]
+        self._projected += project(own, reference)
+
+    def conclude(self, ending: Ending) -> Json:
+        """The memory's size, and how often it was in the way since training began or resumed."""
+        del ending
+        return {
+            "remembered": len(self._memory),
+            "steps": self._steps,
+            "projected": self._projected,
+        }
+
+
+@torch.no_grad()
+def project(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> bool:
+    """Take out of g, in place, what points against g_r; whether there was anything."""
+    along = _dot(gradients, reference)
+    conflict = bool(along < 0)
+    if conflict:
+        share = along / _dot(reference, reference)
+        for own, other in zip(gradients, reference, strict=True):
+            own.sub_(share * other)
+    return conflict
+
+
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    pairs = zip(one, other, strict=True)
+    return torch.stack([(a * b).sum(dtype=torch.float64) for a, b in pairs]).sum()

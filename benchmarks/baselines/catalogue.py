@@ -1,0 +1,36 @@
+"""Which class each baseline is, and the recipe values it cannot do without."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from benchmarks.baselines.a_gem import AGem
+from benchmarks.baselines.geodl import GeoDl
+from benchmarks.baselines.imm_mode import ModeImm
+from benchmarks.baselines.zscl_lwfvr import ZsclLwfVr
+from core.domain.recipe import Method
+from core.domain.values import Json
+from core.learning.methods.catalogue import MakeMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A method that is only compared with.
+
+    The recipe's `method` decides which columns an update encodes, so each baseline names the
+    one whose columns are its own; the class itself is `make`'s.
+    """
+
+    make: MakeMethod
+    recipe: Json = field(default_factory=dict)  # below a row's own values
+    remembers: bool = False  # whether it reads the reference set
+
+
+BASELINES: Mapping[str, Baseline] = MappingProxyType(
+    {
+        "a_gem": Baseline(make=AGem, recipe={"method": Method.FT}, remembers=True),
+        "geodl": Baseline(make=GeoDl, recipe={"method": Method.LWF}),
+        "imm_mode": Baseline(make=ModeImm, recipe={"method": Method.IMM_MEAN}, remembers=True),
+        "zscl_lwfvr": Baseline(make=ZsclLwfVr, recipe={"method": Method.FT, "temperature": 2.0}),
+    }
+)

@@ -1,0 +1,75 @@
+"""The way from one subspace to another, and how alike two rows are along all of it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+NEGLIGIBLE = 1e-6  # radians: below it μ₃ is its limit, 1/3
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeodesicFlow:
+    """The geodesic flow kernel G = ∫₀¹ Φ(ν) Φ(ν)ᵀ dν, in factors.
+
+    Φ(ν) is a basis of the subspace at ν on the shortest path. With the principal vectors a_i
+    of the first subspace, b_i of the second and θ_i between them, its columns are
+    a_i cos νθ_i + o_i sin νθ_i, where o_i = r_i / sin θ_i and r_i = b_i − a_i cos θ_i. So
+
+        G = Σ_i  λ₁ a aᵀ + μ₂ (a rᵀ + r aᵀ) + μ₃ r rᵀ
+        λ₁ = ½ (1 + sin 2θ / 2θ)    μ₂ = ½ sin θ / θ    μ₃ = ½ (1 − sin 2θ / 2θ) / sin² θ
+
+    which stays finite at θ = 0. Source: Gong et al., Geodesic flow kernel (CVPR 2012).
+    """
+
+    start: Tensor  # a: (width, size)
+    turn: Tensor  # r: (width, size)
+    angles: Tensor  # θ: (size,) in radians
+
+    @classmethod
+    def between(cls, first: Tensor, second: Tensor) -> Self:
+        """From two orthonormal bases (width, size). Raises LinAlgError."""
+        left, cosines, right = torch.linalg.svd(first.T @ second)
+        start, end = first @ left, second @ right.T
+        turn = end - start * cosines
+        return cls(start=start, turn=turn, angles=torch.atan2(turn.norm(dim=0), cosines))
+
+    def product(self, x: Tensor, y: Tensor) -> Tensor:
+        """xᵀ G y of each row of two (rows, width)."""
+        theta = self.angles
+        double = torch.sinc(2 * theta / torch.pi)  # sin 2θ / 2θ
+        mu = 0.5 * (1 - double) / theta.sin().square()
+        mu = torch.where(theta < NEGLIGIBLE, 1 / 3, mu)
+        xa, xr, ya, yr = x @ self.start, x @ self.turn, y @ self.start, y @ self.turn
+        kernel = 0.5 * (1 + double) * xa * ya
+        kernel = kernel + 0.5 * torch.sinc(theta / torch.pi) * (xa * yr + xr * ya)
+        return (kernel + mu * xr * yr).sum(dim=1)
+
+
+def subspace(rows: Tensor) -> Tensor:
+    """The principal directions of some rows, as many as they span: (width, size).
+
+    (rows, width), at least two. Raises LinAlgError.
+    """
+    size = min(len(rows) - 1, rows.shape[1])
+    _, _, directions = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    basis: Tensor = directions[:size].T
+    return basis
+
+
+def geodesic_distance(new: Tensor, old: Tensor) -> Tensor:
+    """Mean over rows of 1 − xᵀ G x' / √(xᵀ G x · x'ᵀ G x'), x of `new` and x' of `old`.
+
+    G flows from the subspace of `old` to that of `new`, both (rows, width). It is held fixed,
+    so the gradient passes through the rows alone and never through an SVD. One row spans
+    nothing: 0. Raises LinAlgError. Source: GeoDL (Simon et al., CVPR 2021).
+    """
+    if len(new) < 2:
+        return (new * 0).sum()
+    x, y = new.double(), old.double()
+    with torch.no_grad():
+        flow = GeodesicFlow.between(subspace(y), subspace(x))
+    tiny = torch.finfo(x.dtype).tiny
+    lengths = (flow.product(x, x) * flow.product(y, y)).clamp(min=tiny).sqrt()
+    return (1 - flow.product(x, y) / lengths).mean().to(new.dtype)

@@ -1,0 +1,109 @@
+"""What A-GEM remembers: image-text pairs, and exemplars of earlier updates."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.domain.dataset import ManifestEntry
+from core.domain.recipe import ExemplarChoice, distinct
+from core.errors import ModelNotTrainable
+from core.learning import losses
+from core.learning.batches import TrainingImages
+from core.learning.exemplars import choose_exemplars
+from core.learning.methods.method import Beginning
+from core.learning.vocabulary import generator_of
+
+
+class Memory:
+    """The loss on a random part of the memory, with the student's gradient.
+
+    On pairs of the task's reference set the symmetric contrastive loss that CLIP is trained
+    with; on at most `exemplars` images of classes learned before, equally many of each and
+    chosen at random, the cross entropy over all classes seen. Where both are there, their sum.
+    Raises ModelNotTrainable when classes were learned before and there is neither.
+    """
+
+    def __init__(self, beginning: Beginning) -> None:
+        task, self._models = beginning.task, beginning.models
+        recipe, student = task.recipe, self._models.student
+        self._seed, self._batch = recipe.seed, recipe.exemplar_batch
+        alone = min(self._batch, len(task.reference)) < 2  # a text with no rival costs nothing
+        self._pairs = () if alone else task.reference
+        self._exemplars = _exemplars(beginning)
+        if task.learned and not self:
+            raise ModelNotTrainable(
+                "A-GEM needs a memory: a reference set of at least two pairs, or images of "
+                "earlier updates.",
+                pointer="/reference",
+            )
+        seen = distinct((*task.learned, *task.classes))
+        self._prompts = student.tokenise(task.prompt.fill_all(seen))
+        position = {name.lower(): column for column, name in enumerate(seen)}
+        self._target = torch.tensor([position[e.class_name.lower()] for e in self._exemplars])
+        self._images = TrainingImages(
+            (*self._pairs, *self._exemplars),
+            beginning.artifacts,
+            student.preprocess,
+            seed=recipe.seed,
+            augment=recipe.augment,
+        )
+
+    def __len__(self) -> int:
+        """How many images are remembered."""
+        return len(self._pairs) + len(self._exemplars)
+
+    def loss(self, step: int) -> Tensor:
+        """L_r, a scalar; which part of the memory is read depends on seed and step alone."""
+        parts = []
+        if self._pairs:
+            parts.append(self._on_pairs(self._draw("pairs", len(self._pairs), step), step))
+        if self._exemplars:
+            chosen = self._draw("exemplars", len(self._exemplars), step)
+            parts.append(self._on_exemplars(chosen, step))
+        return torch.stack(parts).sum()
+
+    def _on_pairs(self, chosen: Sequence[int], step: int) -> Tensor:
+        student = self._models.student
+        entries = [self._pairs[index] for index in chosen]
+        texts = student.encode_texts([e.texts[step % len(e.texts)] for e in entries])
+        return contrastive(self._read(chosen, step), texts, student.scale)
+
+    def _on_exemplars(self, chosen: Sequence[int], step: int) -> Tensor:
+        student = self._models.student
+        images = self._read([len(self._pairs) + index for index in chosen], step)
+        logits = losses.logits(images, student.encode_tokens(self._prompts), student.scale)
+        return losses.cross_entropy(logits, self._target[list(chosen)].to(logits.device))
+
+    def _read(self, indices: Sequence[int], step: int) -> Tensor:
+        pixels = self._images.batch(indices, epoch=step)
+        return self._models.student_images(pixels.to(self._models.student.device))
+
+    def _draw(self, name: str, count: int, step: int) -> list[int]:
+        generator = generator_of("memory", name, self._seed, step)
+        drawn: list[int] = torch.randperm(count, generator=generator)[: self._batch].tolist()
+        return drawn
+
+
+def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's loss: each image finds its text in the batch, and each text its image.
+
+    Rows (pairs, width) of length one; source: CLIP (Radford et al., 2103.00020).
+    """
+    logits = losses.logits(images, texts, scale)  # (pairs, pairs)
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def _exemplars(beginning: Beginning) -> tuple[ManifestEntry, ...]:
+    task = beginning.task
+    learned = {name.lower() for name in task.learned}
+    candidates = [e for e in task.exemplars if e.class_name.lower() in learned]
+    recipe = replace(task.recipe, exemplar_choice=ExemplarChoice.RANDOM)
+    return choose_exemplars(recipe, candidates, _reads_no_image)
+
+
+def _reads_no_image(entries: Sequence[ManifestEntry]) -> Tensor:
+    raise NotImplementedError("a random choice needs no features")

@@ -1,0 +1,74 @@
+"""What ZSCL's tables call LwF-VR: the update's images ranking fixed random sentences."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from core.errors import ModelNotTrainable
+from core.learning.features import Batch
+from core.learning.methods import terms
+from core.learning.methods.distilling import FineTuning
+from core.learning.methods.method import Beginning
+from core.learning.methods.terms import Term
+from core.learning.vocabulary import RandomSentences, generator_of
+
+SENTENCES = 1000
+LENGTH = 12  # ten free tokens between start and end
+BLOCK = 500  # sentences read at once
+
+
+class ZsclLwfVr(FineTuning):
+    """`zscl_lwfvr`: L = L_ce + γ (image loss + text loss) on S = s I E'ᵀ and S' = s I' E'ᵀ.
+
+    ZSCL's two losses with the update's own images, the parent as teacher and as texts 1,000
+    random sentences drawn once, whose features E' are the teacher's: the text tower is never
+    distilled. This is not VR-LwF, which draws new sentences at every step and sends their
+    gradient through both towers. γ is `reference_weight`; the published temperature is 2.
+
+    Two differences from the released code: its distilled images are another batch of the same
+    data set, uncut, where here they are the batch itself; and it fixes the logit scale
+    altogether, where here the cross entropy may move it. As there, a sentence may hold start
+    and end tokens, and ends at the first end token.
+
+    Source: ZSCL (Zheng et al., 2303.06628), its script for "LwF-VR".
+    """
+
+    def prepare(self, beginning: Beginning) -> None:
+        """Draw the sentences and let each teacher read them. Raises ModelNotTrainable."""
+        if self.recipe.micro_batch:
+            raise ModelNotTrainable(
+                "zscl_lwfvr compares the images of a batch: read it whole.",
+                pointer="/recipe/micro_batch",
+            )
+        student = beginning.models.student
+        tokenizer = student.tokenizer
+        sentences = RandomSentences(
+            pool=torch.arange(tokenizer.vocab_size),
+            sentences=SENTENCES,
+            length=min(LENGTH, student.context_length),
+            start=tokenizer.sot_token_id,
+            end=tokenizer.eot_token_id,
+            context_length=student.context_length,
+        )
+        tokens = sentences.draw(generator_of("fixed sentences", self.recipe.seed))
+        with torch.no_grad():
+            self._read = tuple(
+                torch.cat([teacher.encode_tokens(block) for block in torch.split(tokens, BLOCK)])
+                for teacher in beginning.models.teachers
+            )
+
+    def terms(self) -> tuple[Term, ...]:
+        """L_ce, the image loss and the text loss."""
+        reference = (terms.reference_images(self.recipe), terms.reference_texts(self.recipe))
+        return (*super().terms(), *(self._on_sentences(term) for term in reference))
+
+    def _on_sentences(self, term: Term) -> Term:
+        """The same term with the fixed sentences where reference texts stand."""
+
+        def loss(batch: Batch) -> Tensor:
+            pairs = zip(batch.teachers, self._read, strict=True)
+            teachers = tuple(replace(teacher, classes=read) for teacher, read in pairs)
+            return term.loss(replace(batch, teachers=teachers))
+
+        return replace(term, loss=loss)
