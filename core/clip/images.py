@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -42,8 +43,7 @@ class Preprocess:
 
     def evaluation_pixels(self, image: Image.Image) -> Tensor:
         """The resized centre of an image as uint8, (3, height, width)."""
-        *geometry, _, _ = image_transform_v2(self.settings, is_train=False).transforms
-        return _pixels(Compose(geometry)(image))
+        return _pixels(self._centred(image))
 
     def training_pixels(self, image: Image.Image) -> Tensor:
         """What random crops are cut from: uint8, (3, at least 8/7 height, at least 8/7 width)."""
@@ -58,6 +58,12 @@ class Preprocess:
         mean = torch.tensor(self.settings.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.settings.std, device=pixels.device).view(3, 1, 1)
         return (pixels.float() / 255 - mean) / std
+
+    @cached_property
+    def _centred(self) -> Compose:
+        """open_clip's evaluation transform up to where it makes floats."""
+        *geometry, _, _ = image_transform_v2(self.settings, is_train=False).transforms
+        return Compose(geometry)
 
     @property
     def _filter(self) -> Image.Resampling:
@@ -76,4 +82,5 @@ def _at_most(shape: float, image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    # By numpy: torch would open a pool of threads for whichever thread decodes.
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.clip.images import read_image
 from core.clip.model import ClipModel
+from core.clip.prefetch import Ahead
 from core.clip.weights import load
 from core.domain.dataset import ManifestEntry
 from core.domain.question import (
@@ -100,11 +103,17 @@ def _encode(
         watch.advance("evaluating", done, total)
 
     image_blocks: list[Tensor] = []
-    for group in _batches(entries.values(), batch):
-        pixels = torch.stack([_pixels(model, artifacts, entry) for entry in group])
-        image_blocks.append(model.encode_images(pixels))  # (batch, width)
-        done += len(group)
-        watch.advance("evaluating", done, total)
+    groups = list(_batches(entries.values(), batch))
+
+    def decode(group: int) -> Tensor:
+        images = [_pixels(model, artifacts, entry) for entry in groups[group]]
+        return torch.from_numpy(np.stack(images))  # by numpy: one thread decodes
+
+    with Ahead(decode, 0, len(groups), device=model.device) as ahead:
+        for group in groups:
+            image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
+            done += len(group)
+            watch.advance("evaluating", done, total)
 
     return _Features(
         images=torch.cat(image_blocks),
@@ -114,8 +123,10 @@ def _encode(
     )
 
 
-def _pixels(model: ClipModel, artifacts: Artifacts, entry: ManifestEntry) -> Tensor:
-    return model.preprocess.evaluation_pixels(read_image(artifacts.get(entry.artifact)))
+def _pixels(model: ClipModel, artifacts: Artifacts, entry: ManifestEntry) -> NDArray[np.uint8]:
+    image = read_image(artifacts.get(entry.artifact))
+    pixels: NDArray[np.uint8] = model.preprocess.evaluation_pixels(image).numpy()
+    return pixels
 
 
 def _texts(question: Question) -> tuple[str, ...]:

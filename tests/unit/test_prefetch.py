@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -65,18 +66,19 @@ def test_an_interrupted_run_leaves_no_thread(stop: type[BaseException]) -> None:
     made = []
 
     def make(step: int) -> Tensor:
+        time.sleep(0.01)
         made.append(step)
         return numbered(step)
 
     def run() -> None:
-        with Ahead(make, 0, 1000) as ahead:
+        with Ahead(make, 0, 1000, depth=500) as ahead:
             ahead.take()
             raise stop
 
     with pytest.raises(stop):
         run()
     assert not threads_of_ahead()
-    assert len(made) < 5
+    assert len(made) < 50  # what was being made, not what was ordered
 
 
 def test_waiting_counts_and_ready_batches_cost_nothing() -> None:
