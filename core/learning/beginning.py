@@ -68,6 +68,8 @@ def begin(
     method = make_method(recipe, columns)
     if method.reference_terms() and not task.reference:
         raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
+    if method.scores and task.selection is None:
+        raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.method is Method.REPLAY:
         encode = _Encoder(parent, artifacts, advance)

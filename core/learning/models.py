@@ -206,7 +206,7 @@ def _teachers(
     trained = {id(parameter) for parameter in parameters.values()}
     shared = {id(p): p for p in parent.network.parameters() if id(p) not in trained}
     found: dict[Digest, ClipModel] = {}
-    for digest in wanted:
+    for digest in dict.fromkeys(wanted):
         if digest == task.parent:
             network = copy.deepcopy(parent.network, dict(shared))
             found[digest] = ClipModel(network=network, config=parent.config)

@@ -64,6 +64,11 @@ class LearningMethod:
         """Whether any term on the update's own images does."""
         return any(term.distils for term in self.terms())
 
+    @property
+    def scores(self) -> bool:
+        """Whether it chooses by validation parts after the last step."""
+        return False
+
     def prepare(self, beginning: Beginning) -> None:
         """Keep or read what the steps will need; an update that resumes begins here as well."""
 

@@ -38,6 +38,11 @@ class Wise(FineTuning):
     classes and on the kept suites. Of equals, the smaller share wins: it forgets less.
     """
 
+    @property
+    def scores(self) -> bool:
+        """It chooses its share."""
+        return True
+
     def conclude(self, ending: Ending) -> Json:
         """Mix with the best share; every share tried, with its scores."""
         new, old = snapshot(ending.parameters), ending.anchor()
