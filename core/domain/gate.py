@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from math import ceil
+from math import ceil, inf
 
 from core.domain import reasons
-from core.domain.intervals import p_below, paired_interval
+from core.domain.intervals import p_below, quantile, score
 from core.domain.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.values import PolicyId
 
@@ -119,20 +119,7 @@ def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | Non
     `tests` is the number of measures that Holm's first step divides `alpha` by. None when
     the difference is so close to the tolerance that thousands of times the images would not.
     """
-
-    def settled(factor: float) -> bool:
-        flips = measure.flips.scaled(factor)
-        return (
-            paired_interval(flips, alpha).lower >= -measure.tolerance
-            or p_below(flips, -measure.tolerance) < alpha / tests
-        )
-
-    low, high = 1.0, 2.0
-    while not settled(high):
-        low, high = high, high * 2
-        if high > _FARTHEST:
-            return None
-    while (high - low) * measure.images > 0.5:
-        middle = (low + high) / 2
-        low, high = (low, middle) if settled(middle) else (middle, high)
-    return ceil(measure.images * (high - 1))
+    reached = score(measure.flips, -measure.tolerance)  # grows with the root of the images
+    needed = quantile(alpha if reached > 0 else alpha / tests)
+    factor = (needed / reached) ** 2 if reached else inf
+    return ceil(measure.images * (factor - 1)) if factor <= _FARTHEST else None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import starmap
+from operator import gt, lt
 
 from core.domain.intervals import Flips, paired_interval
 
@@ -58,8 +60,7 @@ class Measure:
     ) -> "Measure":
         """The measure of two versions' hits on the same question, answer by answer."""
         pairs = list(zip(now, before, strict=True))
-        gained = sum(new and not old for new, old in pairs)
-        lost = sum(old and not new for new, old in pairs)
+        gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
         flips = Flips(count=len(pairs), gained=gained, lost=lost)
         interval = paired_interval(flips.scaled(1 / design_effect), alpha)
         return cls(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.domain.gate import GatePolicy, Judgement, Verdict, images_to_settle, judge
-from core.domain.intervals import paired_interval
+from core.domain.intervals import p_below, paired_interval
 from core.domain.measure import Measure, MeasureKind, Outcome
 from core.domain.values import PolicyId
 
@@ -172,6 +172,16 @@ def test_as_many_more_images_as_promised_do_settle_it() -> None:
     assert paired_interval(enough, 0.005).lower >= -0.03
     short = doubtful.flips.scaled((600 + more - 5) / 600)
     assert paired_interval(short, 0.005).lower < -0.03
+
+
+def test_as_many_more_images_as_promised_do_fail_it() -> None:
+    doubtful = measure(count=600, gained=20, lost=55)
+    more = images_to_settle(doubtful, alpha=0.005, tests=3)
+    assert more is not None
+    enough = doubtful.flips.scaled((600 + more) / 600)
+    assert p_below(enough, -0.03) < 0.005 / 3
+    short = doubtful.flips.scaled((600 + more - 5) / 600)
+    assert p_below(short, -0.03) > 0.005 / 3
 
 
 def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:

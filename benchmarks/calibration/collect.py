@@ -1,0 +1,180 @@
+"""Asks versions of the bundled model every question of the pools, once.
+
+The versions: two seeds each of four short recipes, mixtures of the untouched weights with
+fine-tuned ones (steps towards forgetting), and weights with noise.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, save
+from benchmarks.calibration.pools import Pool, pools
+from benchmarks.tune_demo import Quiet, read_data
+from core.adapters.artifacts.local import LocalArtifacts
+from core.bootstrap import decoder
+from core.clip.base import BUNDLED, BaseImporter, read_folder
+from core.clip.model import ClipModel
+from core.clip.weights import read_state
+from core.domain.prompt import PromptTemplate
+from core.domain.recipe import Recipe
+from core.domain.values import Json
+from core.evaluation.accuracy import predict
+from core.evaluation.retrieval import caption_ranks, image_ranks
+from core.learning.session import UpdateTrainer
+from core.ports import TrainingTask
+from core.settings import Settings
+from demo import recipes
+
+State = Mapping[str, Tensor]
+CPU = torch.device("cpu")
+SEEDS = (11, 12)
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "ft-gentle": {"method": "ft", "learning_rate": 1e-4},
+    "ft": {"method": "ft", "learning_rate": 3e-4},
+    "ft-harsh": {"method": "ft", "learning_rate": 1e-3},
+    "vrlwf": {"method": "vrlwf", "learning_rate": 3e-4, "replay_weight": 6.0},
+}
+EPOCHS = 3  # of 20 steps of 100 images
+END = ("ft-harsh", SEEDS[0])  # where mixtures lead
+MIXTURES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
+NOISE = (0.05, 0.1, 0.2, 0.3)  # times a tensor's root mean square
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collector:
+    """Makes versions and keeps what they answered in `folder`."""
+
+    folder: Path
+    config: Json
+    root: State
+    asked: tuple[Pool, ...]
+    say: Callable[[str], None]
+
+    def outcomes(self, name: str, state: Callable[[], State]) -> Outcomes:
+        """A version's outcomes, from its file or by asking it."""
+        path = self.folder / f"{name}.npz"
+        if not path.is_file():
+            save(path, self.ask(state(), self.asked))
+            found = read(path)
+            shares = ", ".join(f"{key} {found.accuracy(key):.2%}" for key in found.hits)
+            self.say(f"{name}: {shares}")
+        return read(path)
+
+    @torch.inference_mode()
+    def ask(self, state: State, asked: tuple[Pool, ...]) -> Outcomes:
+        """The hits of some weights on pools."""
+        model = ClipModel.build(self.config, state, CPU).freeze()
+        hits: dict[str, Any] = {}
+        sizes: list[int] = []
+        for pool in asked:
+            images = torch.cat(
+                [model.encode_images(part) for part in torch.split(pool.images, 256)]
+            )
+            names = sorted(set(pool.classes))
+            index = {name: row for row, name in enumerate(names)}
+            texts = _texts(model, PromptTemplate(recipes.PROMPT).fill_all(names))
+            right = torch.tensor([index[name] for name in pool.classes])
+            hits[pool.name] = (torch.tensor(predict(images, texts)) == right).numpy()
+            if any(pool.captions):
+                sizes = [len(own) for own in pool.captions]
+                owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+                texts = _texts(model, [text for own in pool.captions for text in own])
+                ranks = torch.tensor(image_ranks(images, texts, owner))
+                hits["image to text"] = (ranks == 0).numpy()
+                ranks = torch.tensor(caption_ranks(images, texts, owner))
+                hits[CAPTIONS] = (ranks == 0).numpy()
+        return Outcomes(hits=hits, captions=torch.tensor(sizes).numpy())
+
+
+def collect(folder: Path, data: Path | None, say: Callable[[str], None]) -> None:
+    """Fill `folder` with the outcomes of every version; what is there already stays.
+
+    Raises FileNotFoundError when `data` lacks a set.
+    """
+    torch.set_num_threads(1)
+    config, network = read_folder(BUNDLED)
+    root = dict(network.state_dict())
+    asked = tuple(pools(data, ClipModel.build(config, root, CPU).preprocess))
+    collector = Collector(folder=folder, config=config, root=root, asked=asked, say=say)
+    collector.outcomes("bundled", lambda: root)
+    with training() as train:
+        for recipe in RECIPES:
+            for seed in SEEDS:
+                collector.outcomes(f"{recipe}-{seed}", partial(train, recipe, seed))
+        for weight in MIXTURES:
+            name = f"mixture-{weight:.2f}"
+            collector.outcomes(name, lambda weight=weight: mixed(root, train(*END), weight))
+    for size in NOISE:
+        for seed in SEEDS:
+            collector.outcomes(f"noise-{size:.2f}-{seed}", partial(noisy, root, size, seed))
+
+
+def mixed(root: State, end: State, weight: float) -> State:
+    """The weights a share of the way from `root` to `end`."""
+    return {
+        name: torch.lerp(tensor, end[name], weight) if tensor.is_floating_point() else tensor
+        for name, tensor in root.items()
+    }
+
+
+def noisy(root: State, size: float, seed: int) -> State:
+    """The weights with Gaussian noise of `size` times each tensor's root mean square."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor
+        + size * tensor.square().mean().sqrt() * torch.randn(tensor.shape, generator=generator)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in root.items()
+    }
+
+
+def _texts(model: ClipModel, texts: Sequence[str]) -> Tensor:
+    return torch.cat([model.encode_texts(texts[i : i + 256]) for i in range(0, len(texts), 256)])
+
+
+@contextmanager
+def training() -> Iterator[Callable[[str, int], State]]:
+    """A function from recipe and seed to weights: the service's own trainer, each asked once.
+
+    The task is the demo's: ten Fashion-MNIST classes of the pack.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        artifacts = LocalArtifacts(Path(scratch))
+        trainer = UpdateTrainer(artifacts, device=CPU, threads=1)
+
+        @cache
+        def task() -> TrainingTask:
+            sandbox = decoder(Settings())
+            try:
+                data = read_data(artifacts, sandbox)
+            finally:
+                sandbox.close()
+            root, _ = BaseImporter(artifacts, folders=()).load("bundled", Quiet())
+            return TrainingTask(
+                parent=root.digest,
+                root=root.digest,
+                recipe=Recipe(),
+                classes=data.products.classes,
+                learned=(),
+                open_classes=(),
+                images=data.train,
+                prompt=data.products.prompt,
+            )
+
+        @cache
+        def train(name: str, seed: int) -> State:
+            given = {**recipes.COMMON, "epochs": EPOCHS, **RECIPES[name], "seed": seed}
+            asked = replace(task(), recipe=Recipe.from_json(given))
+            weights = trainer.train(asked, resume=None, watch=Quiet()).weights
+            return read_state(weights, artifacts)
+
+        yield train

@@ -1,0 +1,59 @@
+"""The required figures: nulls with churn and losses just beyond, all judged by the gate itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calibration.outcomes import Outcomes
+from benchmarks.calibration.pairs import Pair, nulls, planted
+from benchmarks.calibration.scenarios import (
+    DRAWS,
+    SIZES,
+    TOLERANCES,
+    is_near,
+    just_beyond,
+    shares,
+)
+from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard
+
+
+def headline(
+    versions: Mapping[str, Outcomes], questions: Sequence[str], rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """For each question and size, how many of 2,000 draws got which verdict.
+
+    The null is the two seeds of one recipe that flip most; the planted loss is the one nearest
+    to each tolerance in use.
+    """
+    for question in questions:
+        for name, pair, tolerance, wrong in _cases(versions, question):
+            for size in SIZES:
+                drawn = pair.pool.draw(size, DRAWS, rng, POLICY.alpha)
+                guards = [Guard(drawn=drawn[question], tolerance=tolerance)]
+                rate = shares(guards, Gate(), checked=DRAWS)
+                yield {
+                    "question": question,
+                    "case": name,
+                    "versions": f"{pair.before} > {pair.now}",
+                    "flips %": round(100 * pair.churn, 1),
+                    "loss": round(100 * pair.loss, 2),
+                    "tolerance": round(100 * tolerance, 2),
+                    "images": size,
+                    **{str(verdict): round(DRAWS * share) for verdict, share in rate.items()},
+                    "wrong %": round(100 * rate[wrong], 2),
+                }
+
+
+def _cases(
+    versions: Mapping[str, Outcomes], question: str
+) -> Iterator[tuple[str, Pair, float, str]]:
+    null = max(nulls(versions, question), key=lambda pair: pair.churn)
+    yield "null, 3 points allowed", null, TOLERANCES[0], FAILED
+    yield "null, just its difference allowed", null, null.loss, FAILED
+    losses = planted(versions, question)
+    for tolerance in TOLERANCES:
+        near = [pair for pair in losses if is_near(pair, tolerance)]
+        if near:
+            pair = min(near, key=lambda pair: abs(pair.loss - tolerance))
+            yield "loss just beyond", just_beyond(pair, tolerance), tolerance, PASSED

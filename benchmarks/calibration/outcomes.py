@@ -1,0 +1,44 @@
+"""Which questions a version answered right, image by image, kept in small files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hits = NDArray[np.bool_]  # (answers,)
+CAPTIONS = "text to image"  # the one question that has several answers for an image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """A version's hits on each question; `captions` is how many captions each image has."""
+
+    hits: Mapping[str, Hits]
+    captions: NDArray[np.int64]  # (images of the captioned set,)
+
+    def accuracy(self, question: str) -> float:
+        """The share of right answers on a question's whole pool."""
+        return float(self.hits[question].mean())
+
+
+def save(path: Path, outcomes: Outcomes) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new.npz")
+    np.savez_compressed(temporary, captions=outcomes.captions, **outcomes.hits)
+    temporary.replace(path)
+
+
+def read(path: Path) -> Outcomes:
+    """The outcomes that `save` wrote. Raises FileNotFoundError."""
+    with np.load(path) as file:
+        hits = {name: file[name] for name in file.files if name != "captions"}
+        return Outcomes(hits=hits, captions=file["captions"])
+
+
+def read_all(folder: Path) -> dict[str, Outcomes]:
+    """Every version's outcomes by the version's name, sorted."""
+    found = sorted(path for path in folder.glob("*.npz") if not path.name.endswith(".new.npz"))
+    return {path.stem: read(path) for path in found}

@@ -1,0 +1,61 @@
+"""Which versions are compared: nulls with churn, and planted losses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.calibration.draws import Pool
+from benchmarks.calibration.outcomes import Outcomes
+
+ROOT = "bundled"
+NULL_AT_MOST = 0.025  # two seeds further apart are not of about equal accuracy
+LEAST_LOSS = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A baseline and a candidate that is no better on a question's whole pool."""
+
+    before: str
+    now: str
+    question: str
+    pool: Pool
+
+    @property
+    def loss(self) -> float:
+        """By how much the candidate is worse."""
+        return self.pool.loss(self.question)
+
+    @property
+    def churn(self) -> float:
+        """The share of answers that flip."""
+        return sum(self.pool.rates(self.question))
+
+    def tilted(self, loss: float) -> "Pair":
+        """The pair over a pool whose losing images are weighted to lose exactly `loss`."""
+        return replace(self, pool=self.pool.tilted(self.question, loss))
+
+
+def pair(versions: Mapping[str, Outcomes], before: str, now: str, question: str) -> Pair:
+    """Two versions, the better one first."""
+    if versions[before].accuracy(question) < versions[now].accuracy(question):
+        before, now = now, before
+    pool = Pool.of(versions[before], versions[now], [question])
+    return Pair(before=before, now=now, question=question, pool=pool)
+
+
+def nulls(versions: Mapping[str, Outcomes], question: str) -> list[Pair]:
+    """Two seeds of one recipe or of one size of noise, of about equal accuracy."""
+    seeds: dict[str, list[str]] = {}
+    for name in versions:
+        recipe, _, seed = name.rpartition("-")
+        if seed.isdigit():
+            seeds.setdefault(recipe, []).append(name)
+    twins = [names for names in seeds.values() if len(names) == 2]
+    found = [pair(versions, one, other, question) for one, other in twins]
+    return [null for null in found if null.loss <= NULL_AT_MOST]
+
+
+def planted(versions: Mapping[str, Outcomes], question: str) -> list[Pair]:
+    """The untouched version against every one that is worse by half a point or more."""
+    found = [pair(versions, ROOT, name, question) for name in versions if name != ROOT]
+    return [loss for loss in found if loss.before == ROOT and loss.loss >= LEAST_LOSS]

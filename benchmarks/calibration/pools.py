@@ -1,0 +1,92 @@
+"""The images that suites are drawn from, as pixels in memory.
+
+With the big image sets: the CIFAR-100 test images of the 80 classes the bundled model knows, and
+the Twemoji style it has never seen. Without them: the Twemoji of the demo's pack.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.calibration.sets import open_set
+from core.clip.images import Preprocess, read_image
+from demo.pack_reader import PACK
+
+UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
+    *("whale", "trout", "tulip", "cup", "orange", "lamp", "wardrobe", "butterfly", "tiger"),
+    *("skyscraper", "sea", "camel", "fox", "snail", "boy", "crocodile", "hamster", "palm_tree"),
+    *("motorcycle", "tractor"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Images (count, 3, height, width) uint8, each one's class and captions."""
+
+    name: str
+    images: Tensor
+    classes: tuple[str, ...]  # one for each image
+    captions: tuple[tuple[str, ...], ...]  # for each image; () where the set has none
+
+
+def pools(data: Path | None, preprocess: Preprocess) -> list[Pool]:
+    """All pools; without a data folder, those of the demo's pack.
+
+    `data` holds `<set>.zip` or unzipped `<set>/`. Raises FileNotFoundError.
+    """
+    if data is None:
+        return [_emoji(zipfile.Path(PACK / "twemoji.zip"), preprocess)]
+    return [
+        _photographs(open_set(data, "cifar100"), preprocess),
+        _emoji(open_set(data, "emoji_twemoji"), preprocess),
+    ]
+
+
+def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> Pool:
+    rows = [
+        (folder.name.replace("_", " "), file.read_bytes())
+        for folder in _sorted(root / "test")
+        if folder.name not in UPDATE_CLASSES
+        for file in _sorted(folder)
+    ]
+    return Pool(
+        name="cifar100",
+        images=_pixels([data for _, data in rows], preprocess),
+        classes=tuple(name for name, _ in rows),
+        captions=((),) * len(rows),
+    )
+
+
+def _emoji(root: Path | zipfile.Path, preprocess: Preprocess) -> Pool:
+    lines = (root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["split"] == "heldout_style"]
+    return Pool(
+        name="twemoji",
+        images=_pixels([(root / row["path"]).read_bytes() for row in rows], preprocess),
+        classes=tuple(row["cls"] for row in rows),
+        captions=tuple(
+            tuple(dict.fromkeys(_captions(row["caption"], row.get("tags", [])))) for row in rows
+        ),
+    )
+
+
+def _captions(caption: str, tags: list[str]) -> Iterator[str]:
+    """Two to five ways to say it, as captions of one photograph are."""
+    yield caption
+    yield f"this is a photo of {caption} ."
+    yield from (f"{caption}, {tag}" for tag in tags[:2])
+    if len(tags) > 1:
+        yield f"{tags[0]} and {tags[1]}"
+
+
+def _sorted(folder: Path | zipfile.Path) -> list[Path | zipfile.Path]:
+    return sorted(folder.iterdir(), key=lambda path: path.name)
+
+
+def _pixels(files: list[bytes], preprocess: Preprocess) -> Tensor:
+    return torch.stack([preprocess.evaluation_pixels(read_image(data)) for data in files])

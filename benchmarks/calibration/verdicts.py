@@ -1,0 +1,111 @@
+"""The gate's verdicts on drawn suites: by its own code, and by the same rule over whole arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.calibration.draws import Drawn
+from benchmarks.calibration.outcomes import CAPTIONS
+from benchmarks.calibration.rivals import tango_score
+from core.domain.gate import GatePolicy, Verdict, judge
+from core.domain.intervals import quantile
+from core.domain.measure import Measure, MeasureKind
+from core.domain.values import PolicyId
+
+POLICY = GatePolicy(  # as the service's, but small suites are judged too
+    id=PolicyId("study"), name="study", minimum_count=1, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+)
+GAIN = Drawn(  # an update that learned: 60 of its 100 held-out images are right only now
+    question="gain",
+    images=100,
+    count=np.array([100]),
+    gained=np.array([60]),
+    lost=np.array([5]),
+    design_effect=np.ones(1),
+)
+PASSED, FAILED, INCONCLUSIVE = Verdict
+_KINDS = {
+    "image to text": MeasureKind.IMAGE_TO_TEXT,
+    CAPTIONS: MeasureKind.TEXT_TO_IMAGE,
+    "gain": MeasureKind.GAIN,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """One guarded measure in many drawn suites, and how much it may lose."""
+
+    drawn: Drawn
+    tolerance: float  # fraction of 1
+
+
+def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np.str_]:
+    """The verdict of each draw, (draws,): the gate's rule over whole arrays."""
+    scores = np.array(
+        [
+            tango_score(
+                guard.drawn.count / guard.drawn.design_effect,
+                guard.drawn.gained / guard.drawn.design_effect,
+                guard.drawn.lost / guard.drawn.design_effect,
+                -guard.tolerance,
+            )
+            for guard in guards
+        ]
+    )  # (guards, draws)
+    tests = len(guards) + 1  # the gain, which holds, is judged too
+    failed = scores.min(axis=0) < -quantile(policy.alpha / tests)
+    passed = scores.min(axis=0) >= quantile(policy.alpha)
+    return np.where(failed, FAILED, np.where(passed, PASSED, INCONCLUSIVE))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The service's own gate, asked once for the same counts."""
+
+    policy: GatePolicy = POLICY
+    _measures: dict[tuple[object, ...], Measure] = field(default_factory=dict)
+    _verdicts: dict[tuple[object, ...], Verdict] = field(default_factory=dict)
+
+    def verdict(self, guards: Sequence[Guard], draw: int) -> Verdict:
+        """The verdict on one of the draws, beside a gain that holds."""
+        keys = tuple(_key(guard, draw) for guard in guards)
+        if keys not in self._verdicts:
+            gain = Guard(drawn=GAIN, tolerance=-self.policy.wanted_gain)
+            measures = [self._measure(*pair) for pair in zip(guards, keys, strict=True)]
+            measures.append(self._measure(gain, _key(gain, 0)))
+            self._verdicts[keys] = judge(measures, self.policy).verdict
+        return self._verdicts[keys]
+
+    def _measure(self, guard: Guard, key: tuple[object, ...]) -> Measure:
+        if key not in self._measures:
+            _, images, count, gained, lost, effect, tolerance = key
+            still = [True] * (count - gained - lost)  # type: ignore[operator]
+            self._measures[key] = Measure.of(
+                _KINDS.get(guard.drawn.question, MeasureKind.ZERO_SHOT),
+                name=guard.drawn.question,
+                baseline="parent",
+                baseline_version=1,
+                tolerance=tolerance,  # type: ignore[arg-type]
+                images=images,  # type: ignore[arg-type]
+                now=[True] * gained + [False] * lost + still,  # type: ignore[operator]
+                before=[False] * gained + [True] * lost + still,  # type: ignore[operator]
+                design_effect=effect,  # type: ignore[arg-type]
+                alpha=self.policy.alpha,
+            )
+        return self._measures[key]
+
+
+def _key(guard: Guard, draw: int) -> tuple[object, ...]:
+    drawn = guard.drawn
+    return (
+        drawn.question,
+        drawn.images,
+        int(drawn.count[draw]),
+        int(drawn.gained[draw]),
+        int(drawn.lost[draw]),
+        float(drawn.design_effect[draw]),
+        guard.tolerance,
+    )

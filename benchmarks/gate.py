@@ -1,0 +1,79 @@
+"""How often is the gate wrong, and how many images does it take? `make bench-gate`.
+
+Suites of 100 to 10,000 images are drawn from pools whose every answer is known, so the truth
+about each pair of versions is known too. The first run trains, disturbs and asks some sixty
+versions (half an hour); their answers are kept in `out/gate-outcomes`, and further runs take
+minutes. `docs/studies/gate.md` discusses the tables.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bench import OUT, publish
+from benchmarks.calibration.comparison import firm_table, intervals_table
+from benchmarks.calibration.headline import headline
+from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read_all
+from benchmarks.calibration.scenarios import DRAWS, rows_of, scenarios
+from benchmarks.calibration.sets import SETS, open_set
+from benchmarks.calibration.several import captions, several
+from benchmarks.calibration.verdicts import Gate
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
+SEED = 1
+
+
+def main() -> int:
+    """Collect what is missing, then print every table; 2 when a data folder lacks a set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="image sets, zipped or not (default: the pack)")
+    parser.add_argument("--outcomes", type=Path, default=OUT / "gate-outcomes")
+    parser.add_argument("--collect", action="store_true", help="ask versions that are missing")
+    arguments = parser.parse_args()
+    versions = read_all(arguments.outcomes)
+    if arguments.collect or not versions:
+        data = arguments.data or (SHARED if SHARED.is_dir() else None)
+        try:
+            for name in SETS if data else ():
+                open_set(data, name)
+        except FileNotFoundError as missing:
+            print(f"bench-gate {missing}", file=sys.stderr)
+            return 2
+        from benchmarks.calibration.collect import collect  # torch, which the tables do not need
+
+        collect(arguments.outcomes, data, lambda line: print(line, flush=True))
+        versions = read_all(arguments.outcomes)
+    tables(versions)
+    return 0
+
+
+def tables(versions: dict[str, Outcomes]) -> None:
+    """Print and write every table of the study."""
+    began = time.perf_counter()
+    questions = list(versions["bundled"].hits)
+    facts = {
+        "versions": len(versions),
+        "draws": DRAWS,
+        "seed": SEED,
+        "images": {name: len(hits) for name, hits in versions["bundled"].hits.items()},
+        "untouched": {name: versions["bundled"].accuracy(name) for name in questions},
+    }
+    rng = np.random.default_rng(SEED)
+    publish("gate", list(headline(versions, questions, rng)), **facts)
+    gate = Gate()
+    rows = [row for each in scenarios(versions, questions) for row in rows_of(each, gate, rng)]
+    same_images = [q for q in questions if q != "cifar100"]
+    groups = [same_images, *([["cifar100"]] if "cifar100" in questions else [])]
+    publish("gate-pairs", rows + list(several(versions, groups, rng)), **facts)
+    if CAPTIONS in questions:
+        publish("gate-captions", list(captions(versions, rng)), **facts)
+    publish("gate-intervals", list(intervals_table(rng)))
+    publish("gate-images", list(firm_table()))
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
