@@ -73,6 +73,19 @@ class Alone:
         """Nobody disagrees."""
 
 
+class GatherJoined:
+    """Gathers ranks that are together already, as torchrun starts them; the others `follow`."""
+
+    def __init__(self, ranks: "Group") -> None:
+        self.size = ranks.size
+        self._ranks = ranks
+
+    def __call__(self, task: TrainingTask, resume: Digest | None) -> AbstractContextManager[Ranks]:
+        """The same ranks each time."""
+        del task, resume
+        return nullcontext(self._ranks)
+
+
 class GatherNobody:
     """Gathers this process alone."""
 
