@@ -138,3 +138,13 @@ def red_and_blue(artifacts: MemoryArtifacts) -> TrainingTask:
             ),
         ),
     )
+
+
+def shaded(artifacts: MemoryArtifacts, text: str, seed: int) -> ManifestEntry:
+    """An image on which every cut looks different."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randint(256, (18, 20, 3), generator=generator, dtype=torch.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise.numpy()).save(out, "WEBP", lossless=True)
+    digest = artifacts.put(out.getvalue())
+    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
