@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.clip.images import read_image
 from core.clip.model import ClipModel
+from core.clip.prompts import require_readable
 from core.clip.weights import load
 from core.domain.dataset import ManifestEntry
 from core.domain.recipe import Method, ModelPart
@@ -61,10 +62,11 @@ def begin(
     """Begin an update; `parent` becomes its student.
 
     `advance(done, total)` is called while images are read ahead of the first step. Raises
-    ModelNotTrainable.
+    ModelNotTrainable, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = task.recipe, ranks or Alone()
     columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
+    require_readable(parent, task.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not task.reference:
         raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
