@@ -8,7 +8,7 @@ refused where it would be imported.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.domain.recipe import Recipe
+from core.domain.recipe import Method, Recipe, Vocabulary
 from core.domain.values import Json
 from core.errors import ModelNotTrainable
 
@@ -48,12 +48,19 @@ def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
         raise ModelNotTrainable(reason, pointer=pointer)
 
 
-def require_recipe_fits(model_cfg: Json, recipe: Recipe) -> None:
-    """Raise ModelNotTrainable when this architecture cannot do what the recipe asks."""
-    if recipe.gradient_checkpointing and _is_resnet(_section(model_cfg, "vision_cfg")):
+def require_recipe_fits(config: Json, recipe: Recipe) -> None:
+    """Raise ModelNotTrainable when the model of a config cannot do what the recipe asks."""
+    vision = _section(_section(config, "model_cfg"), "vision_cfg")
+    if recipe.gradient_checkpointing and _is_resnet(vision):
         raise ModelNotTrainable(
             "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
             pointer="/recipe/gradient_checkpointing",
+        )
+    replays = recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}
+    known = _section(config, "perennial").get("trained_tokens")
+    if replays and recipe.vocabulary is Vocabulary.TRAINED and not known:
+        raise ModelNotTrainable(
+            "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
         )
 
 

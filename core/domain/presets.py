@@ -56,7 +56,7 @@ _VIT_B_32: Json = {
 }
 
 # The same for a ViT-L/14 (428 M parameters) on one device of 24 GiB: batches of 64 in parts
-# of 16 images, activations computed again in the backward pass. Exact, for a third more time.
+# of 16 images, activations computed again in the backward pass. Exact, for a quarter more work.
 # docs/models.md accounts for every tensor.
 _VIT_L_14_24GB: Json = {
     **_VIT_B_32,

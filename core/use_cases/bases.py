@@ -46,9 +46,8 @@ def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Rec
         weights = Weights.from_bytes(artifacts.get(version))
     except ArtifactMissing as error:
         raise ArtifactGone from error
-    model_cfg = weights.config["model_cfg"]
-    require_trainable(model_cfg, pointer="/model")
-    require_recipe_fits(model_cfg, recipe)
+    require_trainable(weights.config["model_cfg"], pointer="/model")
+    require_recipe_fits(weights.config, recipe)
 
 
 def _require_trainable_name(name: str) -> None:

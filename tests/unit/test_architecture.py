@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from core.clip.base import require_features
 from core.clip.model import empty_network
 from core.domain.architecture import obstacle, require_recipe_fits, require_trainable
-from core.domain.recipe import Recipe
+from core.domain.recipe import Method, Recipe, Vocabulary
 from core.errors import ModelNotTrainable
 from tests.unit.tiny_clip import tiny_config
 from tests.unit.towers import RESNET, TIMM_DROPOUT, TOWERS
@@ -129,7 +130,16 @@ def test_a_tower_that_no_rule_knows_is_asked_itself() -> None:
 def test_a_resnet_says_that_it_recomputes_nothing() -> None:
     recipe = Recipe(gradient_checkpointing=True)
     with pytest.raises(ModelNotTrainable) as caught:
-        require_recipe_fits(RESNET, recipe)
+        require_recipe_fits({"model_cfg": RESNET}, recipe)
     assert caught.value.pointer == "/recipe/gradient_checkpointing"
-    require_recipe_fits(RESNET, Recipe())
-    require_recipe_fits(TIMM_DROPOUT, recipe)
+    require_recipe_fits({"model_cfg": RESNET}, Recipe())
+    require_recipe_fits({"model_cfg": TIMM_DROPOUT}, recipe)
+
+
+def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
+    recipe = Recipe(vocabulary=Vocabulary.TRAINED)
+    with pytest.raises(ModelNotTrainable) as caught:
+        require_recipe_fits(tiny_config(), recipe)
+    assert caught.value.pointer == "/recipe/vocabulary"
+    require_recipe_fits(tiny_config() | {"perennial": {"trained_tokens": [5, 6]}}, recipe)
+    require_recipe_fits(tiny_config(), replace(recipe, method=Method.FT))
