@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.clip.model import ClipModel
 from core.domain.dataset import ManifestEntry
 from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import Digest
 from core.learning.columns import Columns
 from core.learning.gradients import LossGradients, StepData
@@ -20,13 +20,13 @@ from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
 from core.learning.models import Models
-from core.learning.optimisation import make_scaler
 from core.learning.vocabulary import generator_of, sentences_of
 from core.ports import TrainingTask
 from tests.unit.tiny_clip import tiny_clip
 
 CLASSES, LEARNED = ("okapi", "red panda"), ("ibis",)
 PARENT, ROOT = Digest("the parent"), Digest("the root")
+LOSS_SCALE = 2.0**6  # in fp16; the scale that updates begin with may overflow at first
 WALLS = ("a red wall", "a wall in the rain", "two walls")
 
 
@@ -110,10 +110,11 @@ class Stand:
 
     def step(self, data: StepData | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:
         """The numbers of a step by name, and the gradients, unscaled."""
-        scaler = make_scaler(self.gradients.method.recipe, self.models.student.device)
+        fp16 = self.gradients.method.recipe.precision is Precision.FP16
+        scaler = torch.amp.GradScaler("cpu", init_scale=LOSS_SCALE, enabled=fp16)
         texts = self.models.texts(self.sentences, self.replayed)
         numbers = self.gradients.backward(data or step_data(), texts, scaler)
-        scale = scaler.get_scale() if scaler.is_enabled() else 1.0
+        scale = LOSS_SCALE if fp16 else 1.0
         return (
             dict(zip(self.gradients.names, numbers.tolist(), strict=True)),
             {

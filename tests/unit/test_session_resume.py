@@ -8,12 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from core.clip.weights import publish
 from core.domain.recipe import (
+    Averaging,
     Method,
     ModelPart,
+    Optimiser,
     Precision,
     Recipe,
     Schedule,
+    TeacherPolicy,
     Vocabulary,
 )
 from core.domain.values import Digest
@@ -25,6 +29,7 @@ from core.learning import checkpoint
 from core.ports import TrainingTask
 from tests.unit.lessons import RECIPE, StoppingAsItSaves, Watching, red_and_blue, train, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
+from tests.unit.tiny_clip import tiny_clip
 
 
 @pytest.fixture
@@ -56,13 +61,45 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
         replace(
             RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
         ),
+        replace(
+            RECIPE,
+            method=Method.VRLWF_CROSS,
+            teacher=TeacherPolicy.BOTH,
+            precision=Precision.FP16,
+            averaging=Averaging.EMA,
+            averaging_decay=0.6,
+        ),
+        replace(
+            RECIPE,
+            method=Method.REPLAY,
+            exemplars=3,
+            exemplar_batch=2,
+            precision=Precision.FP16,
+            averaging=Averaging.RUNNING,
+        ),
+        replace(
+            RECIPE,
+            method=Method.ZSCL,
+            teacher=TeacherPolicy.ROOT,
+            averaging=Averaging.RUNNING,
+            averaging_every=2,
+        ),
+        replace(RECIPE, method=Method.WISE, micro_batch=3, gradient_checkpointing=True),
+        replace(
+            RECIPE,
+            method=Method.IMM_MEAN,
+            optimiser=Optimiser.ADAMW,
+            weight_decay=0.1,
+            unit_gradient=True,
+        ),
     ],
 )
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
     recipe: Recipe, step: int, artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:
-    task = replace(task, recipe=recipe, learned=("green",))
+    root = another_root(artifacts)
+    task = replace(task, recipe=recipe, learned=("green",), root=root)
     undisturbed = train(artifacts, task)
     watch = Watching(every=1, stop_at=step)
     with pytest.raises(StopRequested):
@@ -98,6 +135,13 @@ def test_steps_after_the_checkpoint_are_taken_again(
     step, kept = watch.saved[-1]
     assert step == 2
     assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+
+
+def another_root(artifacts: MemoryArtifacts) -> Digest:
+    """A version that the parent has moved away from."""
+    model = tiny_clip(seed=1)
+    state = model.network.state_dict()
+    return publish(model.config, state, artifacts, lambda done, total: None).digest
 
 
 @pytest.mark.parametrize("damage", ["gone", "corrupt"])
