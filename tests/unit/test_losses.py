@@ -119,3 +119,29 @@ def test_extreme_logits_stay_finite() -> None:
     assert student.grad is not None
     assert student.grad.isfinite().all()
     assert exp(-loss.item()) == 0
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_soft_cross_entropy_pulls_as_distillation_does_times_temperature_squared(
+    temperature: float,
+) -> None:
+    found = []
+    for loss in (losses.soft_cross_entropy, losses.distillation):
+        student = random(5, 9).requires_grad_()
+        loss(student, random(5, 9, seed=1), temperature).backward()
+        assert student.grad is not None
+        found.append(student.grad)
+    torch.testing.assert_close(found[0], temperature**2 * found[1])
+
+
+def test_soft_cross_entropy_of_equals_is_the_teachers_entropy() -> None:
+    logits = torch.tensor([[log(3.0), 0.0]], dtype=torch.float64)
+    expected = -(0.75 * log(0.75) + 0.25 * log(0.25))
+    assert losses.soft_cross_entropy(logits, logits, 1.0).item() == pytest.approx(expected)
+
+
+def test_crossing_sums_what_each_new_tower_makes_with_the_old_other_one() -> None:
+    one, other, teacher = random(4, 7), random(4, 7, seed=1), random(4, 7, seed=2)
+    expected = losses.distillation(one, teacher, 1.5) + losses.distillation(other, teacher, 1.5)
+    torch.testing.assert_close(losses.cross(one, other, teacher, 1.5), expected)
+    assert losses.cross(teacher, teacher, teacher, 1.5).item() == 0
