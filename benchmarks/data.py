@@ -1,0 +1,112 @@
+"""What a training step waits for its images: `make bench-data`.
+
+The bundled model learns products of the demo's pack from an artifact store, an epoch that decodes
+every image and one that finds them decoded: with batches made ahead in a thread, as the service
+trains, and with each batch made when its step begins. `waited` is the share of an epoch's time in
+which training stood still for data.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.bench import publish
+from benchmarks.evaluate import CPU, products
+from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.environment import thread_count
+from core.clip.prefetch import Ahead
+from core.domain.question import ClassQuestion
+from core.domain.recipe import Recipe
+from core.domain.values import sha256
+from core.learning.beginning import Begun, begin
+from core.learning.determinism import repeatable
+from core.ports import Artifacts, TrainingTask
+
+EPOCHS = ("decoding", "decoded")
+
+
+def ahead(begun: Begun) -> list[tuple[float, float]]:
+    """(seconds, seconds waited) of each epoch, batches made ahead."""
+    update, reading = begun.update, begun.reading
+    found = []
+    with Ahead(reading.step, 0, update.steps) as batches:
+        for _ in EPOCHS:
+            began, waited = time.perf_counter(), batches.waited_s
+            for _ in range(update.steps // len(EPOCHS)):
+                update.advance(batches.take())
+            found.append((time.perf_counter() - began, batches.waited_s - waited))
+    return found
+
+
+def direct(begun: Begun) -> list[tuple[float, float]]:
+    """The same with each batch made on the spot."""
+    update, reading = begun.update, begun.reading
+    found = []
+    for _ in EPOCHS:
+        began, waited = time.perf_counter(), 0.0
+        for _ in range(update.steps // len(EPOCHS)):
+            asked = time.perf_counter()
+            batch = reading.step(update.step)
+            waited += time.perf_counter() - asked
+            update.advance(batch)
+        found.append((time.perf_counter() - began, waited))
+    return found
+
+
+WAYS = {"ahead": ahead, "direct": direct}
+
+
+def begun(artifacts: Artifacts, images: int) -> Begun:
+    """An update of two epochs, nothing decoded yet."""
+    model, question = products(artifacts, images)
+    return begin(_task(question), model, artifacts)
+
+
+def _task(question: ClassQuestion) -> TrainingTask:
+    parent = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
+    return TrainingTask(
+        parent=parent,
+        root=parent,
+        recipe=Recipe(epochs=len(EPOCHS)),
+        classes=question.classes,
+        learned=(),
+        open_classes=(),
+        images=question.entries,
+        prompt=question.prompt,
+    )
+
+
+def main() -> None:
+    """Train both ways in turn."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
+    given = parser.parse_args()
+    threads = thread_count(given.threads)
+    times: dict[str, list[list[tuple[float, float]]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = LocalArtifacts(Path(folder))
+        with repeatable(0, device=CPU, threads=threads):
+            for _ in range(given.repeats):
+                for way, train in WAYS.items():
+                    times[way].append(train(begun(artifacts, given.images)))
+    rows: list[dict[str, Any]] = []
+    for way, runs in times.items():
+        for epoch, name in enumerate(EPOCHS):
+            rows.append(
+                {
+                    "batches": way,
+                    "epoch": name,
+                    "seconds": median(run[epoch][0] for run in runs),
+                    "waited": median(run[epoch][1] / run[epoch][0] for run in runs),
+                }
+            )
+    publish("data", rows, threads=threads, images=given.images, repeats=given.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""How fast a version is evaluated: `make bench-evaluate`.
+
+The evaluator against a bare open_clip loop over the same stored images, in turn, in one process,
+in fp32. The loop has its files in memory; the evaluator reads them from the store, verifies every
+digest and says how far it is. Both give every image its class, and the answers are compared.
+`of_bare` is the evaluator's throughput as a share of the loop's where the loop, too, reads the
+class prompts once; `of_images_alone` where it need not.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transform import image_transform_v2
+from PIL import Image
+
+from benchmarks.bench import publish
+from benchmarks.pictures import stored_pictures
+from benchmarks.tune_demo import Quiet
+from core.adapters.artifacts.local import LocalArtifacts
+from core.bootstrap import decoder
+from core.clip.base import BUNDLED, read_folder
+from core.clip.environment import thread_count
+from core.clip.model import ClipModel, empty_network
+from core.domain.dataset import ManifestEntry
+from core.domain.prompt import DEFAULT_PROMPT
+from core.domain.question import ClassAnswers, ClassQuestion
+from core.evaluation.evaluator import VersionEvaluator
+from core.ports import Artifacts
+from core.settings import Settings
+from demo.pack_reader import PackImage, named
+
+CPU = torch.device("cpu")
+
+Clock = Callable[[], float]  # seconds
+
+
+def emoji(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+    """The bundled model and emoji of the demo's pack: about three images a class."""
+    return _bundled(artifacts, named("twemoji")[:images])
+
+
+def products(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+    """The bundled model and the products of the demo's pack: ten classes."""
+    return _bundled(artifacts, named("fashion_mnist")[:images])
+
+
+def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel, ClassQuestion]:
+    config, network = read_folder(BUNDLED)
+    sandbox = decoder(Settings())
+    try:
+        stored = [sandbox.decode(image.data) for image in pack]
+    finally:
+        sandbox.close()
+    entries = [
+        ManifestEntry(pixels=row.pixels, artifact=artifacts.put(row.data), texts=(image.text,))
+        for image, row in zip(pack, stored, strict=True)
+    ]
+    return ClipModel.build(config, network.state_dict(), CPU), _question(entries)
+
+
+def vit(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+    """ViT-B/32 with random weights, and synthetic pictures of 256 pixels."""
+    settings = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
+    torch.manual_seed(0)
+    model = ClipModel.build(settings, empty_network(settings).state_dict(), CPU)
+    names = [f"kind {number % 50}" for number in range(images)]
+    return model, _question(stored_pictures(artifacts, names, side=224))
+
+
+def _question(entries: Sequence[ManifestEntry]) -> ClassQuestion:
+    unique = {entry.pixels: entry for entry in entries}
+    classes = tuple(sorted({entry.class_name for entry in entries}))
+    return ClassQuestion(entries=tuple(unique.values()), classes=classes, prompt=DEFAULT_PROMPT)
+
+
+class BareLoop:
+    """What one writes with open_clip alone."""
+
+    def __init__(
+        self, model: ClipModel, question: ClassQuestion, artifacts: Artifacts, batch: int
+    ) -> None:
+        self._network: Any = model.network
+        self._transform = image_transform_v2(model.preprocess.settings, is_train=False)
+        self._files = [artifacts.get(entry.artifact) for entry in question.entries]
+        self._batch = batch
+        prompts = list(question.prompt.fill_all(question.classes))
+        self._tokens = model.tokenizer(prompts, context_length=model.context_length)
+        self.read_classes()
+
+    @torch.inference_mode()
+    def read_classes(self) -> None:
+        """Make the features of the class prompts."""
+        blocks = [self._network.encode_text(part) for part in self._tokens.split(self._batch)]
+        self._classes = F.normalize(torch.cat(blocks), dim=-1)
+
+    @torch.inference_mode()
+    def predict(self) -> tuple[int, ...]:
+        """The class of each image."""
+        predicted: list[int] = []
+        for start in range(0, len(self._files), self._batch):
+            files = self._files[start : start + self._batch]
+            pixels = torch.stack([self._transform(Image.open(io.BytesIO(file))) for file in files])
+            features = F.normalize(self._network.encode_image(pixels), dim=-1)
+            predicted += (features @ self._classes.T).argmax(dim=1).tolist()
+        return tuple(predicted)
+
+
+def measure(
+    model: ClipModel,
+    question: ClassQuestion,
+    artifacts: Artifacts,
+    *,
+    batch: int,
+    repeats: int,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Images per second of both, in turn; the ratio's median and range."""
+    model.freeze()
+    loop = BareLoop(model, question, artifacts, batch)
+    evaluator = VersionEvaluator(artifacts, device=CPU, batch=batch)
+
+    def ours() -> tuple[int, ...]:
+        (answers,) = evaluator.ask(model, [question], Quiet())
+        assert isinstance(answers, ClassAnswers)
+        return answers.predicted
+
+    same = sum(a == b for a, b in zip(ours(), loop.predict(), strict=True))
+    turns = [
+        (_seconds(ours, clock), _seconds(loop.predict, clock), _seconds(loop.read_classes, clock))
+        for _ in range(repeats)
+    ]
+    count = len(question.entries)
+    shares = [(bare + texts) / own for own, bare, texts in turns]
+    return {
+        "images": count,
+        "classes": len(question.classes),
+        "same_answers": same / count,
+        "ours_per_s": count / median(own for own, _, _ in turns),
+        "bare_per_s": count / median(bare + texts for _, bare, texts in turns),
+        "of_bare": median(shares),
+        "range": f"{min(shares):.3g}-{max(shares):.3g}",
+        "of_images_alone": median(bare / own for own, bare, _ in turns),
+    }
+
+
+def _seconds(work: Callable[[], object], clock: Clock) -> float:
+    began = clock()
+    work()
+    return clock() - began
+
+
+ROWS = {"emoji": emoji, "products": products, "vit": vit}
+
+
+def main() -> None:
+    """Measure every row that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[1900, 3500, 256], help="of each row"
+    )
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    given = parser.parse_args()
+    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    torch.set_num_threads(thread_count(given.threads))
+    rows = []
+    for name, images in zip(given.rows, given.images, strict=False):
+        with tempfile.TemporaryDirectory() as folder:
+            artifacts = LocalArtifacts(Path(folder))
+            model, question = ROWS[name](artifacts, images)
+            figures = measure(
+                model, question, artifacts, batch=given.batch, repeats=given.repeats, clock=clock
+            )
+            rows.append({"row": name, **figures})
+            print(rows[-1], flush=True)
+    publish("evaluate", rows, threads=torch.get_num_threads(), batch=given.batch, clock=given.clock)
+
+
+if __name__ == "__main__":
+    main()
