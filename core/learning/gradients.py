@@ -41,7 +41,7 @@ class StepData:
         )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LossGradients:
     """Forward and backward passes of a method; gradients gather on the student's parameters.
 

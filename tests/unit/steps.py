@@ -19,7 +19,7 @@ from core.learning.gradients import LossGradients, StepData
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
-from core.learning.models import Models
+from core.learning.models import Known, Models
 from core.learning.vocabulary import generator_of, sentences_of
 from core.ports import TrainingTask
 from tests.unit.tiny_clip import tiny_clip
@@ -107,6 +107,10 @@ class Stand:
     gradients: LossGradients
     sentences: Tensor
     replayed: tuple[Tensor, ...]
+
+    def knowing(self, known: Known) -> Stand:
+        """The same, with image features that need not be read again."""
+        return replace(self, gradients=replace(self.gradients, known=known))
 
     def step(self, data: StepData | None = None) -> tuple[dict[str, float], dict[str, Tensor]]:
         """The numbers of a step by name, and the gradients, unscaled."""

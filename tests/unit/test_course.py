@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.clip.weights import load
-from core.domain.recipe import ExemplarChoice, Method, Recipe
+from core.domain.recipe import ExemplarChoice, Method, ModelPart, Precision, Recipe
 from core.learning.batches import TrainingImages
 from core.learning.beginning import begin
 from core.learning.course import Course
@@ -166,3 +166,21 @@ def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts
         own = alone.batch(course.images(step), epoch=course.epoch(step))
         others = alone.batch(course.exemplars(step), epoch=step)
         assert torch.equal(reading.step(step).pixels, torch.cat([own, others]))
+
+
+def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
+    artifacts: MemoryArtifacts,
+) -> None:
+    """Read ahead, block by block, and found again by index."""
+    recipe = {"part": ModelPart.TEXT, "augment": False, "precision": Precision.FP32}
+    task = replaying(artifacts, **recipe)
+    made = begin(task, load(task.parent, artifacts), artifacts)
+    model = load(task.parent, artifacts)
+    for step in range(made.reading.course.steps):
+        data = made.reading.step(step)
+        with torch.no_grad():
+            prompts = model.encode_texts(task.prompt.fill_all(("blue", "red", "green")))
+            logits = model.scale * model.encode_images(data.pixels) @ prompts.T
+        expected = torch.nn.functional.cross_entropy(logits, data.target)
+        blank = replace(data, pixels=torch.zeros_like(data.pixels))  # nobody looks
+        assert made.update.gradients(blank)["ce"] == pytest.approx(expected.item(), rel=1e-5)

@@ -131,22 +131,22 @@ def test_recomputing_runs_each_block_twice() -> None:
 @pytest.mark.parametrize(("method", "part"), WAYS)
 def test_features_that_are_known_need_not_be_read_again(method: Method, part: ModelPart) -> None:
     recipe = replace(RECIPE, method=method, part=part, teacher=TeacherPolicy.BOTH, micro_batch=3)
-    made = [
+    reading, knowing = (
         stand(recipe, parent=in_double(noisy(tiny_clip())), root=in_double(tiny_clip()))
         for _ in range(2)
-    ]
+    )
     data = step_data()
     everything = torch.cat([random_pixels(5, seed=8), data.pixels])
-    made[1].gradients.known = made[1].models.know(everything, distils=method in DISTILLING)
-    numbers, gradients = made[0].step(data)
-    known, same = made[1].step(replace(data, indices=data.indices + 5))
-    assert known == pytest.approx(numbers, rel=1e-6)
+    known = knowing.models.know(everything, distils=method in DISTILLING)
+    numbers, gradients = reading.step(data)
+    again, same = knowing.knowing(known).step(replace(data, indices=data.indices + 5))
+    assert again == pytest.approx(numbers, rel=1e-6)
     assert_same(gradients, same, 1e-12)
 
 
 def test_known_features_spare_the_teachers_and_the_frozen_tower() -> None:
     made = stand(replace(RECIPE, part=ModelPart.TEXT))
-    made.gradients.known = made.models.know(step_data().pixels)
+    made = made.knowing(made.models.know(step_data().pixels))
     with counted(made.models.student.visual) as own, counted(made.models.teachers[0].visual) as old:
         made.step()
     assert own == old == []
