@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.baselines.a_gem import AGem, project
+from benchmarks.baselines.memory import Memory
 from core.domain.recipe import Method
-from core.errors import ModelNotTrainable
+from core.errors import ModelNotTrainable, StopRequested
 from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
 from tests.unit.comparing import CPU, begun, train
@@ -106,3 +108,22 @@ def test_the_first_of_all_updates_has_nothing_to_remember(
     )
     assert trained.notes == {"remembered": 0, "steps": 4, "projected": 0}
     assert trained.weights.digest == plain.weights.digest
+
+
+def test_what_is_remembered_at_a_step_outlives_a_restart(
+    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    loss = Memory.loss
+
+    def noting(self: Memory, step: int) -> Tensor:
+        steps.append(step)
+        return loss(self, step)
+
+    monkeypatch.setattr(Memory, "loss", noting)
+    watch = Watching(every=1, stop_at=3)
+    with pytest.raises(StopRequested):
+        train("a_gem", artifacts, task, watch)
+    _, kept = watch.saved[-1]
+    train("a_gem", artifacts, task, resume=kept)
+    assert steps == [0, 1, 2, 3]
