@@ -62,6 +62,17 @@ def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, task: Tra
     assert watch.steps[-1][0] == "publishing"
 
 
+def test_what_is_read_ahead_of_the_first_step_is_told_as_loading(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    """Four candidates to herd, then ten images and four exemplars that are never cut anew."""
+    watch = Watching()
+    ahead = {"method": Method.REPLAY, "part": ModelPart.TEXT, "augment": False}
+    train(artifacts, replace(with_recipe(task, **ahead), learned=("green",)), watch)
+    loading = [(step, total) for phase, step, total in watch.steps if phase == "loading"]
+    assert loading == [(0, 1), (4, 4), (14, 14), (1, 1)]
+
+
 def test_the_first_step_forgets_nothing_yet(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
     watch = Watching()
     train(artifacts, replace(task, learned=("green",)), watch)

@@ -84,7 +84,13 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
             averaging=Averaging.RUNNING,
             averaging_every=2,
         ),
-        replace(RECIPE, method=Method.WISE, micro_batch=3, gradient_checkpointing=True),
+        replace(
+            RECIPE,
+            method=Method.WISE,
+            micro_batch=3,
+            gradient_checkpointing=True,
+            averaging=Averaging.RUNNING,
+        ),
         replace(
             RECIPE,
             method=Method.IMM_MEAN,
