@@ -157,6 +157,18 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
     assert all(map(torch.equal, values(first), values(second)))
 
 
+def test_a_restored_update_still_knows_its_last_good_terms(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    first = begun(artifacts, task, FineTuning)
+    terms = [advance(first) for _ in range(2)]
+    second = begun(artifacts, task, losing(after=0))
+    second.update.restore(first.update.state())
+    with pytest.raises(TrainingDiverged) as caught:
+        advance(second)
+    assert caught.value.facts == {"step": 2, "terms": terms[-1]}
+
+
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
     recipe = Recipe(
