@@ -26,7 +26,7 @@ def ask_for_attention_weights(network: nn.Module) -> None:
 
     for block in network.modules():
         if isinstance(block, ResidualAttentionBlock):
-            block.attention = MethodType(attention, block)  # type: ignore[method-assign]
+            block.attention = MethodType(attention, block)
 
 
 class ReferenceStep:

@@ -10,207 +10,23 @@ trainer reads frozen sentences for several steps at once, so its time is the mea
 """
 
 import argparse
-import copy
 import gc
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import open_clip
 import torch
-from torch import Tensor, nn
 
 from benchmarks.bench import publish
-from benchmarks.floor_step import FloorStep
-from benchmarks.pictures import stored_pictures
-from benchmarks.reference_step import ReferenceStep, ask_for_attention_weights
+from benchmarks.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.base import BUNDLED, read_folder
-from core.clip.model import ClipModel, empty_network
 from core.clip.prefetch import Ahead
-from core.clip.text import sentence_length
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import ModelPart, Precision, Recipe
-from core.domain.values import sha256
-from core.learning.beginning import BLOCK_SENTENCES, Begun, begin
+from core.learning.beginning import BLOCK_SENTENCES
 from core.learning.determinism import repeatable
-from core.learning.gradients import StepData
-from core.learning.vocabulary import generator_of, sentences_of
-from core.ports import Artifacts, TrainingTask
-
-CPU = torch.device("cpu")
-COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "orange", "pink", "golden")
-THINGS = ("bicycle", "lamp", "chair", "bottle", "house", "apple", "train", "rabbit", "rose", "hill")
-CLASSES = tuple(f"{colour} {thing}" for colour in COLOURS for thing in THINGS)
-MOVED = 0.02  # how far the student is off its teacher, in standard deviations of each tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A model and a recipe."""
-
-    vit: bool  # ViT-B/32 with random weights; or else the bundled model
-    batch: int
-    part: ModelPart = ModelPart.WHOLE
-    precision: Precision = Precision.FP32
-
-    @property
-    def recipe(self) -> Recipe:
-        """The service's default recipe, on this row's terms."""
-        return Recipe(
-            batch_size=self.batch,
-            part=self.part,
-            precision=self.precision,
-            learning_rate=1e-6,
-            epochs=1000,
-            seed=7,
-        )
-
-    def model(self) -> ClipModel:
-        """The model, as the trainer would load it."""
-        if not self.vit:
-            config, network = read_folder(BUNDLED)
-            return ClipModel.build(config, network.state_dict(), CPU)
-        settings = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
-        torch.manual_seed(0)
-        return ClipModel.build(settings, empty_network(settings).state_dict(), CPU)
-
-
-ROWS = {
-    "vit-32": Row(vit=True, batch=32),
-    "vit-32-image": Row(vit=True, batch=32, part=ModelPart.IMAGE),
-    "vit-100": Row(vit=True, batch=100),
-    "vit-100-image": Row(vit=True, batch=100, part=ModelPart.IMAGE),
-    "tiny-fp32": Row(vit=False, batch=100),
-    "tiny-bf16": Row(vit=False, batch=100, precision=Precision.BF16),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One row, ready to be timed: the trainer's own step, the reference and the floor."""
-
-    row: Row
-    begun: Begun
-    attention_weights: bool
-
-    @classmethod
-    def of(cls, row: Row, artifacts: Artifacts, *, attention_weights: bool) -> "Trial":
-        """Begin an update of one batch per epoch, and move its student a little."""
-        model = row.model()
-        entries = stored_pictures(artifacts, CLASSES[: row.batch], side=model.preprocess.size[0])
-        digest = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
-        task = TrainingTask(
-            parent=digest,
-            root=digest,
-            recipe=row.recipe,
-            classes=CLASSES,
-            learned=(),
-            open_classes=(),
-            images=entries,
-            prompt=DEFAULT_PROMPT,
-        )
-        begun = begin(task, model, artifacts)
-        chance = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            for value in begun.update.models.parameters.values():
-                if value.ndim:
-                    noise = torch.randn(value.shape, generator=chance)
-                    value.add_(noise * MOVED * value.std(correction=0))
-        return cls(row=row, begun=begun, attention_weights=attention_weights)
-
-    @property
-    def teacher(self) -> Any:
-        """The frozen network."""
-        return self.begun.update.models.teachers[0].network
-
-    @cached_property
-    def sentences(self) -> Tensor:
-        """The first sentences that the trainer draws, (sentences, context)."""
-        recipe = self.row.recipe
-        model = self.begun.update.models.student
-        return sentences_of(recipe, model).draw(generator_of("sentences", recipe.seed))
-
-    @cached_property
-    def reference(self) -> ReferenceStep:
-        """The reference, on a copy of the student."""
-        network, trained = self._copy()
-        teacher = self.teacher
-        if self.attention_weights:
-            teacher = copy.deepcopy(teacher)
-            ask_for_attention_weights(teacher)
-            ask_for_attention_weights(network)
-        recipe = self.row.recipe
-        return ReferenceStep(
-            student=network,
-            teacher=teacher,
-            trained=trained,
-            classes=self.begun.update.models.class_tokens,
-            alpha=recipe.replay_weight,
-            rate=recipe.learning_rate,
-            clip_norm=recipe.clip_norm,
-        )
-
-    @cached_property
-    def floor(self) -> FloorStep:
-        """The floor, on a copy of the student."""
-        network, trained = self._copy()
-        return FloorStep(
-            student=network,
-            teacher=self.teacher,
-            trained=list(trained.values()),
-            text_trains=self.row.part is not ModelPart.IMAGE,
-            bf16=self.row.precision is Precision.BF16,
-            rate=self.row.recipe.learning_rate,
-        )
-
-    def images(self, data: StepData) -> Tensor:
-        """A step's crops as a tower takes them, in the layout its model is stored in."""
-        pixels = self.begun.update.models.student.preprocess.normalise(data.pixels)
-        layout = torch.contiguous_format if self.row.vit else torch.channels_last
-        return pixels.contiguous(memory_format=layout)
-
-    def cropped(self) -> tuple[Tensor, Tensor]:
-        """Token ids of classes and sentences, each cut where the longest ends."""
-        models = self.begun.update.models
-        end = models.student.tokenizer.eot_token_id
-        both = models.class_tokens, self.sentences
-        classes, sentences = (tokens[:, : sentence_length(tokens, end)] for tokens in both)
-        return classes, sentences
-
-    def differences(self) -> tuple[float, float]:
-        """(loss, gradients): the trainer's from the reference's, on the same batch.
-
-        The loss's absolutely; the gradients' as the worst tensor's |ours − theirs| / |theirs|.
-        """
-        update, data = self.begun.update, self.begun.reading.step(0)
-        theirs = self.reference.gradients(self.images(data), data.target, self.sentences)
-        ours = update.gradients(data)
-        worst = max(
-            _distance(value, self.reference.trained[name])
-            for name, value in update.models.parameters.items()
-        )
-        for value in (*update.models.parameters.values(), *self.reference.trained.values()):
-            value.grad = None
-        return max(abs(ours[name] - theirs[name]) for name in theirs), worst
-
-    def _copy(self) -> tuple[Any, dict[str, nn.Parameter]]:
-        models = self.begun.update.models
-        network = copy.deepcopy(models.student.network)
-        if self.row.vit:  # a patch embedding is the same convolution in either layout
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return network, {name: network.get_parameter(name) for name in models.parameters}
-
-
-def _distance(ours: nn.Parameter, theirs: nn.Parameter) -> float:
-    if ours.grad is None or theirs.grad is None:
-        raise SystemExit("a parameter that trains has no gradient")
-    return float((ours.grad - theirs.grad).norm() / theirs.grad.norm())
 
 
 def measure(
