@@ -1,6 +1,6 @@
 """The plots of a study, as SVG that is the same every time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from benchmarks.study.plan import Row
 from benchmarks.study.results import Results, Run
 
 STYLE: Any = {  # of matplotlib's settings
@@ -20,22 +22,38 @@ STYLE: Any = {  # of matplotlib's settings
     "grid.alpha": 0.25,
     "font.size": 10,
 }
+COLOURS = [*(f"C{i}" for i in range(10)), "black", "gold", "navy", "teal"]
+MARKERS = "osD^vPX*<>"
+
+Looks = Mapping[str, Mapping[str, Any]]  # of matplotlib, by row
 
 
 def write(results: Results, folder: Path) -> None:
     """Write `tradeoff.svg`, and of several sessions `matrix_<row>.svg` and `sessions.svg`."""
     if not results.runs:
         return
-    colours = {row.name: f"C{i % 10}" for i, row in enumerate(results.rows)}
-    markers = {row.name: "osD^vPX*"[i // 10 % 8] for i, row in enumerate(results.rows)}
+    looks = _looks(results.rows)
     with mpl.rc_context(STYLE):
         if "retained" in results.untouched["scores"]:
-            _save(_tradeoff(results, colours, markers), folder / "tradeoff.svg")
+            _save(_tradeoff(results, looks), folder / "tradeoff.svg")
         if len(results.runs[0].sessions) > 1:
-            _save(_sessions(results, colours), folder / "sessions.svg")
+            _save(_sessions(results, looks), folder / "sessions.svg")
             for row in results.rows:
                 figure = _matrix(row.name, results.of_row(row.name))
                 _save(figure, folder / f"matrix_{row.name}.svg")
+
+
+def _looks(rows: Sequence[Row]) -> Looks:
+    """One colour a method; rows of the same method differ in their markers."""
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+        method = row.compared or str(row.recipe.get("method", "default"))
+        methods.setdefault(method, []).append(row.name)
+    return {
+        name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[j % len(MARKERS)]}
+        for i, names in enumerate(methods.values())
+        for j, name in enumerate(names)
+    }
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -43,7 +61,7 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight")
 
 
-def _tradeoff(results: Results, colours: Mapping[str, str], markers: Mapping[str, str]) -> Figure:
+def _tradeoff(results: Results, looks: Looks) -> Figure:
     """Gain to the right, retention upwards; a point a run."""
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.add_subplot()
@@ -53,10 +71,9 @@ def _tradeoff(results: Results, colours: Mapping[str, str], markers: Mapping[str
         axes.scatter(
             [100 * run.scores["gain"] for run in runs],
             [100 * run.scores.get("retained/retention", 0) for run in runs],
-            color=colours[row.name],
-            marker=markers[row.name],
             label=row.name,
             alpha=0.85,
+            **looks[row.name],
         )
     axes.set_xlabel("gain in UT-Acc (points)")
     axes.set_ylabel("retained accuracy kept (%)")
@@ -88,12 +105,12 @@ def _matrix(name: str, runs: tuple[Run, ...]) -> Figure:
     return figure
 
 
-def _sessions(results: Results, colours: Mapping[str, str]) -> Figure:
+def _sessions(results: Results, looks: Looks) -> Figure:
     """UT-Acc over the classes so far, and the retained accuracy, after every session."""
     scores = [("ut_acc", "UT-Acc over classes so far (%)")]
     if "retained" in results.untouched["scores"]:
         scores.append(("retained", "retained accuracy (%)"))
-    figure = Figure(figsize=(5.2 * len(scores), 4))
+    figure = Figure(figsize=(5.2 * len(scores), 4), layout="constrained")
     for place, (score, title) in enumerate(scores, start=1):
         axes = figure.add_subplot(1, len(scores), place)
         for row in results.rows:
@@ -103,8 +120,9 @@ def _sessions(results: Results, colours: Mapping[str, str]) -> Figure:
             means = [fmean(column) for column in zip(*values, strict=True)]
             if score == "retained":
                 steps, means = range(len(means) + 1), [_before(results, score), *means]
-            axes.plot(steps, means, marker="o", color=colours[row.name], label=row.name)
+            axes.plot(steps, means, label=row.name, **looks[row.name])
         axes.set_xlabel("sessions")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(title)
     axes.legend(frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
     return figure

@@ -97,8 +97,11 @@ def _against(found: Sequence[Comparison]) -> Iterator[str]:
     for one in found:
         cells = [f"{100 * one.gain.value:+.1f} {_points(one.gain.interval)}"]
         for share in one.shares.values():
-            bounds = _points(share.interval) if share.interval else "(no firm loss to spare)"
-            cells.append(f"{100 * share.value:.1f} % {bounds}")
+            cells.append(
+                f"{100 * share.value:.1f} % {_points(share.interval)}"
+                if share.interval
+                else f"no firm loss ({100 * share.tuned_loss:.1f})"
+            )
         yield f"| {one.row} | {len(one.seeds)} | {' | '.join(cells)} |"
 
 
