@@ -8,7 +8,6 @@ from core.clip.base import BaseImporter
 from core.clip.environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.joining import rank_device
 from core.learning.ranks import Gather, GatherNobody
 from core.learning.session import UpdateTrainer
 from core.ports import Platform
@@ -30,20 +29,20 @@ def build_tools(platform: Platform) -> Tools:
             device=device,
             threads=settings.threads,
             ask=evaluator.ask,
-            gather=_gather(settings, device),
+            gather=gather_of(settings, device),
         ),
         evaluator=evaluator,
     )
 
 
-def _gather(settings: Settings, device: torch.device) -> Gather:
-    """Who trains along. Raises UnsafeConfiguration when there are fewer GPUs than ranks."""
+def gather_of(settings: Settings, device: torch.device) -> Gather:
+    """Who trains along with this process. Raises UnsafeConfiguration for want of GPUs."""
     if settings.ranks == 1:
         return GatherNobody()
-    last = rank_device(device, settings.ranks - 1)
-    if settings.ranks < 1 or (last.type == "cuda" and last.index >= torch.cuda.device_count()):
+    gpus, needed = torch.cuda.device_count(), (device.index or 0) + settings.ranks
+    if settings.ranks < 1 or (device.type == "cuda" and needed > gpus):
         raise UnsafeConfiguration(
-            f"PERENNIAL_RANKS is {settings.ranks}, and {torch.cuda.device_count()} GPUs are here."
+            f"PERENNIAL_RANKS is {settings.ranks}, from device '{device}' on; GPUs here: {gpus}."
         )
     return Crew(
         settings.ranks, artifacts=settings.artifacts, device=device, threads=settings.threads

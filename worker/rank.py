@@ -40,6 +40,7 @@ def main() -> int:
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
+    torch.use_deterministic_algorithms(True)  # as rank 0 does: NCCL chooses by it how to add
     device = rank_device(torch.device(handover.device), int(os.environ["LOCAL_RANK"]))
     try:
         with joined(device) as ranks:

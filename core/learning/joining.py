@@ -56,7 +56,8 @@ def joined(
             timeout=timedelta(seconds=patience_s),
             device_id=device if cuda else None,
         )
-        cues = dist.new_group(backend="gloo", timeout=timedelta(seconds=CUE_PATIENCE_S))
+        patience_s = patience_s if dist.get_rank() == 0 else CUE_PATIENCE_S
+        cues = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
     except RuntimeError as error:
         _leave(cuda=cuda)
         raise RankLost("The processes that train together did not find each other.") from error

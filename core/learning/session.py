@@ -61,8 +61,8 @@ class UpdateTrainer:
         require_learnable(recipe, task.classes, task.learned, task.open_classes)
         watch.advance("loading", 0, 1)
         with (
-            self._gather(task, resume) as ranks,
             repeatable(recipe.seed, device=self._device, threads=self._threads),
+            self._gather(task, resume) as ranks,
         ):
             parent = load(task.parent, self._artifacts, self._device)
             begun = begin(

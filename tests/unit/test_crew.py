@@ -20,11 +20,13 @@ from core.clip.weights import read_state
 from core.domain.recipe import Precision
 from core.domain.values import Digest
 from core.domain.version import Weights
-from core.errors import RankLost, StopRequested
+from core.errors import RankLost, StopRequested, UnsafeConfiguration
 from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
+from core.settings import Settings
 from tests.processes import wait_for
 from tests.unit.lessons import Watching, red_and_blue, with_recipe
+from worker.bootstrap import gather_of
 from worker.crew import Crew
 
 CPU = torch.device("cpu")
@@ -93,17 +95,20 @@ def test_an_interrupted_run_leaves_nothing_and_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
-    [(signal.SIGKILL, "Rank 1 was killed by signal 9"), (signal.SIGSTOP, "does not answer")],
+    ("number", "patience_s", "said"),
+    [
+        (signal.SIGKILL, 60, "Rank 1 was killed by signal 9"),  # noticed at once
+        (signal.SIGSTOP, 6, "does not answer"),
+    ],
 )
 def test_a_lost_rank_ends_the_run_in_time(
-    number: signal.Signals, said: str, tmp_path: Path, task: TrainingTask
+    number: signal.Signals, patience_s: float, said: str, tmp_path: Path, task: TrainingTask
 ) -> None:
     threads = threading.active_count()
     watch = Signalling()
     watch.number = number
     with pytest.raises(RankLost, match=said):
-        trainer(tmp_path, ranks=2, patience_s=4).train(task, resume=None, watch=watch)
+        trainer(tmp_path, ranks=2, patience_s=patience_s).train(task, resume=None, watch=watch)
     assert len(watch.terms) == 1
     assert_nothing_is_left(threads)
 
@@ -116,7 +121,6 @@ from worker.handover import Handover
 
 companion = Companion.start(1, size=2, port=9)  # where nobody meets it
 companion.hand(Handover(task=None, resume=None, artifacts=Path(), device="cpu", threads=1))
-companion.wait_until_ready()
 print(companion.pid, flush=True)
 time.sleep(60)
 """
@@ -127,10 +131,22 @@ def test_a_rank_ends_with_a_killed_worker() -> None:
     assert worker.stdout is not None
     rank = psutil.Process(int(worker.stdout.readline()))
     assert rank.ppid() == worker.pid
+    wait_for(lambda: rank.num_threads() > 1, seconds=20)  # it knows what to do and whom to follow
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     worker.stdout.close()
     wait_for(lambda: not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE, seconds=5)
+
+
+def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(tmp_path: Path) -> None:
+    assert gather_of(Settings(home=tmp_path), CPU).size == 1
+    assert gather_of(Settings(home=tmp_path, ranks=3), CPU).size == 3
+
+
+@pytest.mark.parametrize(("ranks", "device"), [(0, "cpu"), (1000, "cuda"), (2, "cuda:99")])
+def test_ranks_that_cannot_be_are_refused(ranks: int, device: str) -> None:
+    with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
+        gather_of(Settings(ranks=ranks), torch.device(device))
 
 
 def test_the_environment_names_the_ranks(tmp_path: Path) -> None:
