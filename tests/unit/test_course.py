@@ -151,7 +151,9 @@ def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts
     """As `TrainingImages` alone would cut them; in the first steps the two numbers coincide."""
     task = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
     task = replace(
-        task, images=tuple(shaded(artifacts, ("red", "blue")[n % 2], seed=n) for n in range(10))
+        task,
+        exemplars=tuple(shaded(artifacts, "green", seed=n) for n in range(20, 25)),
+        images=tuple(shaded(artifacts, ("red", "blue")[n % 2], seed=n) for n in range(10)),
     )
     reading = reading_of(task, artifacts)
     course = reading.course

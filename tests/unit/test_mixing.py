@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.clip.weights import load, read_state
 from core.domain.metrics import recall_at
+from core.domain.question import ClassAnswers, RetrievalAnswers
 from core.domain.recipe import Averaging, Method, ModelPart, Recipe, TeacherPolicy
 from core.domain.values import Digest, Json
 from core.domain.version import Weights
@@ -64,9 +65,10 @@ def test_shares_of_nothing_and_all_give_the_ends_to_the_bit(share: float, end: s
     ends: Mapping[str, Tensor] = {
         name: torch.randn(1000, generator=generator) * 10 for name in ("new", "old")
     }
+    ends["new"][:2], ends["old"][:2] = torch.tensor([3e38, -0.0]), torch.tensor([-3e38, -0.0])
     parameter = nn.Parameter(torch.zeros(1000))
     mix({"p": parameter}, {"p": ends["new"]}, {"p": ends["old"]}, share)
-    assert torch.equal(parameter, ends[end])
+    assert torch.equal(parameter.detach().view(torch.int32), ends[end].view(torch.int32))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.6, 0.9])
@@ -197,6 +199,21 @@ def test_wise_is_told_what_validation_parts_say(
     best = max(row["new"] + row["kept"] for row in trained.notes["tried"])
     chosen = next(r for r in trained.notes["tried"] if r["mixing"] == trained.notes["mixing"])
     assert chosen["new"] + chosen["kept"] == best
+
+
+def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    assert task.selection is not None
+    answers = [
+        ClassAnswers(predicted=(0,) * 10),
+        ClassAnswers(predicted=(0, 0, 1, 1)),
+        RetrievalAnswers(image_ranks=(0, 0, 1, 1), caption_ranks=(0, 9, 9, 9)),
+    ]
+    model = load(task.parent, artifacts)
+    new, kept = score(model, task.selection, lambda *_: answers, Watching())
+    assert new == pytest.approx(0.5)
+    assert kept == pytest.approx((0.5 + (0.5 + 0.25) / 2) / 2)
 
 
 def test_without_kept_suites_the_new_classes_decide(
