@@ -72,6 +72,7 @@ class Plan:
     tuned: Path | None = None  # values found by `tune`, by row
     grids: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     tuning_seeds: tuple[int, ...] = ()
+    criteria: Mapping[str, str] = field(default_factory=dict)  # by row; a_acc where none is given
 
     def chosen(self, names: Sequence[str]) -> tuple[Row, ...]:
         """The named rows, or all. Raises PlanInvalid."""
@@ -133,6 +134,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
             tuned=tuned,
             grids=tune.get("grid", {}),
             tuning_seeds=tuple(tune.get("seeds", [])),
+            criteria=tune.get("criterion", {}),
             retrieval=captioned.get("retrieval"),
             reference=captioned.get("reference"),
             **given,
@@ -164,5 +166,7 @@ def _require_sound(plan: Plan) -> None:
             raise PlanInvalid(f"two of a {kind}'s names are equal: {', '.join(found)}")
     if not plan.seeds:
         raise PlanInvalid("a study has at least one seed")
+    if unknown := set(plan.criteria.values()) - {"ut_acc", "retained", "a_acc"}:
+        raise PlanInvalid(f"rows are tuned by ut_acc, retained or a_acc, not {min(unknown)!r}")
     for row in plan.rows:
         row.seeded(plan.seeds[0])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +15,7 @@ from benchmarks.study.plan import Plan, PlanInvalid, Row
 from benchmarks.study.progress import Screen
 from benchmarks.study.study import Bench, run_all
 
-CRITERION = "a_acc"  # the mean of new and mean retained accuracy
+SCORES = ("ut_acc", "retained", "a_acc")
 
 Found = Mapping[str, list[dict[str, Any]]]
 
@@ -39,7 +40,7 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
 
 
 def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
-    """Per row its grid's points with their mean validation scores, best first.
+    """Per row its grid's points with their mean validation scores, best by its criterion first.
 
     Rows without a grid are left out. Raises PlanInvalid without seeds, or with a study's.
     """
@@ -53,7 +54,8 @@ def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Scre
         run_all(bench, [tried for _, tried in points], seeds, screen)
         scored = [_scored(bench, point, tried, seeds) for point, tried in points]
         complete = [one for one in scored if one["seeds"]]
-        found[row.name] = sorted(complete, key=lambda one: one[CRITERION], reverse=True)
+        criterion = bench.plan.criteria.get(row.name, "a_acc")
+        found[row.name] = sorted(complete, key=itemgetter(criterion), reverse=True)
     return found
 
 
@@ -69,20 +71,18 @@ def _scored(bench: Bench, point: dict[str, Any], row: Row, seeds: Sequence[int])
     return {
         "values": point,
         "seeds": len(scores),
-        CRITERION: fmean(one[CRITERION] for one in scores),
-        "ut_acc": fmean(one["ut_acc"] for one in scores),
-        "retained": fmean(one["retained"] for one in scores),
+        **{name: fmean(one[name] for one in scores) for name in SCORES},
     }
 
 
 def publish(found: Found, path: Path, console: Console) -> None:
     """Print every point, and write the best of each row beside those already there."""
-    table = Table(title=f"on validation parts, by {CRITERION}")
+    table = Table(title="on validation parts")
     for title in ("row", "values", "UT-Acc", "retained", "A-Acc", ""):
         table.add_column(title)
     for row, points in found.items():
         for rank, one in enumerate(points):
-            numbers = [f"{100 * one[name]:.1f}" for name in ("ut_acc", "retained", CRITERION)]
+            numbers = [f"{100 * one[name]:.1f}" for name in SCORES]
             table.add_row(row, _words(one["values"]), *numbers, "" if rank else "chosen")
     console.print(table)
     chosen = json.loads(path.read_bytes()) if path.is_file() else {}
