@@ -9,6 +9,8 @@ from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested
 from core.ports import Artifacts, Watch
 
+FORMAT = 2  # raised when a state's content or meaning changes: older ones then start over
+
 
 def to_bytes(state: dict[str, Any]) -> bytes:
     """A state of tensors, numbers and words as bytes."""
@@ -24,13 +26,14 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 
 
 def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, Any] | None:
-    """A stored state; None when there is none, or its bytes are gone or damaged."""
+    """A stored state; None when there is none, its bytes are gone or damaged, or it is of old."""
     if digest is None:
         return None
     try:
-        return from_bytes(artifacts.get(digest))
+        state = from_bytes(artifacts.get(digest))
     except (ArtifactMissing, ArtifactCorrupt):
         return None
+    return state if state.get("format") == FORMAT else None
 
 
 class Checkpoints:

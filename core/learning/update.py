@@ -10,6 +10,7 @@ from torch import Tensor
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
+from core.learning.checkpoint import FORMAT
 from core.learning.gradients import LossGradients, StepData
 from core.learning.methods.method import Ending
 from core.learning.models import Models
@@ -105,6 +106,7 @@ class Update:
     def state(self) -> dict[str, Any]:
         """All that `restore` needs to go on exactly here."""
         return {
+            "format": FORMAT,
             "parent": self._task.parent,
             "step": self.step,
             "weights": {name: p.detach() for name, p in self.models.parameters.items()},

@@ -150,7 +150,7 @@ def another_root(artifacts: MemoryArtifacts) -> Digest:
     return publish(model.config, state, artifacts, lambda done, total: None).digest
 
 
-@pytest.mark.parametrize("damage", ["gone", "corrupt"])
+@pytest.mark.parametrize("damage", ["gone", "corrupt", "of another format"])
 def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
     damage: str, artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:
@@ -161,6 +161,9 @@ def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
     kept = watch.saved[-1][1]
     if damage == "gone":
         artifacts.delete(kept)
+    elif damage == "of another format":
+        state = checkpoint.from_bytes(artifacts.get(kept))
+        kept = artifacts.put(checkpoint.to_bytes({"format": 1, "step": state["step"]}))
     else:
         artifacts.bytes_of[kept] = artifacts.bytes_of[kept][:-1]
     assert train(artifacts, task, resume=kept).digest == undisturbed.digest
