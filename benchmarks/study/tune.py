@@ -42,7 +42,7 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
 def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
     """Per row its grid's points with their mean validation scores, best by its criterion first.
 
-    Rows without a grid are left out. Raises PlanInvalid without seeds, or with a study's.
+    Rows without a grid are left out, and those of which another process runs a part. Raises PlanInvalid without seeds, or with a study's.
     """
     if not seeds:
         raise PlanInvalid("tuning needs seeds of its own: [tune] seeds, or --seeds")
@@ -52,6 +52,11 @@ def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Scre
     for row in [row for row in rows if row.name in bench.plan.grids]:
         points = settings_of(bench.plan, row)
         run_all(bench, [tried for _, tried in points], seeds, screen)
+        if not all(
+            bench.laboratory.is_done(tried.seeded(seed)) for _, tried in points for seed in seeds
+        ):
+            screen.say(f"{row.name}: another process has not finished its part; not chosen yet")
+            continue
         scored = [_scored(bench, point, tried, seeds) for point, tried in points]
         complete = [one for one in scored if one["seeds"]]
         criterion = bench.plan.criteria.get(row.name, "a_acc")
