@@ -42,7 +42,8 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
 def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
     """Per row its grid's points with their mean validation scores, best by its criterion first.
 
-    Rows without a grid are left out, and those of which another process runs a part. Raises PlanInvalid without seeds, or with a study's.
+    Rows without a grid are left out, and those of which another process runs a part.
+    Raises PlanInvalid without seeds, or with a study's.
     """
     if not seeds:
         raise PlanInvalid("tuning needs seeds of its own: [tune] seeds, or --seeds")
