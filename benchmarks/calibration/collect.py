@@ -16,6 +16,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, save
+from benchmarks.calibration.planned import (
+    END,
+    EPOCHS,
+    MIXTURES,
+    NOISE,
+    RECIPES,
+    ROOT,
+    SEEDS,
+    mixture,
+    noise,
+    trained,
+)
 from benchmarks.calibration.pools import Pool, pools
 from benchmarks.tune_demo import Quiet, read_data
 from core.adapters.artifacts.local import LocalArtifacts
@@ -34,18 +46,8 @@ from core.settings import Settings
 from demo import recipes
 
 State = Mapping[str, Tensor]
+Train = Callable[[str, int], State]
 CPU = torch.device("cpu")
-SEEDS = (11, 12)
-RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "ft-gentle": {"method": "ft", "learning_rate": 1e-4},
-    "ft": {"method": "ft", "learning_rate": 3e-4},
-    "ft-harsh": {"method": "ft", "learning_rate": 1e-3},
-    "vrlwf": {"method": "vrlwf", "learning_rate": 3e-4, "replay_weight": 6.0},
-}
-EPOCHS = 3  # of 20 steps of 100 images
-END = ("ft-harsh", SEEDS[0])  # where mixtures lead
-MIXTURES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
-NOISE = (0.05, 0.1, 0.2, 0.3)  # times a tensor's root mean square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +106,20 @@ def collect(folder: Path, data: Path | None, say: Callable[[str], None]) -> None
     root = dict(network.state_dict())
     asked = tuple(pools(data, ClipModel.build(config, root, CPU).preprocess))
     collector = Collector(folder=folder, config=config, root=root, asked=asked, say=say)
-    collector.outcomes("bundled", lambda: root)
+    collector.outcomes(ROOT, lambda: root)
     with training() as train:
         for recipe in RECIPES:
             for seed in SEEDS:
-                collector.outcomes(f"{recipe}-{seed}", partial(train, recipe, seed))
+                collector.outcomes(trained(recipe, seed), partial(train, recipe, seed))
         for weight in MIXTURES:
-            name = f"mixture-{weight:.2f}"
-            collector.outcomes(name, lambda weight=weight: mixed(root, train(*END), weight))
+            collector.outcomes(mixture(weight), partial(_towards, root, train, weight))
     for size in NOISE:
         for seed in SEEDS:
-            collector.outcomes(f"noise-{size:.2f}-{seed}", partial(noisy, root, size, seed))
+            collector.outcomes(noise(size, seed), partial(noisy, root, size, seed))
+
+
+def _towards(root: State, train: Train, weight: float) -> State:
+    return mixed(root, train(*END), weight)
 
 
 def mixed(root: State, end: State, weight: float) -> State:
@@ -142,7 +147,7 @@ def _texts(model: ClipModel, texts: Sequence[str]) -> Tensor:
 
 
 @contextmanager
-def training() -> Iterator[Callable[[str, int], State]]:
+def training() -> Iterator[Train]:
     """A function from recipe and seed to weights: the service's own trainer, each asked once.
 
     The task is the demo's: ten Fashion-MNIST classes of the pack.

@@ -42,7 +42,7 @@ def verdict_rates(
     n: int, *, churn: float, difference: float, tolerance: float, alpha: float, tests: int
 ) -> tuple[float, float]:
     """(P(holds), P(fails)) of one measure; `tests` is what Holm's first step divides by."""
-    table = counts(n, (churn + difference) / 2, (churn - difference) / 2)
+    table = counts(n, max(0.0, churn + difference) / 2, max(0.0, churn - difference) / 2)
     scores = tango_score(n, table.gained, table.lost, -tolerance)
     holds = table.weight[scores >= quantile(alpha)].sum()
     fails = table.weight[scores < -quantile(alpha / tests)].sum()
@@ -57,7 +57,7 @@ def images_needed(
     To 1 %, starting from the normal approximation. None where that many flips cannot make that
     difference.
     """
-    if churn < abs(difference):
+    if churn < abs(difference) - 1e-9:
         return None
     side = 0 if difference > -tolerance else 1
 

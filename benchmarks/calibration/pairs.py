@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks.calibration.draws import Pool
 from benchmarks.calibration.outcomes import Outcomes
+from benchmarks.calibration.planned import ROOT
 
-ROOT = "bundled"
 NULL_AT_MOST = 0.025  # two seeds further apart are not of about equal accuracy
 LEAST_LOSS = 0.005
 

@@ -20,7 +20,7 @@ from benchmarks.calibration.verdicts import (
 
 SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)  # images of a suite
 DRAWS = 2000
-SPOT_CHECKS = 20  # draws of every cell that the gate itself judges too
+SPOT_CHECKS = 5  # draws of every cell that the gate itself judges too
 EDGE = 0.0005  # just beyond or just inside: 0.05 points
 TOLERANCES = (0.03, 0.05, 0.06)  # the defaults, and the demo's
 NEAR = 0.015  # a loss this near to a tolerance is moved to just beyond it

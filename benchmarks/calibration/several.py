@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.calibration.draws import Drawn, Pool
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes
-from benchmarks.calibration.pairs import LEAST_LOSS, ROOT, nulls, planted
+from benchmarks.calibration.pairs import LEAST_LOSS, nulls, planted
+from benchmarks.calibration.planned import ROOT
 from benchmarks.calibration.scenarios import DRAWS, EDGE, SIZES, SPOT_CHECKS, shares, summary
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
 

@@ -142,6 +142,8 @@ def test_as_many_images_as_needed_have_the_power_and_fewer_do_not() -> None:
     assert verdict_rates(needed, **case)[0] >= 0.8  # type: ignore[arg-type]
     assert verdict_rates(needed * 19 // 20, **case)[0] < 0.8  # type: ignore[arg-type]
     assert images_needed(0.8, **{**case, "churn": 0.005}) is None  # type: ignore[arg-type]
+    gains_alone = {**case, "churn": 0.02, "difference": 0.05 - 0.03}
+    assert images_needed(0.8, **gains_alone) is not None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n", [20, 100, 500, 2000])

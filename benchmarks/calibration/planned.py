@@ -1,0 +1,40 @@
+"""The versions of the study: names, recipes, seeds, sizes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+ROOT = "bundled"
+SEEDS = (11, 12)
+EPOCHS = 3  # of 20 steps of 100 images
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "ft-gentle": {"method": "ft", "learning_rate": 1e-4},
+    "ft": {"method": "ft", "learning_rate": 3e-4},
+    "ft-harsh": {"method": "ft", "learning_rate": 1e-3},
+    "vrlwf": {"method": "vrlwf", "learning_rate": 3e-4, "replay_weight": 6.0},
+}
+END = ("ft-harsh", SEEDS[0])  # where mixtures lead
+MIXTURES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
+NOISE = (0.1, 0.15)  # times a tensor's root mean square
+
+
+def trained(recipe: str, seed: int) -> str:
+    """The name of a trained version."""
+    return f"{recipe}-{seed}"
+
+
+def mixture(weight: float) -> str:
+    """The name of the untouched weights mixed with `END`'s, whose share is `weight`."""
+    return f"mixture-{weight:.2f}"
+
+
+def noise(size: float, seed: int) -> str:
+    """The name of the untouched weights with noise."""
+    return f"noise-{size:.2f}-{seed}"
+
+
+def names() -> Iterator[str]:
+    """All versions, in the order in which they are asked."""
+    yield ROOT
+    yield from (trained(recipe, seed) for recipe in RECIPES for seed in SEEDS)
+    yield from map(mixture, MIXTURES)
+    yield from (noise(size, seed) for size in NOISE for seed in SEEDS)
