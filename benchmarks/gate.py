@@ -14,7 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench import OUT, publish
-from benchmarks.calibration.comparison import firm_table, intervals_table
+from benchmarks.calibration.comparison import (
+    corners_table,
+    firm_table,
+    harmless_table,
+    intervals_table,
+)
 from benchmarks.calibration.headline import headline
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read_all
 from benchmarks.calibration.planned import ROOT, names
@@ -71,7 +76,9 @@ def tables(versions: dict[str, Outcomes]) -> None:
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng)), **facts)
     publish("gate-intervals", list(intervals_table(rng)))
+    publish("gate-corners", list(corners_table()))
     publish("gate-images", list(firm_table()))
+    publish("gate-harmless", list(harmless_table()))
     print(f"{time.perf_counter() - began:.0f} s")
 
 

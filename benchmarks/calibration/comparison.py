@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration.exact import Counts, counts, images_needed
+from benchmarks.calibration.exact import Counts, counts, images_needed, verdict_rates
 from benchmarks.calibration.rivals import INTERVALS, STATISTICS, bootstrap
 from core.domain.intervals import ALPHA, quantile
 
@@ -115,3 +115,55 @@ def firm_table(tolerance: float = 0.03, alpha: float = ALPHA) -> Iterator[dict[s
                     )
                     row[f"{side} {power:.0%}"] = found or "-"
             yield row
+
+
+def harmless_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
+    """How often an update that forgets nothing holds, percent."""
+    for tolerance in (0.03, 0.05):
+        for churn in (0.02, 0.05, 0.1, 0.2):
+            row: dict[str, Any] = {"tolerance": 100 * tolerance, "churn %": 100 * churn}
+            for n in (200, 300, 500, 750, 1000, 1500, 2000):
+                holds, _ = verdict_rates(
+                    n, churn=churn, difference=0, tolerance=tolerance, alpha=alpha, tests=2
+                )
+                row[f"{n}"] = round(100 * holds)
+            yield row
+
+
+def corners_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
+    """The gate's worst exact errors, percent, beside one other measure as Holm sees it.
+
+    A guarded measure with its true loss as tolerance, and the gain of an update that gained
+    nothing, whatever share of its answers flips.
+    """
+    nothing = [(0.0, churn) for churn in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)]
+    large = (*range(100, 1000, 37), 1000, 1500, 2000, 3000)
+    for name, sizes, cases in (
+        ("a loss at its tolerance", large, situations()),
+        ("a gain of nothing", range(5, 200, 3), nothing),
+    ):
+        for column, verdict in enumerate(("passes", "fails")):
+            yield {"case": name, "wrongly": verdict} | max(
+                (
+                    {
+                        "worst %": round(
+                            100
+                            * verdict_rates(
+                                n,
+                                churn=churn,
+                                difference=-loss,
+                                tolerance=loss,
+                                alpha=alpha,
+                                tests=2,
+                            )[column],
+                            2,
+                        ),
+                        "images": n,
+                        "loss": 100 * loss,
+                        "churn %": 100 * churn,
+                    }
+                    for n in sizes
+                    for loss, churn in cases
+                ),
+                key=lambda row: row["worst %"],
+            )
