@@ -46,7 +46,7 @@ study: install  ## the paper's protocol on any image folders: make study ARGS="o
 	@$(BIN)/python -m benchmarks.study $(or $(ARGS),--help)
 
 bench-%: install  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
-	@$(BIN)/python -m benchmarks.$(subst -,_,$*)
+	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches
 	rm -rf .venv var build benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from benchmarks.bench import publish
 from core.clip.model import ClipModel, empty_network
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.recipe import Recipe
@@ -188,8 +189,9 @@ def main() -> None:
     given = asked.parse_args()
     model_cfg = json.loads((CONFIGS / f"{given.model}.json").read_bytes())
     found = account(model_cfg, Recipe.from_json(json.loads(given.recipe)), classes=given.classes)
-    for name, size in (*vars(found).items(), ("total", found.total)):
-        print(f"{name:12}{size / GIB:8.2f} GiB")
+    sizes = (*vars(found).items(), ("total", found.total))
+    rows = [{"what": name, "GiB": round(size / GIB, 2)} for name, size in sizes]
+    publish("memory", rows, model=given.model, recipe=given.recipe, classes=given.classes)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ _VIT_B_32: Json = {
     "method": "vrlwf",
     "batch_size": 100,
     "learning_rate": 1e-5,
+    "replay_weight": 2.0,
     "optimiser": "adamw",
     "weight_decay": 0.0,
     "schedule": "cosine",
