@@ -108,6 +108,7 @@ class Job:
     type: JobType
     model: ModelId
     order: Order
+    priority: int = 0  # 0 to 9: of the models' next jobs the highest runs first
     status: JobStatus = JobStatus.QUEUED
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)

@@ -2,7 +2,8 @@
 
 A model's *head* is its claimed job or, without one, its oldest queued job. Only heads can be
 claimed, so the jobs of one model run one after another in the order they came. Heads are
-found by two index look-ups a model: the cost does not grow with the number of jobs.
+found by two index look-ups a model: the cost does not grow with the number of jobs. Among
+heads a higher priority goes first; within a model it changes nothing.
 """
 
 from typing import Any
@@ -52,18 +53,18 @@ def _claimable() -> ColumnElement[bool]:
 
 
 def claimable_heads() -> Select[Any]:
-    """The positions and models of the jobs that may be claimed now, oldest first."""
+    """The positions and models of the jobs that may be claimed now, in the order to claim."""
     return (
         select(jobs.c.position, jobs.c.model)
         .select_from(models)
         .join(jobs, jobs.c.position == _head(models.c.id))
         .where(_claimable())
-        .order_by(jobs.c.position)
+        .order_by(jobs.c.priority.desc(), jobs.c.position)
     )
 
 
 def lock_next(connection: Connection) -> int | None:
-    """The position of the oldest claimable job, its model locked against other claims.
+    """The position of the next claimable job, its model locked against other claims.
 
     Only PostgreSQL locks, and passes over models that another claim has locked; SQLite's
     write transactions come one at a time anyway.

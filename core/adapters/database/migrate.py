@@ -9,11 +9,18 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from core.adapters.database.engine import open_engine
-from core.adapters.database.tables import access, datasets, jobs, models, schema, suites
+from core.adapters.database.tables import access, datasets, jobs, models, schema, suites, tallies
 from core.errors import Corrupt
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
-TABLES = (access.keys, datasets.datasets, jobs.jobs, models.models, suites.suites)
+TABLES = (
+    access.keys,
+    datasets.datasets,
+    jobs.jobs,
+    models.models,
+    suites.suites,
+    tallies.tallies,
+)
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
 

@@ -42,6 +42,7 @@ jobs = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("metadata", JSON, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),  # 0 to 9, 9 first
     Column("events", Integer, nullable=False),  # the counter that numbers events
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),

@@ -1,0 +1,14 @@
+"""Numbers that only grow: what a scrape reads instead of counting history."""
+
+from sqlalchemy import Column, Float, String, Table
+
+from core.adapters.database.tables.schema import metadata
+
+# `labels` is canonical JSON, so that equal labels are equal keys.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("labels", String, primary_key=True),
+    Column("value", Float(53), nullable=False),
+)
