@@ -1,13 +1,12 @@
 """The command line: `perennial serve`, `migrate`, `suite` and `key`."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from api import listening, suite_command
-from core import bootstrap
+from core import bootstrap, logs
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import SuiteKind
 from core.errors import PerennialError
@@ -24,7 +23,7 @@ EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     chosen = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logs.configure(Settings(), process="api" if chosen.run is _serve else "command")
     try:
         return int(chosen.run(chosen))
     except PerennialError as error:

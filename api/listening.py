@@ -26,6 +26,8 @@ def serve(settings: Settings) -> int:
             uvicorn.Config(
                 app,
                 http="h11",  # it caps what stands before the body; the other parser does not
+                log_config=None,  # ours
+                access_log=False,  # api/telemetry.py tells of requests
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_S,

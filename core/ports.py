@@ -13,6 +13,7 @@ from core.domain.question import Answers, ClassQuestion, Question
 from core.domain.recipe import Recipe
 from core.domain.registry import Alias, AliasMove
 from core.domain.suite import Suite
+from core.domain.tally import Tally
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.domain.version import Model, Version, Weights
@@ -318,13 +319,73 @@ class Keys(Protocol):
     def any(self) -> bool: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What a worker last said of itself."""
+
+    worker: str
+    facts: Json
+    age_s: float  # by the database's clock
+
+
 class Beats(Protocol):
     def beat(self, worker: str, facts: Json) -> None:
         """A worker says that it lives (by the database's clock)."""
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...
 
+    def all(self) -> Sequence[Beat]:
+        """The last beat of every worker that has not ended in order, by name."""
+
     def forget(self, worker: str) -> None: ...
+
+    def forget_silent(self, older_than_s: float) -> int:
+        """Forget workers that have long said nothing; how many."""
+
+
+class Tallies(Protocol):
+    def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
+        """Count more under a name and labels; part of the transaction."""
+
+    def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
+        """Count how long a phase has taken."""
+
+    def all(self) -> Sequence[Tally]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueFigure:
+    """Unfinished jobs of one type and status."""
+
+    type: JobType
+    status: JobStatus
+    jobs: int
+    oldest: datetime  # when the oldest of them was ordered
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningFigure:
+    """A claimed job and how far it is."""
+
+    job: JobId
+    type: JobType
+    owner: str  # `<host>:<supervisor>:<child>`; empty once the claim was given up
+    phase: str
+    progress: Progress
+
+
+class Figures(Protocol):
+    """The present state in numbers; cheap enough to be asked every few seconds."""
+
+    def queue(self) -> Sequence[QueueFigure]: ...
+
+    def running(self) -> Sequence[RunningFigure]: ...
+
+    def versions(self) -> Mapping[tuple[str, str], int]:
+        """How many versions have a status and a verdict ("" before one)."""
+
+    def alias_moves(self) -> Mapping[str, int]:
+        """How often aliases have moved, by kind of move."""
 
 
 class UnitOfWork(Protocol):
@@ -341,6 +402,8 @@ class UnitOfWork(Protocol):
     answers: AnswerCache
     keys: Keys
     beats: Beats
+    tallies: Tallies
+    figures: Figures
 
     def __enter__(self) -> Self: ...
 

@@ -1,6 +1,7 @@
 """The one frozen set of settings; every process reads the same."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     decode_seconds: float = 20.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
     min_free_bytes: int = 256 * 1024 * 1024
+
+    log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal
+    log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
+
     root_folders: tuple[Path, ...] = ()  # folders a model's base may be read from
 
     @property

@@ -1,7 +1,6 @@
 """The worker child: Celery with a solo pool on one device. Started by `worker.supervisor`."""
 
 import argparse
-import logging
 import sys
 import warnings
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
 
+from core import logs
 from core.bootstrap import build
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
@@ -25,14 +25,14 @@ def main() -> int:
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
     arguments = parser.parse_args()
     die_with(arguments.parent)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    settings = Settings()
+    logs.configure(settings, process="worker", worker=arguments.owner)
     # Celery minds the superuser for pickled messages; here a message is a JSON text, and unread.
     warnings.simplefilter("ignore", SecurityWarning)
     setup_logging.connect(_keep_our_logging)
 
     from worker.bootstrap import build_tools  # takes seconds: torch
 
-    settings = Settings()
     platform = build(settings)
     tools = build_tools(platform)
     stopping = Stopping()

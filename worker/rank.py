@@ -10,8 +10,10 @@ import os
 import pickle
 import sys
 
+from core import logs
 from core.adapters.artifacts.local import LocalArtifacts
 from core.errors import PerennialError, RankLost
+from core.settings import Settings
 from worker.handover import Handover
 from worker.parent import die_with
 
@@ -29,7 +31,7 @@ def main() -> int:
     # Nobody but the parent can write here, so what is read is what it has packed.
     handover: Handover = pickle.load(sys.stdin.buffer)  # noqa: S301
     die_with(arguments.parent)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
 
     import torch  # takes seconds
 

@@ -1,7 +1,6 @@
 """The inference process: `python -m worker.serving [--exit-with-parent]`."""
 
 import argparse
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,6 +8,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
+from core import logs
 from core.bootstrap import build, close
 from core.clip.environment import thread_count
 from core.ports import Platform
@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
     settings = Settings()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(build(settings)),
             host=settings.inference_host,
             port=settings.inference_port,
+            log_config=None,  # ours
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),

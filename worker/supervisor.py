@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from threading import Event
 
+from core import logs
 from core.bootstrap import build
 from core.errors import Unavailable
 from core.ports import Doorbell, Platform
@@ -165,12 +166,13 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
     settings = Settings()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
+    logs.configure(settings, process="supervisor", worker=name)
     supervisor = Supervisor(
         build(settings),
         CeleryDoorbell(make_app(settings)),
         Child.start,
-        name=f"{socket.gethostname()}:{secrets.token_hex(4)}",
+        name=name,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core import logs
 from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, UpdateOrder
 from core.domain.values import Digest
 from core.errors import (
@@ -41,36 +42,55 @@ def run_next_job(
     queue because this worker is stopping or the database was away. A job whose lease is lost
     is left alone.
     """
-    settings = platform.settings
+    job = _claim(platform, owner)
+    if job is None:
+        return None
+    with logs.about(job=job.id, type=job.type.value, fence=job.fence):
+        log.info("job claimed", extra={"attempt": job.attempt})
+        _see_through(platform, tools, job, JobWatch(platform, job, stopping=stopping))
+    return job
+
+
+def _claim(platform: Platform, owner: str) -> Job | None:
+    settings, now = platform.settings, platform.clock()
     with platform.transactions() as work:
         job = work.jobs.claim(owner, settings.lease_seconds, settings.lost_attempts)
         if job is not None:
-            claimed = {"attempt": job.attempt, "owner": owner}
-            work.jobs.add_event(job.id, "claimed", claimed, platform.clock())
+            work.jobs.add_event(job.id, "claimed", {"attempt": job.attempt, "owner": owner}, now)
+            if job.attempt == 1:
+                waited_s = (now - job.created_at).total_seconds()
+                labels = {"type": job.type.value, "phase": "queued"}
+                work.tallies.add_phase(labels, waited_s)
         work.commit()
-    if job is None:
-        return None
-    watch = JobWatch(platform, job, stopping=stopping)
+    return job
+
+
+def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> None:
     try:
         _dispatch(platform, tools, job, watch)
     except LeaseLost:
-        log.warning("job %s: the lease is lost, leaving it to its new owner", job.id)
+        log.warning("the lease is lost, the job is left to its new owner")
+        return
     except StopRequested:
+        log.info("job goes back to the queue: this worker is stopping")
         _release(platform, job)
     except DatabaseUnavailable:
-        log.warning("job %s goes back to the queue: the database was away", job.id)
+        log.warning("job goes back to the queue: the database was away")
         _release(platform, job, lost=True)
     except CancelRequested:
+        log.info("job cancelled")
         _end(platform, job, cancelled=True)
     except PerennialError as fault:
-        log.warning("job %s failed: %s", job.id, fault.message)
+        log.warning("job failed: %s", fault.message, extra={"code": fault.code})
         _end(platform, job, fault=fault)
     except Exception as fault:
         # The one place where anything unforeseen must still become an answer: a job that
         # fails for ever without saying so would be claimed again and again.
-        log.exception("job %s failed unexpectedly", job.id)
+        log.exception("job failed unexpectedly")
         _end(platform, job, fault=Internal(f"{type(fault).__name__}: {fault}"))
-    return job
+    else:
+        log.info("job succeeded")
+    watch.end()
 
 
 def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> None:
@@ -94,7 +114,7 @@ def _release(platform: Platform, job: Job, *, lost: bool = False) -> None:
             work.jobs.add_event(job.id, "released", {}, platform.clock())
             work.commit()
     except LeaseLost:
-        log.warning("job %s: the lease is lost, there is nothing to give back", job.id)
+        log.warning("the lease is lost, there is nothing to give back")
 
 
 def _end(
@@ -116,7 +136,7 @@ def _end(
             work.jobs.add_event(job.id, "done", {"status": ended.status.value}, now)
             work.commit()
     except LeaseLost:
-        log.warning("job %s: the lease is lost, its end is another worker's to write", job.id)
+        log.warning("the lease is lost, its end is another worker's to write")
         return
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from core.domain.update import Job, JobStatus, Progress
 from core.domain.values import Digest
-from core.errors import CancelRequested, StopRequested
+from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
 from core.ports import Platform, UnitOfWork
 
 WRITE_EVERY_S = 0.5
@@ -24,7 +25,7 @@ class JobWatch:
         self._job = job
         self._stopping = stopping
         self._phase = ""
-        self._phase_began = 0.0
+        self._phase_began = self._entered = 0.0
         self._first_step = self._step = 0
         self._written = 0.0
         self._told = 0.0
@@ -36,6 +37,9 @@ class JobWatch:
         """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
         now = time.monotonic()
         entered = phase != self._phase
+        before = (self._phase, now - self._entered)
+        if entered:
+            self._entered = now
         if entered or step < self._step:  # a phase begins again for every version that is asked
             self._phase, self._phase_began, self._first_step = phase, now, step
         self._step = step
@@ -54,6 +58,8 @@ class JobWatch:
                 )
                 self._written = now
                 self._tell(work, entered, progress, now)
+                if entered:
+                    self._count(work, *before)
                 work.commit()
             else:
                 status = work.jobs.status(self._job.id, self._job.fence)
@@ -80,6 +86,16 @@ class JobWatch:
         self._kept = time.monotonic()
         if self._stopping():
             raise StopRequested
+
+    def end(self) -> None:
+        """Count the last phase too, if the database is there: the job has ended or was released."""
+        with suppress(DatabaseUnavailable), self._platform.transactions() as work:
+            self._count(work, self._phase, time.monotonic() - self._entered)
+            work.commit()
+
+    def _count(self, work: UnitOfWork, phase: str, seconds: float) -> None:
+        if phase:
+            work.tallies.add_phase({"type": self._job.type.value, "phase": phase}, seconds)
 
     def _eta(self, step: int, total: int, now: float) -> float | None:
         done = step - self._first_step

@@ -8,6 +8,7 @@ from core.adapters.database.clock import epoch_now
 from core.adapters.database.statements import upsert
 from core.adapters.database.tables.access import beats
 from core.domain.values import Json
+from core.ports import Beat
 
 
 class SqlBeats:
@@ -30,6 +31,20 @@ class SqlBeats:
         )
         return [(row.worker, row.facts) for row in self._connection.execute(query)]
 
+    def all(self) -> Sequence[Beat]:
+        """The last beat of every worker that has not ended in order, by name."""
+        age = (epoch_now() - beats.c.at).label("age_s")
+        query = select(beats.c.worker, beats.c.facts, age).order_by(beats.c.worker)
+        return [
+            Beat(worker=row.worker, facts=row.facts, age_s=row.age_s)
+            for row in self._connection.execute(query)
+        ]
+
     def forget(self, worker: str) -> None:
         """The worker has ended in order."""
         self._connection.execute(delete(beats).where(beats.c.worker == worker))
+
+    def forget_silent(self, older_than_s: float) -> int:
+        """Forget workers that have long said nothing; how many."""
+        silent = delete(beats).where(beats.c.at < epoch_now() - older_than_s)
+        return self._connection.execute(silent).rowcount

@@ -19,6 +19,7 @@ from core.adapters.database.job_rows import (
     to_row,
 )
 from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tallies import SqlTallies
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
 from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
@@ -31,6 +32,7 @@ class SqlJobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events = SqlJobEvents(connection)
+        self._tallies = SqlTallies(connection)
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
@@ -141,6 +143,7 @@ class SqlJobs:
             owner=None,
             lease_until=None,
         )
+        self._tallies.add_ended(job)
 
     def cancel(self, job: Job, seen: JobStatus) -> None:
         """Write a cancelled or cancelling job, if its status is still `seen`.
@@ -155,6 +158,8 @@ class SqlJobs:
         )
         if written.rowcount == 0:
             raise JobFinished(job=job.id)
+        if job.status.done:
+            self._tallies.add_ended(job)
 
     def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
         """Give a running job back to the queue, counting it as lost or not.

@@ -38,6 +38,17 @@ def upsert(connection: Connection, table: Table, values: Values, *, key: Collect
     )
 
 
+def increase(connection: Connection, table: Table, key: Values, column: str, amount: float) -> None:
+    """Add to a number in the row with this key; a row that is not there counts as zero."""
+    statement = _insert(connection, table).values({**key, column: amount})
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c[name] for name in key],
+            set_={column: table.c[column] + amount},
+        )
+    )
+
+
 def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)

@@ -12,12 +12,14 @@ from core.adapters.database.answers import SqlAnswerCache
 from core.adapters.database.beats import SqlBeats
 from core.adapters.database.datasets import SqlDatasets
 from core.adapters.database.engine import READ_ONLY, open_engine
+from core.adapters.database.figures import SqlFigures
 from core.adapters.database.idempotency import SqlIdempotency
 from core.adapters.database.jobs import SqlJobs
 from core.adapters.database.keys import SqlKeys
 from core.adapters.database.models import SqlModels
 from core.adapters.database.policies import SqlPolicies
 from core.adapters.database.suites import SqlSuites
+from core.adapters.database.tallies import SqlTallies
 from core.adapters.database.versions import SqlVersions
 from core.errors import DatabaseUnavailable
 
@@ -51,6 +53,8 @@ class SqlUnitOfWork:
     answers: ports.AnswerCache
     keys: ports.Keys
     beats: ports.Beats
+    tallies: ports.Tallies
+    figures: ports.Figures
 
     def __init__(self, engine: Engine, *, read_only: bool) -> None:
         self._engine = engine
@@ -82,6 +86,8 @@ class SqlUnitOfWork:
         self.answers = SqlAnswerCache(connection)
         self.keys = SqlKeys(connection)
         self.beats = SqlBeats(connection)
+        self.tallies = SqlTallies(connection)
+        self.figures = SqlFigures(connection)
         return self
 
     def __exit__(

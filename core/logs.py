@@ -1,0 +1,115 @@
+"""What the processes say: one line a fact, JSON for machines, columns for a terminal.
+
+Everything that logs (this project, uvicorn, Celery, SQLAlchemy, Python's warnings) goes through
+the standard library's root logger; structlog only gives its records their form.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+
+from core.settings import Settings
+
+Line = MutableMapping[str, Any]
+
+_FIRST = ("time", "level", "event", "process")
+_QUIET = ("celery", "kombu", "amqp", "httpx", "httpcore", "alembic", "PIL", "uvicorn")
+_SECRETS = re.compile(
+    r"pk_[A-Za-z0-9_-]{8,}"  # a key
+    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"  # whatever was sent as one
+    r"|(?<=://)[^/\s@\"]*:[^/\s@\"]+(?=@)"  # user and password of a URL
+)
+_SHORTEST_SECRET = 8
+
+
+def configure(
+    settings: Settings, *, process: str, stream: TextIO | None = None, **facts: str
+) -> None:
+    """Let every logger of this process write lines that name `process` and the facts.
+
+    The lines go to standard error, or to `stream`. Keys and passwords, also those of the
+    settings, are replaced in the finished line, wherever they came from.
+    """
+    stream = stream or sys.stderr
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not stream.isatty()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter({"process": process, **facts}, secrets_of(settings), as_json))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, ProcessorFormatter):
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel((settings.log_level or ("info" if as_json else "warning")).upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def begin(**facts: object) -> None:
+    """Name these facts, and no earlier ones, in every line of this task or thread from here on."""
+    clear_contextvars()
+    bind_contextvars(**facts)
+
+
+@contextmanager
+def about(**facts: object) -> Iterator[None]:
+    """Name these facts in every line that is written within."""
+    with bound_contextvars(**facts):
+        yield
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """The settings' secrets that no pattern would find."""
+    key = settings.admin_key.get_secret_value()
+    return frozenset({key} if len(key) >= _SHORTEST_SECRET else ())
+
+
+def _formatter(
+    facts: Mapping[str, str], secrets: Iterable[str], as_json: bool
+) -> logging.Formatter:
+    def add_facts(_logger: object, _method: str, line: Line) -> Line:
+        return {**line, **facts}
+
+    known = re.compile("|".join([_SECRETS.pattern, *map(re.escape, secrets)]))
+
+    def redact(_logger: object, _method: str, text: str) -> str:
+        return known.sub("[secret]", text)
+
+    end: list[Any] = [
+        ProcessorFormatter.remove_processors_meta,
+        add_facts,
+        _in_order,
+    ]
+    if as_json:
+        end += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:  # never rich tracebacks: they print local variables, and so keys and file names
+        plain = structlog.dev.plain_traceback
+        end.append(structlog.dev.ConsoleRenderer(exception_formatter=plain, timestamp_key="time"))
+    end.append(redact)
+    return ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            ExtraAdder(),
+        ],
+        processors=end,
+    )
+
+
+def _in_order(_logger: object, _method: str, line: Line) -> Line:
+    first = {name: line[name] for name in _FIRST if name in line}
+    return first | {name: value for name, value in line.items() if name not in first}

@@ -1,0 +1,117 @@
+"""Lines that machines read, without secrets."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core import logs
+from core.settings import Settings
+
+log = logging.getLogger("perennial.test")
+SECRET = "swordfish-swordfish-swordfish"
+
+
+@pytest.fixture(autouse=True)
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
+    """What has been logged since, line by line."""
+    stream = io.StringIO()
+    settings = Settings(home=tmp_path, log_format="json", admin_key=SecretStr(SECRET))
+    logs.configure(settings, process="worker", stream=stream, worker="host:1")
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_names_time_level_event_process_and_what_it_is_about(
+    said: Callable[[], list[dict[str, Any]]],
+) -> None:
+    with logs.about(job="job_1", fence=3):
+        log.info("%d steps", 7, extra={"attempt": 2})
+    log.debug("too fine")
+    (line,) = said()
+    assert line.pop("time").endswith("Z")
+    assert list(line.items())[:3] == [
+        ("level", "info"),
+        ("event", "7 steps"),
+        ("process", "worker"),
+    ]
+    facts = {"worker": "host:1", "job": "job_1", "fence": 3, "attempt": 2}
+    assert {name: line.get(name) for name in facts} == facts
+
+
+def test_what_a_request_was_about_ends_with_it(
+    said: Callable[[], list[dict[str, Any]]],
+) -> None:
+    logs.begin(request_id="req_1", other=1)
+    log.info("one")
+    logs.begin(request_id="req_2")
+    log.info("two")
+    first, second = said()
+    assert (first["request_id"], first["other"]) == ("req_1", 1)
+    assert second["request_id"] == "req_2"
+    assert "other" not in second
+    logs.begin()
+
+
+def test_keys_and_passwords_are_never_written(
+    said: Callable[[], list[dict[str, Any]]],
+) -> None:
+    key = "pk_0123456789abcdefghij"
+    log.warning("sent %s and %s", key, SECRET)
+    log.warning("redis://:hunter2@broker:6379/0", extra={"header": f"Bearer {key[3:]}"})
+    try:
+        int(key)
+    except ValueError:
+        password = "hunter2"  # a local variable, which no trace may show
+        log.exception("failed with %d letters", len(password))
+    lines = said()
+    assert [line["level"] for line in lines] == ["warning", "warning", "error"]
+    text = json.dumps(lines)
+    assert not any(secret in text for secret in (key, key[3:], SECRET, "hunter2"))
+    assert "ValueError" in text
+
+
+def test_warnings_are_lines_too(said: Callable[[], list[dict[str, Any]]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("careful", stacklevel=1)
+    (line,) = said()
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "careful" in line["event"]
+
+
+def test_a_terminal_gets_columns_and_warnings_only(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    logs.configure(Settings(home=tmp_path), process="api", stream=stream)
+    log.info("quiet")
+    log.warning("loud")
+    (line,) = stream.getvalue().splitlines()
+    assert "loud" in line
+    assert not line.startswith("{")
+
+
+def test_configuring_twice_writes_once(said: Callable[[], list[dict[str, Any]]]) -> None:
+    stream = io.StringIO()
+    logs.configure(Settings(log_format="json"), process="api", stream=stream)
+    log.warning("once")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert said() == []
