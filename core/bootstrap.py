@@ -3,19 +3,25 @@
 from datetime import UTC, datetime
 
 from core.adapters.artifacts.local import LocalArtifacts
+from core.adapters.artifacts.s3 import S3Artifacts
+from core.adapters.artifacts.s3_place import SCHEME, S3Place
 from core.adapters.database import migrate as schema
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
-from core.ports import Platform
+from core.errors import UnsafeConfiguration
+from core.ports import Artifacts, Platform
 from core.settings import Settings
 
 
 def build(settings: Settings) -> Platform:
-    """What every use case stands on; nothing is opened before its first use."""
+    """What every use case stands on; nothing is opened before its first use.
+
+    Raises UnsafeConfiguration.
+    """
     return Platform(
         settings=settings,
         transactions=SqlTransactions(settings.database),
-        artifacts=LocalArtifacts(settings.artifacts),
+        artifacts=artifacts_of(settings),
         clock=utc_now,
     )
 
@@ -24,6 +30,24 @@ def close(platform: Platform) -> None:
     """Give back what `build` opened since."""
     if isinstance(platform.transactions, SqlTransactions):
         platform.transactions.close()
+    if isinstance(platform.artifacts, S3Artifacts):
+        platform.artifacts.close()
+
+
+def artifacts_of(settings: Settings) -> Artifacts:
+    """The artifact store that the settings name. Raises UnsafeConfiguration."""
+    url = settings.artifacts_url
+    if url.startswith(SCHEME):
+        place = S3Place.of(
+            url,
+            scratch=settings.home,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+        )
+        return S3Artifacts(place)
+    if "://" in url:
+        raise UnsafeConfiguration("PERENNIAL_ARTIFACTS_URL is a folder or s3://BUCKET/PREFIX.")
+    return LocalArtifacts(settings.artifacts)
 
 
 def migrate(settings: Settings) -> None:

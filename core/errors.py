@@ -317,6 +317,10 @@ class InferenceUnavailable(Unavailable):
     """The inference process does not answer."""
 
 
+class ArtifactsUnavailable(Unavailable):
+    """The artifact store does not answer."""
+
+
 class NotReady(Unavailable):
     """The service is not ready to take work."""
 

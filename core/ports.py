@@ -25,14 +25,26 @@ Clock = Callable[[], datetime]  # aware, UTC
 # ---- Bytes ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredArtifact:
+    """What a store says of one artifact without reading it."""
+
+    digest: Digest
+    size: int  # bytes
+    age_s: float  # since its last `put`, by the store's clock
+
+
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
-    def put(self, data: bytes) -> Digest:
-        """Store durably and return the digest. Raises StorageFull, leaving nothing behind."""
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Store durably and return the digest; what is there already is young again.
+
+        Raises StorageFull, leaving nothing behind, or ArtifactsUnavailable.
+        """
 
     def get(self, digest: Digest) -> bytes:
-        """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
+        """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
 
     def has(self, digest: Digest) -> bool:
         """Whether the bytes are there (not verified)."""
@@ -40,8 +52,17 @@ class Artifacts(Protocol):
     def delete(self, digest: Digest) -> None:
         """Forget the bytes; no error when they are not there."""
 
+    def collect(self, digest: Digest, older_than_s: float) -> bool:
+        """Forget the bytes unless somebody has put them since; whether they were forgotten.
+
+        A `put` that runs meanwhile wins: once it has returned, the bytes are there.
+        """
+
     def digests(self) -> Iterator[Digest]:
         """All digests in the store, in no order."""
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        """All artifacts in the store, in no order."""
 
     def sweep(self, older_than_s: float) -> int:
         """Remove temporaries that a dead writer left; how many."""

@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     home: Path = Path("var")
     database_url: str = ""  # empty: SQLite below home
     broker_url: str = ""  # empty: Celery's filesystem transport below home
-    artifacts_url: str = ""  # empty: a folder below home
+    artifacts_url: str = ""  # a folder or s3://BUCKET/PREFIX; empty: a folder below home
+    s3_endpoint: str = ""  # empty: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
+    s3_region: str = ""  # empty: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
     migrate_on_start: bool = True  # compose runs migrations as a one-shot instead
 
     host: str = "127.0.0.1"
@@ -61,7 +63,7 @@ class Settings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """The artifact folder in force."""
+        """The artifact folder in force, unless artifacts lie on S3."""
         return (
             Path(self.artifacts_url) if self.artifacts_url else self.home.absolute() / "artifacts"
         )

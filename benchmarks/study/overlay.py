@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Artifacts
+from core.ports import Artifacts, StoredArtifact
 
 
 class Overlay:
@@ -17,7 +17,7 @@ class Overlay:
         self._top = top
         self._below = below
 
-    def put(self, data: bytes) -> Digest:
+    def put(self, data: bytes | memoryview) -> Digest:
         """Store on top."""
         return self._top.put(data)
 
@@ -36,9 +36,17 @@ class Overlay:
         """Forget it on top."""
         self._top.delete(digest)
 
+    def collect(self, digest: Digest, older_than_s: float) -> bool:
+        """Forget it on top, if it is that old."""
+        return self._top.collect(digest, older_than_s)
+
     def digests(self) -> Iterator[Digest]:
         """Those on top."""
         return self._top.digests()
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        """Those on top."""
+        return self._top.stored()
 
     def sweep(self, older_than_s: float) -> int:
         """Sweep the top."""

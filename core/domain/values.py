@@ -30,7 +30,7 @@ def new_id(prefix: str, now: datetime) -> str:
     return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
 
 
-def sha256(data: bytes) -> Digest:
+def sha256(data: bytes | memoryview) -> Digest:
     """The SHA-256 of some bytes, in hex."""
     return Digest(hashlib.sha256(data).hexdigest())
 

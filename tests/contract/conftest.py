@@ -3,15 +3,19 @@
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.adapters.artifacts.s3 import S3Artifacts
+from core.adapters.artifacts.s3_place import Clients, S3Place
 from core.adapters.database.migrate import METADATA, migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.version import Model
 from core.ports import Transactions
 from tests.contract.postgres import postgres, run_sql
+from tests.contract.s3_server import CREDENTIALS, s3_server
 from tests.factories import a_model, a_policy
 
 _numbers = itertools.count(1)
@@ -88,3 +92,41 @@ def make_model(transactions: Transactions) -> Callable[[], Model]:
 def model(make_model: Callable[[], Model]) -> Model:
     """A stored model."""
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """A running S3 server."""
+    with s3_server() as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3_clients(s3_url: str) -> Iterator[Clients]:
+    """Connected clients: making them takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        clients = _place("bucket0", s3_url).connect()
+    yield clients
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def s3(s3_url: str, s3_clients: Clients, monkeypatch: pytest.MonkeyPatch) -> S3Artifacts:
+    """An empty store in a bucket of the test's own, below a prefix."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket{next(_numbers)}"
+    s3_clients.usual.create_bucket(Bucket=bucket)
+    opened = S3Artifacts(_place(bucket, s3_url))
+    opened._connected = s3_clients
+    return opened
+
+
+def _place(bucket: str, url: str) -> S3Place:
+    place = S3Place.of(
+        f"s3://{bucket}/some/prefix", scratch=Path(), endpoint=url, region="us-east-1"
+    )
+    return replace(place, large_bytes=5 << 20, part_bytes=5 << 20)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.ports import StoredArtifact
 
 
 class MemoryArtifacts:
-    """ports.Artifacts in memory; `bytes_of` may be tampered with."""
+    """ports.Artifacts in memory; `bytes_of` and `put_at` may be tampered with."""
 
     def __init__(self) -> None:
         self.bytes_of: dict[Digest, bytes] = {}
+        self.put_at: dict[Digest, float] = {}  # epoch seconds
 
-    def put(self, data: bytes) -> Digest:
+    def put(self, data: bytes | memoryview) -> Digest:
         digest = sha256(data)
-        self.bytes_of[digest] = data
+        self.bytes_of[digest] = bytes(data)
+        self.put_at[digest] = time.time()
         return digest
 
     def get(self, digest: Digest) -> bytes:
@@ -32,8 +36,21 @@ class MemoryArtifacts:
     def delete(self, digest: Digest) -> None:
         self.bytes_of.pop(digest, None)
 
+    def collect(self, digest: Digest, older_than_s: float) -> bool:
+        old = self.has(digest) and time.time() - self.put_at.get(digest, 0.0) >= older_than_s
+        if old:
+            self.delete(digest)
+        return old
+
     def digests(self) -> Iterator[Digest]:
         return iter(tuple(self.bytes_of))
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        now = time.time()
+        for digest, data in tuple(self.bytes_of.items()):
+            yield StoredArtifact(
+                digest=digest, size=len(data), age_s=now - self.put_at.get(digest, 0.0)
+            )
 
     def sweep(self, older_than_s: float) -> int:
         return 0

@@ -1,6 +1,7 @@
 """The artifact store in a folder: `ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -8,10 +9,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull
+from core.ports import StoredArtifact
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -25,8 +28,8 @@ class LocalArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, data: bytes) -> Digest:
-        """Store durably and return the digest.
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Store durably and return the digest; what is there already is young again.
 
         The bytes reach the disk and are read back before the file gets its name, so a name
         never stands for half a file; a file that is there already is read too, and replaced if
@@ -35,7 +38,7 @@ class LocalArtifacts:
         """
         digest = sha256(data)
         path = self._path(digest)
-        if _is_whole(path, digest):
+        if _is_whole(path, digest) and _rejuvenate(path):
             return digest
         try:
             self._write(path, data, digest)
@@ -64,12 +67,34 @@ class LocalArtifacts:
         if self.has(digest):
             self._path(digest).unlink(missing_ok=True)
 
+    def collect(self, digest: Digest, older_than_s: float) -> bool:
+        """Forget the bytes unless somebody has put them since; whether they were forgotten."""
+        path = self._path(digest)
+        try:
+            with _locked(path.parent, fcntl.LOCK_EX):
+                if time.time() - path.stat().st_mtime < older_than_s:
+                    return False
+                path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def digests(self) -> Iterator[Digest]:
         """All digests in the store, in no order."""
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             name = path.parent.name + path.name
             if _DIGEST.fullmatch(name):
                 yield Digest(name)
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        """All artifacts in the store, in no order."""
+        for digest in self.digests():
+            try:
+                facts = self._path(digest).stat()
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+            age_s = time.time() - facts.st_mtime
+            yield StoredArtifact(digest=digest, size=facts.st_size, age_s=age_s)
 
     def sweep(self, older_than_s: float) -> int:
         """Remove temporaries that a dead writer left; how many."""
@@ -97,7 +122,7 @@ class LocalArtifacts:
             raise ArtifactMissing(digest=digest[:80])
         return self._folder / digest[:2] / digest[2:]
 
-    def _write(self, path: Path, data: bytes, digest: Digest) -> None:
+    def _write(self, path: Path, data: bytes | memoryview, digest: Digest) -> None:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             _sync_folder(path.parent.parent)
@@ -108,13 +133,24 @@ class LocalArtifacts:
                 os.fsync(file.fileno())
             if _hash(temporary) != digest:
                 raise ArtifactCorrupt(digest=digest)
-            temporary.rename(path)
+            with _locked(path.parent, fcntl.LOCK_SH):
+                temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _rejuvenate(path: Path) -> bool:
+    """Give a file the present time; False when it has been collected meanwhile."""
+    try:
+        with _locked(path.parent, fcntl.LOCK_SH):
+            os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -122,7 +158,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _hash(path: Path) -> str:
     found = hashlib.sha256()
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while block := file.read(_READ_BYTES):
             found.update(block)
     return found.hexdigest()
@@ -133,6 +169,20 @@ def _is_whole(path: Path, digest: Digest) -> bool:
         return _hash(path) == digest
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[int]:
+    """Between writers, who share the lock, and a collector, who must have it alone.
+
+    It is held for one rename, or one look at a file's time and its removal.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

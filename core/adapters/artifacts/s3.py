@@ -1,0 +1,152 @@
+"""The artifact store on S3: `prefix/ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`.
+
+S3 shows an object whole or not at all, so a name never stands for half of one. The request names
+the SHA-256 of what it brings, and the store refuses bytes that do not have it; what is read is
+hashed here again.
+"""
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from core.adapters.artifacts.s3_collecting import Collecting
+from core.adapters.artifacts.s3_faults import named
+from core.adapters.artifacts.s3_place import Clients, S3Place
+from core.adapters.artifacts.s3_sending import send
+from core.domain.values import Digest, sha256
+from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
+from core.ports import StoredArtifact
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_READS = 3  # of one object, when the connection breaks in the middle
+
+
+class S3Artifacts:
+    """The port `Artifacts` over a bucket; connects at its first use. Pickles as its place."""
+
+    def __init__(self, place: S3Place) -> None:
+        self._place = place
+        self._connected: Clients | None = None
+        self._one_connects = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["S3Artifacts"], tuple[S3Place]]:
+        return S3Artifacts, (self._place,)
+
+    def __repr__(self) -> str:
+        return f"S3Artifacts(s3://{self._place.bucket}/{self._place.prefix})"
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        with self._one_connects:
+            for client in self._connected or ():
+                client.close()
+            self._connected = None
+
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Store and return the digest; what is there already is replaced and young again.
+
+        Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
+        """
+        digest = sha256(data)
+        key = self._key(digest)
+        there = self.has(digest)
+        with named():
+            send(self._client, self._place, key, data)
+        if there:  # so a collector may have been about to delete it, and not have seen this
+            self._collecting.wait_for(digest)
+            if not self.has(digest):
+                with named():
+                    send(self._client, self._place, key, data)
+        return digest
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
+        data = self._read(digest)
+        if sha256(data) != digest:
+            raise ArtifactCorrupt(digest=digest)
+        return data
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there (not verified). Raises ArtifactsUnavailable."""
+        try:
+            with named(digest):
+                self._client.head_object(Bucket=self._place.bucket, Key=self._key(digest))
+        except ArtifactMissing:
+            return False
+        return True
+
+    def delete(self, digest: Digest) -> None:
+        """Forget the bytes; no error when they are not there. Raises ArtifactsUnavailable."""
+        if _DIGEST.fullmatch(digest):
+            with named():
+                self._client.delete_object(Bucket=self._place.bucket, Key=self._key(digest))
+
+    def collect(self, digest: Digest, older_than_s: float) -> bool:
+        """Forget the bytes unless somebody has put them since; whether they were forgotten."""
+        return self._collecting.collect(digest, self._key(digest), older_than_s)
+
+    def digests(self) -> Iterator[Digest]:
+        """All digests in the store, in no order."""
+        return (row.digest for row in self.stored())
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        """All artifacts in the store, in no order."""
+        for row, age_s in self._collecting.rows(self._place.prefix):
+            name = row["Key"].removeprefix(self._place.prefix).replace("/", "", 1)
+            if _DIGEST.fullmatch(name):
+                yield StoredArtifact(digest=Digest(name), size=row["Size"], age_s=age_s)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Give up uploads in parts, and marks, that a dead process left; how many."""
+        return self._collecting.sweep(older_than_s)
+
+    def free_bytes(self) -> int:
+        """Room where uploads wait for the store, which tells of no bound of its own.
+
+        Raises ArtifactsUnavailable.
+        """
+        with named():
+            self._client.head_bucket(Bucket=self._place.bucket)
+        folder = self._place.scratch.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    @property
+    def _clients(self) -> Clients:
+        with self._one_connects:
+            if self._connected is None:
+                with named():
+                    self._connected = self._place.connect()
+            return self._connected
+
+    @property
+    def _client(self) -> Any:
+        return self._clients.usual
+
+    @property
+    def _collecting(self) -> Collecting:
+        return Collecting(self._clients, self._place)
+
+    def _key(self, digest: Digest) -> str:
+        """The object's key; a name that is no digest never reaches the store."""
+        if not _DIGEST.fullmatch(digest):
+            raise ArtifactMissing(digest=digest[:80])
+        return f"{self._place.prefix}{digest[:2]}/{digest[2:]}"
+
+    def _read(self, digest: Digest) -> bytes:
+        """One object; the client repeats requests by itself, but not answers cut off midway."""
+        key = self._key(digest)
+        for left in reversed(range(_READS)):
+            with named(digest):
+                answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
+            try:
+                with named(), answer["Body"] as body:
+                    data: bytes = body.read()
+                    return data
+            except ArtifactsUnavailable:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")

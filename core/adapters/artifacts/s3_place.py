@@ -1,0 +1,87 @@
+"""Where in which S3 store the artifacts lie, and how long its answers are waited for."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from core.errors import UnsafeConfiguration
+
+SCHEME = "s3://"
+CONNECTIONS = 16
+
+
+class Clients(NamedTuple):
+    """boto3's clients of one place."""
+
+    usual: Any
+    asks_once: Any  # never repeats a request
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Place:
+    """A bucket and a prefix. Who we are comes from AWS's own variables, files and roles."""
+
+    bucket: str
+    prefix: str  # "", or a path that ends in "/"
+    scratch: Path  # the folder where this process keeps uploads and exports meanwhile
+    endpoint: str | None = None  # None: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
+    region: str | None = None  # None: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
+    connect_s: float = 5.0
+    read_s: float = 30.0
+    tries: int = 4  # of each request, with growing pauses
+    large_bytes: int = 64 * 1024 * 1024  # larger ones travel in parts
+    part_bytes: int = 32 * 1024 * 1024
+
+    @classmethod
+    def of(cls, url: str, *, scratch: Path, endpoint: str, region: str) -> Self:
+        """The place an `s3://bucket/prefix` names. Raises UnsafeConfiguration."""
+        parts = urlsplit(url)
+        if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+            raise UnsafeConfiguration(
+                "PERENNIAL_ARTIFACTS_URL on S3 is s3://BUCKET or s3://BUCKET/PREFIX and no more: "
+                "credentials come from AWS's own variables."
+            )
+        prefix = parts.path.strip("/")
+        return cls(
+            bucket=parts.netloc,
+            prefix=f"{prefix}/" if prefix else "",
+            scratch=scratch,
+            endpoint=endpoint or None,
+            region=region or None,
+        )
+
+    def connect(self) -> Clients:
+        """Clients of this place; safe to share between threads. Nothing is sent yet."""
+        import boto3  # takes a third of a second, which a local store need not wait for
+
+        region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        endpoint = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
+        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL")
+        session = boto3.session.Session()
+
+        def client(tries: int) -> Any:
+            return session.client(
+                "s3",
+                endpoint_url=endpoint,
+                region_name=region or "us-east-1",
+                config=self._config(tries, path_style=endpoint is not None),
+            )
+
+        return Clients(usual=client(self.tries), asks_once=client(1))
+
+    def _config(self, tries: int, *, path_style: bool) -> Any:
+        from botocore.config import Config
+
+        return Config(
+            connect_timeout=self.connect_s,
+            read_timeout=self.read_s,
+            retries={"mode": "standard", "total_max_attempts": tries},
+            max_pool_connections=CONNECTIONS,
+            # Stores other than AWS's seldom answer to a host name for each bucket.
+            s3={"addressing_style": "path" if path_style else "auto"},
+            # We name the SHA-256 of all we send and check it on all we read.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )

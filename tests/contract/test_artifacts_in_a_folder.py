@@ -1,0 +1,100 @@
+"""What is true of the store in a folder alone."""
+
+import errno
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.adapters.artifacts import local
+from core.adapters.artifacts.local import LocalArtifacts
+from core.domain.values import Digest, sha256
+from core.errors import ArtifactCorrupt, StorageFull
+from core.ports import Artifacts
+
+DATA = b"some bytes"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def artifacts(folder: Path) -> LocalArtifacts:
+    return LocalArtifacts(folder)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_full_disk_leaves_nothing_behind(
+    artifacts: Artifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+
+    def fills_up(descriptor: int, data: memoryview) -> int:
+        if len(data) < len(DATA):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:4])
+
+    monkeypatch.setattr(local.os, "write", fills_up)
+    with pytest.raises(StorageFull):
+        artifacts.put(DATA)
+    assert files_in(folder) == []
+    monkeypatch.undo()
+    assert artifacts.get(artifacts.put(DATA)) == DATA
+
+
+def test_disk_that_lies_is_found_before_the_name_is_given(
+    artifacts: Artifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(local.os, "write", lambda to, data: real(to, bytes(len(data))))
+    with pytest.raises(ArtifactCorrupt):
+        artifacts.put(DATA)
+    assert files_in(folder) == []
+
+
+def test_old_temporaries_are_swept_and_young_ones_kept(artifacts: Artifacts, folder: Path) -> None:
+    found = artifacts.put(DATA)
+    left = folder / found[:2] / ".new-0123"
+    left.write_bytes(b"half")
+    assert artifacts.sweep(60) == 0
+    an_hour_ago = time.time() - 3600
+    os.utime(left, (an_hour_ago, an_hour_ago))
+    assert list(artifacts.digests()) == [found]
+    assert artifacts.sweep(60) == 1
+    assert files_in(folder) == [folder / found[:2] / found[2:]]
+
+
+def test_names_without_bytes_do_not_reach_the_disk(folder: Path) -> None:
+    assert list(LocalArtifacts(folder).stored()) == []
+    assert not folder.exists()
+
+
+def test_a_writer_waits_for_the_collector_that_has_looked_at_its_file(
+    artifacts: LocalArtifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = artifacts.put(DATA)
+    path = folder / found[:2] / found[2:]
+    os.utime(path, (0, 0))
+    writes: list[Future[Digest]] = []
+    real = Path.unlink
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def meets_a_writer(self: Path, missing_ok: bool = False) -> None:
+            if self == path:
+                writes.append(pool.submit(artifacts.put, DATA))
+                time.sleep(0.1)
+                assert not writes[0].done()
+            real(self, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", meets_a_writer)
+        assert artifacts.collect(found, 60)
+        writes[0].result(10)
+    assert artifacts.get(sha256(DATA)) == DATA
