@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.fisher import fisher, merge
+from core.domain.class_lists import distinct
 from core.domain.dataset import ManifestEntry
-from core.domain.recipe import Recipe, distinct
+from core.domain.recipe import Recipe
 from core.domain.values import Json
 from core.learning.batches import TrainingImages
 from core.learning.columns import Columns

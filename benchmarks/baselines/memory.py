@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.domain.class_lists import distinct
 from core.domain.dataset import ManifestEntry
-from core.domain.recipe import ExemplarChoice, distinct
+from core.domain.recipe import ExemplarChoice
 from core.errors import ModelNotTrainable
 from core.learning import losses
 from core.learning.batches import TrainingImages

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.study.material import Material, on_part
 from benchmarks.study.plan import PlanInvalid
+from core.domain.class_lists import distinct
 from core.domain.dataset import ManifestEntry, Part
 from core.domain.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
 from core.domain.prompt import PromptTemplate
@@ -22,7 +23,6 @@ from core.domain.question import (
     RetrievalAnswers,
     RetrievalQuestion,
 )
-from core.domain.recipe import distinct
 from core.domain.values import Digest, canonical_json, sha256
 
 NEW = "new"

@@ -1,13 +1,13 @@
 """The recipe: how an update trains. Bounds and defaults; every version stores its own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from core.domain.presets import PRESETS
 from core.domain.values import Json
-from core.errors import RecipeInvalid, TooFewClasses
+from core.errors import RecipeInvalid
 
 
 class Method(StrEnum):
@@ -252,41 +252,3 @@ _BOUNDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": _real(0.01, 100),
     "seed": _whole(0, 2**63 - 1),
 }
-
-
-def competing_classes(
-    recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
-) -> tuple[str, ...]:
-    """The columns of the cross entropy: the update's own classes first, then their rivals.
-
-    Replayed exemplars are of classes learned before, so these then compete in any label space.
-
-    Names that differ in case alone have one prompt between them, so they are one column.
-    """
-    rivals: tuple[str, ...] = ()
-    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
-        rivals += tuple(learned)
-    if recipe.label_space is LabelSpace.OPEN:
-        rivals += tuple(open_classes)
-    return distinct((*classes, *rivals))
-
-
-def distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name once, in order of first appearance, whatever its case."""
-    found: dict[str, str] = {}
-    for name in names:
-        found.setdefault(name.lower(), name)
-    return tuple(found.values())
-
-
-def require_learnable(
-    recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
-) -> None:
-    """Raise TooFewClasses when the cross entropy has one column: loss 0, gradient 0."""
-    if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
-        raise TooFewClasses(
-            f"Over the label space '{recipe.label_space}' the only class is "
-            f"{', '.join(classes) or 'none'}: the loss would be zero. Name at least two "
-            "classes, or choose a wider label space ('seen' or 'open').",
-            pointer="/recipe/label_space",
-        )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from core.domain.recipe import Method, Recipe, competing_classes, distinct
+from core.domain.class_lists import competing_classes, distinct
+from core.domain.recipe import Method, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from core.clip.environment import environment, thread_count
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish
-from core.domain.recipe import require_learnable
+from core.domain.class_lists import require_learnable
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.learning.beginning import Begun, begin

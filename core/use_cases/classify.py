@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.domain.class_lists import distinct
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import distinct
 from core.domain.values import clean_class
 from core.domain.version import Model, Version
 from core.errors import EmbeddingSpaceChanged, FieldInvalid

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from core.domain.class_lists import require_learnable
 from core.domain.dataset import DatasetRef, Manifest, Side
 from core.domain.examination import ScoredSuite
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
-from core.domain.recipe import Method, require_learnable
+from core.domain.recipe import Method
 from core.domain.update import UpdateOrder
 from core.domain.values import ModelId
 from core.domain.version import Model, Version

@@ -1,6 +1,6 @@
 """The suites of a model, and the class names they bring."""
 
-from core.domain.recipe import distinct
+from core.domain.class_lists import distinct
 from core.domain.suite import Suite
 from core.domain.version import Model
 from core.ports import UnitOfWork

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from core.domain.class_lists import distinct
 from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
 from core.domain.examination import ScoredSuite
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Method, distinct
+from core.domain.recipe import Method
 from core.domain.suite import Suite
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Model, Version

@@ -2,7 +2,7 @@
 
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.question import ClassAnswers, ClassQuestion
-from core.domain.recipe import distinct
+from core.domain.class_lists import distinct
 from tests.unit.examinations import entries
 
 

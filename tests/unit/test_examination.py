@@ -1,8 +1,9 @@
 """Which version must answer which question."""
 
+from core.domain.class_lists import competing_classes
 from core.domain.dataset import Part
 from core.domain.examination import Update
-from core.domain.recipe import LabelSpace, Recipe, competing_classes
+from core.domain.recipe import LabelSpace, Recipe
 from core.domain.suite import SuiteKind
 from tests.unit.examinations import (
     FIRST,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipe import LabelSpace, Method, Recipe, require_learnable
+from core.domain.class_lists import require_learnable
+from core.domain.recipe import LabelSpace, Method, Recipe
 from core.errors import TooFewClasses
 from core.learning import losses
 from core.learning.columns import Columns
