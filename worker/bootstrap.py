@@ -10,7 +10,7 @@ from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.ranks import Gather, GatherNobody
 from core.learning.session import UpdateTrainer
-from core.ports import Platform
+from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools
 from worker.crew import Crew
@@ -29,13 +29,13 @@ def build_tools(platform: Platform) -> Tools:
             device=device,
             threads=settings.threads,
             ask=evaluator.ask,
-            gather=gather_of(settings, device),
+            gather=gather_of(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
     )
 
 
-def gather_of(settings: Settings, device: torch.device) -> Gather:
+def gather_of(settings: Settings, artifacts: Artifacts, device: torch.device) -> Gather:
     """Who trains along with this process. Raises UnsafeConfiguration for want of GPUs."""
     if settings.ranks == 1:
         return GatherNobody()
@@ -44,9 +44,7 @@ def gather_of(settings: Settings, device: torch.device) -> Gather:
         raise UnsafeConfiguration(
             f"PERENNIAL_RANKS is {settings.ranks}, from device '{device}' on; GPUs here: {gpus}."
         )
-    return Crew(
-        settings.ranks, artifacts=settings.artifacts, device=device, threads=settings.threads
-    )
+    return Crew(settings.ranks, artifacts=artifacts, device=device, threads=settings.threads)
 
 
 def prepare_torch(settings: Settings) -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -14,7 +13,7 @@ from core.domain.values import Digest
 from core.errors import RankLost
 from core.learning.joining import PATIENCE_S, joined
 from core.learning.ranks import Ranks
-from core.ports import TrainingTask
+from core.ports import Artifacts, TrainingTask
 from worker.companion import Companion
 from worker.handover import Handover
 
@@ -30,7 +29,7 @@ class Crew:
         self,
         size: int,
         *,
-        artifacts: Path,
+        artifacts: Artifacts,
         device: torch.device,
         threads: int = 0,
         patience_s: float = PATIENCE_S,
@@ -50,7 +49,7 @@ class Crew:
         handover = Handover(
             task=replace(task, selection=None),  # rank 0 alone concludes
             resume=resume,
-            artifacts=self._artifacts.absolute(),
+            artifacts=self._artifacts,
             device=str(self._device),
             threads=self._threads,
         )

@@ -1,10 +1,9 @@
 """What a process that trains along is told: its environment says which rank it is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.domain.values import Digest
-from core.ports import TrainingTask
+from core.ports import Artifacts, TrainingTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +12,6 @@ class Handover:
 
     task: TrainingTask
     resume: Digest | None
-    artifacts: Path  # the store's folder
+    artifacts: Artifacts  # a store that opens again in another process
     device: str  # rank 0's
     threads: int  # of each rank; 0: one per core

@@ -11,7 +11,6 @@ import pickle
 import sys
 
 from core import logs
-from core.adapters.artifacts.local import LocalArtifacts
 from core.errors import PerennialError, RankLost
 from core.settings import Settings
 from worker.handover import Handover
@@ -48,7 +47,7 @@ def main() -> int:
         with joined(device) as ranks:
             follow(
                 handover.task,
-                LocalArtifacts(handover.artifacts),
+                handover.artifacts,
                 ranks,
                 resume=handover.resume,
                 device=device,

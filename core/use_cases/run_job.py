@@ -8,6 +8,7 @@ from core import logs
 from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, UpdateOrder
 from core.domain.values import Digest
 from core.errors import (
+    ArtifactsUnavailable,
     CancelRequested,
     DatabaseUnavailable,
     Internal,
@@ -39,8 +40,8 @@ def run_next_job(
     """Claim the oldest claimable job and run it to its end; the claimed job, or None.
 
     Every way a job can end is recorded here: done, failed, cancelled, or given back to the
-    queue because this worker is stopping or the database was away. A job whose lease is lost
-    is left alone.
+    queue because this worker is stopping, or database or artifacts were away. A job whose
+    lease is lost is left alone.
     """
     job = _claim(platform, owner)
     if job is None:
@@ -77,6 +78,10 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
     except DatabaseUnavailable:
         log.warning("job goes back to the queue: the database was away")
         _release(platform, job, lost=True)
+    except ArtifactsUnavailable as fault:
+        # Not the job's fault, and the store's client has waited a while between its tries.
+        log.warning("job goes back to the queue: %s", fault.message)
+        _release(platform, job)
     except CancelRequested:
         log.info("job cancelled")
         _end(platform, job, cancelled=True)

@@ -8,12 +8,12 @@ import pytest
 
 from core.domain.update import ImportOrder, Job, JobStatus
 from core.domain.values import Digest
-from core.errors import DatabaseUnavailable
+from core.errors import ArtifactsUnavailable, DatabaseUnavailable
 from core.ports import Transactions, Watch
 from core.use_cases.jobs import cancel_job
 from core.use_cases.sweep import forget_old_traces
 from core.use_cases.watch import JobWatch
-from tests.contract.scene import Scene
+from tests.contract.scene import Scene, nothing
 from tests.factories import a_model
 
 
@@ -137,6 +137,20 @@ def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> 
         scene.run()
     assert abandon(scene, expected=False) is None
     assert scene.job(job).status is JobStatus.FAILED
+
+
+def test_job_goes_back_to_the_queue_as_often_as_the_artifacts_are_away(scene: Scene) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def lose_the_artifacts(watch: Watch) -> None:
+        raise ArtifactsUnavailable
+
+    scene.script.training = lose_the_artifacts
+    for _ in range(5):
+        left = scene.run()
+        assert (left.status, left.error, left.lost) == (JobStatus.QUEUED, None, 0)
+    scene.script.training = nothing
+    assert scene.run().status is JobStatus.SUCCEEDED
 
 
 def test_update_of_a_model_whose_import_failed_fails_by_name(scene: Scene) -> None:

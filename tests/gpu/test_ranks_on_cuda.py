@@ -34,7 +34,7 @@ class Killing(Watching):
 
 
 def trainer(folder: Path, *, patience_s: float = 60.0) -> UpdateTrainer:
-    crew = Crew(2, artifacts=folder, device=CUDA, patience_s=patience_s)
+    crew = Crew(2, artifacts=LocalArtifacts(folder), device=CUDA, patience_s=patience_s)
     return UpdateTrainer(LocalArtifacts(folder), device=CUDA, gather=crew)
 
 

@@ -61,7 +61,9 @@ def others() -> list[psutil.Process]:
 
 
 def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:
-    crew = Crew(ranks, artifacts=folder, device=CPU, threads=1, patience_s=patience_s)
+    crew = Crew(
+        ranks, artifacts=LocalArtifacts(folder), device=CPU, threads=1, patience_s=patience_s
+    )
     return UpdateTrainer(
         LocalArtifacts(folder), device=CPU, threads=1, gather=crew if ranks > 1 else None
     )
@@ -115,12 +117,11 @@ def test_a_lost_rank_ends_the_run_in_time(
 
 ORPHANING = """
 import sys, time
-from pathlib import Path
 from worker.companion import Companion
 from worker.handover import Handover
 
 companion = Companion.start(1, size=2, port=9)  # where nobody meets it
-companion.hand(Handover(task=None, resume=None, artifacts=Path(), device="cpu", threads=1))
+companion.hand(Handover(task=None, resume=None, artifacts=None, device="cpu", threads=1))
 print(companion.pid, flush=True)
 time.sleep(60)
 """
@@ -138,15 +139,19 @@ def test_a_rank_ends_with_a_killed_worker() -> None:
     wait_for(lambda: not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE, seconds=5)
 
 
-def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(tmp_path: Path) -> None:
-    assert gather_of(Settings(home=tmp_path), CPU).size == 1
-    assert gather_of(Settings(home=tmp_path, ranks=3), CPU).size == 3
+def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(
+    tmp_path: Path, artifacts: LocalArtifacts
+) -> None:
+    assert gather_of(Settings(home=tmp_path), artifacts, CPU).size == 1
+    assert gather_of(Settings(home=tmp_path, ranks=3), artifacts, CPU).size == 3
 
 
 @pytest.mark.parametrize(("ranks", "device"), [(0, "cpu"), (1000, "cuda"), (2, "cuda:99")])
-def test_ranks_that_cannot_be_are_refused(ranks: int, device: str) -> None:
+def test_ranks_that_cannot_be_are_refused(
+    ranks: int, device: str, artifacts: LocalArtifacts
+) -> None:
     with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
-        gather_of(Settings(ranks=ranks), torch.device(device))
+        gather_of(Settings(ranks=ranks), artifacts, torch.device(device))
 
 
 def test_the_environment_names_the_ranks(tmp_path: Path) -> None:
