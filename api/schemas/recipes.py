@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
+from core.domain.bounds import BOUNDS
 from core.domain.presets import PRESETS
 from core.domain.recipe import (
     Averaging,
@@ -23,12 +24,14 @@ from core.domain.recipe import (
 Schema = dict[str, Any]
 
 
-def _whole(low: int, high: int, words: str) -> Schema:
-    return {"type": "integer", "minimum": low, "maximum": high, "description": words}
-
-
-def _real(low: float, high: float, words: str) -> Schema:
-    return {"type": "number", "minimum": low, "maximum": high, "description": words}
+def _number(name: str, words: str) -> Schema:
+    bounds = BOUNDS[name]
+    return {
+        "type": "integer" if bounds.whole else "number",
+        "minimum": bounds.low,
+        "maximum": bounds.high,
+        "description": words,
+    }
 
 
 def _choice(allowed: type[StrEnum], words: str) -> Schema:
@@ -46,28 +49,40 @@ FIELDS: dict[str, Schema] = {
     "label_space": _choice(
         LabelSpace, "Which classes compete: the update's, all learned, or the suites' too."
     ),
-    "epochs": _whole(1, 1000, "Passes over the training images."),
-    "batch_size": _whole(2, 4096, "Images a step."),
-    "learning_rate": _real(1e-9, 1.0, "Where the schedule starts, or peaks after its warm-up."),
+    "epochs": _number("epochs", "Passes over the training images."),
+    "batch_size": _number("batch_size", "Images a step."),
+    "learning_rate": _number(
+        "learning_rate", "Where the schedule starts, or peaks after its warm-up."
+    ),
     "optimiser": _choice(Optimiser, "The optimiser."),
-    "epsilon": _real(1e-16, 1, "Adam's epsilon."),
-    "weight_decay": _real(0, 1, "Decoupled for adamw, added to the gradient for adam."),
+    "epsilon": _number("epsilon", "Adam's epsilon."),
+    "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
     "schedule": _choice(Schedule, "How the learning rate moves."),
-    "clip_norm": _real(1e-6, 1e6, "The largest global norm of a gradient."),
+    "clip_norm": _number("clip_norm", "The largest global norm of a gradient."),
     "unit_gradient": _switch("Scale every gradient to clip_norm, also smaller ones."),
-    "replay_weight": _real(0, 1000, "Weight of the random sentences' distillation."),
-    "lwf_weight": _real(0, 1000, "Weight of the class prompts' distillation."),
-    "cross_weight": _real(0, 1000, "vrlwf_cross: weight of the terms between old and new vectors."),
-    "reference_weight": _real(0, 1000, "zscl: weight of the reference set's distillation."),
-    "mixing": _real(0, 1, "imm_mean: the new weights' share of the mean."),
-    "exemplars": _whole(1, 1_000_000, "replay: images kept of all earlier updates together."),
+    "replay_weight": _number("replay_weight", "Weight of the random sentences' distillation."),
+    "lwf_weight": _number("lwf_weight", "Weight of the class prompts' distillation."),
+    "cross_weight": _number(
+        "cross_weight", "vrlwf_cross: weight of the terms between old and new vectors."
+    ),
+    "reference_weight": _number(
+        "reference_weight", "zscl: weight of the reference set's distillation."
+    ),
+    "mixing": _number("mixing", "imm_mean: the new weights' share of the mean."),
+    "exemplars": _number("exemplars", "replay: images kept of all earlier updates together."),
     "exemplar_choice": _choice(ExemplarChoice, "replay: how they are chosen, class by class."),
-    "exemplar_batch": _whole(1, 4096, "replay: exemplars in each step besides its own images."),
+    "exemplar_batch": _number(
+        "exemplar_batch", "replay: exemplars in each step besides its own images."
+    ),
     "averaging": _choice(Averaging, "Which weights the update ends with; goes with any method."),
-    "averaging_decay": _real(0, 0.999999, "averaging ema: what the average keeps at a sample."),
-    "averaging_every": _whole(1, 100_000, "Steps between two samples of an average."),
-    "sentences": _whole(2, 10_000, "Random sentences a step."),
-    "sentence_length": _whole(3, 77, "Tokens of a sentence, start and end token included."),
+    "averaging_decay": _number(
+        "averaging_decay", "averaging ema: what the average keeps at a sample."
+    ),
+    "averaging_every": _number("averaging_every", "Steps between two samples of an average."),
+    "sentences": _number("sentences", "Random sentences a step."),
+    "sentence_length": _number(
+        "sentence_length", "Tokens of a sentence, start and end token included."
+    ),
     "vocabulary": _choice(Vocabulary, "Which tokens the sentences are drawn from."),
     "vocabulary_texts": {
         "type": "array",
@@ -75,14 +90,14 @@ FIELDS: dict[str, Schema] = {
         "maxItems": 100_000,
         "description": "vocabulary file: the sentences themselves; only then.",
     },
-    "temperature": _real(0.01, 100, "Of all distillations."),
+    "temperature": _number("temperature", "Of all distillations."),
     "augment": _switch("Crop and flip training images at random."),
     "precision": _choice(Precision, "Arithmetic of the forward pass; parameters stay fp32."),
-    "micro_batch": _whole(
-        0, 4096, "Images in memory at a time, 0 for the whole batch; the result is the same."
+    "micro_batch": _number(
+        "micro_batch", "Images in memory at a time, 0 for the whole batch; the result is the same."
     ),
     "gradient_checkpointing": _switch("Recompute activations: less memory, the same result."),
-    "seed": _whole(0, 2**63 - 1, "Of everything random."),
+    "seed": _number("seed", "Of everything random."),
 }
 
 

@@ -1,10 +1,11 @@
 """The recipe: how an update trains. Bounds and defaults; every version stores its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from core.domain.bounds import BOUNDS
 from core.domain.presets import PRESETS
 from core.domain.values import Json
 from core.errors import RecipeInvalid
@@ -134,25 +135,30 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, (allowed, words) in _BOUNDS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
-                raise RecipeInvalid(f"{name} must be {words}.", pointer=f"/recipe/{name}")
+        for name, bounds in BOUNDS.items():
+            if not bounds.contain(getattr(self, name)):
+                raise RecipeInvalid(f"{name} must be {bounds.words}.", pointer=f"/recipe/{name}")
         if self.method is Method.ZSCL and self.part is ModelPart.TEXT:
             raise RecipeInvalid(
                 "zscl's distillation reaches the image tower alone, and part 'text' leaves that as "
                 "it is.",
                 pointer="/recipe/part",
             )
-        if (self.vocabulary is Vocabulary.FILE) != bool(self.vocabulary_texts):
-            raise RecipeInvalid(
-                "vocabulary_texts goes with vocabulary 'file', and only with it.",
-                pointer="/recipe/vocabulary_texts",
-            )
-        if len(self.vocabulary_texts) > 100_000:
-            raise RecipeInvalid(
-                "vocabulary_texts holds at most 100,000 texts.", pointer="/recipe/vocabulary_texts"
-            )
+        if reason := self._texts_flaw():
+            raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
+
+    def _texts_flaw(self) -> str | None:
+        """What is wrong with the given sentences; sentences that are all alike rank nothing."""
+        texts = self.vocabulary_texts
+        if (self.vocabulary is Vocabulary.FILE) != bool(texts):
+            return "goes with vocabulary 'file', and only with it"
+        if len(texts) > 100_000:
+            return "holds at most 100,000 texts"
+        if not all(map(str.strip, texts)):
+            return "holds no blank text"
+        if len(set(texts)) == 1:
+            return "holds at least two different texts"
+        return None
 
     @classmethod
     def from_json(cls, value: Json) -> "Recipe":
@@ -164,9 +170,10 @@ class Recipe:
         known = {field.name: field for field in fields(cls)}
         unknown = sorted(set(value) - set(known))
         if unknown:
+            step = unknown[0].replace("~", "~0").replace("/", "~1")
             raise RecipeInvalid(
                 f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
-                pointer=f"/recipe/{unknown[0]}",
+                pointer=f"/recipe/{step}",
             )
         return cls(**{name: _parse(name, given) for name, given in value.items()})
 
@@ -220,35 +227,3 @@ def _parse(name: str, value: object) -> Any:
             raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
         return tuple(value)
     return value  # numbers: checked against their bounds by the recipe itself
-
-
-def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: isinstance(v, int) and low <= v <= high, f"a whole number, {low} to {high}"
-
-
-def _real(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: low <= v <= high, f"a number, {low:g} to {high:g}"
-
-
-_BOUNDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": _whole(1, 1000),
-    "batch_size": _whole(2, 4096),
-    "learning_rate": _real(1e-9, 1.0),
-    "epsilon": _real(1e-16, 1),
-    "weight_decay": _real(0, 1),
-    "clip_norm": _real(1e-6, 1e6),
-    "replay_weight": _real(0, 1000),
-    "lwf_weight": _real(0, 1000),
-    "cross_weight": _real(0, 1000),
-    "reference_weight": _real(0, 1000),
-    "mixing": _real(0, 1),
-    "exemplars": _whole(1, 1_000_000),
-    "exemplar_batch": _whole(1, 4096),
-    "averaging_decay": _real(0, 0.999999),
-    "averaging_every": _whole(1, 100_000),
-    "micro_batch": _whole(0, 4096),
-    "sentences": _whole(2, 10_000),
-    "sentence_length": _whole(3, 77),
-    "temperature": _real(0.01, 100),
-    "seed": _whole(0, 2**63 - 1),
-}

@@ -65,6 +65,11 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
     """The sentences that a recipe replays for a model. Raises ModelNotTrainable."""
     if recipe.vocabulary is Vocabulary.FILE:
         tokens = model.tokenise(recipe.vocabulary_texts)
+        if (tokens == tokens[0]).all():
+            raise ModelNotTrainable(
+                "To the model's tokenizer all texts of the vocabulary are the same.",
+                pointer="/recipe/vocabulary_texts",
+            )
         return GivenSentences(tokens=tokens, sentences=recipe.sentences)
     if recipe.sentence_length > model.context_length:
         raise ModelNotTrainable(

@@ -1,8 +1,8 @@
 """Class names that differ in case alone have one prompt, so they are one class."""
 
+from core.domain.class_lists import distinct
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.question import ClassAnswers, ClassQuestion
-from core.domain.class_lists import distinct
 from tests.unit.examinations import entries
 
 

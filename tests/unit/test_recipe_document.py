@@ -52,7 +52,38 @@ def test_choices_are_the_ones_that_are_taken(name: str) -> None:
         assert value in refusal.value.message
 
 
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        ([], "goes with"),
+        (["a cat"], "two different"),
+        (["a cat", "a cat"], "two different"),
+        (["a cat", " \n"], "blank"),
+        (["a cat", "x"] * 50_001, "100,000"),
+        ("a cat", "list of texts"),
+        (["a cat", 7], "list of texts"),
+    ],
+)
+def test_given_sentences_that_rank_nothing_are_refused(texts: Any, reason: str) -> None:
+    with pytest.raises(RecipeInvalid, match=reason) as refusal:
+        Recipe.from_json({"vocabulary": "file", "vocabulary_texts": texts})
+    assert refusal.value.pointer == "/recipe/vocabulary_texts"
+
+
+def test_an_unknown_field_is_pointed_to_whatever_its_name() -> None:
+    with pytest.raises(RecipeInvalid) as refusal:
+        Recipe.from_json({"a/b~c": 1})
+    assert refusal.value.pointer == "/recipe/a~1b~0c"
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_what_is_no_number_is_refused(name: str) -> None:
+    for odd in (True, "1", None, float("nan"), float("inf")):
+        with pytest.raises(RecipeInvalid):
+            made(name, odd)
+
+
 def made(name: str, value: Any) -> Recipe:
     """A recipe with one field of its own, and what that field cannot be without."""
-    texts = {"vocabulary_texts": ["a"]} if (name, value) == ("vocabulary", "file") else {}
+    texts = {"vocabulary_texts": ["a", "b"]} if (name, value) == ("vocabulary", "file") else {}
     return Recipe.from_json({name: value, **texts})

@@ -106,6 +106,12 @@ def test_given_texts_are_drawn_whole() -> None:
     assert {tuple(row) for row in tokens.tolist()} == expected
 
 
+def test_texts_that_are_one_and_the_same_to_the_tokenizer_are_refused() -> None:
+    with pytest.raises(ModelNotTrainable) as refusal:
+        drawn(Recipe(vocabulary=Vocabulary.FILE, vocabulary_texts=("A cat", "a  cat")))
+    assert refusal.value.pointer == "/recipe/vocabulary_texts"
+
+
 def test_every_step_draws_fresh_sentences() -> None:
     stream = replay(block=3)
     seen = [tuple(stream.draw()[0].flatten().tolist()) for _ in range(10)]
