@@ -113,7 +113,7 @@ def read_folder(folder: Path) -> tuple[Json, nn.Module]:
 
 @torch.no_grad()
 def require_features(config: Json, network: nn.Module) -> None:
-    """Raise ModelNotTrainable unless both towers give one vector of one width an input.
+    """Raise ModelNotTrainable unless both towers give one finite vector of one width an input.
 
     The rules on configs know open_clip's own towers; this asks whatever tower it is.
     """
@@ -127,6 +127,8 @@ def require_features(config: Json, network: nn.Module) -> None:
     if image.ndim != 2 or image.shape != text.shape:
         shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
         raise ModelNotTrainable(f"The towers do not give vectors of one width, but {shapes}.")
+    if not torch.stack([image, text]).isfinite().all():
+        raise ModelNotTrainable("The towers give vectors that hold no numbers: NaN or infinity.")
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.clip.weights import load
+from core.domain.architecture import require_recipe_fits
 from core.domain.dataset import ManifestEntry
 from core.domain.recipe import Method, ModelPart
 from core.domain.values import Digest
@@ -65,6 +66,7 @@ def begin(
     ModelNotTrainable, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = task.recipe, ranks or Alone()
+    require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there
     columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
     require_readable(parent, task.prompt, columns.names)
     method = make_method(recipe, columns)

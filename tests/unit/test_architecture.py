@@ -127,6 +127,15 @@ def test_a_tower_that_no_rule_knows_is_asked_itself() -> None:
         require_features(narrow, empty_network(narrow))
 
 
+@pytest.mark.parametrize("tensor", ["visual.proj", "text_projection"])
+def test_weights_that_are_no_numbers_are_refused(tensor: str) -> None:
+    network = empty_network(tiny_config())
+    with torch.no_grad():
+        network.get_parameter(tensor)[0, 0] = torch.nan
+    with pytest.raises(ModelNotTrainable, match="NaN"):
+        require_features(tiny_config(), network)
+
+
 def test_a_resnet_says_that_it_recomputes_nothing() -> None:
     recipe = Recipe(gradient_checkpointing=True)
     with pytest.raises(ModelNotTrainable) as caught:

@@ -15,6 +15,7 @@ from core.clip.weights import load, publish
 from core.domain.recipe import Method, ModelPart, Precision, Recipe
 from core.domain.values import Digest
 from core.domain.version import Weights
+from core.errors import ModelNotTrainable
 from core.learning.optimisation import trained_parameters
 from core.learning.vocabulary import generator_of, sentences_of
 from core.ports import TrainingTask
@@ -136,6 +137,16 @@ def test_the_images_of_a_resnet_are_laid_out_by_channel(artifacts: MemoryArtifac
     model = load(lesson(artifacts, config_of("resnet")).parent, artifacts)
     weight = model.network.get_parameter("visual.layer1.0.conv2.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_was_ordered_before_its_model_was_known_is_refused_before_the_first_step(
+    artifacts: MemoryArtifacts,
+) -> None:
+    task, watch = lesson(artifacts, config_of("resnet")), Watching()
+    with pytest.raises(ModelNotTrainable) as refusal:
+        train(artifacts, with_recipe(task, gradient_checkpointing=True), watch)
+    assert refusal.value.pointer == "/recipe/gradient_checkpointing"
+    assert not watch.terms
 
 
 def test_a_logit_bias_changes_nothing_and_is_not_changed(artifacts: MemoryArtifacts) -> None:
