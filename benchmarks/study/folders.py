@@ -5,7 +5,8 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image
 
@@ -81,11 +82,29 @@ def _by_folder(images: ImageSet, folder: Path) -> list[Labelled]:
 def _captioned(images: ImageSet, folder: Path) -> list[Labelled]:
     if not (folder / CAPTIONS).is_file():
         raise PlanInvalid(f"{folder} has no {CAPTIONS}, so no field {images.text!r}")
-    rows = [json.loads(line) for line in (folder / CAPTIONS).read_text().splitlines() if line]
-    chosen = [row for row in rows if row["path"].startswith(f"{images.split}/")]
-    if chosen and images.text not in chosen[0]:
+    chosen = [row for row in _rows(folder) if row["path"].startswith(f"{images.split}/")]
+    if any(images.text not in row for row in chosen):
         raise PlanInvalid(f"{folder / CAPTIONS} has no field {images.text!r}")
     return sorted((folder / row["path"], str(row[images.text])) for row in chosen)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a captions file. Raises PlanInvalid where one has no path below the folder."""
+    rows = []
+    for number, line in enumerate((folder / CAPTIONS).read_text().splitlines(), start=1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            path = PurePosixPath(row["path"])
+        except (ValueError, KeyError, TypeError):
+            raise PlanInvalid(f"{folder / CAPTIONS}, line {number}: no path") from None
+        if path.is_absolute() or ".." in path.parts:
+            raise PlanInvalid(
+                f"{folder / CAPTIONS}, line {number}: {str(path)!r} leaves the folder"
+            )
+        rows.append(row)
+    return rows
 
 
 def _cut(files: Sequence[Labelled], per_class: int) -> list[Labelled]:

@@ -72,7 +72,8 @@ class Reader:
         retrieval = self._entries(plan.retrieval) if plan.retrieval else ()
         asked = {entry.pixels for entry in (*test, *retrieval)}
         asked |= {entry.pixels for measure in retained.values() for entry in measure.entries}
-        learned = without([e for e in train if e.class_name in set(classes)], asked)
+        taught = [entry for entry in train if entry.class_name in set(classes)]
+        learned = without(taught, asked)
         reference = self._entries(plan.reference) if plan.reference else ()
         return Material(
             classes=classes,
@@ -81,7 +82,7 @@ class Reader:
             retained=retained,
             retrieval=retrieval,
             reference=without(reference, asked),
-            left_out=len(train) - len(learned),
+            left_out=len(taught) - len(learned),
         )
 
     def _entries(self, images: ImageSet) -> tuple[ManifestEntry, ...]:

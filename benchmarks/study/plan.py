@@ -164,6 +164,8 @@ def _require_sound(plan: Plan) -> None:
     for kind, found in (("row", names), ("retained measure", measures)):
         if len(set(found)) < len(found):
             raise PlanInvalid(f"two of a {kind}'s names are equal: {', '.join(found)}")
+    if plan.name in {"", ".."} or Path(plan.name).name != plan.name:
+        raise PlanInvalid(f"a study's name names its folder: {plan.name!r} does not")
     if not plan.seeds:
         raise PlanInvalid("a study has at least one seed")
     if unknown := set(plan.criteria.values()) - {"ut_acc", "retained", "a_acc"}:

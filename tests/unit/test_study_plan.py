@@ -138,6 +138,31 @@ def test_folders_that_lack_something_say_so(images: dict[str, Any], says: str, p
         files_of(asked, place / "squares")
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"path": "test/../../secret.png", "caption": "a"}', "leaves the folder"),
+        ('{"path": "/etc/test/secret.png", "caption": "a"}', "leaves the folder"),
+        ('{"caption": "a"}', "line 2: no path"),
+        ('["test/red/1.png"]', "line 2: no path"),
+        ("test/red/1.png", "line 2: no path"),
+        ('{"path": "test/red/1.png", "text": "a"}', "no field 'caption'"),
+    ],
+)
+def test_captions_name_files_of_their_own_folder(line: str, says: str, tmp_path: Path) -> None:
+    sound = '{"path": "test/red/0.png", "caption": "a red tile"}'
+    (tmp_path / "captions.jsonl").write_text(f"{sound}\n{line}\n")
+    images = ImageSet(name="set", data="set", split="test", text="caption")
+    with pytest.raises(PlanInvalid, match=says):
+        files_of(images, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "a/b", "..", ""])
+def test_a_study_stays_in_its_own_folder(name: str) -> None:
+    with pytest.raises(PlanInvalid, match="names its folder"):
+        parse({"name": name, "target": {"data": "x"}, "rows": ROWS})
+
+
 def test_a_folder_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(PlanInvalid, match="--data says where"):
         locate("nothing", [tmp_path], tmp_path)
