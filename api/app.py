@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from api import documents, errors
 from api.lifespan import lifespan_of
+from api.metrics import Metrics
 from api.middleware import BodyCaps, KeyCheck, RequestIds
 from api.routes import (
     aliases,
@@ -17,12 +18,15 @@ from api.routes import (
     health,
     images,
     jobs,
+    metrics,
     models,
     policies,
     suites,
     versions,
+    workers,
 )
 from api.safety import require_safe
+from api.telemetry import Telemetry
 from core.bootstrap import build
 from core.settings import Settings
 from core.use_cases.keys import authenticate
@@ -39,7 +43,9 @@ RESOURCES = (
     jobs,
     events,
     classify,
+    workers,
     health,
+    metrics,
 )
 
 
@@ -50,10 +56,11 @@ def create_app(settings: Settings) -> FastAPI:
     """
     require_safe(settings)
     platform = build(settings)
+    meter = Metrics(platform)
     app = FastAPI(
         title="Perennial",
         version=version("perennial"),
-        lifespan=lifespan_of(settings, platform),
+        lifespan=lifespan_of(settings, platform, meter),
         generate_unique_id_function=documents.operation_id,
         docs_url=None,
         redoc_url=None,
@@ -66,5 +73,6 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
+    app.add_middleware(Telemetry, meter=meter)
     app.add_middleware(RequestIds)
     return app

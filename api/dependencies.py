@@ -7,6 +7,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request
 
 from api.inference import Inference
+from api.metrics import Metrics
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
 from core.ports import Decoder, Doorbell, Platform
@@ -22,6 +23,7 @@ class Services:
     decoder: Decoder
     doorbell: Doorbell
     inference: Inference
+    metrics: Metrics
     # Threads that may wait for these two at once: the rest serve everybody else.
     decoding: CapacityLimiter
     inferring: CapacityLimiter

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.inference import Inference
+from api.metrics import Metrics
 from api.processes import Companions
 from api.queue import CeleryDoorbell
 from core import bootstrap
@@ -23,21 +24,23 @@ INFERRING = 16
 
 
 def lifespan_of(
-    settings: Settings, platform: Platform
+    settings: Settings, platform: Platform, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Prepare the database, wire the services, run the companions; undo it in reverse."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            await run_in_threadpool(_open, app, settings, platform, stack)
+            await run_in_threadpool(_open, app, settings, platform, metrics, stack)
             yield
             await run_in_threadpool(stack.close)
 
     return lifespan
 
 
-def _open(app: FastAPI, settings: Settings, platform: Platform, stack: ExitStack) -> None:
+def _open(
+    app: FastAPI, settings: Settings, platform: Platform, metrics: Metrics, stack: ExitStack
+) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     stack.callback(bootstrap.close, platform)
     if settings.migrate_on_start:
@@ -55,6 +58,7 @@ def _open(app: FastAPI, settings: Settings, platform: Platform, stack: ExitStack
         decoder=decoder,
         doorbell=doorbell,
         inference=inference,
+        metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         inferring=CapacityLimiter(INFERRING),
     )

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem_of
+from core import logs
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -37,6 +38,7 @@ class RequestIds:
         sent = Headers(scope=scope).get("x-request-id", "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.begin(request_id=request_id)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.use_cases.sweep import forget_old_traces, ring_for_waiting_jobs
 from worker.app import make_app
 from worker.backoff import BackOff
+from worker.beat import facts_of
 from worker.child import Child
 from worker.doorbell import CeleryDoorbell
 from worker.parent import when_parent_is_gone
@@ -138,12 +139,13 @@ class Supervisor:
             self._forget_at = now + FORGET_EVERY_S
 
     def _beat(self, child: Child) -> None:
-        facts = {
-            "device": self._platform.settings.device,
-            "child": child.pid,
-            "starts": self._starts,
-        }
         with self._platform.transactions() as work:
+            facts = facts_of(
+                device=self._platform.settings.device,
+                child=child.pid,
+                starts=self._starts,
+                held=work.jobs.held(child.owner),
+            )
             work.beats.beat(self._name, facts)
             work.commit()
 

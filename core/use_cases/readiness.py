@@ -2,8 +2,7 @@
 
 from core.errors import NotReady, Unavailable
 from core.ports import Platform
-
-BEAT_WITHIN_S = 15.0
+from core.use_cases.workers import patience_s
 
 
 def check_readiness(platform: Platform) -> dict[str, bool]:
@@ -12,7 +11,7 @@ def check_readiness(platform: Platform) -> dict[str, bool]:
     try:
         checks["disk"] = platform.artifacts.free_bytes() >= platform.settings.min_free_bytes
         with platform.transactions(read_only=True) as work:
-            checks["worker"] = bool(work.beats.fresh(BEAT_WITHIN_S))
+            checks["worker"] = bool(work.beats.fresh(patience_s(platform.settings)))
         checks["database"] = True
     except Unavailable as fault:
         raise NotReady(fault.message, checks=checks) from fault

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from core.domain.values import JobId
 from core.ports import Doorbell, Platform
+from core.use_cases.workers import FORGOTTEN_AFTER_S
 
 IDEMPOTENCY_HOURS = 24
 TEMPORARY_AGE_S = 3600.0
@@ -23,10 +24,11 @@ def forget_old_traces(platform: Platform) -> None:
     """Forget what nobody needs any more.
 
     Idempotency-Keys after a day, temporaries of dead writers after an hour, checkpoints of jobs
-    that ended without a worker.
+    that ended without a worker, workers that fell silent a day ago.
     """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work.beats.forget_silent(FORGOTTEN_AFTER_S)
         for checkpoint in work.jobs.take_spent_checkpoints():
             platform.artifacts.delete(checkpoint)
         work.commit()

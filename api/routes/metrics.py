@@ -1,0 +1,18 @@
+"""Metrics for Prometheus."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from api.dependencies import Wired
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_metrics(services: Wired) -> Response:
+    """This process's requests, and queue, jobs, workers, versions and aliases of the service."""
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,16 @@
+"""Workers."""
+
+from fastapi import APIRouter
+
+from api.dependencies import Wired
+from api.schemas.common import Page
+from api.schemas.workers import WorkerView
+from core.use_cases.workers import list_workers
+
+router = APIRouter(prefix="/v1/workers", tags=["operations"])
+
+
+@router.get("")
+def show_workers(services: Wired) -> Page[WorkerView]:
+    """Every worker that has beaten within a day and has not ended in order."""
+    return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])

@@ -1,0 +1,46 @@
+"""Workers as they are shown."""
+
+from typing import Self
+
+from pydantic import Field
+
+from api.schemas.common import Shown
+from core.use_cases.workers import WorkerState
+
+
+class WorkerView(Shown):
+    """A worker: a supervisor and its child, which holds one device."""
+
+    id: str = Field(examples=["gpu-7:1f3a09bc"], description="Fresh at each start.")
+    fresh: bool = Field(description="Whether its last beat is young enough to believe.")
+    beat_age_s: float = Field(examples=[0.8], description="By the database's clock.")
+    state: str = Field(examples=["busy"], description="busy, idle, or starting.")
+    job: str | None = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    host: str = Field(examples=["gpu-7"])
+    pid: int | None = Field(examples=[4711])
+    child_pid: int | None = Field(examples=[4712])
+    device: str = Field(examples=["cuda:0"])
+    queues: list[str] = Field(examples=[["perennial"]])
+    version: str = Field(examples=["0.1.0"], description="Of the code it runs.")
+    memory_bytes: int | None = Field(description="Resident, of the child.")
+    starts: int = Field(examples=[1], description="How many children it has started.")
+
+    @classmethod
+    def of(cls, state: WorkerState) -> Self:
+        """Show a worker."""
+        facts = state.beat.facts
+        return cls(
+            id=state.beat.worker,
+            fresh=state.fresh,
+            beat_age_s=round(max(0.0, state.beat.age_s), 3),
+            state=facts.get("state", "idle"),
+            job=facts.get("job"),
+            host=facts.get("host", state.beat.worker.partition(":")[0]),
+            pid=facts.get("pid"),
+            child_pid=facts.get("child"),
+            device=facts.get("device", ""),
+            queues=facts.get("queues", []),
+            version=facts.get("version", ""),
+            memory_bytes=facts.get("memory_bytes"),
+            starts=facts.get("starts", 0),
+        )

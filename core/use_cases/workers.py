@@ -1,0 +1,37 @@
+"""Which workers there are and whether they live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.ports import Beat, Platform
+from core.settings import Settings
+
+LEAST_PATIENCE_S = 15.0
+FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerState:
+    """A worker's last beat, and whether it is young enough to believe."""
+
+    beat: Beat
+    fresh: bool
+
+
+def list_workers(platform: Platform) -> Sequence[WorkerState]:
+    """Every worker that has beaten within a day and has not ended in order."""
+    with platform.transactions(read_only=True) as work:
+        return [
+            WorkerState(beat=beat, fresh=is_fresh(platform.settings, beat.age_s))
+            for beat in work.beats.all()
+        ]
+
+
+def is_fresh(settings: Settings, age_s: float) -> bool:
+    """Whether a worker whose last beat is so old counts as alive."""
+    return age_s < patience_s(settings)
+
+
+def patience_s(settings: Settings) -> float:
+    """How long a worker may be silent: five beats, and at least fifteen seconds."""
+    return max(LEAST_PATIENCE_S, 5 * settings.sweep_seconds)

@@ -1,0 +1,36 @@
+"""What a worker says of itself with every beat."""
+
+import os
+import socket
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from core.domain.values import Json
+from core.ports import HeldJob
+from worker.app import QUEUE
+
+
+def facts_of(*, device: str, child: int, starts: int, held: Sequence[HeldJob]) -> Json:
+    """The facts of a supervisor and its child, of which `child` is the process id."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "child": child,
+        "starts": starts,
+        "device": device,
+        "state": "busy" if held else "idle",
+        "job": held[0].id if held else None,
+        "queues": [QUEUE],
+        "version": version("perennial"),
+        "memory_bytes": resident_bytes(child),
+    }
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Memory that a process holds; None where the system does not say or it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return None
+    return int(pages) * os.sysconf("SC_PAGESIZE")
