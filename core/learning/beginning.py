@@ -72,7 +72,7 @@ def begin(
     method = make_method(recipe, columns)
     if method.reference_terms() and not task.reference:
         raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
-    if method.scores and task.selection is None:
+    if method.scores and ranks.rank == 0 and task.selection is None:  # which alone concludes
         raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.method is Method.REPLAY:

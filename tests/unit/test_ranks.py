@@ -163,6 +163,20 @@ def test_all_ranks_stop_at_a_loss_that_is_no_number(
     train(task, artifacts, twin)  # neither waits for the other
 
 
+def test_rank_0_alone_needs_what_a_share_is_chosen_by(
+    task: TrainingTask, artifacts: LocalArtifacts, twin: Twin
+) -> None:
+    wise = with_recipe(task, method=Method.WISE)
+    twin.told = replace(wise, selection=None)  # as a worker tells its ranks
+    try:
+        shared = read_state(train(wise, artifacts, twin), artifacts)
+    finally:
+        twin.told = None
+    alone = read_state(train(wise, artifacts, None), artifacts)
+    for name, value in shared.items():
+        torch.testing.assert_close(value, alone[name], rtol=ROUNDING, atol=1e-6)
+
+
 def test_ranks_that_hold_other_weights_are_found_out(
     task: TrainingTask, artifacts: LocalArtifacts, twin: Twin
 ) -> None:
