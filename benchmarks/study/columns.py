@@ -19,8 +19,13 @@ class Column:
 Groups = dict[str, list[Column]]
 
 
-def columns_of(retained: Sequence[str], *, retrieval: bool, sessions: int) -> Groups:
-    """What a study shows of each row, in groups that fit a page."""
+def columns_of(
+    retained: Sequence[str], *, retrieval: bool, sessions: int, folds: bool = False
+) -> Groups:
+    """What a study shows of each row, in groups that fit a page.
+
+    With `folds`, recalls also over galleries of 1,000 images.
+    """
     learned = [Column(score="ut_acc", title="UT-Acc")]
     if sessions == 1:
         learned.append(Column(score="new/macro", title="UT-Acc macro"))
@@ -44,6 +49,7 @@ def columns_of(retained: Sequence[str], *, retrieval: bool, sessions: int) -> Gr
         groups["Retrieval, and the untouched model's index"] = [
             Column(score="retrieval/image_to_text/1", title="R@1 image to text"),
             Column(score="retrieval/text_to_image/1", title="R@1 text to image"),
+            *(_folds() if folds else []),
             Column(score="index/image_cosine", title="cosine images", factor=1, digits=3),
             Column(score="index/caption_cosine", title="cosine texts", factor=1, digits=3),
             Column(score="index/new_on_old/text_to_image", title="new texts, old images R@1"),
@@ -51,3 +57,10 @@ def columns_of(retained: Sequence[str], *, retrieval: bool, sessions: int) -> Gr
             Column(score="index/neighbours_kept", title="neighbours kept"),
         ]
     return groups
+
+
+def _folds() -> list[Column]:
+    return [
+        Column(score="folds_1k/image_to_text/1", title="of 1,000: image to text"),
+        Column(score="folds_1k/text_to_image/1", title="of 1,000: text to image"),
+    ]

@@ -1,4 +1,4 @@
-"""The vectors of a captioned set by a version, and how far two versions' may be mixed."""
+"""The vectors of a captioned set by a version, and what can be told from them alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from core.clip.model import ClipModel
 from core.domain.question import RetrievalQuestion
 from core.domain.values import Digest
 from core.evaluation.compatibility import Embeddings, compatibility
+from core.evaluation.folds import FOLD, fold_recalls
 from core.ports import Artifacts
 
 _BATCH = 128
@@ -39,8 +40,7 @@ def embed(model: ClipModel, question: RetrievalQuestion, artifacts: Artifacts) -
 
 def compare(old: Embeddings, new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
     """An index made by `old`, asked by `new`, as scores named `index/...`."""
-    owner = [index for index, entry in enumerate(question.entries) for _ in entry.texts]
-    found = asdict(compatibility(old, new, torch.tensor(owner, device=new.images.device)))
+    found = asdict(compatibility(old, new, _owner(new, question)))
     scores: dict[str, float] = {}
     for name, value in found.items():
         if isinstance(value, tuple):
@@ -48,6 +48,23 @@ def compare(old: Embeddings, new: Embeddings, question: RetrievalQuestion) -> di
         else:
             scores[f"index/{name}"] = value
     return scores
+
+
+def in_folds(new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
+    """Recalls over galleries of 1,000 images as `folds_1k/...`; none where there are no more."""
+    if len(question.entries) <= FOLD:
+        return {}
+    ways = fold_recalls(new.images, new.captions, _owner(new, question))
+    return {
+        f"folds_1k/{way}/{depth}": recall
+        for way, found in zip(("image_to_text", "text_to_image"), ways, strict=True)
+        for depth, recall in found.items()
+    }
+
+
+def _owner(embedded: Embeddings, question: RetrievalQuestion) -> Tensor:
+    owner = [index for index, entry in enumerate(question.entries) for _ in entry.texts]
+    return torch.tensor(owner, device=embedded.images.device)
 
 
 def _in_batches(items: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor]) -> Tensor:

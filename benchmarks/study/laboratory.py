@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.embeddings import compare, embed
+from benchmarks.study.embeddings import compare, embed, in_folds
 from benchmarks.study.exam import Exam, pack
 from benchmarks.study.ledger import Ledger, key_of
 from benchmarks.study.lessons import Lessons
@@ -169,6 +169,7 @@ class Laboratory:
         if self._exam.captions:
             now = embed(model, self._exam.captions, self._store)
             scores |= compare(self._embedded_root, now, self._exam.captions)
+            scores |= in_folds(now, self._exam.captions)
         return {"scores": scores, "hits": {name: pack(found) for name, found in hits.items()}}
 
     @cached_property

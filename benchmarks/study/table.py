@@ -23,6 +23,7 @@ def write(bench: Bench, results: Results, folder: Path) -> str:
         bench.laboratory.exam.retained,
         retrieval=bench.laboratory.exam.captions is not None,
         sessions=bench.plan.sessions,
+        folds=any(name.startswith("folds_1k/") for name in results.untouched["scores"]),
     )
     text = "\n".join(_markdown(bench, results, groups)) + "\n"
     (folder / "table.md").write_text(text)

@@ -7,6 +7,7 @@ from torch import Tensor
 from core.domain.metrics import recalls
 from core.evaluation import retrieval
 from core.evaluation.compatibility import Embeddings, compatibility, neighbours_kept
+from core.evaluation.folds import fold_recalls
 from core.evaluation.retrieval import caption_ranks, image_ranks
 
 
@@ -109,3 +110,25 @@ def test_neighbours_kept_is_a_share() -> None:
     swapped = line[[0, 2, 1, 3]]
     assert neighbours_kept(line, line, count=1) == 1.0
     assert neighbours_kept(line, swapped, count=1) == 0.0
+
+
+def test_recall_in_folds_is_the_mean_over_small_galleries_and_leaves_out_the_rest() -> None:
+    images, captions = unit(7, 1), unit(14, 2)
+    owner = torch.arange(14) % 7  # an image's captions need not stand together
+    first, second = [], []
+    for start in (0, 3):
+        own = [c for c in range(14) if start <= int(owner[c]) < start + 3]
+        one, two = by_sorting(images[start : start + 3], captions[own], owner[own] - start)
+        first.append(recalls(one))
+        second.append(recalls(two))
+    found = fold_recalls(images, captions, owner, size=3)
+    for way, folds in zip(found, (first, second), strict=True):
+        assert way == {k: pytest.approx((folds[0][k] + folds[1][k]) / 2) for k in (1, 5, 10)}
+
+
+def test_one_fold_is_the_whole_gallery_and_less_is_none() -> None:
+    images, captions, owner = unit(4, 3), unit(8, 4), torch.arange(4).repeat_interleave(2)
+    whole = recalls(image_ranks(images, captions, owner))
+    assert fold_recalls(images, captions, owner, size=4)[0] == whole
+    with pytest.raises(ValueError, match="no fold"):
+        fold_recalls(images, captions, owner, size=5)

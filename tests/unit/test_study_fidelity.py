@@ -1,13 +1,20 @@
-"""The share of fine-tuning's forgetting that a method spares, and its intervals."""
+"""The numbers of a study: shares of forgetting spared, intervals, recalls in folds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from benchmarks.study.columns import columns_of
+from benchmarks.study.embeddings import in_folds
 from benchmarks.study.exam import pack, unpack
 from benchmarks.study.fidelity import Measured, difference, share_kept
+from core.domain.dataset import ManifestEntry
 from core.domain.intervals import Flips, paired_interval
+from core.domain.question import RetrievalQuestion
+from core.domain.values import Digest
+from core.evaluation.compatibility import Embeddings
 
 
 def hits(right: int, count: int) -> np.ndarray:
@@ -98,3 +105,19 @@ def test_the_difference_in_ut_acc_is_paired_over_images() -> None:
 def test_hits_survive_packing() -> None:
     given = np.array([True, False, True, True, False, False, True, False, True])
     assert unpack(pack(given)).tolist() == given.tolist()
+
+
+def test_captioned_sets_beyond_1000_images_also_have_recalls_in_folds() -> None:
+    count = 1001
+    rows = torch.nn.functional.normalize(torch.randn(count, 4), dim=1)
+    entries = tuple(
+        ManifestEntry(pixels=Digest(f"{n:064x}"), artifact=Digest("0" * 64), texts=("a tile",))
+        for n in range(count)
+    )
+    embedded = Embeddings(images=rows, captions=rows)
+    found = in_folds(embedded, RetrievalQuestion(entries=entries))
+    assert found["folds_1k/image_to_text/1"] == found["folds_1k/text_to_image/10"] == 1
+    fewer = RetrievalQuestion(entries=entries[:-1])
+    assert in_folds(Embeddings(images=rows[:-1], captions=rows[:-1]), fewer) == {}
+    shown = columns_of((), retrieval=True, sessions=1, folds=True)
+    assert set(found) >= {c.score for group in shown.values() for c in group if "fold" in c.score}
