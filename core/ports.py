@@ -99,7 +99,7 @@ class Datasets(Protocol):
         """Images per text (for captioned datasets: {"": images})."""
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Raises ImageNotFound."""
+        """Takes turns with `next_version`. Raises ImageNotFound."""
 
     def remove(self, dataset: DatasetId) -> None:
         """Raises InUse when it has versions."""
@@ -170,6 +170,9 @@ class Versions(Protocol):
 
     def save(self, version: Version) -> None:
         """Store status, verdict and report of an existing version."""
+
+    def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
+        """Note that a version's weights may be collected from now on."""
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
@@ -330,6 +333,30 @@ class AnswerCache(Protocol):
         """How many versions have answered this question."""
 
 
+class References(Protocol):
+    """Which artifacts rows name, by what they are. Ask for images first: freezing a dataset
+    takes an image from the dataset's rows, where it may be removed, into a manifest.
+    """
+
+    def images(self) -> set[Digest]:
+        """Of the images in datasets."""
+
+    def manifests(self) -> set[Digest]:
+        """Of dataset versions and suites."""
+
+    def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
+        """Of versions whose weights are not given up, and which are not among those named."""
+
+    def reports(self) -> set[Digest]:
+        """Of versions, and of jobs that have scored one."""
+
+    def answers(self) -> set[Digest]:
+        """Of versions to questions."""
+
+    def checkpoints(self) -> set[Digest]:
+        """Of unfinished jobs."""
+
+
 class Keys(Protocol):
     def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
         """Let a key in; one that is in already stays as it is."""
@@ -421,6 +448,7 @@ class UnitOfWork(Protocol):
     jobs: Jobs
     idempotency: Idempotency
     answers: AnswerCache
+    references: References
     keys: Keys
     beats: Beats
     tallies: Tallies

@@ -108,6 +108,14 @@ def version_before(history: Sequence[AliasMove]) -> int:
     The history is read as a stack: promotions push, rollbacks pop back to their target. So
     two rollbacks in a row go two versions back and never toggle. Raises NoPrevious.
     """
+    live = live_stack(history)
+    if len(live) < 2:
+        raise NoPrevious
+    return live[-2]
+
+
+def live_stack(history: Sequence[AliasMove]) -> list[int]:
+    """The versions that rollbacks would come back to, and last the one that is live."""
     live: list[int] = []
     for row in sorted(history, key=lambda row: row.revision):
         if row.kind is MoveKind.ROLLED_BACK and row.to_version in live:
@@ -115,9 +123,7 @@ def version_before(history: Sequence[AliasMove]) -> int:
                 live.pop()
         elif not live or live[-1] != row.to_version:
             live.append(row.to_version)
-    if len(live) < 2:
-        raise NoPrevious
-    return live[-2]
+    return live
 
 
 def was_live(history: Sequence[AliasMove], version: int) -> bool:

@@ -22,6 +22,7 @@ from core.domain.values import (
     canonical_json,
     sha256,
 )
+from core.errors import ArtifactGone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,7 @@ class Version:
     reference: DatasetRef | None = None  # the images that method "zscl" distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
     created_at: datetime
+    collected_at: datetime | None = None  # when its weights were given up; None: they are kept
 
     @property
     def is_root(self) -> bool:
@@ -130,6 +132,11 @@ class Version:
         if self.status is VersionStatus.PROMOTED:
             status = self.status
         return replace(self, verdict=verdict, report=report, status=status)
+
+    def require_weights(self) -> None:
+        """Raise ArtifactGone when the weights were given up."""
+        if self.collected_at is not None:
+            raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
 
     def went_live(self) -> "Version":
         """The version after an alias has moved to it."""

@@ -195,6 +195,7 @@ def freeze(
     work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
 ) -> DatasetVersion:
     """Freeze a dataset's present images, within a transaction."""
+    number = work.datasets.next_version(dataset.id)  # nobody removes one of them from here on
     rows = work.datasets.images(dataset.id)
     manifest = Manifest.of(dataset.kind, rows)
     labelled = dataset.kind is DatasetKind.LABELLED
@@ -203,7 +204,7 @@ def freeze(
     near = work.suites.near({row.image.dhash for row in rows}) if labelled else set()
     version = DatasetVersion(
         dataset=dataset.id,
-        number=work.datasets.next_version(dataset.id),
+        number=number,
         manifest=artifacts.put(manifest.to_bytes()),
         classes=manifest.classes,
         counts=manifest.counts() if labelled else {},

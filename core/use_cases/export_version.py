@@ -18,8 +18,9 @@ def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO
 
     The safetensors file is written tensor by tensor, each verified as it is read: an 8-byte
     little-endian header length, a JSON header, the raw bytes in header order. Raises
-    ArtifactMissing or ArtifactCorrupt.
+    ArtifactGone, ArtifactMissing or ArtifactCorrupt.
     """
+    version.require_weights()
     weights = Weights.from_bytes(artifacts.get(version.digest))
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         config = json.dumps(weights.config, indent=2, sort_keys=True).encode()

@@ -100,13 +100,17 @@ def order_update(
 def order_evaluation(
     platform: Platform, doorbell: Doorbell, request: Request, *, model: str, version: int
 ) -> Job:
-    """Order that a version be scored on the model's present suites. Raises VersionNotFound."""
+    """Order that a version be scored on the model's present suites.
+
+    Raises VersionNotFound or ArtifactGone.
+    """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        subject = work.versions.get(found.id, version)
+        subject = work.versions.get(found.id, version, lock=True)
+        subject.require_weights()
         if subject.is_root:
             raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
         order = EvaluateOrder(version=version)

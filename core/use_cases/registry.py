@@ -40,6 +40,7 @@ def promote(
     now = platform.clock()
     with platform.transactions() as work:
         to = work.versions.get(found.id, version, lock=True)
+        to.require_weights()
         if not was_live(work.aliases.history(found.id, alias), version):
             require_promotable(
                 to, override=override, reason=reason, scores=scores_of(platform.artifacts, to)
@@ -90,6 +91,7 @@ def roll_back(
     require_weights(platform.artifacts, target)
     now = platform.clock()
     with platform.transactions() as work:
+        work.versions.get(found.id, target.number, lock=True).require_weights()
         moved, row = move(
             work.aliases.get(found.id, alias),
             model=found.id,
@@ -108,6 +110,7 @@ def roll_back(
 
 def require_weights(artifacts: Artifacts, version: Version) -> None:
     """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
+    version.require_weights()
     if not artifacts.has(version.digest):
         raise ArtifactGone(version=version.number)
     for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:

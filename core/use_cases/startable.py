@@ -33,6 +33,7 @@ def require_startable(
         PromptTemplate(order.prompt)
     parent = _present_parent(work, model.id, order)
     if parent is not None:
+        parent.require_weights()
         require_trainable_version(artifacts, parent.digest, order.recipe)
     manifest.require_trainable()
     refuse_suite_images(work, manifest.entries)

@@ -52,13 +52,14 @@ class Ground:
 def pin(work: UnitOfWork, job: Job, order: UpdateOrder) -> Ground:
     """Fix a claimed job's parent and suites, unless an earlier claim has, and read its rows.
 
-    Raises LeaseLost, and AliasNotFound or VersionNotFound without a parent.
+    Raises LeaseLost, and AliasNotFound, VersionNotFound or ArtifactGone without a parent.
     """
     model = work.models.get(job.model)
     number = job.parent_version or order.parent
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
-    parent = work.versions.get(model.id, number)
+    parent = work.versions.get(model.id, number, lock=True)
+    parent.require_weights()
     work.jobs.set_parent(job.id, job.fence, parent.number)
     if job.suites is None:
         work.jobs.pin_suites(job.id, job.fence, model.suites)

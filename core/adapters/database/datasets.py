@@ -110,6 +110,9 @@ class SqlDatasets:
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
         """Raises ImageNotFound."""
+        # Freezing counts versions up in this row: its manifest has the image, or comes later.
+        row = select(datasets.c.id).where(datasets.c.id == dataset)
+        self._connection.execute(row.with_for_update())
         gone = self._connection.execute(
             delete(dataset_images).where(
                 dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels

@@ -18,6 +18,7 @@ from core.adapters.database.jobs import SqlJobs
 from core.adapters.database.keys import SqlKeys
 from core.adapters.database.models import SqlModels
 from core.adapters.database.policies import SqlPolicies
+from core.adapters.database.references import SqlReferences
 from core.adapters.database.suites import SqlSuites
 from core.adapters.database.tallies import SqlTallies
 from core.adapters.database.versions import SqlVersions
@@ -51,6 +52,7 @@ class SqlUnitOfWork:
     jobs: ports.Jobs
     idempotency: ports.Idempotency
     answers: ports.AnswerCache
+    references: ports.References
     keys: ports.Keys
     beats: ports.Beats
     tallies: ports.Tallies
@@ -84,6 +86,7 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.idempotency = SqlIdempotency(connection)
         self.answers = SqlAnswerCache(connection)
+        self.references = SqlReferences(connection)
         self.keys = SqlKeys(connection)
         self.beats = SqlBeats(connection)
         self.tallies = SqlTallies(connection)

@@ -1,6 +1,7 @@
 """Versions of models."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -56,6 +57,14 @@ class SqlVersions:
         )
         if saved.rowcount == 0:
             raise VersionNotFound(version=version.number)
+
+    def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
+        """Note that a version's weights may be collected from now on."""
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(collected_at=at)
+        )
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""

@@ -54,6 +54,7 @@ versions = Table(
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
     Column("notes", JSON(none_as_null=True)),  # null: made before there were any
     Column("created_at", UtcTime, nullable=False),
+    Column("collected_at", UtcTime),  # null: the weights are kept
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
     ForeignKeyConstraint(
         ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]
