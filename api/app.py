@@ -15,6 +15,7 @@ from api.routes import (
     classify,
     datasets,
     events,
+    gc,
     health,
     images,
     jobs,
@@ -44,6 +45,7 @@ RESOURCES = (
     events,
     classify,
     workers,
+    gc,
     health,
     metrics,
 )

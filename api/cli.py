@@ -1,11 +1,11 @@
-"""The command line: `perennial serve`, `migrate`, `suite` and `key`."""
+"""The command line: `perennial serve`, `migrate`, `suite`, `gc` and `key`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from api import listening, suite_command
+from api import gc_command, listening, suite_command
 from core import bootstrap, logs
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import SuiteKind
@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("--prompt", default=DEFAULT_PROMPT.text, help="template with one {name}")
     suite.add_argument("--model", help="also score this model by it from now on")
     suite.set_defaults(run=_suite)
+
+    collect = commands.add_parser(
+        "gc",
+        help="delete the bytes that nobody needs",
+        description="Delete the artifacts that no row names and, if asked to, the weights of "
+        "versions that nobody needs. Safe beside a running service.",
+    )
+    gc_command.add_options(collect)
+    collect.set_defaults(run=gc_command.run)
 
     key = commands.add_parser("key", help="print a fresh key for PERENNIAL_ADMIN_KEY")
     key.set_defaults(run=_key)

@@ -27,6 +27,7 @@ _DOWNLOADS: dict[int | str, dict[str, Any]] = {
         errors.VersionNotFound,
         errors.Malformed,
         errors.RangeNotSatisfiable,
+        errors.ArtifactGone,
         errors.ArtifactCorrupt,
         errors.StorageFull,
     ),

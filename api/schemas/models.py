@@ -80,13 +80,18 @@ class VersionView(Shown):
         examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
     )
     created_at: datetime
+    collected_at: datetime | None = Field(
+        description="When its weights were given up; null: they are kept."
+    )
     links: dict[str, str]
 
     @classmethod
     def of(cls, version: Version, *, model: str) -> Self:
         """Show a version; `model` is the model's name."""
         here = f"/v1/models/{model}/versions/{version.number}"
-        links = {"self": here, "download": f"{here}/download"}
+        links = {"self": here}
+        if version.collected_at is None:
+            links["download"] = f"{here}/download"
         if version.report is not None:
             links["forgetting"] = f"{here}/forgetting"
         return cls(
@@ -108,6 +113,7 @@ class VersionView(Shown):
             reference=DatasetVersionRef.of(version.reference),
             notes=dict(version.notes),
             created_at=version.created_at,
+            collected_at=version.collected_at,
             links=links,
         )
 

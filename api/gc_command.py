@@ -1,0 +1,42 @@
+"""`perennial gc`: the same as `POST /v1/gc`, with or without a running service."""
+
+import argparse
+import sys
+
+from pydantic import ValidationError
+
+from api.schemas.gc import CollectionView, NewCollection
+from core import bootstrap
+from core.errors import FieldInvalid
+from core.settings import Settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The fields of a NewCollection as options; what is absent has the field's default."""
+    fields = NewCollection.model_fields
+    parser.add_argument("--dry-run", action="store_true", help=fields["dry_run"].description)
+    for name, kind in (("older_than_hours", float), ("keep_last", int)):
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, type=kind, help=fields[name].description)
+    parser.add_argument("--versions-older-than-days", type=float, help="what counts as young")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Collect and print what became of it as JSON; 1 if lists could not be read."""
+    given = {
+        name: value
+        for name in NewCollection.model_fields
+        if (value := getattr(chosen, name)) is not None
+    }
+    try:
+        order = NewCollection(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FieldInvalid(f"{first['loc'][0]}: {first['msg']}") from error
+    platform = bootstrap.build(Settings())
+    try:
+        tidied = order.carry_out(platform)
+    finally:
+        bootstrap.close(platform)
+    sys.stdout.write(CollectionView.of(tidied).model_dump_json(indent=2) + "\n")
+    return 1 if tidied.unreadable else 0

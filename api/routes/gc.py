@@ -1,0 +1,18 @@
+"""Collecting what nobody needs."""
+
+from fastapi import APIRouter
+
+from api.dependencies import Asking, Wired
+from api.documents import raises
+from api.schemas.gc import CollectionView, NewCollection
+from core import errors
+
+router = APIRouter(prefix="/v1/gc", tags=["operations"])
+
+
+@router.post("", responses=raises(errors.Forbidden, errors.ArtifactsUnavailable))
+def collect(body: NewCollection, services: Wired, asking: Asking) -> CollectionView:
+    """Delete the bytes that no row names, and the weights of versions that nobody needs."""
+    if not asking.is_admin:
+        raise errors.Forbidden
+    return CollectionView.of(body.carry_out(services.platform))
