@@ -14,6 +14,7 @@ from api.metrics import Metrics
 from api.processes import Companions
 from api.queue import CeleryDoorbell
 from core import bootstrap
+from core.adapters.ringing import BackgroundDoorbell
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.keys import ensure_admin_key
@@ -49,7 +50,9 @@ def _open(
     ensure_default_policy(platform)
     decoder = bootstrap.decoder(settings)
     stack.callback(decoder.close)
-    doorbell = CeleryDoorbell(settings)
+    celery = CeleryDoorbell(settings)
+    stack.callback(celery.close)
+    doorbell = BackgroundDoorbell(celery)
     stack.callback(doorbell.close)
     inference = Inference(settings)
     stack.callback(inference.close)

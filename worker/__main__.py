@@ -5,6 +5,7 @@ import sys
 import warnings
 from functools import partial
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
 
@@ -29,6 +30,8 @@ def main() -> int:
     logs.configure(settings, process="worker", worker=arguments.owner)
     # Celery minds the superuser for pickled messages; here a message is a JSON text, and unread.
     warnings.simplefilter("ignore", SecurityWarning)
+    # Nor has it late acknowledgements, of which Celery warns when it loses its broker.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     setup_logging.connect(_keep_our_logging)
 
     from worker.bootstrap import build_tools  # takes seconds: torch
@@ -43,6 +46,9 @@ def main() -> int:
     worker = app.Worker(
         hostname=f"perennial@{arguments.owner}",
         quiet=True,
+        # Celery's event loop goes deaf when Redis dies between a message and its acknowledgement:
+        # the error is swallowed and nothing is polled again. The plain loop meets it.
+        use_eventloop=False,
         without_gossip=True,
         without_heartbeat=True,
         without_mingle=True,

@@ -1,13 +1,9 @@
 """The Celery app: a doorbell between processes, never the keeper of a job."""
 
-from typing import Any
-
 from celery import Celery
 
+from core.broker import QUEUE, transport_options
 from core.settings import Settings
-
-QUEUE = "perennial"
-TASK = "perennial.perform"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -19,9 +15,10 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("perennial", broker=settings.broker, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
+        broker_connection_max_retries=None,  # for ever: a broker that is away comes back
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4.0,
-        broker_transport_options=_transport_options(settings),
+        broker_transport_options=transport_options(settings),
         task_acks_late=False,
         task_default_queue=QUEUE,
         task_ignore_result=True,
@@ -34,24 +31,3 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
     )
     return app
-
-
-def _transport_options(settings: Settings) -> dict[str, Any]:
-    if settings.broker.startswith("filesystem:"):
-        folder = settings.home.absolute() / "broker"
-        folder.mkdir(parents=True, exist_ok=True)
-        return {
-            # One folder both ways: what a sender puts out is what a worker takes in.
-            "data_folder_in": str(folder),
-            "data_folder_out": str(folder),
-            "control_folder": str(folder / "control"),
-            "polling_interval": 0.2,
-        }
-    return {
-        "socket_connect_timeout": 4.0,
-        "socket_timeout": 8.0,  # above the second that the transport blocks waiting
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "retry_on_timeout": True,
-        "visibility_timeout": 3600,
-    }

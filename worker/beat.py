@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from core.broker import QUEUE
 from core.domain.values import Json
 from core.ports import HeldJob
-from worker.app import QUEUE
 
 
 def facts_of(*, device: str, child: int, starts: int, held: Sequence[HeldJob]) -> Json:

@@ -3,10 +3,11 @@
 import logging
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
+from core.broker import QUEUE, TASK
 from core.domain.values import JobId
-from worker.app import QUEUE, TASK
 
 log = logging.getLogger(__name__)
 
@@ -21,5 +22,5 @@ class CeleryDoorbell:
         """Tell some worker to look for work. Never raises: the sweeper rings again."""
         try:
             self._app.send_task(TASK, args=[job], queue=QUEUE, retry=False, ignore_result=True)
-        except (OperationalError, OSError) as fault:
+        except (KombuError, RedisError, OSError) as fault:
             log.warning("the broker does not answer, %s waits for the next ring: %s", job, fault)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from threading import Event
 
 from core import logs
+from core.adapters.ringing import BackgroundDoorbell
 from core.bootstrap import build
 from core.errors import Unavailable
 from core.ports import Doorbell, Platform
@@ -172,7 +173,7 @@ def main() -> None:
     logs.configure(settings, process="supervisor", worker=name)
     supervisor = Supervisor(
         build(settings),
-        CeleryDoorbell(make_app(settings)),
+        BackgroundDoorbell(CeleryDoorbell(make_app(settings))),
         Child.start,
         name=name,
     )

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
+from core.broker import TASK
 from core.domain.update import Job
-from worker.app import TASK
 from worker.stopping import Stopping
 
 

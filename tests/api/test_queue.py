@@ -4,11 +4,10 @@ import base64
 import json
 from pathlib import Path
 
-from api.queue import QUEUE, TASK, CeleryDoorbell
+from api.queue import CeleryDoorbell
+from core.broker import QUEUE, TASK
 from core.domain.values import JobId
 from core.settings import Settings
-from worker.app import QUEUE as WORKERS_QUEUE
-from worker.app import TASK as WORKERS_TASK
 
 
 def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
@@ -21,10 +20,6 @@ def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
     assert message["headers"]["task"] == TASK
     assert arguments == ["job_1"]
     assert message["properties"]["delivery_info"]["routing_key"] == QUEUE
-
-
-def test_api_and_worker_agree_on_the_names() -> None:
-    assert (TASK, QUEUE) == (WORKERS_TASK, WORKERS_QUEUE)
 
 
 def test_a_broker_that_is_away_raises_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""How both sides of the doorbell reach the broker: plain values, no broker's client."""
+
+import socket
+from typing import Any
+
+from core.settings import Settings
+
+QUEUE = "perennial"
+TASK = "perennial.perform"
+
+
+def transport_options(settings: Settings) -> dict[str, Any]:
+    """Kombu's options for the broker of these settings: every wait has an end."""
+    if settings.broker.startswith("filesystem:"):
+        folder = settings.home.absolute() / "broker"
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            # One folder both ways: what a sender puts out is what a worker takes in.
+            "data_folder_in": str(folder),
+            "data_folder_out": str(folder),
+            "control_folder": str(folder / "control"),
+            "polling_interval": 0.2,
+        }
+    return {
+        "socket_connect_timeout": 2.0,
+        "socket_timeout": 3.0,  # above the second that the transport blocks waiting
+        "socket_keepalive": True,
+        "socket_keepalive_options": _keepalive(),
+        "health_check_interval": 10,
+        "retry_on_timeout": True,
+        "visibility_timeout": 3600,  # messages are acknowledged on arrival: it never matters
+        # A sender tries twice and gives up: the sweeper rings again.
+        "max_retries": 1,
+        "interval_start": 0.05,
+        "connect_retries_timeout": 2.0,
+    }
+
+
+def _keepalive() -> dict[int, int]:
+    """A peer that vanished without a word is missed within half a minute, where settable."""
+    wanted = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}

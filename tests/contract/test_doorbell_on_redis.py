@@ -1,0 +1,120 @@
+"""The doorbell on a real Redis: killed, flushed, restarted, hung."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from api.queue import CeleryDoorbell
+from core.adapters.ringing import BackgroundDoorbell
+from core.broker import QUEUE
+from core.domain.values import JobId
+from core.settings import Settings
+from tests.contract.redis import RedisServer, redis_server
+from tests.processes import wait_for
+
+JOB = JobId("job_1")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def doorbell(server: RedisServer, tmp_path: Path) -> Iterator[CeleryDoorbell]:
+    with server.client() as client:
+        client.flushall()
+    with closing(CeleryDoorbell(Settings(home=tmp_path, broker_url=server.url))) as doorbell:
+        yield doorbell
+
+
+def rings(server: RedisServer) -> int:
+    with server.client() as client:
+        return int(client.llen(QUEUE))
+
+
+def test_a_flushed_broker_is_rung_again_as_before(
+    server: RedisServer, doorbell: CeleryDoorbell
+) -> None:
+    doorbell.ring(JOB)
+    assert rings(server) == 1
+    with server.client() as client:
+        client.flushall()
+    doorbell.ring(JOB)
+    assert rings(server) == 1
+
+
+def test_a_killed_broker_keeps_its_rings_and_hears_the_next(
+    server: RedisServer, doorbell: CeleryDoorbell
+) -> None:
+    doorbell.ring(JOB)
+    server.kill()
+    began = time.monotonic()
+    doorbell.ring(JOB)
+    assert time.monotonic() - began < 3
+    server.start()
+    assert rings(server) == 1
+    doorbell.ring(JOB)
+    assert rings(server) == 2
+
+
+def test_a_broker_that_refuses_writes_raises_nothing(
+    server: RedisServer, doorbell: CeleryDoorbell
+) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", "1")
+        doorbell.ring(JOB)
+        client.config_set("maxmemory", "0")
+    assert rings(server) == 0
+
+
+def test_who_rings_a_broker_that_takes_connections_and_says_nothing_waits_not_at_all(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
+        celery = CeleryDoorbell(Settings(home=tmp_path, broker_url=url))
+        background = BackgroundDoorbell(celery)
+        began = time.monotonic()
+        for _ in range(1000):
+            background.ring(JOB)
+        assert time.monotonic() - began < 0.5
+        background.close()
+        assert time.monotonic() - began < 6
+
+
+def test_background_rings_arrive_and_closing_waits_for_them(
+    server: RedisServer, doorbell: CeleryDoorbell
+) -> None:
+    background = BackgroundDoorbell(doorbell)
+    for _ in range(3):
+        background.ring(JOB)
+    background.close()
+    assert rings(server) == 3
+
+
+def test_rings_beyond_the_bound_are_let_go() -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.heard = 0
+            self.go = Event()
+
+        def ring(self, _: JobId) -> None:
+            self.heard += 1
+            self.go.wait(10)
+
+    slow = Slow()
+    background = BackgroundDoorbell(slow, most_waiting=2)
+    background.ring(JOB)
+    wait_for(lambda: slow.heard, seconds=5)
+    for _ in range(10):
+        background.ring(JOB)
+    slow.go.set()
+    background.close()
+    assert slow.heard == 3
