@@ -43,7 +43,7 @@ _RELEASED: Json = {
 
 # A ViT-B/32 or another pre-trained model of its size (150 M parameters). The rate is the one
 # that fine-tuning of pre-trained CLIP models is usually published with, 1e-5 (WiSE-FT, ZSCL):
-# ten times less than the default, which is tuned for the bundled model of a few million
+# thirty times less than the default, which is tuned for the bundled model of a few million
 # parameters. Where to start, not a result: nothing of this size was tuned for this project.
 _VIT_B_32: Json = {
     "method": "vrlwf",

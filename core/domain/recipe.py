@@ -105,14 +105,14 @@ class Recipe:
     label_space: LabelSpace = LabelSpace.SESSION
     epochs: int = 6
     batch_size: int = 100
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     optimiser: Optimiser = Optimiser.ADAM
     epsilon: float = 1e-8  # of Adam
     weight_decay: float = 0.0
     schedule: Schedule = Schedule.COSINE
     clip_norm: float = 1.0  # global norm of the unscaled gradient
     unit_gradient: bool = False  # always scale it to clip_norm, as the released code in effect does
-    replay_weight: float = 2.0  # alpha of VR-LwF's sentence term
+    replay_weight: float = 12.0  # alpha of VR-LwF's sentence term
     lwf_weight: float = 1.0  # alpha of the class-logit term
     cross_weight: float = 1.0  # beta of vrlwf_cross
     reference_weight: float = 1.0  # of zscl's two terms
