@@ -13,7 +13,7 @@ from torch import nn
 from core.clip.download import read_while_growing
 from core.clip.model import ClipModel, empty_network
 from core.clip.weights import publish
-from core.domain.architecture import require_trainable
+from core.domain.architecture import VOCABULARY, require_trainable
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.values import Json
 from core.domain.version import Weights
@@ -44,7 +44,8 @@ class BaseImporter:
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
         """Store a base; its weights and default prompt.
 
-        Raises BaseUnknown, ModelNotTrainable or WeightsFormat.
+        Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat; then nothing
+        is stored.
         """
         watch.advance("loading", 0, 1)
         config, network = read_while_growing(lambda: self._read(base), watch)
@@ -56,7 +57,7 @@ class BaseImporter:
             self._artifacts,
             lambda done, total: watch.advance("publishing", done, total),
         )
-        return weights, PromptTemplate(prompt).text
+        return weights, prompt
 
     def _read(self, base: str) -> tuple[Json, nn.Module]:
         if base == "bundled":
@@ -97,9 +98,10 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
 def read_folder(folder: Path) -> tuple[Json, nn.Module]:
     """The config and network of an open_clip folder.
 
-    Raises BaseUnknown, ModelNotTrainable or WeightsFormat.
+    Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
     """
     config = {**_read_config(folder), **_read_extras(folder)}
+    _require_sound_extras(config.get("perennial", {}))
     require_trainable(config["model_cfg"])
     path = _weights_file(folder)
     try:
@@ -153,11 +155,28 @@ def _read_extras(folder: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     settings, tokens = folder / "perennial.json", folder / "trained_tokens.json"
-    if settings.is_file():
-        found |= json.loads(settings.read_bytes())
-    if tokens.is_file():
-        found["trained_tokens"] = json.loads(tokens.read_bytes())
+    try:
+        if settings.is_file():
+            found |= dict(json.loads(settings.read_bytes()))
+        if tokens.is_file():
+            found["trained_tokens"] = json.loads(tokens.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise BaseUnknown(f"The JSON beside the weights in {folder.name!r} is unsound.") from error
     return {"perennial": found} if found else {}
+
+
+def _require_sound_extras(extras: Any) -> None:
+    """Raise BaseUnknown or PromptInvalid unless they are a prompt and token ids of CLIP's."""
+    if not isinstance(extras, dict):
+        raise BaseUnknown("The config's part 'perennial' is no object.")
+    prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
+    if not isinstance(prompt, str):
+        raise BaseUnknown("The model's own prompt is no text.")
+    PromptTemplate(prompt)
+    if not isinstance(tokens, list) or not all(
+        type(token) is int and 0 <= token < VOCABULARY for token in tokens
+    ):
+        raise BaseUnknown(f"trained_tokens is a list of token ids, each below {VOCABULARY}.")
 
 
 def _weights_file(folder: Path) -> Path:

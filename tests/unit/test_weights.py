@@ -15,7 +15,13 @@ from core.clip.base import BaseImporter
 from core.clip.model import ClipModel
 from core.clip.weights import load, publish, read_state
 from core.domain.version import Weights
-from core.errors import ArtifactCorrupt, BaseUnknown, ModelNotTrainable, WeightsFormat
+from core.errors import (
+    ArtifactCorrupt,
+    BaseUnknown,
+    ModelNotTrainable,
+    PromptInvalid,
+    WeightsFormat,
+)
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip, tiny_config
 
@@ -147,6 +153,42 @@ def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:
     weights, prompt = BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
     assert prompt == "see {name}"
     assert load(weights.digest, artifacts).trained_tokens == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("trained_tokens.json", "[7, 49408]"),
+        ("trained_tokens.json", "[7, -1]"),
+        ("trained_tokens.json", '["cat"]'),
+        ("trained_tokens.json", '{"7": 9}'),
+        ("trained_tokens.json", "[7,"),
+        ("perennial.json", '{"prompt": 7}'),
+        ("perennial.json", '{"prompt": "no slot"}'),
+        ("perennial.json", "[7]"),
+        ("perennial.json", "see {name}"),
+        ("perennial.json", "null"),
+    ],
+)
+def test_odd_files_beside_the_weights_are_refused_at_import(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "odd", tiny_clip())
+    (folder / name).write_text(content)
+    refused_untouched(folder)
+
+
+def test_an_odd_config_part_of_ours_is_refused_at_import(tmp_path: Path) -> None:
+    model = tiny_clip()
+    model.config["perennial"] = ["see {name}"]
+    refused_untouched(folder_of(tmp_path / "odd", model))
+
+
+def refused_untouched(folder: Path) -> None:
+    artifacts = MemoryArtifacts()
+    with pytest.raises((BaseUnknown, PromptInvalid)):
+        BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
+    assert artifacts.bytes_of == {}
 
 
 def test_importing_an_imported_folder_again_gives_the_same_digest(tmp_path: Path) -> None:
