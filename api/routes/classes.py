@@ -29,7 +29,13 @@ router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"])
 RECIPE, REFERENCE = "recipe", "reference"
 _FORM = multipart(
     {
-        RECIPE: {"type": "string", "description": "Recipe fields as JSON, sent as a text field."},
+        RECIPE: {
+            "type": "string",
+            "description": (
+                "Recipe fields as JSON, sent as a text field. The defaults suit the bundled model; "
+                'large pre-trained ones need a preset: {"preset": "vit_b_32"}.'
+            ),
+        },
         REFERENCE: {
             "type": "string",
             "description": 'For method \'zscl\': {"dataset": ..., "version": ...} as a text field.',

@@ -52,7 +52,7 @@ FIELDS: dict[str, Schema] = {
     "epochs": _number("epochs", "Passes over the training images."),
     "batch_size": _number("batch_size", "Images a step."),
     "learning_rate": _number(
-        "learning_rate", "Where the schedule starts, or peaks after its warm-up."
+        "learning_rate", "The schedule's start or peak; the default is too high for large models."
     ),
     "optimiser": _choice(Optimiser, "The optimiser."),
     "epsilon": _number("epsilon", "Adam's epsilon."),
@@ -106,7 +106,11 @@ def _schema() -> Schema:
     preset = {
         "type": "string",
         "enum": sorted(PRESETS),
-        "description": "Values to start from instead of the defaults; other fields override them.",
+        "description": (
+            "Values to start from instead of the defaults; other fields override them. The "
+            "defaults are tuned for the bundled model: teach a ViT-B/32, or what is about as large, with "
+            "vit_b_32, a ViT-L/14 with vit_l_14_24gb."
+        ),
     }
     fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
     return {
@@ -114,8 +118,14 @@ def _schema() -> Schema:
         "title": "Recipe",
         "additionalProperties": False,
         "properties": {"preset": preset, **fields},
-        "description": "What differs from the defaults. Versions store it spelled out in full.",
-        "examples": [{"method": "vrlwf", "epochs": 6, "replay_weight": 2.0}],
+        "description": (
+            "What differs from the defaults, which suit the bundled model; for large pre-trained "
+            "models name a preset. Versions store it spelled out in full."
+        ),
+        "examples": [
+            {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},
+            {"preset": "vit_b_32", "epochs": 3},
+        ],
     }
 
 

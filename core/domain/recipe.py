@@ -97,7 +97,10 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Method and hyper-parameters of an update. Raises RecipeInvalid on a value out of bounds."""
+    """Method and hyper-parameters of an update. Raises RecipeInvalid on a value out of bounds.
+
+    The defaults are tuned for the bundled model; large pre-trained ones have presets.
+    """
 
     method: Method = Method.VRLWF
     part: ModelPart = ModelPart.WHOLE

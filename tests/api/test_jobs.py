@@ -7,10 +7,12 @@ import pytest
 from core.domain.dataset import Side
 from core.domain.update import Progress
 from core.domain.values import JobId
+from core.use_cases.jobs import cancel_job
 from tests.api.orders import a_dataset, update
 from tests.api.pictures import picture, pictures_on
 from tests.api.seeds import a_candidate
 from tests.api.service import Service, code_of
+from tests.processes import wait_for
 
 
 def test_an_update_is_queued(ready: Service) -> None:
@@ -26,7 +28,17 @@ def test_an_update_is_queued(ready: Service) -> None:
     assert job["dataset_version"]["version"] == 1
     assert job["metadata"] == {"team": "shoes"}
     assert ready.client.get(answer.headers["location"]).json() == job
-    assert list((ready.settings.home / "broker").glob("*.msg"))
+    wait_for(lambda: list((ready.settings.home / "broker").glob("*.msg")), seconds=60)
+
+
+def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update(priority=7)).json()
+    assert job["priority"] == 7
+    cancel_job(ready.platform, JobId(job["id"]))
+    again = ready.client.post(f"/v1/jobs/{job['id']}/retry").json()
+    assert (again["retry_of"], again["priority"]) == (job["id"], 7)
+    with ready.platform.transactions(read_only=True) as work:
+        assert work.jobs.get(JobId(again["id"])).priority == 7
 
 
 def test_a_job_is_queued_while_the_broker_is_down(
@@ -55,6 +67,9 @@ def test_a_job_is_queued_while_the_broker_is_down(
         ({"path": "file:/etc/passwd"}, 422, "field_unknown"),
         ({"model": None}, 422, "field_invalid"),
         ({"metadata": {"k": 1}}, 422, "field_invalid"),
+        ({"priority": 10}, 422, "field_invalid"),
+        ({"priority": -1}, 422, "field_invalid"),
+        ({"priority": 1.5}, 422, "field_invalid"),
     ],
 )
 def test_what_would_keep_an_update_from_starting(

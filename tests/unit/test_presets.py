@@ -64,6 +64,12 @@ def test_zscl_averages_and_distils_from_the_root() -> None:
     assert (recipe.temperature, recipe.schedule) == (2.0, Schedule.COSINE)
 
 
+@pytest.mark.parametrize("name", ["vit_b_32", "vit_l_14_24gb"])
+def test_large_models_do_not_follow_the_bundled_models_rate_and_weight(name: str) -> None:
+    assert PRESETS[name].keys() >= {"learning_rate", "replay_weight"}
+    assert Recipe.from_json({"preset": name}).learning_rate <= Recipe().learning_rate / 10
+
+
 def test_the_large_preset_reads_a_batch_in_parts() -> None:
     recipe = Recipe.from_json({"preset": "vit_l_14_24gb"})
     assert (recipe.batch_size, recipe.micro_batch) == (64, 16)
