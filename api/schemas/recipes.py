@@ -108,8 +108,8 @@ def _schema() -> Schema:
         "enum": sorted(PRESETS),
         "description": (
             "Values to start from instead of the defaults; other fields override them. The "
-            "defaults are tuned for the bundled model: teach a ViT-B/32, or what is about as large, with "
-            "vit_b_32, a ViT-L/14 with vit_l_14_24gb."
+            "defaults are tuned for the bundled model: teach a ViT-B/32, or what is about as "
+            "large, with vit_b_32, a ViT-L/14 with vit_l_14_24gb."
         ),
     }
     fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
