@@ -6,7 +6,8 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from core.broker import QUEUE, TASK, transport_options
+from core.broker import TASK, name_of, transport_options
+from core.domain.update import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 
@@ -25,10 +26,12 @@ class CeleryDoorbell:
             task_serializer="json",
         )
 
-    def ring(self, job: JobId) -> None:
+    def ring(self, job: JobId, queue: Queue) -> None:
         """Tell some worker to look for work. Never raises: the sweeper rings again."""
         try:
-            self._celery.send_task(TASK, args=[job], queue=QUEUE, retry=False, ignore_result=True)
+            self._celery.send_task(
+                TASK, args=[job], queue=name_of(queue), retry=False, ignore_result=True
+            )
         except (KombuError, RedisError, OSError) as error:
             log.warning("the broker does not answer (%s); the sweeper will ring", error)
 

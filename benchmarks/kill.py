@@ -22,7 +22,7 @@ from benchmarks.bench import publish
 from core.bootstrap import build, close, decoder, migrate
 from core.domain.dataset import DatasetKind
 from core.domain.recipe import Recipe
-from core.domain.update import Job, JobStatus, UpdateOrder
+from core.domain.update import Job, JobStatus, Queue, UpdateOrder
 from core.domain.values import DatasetId, JobId
 from core.ports import Platform
 from core.settings import Settings
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Silence:
     """No doorbell: the supervisor's sweeper finds the work."""
 
-    def ring(self, job: JobId) -> None:
+    def ring(self, job: JobId, queue: Queue) -> None:
         """Say nothing."""
 
 

@@ -3,10 +3,15 @@
 import socket
 from typing import Any
 
+from core.domain.update import Queue
 from core.settings import Settings
 
-QUEUE = "perennial"
 TASK = "perennial.perform"
+
+
+def name_of(queue: Queue) -> str:
+    """What the broker calls a queue."""
+    return f"perennial.{queue.value}"
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from core.domain.recipe import Recipe
 from core.domain.registry import Alias, AliasMove
 from core.domain.suite import Suite
 from core.domain.tally import Tally
-from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
+from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.domain.version import Model, Version, Weights
 from core.settings import Settings
@@ -231,18 +231,21 @@ class Jobs(Protocol):
     ) -> Sequence[Job]:
         """Newest first; `after` is the last id of the page before."""
 
-    def claim(self, owner: str, lease_s: float, lost_limit: int) -> Job | None:
-        """Claim the oldest claimable job by one conditional update; None when there is none.
+    def claim(
+        self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
+    ) -> Job | None:
+        """Claim the next claimable job by one conditional update; None when there is none.
 
-        Claimable: queued, or running/cancelling with an expired lease (by the database's
-        clock), and no earlier unfinished job of the same model. The claim sets the status
+        Claimable: in one of the queues; queued, or running/cancelling with an expired lease (by
+        the database's clock); and no earlier unfinished job of the same model. The highest
+        priority is next, and the oldest of those that have it. The claim sets the status
         (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
         lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
         `worker_lost` instead, or is cancelled if that was asked for, and the next one is tried.
         """
 
-    def claimable(self) -> bool:
-        """Whether `claim` would find something now (cheap; for the doorbell)."""
+    def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
+        """In which of the queues `claim` would find something now (cheap; for the doorbell)."""
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
@@ -576,5 +579,5 @@ class Evaluator(Protocol):
 
 
 class Doorbell(Protocol):
-    def ring(self, job: JobId) -> None:
-        """Tell some worker to look for work. Never raises: the sweeper rings again."""
+    def ring(self, job: JobId, queue: Queue) -> None:
+        """Tell some worker of a queue to look for work. Never raises: the sweeper rings again."""

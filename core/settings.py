@@ -1,9 +1,9 @@
 """The one frozen set of settings; every process reads the same."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     inference_port: int = 8751
     inference_url: str = ""  # empty: http://inference_host:inference_port
 
+    # Whose jobs a worker takes: "gpu" trains and scores, "housekeeping" imports bases.
+    queues: Annotated[tuple[Literal["gpu", "housekeeping"], ...], Field(min_length=1)] = (
+        "gpu",
+        "housekeeping",
+    )
     device: str = "cpu"
     threads: int = 0  # 0: one per core
     ranks: int = 1  # processes that train an update together; on CUDA, each has a GPU of its own

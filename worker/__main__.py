@@ -11,6 +11,8 @@ from celery.signals import setup_logging, worker_ready
 
 from core import logs
 from core.bootstrap import build
+from core.broker import name_of
+from core.domain.update import Queue
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
 from worker.app import make_app
@@ -45,6 +47,7 @@ def main() -> int:
     worker_ready.connect(stopping.install, weak=False)
     worker = app.Worker(
         hostname=f"perennial@{arguments.owner}",
+        queues=[name_of(Queue(queue)) for queue in settings.queues],
         quiet=True,
         # Celery's event loop goes deaf when Redis dies between a message and its acknowledgement:
         # the error is swallowed and nothing is polled again. The plain loop meets it.

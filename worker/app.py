@@ -2,7 +2,7 @@
 
 from celery import Celery
 
-from core.broker import QUEUE, transport_options
+from core.broker import transport_options
 from core.settings import Settings
 
 
@@ -20,7 +20,6 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_timeout=4.0,
         broker_transport_options=transport_options(settings),
         task_acks_late=False,
-        task_default_queue=QUEUE,
         task_ignore_result=True,
         worker_concurrency=1,
         worker_enable_remote_control=False,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from core.broker import QUEUE
 from core.domain.values import Json
 from core.ports import HeldJob
 
 
-def facts_of(*, device: str, child: int, starts: int, held: Sequence[HeldJob]) -> Json:
+def facts_of(
+    *, device: str, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
+) -> Json:
     """The facts of a supervisor and its child, of which `child` is the process id."""
     return {
         "host": socket.gethostname(),
@@ -21,7 +22,7 @@ def facts_of(*, device: str, child: int, starts: int, held: Sequence[HeldJob]) -
         "device": device,
         "state": "busy" if held else "idle",
         "job": held[0].id if held else None,
-        "queues": [QUEUE],
+        "queues": list(queues),
         "version": version("perennial"),
         "memory_bytes": resident_bytes(child),
     }

@@ -143,6 +143,7 @@ class Supervisor:
         with self._platform.transactions() as work:
             facts = facts_of(
                 device=self._platform.settings.device,
+                queues=self._platform.settings.queues,
                 child=child.pid,
                 starts=self._starts,
                 held=work.jobs.held(child.owner),

@@ -54,6 +54,7 @@ def order_job(
             ordered_by,
             model=body.model,
             order=body.order(),
+            priority=body.priority,
             metadata=body.metadata,
         )
     else:
@@ -63,6 +64,7 @@ def order_job(
             ordered_by,
             model=body.model,
             version=body.version,
+            priority=body.priority,
         )
     return accepted(services, response, job)
 

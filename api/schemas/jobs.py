@@ -28,6 +28,18 @@ Metadata = Annotated[
 ]
 
 
+Priority = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=9,
+        examples=[5],
+        description="Of the models' next jobs the highest runs first. The jobs of one model run in "
+        "the order they came, whatever their priorities.",
+    ),
+]
+
+
 class ReferenceSet(Asked):
     """The dataset version whose images method 'zscl' distils, with captions or classes."""
 
@@ -52,6 +64,7 @@ class NewUpdate(Asked):
     auto_promote: bool = True
     prompt: str | None = Field(None, examples=["a photo of a {name}."])
     reference: ReferenceSet | None = Field(None, description="For method 'zscl', and only it.")
+    priority: Priority = 0
     metadata: Metadata = Field(default_factory=dict)
 
     def order(self) -> UpdateOrder:
@@ -74,6 +87,7 @@ class NewEvaluation(Asked):
     type: Literal["evaluate"]
     model: str = Field(examples=["demo"])
     version: Number = Field(examples=[2])
+    priority: Priority = 0
 
 
 NewJob = Annotated[NewUpdate | NewEvaluation, Field(discriminator="type")]
@@ -115,6 +129,7 @@ class JobView(Shown):
     dataset_version: DatasetVersionRef | None = Field(description="What it learns from.")
     recipe: dict[str, Any] | None
     reference: DatasetVersionRef | None
+    priority: int
     attempt: int
     retry_of: str | None
     result: dict[str, Any] | None = Field(examples=[{"version": 2, "verdict": "passed"}])
@@ -149,6 +164,7 @@ class JobView(Shown):
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             recipe=update and update.recipe.to_json(),
             reference=DatasetVersionRef.of(update.reference) if update else None,
+            priority=job.priority,
             attempt=job.attempt,
             retry_of=job.retry_of,
             result=job.result and dict(job.result),

@@ -20,7 +20,9 @@ class WorkerView(Shown):
     pid: int | None = Field(examples=[4711])
     child_pid: int | None = Field(examples=[4712])
     device: str = Field(examples=["cuda:0"])
-    queues: list[str] = Field(examples=[["perennial"]])
+    queues: list[str] = Field(
+        examples=[["gpu", "housekeeping"]], description="Whose jobs it takes."
+    )
     version: str = Field(examples=["0.1.0"], description="Of the code it runs.")
     memory_bytes: int | None = Field(description="Resident, of the child.")
     starts: int = Field(examples=[1], description="How many children it has started.")

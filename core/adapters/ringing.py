@@ -2,9 +2,11 @@
 
 import logging
 from contextlib import suppress
-from queue import Full, Queue
+from queue import Full
+from queue import Queue as Line
 from threading import Event, Thread
 
+from core.domain.update import Queue
 from core.domain.values import JobId
 from core.ports import Doorbell
 
@@ -22,15 +24,15 @@ class BackgroundDoorbell:
 
     def __init__(self, doorbell: Doorbell, *, most_waiting: int = MOST_WAITING) -> None:
         self._doorbell = doorbell
-        self._waiting: Queue[JobId | None] = Queue(most_waiting)
+        self._waiting: Line[tuple[JobId, Queue] | None] = Line(most_waiting)
         self._late = Event()
         self._thread = Thread(target=self._run, name="doorbell", daemon=True)
         self._thread.start()
 
-    def ring(self, job: JobId) -> None:
+    def ring(self, job: JobId, queue: Queue) -> None:
         """Have some worker told soon to look for work. Never raises and never waits."""
         try:
-            self._waiting.put_nowait(job)
+            self._waiting.put_nowait((job, queue))
         except Full:
             log.debug("too many rings wait for the broker; the sweeper will ring")
 
@@ -42,5 +44,5 @@ class BackgroundDoorbell:
         self._late.set()
 
     def _run(self) -> None:
-        while (job := self._waiting.get()) is not None and not self._late.is_set():
-            self._doorbell.ring(job)
+        while (ring := self._waiting.get()) is not None and not self._late.is_set():
+            self._doorbell.ring(*ring)

@@ -12,12 +12,24 @@ from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
 from core.errors import JobFinished
 
 
+class Queue(StrEnum):
+    """Which workers a job waits for: those that listen to its queue."""
+
+    GPU = "gpu"  # hours on a device
+    HOUSEKEEPING = "housekeeping"  # minutes on a processor, which should not wait for those hours
+
+
 class JobType(StrEnum):
     """What a job does."""
 
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored
     EVALUATE = "evaluate"  # scores a version again, on today's suites
+
+    @property
+    def queue(self) -> Queue:
+        """Where such a job waits."""
+        return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
 
 
 class JobStatus(StrEnum):

@@ -61,7 +61,7 @@ def create_model(
         work.models.add(model)
         job = place(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
-    doorbell.ring(job.id)
+    doorbell.ring(job.id, job.type.queue)
     return job
 
 
@@ -72,6 +72,7 @@ def order_update(
     *,
     model: str,
     order: UpdateOrder,
+    priority: int = 0,
     metadata: Mapping[str, str] | None = None,
 ) -> Job:
     """Order an update. Whatever would keep it from starting is an error here and now.
@@ -91,14 +92,29 @@ def order_update(
         manifest = read_manifest(platform.artifacts, version.manifest)
         order = replace(order, dataset=dataset.id)
         order = require_startable(work, platform.artifacts, found, order, manifest)
-        job = place(work, request, found, JobType.UPDATE, order, now, metadata)
+        job = place(
+            work,
+            request,
+            found,
+            JobType.UPDATE,
+            order,
+            now,
+            priority=priority,
+            metadata=metadata,
+        )
         work.commit()
-    doorbell.ring(job.id)
+    doorbell.ring(job.id, job.type.queue)
     return job
 
 
 def order_evaluation(
-    platform: Platform, doorbell: Doorbell, request: Request, *, model: str, version: int
+    platform: Platform,
+    doorbell: Doorbell,
+    request: Request,
+    *,
+    model: str,
+    version: int,
+    priority: int = 0,
 ) -> Job:
     """Order that a version be scored on the model's present suites.
 
@@ -114,9 +130,9 @@ def order_evaluation(
         if subject.is_root:
             raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
         order = EvaluateOrder(version=version)
-        job = place(work, request, found, JobType.EVALUATE, order, now)
+        job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
-    doorbell.ring(job.id)
+    doorbell.ring(job.id, job.type.queue)
     return job
 
 
@@ -143,10 +159,18 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
         again = place(
-            work, request, model, found.type, found.order, now, found.metadata, retry_of=job
+            work,
+            request,
+            model,
+            found.type,
+            found.order,
+            now,
+            priority=found.priority,
+            metadata=found.metadata,
+            retry_of=job,
         )
         work.commit()
-    doorbell.ring(again.id)
+    doorbell.ring(again.id, again.type.queue)
     return again
 
 
@@ -169,6 +193,8 @@ def place(
     job_type: JobType,
     order: Order,
     now: datetime,
+    *,
+    priority: int = 0,
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
@@ -178,6 +204,7 @@ def place(
         type=job_type,
         model=model.id,
         order=order,
+        priority=priority,
         metadata=metadata or {},
         retry_of=retry_of,
         created_at=now,

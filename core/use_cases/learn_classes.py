@@ -56,7 +56,7 @@ def learn_classes(
     with platform.transactions() as work:
         made = start.make(work)
         work.commit()
-    doorbell.ring(made.job.id)
+    doorbell.ring(made.job.id, made.job.type.queue)
     return made
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core import logs
-from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, UpdateOrder
+from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, Queue, UpdateOrder
 from core.domain.values import Digest
 from core.errors import (
     ArtifactsUnavailable,
@@ -37,7 +37,7 @@ class Tools:
 def run_next_job(
     platform: Platform, tools: Tools, *, owner: str, stopping: Callable[[], bool]
 ) -> Job | None:
-    """Claim the oldest claimable job and run it to its end; the claimed job, or None.
+    """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
 
     Every way a job can end is recorded here: done, failed, cancelled, or given back to the
     queue because this worker is stopping, or database or artifacts were away. A job whose
@@ -55,7 +55,12 @@ def run_next_job(
 def _claim(platform: Platform, owner: str) -> Job | None:
     settings, now = platform.settings, platform.clock()
     with platform.transactions() as work:
-        job = work.jobs.claim(owner, settings.lease_seconds, settings.lost_attempts)
+        job = work.jobs.claim(
+            owner,
+            settings.lease_seconds,
+            settings.lost_attempts,
+            [Queue(queue) for queue in settings.queues],
+        )
         if job is not None:
             work.jobs.add_event(job.id, "claimed", {"attempt": job.attempt, "owner": owner}, now)
             if job.attempt == 1:

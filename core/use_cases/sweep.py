@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from core.domain.update import Queue
 from core.domain.values import JobId
 from core.ports import Doorbell, Platform
 from core.use_cases.workers import FORGOTTEN_AFTER_S
@@ -12,12 +13,12 @@ ANY_JOB = JobId("any")
 
 
 def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
-    """Ring again when some job could be claimed; whether there was one."""
+    """Ring again in this worker's queues where some job could be claimed; whether there was one."""
     with platform.transactions(read_only=True) as work:
-        waiting = work.jobs.claimable()
-    if waiting:
-        doorbell.ring(ANY_JOB)
-    return waiting
+        waiting = work.jobs.claimable([Queue(queue) for queue in platform.settings.queues])
+    for queue in waiting:
+        doorbell.ring(ANY_JOB, queue)
+    return bool(waiting)
 
 
 def forget_old_traces(platform: Platform) -> None:

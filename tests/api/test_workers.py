@@ -8,7 +8,7 @@ from worker.beat import facts_of
 
 
 def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:
-    facts = facts_of(device="cuda:0", child=1, starts=2, held=held)
+    facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
     with service.platform.transactions() as work:
         work.beats.beat(name, facts)
         work.commit()
@@ -29,7 +29,7 @@ def test_a_worker_is_listed_with_what_it_does(service: Service) -> None:
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["id"], shown["fresh"], shown["state"]) == ("gpu-7:1f3a", True, "busy")
     assert (shown["job"], shown["device"], shown["starts"]) == (job, "cuda:0", 2)
-    assert shown["queues"] == ["perennial"]
+    assert shown["queues"] == ["gpu"]
     assert shown["version"]
     assert 0 <= shown["beat_age_s"] < 10
 

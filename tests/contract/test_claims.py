@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.update import Job, JobStatus, Progress
+from core.domain.update import EvaluateOrder, Job, JobStatus, JobType, Progress, Queue
 from core.domain.version import Model
 from core.errors import LeaseLost
 from core.ports import Jobs, Transactions
@@ -68,8 +68,52 @@ def test_models_do_not_wait_for_one_another(
     assert [claim(transactions).id for _ in range(2)] == [first.id, second.id]
 
 
+def claim_in_turn(transactions: Transactions) -> list[str]:
+    """The jobs in the order they are claimed, each ended before the next."""
+    order = []
+    while (job := claim(transactions)) is not None:
+        order.append(job.id)
+        with transactions() as work:
+            work.jobs.finish(job.succeed({}, NOW), job.fence)
+            work.commit()
+    return order
+
+
+def test_of_the_models_next_jobs_the_highest_priority_goes_first(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    low, high, same = (a_job(make_model(), priority=value) for value in (1, 9, 1))
+    # Within a model the order is that of coming: the urgent one waits for the one before it.
+    model = make_model()
+    first, urgent = a_job(model, priority=0), a_job(model, priority=9)
+    with transactions() as work:
+        for job in (low, high, same, first, urgent):
+            work.jobs.add(job)
+        work.commit()
+    wanted = [high, low, same, first, urgent]
+    assert claim_in_turn(transactions) == [job.id for job in wanted]
+
+
+def test_a_worker_claims_the_jobs_of_its_queues_alone(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    scoring = a_job(make_model(), type=JobType.EVALUATE, order=EvaluateOrder(version=1))
+    imported = a_job(make_model())
+    with transactions() as work:
+        for job in (scoring, imported):
+            work.jobs.add(job)
+        work.commit()
+    with transactions() as work:
+        assert work.jobs.claimable() == {Queue.GPU, Queue.HOUSEKEEPING}
+        assert work.jobs.claimable([Queue.HOUSEKEEPING]) == {Queue.HOUSEKEEPING}
+        assert work.jobs.claim("w", 60, 3, [Queue.HOUSEKEEPING]).id == imported.id
+        assert work.jobs.claim("w", 60, 3, [Queue.HOUSEKEEPING]) is None
+        assert work.jobs.claimable() == {Queue.GPU}
+        assert work.jobs.claim("w", 60, 3, [Queue.GPU]).id == scoring.id
+
+
 def test_claimable_says_what_claim_would_find(transactions: Transactions, model: Model) -> None:
-    def claimable() -> bool:
+    def claimable() -> set[Queue]:
         with transactions(read_only=True) as work:
             return work.jobs.claimable()
 

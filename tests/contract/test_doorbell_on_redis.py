@@ -11,7 +11,8 @@ import pytest
 
 from api.queue import CeleryDoorbell
 from core.adapters.ringing import BackgroundDoorbell
-from core.broker import QUEUE
+from core.broker import name_of
+from core.domain.update import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 from tests.contract.redis import RedisServer, redis_server
@@ -36,31 +37,31 @@ def doorbell(server: RedisServer, tmp_path: Path) -> Iterator[CeleryDoorbell]:
 
 def rings(server: RedisServer) -> int:
     with server.client() as client:
-        return int(client.llen(QUEUE))
+        return int(client.llen(name_of(Queue.GPU)))
 
 
 def test_a_flushed_broker_is_rung_again_as_before(
     server: RedisServer, doorbell: CeleryDoorbell
 ) -> None:
-    doorbell.ring(JOB)
+    doorbell.ring(JOB, Queue.GPU)
     assert rings(server) == 1
     with server.client() as client:
         client.flushall()
-    doorbell.ring(JOB)
+    doorbell.ring(JOB, Queue.GPU)
     assert rings(server) == 1
 
 
 def test_a_killed_broker_keeps_its_rings_and_hears_the_next(
     server: RedisServer, doorbell: CeleryDoorbell
 ) -> None:
-    doorbell.ring(JOB)
+    doorbell.ring(JOB, Queue.GPU)
     server.kill()
     began = time.monotonic()
-    doorbell.ring(JOB)
+    doorbell.ring(JOB, Queue.GPU)
     assert time.monotonic() - began < 3
     server.start()
     assert rings(server) == 1
-    doorbell.ring(JOB)
+    doorbell.ring(JOB, Queue.GPU)
     assert rings(server) == 2
 
 
@@ -69,7 +70,7 @@ def test_a_broker_that_refuses_writes_raises_nothing(
 ) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "1")
-        doorbell.ring(JOB)
+        doorbell.ring(JOB, Queue.GPU)
         client.config_set("maxmemory", "0")
     assert rings(server) == 0
 
@@ -83,7 +84,7 @@ def test_who_rings_a_broker_that_takes_connections_and_says_nothing_waits_not_at
         background = BackgroundDoorbell(celery)
         began = time.monotonic()
         for _ in range(1000):
-            background.ring(JOB)
+            background.ring(JOB, Queue.GPU)
         assert time.monotonic() - began < 0.5
         background.close()
         assert time.monotonic() - began < 6
@@ -94,7 +95,7 @@ def test_background_rings_arrive_and_closing_waits_for_them(
 ) -> None:
     background = BackgroundDoorbell(doorbell)
     for _ in range(3):
-        background.ring(JOB)
+        background.ring(JOB, Queue.GPU)
     background.close()
     assert rings(server) == 3
 
@@ -105,16 +106,16 @@ def test_rings_beyond_the_bound_are_let_go() -> None:
             self.heard = 0
             self.go = Event()
 
-        def ring(self, _: JobId) -> None:
+        def ring(self, _: JobId, queue: Queue) -> None:
             self.heard += 1
             self.go.wait(10)
 
     slow = Slow()
     background = BackgroundDoorbell(slow, most_waiting=2)
-    background.ring(JOB)
+    background.ring(JOB, Queue.GPU)
     wait_for(lambda: slow.heard, seconds=5)
     for _ in range(10):
-        background.ring(JOB)
+        background.ring(JOB, Queue.GPU)
     slow.go.set()
     background.close()
     assert slow.heard == 3

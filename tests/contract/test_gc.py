@@ -399,7 +399,7 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
 
 
 class _Deaf:
-    def ring(self, job: object) -> None:
+    def ring(self, job: object, queue: object) -> None:
         pass
 
 

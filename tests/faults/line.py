@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from core.bootstrap import decoder
 from core.domain.dataset import DatasetKind
 from core.domain.recipe import Recipe
-from core.domain.update import Job, UpdateOrder
+from core.domain.update import Job, Queue, UpdateOrder
 from core.domain.values import DatasetId, Digest, JobId
 from core.ports import Doorbell, Platform
 from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
@@ -27,7 +27,7 @@ REQUEST = Request(actor="test")
 class Silence:
     """A doorbell that nobody hears: what the sweeper is for."""
 
-    def ring(self, job: JobId) -> None:
+    def ring(self, job: JobId, queue: Queue) -> None:
         """Say nothing."""
 
 

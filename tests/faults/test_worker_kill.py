@@ -4,7 +4,7 @@ import signal
 
 import psutil
 
-from core.domain.update import Job, JobStatus
+from core.domain.update import Job, JobStatus, Queue
 from core.domain.values import Digest
 from core.use_cases.jobs import cancel_job
 from tests.faults import line
@@ -37,7 +37,7 @@ def test_ten_messages_for_one_job_make_one_version(
     doorbell = CeleryDoorbell(make_app(site.settings))
     job = line.order(site.platform, doorbell)
     for _ in range(9):
-        doorbell.ring(job.id)
+        doorbell.ring(job.id, Queue.GPU)
 
     ended = wait_for_end(site, job)
 

@@ -4,18 +4,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from core.bootstrap import build, close, migrate
-from core.domain.update import Job, JobStatus
+from core.domain.update import Job, JobStatus, Queue
 from core.domain.values import JobId
 from core.errors import DatabaseUnavailable
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
 from core.use_cases.jobs import cancel_job
+from core.use_cases.sweep import ring_for_waiting_jobs
 from tests.factories import a_job, a_model, a_policy
 from worker.child import Child
 from worker.supervisor import Supervisor
@@ -30,7 +32,7 @@ class Bell:
     def __init__(self) -> None:
         self.rung = 0
 
-    def ring(self, job: JobId) -> None:
+    def ring(self, job: JobId, queue: Queue) -> None:
         self.rung += 1
 
 
@@ -183,6 +185,19 @@ def test_waiting_job_is_rung_for_less_and_less_often(platform: Platform, nursery
 
     # after 0, 1, 3, 7 and 15 seconds, then every 8
     assert bell.rung == 10
+
+
+def test_what_no_queue_of_this_worker_holds_is_left_to_others(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, queues=("gpu",))
+    migrate(settings)
+    platform, bell = build(settings), Bell()
+    queue(platform)  # an import
+    ring_for_waiting_jobs(platform, bell)
+    assert bell.rung == 0
+    everybody = replace(platform, settings=Settings(home=tmp_path))
+    ring_for_waiting_jobs(everybody, bell)
+    assert bell.rung == 1
+    close(platform)
 
 
 def test_nobody_rings_when_nothing_waits(platform: Platform, nursery: Nursery) -> None:

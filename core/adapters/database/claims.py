@@ -6,6 +6,7 @@ found by two index look-ups a model: the cost does not grow with the number of j
 heads a higher priority goes first; within a model it changes nothing.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.job_rows import CLAIMED, JOB_COLUMNS, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
-from core.domain.update import Job, JobStatus
+from core.domain.update import Job, JobStatus, JobType, Queue
 
 _others = jobs.alias("others")
 
@@ -52,25 +53,28 @@ def _claimable() -> ColumnElement[bool]:
     return or_(jobs.c.status == JobStatus.QUEUED, _abandoned())
 
 
-def claimable_heads() -> Select[Any]:
+def claimable_heads(queues: Collection[Queue] = tuple(Queue)) -> Select[Any]:
     """The positions and models of the jobs that may be claimed now, in the order to claim."""
+    types = [job_type for job_type in JobType if job_type.queue in queues]
     return (
         select(jobs.c.position, jobs.c.model)
         .select_from(models)
         .join(jobs, jobs.c.position == _head(models.c.id))
-        .where(_claimable())
+        .where(_claimable(), jobs.c.type.in_(types))
         .order_by(jobs.c.priority.desc(), jobs.c.position)
     )
 
 
-def lock_next(connection: Connection) -> int | None:
+def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
     """The position of the next claimable job, its model locked against other claims.
 
     Only PostgreSQL locks, and passes over models that another claim has locked; SQLite's
     write transactions come one at a time anyway.
     """
     position: int | None = connection.scalar(
-        claimable_heads().limit(1).with_for_update(of=models, skip_locked=True, key_share=True)
+        claimable_heads(queues)
+        .limit(1)
+        .with_for_update(of=models, skip_locked=True, key_share=True)
     )
     return position
 

@@ -1,6 +1,6 @@
 """Jobs: claims with lease and fence, and every write of a claimant by its fence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from core.adapters.database.job_rows import (
 )
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tallies import SqlTallies
-from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress
+from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob
@@ -69,13 +69,15 @@ class SqlJobs:
                 query = query.where(column == value)
         return [to_job(row) for row in self._connection.execute(query)]
 
-    def claim(self, owner: str, lease_s: float, lost_limit: int) -> Job | None:
-        """Claim the oldest claimable job by one conditional update; None when there is none.
+    def claim(
+        self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
+    ) -> Job | None:
+        """Claim the next claimable job by one conditional update; None when there is none.
 
         A job that is lost for the `lost_limit`-th time fails with `worker_lost` instead, and
         the next one is tried.
         """
-        while (position := claims.lock_next(self._connection)) is not None:
+        while (position := claims.lock_next(self._connection, queues)) is not None:
             job = claims.take(self._connection, position, owner, lease_s)
             if job is not None and job.lost < lost_limit:
                 return job
@@ -83,9 +85,13 @@ class SqlJobs:
                 self._end_lost(job)
         return None
 
-    def claimable(self) -> bool:
-        """Whether `claim` would find something now."""
-        return self._connection.execute(claims.claimable_heads().limit(1)).first() is not None
+    def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
+        """In which of the queues `claim` would find something now."""
+        return {
+            queue
+            for queue in queues
+            if self._connection.execute(claims.claimable_heads([queue]).limit(1)).first()
+        }
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
