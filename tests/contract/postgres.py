@@ -5,47 +5,96 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"]
-FAST = "-c listen_addresses='' -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+DURABLE = "-c fsync=on -c synchronous_commit=on"
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Start a server; the URL of its first database, without the database's name."""
-    programs = find_programs()
-    folder = Path(tempfile.mkdtemp(prefix="perennial-pg-"))
-    user = unprivileged_user()
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
+class PostgresServer:
+    """A server that can be killed and started again on the same files."""
 
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs / program), *arguments]
-        command = ["runuser", "-u", user, "--", *command] if user else command
+    def __init__(self, programs: Path, folder: Path, options: str) -> None:
+        self._programs = programs
+        self._folder = folder
+        self._user = unprivileged_user()
+        if self._user:
+            shutil.chown(folder, self._user)
+        socket = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
+        self._options = f"{options} {socket} -c max_connections=200"
+
+    @property
+    def url(self) -> str:
+        """Where clients find it, with `{name}` for the database."""
+        return f"postgresql+psycopg://postgres@/{{name}}?host={self._folder}"
+
+    def create(self) -> None:
+        """Make an empty cluster."""
+        data = str(self._folder / "data")
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, after a crash with recovery, and wait until it answers."""
+        log = str(self._folder / "log")
+        self._control("start", "-w", "-t", "120", "-l", log, "-o", self._options)
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._control("stop", "-w", "-m", "immediate")
+
+    def kill(self) -> None:
+        """SIGKILL the server and every process it has started; returns when all are gone."""
+        server = psutil.Process(int((self._folder / "data/postmaster.pid").read_text().split()[0]))
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20)
+
+    def _control(self, verb: str, *arguments: str) -> None:
+        self._run("pg_ctl", verb, "-D", str(self._folder / "data"), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        command = ["runuser", "-u", self._user, "--", *command] if self._user else command
         # A server keeps the pipes of its starter open, so its words go to a file.
-        with (folder.parent / f"{folder.name}.log").open("w+") as log:
+        with (self._folder.parent / f"{self._folder.name}.log").open("w+") as log:
             done = subprocess.run(command, cwd="/", stdout=log, stderr=log, check=False)
             log.seek(0)
             if done.returncode:
                 pytest.fail(f"{' '.join(command)}\n{log.read()}")
 
+
+@contextmanager
+def postgres_server(options: str) -> Iterator[PostgresServer]:
+    """A running server, gone with its files afterwards."""
+    programs = find_programs()
+    folder = Path(tempfile.mkdtemp(prefix="perennial-pg-"))
+    server = PostgresServer(programs, folder, options)
     try:
-        run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"{FAST} -c unix_socket_directories='{folder}' -c max_connections=200"
-        run("pg_ctl", "start", "-w", "-D", str(data), "-l", str(folder / "log"), "-o", options)
+        server.create()
+        server.start()
         try:
-            yield f"postgresql+psycopg://postgres@/{{name}}?host={folder}"
+            yield server
         finally:
-            run("pg_ctl", "stop", "-w", "-D", str(data), "-m", "immediate")
+            with suppress(pytest.fail.Exception):  # killed, and not started again
+                server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Start a fast server that would not survive a crash; its URL with `{name}`."""
+    with postgres_server(FAST) as server:
+        yield server.url
 
 
 def find_programs() -> Path:
