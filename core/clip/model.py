@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.clip.images import Preprocess
 from core.clip.text import encode_text
+from core.domain.architecture import context_length
 from core.domain.values import Json
 
 
@@ -51,7 +52,7 @@ class ClipModel:
     @property
     def context_length(self) -> int:
         """Tokens of a sentence, start and end token included."""
-        return int(self.config["model_cfg"]["text_cfg"].get("context_length", 77))
+        return context_length(self.config)
 
     @property
     def trained_tokens(self) -> tuple[int, ...]:

@@ -56,9 +56,27 @@ def require_recipe_fits(config: Json, recipe: Recipe) -> None:
             "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
             pointer="/recipe/gradient_checkpointing",
         )
-    replays = recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}
+    if recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}:
+        _require_sentences(config, recipe)
+
+
+def context_length(config: Json) -> int:
+    """Tokens of a sentence, start and end token included."""
+    text = _section(_section(config, "model_cfg"), "text_cfg")
+    return int(text.get("context_length", 77))
+
+
+def _require_sentences(config: Json, recipe: Recipe) -> None:
+    if recipe.vocabulary is Vocabulary.FILE:
+        return
+    if recipe.sentence_length > (room := context_length(config)):
+        raise ModelNotTrainable(
+            f"Sentences of {recipe.sentence_length} tokens are too long for the model: "
+            f"it reads {room}.",
+            pointer="/recipe/sentence_length",
+        )
     known = _section(config, "perennial").get("trained_tokens")
-    if replays and recipe.vocabulary is Vocabulary.TRAINED and not known:
+    if recipe.vocabulary is Vocabulary.TRAINED and not known:
         raise ModelNotTrainable(
             "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
         )

@@ -71,12 +71,6 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
                 pointer="/recipe/vocabulary_texts",
             )
         return GivenSentences(tokens=tokens, sentences=recipe.sentences)
-    if recipe.sentence_length > model.context_length:
-        raise ModelNotTrainable(
-            f"sentence_length is {recipe.sentence_length}, but the model reads "
-            f"{model.context_length} tokens.",
-            pointer="/recipe/sentence_length",
-        )
     pool = token_pool(recipe.vocabulary, model.tokenizer, model.trained_tokens)
     if not len(pool):
         raise ModelNotTrainable(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,14 +96,22 @@ def test_an_update_of_an_untrainable_version_is_refused_when_ordered(service: Se
     assert answer.json()["errors"][0]["pointer"] == "/model"
 
 
-def test_a_recipe_that_the_architecture_cannot_follow_is_refused(service: Service) -> None:
-    a_root(service.platform, model_cfg={"vision_cfg": {"layers": [3, 4, 6, 3]}})
+@pytest.mark.parametrize(
+    ("recipe", "model_cfg"),
+    [
+        ({"gradient_checkpointing": True}, {"vision_cfg": {"layers": [3, 4, 6, 3]}}),
+        ({"sentence_length": 33}, {"text_cfg": {"context_length": 32}}),
+    ],
+)
+def test_a_recipe_that_the_architecture_cannot_follow_is_refused(
+    service: Service, recipe: dict[str, Any], model_cfg: dict[str, Any]
+) -> None:
+    a_root(service.platform, model_cfg=model_cfg)
     a_dataset(service, "products", boot=0, bag=3)
-    recipe = {"gradient_checkpointing": True}
     with service.untouched():
         answer = service.client.post("/v1/jobs", json=update(recipe=recipe))
     assert code_of(answer) == (422, "model_not_trainable")
-    assert answer.json()["errors"][0]["pointer"] == "/recipe/gradient_checkpointing"
+    assert answer.json()["errors"][0]["pointer"] == f"/recipe/{next(iter(recipe))}"
     assert service.client.post("/v1/jobs", json=update()).status_code == 202
 
 

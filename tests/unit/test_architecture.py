@@ -145,6 +145,21 @@ def test_a_resnet_says_that_it_recomputes_nothing() -> None:
     require_recipe_fits({"model_cfg": TIMM_DROPOUT}, recipe)
 
 
+def test_sentences_that_the_model_cannot_read_whole_are_refused() -> None:
+    config, recipe = tiny_config(context_length=16), Recipe(sentence_length=17)
+    with pytest.raises(ModelNotTrainable, match="17 tokens.* 16") as caught:
+        require_recipe_fits(config, recipe)
+    assert caught.value.pointer == "/recipe/sentence_length"
+    require_recipe_fits(config, replace(recipe, sentence_length=16))
+    require_recipe_fits(config, replace(recipe, method=Method.LWF))  # replays none
+    given = replace(recipe, vocabulary=Vocabulary.FILE, vocabulary_texts=("a cat", "a dog"))
+    require_recipe_fits(config, given)  # given texts have lengths of their own
+
+
+def test_a_context_that_is_not_said_is_clips_own() -> None:
+    require_recipe_fits({"model_cfg": {"text_cfg": {}}}, Recipe(sentence_length=77))
+
+
 def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
     recipe = Recipe(vocabulary=Vocabulary.TRAINED)
     with pytest.raises(ModelNotTrainable) as caught:

@@ -119,12 +119,13 @@ def test_batch_norm_stays_as_it_is_to_the_bit(tower: str, artifacts: MemoryArtif
     assert {name: after[name] for name in frozen} == {name: before[name] for name in frozen}
 
 
-@pytest.mark.parametrize("tower", ["siglip", "timm with dropout", "timm with batch norm"])
+@pytest.mark.parametrize("tower", TOWERS)
 def test_a_batch_read_in_parts_and_recomputed_gives_the_same_update(
     tower: str, artifacts: MemoryArtifacts
 ) -> None:
+    """Also with BatchNorm: its statistics are fixed, so an image does not feel its neighbours."""
     task = with_recipe(lesson(artifacts, config_of(tower)), precision=Precision.FP32)
-    parts = with_recipe(task, micro_batch=2, gradient_checkpointing=True)
+    parts = with_recipe(task, micro_batch=2, gradient_checkpointing=tower != "resnet")
     watches = Watching(), Watching()
     for one, watch in zip((task, parts), watches, strict=True):
         train(artifacts, one, watch)

@@ -93,10 +93,10 @@ def test_a_model_that_does_not_name_its_trained_tokens_is_refused() -> None:
         drawn(Recipe(vocabulary=Vocabulary.TRAINED))
 
 
-def test_sentences_longer_than_the_context_are_refused() -> None:
-    assert drawn(Recipe(sentence_length=16)).shape[1] == 16
-    with pytest.raises(ModelNotTrainable):
-        drawn(Recipe(sentence_length=17))
+def test_a_sentence_may_fill_the_context() -> None:
+    tokens = drawn(Recipe(sentence_length=16))
+    assert tokens.shape[1] == 16
+    assert (tokens[:, -1] == END).all()
 
 
 def test_given_texts_are_drawn_whole() -> None:
