@@ -147,7 +147,7 @@ def test_a_resnet_says_that_it_recomputes_nothing() -> None:
 
 def test_sentences_that_the_model_cannot_read_whole_are_refused() -> None:
     config, recipe = tiny_config(context_length=16), Recipe(sentence_length=17)
-    with pytest.raises(ModelNotTrainable, match="17 tokens.* 16") as caught:
+    with pytest.raises(ModelNotTrainable, match=r"17 tokens.* 16") as caught:
         require_recipe_fits(config, recipe)
     assert caught.value.pointer == "/recipe/sentence_length"
     require_recipe_fits(config, replace(recipe, sentence_length=16))
