@@ -42,8 +42,9 @@ def main() -> int:
     if not set(names()) <= set(versions):
         data = arguments.data or (SHARED if SHARED.is_dir() else None)
         try:
-            for name in SETS if data else ():
-                open_set(data, name)
+            if data is not None:
+                for name in SETS:
+                    open_set(data, name)
         except FileNotFoundError as missing:
             print(f"bench-gate {missing}", file=sys.stderr)
             return 2

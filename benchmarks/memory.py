@@ -59,11 +59,11 @@ class Account:
         return self.student + self.teacher + self.gradients + self.moments + self.activations
 
 
-class Living(TorchDispatchMode):
+class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that operations make, while anything holds them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.most = 0
         self._seen = WeakIdKeyDictionary()
@@ -131,7 +131,8 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
         for start in range(0, recipe.batch_size, size):
             batch = models.batch(pixels[start : start + size], target[start : start + size], texts)
             terms = method.terms()
-            total(terms, [term.loss(batch) for term in terms]).backward()
+            loss = total(terms, [term.loss(batch) for term in terms])
+            loss.backward()  # type: ignore[no-untyped-call]
             del batch
         texts.backward()
     trained = sum(p.numel() * p.element_size() for p in models.parameters.values())

@@ -114,4 +114,5 @@ def design_effects(sums: Integers, alpha: float) -> Numbers:
     between = squares - 2 * mean * products + mean**2 * sizes
     independent = gained + lost - total * mean**2
     prior = quantile(alpha) ** 2
-    return np.maximum(1.0, (between + prior * sizes / total) / (independent + prior))
+    effects: Numbers = (between + prior * sizes / total) / (independent + prior)
+    return np.maximum(1.0, effects)

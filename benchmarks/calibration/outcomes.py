@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ def save(path: Path, outcomes: Outcomes) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new.npz")
-    np.savez_compressed(temporary, captions=outcomes.captions, **outcomes.hits)
+    arrays: dict[str, Any] = {"captions": outcomes.captions, **outcomes.hits}
+    np.savez_compressed(temporary, **arrays)
     temporary.replace(path)
 
 

@@ -140,7 +140,8 @@ def _inverted(
     n, gained, lost = np.broadcast_arrays(*(np.asarray(x, float) for x in (n, gained, lost)))
 
     def lower(up: Numbers, down: Numbers) -> Numbers:
-        left, right = np.full(n.shape, -1.0), (up - down) / n
+        left: Numbers = np.full(n.shape, -1.0)
+        right: Numbers = (up - down) / n
         for _ in range(_HALVINGS):
             middle = (left + right) / 2
             beyond = statistic(n, up, down, middle) > z

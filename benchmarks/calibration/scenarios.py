@@ -40,18 +40,18 @@ def scenarios(versions: Mapping[str, Outcomes], questions: Sequence[str]) -> Ite
     null = [pair for question in questions for pair in nulls(versions, question)]
     loss = [pair for question in questions for pair in planted(versions, question)]
     found = [
-        _family("null, 3 points allowed", FAILED, null, lambda _: 0.03),
-        _family("null, just its difference allowed", FAILED, null, lambda pair: pair.loss),
+        _family("null, 3 points allowed", FAILED, null, _always(0.03)),
+        _family("null, just its difference allowed", FAILED, null, _part_of_loss(1)),
         _family("loss 0.05 points inside", FAILED, loss, lambda pair: pair.loss + EDGE),
         _family("loss 0.05 points beyond", PASSED, loss, lambda pair: pair.loss - EDGE),
     ]
     for tolerance in TOLERANCES:
         moved = [just_beyond(pair, tolerance) for pair in loss if is_near(pair, tolerance)]
         name = f"loss 0.05 points beyond {100 * tolerance:.0f}"
-        found.append(_family(name, PASSED, moved, lambda _, tolerance=tolerance: tolerance))
+        found.append(_family(name, PASSED, moved, _always(tolerance)))
     for times in (1.25, 1.5, 2.0):
         name = f"loss {times:g} times the tolerance"
-        found.append(_family(name, PASSED, loss, lambda pair, times=times: pair.loss / times))
+        found.append(_family(name, PASSED, loss, _part_of_loss(times)))
     yield from (scenario for scenario in found if scenario.cases)
 
 
@@ -65,9 +65,18 @@ def just_beyond(pair: Pair, tolerance: float) -> Pair:
     return pair.tilted(tolerance + EDGE)
 
 
-def _family(
-    name: str, wrong: str, pairs: Sequence[Pair], tolerance: Callable[[Pair], float]
-) -> Scenario:
+_Tolerance = Callable[[Pair], float]
+
+
+def _always(tolerance: float) -> _Tolerance:
+    return lambda _: tolerance
+
+
+def _part_of_loss(times: float) -> _Tolerance:
+    return lambda pair: pair.loss / times
+
+
+def _family(name: str, wrong: str, pairs: Sequence[Pair], tolerance: _Tolerance) -> Scenario:
     cases = tuple((pair, tolerance(pair)) for pair in pairs)
     return Scenario(name=name, wrong=wrong, cases=cases)
 
