@@ -1,22 +1,27 @@
-"""What Alembic runs: inside the service's transaction, or its own when called by hand."""
+"""What Alembic runs: on the service's connection, or its own when called by hand."""
 
 from alembic import context
 from sqlalchemy import Connection
 
-from core.adapters.database.migrate import METADATA, migrating
+from core.adapters.database.migrate import METADATA, migrating, try_until_locked
 from core.settings import Settings
 
 
 def run(connection: Connection) -> None:
-    """Run the wanted migrations on a connection whose transaction is open."""
-    context.configure(
-        connection=connection,
-        target_metadata=METADATA,
-        render_as_batch=connection.dialect.name == "sqlite",
-        transactional_ddl=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
+    """Run the wanted migrations on a connection that `migrating` gave."""
+
+    def once() -> None:
+        context.configure(
+            connection=connection,
+            target_metadata=METADATA,
+            render_as_batch=connection.dialect.name == "sqlite",
+            transactional_ddl=True,
+            transaction_per_migration=True,  # SQLite's own is around all of them
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+    try_until_locked(connection, once)
 
 
 given: Connection | None = context.config.attributes.get("connection")

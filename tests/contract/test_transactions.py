@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from core.adapters.database import engine
+from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable, NameTaken
 from core.ports import Transactions
@@ -91,8 +92,7 @@ def test_time_without_zone_is_refused(transactions: Transactions) -> None:
 def test_waiting_too_long_for_a_writer_says_unavailable(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
-    monkeypatch.setattr(engine, "_POSTGRES_OPTIONS", "-c lock_timeout=200ms")
+    monkeypatch.setattr(engine, "LIMITS", Limits(lock_s=0.2))
     transactions = SqlTransactions(url)
     dataset = a_dataset()
     with transactions() as work:

@@ -2,41 +2,54 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.adapters.database.failures import name_failures
 
-BUSY_SECONDS = 15
 READ_ONLY = "read_only"  # execution option of a connection whose transactions only read
 
-_POSTGRES_OPTIONS = (
-    "-c timezone=UTC -c statement_timeout=30s -c lock_timeout=15s"
-    " -c idle_in_transaction_session_timeout=120s"
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long a connection may keep others waiting, in seconds; 0 is for ever.
+
+    What takes longer raises DatabaseUnavailable, which a client is told as 503.
+    """
+
+    lock_s: float = 15.0  # for what another transaction has locked, or for a free connection
+    statement_s: float = 30.0
+    idle_s: float = 120.0  # a transaction whose process says nothing more; PostgreSQL only
 
 
-def open_engine(url: str, *, foreign_keys: bool = True) -> Engine:
+LIMITS = Limits()
+
+
+def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = None) -> Engine:
     """An engine for `url`; connects at first use.
 
     SQLite: write-ahead log, every commit synced, write transactions begin IMMEDIATE so that
     none has to upgrade a stale read. `foreign_keys=False` is for migrations, which rebuild
-    tables there. PostgreSQL: statements and locks time out, dead connections are replaced.
+    tables there. PostgreSQL: dead connections are replaced. `limits` are those of every
+    transaction unless given.
     """
-    where = make_url(url)
+    where, limits = make_url(url), limits or LIMITS
     if where.get_backend_name() == "sqlite":
-        return _open_sqlite(where, foreign_keys)
+        return _open_sqlite(where, foreign_keys, limits)
     engine = create_engine(
         where.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         pool_size=8,
         max_overflow=24,
-        pool_timeout=BUSY_SECONDS,
-        connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 5},
+        pool_timeout=limits.lock_s,
+        connect_args={"options": _postgres_options(limits), "connect_timeout": 5},
         json_serializer=to_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
@@ -44,20 +57,31 @@ def open_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     return engine
 
 
-def _open_sqlite(where: URL, foreign_keys: bool) -> Engine:
+def _postgres_options(limits: Limits) -> str:
+    options = {
+        "timezone": "UTC",
+        "jit": "off",  # compiling takes longer than any statement of ours
+        "lock_timeout": f"{limits.lock_s * 1000:.0f}ms",
+        "statement_timeout": f"{limits.statement_s * 1000:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{limits.idle_s * 1000:.0f}ms",
+    }
+    return " ".join(f"-c {name}={value}" for name, value in options.items())
+
+
+def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
     Path(where.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         where,
         pool_size=8,
         max_overflow=56,
-        pool_timeout=BUSY_SECONDS,
-        connect_args={"timeout": BUSY_SECONDS},
+        pool_timeout=limits.lock_s,
+        connect_args={"timeout": limits.lock_s},
         json_serializer=to_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: SqliteConnection, _record: object) -> None:
+    def prepare(connection: SqliteConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -72,8 +96,30 @@ def _open_sqlite(where: URL, foreign_keys: bool) -> Engine:
             connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    if limits.statement_s:
+        _end_long_statements(engine, limits.statement_s)
     name_failures(engine)
     return engine
+
+
+def _end_long_statements(engine: Engine, limit_s: float) -> None:
+    """SQLite has no statement timeout, but asks now and then whether to go on."""
+    deadline, steps = "deadline", 100_000  # of SQLite's machine between two questions, about 1 ms
+
+    @event.listens_for(engine, "connect")
+    def ask(connection: SqliteConnection, entry: ConnectionPoolEntry) -> None:
+        def late() -> bool:
+            return bool(time.monotonic() > entry.info.get(deadline, math.inf))
+
+        connection.set_progress_handler(late, steps)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(connection: Connection, *_statement: object) -> None:
+        connection.connection.info[deadline] = time.monotonic() + limit_s
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(connection: Connection, *_statement: object) -> None:
+        connection.connection.info.pop(deadline, None)  # reading the rows may take its time
 
 
 def to_json(value: object) -> str:

@@ -13,6 +13,7 @@ _PRIMARY = 0xFF  # SQLite's extended codes hold the primary one in their low byt
 _SQLITE_LATER = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_INTERRUPT,  # a statement over the limit
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,

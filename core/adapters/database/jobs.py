@@ -87,11 +87,7 @@ class SqlJobs:
 
     def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
         """In which of the queues `claim` would find something now."""
-        return {
-            queue
-            for queue in queues
-            if self._connection.execute(claims.claimable_heads([queue]).limit(1)).first()
-        }
+        return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress

@@ -1,16 +1,18 @@
-"""Bring a database to the newest schema. Nothing else ever creates a table."""
+"""Bring a database to another schema while it is in use. Nothing else ever creates a table."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from psycopg import errors as postgres
+from sqlalchemy import Connection, Engine, make_url, text
 
-from core.adapters.database.engine import open_engine
+from core.adapters.database.engine import Limits, open_engine
 from core.adapters.database.tables import access, datasets, jobs, models, schema, suites, tallies
-from core.errors import Corrupt
+from core.errors import Corrupt, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 TABLES = (
@@ -24,9 +26,21 @@ TABLES = (
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
 
+# Who waits for a table's lock keeps all others waiting behind it, so a migration waits briefly,
+# gives way and tries again. It is shorter than PostgreSQL's deadlock check (1 s), so that a
+# migration gives way and not the transaction it crosses.
+LOCK_S = 0.5
+TRY_AGAIN_AFTER_S = 1.0
+PATIENCE_S = 300.0
+_HELD = (postgres.LockNotAvailable, postgres.DeadlockDetected)
+
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Upgrade the database to a revision. Safe to call from many processes at once."""
+    """Upgrade the database to a revision. Safe to call from many processes at once.
+
+    Raises DatabaseUnavailable, also when a table's lock could not be had for minutes; what was
+    done by then stays, and the next call goes on from there.
+    """
     with migrating(url) as connection:
         command.upgrade(migration_config(connection), revision)
 
@@ -47,22 +61,59 @@ def migration_config(connection: Connection) -> Config:
 
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
-    """One transaction that holds off every other migration; committed at the end.
+    """A connection that holds off every other migration; committed at the end.
 
-    SQLite: the IMMEDIATE transaction itself. Foreign keys are off, since rebuilding a table
-    would cascade, and checked before the commit. PostgreSQL: an advisory lock.
+    SQLite: one IMMEDIATE transaction. Foreign keys are off, since rebuilding a table would
+    cascade, and checked before the commit. PostgreSQL: an advisory lock, under which each
+    migration has a transaction of its own and holds its locks no longer than that.
     """
-    engine = open_engine(url, foreign_keys=False)
-    try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SET LOCAL statement_timeout = 0"))
-                connection.execute(text("SET LOCAL lock_timeout = 0"))
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    if make_url(url).get_backend_name() == "sqlite":
+        with _opened(url, Limits(statement_s=0)) as engine, engine.begin() as connection:
             yield connection
-            if engine.dialect.name == "sqlite":
-                broken = connection.execute(text("PRAGMA foreign_key_check")).first()
-                if broken is not None:
-                    raise Corrupt(f"A row of {broken[0]} refers to a row that is not there.")
+            broken = connection.execute(text("PRAGMA foreign_key_check")).first()
+            if broken is not None:
+                raise Corrupt(f"A row of {broken[0]} refers to a row that is not there.")
+        return
+    with (
+        _opened(url, Limits(lock_s=LOCK_S, statement_s=0, idle_s=0)) as engine,
+        engine.connect() as connection,
+    ):
+        _take_turn(connection)
+        yield connection
+        connection.commit()
+
+
+def try_until_locked(connection: Connection, run: Callable[[], None]) -> None:
+    """Run migrations, again while somebody holds a lock that one of them needs."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return run()
+        except DatabaseUnavailable as error:
+            connection.rollback()
+            held = isinstance(
+                error.__cause__, postgres.LockNotAvailable | postgres.DeadlockDetected
+            )
+            if not held or time.monotonic() > deadline:
+                raise
+            time.sleep(TRY_AGAIN_AFTER_S)
+
+
+@contextmanager
+def _opened(url: str, limits: Limits) -> Iterator[Engine]:
+    engine = open_engine(url, foreign_keys=False, limits=limits)
+    try:
+        yield engine
     finally:
         engine.dispose()
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait for other migrations without a transaction, which index builds would wait for."""
+    turn = text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")
+    while True:
+        mine = connection.scalar(turn)
+        connection.commit()
+        if mine:
+            return
+        time.sleep(0.2)

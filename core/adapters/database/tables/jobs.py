@@ -63,6 +63,15 @@ job_events = Table(
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.status, jobs.c.position)
 
+# PostgreSQL's: the first entry of a model is the job that may be claimed next (`claims.py`).
+Index(
+    "ix_jobs_heads",
+    jobs.c.model,
+    text("(status = 'queued')"),
+    jobs.c.position,
+    postgresql_where=text("status IN ('queued', 'running', 'cancelling')"),
+).ddl_if(dialect="postgresql")
+
 CLAIMED = text("status IN ('running', 'cancelling')")
 # At most one claimed job a model, whatever two claims at once may believe.
 Index("ux_jobs_claimed", jobs.c.model, unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)
