@@ -115,6 +115,10 @@ def test_sessions_give_a_matrix_and_every_score_of_it(taught_twice: Place) -> No
     assert scores["bwt_reference"] == pytest.approx((later - early) / 2)
     assert scores["last"] == pytest.approx((later + last) / 2)
     assert scores["ut_acc"] == scores["last"]
+    page = (taught_twice.out / "squares" / "table.md").read_text()
+    assert "| UT-Acc micro | UT-Acc macro |" in page
+    assert f"| ft | 1 | {100 * scores['new']:.1f} | {100 * scores['ut_acc']:.1f} |" in page
+    assert scores["new"] != scores["ut_acc"]
     assert scores["transfer_by_columns"] == scores["transfer_by_rows"] == tuned["matrix"][0][1]
     unlearned = untouched["scores"]["sessions/macro"][1]
     assert scores["fwt"] == pytest.approx(tuned["matrix"][0][1] - unlearned)
@@ -152,6 +156,10 @@ def test_tuning_writes_the_best_values_where_the_plan_reads_them(
     assert taught_once.run("one", "--name", "tuned", "--rows", "vrlwf", "--seeds", "0") == 0
     tuned = next(row for row in taught_once.rows("tuned") if row["row"] == "vrlwf")
     assert tuned["recipe"]["replay_weight"] == chosen["vrlwf"]["values"]["replay_weight"]
+    capsys.readouterr()
+    validation = ("--part", "validation", "--name", "again", "--rows", "vrlwf", "--seeds", "7")
+    assert taught_once.run("one", *validation) == 0
+    assert "1 runs, 1 there already" in capsys.readouterr().out  # tuning asked no test image
     (taught_once.data / "tuned.json").unlink()
 
 
