@@ -5,7 +5,7 @@ export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-gpu lint format study clean
+.PHONY: help install demo serve test test-gpu test-faults lint format study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: lint  ## everything: style, types, import contracts, all tests with real s
 
 test-gpu: install  ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
+
+test-faults: install  ## every fault of the table, long form: make test-faults ARGS="--rows redis_kill --tries 5"
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: install  ## style, types and import contracts alone
 	@$(BIN)/ruff check .

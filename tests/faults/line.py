@@ -2,33 +2,31 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
+from sqlalchemy import delete
 
+from core.adapters.database.tables.access import answers
+from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.bootstrap import decoder
 from core.domain.dataset import DatasetKind
+from core.domain.gate import GatePolicy
 from core.domain.recipe import Recipe
-from core.domain.update import Job, Queue, UpdateOrder
-from core.domain.values import DatasetId, Digest, JobId
-from core.ports import Doorbell, Platform
+from core.domain.registry import PRODUCTION
+from core.domain.suite import SuiteKind
+from core.domain.update import Job
+from core.domain.values import Digest, PolicyId
+from core.domain.version import Version, Weights
+from core.ports import Platform
 from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
-from core.use_cases.jobs import Request, create_model, order_update
-from core.use_cases.run_job import run_next_job
-from core.use_cases.suites import ensure_default_policy
+from core.use_cases.registry import require_weights, roll_back
+from core.use_cases.suites import create_policy, create_suite, ensure_default_policy
 from tests.api.pictures import picture
 from tests.unit.tiny_clip import tiny_clip
-from worker.bootstrap import build_tools
 
-MODEL = "line"
+MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
 RECIPE = Recipe(epochs=20, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)
-REQUEST = Request(actor="test")
-
-
-class Silence:
-    """A doorbell that nobody hears: what the sweeper is for."""
-
-    def ring(self, job: JobId, queue: Queue) -> None:
-        """Say nothing."""
 
 
 def write_base(folder: Path) -> str:
@@ -40,12 +38,118 @@ def write_base(folder: Path) -> str:
     return str(folder)
 
 
-def begin(platform: Platform, base: str) -> None:
-    """Make the model, by running its import here, and a dataset version to teach it."""
+def prepare(platform: Platform, base: Path) -> None:
+    """What the line needs: a base, images to teach, a suite, a policy that lets all pass."""
+    write_base(base)
     ensure_default_policy(platform)
-    create_model(platform, Silence(), REQUEST, name=MODEL, base=base)
-    assert run_here(platform).status.value == "running"  # as it was claimed
-    dataset = create_dataset(platform, "shapes", DatasetKind.LABELLED)
+    policy = GatePolicy(
+        id=PolicyId("gate_lenient"),
+        name=POLICY,
+        parent_tolerance=1.0,
+        root_tolerance=1.0,
+        holdout_tolerance=1.0,
+        wanted_gain=-1.0,
+        minimum_count=1,
+        reason="what is tested is recovery",
+        created_at=platform.clock(),
+    )
+    create_policy(platform, policy)
+    _upload(platform, DATASET, range(45))
+    _upload(platform, SUITE, range(100, 120))
+    create_suite(platform, name=SUITE, kind=SuiteKind.ZERO_SHOT, dataset=SUITE, dataset_version=1)
+
+
+def model_body(base: Path) -> dict[str, Any]:
+    """What makes the model, as JSON."""
+    return {"name": MODEL, "base": str(base), "suites": [SUITE], "policy": POLICY}
+
+
+def body() -> dict[str, Any]:
+    """The order of the update, as JSON."""
+    return {
+        "type": "update",
+        "model": MODEL,
+        "dataset": DATASET,
+        "dataset_version": 1,
+        "recipe": RECIPE.to_json(),
+        "parent": 1,
+    }
+
+
+def reset(platform: Platform, undisturbed: Digest) -> None:
+    """Have the next update do all its work again, as if nobody had ever trained it.
+
+    The root goes live again; answers and the bytes that only updates have are forgotten.
+    """
+    if live_version(platform) != 1:
+        roll_back(
+            platform,
+            model=MODEL,
+            alias=PRODUCTION,
+            to=1,
+            expected_revision=None,
+            reason="the next try begins",
+            actor="faults",
+        )
+    with platform.transactions() as work:
+        assert isinstance(work, SqlUnitOfWork)
+        assert work._connection is not None
+        work._connection.execute(delete(answers))
+        work.commit()
+    artifacts = platform.artifacts
+    if artifacts.has(undisturbed):
+        kept = {
+            tensor.digest for tensor in _weights(platform, _version(platform, 1).digest).tensors
+        }
+        for tensor in _weights(platform, undisturbed).tensors:
+            if tensor.digest not in kept:
+                artifacts.delete(tensor.digest)
+        artifacts.delete(undisturbed)
+
+
+def live_version(platform: Platform) -> int:
+    """The version that is live, checked against the history: a row for each revision."""
+    with platform.transactions(read_only=True) as work:
+        model = work.models.get(MODEL).id
+        alias = work.aliases.get(model, PRODUCTION)
+        history = work.aliases.history(model, PRODUCTION)
+    assert [row.revision for row in history] == list(range(1, alias.revision + 1))
+    assert history[-1].to_version == alias.version
+    return alias.version
+
+
+def digest_of(platform: Platform, job: Job) -> Digest:
+    """The digest of the version that an ended update made, every byte of it verified."""
+    assert job.status.value == "succeeded", job.error
+    assert job.version is not None
+    version = _version(platform, job.version)
+    require_weights(platform.artifacts, version)
+    return version.digest
+
+
+def versions_of(platform: Platform, job: Job) -> list[Version]:
+    """The versions that an update has made."""
+    with platform.transactions(read_only=True) as work:
+        return [version for version in work.versions.all(job.model) if version.job == job.id]
+
+
+def kinds(platform: Platform, job: Job) -> list[str]:
+    """The kinds of a job's events, in order."""
+    with platform.transactions(read_only=True) as work:
+        return [event.kind for event in work.jobs.events(job.id, 10_000, 0)]
+
+
+def _version(platform: Platform, number: int) -> Version:
+    with platform.transactions(read_only=True) as work:
+        return work.versions.get(work.models.get(MODEL).id, number)
+
+
+def _weights(platform: Platform, digest: Digest) -> Weights:
+    return Weights.from_bytes(platform.artifacts.get(digest))
+
+
+def _upload(platform: Platform, name: str, seeds: range) -> None:
+    dataset = create_dataset(platform, name, DatasetKind.LABELLED)
     opened = decoder(platform.settings, processes=1)
     try:
         uploads = [
@@ -57,53 +161,9 @@ def begin(platform: Platform, base: str) -> None:
                 file_name=None,
                 data=picture(seed),
             )
-            for seed in range(45)
+            for seed in seeds
         ]
     finally:
         opened.close()
     record_uploads(platform, dataset, uploads)
     freeze_version(platform, dataset.name)
-
-
-def order(platform: Platform, doorbell: Doorbell = Silence()) -> Job:
-    """Order the update: each time the same parent, data and recipe."""
-    with platform.transactions(read_only=True) as work:
-        dataset = DatasetId(work.datasets.get("shapes").id)
-    what = UpdateOrder(
-        dataset=dataset, dataset_version=1, recipe=RECIPE, parent=1, auto_promote=False
-    )
-    return order_update(platform, doorbell, REQUEST, model=MODEL, order=what)
-
-
-def run_here(platform: Platform) -> Job:
-    """Run the next job in this process, undisturbed."""
-    job = run_next_job(platform, build_tools(platform), owner="test:here:1", stopping=lambda: False)
-    assert job is not None
-    return job
-
-
-def find(platform: Platform, job: Job) -> Job:
-    """The job as it stands now."""
-    with platform.transactions(read_only=True) as work:
-        return work.jobs.get(job.id)
-
-
-def digest_of(platform: Platform, job: Job) -> Digest:
-    """The digest of the version that an ended update made."""
-    ended = find(platform, job)
-    assert ended.status.value == "succeeded", ended.error
-    assert ended.version is not None
-    with platform.transactions(read_only=True) as work:
-        return work.versions.get(ended.model, ended.version).digest
-
-
-def versions_of(platform: Platform, job: Job) -> int:
-    """How many versions an update has made."""
-    with platform.transactions(read_only=True) as work:
-        return sum(version.job == job.id for version in work.versions.all(job.model))
-
-
-def kinds(platform: Platform, job: Job) -> list[str]:
-    """The kinds of a job's events, in order."""
-    with platform.transactions(read_only=True) as work:
-        return [event.kind for event in work.jobs.events(job.id, 10_000, 0)]

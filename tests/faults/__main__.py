@@ -1,0 +1,94 @@
+"""`make test-faults`: the whole fault table against real processes; exits 1 if a row is not green.
+
+Faults strike at named points and at moments drawn from `--seed`. Every try is told as it ends;
+then come a row for each fault and `benchmarks/out/faults.json`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from random import Random
+
+import pytest
+
+from benchmarks.bench import publish
+from tests.faults.catalogue import ROWS, STAGES
+from tests.faults.stage import SETTINGS, Stage
+from tests.faults.tries import Outcome, Row, Try
+
+FATAL = (Exception, pytest.fail.Exception)  # servers that do not start say so by pytest's
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen rows; the exit code."""
+    chosen = _parser().parse_args(arguments)
+    rows = [row for row in ROWS if not chosen.rows or {row.name, row.label} & {*chosen.rows}]
+    unknown = {*chosen.rows} - {row.name for row in ROWS} - {row.label for row in ROWS}
+    if unknown or not rows:
+        print(f"no such row: {', '.join(unknown)}; --list tells which there are", file=sys.stderr)
+        return 2
+    if chosen.list:
+        for row in rows:
+            print(f"{row.label:26} {row.tries} tries")
+        return 0
+    began = time.monotonic()
+    outcomes = [
+        outcome
+        for stage, group in groupby(rows, key=lambda row: row.stage)
+        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed)
+    ]
+    publish(
+        "faults",
+        [outcome.told() for outcome in outcomes],
+        seed=chosen.seed,
+        seconds=round(time.monotonic() - began),
+        lease_seconds=SETTINGS["lease_seconds"],
+        troubles={outcome.row.label: outcome.troubles for outcome in outcomes if outcome.troubles},
+    )
+    for outcome in outcomes:
+        for trouble in outcome.troubles:
+            print(f"{outcome.row.label}: {trouble}")
+    return 1 if any(outcome.troubles for outcome in outcomes) else 0
+
+
+def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> Iterator[Outcome]:
+    """Run rows on one stage, and on a fresh one after a row that left it in pieces."""
+    with ExitStack() as stack:
+        stage: Stage | None = None
+        for row in rows:
+            wanted = row.tries if tries is None else tries
+            made: list[Try] = []
+            try:
+                if stage is None:
+                    print(f"{name}: starting", flush=True)
+                    stage = stack.enter_context(STAGES[name]())
+                for one in row.run(stage, wanted, Random(f"{seed} {row.label}")):
+                    made.append(one)
+                    if len(made) % max(1, wanted // 100) == 0 or not one.survived:
+                        print(f"{row.label} {len(made)}/{wanted}: {one}", flush=True)
+            except FATAL as fault:
+                made.append(Try(what=f"try {len(made) + 1}", trouble=f"{fault!r}"))
+                print(f"{row.label}: {fault!r}", flush=True)
+                if stage is not None:
+                    print(stage.site.log[-5000:], flush=True)
+                stage = None
+                stack.close()
+            yield Outcome(row=row, wanted=wanted, tries=made)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__)
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="ROW", help="only these, by name or name/stage"
+    )
+    parser.add_argument("--tries", type=int, help="so many of each (default: the full form's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
+    parser.add_argument("--list", action="store_true", help="show the rows and end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""One host's clock is an hour off: leases go by the database's, so none is early and none stuck."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from random import Random
+from time import sleep
+
+import psutil
+
+from tests.faults import line
+from tests.faults.rows.worker_kill import judge
+from tests.faults.stage import Stage, now, production, until
+from tests.faults.tries import Try
+
+INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "faketime"]
+HOUR_S = 3600
+
+
+@contextmanager
+def skewed(offset: int) -> Iterator[Stage]:
+    """PostgreSQL, Redis and two workers, the second an `offset` in seconds off."""
+    faked = {
+        "LD_PRELOAD": str(find_library()),
+        "FAKETIME": f"{offset:+d}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with production(second=faked) as stage:
+        yield stage
+
+
+def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """By turns each of the two works under the other's eyes, and is killed for it to take over."""
+    for number in range(tries):
+        stage.ready()
+        skewed_one = number % 2 == 0
+        if number % 4 < 2:
+            yield watched(stage, skewed_one=skewed_one)
+        else:
+            yield killed(stage, moments.uniform(0.1, 0.9), skewed_one=skewed_one)
+
+
+def watched(stage: Stage, *, skewed_one: bool) -> Try:
+    """While one works for longer than its lease, the other must not take the job from it."""
+    right, wrong = stage.supervisors()
+    times = ceil(3 * stage.settings.lease_seconds / stage.lasts_s)
+    recipe = line.RECIPE.to_json() | {"epochs": line.RECIPE.epochs * times}
+    with _only(stage, wrong if skewed_one else right):
+        job = stage.order(recipe=recipe)
+        until(lambda: stage.holder(job))
+        began = now()
+    ended = stage.wait_for_end(job)
+    lasted = now() - began
+    good = ended.status.value == "succeeded" and ended.attempt == 1
+    trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
+    if lasted < stage.settings.lease_seconds:
+        trouble = f"it lasted no longer than a lease: {lasted:.1f} s"
+    return Try(what=f"{_name(skewed_one)} works for {lasted:.1f} s", trouble=trouble)
+
+
+def killed(stage: Stage, fraction: float, *, skewed_one: bool) -> Try:
+    """The job of a killed worker is taken over by the one whose clock differs."""
+    right, wrong = stage.supervisors()
+    with _only(stage, wrong if skewed_one else right):
+        job = stage.order()
+        supervisor, child = until(lambda: stage.holder(job))
+        sleep(fraction * stage.lasts_s)
+        fence = stage.find(job).fence
+        struck = now()
+        supervisor.kill()
+        child.kill()
+    until(lambda: stage.find(job).fence > fence or stage.find(job).status.done)
+    took = now() - struck  # by this clock: what a worker wrote down may be an hour off
+    tried = judge(stage, job, struck, f"{_name(skewed_one)} killed at {fraction:.2f}")
+    return replace(tried, recovery_s=took)
+
+
+def _name(skewed_one: bool) -> str:
+    return "the skewed one" if skewed_one else "the right one"
+
+
+@contextmanager
+def _only(stage: Stage, worker: psutil.Process) -> Iterator[None]:
+    """Let one worker alone hear the doorbell."""
+    others = [one for one in stage.supervisors() if one.pid != worker.pid]
+    asleep = [process for one in others for process in (one, *one.children())]
+    for process in asleep:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in asleep:
+            process.resume()
+
+
+def find_library() -> Path:
+    """libfaketime, installed first where that is possible."""
+    if found := _installed():
+        return found
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update"], check=False, capture_output=True)
+        subprocess.run(INSTALL, check=False, capture_output=True)
+    if found := _installed():
+        return found
+    raise RuntimeError(f"This row needs libfaketime. Run: sudo {' '.join(INSTALL)}")
+
+
+def _installed() -> Path | None:
+    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

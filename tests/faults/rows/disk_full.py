@@ -1,0 +1,174 @@
+"""The disk is full at each kind of write: 507, no partial artifact, and all is well with room."""
+
+import hashlib
+import io
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import mkdtemp
+from time import sleep
+
+import httpx
+from PIL import Image
+
+from core.domain.values import JobId
+from tests.api.pictures import picture
+from tests.faults.points import Blow, fill
+from tests.faults.rows.worker_kill import judge
+from tests.faults.stage import Stage, embedded, now, until
+from tests.faults.tries import Try
+
+SIZE = 96 << 20  # bytes: the embedded service with a minuscule model and its broker
+WORKER_WRITES = ("checkpoint", "tensor", "weights", "answers", "report")
+BALLAST = "ballast"
+WITHOUT_ROOM_S = 1.0
+
+
+@contextmanager
+def cramped() -> Iterator[Stage]:
+    """The embedded service on a disk of its own, database and all."""
+    folder = Path(mkdtemp(prefix="perennial-disk-"))
+    options = f"size={SIZE}"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "perennial-faults", str(folder)]
+    done = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if done.returncode:
+        folder.rmdir()
+        raise RuntimeError(f"A small disk is mounted for this row: run it as root. {done.stderr}")
+    try:
+        with embedded(folder) as stage:
+            yield stage
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Each kind of write in turn."""
+    kinds: list[Callable[[], Try]] = [
+        *(partial(update, stage, kind) for kind in WORKER_WRITES),
+        lambda: upload(stage, "image", moments),
+        lambda: freeze(stage, moments),
+        lambda: row(stage),
+        lambda: upload(stage, "staging", moments),
+    ]
+    for number in range(tries):
+        stage.ready()
+        yield kinds[number % len(kinds)]()
+
+
+def update(stage: Stage, kind: str) -> Try:
+    """A worker finds no room for one of its artifacts."""
+    stage.points.arm(f"put-{kind}.before", Blow(fill=str(_ballast(stage))))
+    job = stage.order()
+    until(lambda: stage.points.struck_at(f"put-{kind}.before"))
+    sleep(WITHOUT_ROOM_S)  # long enough for the job to fail, or to be claimed again in vain
+    freed = _make_room(stage)
+    ended = stage.wait_for_end(job)
+    code = (ended.error or {}).get("code")
+    if ended.status.value == "failed" and code == "storage_full":
+        again = stage.client.post(f"/v1/jobs/{job}/retry")
+        job = JobId(again.json()["id"])
+    tried = judge(stage, job, freed, f"{kind}: {ended.status}, {code or 'resumed'}")
+    return replace(tried, trouble=_partial(stage) or tried.trouble)
+
+
+def upload(stage: Stage, kind: str, moments: Random) -> Try:
+    """The API finds no room for images: for one of them, or for all it has taken in so far."""
+    name = f"{kind}-{moments.randrange(1 << 30)}"
+    made = stage.client.post("/v1/datasets", json={"name": name})
+    assert made.status_code == 201, made.text
+    if kind == "image":
+        stage.points.arm("put-image.before", Blow(fill=str(_ballast(stage))))
+        files = [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))]
+    else:
+        fill(_ballast(stage))
+        with _ballast(stage).open("ab") as ballast:
+            ballast.truncate(ballast.tell() - (256 << 10))
+        files = [("one", (f"{n}.png", _noise(moments))) for n in range(24)]
+
+    def send() -> httpx.Response:
+        return stage.client.post(f"/v1/datasets/{name}/images", files=files)
+
+    return _refused_then_done(stage, kind, send)
+
+
+def freeze(stage: Stage, moments: Random) -> Try:
+    """The API finds no room for a manifest."""
+    name = f"freeze-{moments.randrange(1 << 30)}"
+    stage.client.post("/v1/datasets", json={"name": name})
+    files = [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))]
+    assert stage.client.post(f"/v1/datasets/{name}/images", files=files).status_code == 200
+    stage.points.arm("put-manifest.before", Blow(fill=str(_ballast(stage))))
+    return _refused_then_done(
+        stage, "manifest", lambda: stage.client.post(f"/v1/datasets/{name}/versions")
+    )
+
+
+def row(stage: Stage) -> Try:
+    """The database finds no room for rows."""
+    fill(_ballast(stage))
+    answers: list[httpx.Response] = []
+    for number in range(400):  # until its log has used up the room that it holds already
+        body = {"name": f"full-{number}-{int(now())}", "base": str(stage.settings.home / "base")}
+        answers.append(stage.client.post("/v1/models", json=body))
+        if answers[-1].status_code != 202:
+            break
+    freed = _make_room(stage)
+    code = answers[-1].status_code
+    trouble = "" if code == 507 else f"answered {code}: {answers[-1].text}"
+    for answer in answers[:-1]:
+        ended = stage.wait_for_end(JobId(answer.json()["id"]))
+        if ended.status.value == "failed" and (ended.error or {}).get("code") == "storage_full":
+            again = stage.client.post(f"/v1/jobs/{ended.id}/retry")
+            ended = stage.wait_for_end(JobId(again.json()["id"]))
+        if ended.status.value != "succeeded":
+            trouble = f"{ended.status}: {ended.error}"
+    tried = judge(stage, stage.order(), freed, f"rows: {code} after {len(answers)} orders")
+    return replace(tried, trouble=trouble or _partial(stage) or tried.trouble)
+
+
+def _refused_then_done(stage: Stage, kind: str, send: Callable[[], httpx.Response]) -> Try:
+    refused = send()
+    trouble = "" if refused.status_code == 507 else f"{refused.status_code}: {refused.text}"
+    trouble = trouble or _partial(stage)
+    freed = _make_room(stage)
+    done = send()
+    if done.status_code not in {200, 201}:
+        trouble = trouble or f"with room again: {done.status_code}: {done.text}"
+    return Try(
+        what=f"{kind}: {refused.status_code}, with room again {done.status_code}",
+        trouble=trouble or _partial(stage),
+        recovery_s=now() - freed,
+    )
+
+
+def _partial(stage: Stage) -> str:
+    """Trouble, if a file of the store is not what its name says, or is no artifact at all."""
+    for path in stage.settings.artifacts.rglob("*"):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != path.parent.name + path.name:
+            return f"{path.name}, {len(data)} bytes, is no whole artifact"
+    return ""
+
+
+def _make_room(stage: Stage) -> float:
+    os.truncate(_ballast(stage), 0)
+    return now()
+
+
+def _ballast(stage: Stage) -> Path:
+    return stage.settings.home / BALLAST
+
+
+def _noise(moments: Random) -> bytes:
+    """A picture that no compression makes small."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (512, 512), moments.randbytes(512 * 512 * 3)).save(out, "PNG")
+    return out.getvalue()

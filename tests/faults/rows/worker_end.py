@@ -1,0 +1,57 @@
+"""SIGTERM: the worker ends in time, and its job goes on elsewhere. Ten messages: one version."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from time import monotonic, sleep
+
+from tests.faults.rows.worker_kill import judge
+from tests.faults.stage import Stage, now, until
+from tests.faults.tries import Try
+from worker.app import make_app
+from worker.doorbell import CeleryDoorbell
+
+MESSAGES = 10
+MARGIN_S = 10.0  # beyond the grace time: requests in flight, a last word to the database
+
+
+def sigterm(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """At random moments of an update; embedded, the whole service is told to end."""
+    for _ in range(tries):
+        fraction = 0.9 * moments.random()
+        stage.ready()
+        job = stage.order()
+        supervisor, _child = until(lambda job=job: stage.holder(job))
+        sleep(fraction * stage.lasts_s)
+        phase, struck, began = stage.find(job).phase, now(), monotonic()
+        told = stage.api if stage.is_embedded else stage.started(supervisor)
+        told.terminate()
+        code = told.wait(120)
+        took = monotonic() - began
+        tried = judge(stage, job, struck, f"at {fraction:.2f}, {phase}, ended in {took:.1f} s")
+        ended = stage.find(job)
+        trouble = tried.trouble
+        if code != 0 or took > stage.settings.grace_seconds + MARGIN_S:
+            trouble = f"exit code {code} after {took:.1f} s"
+        elif ended.lost or ended.attempt > 2:
+            trouble = f"given back, but counted as lost: {ended.lost}, attempt {ended.attempt}"
+        yield replace(tried, trouble=trouble)
+
+
+def messages(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """The same message again and again, some of them while the job runs."""
+    doorbell = CeleryDoorbell(make_app(stage.settings))
+    for _ in range(tries):
+        late = moments.randrange(1, MESSAGES)
+        stage.ready()
+        began = now()
+        job = stage.order()
+        queue = stage.find(job).type.queue
+        for number in range(MESSAGES - 1):
+            if number == late:
+                until(lambda job=job: stage.holder(job) or stage.find(job).status.done)
+            doorbell.ring(job, queue)
+        tried = judge(stage, job, began, f"{late} before the claim, {MESSAGES - late} after it")
+        attempt = stage.find(job).attempt
+        trouble = tried.trouble or ("" if attempt == 1 else f"{attempt} attempts")
+        yield replace(tried, recovery_s=None, trouble=trouble)

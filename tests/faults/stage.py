@@ -1,0 +1,313 @@
+"""The service as it runs: real processes and servers, kept running while rows do them harm."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+from pydantic import SecretStr
+
+from core.domain.update import Job
+from core.domain.values import Digest, JobId
+from tests.contract.postgres import DURABLE, PostgresServer, postgres_server, run_sql
+from tests.contract.redis import RedisServer, redis_server
+from tests.faults import line
+from tests.faults.points import Points
+from tests.processes import Site, free_port, wait_for
+
+T = TypeVar("T")
+
+KEY = "pk_a-key-that-only-tests-know-of"
+START_S = 180.0  # a worker child loads torch, and the machine may be busy
+SETTINGS: Mapping[str, Any] = {
+    "admin_key": SecretStr(KEY),
+    "checkpoint_seconds": 0.2,
+    "grace_seconds": 5.0,
+    "lease_seconds": 4.0,
+    "min_free_bytes": 1,
+    "sweep_seconds": 0.5,
+}
+RECOVERY_S = SETTINGS["lease_seconds"] + 15.0
+
+API = ("api", "serve")
+WORKER = ("worker.supervisor", "--exit-with-parent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A process that must always be running."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Stage:
+    """A service with a model on a minuscule CLIP; dead processes are started again by `mend`."""
+
+    def __init__(
+        self,
+        site: Site,
+        points: Points,
+        programs: list[Program],
+        *,
+        database: PostgresServer | None = None,
+        broker: RedisServer | None = None,
+    ) -> None:
+        self.site = site
+        self.platform = site.platform
+        self.settings = site.settings
+        self.points = points
+        self._database = database
+        self._broker = broker
+        self._programs = programs
+        self._running: list[subprocess.Popen[bytes] | None] = [None] * len(programs)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        url = f"http://127.0.0.1:{site.settings.port}"
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self.undisturbed: Digest
+        self.lasts_s: float  # an undisturbed update, from its claim to its end
+
+    # ---- Processes ----
+
+    @property
+    def api(self) -> "subprocess.Popen[bytes]":
+        """The API process."""
+        assert self._running[0] is not None
+        return self._running[0]
+
+    @property
+    def database(self) -> PostgresServer:
+        """The PostgreSQL server."""
+        assert self._database is not None
+        return self._database
+
+    @property
+    def broker(self) -> RedisServer:
+        """The Redis server."""
+        assert self._broker is not None
+        return self._broker
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the API process keeps its one worker itself."""
+        return self.settings.embedded
+
+    def mend(self) -> None:
+        """Start what should run and does not, as a service manager would."""
+        for place, (program, process) in enumerate(zip(self._programs, self._running, strict=True)):
+            if process is None or process.poll() is not None:
+                if process is not None and process.stdin is not None:
+                    process.stdin.close()
+                environment = {**self.points.environment, **program.environment}
+                self._running[place] = self.site.start(*program.command, **environment)
+
+    def ready(self) -> None:
+        """Have everything run: the API answers, every worker child hears the doorbell."""
+        self.mend()
+        wait_for(self._is_ready, seconds=START_S)
+        line.reset(self.platform, self.undisturbed)
+
+    def wait_for_api(self) -> None:
+        """Return once the API and its database answer."""
+        wait_for(self.answers, seconds=START_S)
+
+    def answers(self) -> bool:
+        """Whether the API can reach its database now."""
+        with suppress(httpx.TransportError):
+            return self.client.get("/v1/workers").status_code == 200
+        return False
+
+    def supervisors(self) -> list[psutil.Process]:
+        """The living workers' parents."""
+        if self.is_embedded:
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.api.pid).children()
+                return [child for child in children if "worker.supervisor" in _command(child)]
+            return []
+        started = [
+            process
+            for program, process in zip(self._programs, self._running, strict=True)
+            if program.command == WORKER and process is not None and process.poll() is None
+        ]
+        return [psutil.Process(process.pid) for process in started]
+
+    def started(self, supervisor: psutil.Process) -> "subprocess.Popen[bytes]":
+        """The handle of a worker that this stage has started itself."""
+        return next(one for one in self._running if one is not None and one.pid == supervisor.pid)
+
+    def children(self) -> list[psutil.Process]:
+        """The living worker children."""
+        return [child for one in self.supervisors() if (child := child_of(one))]
+
+    def holder(self, job: JobId) -> tuple[psutil.Process, psutil.Process] | None:
+        """Supervisor and child that hold a job now, if one does and they live."""
+        held = {name: held for name, held in self._holders() if held == job}
+        for supervisor in self.supervisors():
+            child = child_of(supervisor)
+            if child is not None and any(owner in _command(child) for owner in held):
+                return supervisor, child
+        return None
+
+    def _holders(self) -> list[tuple[str, JobId]]:
+        with self.platform.transactions(read_only=True) as work:
+            return [(row.owner, row.job) for row in work.figures.running() if row.owner]
+
+    def _is_ready(self) -> bool:
+        self.mend()
+        wanted = 1 if self.is_embedded else sum(p.command == WORKER for p in self._programs)
+        hearing = [child for child in self.children() if self.points.is_ready(child.pid)]
+        return len(hearing) == wanted and self.answers()
+
+    # ---- Jobs ----
+
+    def order(self, **changes: Any) -> JobId:
+        """Order the update: each time the same parent, data and recipe."""
+        answer = self.client.post("/v1/jobs", json=line.body() | changes)
+        assert answer.status_code == 202, answer.text
+        return JobId(answer.json()["id"])
+
+    def find(self, job: JobId) -> Job:
+        """The job as it stands now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.jobs.get(job)
+
+    def wait_for_end(self, job: JobId) -> Job:
+        """The job once it has ended; whoever dies meanwhile is started again."""
+
+        def ended() -> Job | None:
+            self.mend()
+            found = self.find(job)
+            return found if found.status.done else None
+
+        return wait_for(ended, seconds=START_S)
+
+    def claimed_after(self, job: JobId, moment: float) -> float | None:
+        """How many seconds after a moment the job was claimed (again); None: never."""
+        with self.platform.transactions(read_only=True) as work:
+            events = work.jobs.events(job, 10_000, 0)
+        claims = [since_epoch(event.at) - moment for event in events if event.kind == "claimed"]
+        return min((late for late in claims if late > 0), default=None)
+
+    # ---- Beginning and end ----
+
+    def open(self) -> None:
+        """Start everything, make the model, and run one update that nothing disturbs."""
+        line.prepare(self.platform, self.settings.home / "base")
+        self.mend()
+        self.wait_for_api()
+        wait_for(self._is_ready, seconds=START_S)
+        made = self.client.post("/v1/models", json=line.model_body(self.settings.home / "base"))
+        assert made.status_code == 202, made.text
+        self.wait_for_end(JobId(made.json()["id"]))
+        job = self.wait_for_end(self.order())
+        self.undisturbed = line.digest_of(self.platform, job)
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        self.lasts_s = (job.finished_at - job.started_at).total_seconds()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.client.close()
+        for child in self.site.processes():
+            with suppress(psutil.NoSuchProcess):
+                child.resume()  # a row that failed may have left it stopped
+        self.site.close()
+
+    def lines(self, start: int) -> Iterator[dict[str, Any]]:
+        """What the processes have logged since the log was `start` characters long."""
+        for text in self.site.log[start:].splitlines():
+            with suppress(ValueError):
+                yield json.loads(text)
+
+
+def child_of(supervisor: psutil.Process) -> psutil.Process | None:
+    """A supervisor's child, if it has one now."""
+    with suppress(psutil.NoSuchProcess):
+        return next(iter(supervisor.children()), None)
+    return None
+
+
+def since_epoch(moment: datetime) -> float:
+    """Seconds since 1970."""
+    return moment.timestamp()
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+@contextmanager
+def production(*, second: Mapping[str, str] | None = None, **changes: Any) -> Iterator[Stage]:
+    """API and two workers on PostgreSQL and Redis; `second` is the second worker's environment."""
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres_server(DURABLE))
+        broker = stack.enter_context(redis_server())
+        run_sql(database.url, "postgres", "CREATE DATABASE faults")
+        home = stack.enter_context(_folder())
+        site = Site(
+            home,
+            **SETTINGS,
+            broker_url=broker.url,
+            database_url=database.url.format(name="faults"),
+            embedded=False,
+            port=free_port(),
+            root_folders=(home,),
+            **changes,
+        )
+        programs = [
+            Program(command=API, environment={}),
+            Program(command=WORKER, environment={}),
+            Program(command=WORKER, environment=second or {}),
+        ]
+        points = Points(stack.enter_context(_folder()))
+        yield from _run(Stage(site, points, programs, database=database, broker=broker))
+
+
+@contextmanager
+def embedded(home: Path | None = None) -> Iterator[Stage]:
+    """The embedded service: SQLite, a filesystem broker, one worker, inference."""
+    with ExitStack() as stack:
+        home = home or stack.enter_context(_folder())
+        site = Site(
+            home, **SETTINGS, port=free_port(), inference_port=free_port(), root_folders=(home,)
+        )
+        points = Points(stack.enter_context(_folder()))
+        yield from _run(Stage(site, points, [Program(command=API, environment={})]))
+
+
+def _run(stage: Stage) -> Iterator[Stage]:
+    try:
+        stage.open()
+        yield stage
+    finally:
+        stage.close()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="perennial-faults-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(found: Callable[[], T | None], *, seconds: float = START_S) -> T:
+    """The first true answer, looked for often."""
+    return wait_for(found, seconds=seconds, every=0.01)
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()

@@ -1,0 +1,43 @@
+"""What ends besides processes that are killed, and what must not outlive what."""
+
+import psutil
+
+from core.domain.update import JobStatus
+from core.use_cases.jobs import cancel_job
+from tests.faults import line
+from tests.faults.stage import START_S, Stage, child_of, until
+
+
+def test_cancelled_job_stops_within_a_step_and_leaves_no_version(production: Stage) -> None:
+    job = production.order()
+    until(lambda: production.find(job).phase == "training")
+
+    cancel_job(production.platform, job)
+
+    ended = production.wait_for_end(job)
+    assert ended.status is JobStatus.CANCELLED
+    assert ended.checkpoint is None
+    assert not line.versions_of(production.platform, ended)
+
+
+def test_killed_supervisor_takes_its_child_with_it(production: Stage) -> None:
+    supervisor = production.supervisors()[0]
+    child = child_of(supervisor)
+    assert child is not None
+
+    supervisor.kill()
+
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_closed_standard_input_ends_the_supervisor(production: Stage) -> None:
+    supervisor = production.supervisors()[0]
+    child = child_of(supervisor)
+    assert child is not None
+    process = production.started(supervisor)
+    assert process.stdin is not None
+
+    process.stdin.close()
+
+    assert process.wait(START_S) == 0
+    assert not child.is_running()
