@@ -1,7 +1,9 @@
 """Weights in and out of the artifact store, tensor by tensor."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -20,6 +22,7 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+AT_ONCE = 4  # tensors on their way: hashing, and waiting for a disk or a network, overlap
 
 
 def publish(
@@ -33,9 +36,11 @@ def publish(
     Half-precision tensors become fp32. `advance(done, total)` is called after each tensor.
     """
     entries = []
-    for done, name in enumerate(sorted(state), start=1):
-        entries.append(_store(name, state[name], artifacts))
-        advance(done, len(state))
+    with _several() as pool:
+        stored = pool.map(lambda name: _store(name, state[name], artifacts), sorted(state))
+        for done, entry in enumerate(stored, start=1):
+            entries.append(entry)
+            advance(done, len(state))
     weights = Weights(config=config, tensors=tuple(entries))
     artifacts.put(weights.to_bytes())
     return weights
@@ -51,14 +56,26 @@ def load(digest: Digest, artifacts: Artifacts, device: torch.device | None = Non
 
 def read_state(weights: Weights, artifacts: Artifacts) -> dict[str, Tensor]:
     """The tensors of some weights by name, each verified against its digest."""
-    return {entry.name: _tensor(entry, artifacts.get(entry.digest)) for entry in weights.tensors}
+    with _several() as pool:
+        read = pool.map(lambda entry: _tensor(entry, artifacts.get(entry.digest)), weights.tensors)
+        return {entry.name: tensor for entry, tensor in zip(weights.tensors, read, strict=True)}
+
+
+@contextmanager
+def _several() -> Iterator[ThreadPoolExecutor]:
+    """A few threads; what they have not begun is given up when one fails or we are stopped."""
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tensors")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _store(name: str, tensor: Tensor, artifacts: Artifacts) -> TensorEntry:
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype in {torch.float16, torch.bfloat16}:
         tensor = tensor.float()
-    data = _swapped(tensor.numpy().tobytes(), tensor.element_size())
+    data = _little_endian(tensor)
     return TensorEntry(
         name=name,
         dtype=_NAMES[tensor.dtype],
@@ -74,6 +91,14 @@ def _tensor(entry: TensorEntry, data: bytes) -> Tensor:
         return torch.zeros(entry.shape, dtype=dtype)
     buffer = bytearray(_swapped(data, dtype.itemsize))  # writable: torch takes it over
     return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape)
+
+
+def _little_endian(tensor: Tensor) -> bytes | memoryview:
+    """A tensor's bytes; on nearly every machine they lie so already, and are not copied."""
+    values = tensor.reshape(-1).numpy()
+    if sys.byteorder == "little":
+        return values.view("u1").data
+    return _swapped(values.tobytes(), tensor.element_size())
 
 
 def _swapped(data: bytes, width: int) -> bytes:

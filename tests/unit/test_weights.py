@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from pathlib import Path
 
 import open_clip
@@ -13,11 +15,13 @@ from safetensors.torch import save_file
 
 from core.clip.base import BaseImporter
 from core.clip.model import ClipModel
-from core.clip.weights import load, publish, read_state
+from core.clip.weights import AT_ONCE, load, publish, read_state
+from core.domain.values import Digest
 from core.domain.version import Weights
 from core.errors import (
     ArtifactCorrupt,
     BaseUnknown,
+    CancelRequested,
     ModelNotTrainable,
     PromptInvalid,
     WeightsFormat,
@@ -101,6 +105,34 @@ def test_tensors_are_stored_as_raw_little_endian_bytes() -> None:
     artifacts = MemoryArtifacts()
     weights = publish({}, {"one": torch.tensor([1.0])}, artifacts, lambda done, total: None)
     assert artifacts.get(weights.tensors[0].digest) == b"\x00\x00\x80\x3f"
+
+
+class Gated(MemoryArtifacts):
+    """Stores one artifact at once, and more only when the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = itertools.count()
+        self.gate = threading.Event()
+
+    def put(self, data: bytes | memoryview) -> Digest:
+        if next(self.calls):
+            self.gate.wait(30)
+        return super().put(data)
+
+
+def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun() -> None:
+    artifacts = Gated()
+    state = {f"{number:03}": torch.tensor([float(number)]) for number in range(100)}
+
+    def cancel(done: int, total: int) -> None:
+        assert (done, total) == (1, 100)
+        threading.Timer(0.5, artifacts.gate.set).start()
+        raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        publish({}, state, artifacts, cancel)
+    assert len(artifacts.bytes_of) <= 1 + AT_ONCE
 
 
 def test_a_flipped_bit_is_found_before_the_model_is_used() -> None:
