@@ -53,12 +53,12 @@ class S3Artifacts:
         key = self._key(digest)
         there = self.has(digest)
         with named():
-            send(self._client, self._place, key, data)
+            send(self._client, self._place, key, data, digest)
         if there:  # so a collector may have been about to delete it, and not have seen this
             self._collecting.wait_for(digest)
             if not self.has(digest):
                 with named():
-                    send(self._client, self._place, key, data)
+                    send(self._client, self._place, key, data, digest)
         return digest
 
     def get(self, digest: Digest) -> bytes:

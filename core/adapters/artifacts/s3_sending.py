@@ -9,18 +9,18 @@ from typing import Any
 
 from core.adapters.artifacts.s3_faults import named
 from core.adapters.artifacts.s3_place import S3Place
+from core.domain.values import Digest
 from core.errors import Unavailable
 
 AT_ONCE = 4  # parts
 MOST_PARTS = 10_000  # S3's bound
 
 
-def send(client: Any, place: S3Place, key: str, data: bytes | memoryview) -> None:
+def send(client: Any, place: S3Place, key: str, data: bytes | memoryview, digest: Digest) -> None:
     """Store bytes under a key. Raises what the client raises; then nothing is visible."""
     if len(data) <= place.large_bytes:
-        client.put_object(
-            Bucket=place.bucket, Key=key, Body=bytes(data), ChecksumSHA256=_sum_of(data)
-        )
+        total = base64.b64encode(bytes.fromhex(digest)).decode()
+        client.put_object(Bucket=place.bucket, Key=key, Body=bytes(data), ChecksumSHA256=total)
     else:
         _send_in_parts(client, place, key, memoryview(data))
 
