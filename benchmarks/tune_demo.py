@@ -54,6 +54,9 @@ class Quiet:
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Never called."""
 
+    def tell(self, kind: str, data: Mapping[str, object]) -> None:
+        """Say nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:

@@ -368,6 +368,10 @@ class TrainingDiverged(PerennialError):
     """The loss is not a number any more."""
 
 
+class OutOfMemory(PerennialError):
+    """The worker has too little memory for this job."""
+
+
 class RankLost(PerennialError):
     """A process that trains along has ended or does not answer."""
 

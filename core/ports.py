@@ -519,6 +519,9 @@ class Watch(Protocol):
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Make a stored checkpoint the one that counts. Raises LeaseLost."""
 
+    def tell(self, kind: str, data: Json) -> None:
+        """Add an event to the job's history. Raises LeaseLost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -559,7 +562,7 @@ class Trainer(Protocol):
 
         `resume` is a checkpoint that an earlier attempt stored: the result has the digest
         the undisturbed run would have had. Raises Interruption, TrainingDiverged,
-        ModelNotTrainable.
+        ModelNotTrainable, OutOfMemory.
         """
 
     def environment(self) -> Mapping[str, str]:

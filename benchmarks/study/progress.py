@@ -86,6 +86,10 @@ class Screen:
     def save_checkpoint(self, digest: str, step: int) -> None:
         """Never called."""
 
+    def tell(self, kind: str, data: Mapping[str, object]) -> None:
+        """Say what the run had to change."""
+        self.say(f"{self._title}: {kind} {dict(data)}")
+
     def decoding(self, title: str, done: int, total: int) -> None:
         """Show images being decoded."""
         self._title = f"{title}: images decoded"

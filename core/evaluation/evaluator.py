@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.clip.images import read_image
+from core.clip.memory import memory_named
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load
@@ -24,6 +25,7 @@ from core.domain.question import (
     RetrievalQuestion,
 )
 from core.domain.values import Digest
+from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
 from core.ports import Artifacts, Watch
@@ -48,21 +50,38 @@ class VersionEvaluator:
     ) -> Sequence[Answers]:
         """The answers of a version, in the order of the questions.
 
-        Raises ArtifactMissing or ArtifactCorrupt, and whatever the watch stops it with.
+        Where memory runs out, half as many images and texts are encoded at a time, once. Raises
+        ArtifactMissing, ArtifactCorrupt, OutOfMemory, and whatever the watch stops it with.
         """
         if not questions:
             return ()
         if self.threads:
             torch.set_num_threads(self.threads)
-        return self.ask(load(version, self.artifacts, self.device).freeze(), questions, watch)
+        try:
+            return self._answer(version, questions, watch, self.batch)
+        except OutOfMemory:
+            half = max(1, self.batch // 2)
+        watch.tell("out_of_memory", {"batch": half})
+        return self._answer(version, questions, watch, half)
 
     def ask(
-        self, model: ClipModel, questions: Sequence[Question], watch: Watch
+        self,
+        model: ClipModel,
+        questions: Sequence[Question],
+        watch: Watch,
+        batch: int | None = None,
     ) -> Sequence[Answers]:
         """The answers of a model in memory, in the order of the questions."""
         with torch.inference_mode():
-            features = _encode(model, self.artifacts, questions, self.batch, watch)
+            features = _encode(model, self.artifacts, questions, batch or self.batch, watch)
             return tuple(_answer(question, features) for question in questions)
+
+    def _answer(
+        self, version: Digest, questions: Sequence[Question], watch: Watch, batch: int
+    ) -> Sequence[Answers]:
+        with memory_named():
+            model = load(version, self.artifacts, self.device).freeze()
+            return self.ask(model, questions, watch, batch)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.clip.environment import environment, thread_count
+from core.clip.memory import memory_named
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish
@@ -54,9 +55,14 @@ class UpdateTrainer:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         A checkpoint whose bytes are gone or damaged is left alone: from the start, the
-        result is the same. Raises Interruption, TrainingDiverged, ModelNotTrainable,
-        TooFewClasses, RankLost, RanksDisagree.
+        result is the same. A batch for which memory runs out is read in halves from then on,
+        once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
+        OutOfMemory, RankLost, RanksDisagree.
         """
+        with memory_named():
+            return self._train(task, resume, watch)
+
+    def _train(self, task: TrainingTask, resume: Digest | None, watch: Watch) -> Trained:
         recipe = task.recipe
         require_learnable(recipe, task.classes, task.learned, task.open_classes)
         watch.advance("loading", 0, 1)
@@ -94,7 +100,11 @@ class UpdateTrainer:
                 began, waited = self._clock(), ahead.waited_s
                 data = ahead.take()
                 ranks.lead(Cue.STEP)
+                micro_batch = update.micro_batch
                 terms = update.advance(data)
+                if update.micro_batch != micro_batch:
+                    told = {"step": update.step, "micro_batch": update.micro_batch}
+                    watch.tell("out_of_memory", told)
                 if watch.checkpoint_due():
                     ranks.compare(begun.fingerprint)
                     checkpoints.keep(update.state(), update.step)
@@ -119,4 +129,7 @@ class UpdateTrainer:
                 raise ModelNotTrainable("This method chooses by validation parts; there are none.")
             return score(student, task.selection, self._ask, watch)
 
-        return update.conclude(anchor, scored)
+        notes = update.conclude(anchor, scored)
+        if update.micro_batch != task.recipe.micro_batch:
+            notes = {**notes, "micro_batch": update.micro_batch}
+        return notes

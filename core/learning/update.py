@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.clip.memory import FAILURES, ran_out, release
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
@@ -57,7 +59,8 @@ class Update:
     def advance(self, data: StepData) -> dict[str, float]:
         """Take one step; the loss, its terms and the batch's accuracy before it.
 
-        Raises TrainingDiverged, with the step and the last good terms.
+        Raises TrainingDiverged, with the step and the last good terms, and what torch raises for
+        want of memory.
         """
         terms = self.gradients(data)
         self._require_finite(terms["loss"])
@@ -82,13 +85,16 @@ class Update:
     def gradients(self, data: StepData) -> dict[str, float]:
         """Forward and backward pass of one batch; gradients are left on the parameters."""
         data = data.to(self.models.student.device)
-        sentences, replayed = self._sentences()
-        texts = self.models.texts(sentences, replayed)
-        numbers = self._gradients.backward(data, texts, self._scaler)
+        numbers = self._backward(data, *self._sentences())
         if self._ranks.size > 1:
             self._add_up(numbers)
         names = [*self._gradients.names, "scale"]
         return dict(zip(names, [*numbers.tolist(), self.models.student.scale.item()], strict=True))
+
+    @property
+    def micro_batch(self) -> int:
+        """The recipe's, or what became of it when memory ran out."""
+        return self._gradients.micro_batch
 
     def conclude(
         self, anchor: Callable[[], Mapping[str, Tensor]], score: Callable[[], tuple[float, float]]
@@ -116,6 +122,7 @@ class Update:
             "replay": self._replay.state() if self._replay else None,
             "torch": torch.get_rng_state(),
             "terms": self._terms,
+            "micro_batch": self.micro_batch,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -132,6 +139,8 @@ class Update:
             self._replay.restore(state["replay"])
         torch.set_rng_state(state["torch"])
         self.step, self._terms = state["step"], state["terms"]
+        micro_batch = state.get("micro_batch", self.micro_batch)  # states of an earlier release
+        self._gradients = replace(self._gradients, micro_batch=micro_batch)
 
     def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._replay:
@@ -139,6 +148,24 @@ class Update:
         return self.models.class_tokens[:0], tuple(
             classes[:0] for classes in self.models.reader_classes
         )
+
+    def _backward(self, data: StepData, sentences: Tensor, replayed: tuple[Tensor, ...]) -> Tensor:
+        """The step's gradients and numbers; a batch that does not fit is read again in halves.
+
+        That is done once an update: a second want of memory is raised.
+        """
+        try:
+            texts = self.models.texts(sentences, replayed)
+            return self._gradients.backward(data, texts, self._scaler)
+        except FAILURES as error:
+            images = min(self.micro_batch or len(data.target), len(data.target))
+            if not ran_out(error) or self.micro_batch != self._recipe.micro_batch or images < 2:
+                raise
+            for parameter in self.models.parameters.values():
+                parameter.grad = None
+            release(error)
+        self._gradients = replace(self._gradients, micro_batch=math.ceil(images / 2))
+        return self._backward(data, sentences, replayed)
 
     def _add_up(self, numbers: Tensor) -> None:
         """Sum gradients and numbers over the ranks; what none has a gradient for keeps none."""

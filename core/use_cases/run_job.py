@@ -13,6 +13,7 @@ from core.errors import (
     DatabaseUnavailable,
     Internal,
     LeaseLost,
+    OutOfMemory,
     PerennialError,
     StopRequested,
 )
@@ -93,6 +94,9 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
     except PerennialError as fault:
         log.warning("job failed: %s", fault.message, extra={"code": fault.code})
         _end(platform, job, fault=fault)
+    except MemoryError:
+        log.warning("job failed: out of memory")
+        _end(platform, job, fault=OutOfMemory())
     except Exception as fault:
         # The one place where anything unforeseen must still become an answer: a job that
         # fails for ever without saying so would be claimed again and again.

@@ -1,13 +1,16 @@
 """The eye on a running job."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from core.domain.update import Job, JobStatus, Progress
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
 from core.ports import Platform, UnitOfWork
+
+log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 EVENT_EVERY_S = 5.0
@@ -86,6 +89,14 @@ class JobWatch:
         self._kept = time.monotonic()
         if self._stopping():
             raise StopRequested
+
+    def tell(self, kind: str, data: Json) -> None:
+        """Add an event to the job's history. Raises LeaseLost."""
+        log.warning("job has news: %s", kind, extra=dict(data))
+        with self._platform.transactions() as work:
+            work.jobs.status(self._job.id, self._job.fence)
+            work.jobs.add_event(self._job.id, kind, data, self._platform.clock())
+            work.commit()
 
     def end(self) -> None:
         """Count the last phase too, if the database is there: the job has ended or was released."""

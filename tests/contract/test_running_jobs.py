@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.update import ImportOrder, Job, JobStatus
 from core.domain.values import Digest
-from core.errors import ArtifactsUnavailable, DatabaseUnavailable
+from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
 from core.ports import Transactions, Watch
 from core.use_cases.jobs import cancel_job
 from core.use_cases.sweep import forget_old_traces
@@ -50,6 +50,39 @@ def test_what_nobody_foresaw_fails_the_job_with_a_stable_code(scene: Scene) -> N
     assert ended.error is not None
     assert ended.error["code"] == "internal"
     assert "ZeroDivisionError" in ended.error["message"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OutOfMemory(allocator="no room")])
+def test_want_of_memory_fails_the_job_by_name_and_the_next_one_runs(
+    scene: Scene, error: Exception
+) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.update(model, scene.frozen("cow", "ant", offset=8))
+
+    def exhaust(watch: Watch) -> None:
+        scene.script.training = nothing
+        raise error
+
+    scene.script.training = exhaust
+    ended = scene.run()
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "out_of_memory")
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def test_a_running_job_tells_what_it_had_to_change_by_its_fence(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def halve(watch: Watch) -> None:
+        watch.tell("out_of_memory", {"step": 3, "micro_batch": 50})
+        lose_lease(scene)
+        with pytest.raises(LeaseLost):
+            watch.tell("out_of_memory", {"step": 4, "micro_batch": 25})
+
+    scene.script.training = halve
+    scene.run()
+    told = [event.data for event in scene.events(job) if event.kind == "out_of_memory"]
+    assert told == [{"step": 3, "micro_batch": 50}]
 
 
 def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Scene) -> None:

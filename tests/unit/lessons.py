@@ -17,7 +17,7 @@ from core.domain.question import ClassQuestion, RetrievalQuestion
 from core.domain.recipe import (
     Recipe,
 )
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.domain.version import Weights
 from core.errors import (
     StopRequested,
@@ -49,6 +49,7 @@ class Watching:
     saved: list[tuple[int, Digest]] = field(default_factory=list)
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     terms: list[Mapping[str, float]] = field(default_factory=list)
+    told: list[tuple[str, Json]] = field(default_factory=list)
     taken: int = 0
 
     def advance(
@@ -66,6 +67,9 @@ class Watching:
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         self.saved.append((step, digest))
+
+    def tell(self, kind: str, data: Json) -> None:
+        self.told.append((kind, data))
 
 
 class StoppingAsItSaves(Watching):
@@ -103,12 +107,12 @@ def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
     return replace(task, recipe=replace(task.recipe, **changes))
 
 
-def red_and_blue(artifacts: MemoryArtifacts) -> TrainingTask:
+def red_and_blue(artifacts: MemoryArtifacts, config: dict[str, Any] | None = None) -> TrainingTask:
     """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
 
     Green squares stand by as exemplars and suite, so that every method can start.
     """
-    model = tiny_clip()
+    model = tiny_clip(config=config)
     parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
     entries = [
         square(artifacts, name, colour)
