@@ -17,32 +17,18 @@ Why no byte that is needed goes, while anything else runs beside:
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from core.domain.retention import Amount, Retention, spare_versions
 from core.domain.update import Job, JobStatus
 from core.domain.values import Digest
-from core.domain.version import Model, Version, Weights
+from core.domain.version import Model, Version
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.manifests import read_manifest
+from core.use_cases.needed import Kind, follow, named, tensors_of
 
 GRACE = timedelta(hours=24)
 LEAST_GRACE = timedelta(hours=1)
 _MANY = 1_000_000
-
-
-class Kind(StrEnum):
-    """What an artifact is, as far as the rows tell."""
-
-    WEIGHTS = "weights"  # the lists of tensors
-    TENSOR = "tensor"
-    IMAGE = "image"
-    MANIFEST = "manifest"
-    REPORT = "report"
-    ANSWERS = "answers"
-    CHECKPOINT = "checkpoint"
-    UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
 
 @dataclass(kw_only=True)
@@ -74,12 +60,16 @@ def collect_garbage(
     began, tidied = platform.clock(), Tidied(dry_run=dry_run)
     if retention is not None:
         tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))
-    needed, known = _needed(platform, tidied)
-    if tidied.unreadable:
+    with platform.transactions(read_only=True) as work:
+        rows_name = named(work.references, without=tidied.given_up)
+    needed = follow(platform.artifacts, rows_name)
+    if needed.unreadable:
+        tidied.unreadable = needed.unreadable
         return tidied
+    known = _known(platform.artifacts, (version.digest for version in tidied.given_up))
     grace_s = grace.total_seconds()
     for found in platform.artifacts.stored():
-        if (kind := needed.get(found.digest)) is not None:
+        if (kind := needed.kinds.get(found.digest)) is not None:
             tidied.kept[kind] = tidied.kept.get(kind, Amount()).plus(found.size)
         elif found.age_s < grace_s:
             tidied.young = tidied.young.plus(found.size)
@@ -131,48 +121,12 @@ def _unfinished(work: UnitOfWork, model: Model) -> Iterator[Job]:
             yield from work.jobs.page(_MANY, None, model=model.id, status=status)
 
 
-def _needed(platform: Platform, tidied: Tidied) -> tuple[dict[Digest, Kind], dict[Digest, Kind]]:
-    """What rows name, directly or through lists; and what versions without weights named."""
-    with platform.transactions(read_only=True) as work:
-        rows = work.references
-        images = rows.images()
-        named = {
-            Kind.MANIFEST: rows.manifests(),
-            Kind.WEIGHTS: rows.weights(without=tidied.given_up),
-            Kind.REPORT: rows.reports(),
-            Kind.ANSWERS: rows.answers(),
-            Kind.CHECKPOINT: rows.checkpoints(),
-        }
-    artifacts = platform.artifacts
-    needed = dict.fromkeys(images, Kind.IMAGE)
-    for digest in named[Kind.MANIFEST]:
-        try:
-            entries = read_manifest(artifacts, digest).entries
-        except (ArtifactMissing, ArtifactCorrupt):
-            tidied.unreadable.append(digest)
-            continue
-        needed |= dict.fromkeys((entry.artifact for entry in entries), Kind.IMAGE)
-    for digest in named[Kind.WEIGHTS]:
-        try:
-            needed |= _tensors(artifacts, digest)
-        except (ArtifactMissing, ArtifactCorrupt):
-            tidied.unreadable.append(digest)
-    for kind, digests in named.items():
-        needed |= dict.fromkeys(digests, kind)
-    return needed, _known(artifacts, (version.digest for version in tidied.given_up))
-
-
 def _known(artifacts: Artifacts, weights: Iterable[Digest]) -> dict[Digest, Kind]:
     known: dict[Digest, Kind] = {}
     for digest in weights:
         known[digest] = Kind.WEIGHTS
         try:
-            known |= _tensors(artifacts, digest)
+            known |= tensors_of(artifacts, digest)
         except (ArtifactMissing, ArtifactCorrupt):
             continue  # it goes without a name
     return known
-
-
-def _tensors(artifacts: Artifacts, weights: Digest) -> dict[Digest, Kind]:
-    listed = Weights.from_bytes(artifacts.get(weights)).tensors
-    return {tensor.digest: Kind.TENSOR for tensor in listed}

@@ -20,8 +20,9 @@ from core.errors import ArtifactGone, ArtifactMissing, ArtifactsUnavailable
 from core.ports import Artifacts, Platform, Transactions, Watch
 from core.use_cases.datasets import freeze
 from core.use_cases.export_version import write_tar
-from core.use_cases.gc import Kind, Tidied, collect_garbage
+from core.use_cases.gc import Tidied, collect_garbage
 from core.use_cases.jobs import Request, order_evaluation
+from core.use_cases.needed import Kind
 from core.use_cases.registry import promote, roll_back
 from tests.api.seeds import a_candidate, a_root
 from tests.contract.scene import Scene
