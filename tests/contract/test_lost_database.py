@@ -33,6 +33,18 @@ def test_cut_connection_says_unavailable_and_the_next_transaction_works(
         work.commit()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_connections_that_were_cut_while_nobody_used_them_are_replaced_unnoticed(
+    server: str, transactions: SqlTransactions
+) -> None:
+    with transactions() as one, transactions() as other:  # two connections for the pool
+        assert one.datasets.page(9, None) == other.datasets.page(9, None) == []
+    run_sql(server, "contract", EVERYBODY)
+    for _ in range(3):
+        with transactions() as work:
+            assert work.datasets.page(9, None) == []
+
+
 def test_file_that_cannot_be_opened_says_unavailable(tmp_path: Path) -> None:
     transactions = SqlTransactions(f"sqlite:///{tmp_path}")  # a folder
     with pytest.raises(DatabaseUnavailable), transactions():

@@ -25,6 +25,8 @@ def name_failures(engine: Engine) -> None:
 
     @event.listens_for(engine, "handle_error")
     def rename(context: ExceptionContext) -> PerennialError | None:
+        if context.is_pre_ping:  # the pool looks at a driver's error, and connects anew
+            return None
         return _fact(context.original_exception)
 
 
