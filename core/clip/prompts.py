@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from core.clip.model import ClipModel
 from core.domain.prompt import PromptTemplate
-from core.errors import ClassInvalid, PromptTooLong
+from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
 
 SHOWN = 20  # names that an error lists
 
@@ -12,16 +12,18 @@ SHOWN = 20  # names that an error lists
 def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[str]) -> None:
     """Raise unless the model reads every name, and its whole prompt.
 
-    ClassInvalid for names that its tokenizer makes nothing of, and for those that hold its
-    start or end token: the sentence would end there. PromptTooLong where the prompt would be
-    cut, so that classes might share what is left of it. How many tokens a text has, only the
-    tokenizer tells; no more than it has bytes.
+    ClassInvalid for names that its tokenizer makes nothing of, and for those whose prompt holds
+    its start or end token: the sentence would end there, and PromptInvalid where the template
+    itself does. PromptTooLong where the prompt would be cut, so that classes might share what is
+    left of it. How many tokens a text has, only the tokenizer tells; no more than it has bytes.
     """
-    marks = [model.tokenizer.decoder[token] for token in model.tokenizer.all_special_ids]
+    read, marks = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
+    if marks & set(read(prompt.fill("a"))):
+        raise PromptInvalid(
+            "The template holds the tokenizer's start or end token.", template=prompt.text
+        )
     unread = [
-        name
-        for name in names
-        if not model.tokenizer.encode(name) or any(mark in name.lower() for mark in marks)
+        name for name in names if not read(name) or not marks.isdisjoint(read(prompt.fill(name)))
     ]
     if unread:
         raise ClassInvalid(
@@ -29,7 +31,7 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
             classes=unread[:SHOWN],
         )
     room = model.context_length - 2  # without start and end
-    long = [name for name in names if len(model.tokenizer.encode(prompt.fill(name))) > room]
+    long = [name for name in names if len(read(prompt.fill(name))) > room]
     if long:
         raise PromptTooLong(
             f"The model reads {room} tokens of a prompt; those of these classes are longer: "

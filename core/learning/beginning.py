@@ -63,7 +63,7 @@ def begin(
     """Begin an update; `parent` becomes its student.
 
     `advance(done, total)` is called while images are read ahead of the first step. Raises
-    ModelNotTrainable, PromptTooLong, ClassInvalid.
+    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = task.recipe, ranks or Alone()
     require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there

@@ -1,13 +1,15 @@
 """Bad input to learning: each is told by name, when it is ordered or as the job's error."""
 
+from typing import Any
+
 import pytest
 
-from core.domain.dataset import Side
+from core.domain.dataset import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
 from core.ports import Watch
 from core.use_cases.run_job import Tools, run_next_job
 from tests.api.orders import update
-from tests.api.pictures import picture, pictures_on
+from tests.api.pictures import parts_of, picture, pictures_on
 from tests.api.service import Service, code_of
 from tests.contract.scene import Script
 
@@ -65,17 +67,39 @@ def test_names_that_nobody_could_see_are_refused_and_emoji_are_taken(service: Se
 
 
 def test_class_that_update_and_suite_share_in_any_case_is_one_class(ready: Service) -> None:
-    ready.client.post("/v1/datasets", json={"name": "asked"})
-    files = [(n, (f"{n}.png", picture(90 + i))) for i, n in enumerate(["BOOT", "Bag", "sun"])]
-    ready.client.post("/v1/datasets/asked/images", files=files)
-    ready.client.post("/v1/datasets/asked/versions")
-    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
-    assert ready.client.post("/v1/suites", json=suite).status_code == 201
-    ready.client.patch("/v1/models/demo", json={"suites": ["asked"]})
-    script = Script(ready.platform)
-    tools = Tools(importer=script, trainer=script, evaluator=script)
-    ready.client.post("/v1/jobs", json=update(recipe={"label_space": "open"}))
-    run_next_job(ready.platform, tools, owner="w", stopping=lambda: False)
-    report = ready.client.get("/v1/models/demo/versions/2/forgetting").json()
+    asked(ready, {"BOOT": picture(90), "Bag": picture(91), "sun": picture(92)})
+    report = reported(ready, label_space="open")
     (row,) = [row for row in report["lists"] if row["role"] == "candidate"]
     assert (row["own_classes"], row["union_classes"]) == (3, 3)
+
+
+def test_class_of_a_suite_without_a_test_image_competes_and_has_no_row(ready: Service) -> None:
+    beyond = list(zip(pictures_on(Side.HOLDOUT, 60), parts_of(Side.HOLDOUT, 60), strict=True))
+    tested = [image for image, part in beyond if part is Part.TEST]
+    chosen = [image for image, part in beyond if part is Part.VALIDATION]
+    asked(ready, {"moon": tested[0], "sun": tested[1], "star": chosen[0]})
+    report = reported(ready)
+    (row,) = [row for row in report["lists"] if row["role"] == "candidate"]
+    assert (row["own_classes"], row["images"]) == (3, 2)
+    (table,) = [table for table in report["changes"] if table["name"] == "asked"]
+    assert sorted(change["class_name"] for change in table["classes"]) == ["moon", "sun"]
+
+
+def asked(service: Service, images: dict[str, bytes]) -> None:
+    """Make a suite of one image a class and have the model judged by it."""
+    service.client.post("/v1/datasets", json={"name": "asked"})
+    files = [(name, (f"{n}.png", image)) for n, (name, image) in enumerate(images.items())]
+    service.client.post("/v1/datasets/asked/images", files=files)
+    service.client.post("/v1/datasets/asked/versions")
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
+    assert service.client.post("/v1/suites", json=suite).status_code == 201
+    service.client.patch("/v1/models/demo", json={"suites": ["asked"]})
+
+
+def reported(service: Service, **recipe: Any) -> Any:
+    """The report on an update."""
+    script = Script(service.platform)
+    tools = Tools(importer=script, trainer=script, evaluator=script)
+    service.client.post("/v1/jobs", json=update(recipe=recipe))
+    run_next_job(service.platform, tools, owner="w", stopping=lambda: False)
+    return service.client.get("/v1/models/demo/versions/2/forgetting").json()

@@ -6,7 +6,7 @@ import torch
 from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
-from core.errors import ClassInvalid, PromptTooLong
+from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
 from tests.unit.tiny_clip import tiny_clip
 
 
@@ -43,13 +43,29 @@ def test_template_counts_with_the_name(model: ClipModel) -> None:
         require_readable(model, long, ["cat"])
 
 
-@pytest.mark.parametrize("name", ["&nbsp;", "\ufeff", "<end_of_text>", "cat <START_OF_TEXT>"])
+@pytest.mark.parametrize(
+    "name",
+    ["&nbsp;", "\ufeff", "<end_of_text>", "cat <START_OF_TEXT>", "&amp;lt;end_of_text&gt; cat"],
+)
 def test_name_that_is_nothing_or_an_end_to_the_tokenizer_is_refused(
     model: ClipModel, name: str
 ) -> None:
     with pytest.raises(ClassInvalid) as refusal:
         require_readable(model, DEFAULT_PROMPT, ["cat", name])
     assert refusal.value.facts["classes"] == [name]
+
+
+@pytest.mark.parametrize("template", ["a {name} <end_of_text>", "&lt;start_of_text&gt;{name}"])
+def test_template_that_ends_the_sentence_itself_is_refused(model: ClipModel, template: str) -> None:
+    with pytest.raises(PromptInvalid) as refusal:
+        require_readable(model, PromptTemplate(template), ["cat"])
+    assert refusal.value.facts["template"] == template
+
+
+def test_name_that_makes_an_end_with_its_template_is_refused(model: ClipModel) -> None:
+    with pytest.raises(ClassInvalid) as refusal:
+        require_readable(model, PromptTemplate("a <{name}>"), ["cat", "end_of_text"])
+    assert refusal.value.facts["classes"] == ["end_of_text"]
 
 
 def test_long_list_of_names_is_cut_in_the_error(model: ClipModel) -> None:
