@@ -18,11 +18,15 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     OUT.mkdir(exist_ok=True)
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), **facts}
     (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
-    table = Table(title=name)
+    show(name, rows)
+    print(f"written to {OUT / name}.json")
+
+
+def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as a table."""
+    table = Table(title=title)
     for column in rows[0]:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    console = Console(width=160)
-    console.print(table)
-    console.print(f"written to {OUT / name}.json")
+    Console(width=160).print(table)

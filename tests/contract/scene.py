@@ -97,9 +97,9 @@ class Scene:
         self.script = Script(self.platform)
         self.stopping = False
 
-    def model(self) -> Model:
+    def model(self, name: str = "demo") -> Model:
         """A model whose root is live."""
-        return a_root(self.platform)
+        return a_root(self.platform, name)
 
     def frozen(
         self,
@@ -174,6 +174,11 @@ class Scene:
         """A version as it is now."""
         with self.platform.transactions(read_only=True) as work:
             return work.versions.get(model.id, number)
+
+    def versions(self, model: Model) -> Sequence[Version]:
+        """All versions of a model, oldest first."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.versions.all(model.id)
 
     def live(self, model: Model) -> int:
         """The version behind `production`."""

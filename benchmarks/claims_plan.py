@@ -1,0 +1,181 @@
+"""What finding the next job costs, in work counted by the database itself.
+
+Times on a busy machine say little, so work is counted too: pages that PostgreSQL looks at
+(`EXPLAIN ANALYZE`), steps of SQLite's machine. `joined` is the plain join that SQLite runs, put to
+PostgreSQL as well: what it cost before `ix_jobs_heads` and the lateral look-up, and would again.
+"""
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+from sqlalchemy import Connection, insert
+
+from core.adapters.database.claims import claimable_heads
+from core.adapters.database.job_rows import to_row
+from core.adapters.database.migrate import migrate
+from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.models import models
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.update import JobStatus, Queue
+from core.domain.version import Model
+from tests.factories import a_job, a_model, a_policy
+
+FEW, MANY = 10, 100
+TRIES = 50
+# What the rows are: (models, whether they wait; else they have ended and ten more wait).
+SHAPES = {
+    "all wait": (FEW, True),
+    "all but 10 ended": (FEW, False),
+    "all wait, 100 models": (MANY, True),
+    "10 wait a model": (0, True),
+}
+FINDING = cast(Connection, SimpleNamespace(dialect=SimpleNamespace(name="sqlite")))  # the join
+
+
+def grow(
+    database: str, url: str, shape: str, sizes: Sequence[int]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """A row of the table and the plan, at each size of one growing queue."""
+    migrate(url)
+    known: list[Model] = []
+    with closing(SqlTransactions(url)) as transactions:
+        for size in sorted(sizes):
+            _fill(transactions, shape, size, known)
+            with transactions() as work:
+                connection = work._connection
+                assert connection is not None
+                plan = explain(connection, sql_of(connection, connection))
+                joined = explain(connection, sql_of(connection, FINDING))
+                cost = steps_of(connection) if database == "SQLite" else pages_in(plan)
+                before = cost if database == "SQLite" else pages_in(joined)
+                find = min(times_ms(partial(_find, connection, sql_of(connection, connection))))
+            claim = statistics.median(times_ms(partial(_claim, transactions)))
+            yield (
+                {
+                    "database": database,
+                    "rows": shape,
+                    "size": size,
+                    "models": len(known),
+                    "work": cost,
+                    "joined": before,
+                    "find ms, least": find,
+                    "claim, give back ms": claim,
+                    "index": ", ".join(sorted(set(re.findall(r"\b(?:ix|ux|pk)_jobs\w*", plan)))),
+                    "scans jobs": "Seq Scan on jobs" in plan or "SCAN jobs" in plan,
+                },
+                plan,
+            )
+
+
+def growth(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How much more work a claim is at the largest size than at the smallest."""
+    found = []
+    for database, shape in dict.fromkeys((row["database"], row["rows"]) for row in rows):
+        mine = [row for row in rows if (row["database"], row["rows"]) == (database, shape)]
+        first, last = mine[0], mine[-1]
+        found.append(
+            {
+                "database": database,
+                "rows": shape,
+                "models": "fixed" if SHAPES[shape][0] else f"{first['models']} to {last['models']}",
+                "from, to": f"{first['size']}, {last['size']}",
+                "as it is": round(last["work"] / first["work"], 2),
+                "joined": round(last["joined"] / first["joined"], 2),
+                "joined / as it is": round(last["joined"] / last["work"], 1),
+            }
+        )
+    return found
+
+
+def sql_of(connection: Connection, dialect: Connection) -> str:
+    """The statement that finds the next job, as built for a dialect, to be run as it stands."""
+    query = claimable_heads(dialect, tuple(Queue)).limit(1)
+    query = query.with_for_update(of=models, skip_locked=True, key_share=True)
+    text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+    return text.replace("%%", "%") if connection.dialect.name == "sqlite" else text
+
+
+def explain(connection: Connection, sql: str) -> str:
+    """The plan, one step a line; on PostgreSQL with what it took."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
+        return "\n".join(f"  {row[3]}" for row in rows)
+    rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {sql}")
+    return "\n".join(f"  {row[0]}" for row in rows)
+
+
+def pages_in(plan: str) -> int:
+    """How many pages a statement has looked at, by the first line that tells."""
+    told = re.search(r"Buffers: (.*)", plan)
+    assert told is not None, plan
+    return sum(map(int, re.findall(r"(?:hit|read)=(\d+)", told[1])))
+
+
+def steps_of(connection: Connection) -> int:
+    """How many steps SQLite's machine takes to find the next job."""
+    sql, steps = sql_of(connection, connection), [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    driver = cast(Any, connection.connection.dbapi_connection)
+    driver.set_progress_handler(count, 1)
+    driver.execute(sql).fetchall()
+    driver.set_progress_handler(None, 1)
+    return steps[0]
+
+
+def times_ms(act: Callable[[], object]) -> list[float]:
+    """How long something takes, again and again."""
+    took = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        act()
+        took.append(1000 * (time.perf_counter() - began))
+    return took
+
+
+def _find(connection: Connection, sql: str) -> None:
+    assert connection.exec_driver_sql(sql).first() is not None
+
+
+def _claim(transactions: SqlTransactions) -> None:
+    with transactions() as work:
+        job = work.jobs.claim("bench", 60, 3)
+        work.commit()
+    assert job is not None
+    with transactions() as work:
+        work.jobs.release(job.id, job.fence)
+        work.commit()
+
+
+def _fill(transactions: SqlTransactions, shape: str, size: int, known: list[Model]) -> None:
+    """Add models and jobs until there are as many as the shape has at this size."""
+    wanted, wait = SHAPES[shape]
+    with transactions() as work:
+        connection = work._connection
+        assert connection is not None
+        if not known:
+            work.policies.add(a_policy(id="gate_1"))
+        policy = work.policies.get("gate_1")
+        while len(known) < (wanted or max(1, size // 10)):
+            known.append(a_model(policy))
+            work.models.add(known[-1])
+        sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("DELETE FROM jobs" if sqlite else "TRUNCATE jobs CASCADE")
+        ended = 0 if wait else size - FEW
+        statuses = [JobStatus.SUCCEEDED] * ended + [JobStatus.QUEUED] * (size - ended)
+        rows = [to_row(a_job(known[n % len(known)], status=s)) for n, s in enumerate(statuses)]
+        connection.execute(insert(jobs), rows)
+        work.commit()
+    with transactions() as work:
+        assert work._connection is not None
+        work._connection.exec_driver_sql("ANALYZE")
+        work.commit()
