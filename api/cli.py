@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve)
 
-    migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
+    migrate = commands.add_parser(
+        "migrate", help="bring the database to the newest schema; make the S3 bucket if one is named"
+    )
     migrate.set_defaults(run=_migrate)
 
     suite = commands.add_parser(
@@ -93,6 +95,8 @@ def _serve(chosen: argparse.Namespace) -> int:
 def _migrate(_: argparse.Namespace) -> int:
     bootstrap.migrate(Settings())
     print("The database has the newest schema.")
+    if bootstrap.make_bucket(Settings()):
+        print("The bucket is made.")
     return 0
 
 

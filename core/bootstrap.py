@@ -50,6 +50,15 @@ def artifacts_of(settings: Settings) -> Artifacts:
     return LocalArtifacts(settings.artifacts)
 
 
+def make_bucket(settings: Settings) -> bool:
+    """Make the S3 bucket that the settings name unless there is one; whether it was made.
+
+    Raises UnsafeConfiguration or ArtifactsUnavailable.
+    """
+    artifacts = artifacts_of(settings)
+    return isinstance(artifacts, S3Artifacts) and artifacts.make_bucket()
+
+
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest schema; safe from many processes at once."""
     schema.migrate(settings.database)

@@ -8,7 +8,7 @@ import pytest
 
 from api.app import create_app
 from api.documents import to_text
-from core.errors import DatabaseUnavailable, UnsafeConfiguration
+from core.errors import ArtifactsUnavailable, DatabaseUnavailable, UnsafeConfiguration
 from core.settings import Settings
 from tests.api.service import KEY, Service, code_of, running, settings_of
 
@@ -181,6 +181,17 @@ def test_not_ready_when_the_disk_is_full(home: Path) -> None:
     with running(settings_of(home, min_free_bytes=2**60)) as service:
         checks = service.client.get("/readyz").json()["facts"]["checks"]
         assert checks["disk"] is False
+
+
+def test_not_ready_when_the_artifacts_are_away_and_says_so_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> int:
+        raise ArtifactsUnavailable
+
+    monkeypatch.setattr(type(service.platform.artifacts), "free_bytes", away)
+    checks = service.client.get("/readyz").json()["facts"]["checks"]
+    assert (checks["disk"], checks["database"]) == (False, True)
 
 
 @pytest.mark.parametrize("changes", [{"host": "0.0.0.0", "admin_key": ""}, {"admin_key": "admin"}])

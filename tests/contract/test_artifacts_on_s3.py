@@ -232,6 +232,21 @@ def test_settings_choose_the_store(s3: S3Artifacts, tmp_path: Path) -> None:
         assert isinstance(chosen, LocalArtifacts)
 
 
+def test_a_bucket_is_made_once(s3: S3Artifacts) -> None:
+    fresh = S3Artifacts(replace(s3._place, bucket="not-yet-there"))
+    with pytest.raises(ArtifactsUnavailable):
+        fresh.put(DATA)
+    assert fresh.make_bucket()
+    assert not fresh.make_bucket()
+    assert fresh.get(fresh.put(DATA)) == DATA
+    elsewhere = S3Artifacts(replace(s3._place, bucket="in-europe", region="eu-central-1"))
+    assert elsewhere.make_bucket()
+    found = elsewhere._client.get_bucket_location(Bucket="in-europe")
+    assert found["LocationConstraint"] == "eu-central-1"
+    for store in (fresh, elsewhere):
+        store.close()
+
+
 @pytest.mark.parametrize("url", ["s3://", "s3://key:secret@bucket/x", "s3://b/x?y=z", "gs://b"])
 def test_an_address_that_says_too_little_or_too_much_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UnsafeConfiguration) as told:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.adapters.artifacts.s3_collecting import Collecting
-from core.adapters.artifacts.s3_faults import named
-from core.adapters.artifacts.s3_place import Clients, S3Place
+from core.adapters.artifacts.s3_faults import MISSING, code_of, named
+from core.adapters.artifacts.s3_place import FIRST_REGION, Clients, S3Place
 from core.adapters.artifacts.s3_sending import send
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
@@ -36,6 +36,26 @@ class S3Artifacts:
 
     def __repr__(self) -> str:
         return f"S3Artifacts(s3://{self._place.bucket}/{self._place.prefix})"
+
+    def make_bucket(self) -> bool:
+        """Make the bucket unless there is one; whether it was made. Raises ArtifactsUnavailable."""
+        from botocore.exceptions import ClientError
+
+        with named():
+            try:
+                self._client.head_bucket(Bucket=self._place.bucket)
+            except ClientError as error:
+                if code_of(error) not in MISSING:
+                    raise
+            else:
+                return False
+            region = self._client.meta.region_name
+            # AWS takes every region's name but that of its first.
+            where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self._client.create_bucket(
+                Bucket=self._place.bucket, **({} if region == FIRST_REGION else where)
+            )
+        return True
 
     def close(self) -> None:
         """Close the pooled connections."""

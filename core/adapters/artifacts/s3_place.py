@@ -10,6 +10,7 @@ from core.errors import UnsafeConfiguration
 
 SCHEME = "s3://"
 CONNECTIONS = 16
+FIRST_REGION = "us-east-1"
 
 
 class Clients(NamedTuple):
@@ -65,7 +66,7 @@ class S3Place:
             return session.client(
                 "s3",
                 endpoint_url=endpoint,
-                region_name=region or "us-east-1",
+                region_name=region or FIRST_REGION,
                 config=self._config(tries, path_style=endpoint is not None),
             )
 
