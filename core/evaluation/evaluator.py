@@ -7,10 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from core.clip.images import read_image
+from core.clip.decoded import DecodedImages
 from core.clip.memory import memory_named
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
@@ -70,10 +69,19 @@ class VersionEvaluator:
         questions: Sequence[Question],
         watch: Watch,
         batch: int | None = None,
+        *,
+        decoded: DecodedImages | None = None,
     ) -> Sequence[Answers]:
-        """The answers of a model in memory, in the order of the questions."""
+        """The answers of a model in memory, in the order of the questions.
+
+        With `decoded`, which has images as the model's preprocessing makes them, those that
+        were decoded before are not decoded again.
+        """
+        if decoded is None:  # each image is read once: keep none
+            prepare = model.preprocess.evaluation_pixels
+            decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
-            features = _encode(model, self.artifacts, questions, batch or self.batch, watch)
+            features = _encode(model, decoded, questions, batch or self.batch, watch)
             return tuple(_answer(question, features) for question in questions)
 
     def _answer(
@@ -104,7 +112,7 @@ class _Features:
 
 def _encode(
     model: ClipModel,
-    artifacts: Artifacts,
+    decoded: DecodedImages,
     questions: Sequence[Question],
     batch: int,
     watch: Watch,
@@ -125,7 +133,7 @@ def _encode(
     groups = list(_batches(entries.values(), batch))
 
     def decode(group: int) -> Tensor:
-        images = [_pixels(model, artifacts, entry) for entry in groups[group]]
+        images = [decoded.of(entry) for entry in groups[group]]
         return torch.from_numpy(np.stack(images))  # by numpy: one thread decodes
 
     with Ahead(decode, 0, len(groups), device=model.device) as ahead:
@@ -140,12 +148,6 @@ def _encode(
         texts=torch.cat(text_blocks),
         text_rows={text: row for row, text in enumerate(texts)},
     )
-
-
-def _pixels(model: ClipModel, artifacts: Artifacts, entry: ManifestEntry) -> NDArray[np.uint8]:
-    image = read_image(artifacts.get(entry.artifact))
-    pixels: NDArray[np.uint8] = model.preprocess.evaluation_pixels(image).numpy()
-    return pixels
 
 
 def _texts(question: Question) -> tuple[str, ...]:

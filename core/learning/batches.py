@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from random import Random
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.clip.images import Preprocess, read_image
+from core.clip.decoded import CACHE_BYTES, DecodedImages, Pixels
+from core.clip.images import Preprocess
 from core.domain.dataset import ManifestEntry
 from core.learning.vocabulary import generator_of
 from core.ports import Artifacts
-
-CACHE_BYTES = 2 * 1024**3
-
-Pixels = NDArray[np.uint8]  # (3, height, width)
 
 
 def batch_count(images: int, batch_size: int) -> int:
@@ -45,8 +41,7 @@ def cut(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
 class TrainingImages:
     """A dataset version's images as batches; each is decoded once while memory allows.
 
-    Batches may be made in several threads at once. None of them calls torch to compute, which
-    would open a pool of threads for each of them beside the one that trains.
+    Batches may be made in several threads at once.
     """
 
     def __init__(
@@ -60,41 +55,21 @@ class TrainingImages:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._entries = entries
-        self._artifacts = artifacts
-        self._preprocess = preprocess
+        self._size = preprocess.size
         self._seed = seed
         self._augment = augment
-        self._room = cache_bytes
-        self._decoded: dict[int, Pixels] = {}
-        self._counting = Lock()
+        prepare = preprocess.training_pixels if augment else preprocess.evaluation_pixels
+        self._decoded = DecodedImages(artifacts, prepare, cache_bytes=cache_bytes)
 
     def batch(self, indices: Sequence[int], *, epoch: int) -> Tensor:
         """Pixels, uint8 (images, 3, height, width), each cut by f(seed, epoch, index) alone."""
-        batch: NDArray[Any] = np.empty((len(indices), 3, *self._preprocess.size), np.uint8)
+        batch: NDArray[Any] = np.empty((len(indices), 3, *self._size), np.uint8)
         for row, index in enumerate(indices):
             batch[row] = self._view(index, epoch)
         return torch.from_numpy(batch)
 
     def _view(self, index: int, epoch: int) -> Pixels:
-        pixels = self._pixels(index)
+        pixels = self._decoded.of(self._entries[index])
         if not self._augment:
             return pixels
-        return cut(pixels, self._preprocess.size, Random(f"{self._seed}:{epoch}:{index}"))
-
-    def _pixels(self, index: int) -> Pixels:
-        known = self._decoded.get(index)
-        return self._decode(index) if known is None else known
-
-    def _decode(self, index: int) -> Pixels:
-        image = read_image(self._artifacts.get(self._entries[index].artifact))
-        prepare = (
-            self._preprocess.training_pixels
-            if self._augment
-            else self._preprocess.evaluation_pixels
-        )
-        pixels: Pixels = prepare(image).numpy()
-        with self._counting:
-            if index not in self._decoded and pixels.nbytes <= self._room:
-                self._room -= pixels.nbytes
-                self._decoded[index] = pixels
-        return pixels
+        return cut(pixels, self._size, Random(f"{self._seed}:{epoch}:{index}"))

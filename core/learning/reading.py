@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.clip.decoded import Pixels
 from core.clip.images import Preprocess
 from core.domain.dataset import ManifestEntry
 from core.domain.recipe import Recipe
-from core.learning.batches import Pixels, TrainingImages
+from core.learning.batches import TrainingImages
 from core.learning.columns import Columns
 from core.learning.course import Course
 from core.learning.gradients import StepData

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from core.clip.decoded import DecodedImages
 from core.clip.environment import environment, thread_count
-from core.clip.memory import memory_named
+from core.clip.memory import memory_named, peak
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish
@@ -23,6 +24,8 @@ from core.learning.ranks import Cue, Gather, GatherNobody, Ranks
 from core.learning.scoring import Ask, score
 from core.learning.update import Update
 from core.ports import Artifacts, Trained, TrainingTask, Watch
+
+SELECTION_BYTES = 2**30  # of decoded validation images, kept from one mixing weight to the next
 
 
 class UpdateTrainer:
@@ -113,7 +116,7 @@ class UpdateTrainer:
                     "images_per_second": round(reading.course.batch_size / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
-                watch.advance("training", update.step, update.steps, {**terms, **speed})
+                watch.advance("training", update.step, update.steps, {**terms, **speed, **peak(self._device)})
         ranks.compare(begun.fingerprint)
         ranks.lead(Cue.END)
 
@@ -124,10 +127,14 @@ class UpdateTrainer:
             version = load(mixing_anchor(task), self._artifacts, self._device)
             return dict(version.network.named_parameters())
 
+        decoded = DecodedImages(
+            self._artifacts, student.preprocess.evaluation_pixels, cache_bytes=SELECTION_BYTES
+        )
+
         def scored() -> tuple[float, float]:
             if self._ask is None or task.selection is None:
                 raise ModelNotTrainable("This method chooses by validation parts; there are none.")
-            return score(student, task.selection, self._ask, watch)
+            return score(student, task.selection, self._ask, watch, decoded)
 
         notes = update.conclude(anchor, scored)
         if update.micro_batch != task.recipe.micro_batch:

@@ -107,5 +107,6 @@ def test_two_threads_share_the_cache_without_outgrowing_it(stored: Stored) -> No
         made = list(pool.map(lambda epoch: source.batch(range(IMAGES), epoch=epoch), range(8)))
     for epoch, batch in enumerate(made):
         assert torch.equal(batch, alone.batch(range(IMAGES), epoch=epoch))
-    assert 0 <= source._room < 6000
-    assert sum(pixels.nbytes for pixels in source._decoded.values()) == 6000 - source._room
+    cache = source._decoded
+    assert 0 <= cache._room < 6000
+    assert sum(pixels.nbytes for pixels in cache._known.values()) == 6000 - cache._room

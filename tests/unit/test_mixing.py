@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.clip.decoded import DecodedImages
+from core.clip.model import ClipModel
 from core.clip.weights import load, read_state
 from core.domain.metrics import recall_at
 from core.domain.question import ClassAnswers, RetrievalAnswers
@@ -18,10 +21,11 @@ from core.domain.values import Digest, Json
 from core.domain.version import Weights
 from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
+from core.learning import session
 from core.learning.columns import Columns
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import Ending
-from core.learning.methods.mixing import mix
+from core.learning.methods.mixing import SHARES, mix
 from core.learning.scoring import score
 from core.learning.session import UpdateTrainer
 from core.ports import Selection, TrainingTask
@@ -43,6 +47,11 @@ def task(artifacts: MemoryArtifacts) -> TrainingTask:
 
 def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:
     return read_state(Weights.from_bytes(artifacts.get(version)), artifacts)
+
+
+def seen(model: ClipModel, artifacts: MemoryArtifacts | None = None) -> DecodedImages:
+    """Images as a model sees them when it is asked."""
+    return DecodedImages(artifacts or MemoryArtifacts(), model.preprocess.evaluation_pixels)
 
 
 def concluded(
@@ -201,6 +210,51 @@ def test_wise_is_told_what_validation_parts_say(
     assert chosen["new"] + chosen["kept"] == best
 
 
+class Counting(MemoryArtifacts):
+    """Remembers what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: Counter[Digest] = Counter()
+
+    def get(self, digest: Digest) -> bytes:
+        self.read[digest] += 1
+        return super().get(digest)
+
+
+@pytest.mark.parametrize(("room", "times"), [(2**20, 1), (0, 11)])
+def test_validation_images_are_read_once_for_all_shares_and_it_changes_nothing(
+    room: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room to keep them they are read once a share, to the same choice and scores."""
+    monkeypatch.setattr(session, "SELECTION_BYTES", room)
+    artifacts = Counting()
+    task = with_recipe(red_and_blue(artifacts), method=Method.WISE)
+    assert task.selection is not None
+    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
+    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
+    notes = trainer.train(task, resume=None, watch=Watching()).notes
+    (greens, _) = task.selection.kept
+    assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
+    assert notes == notes_without_memory(task)
+
+
+def notes_without_memory(task: TrainingTask) -> Json:
+    """What the shares score, each as a version of its own whose images are decoded for it."""
+    artifacts = MemoryArtifacts()
+    assert red_and_blue(artifacts).parent == task.parent
+    evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
+    assert task.selection is not None
+    tried = []
+    for share in SHARES:
+        version = train(artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=share)).digest
+        model = load(version, artifacts)
+        new, kept = score(model, task.selection, evaluator.ask, Watching(), seen(model, artifacts))
+        tried.append({"mixing": share, "new": new, "kept": kept})
+    best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))
+    return {"mixing": best["mixing"], "tried": tried}
+
+
 def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
     artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:
@@ -211,7 +265,7 @@ def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
         RetrievalAnswers(image_ranks=(0, 0, 1, 1), caption_ranks=(0, 9, 9, 9)),
     ]
     model = load(task.parent, artifacts)
-    new, kept = score(model, task.selection, lambda *_: answers, Watching())
+    new, kept = score(model, task.selection, lambda *_, **__: answers, Watching(), seen(model))
     assert new == pytest.approx(0.5)
     assert kept == pytest.approx((0.5 + (0.5 + 0.25) / 2) / 2)
 
@@ -223,7 +277,7 @@ def test_without_kept_suites_the_new_classes_decide(
     alone = Selection(new=task.selection.new, kept=())
     model = load(task.parent, artifacts)
     evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
-    new, kept = score(model, alone, evaluator.ask, Watching())
+    new, kept = score(model, alone, evaluator.ask, Watching(), seen(model, artifacts))
     assert 0 <= new <= 1
     assert kept == 0
 

@@ -1,0 +1,52 @@
+"""Stored images as pixels, each decoded once while memory allows."""
+
+from collections.abc import Callable
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from core.clip.images import read_image
+from core.domain.dataset import ManifestEntry
+from core.domain.values import Digest
+from core.ports import Artifacts
+
+CACHE_BYTES = 2 * 1024**3
+
+Pixels = NDArray[np.uint8]  # (3, height, width)
+
+
+class DecodedImages:
+    """What `prepare` makes of images; several threads may ask at once.
+
+    Nothing here calls torch to compute, which would open a pool of threads for each of them
+    beside the one that trains.
+    """
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        prepare: Callable[[Image.Image], Tensor],
+        *,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._artifacts = artifacts
+        self._prepare = prepare
+        self._room = cache_bytes
+        self._known: dict[Digest, Pixels] = {}
+        self._counting = Lock()
+
+    def of(self, entry: ManifestEntry) -> Pixels:
+        """An image's pixels, to be read only. Raises ArtifactMissing or ArtifactCorrupt."""
+        known = self._known.get(entry.artifact)
+        return self._decode(entry.artifact) if known is None else known
+
+    def _decode(self, artifact: Digest) -> Pixels:
+        pixels: Pixels = self._prepare(read_image(self._artifacts.get(artifact))).numpy()
+        with self._counting:
+            if artifact not in self._known and pixels.nbytes <= self._room:
+                self._room -= pixels.nbytes
+                self._known[artifact] = pixels
+        return pixels
