@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     migrate = commands.add_parser(
-        "migrate", help="bring the database to the newest schema; make the S3 bucket if one is named"
+        "migrate", help="bring the database to the newest schema; make the S3 bucket if named"
     )
     migrate.set_defaults(run=_migrate)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from core import logs
 from core.domain.values import Digest
 from core.errors import FieldInvalid, InferenceUnavailable, NotServable, PerennialError
 from core.settings import Settings
@@ -48,7 +49,8 @@ class Inference:
         }
         files = [("images", (str(index), data, "image/webp")) for index, data in enumerate(images)]
         try:
-            answer = self._http.post("/classify", data=fields, files=files)
+            headers = {"X-Request-Id": logs.fact("request_id")}
+            answer = self._http.post("/classify", data=fields, files=files, headers=headers)
         except httpx.TransportError as error:
             raise InferenceUnavailable from error
         if not answer.is_success:

@@ -12,7 +12,7 @@ from prometheus_client.core import (
 )
 
 from core.domain.tally import BUCKETS, JOBS_ENDED, PHASE_SECONDS, Tally
-from core.domain.update import JobStatus
+from core.domain.update import JobStatus, Queue
 from core.errors import Unavailable
 from core.ports import Platform
 from core.use_cases.state import State, read_state
@@ -110,7 +110,23 @@ def _workers(state: State, platform: Platform) -> Iterator[Metric]:
             )
     for kind, count in states.items():
         alive.add_metric([kind], count)
-    yield from (alive, memory)
+    yield from (alive, memory, _served(state, platform))
+
+
+def _served(state: State, platform: Platform) -> Metric:
+    """Whether anybody takes the jobs of each queue; workers of an earlier release took all."""
+    served = GaugeMetricFamily(
+        "perennial_queue_workers", "Living workers that take a queue's jobs.", labels=["queue"]
+    )
+    counts = dict.fromkeys(Queue, 0)
+    for beat in state.beats:
+        if is_fresh(platform.settings, beat.age_s):
+            theirs = set(beat.facts.get("queues", ())) & set(Queue)
+            for queue in theirs or set(Queue):
+                counts[Queue(queue)] += 1
+    for queue, count in counts.items():
+        served.add_metric([queue.value], count)
+    return served
 
 
 def _registry(state: State) -> Iterator[Metric]:

@@ -67,6 +67,11 @@ def about(**facts: object) -> Iterator[None]:
         yield
 
 
+def fact(name: str) -> str:
+    """What the lines of this task or thread say of a name; "" when they do not."""
+    return str(structlog.contextvars.get_contextvars().get(name, ""))
+
+
 def secrets_of(settings: Settings) -> frozenset[str]:
     """The settings' secrets that no pattern would find."""
     key = settings.admin_key.get_secret_value()

@@ -1,6 +1,8 @@
 """The inference process's own small HTTP surface, for the API process alone."""
 
 import json
+import logging
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -9,11 +11,16 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData, UploadFile
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.responses import Response
 
+from core import logs
 from core.domain.values import Digest
 from core.errors import FieldInvalid, Invalid, NotFound, PerennialError
 from worker.classifier import Classifier
 from worker.live_models import LiveModels
+
+log = logging.getLogger(__name__)
 
 MAX_IMAGES = 1000
 MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes with their prompts
@@ -54,6 +61,17 @@ def make_inference_app(
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
         return {"status": "ok", "digests": models.digests()}
+
+    @app.middleware("http")
+    async def told(request: Request, go_on: RequestResponseEndpoint) -> Response:
+        """One line a request, under the id that the API gave it."""
+        logs.begin(request_id=request.headers.get("x-request-id", ""))
+        began = time.perf_counter()
+        answer = await go_on(request)
+        facts = {"status": answer.status_code, "seconds": round(time.perf_counter() - began, 4)}
+        level = logging.DEBUG if request.url.path == "/healthz" else logging.INFO
+        log.log(level, "request", extra={"route": request.url.path, **facts})
+        return answer
 
     @app.exception_handler(PerennialError)
     async def tell(_: Request, fault: Exception) -> JSONResponse:

@@ -30,6 +30,13 @@ def release(error: Exception) -> None:
         torch.cuda.empty_cache()
 
 
+def peak(device: torch.device) -> dict[str, float]:
+    """The most that tensors have held of a GPU since this process began, as `device_mib`."""
+    if device.type != "cuda":
+        return {}
+    return {"device_mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)}
+
+
 @contextmanager
 def memory_named() -> Iterator[None]:
     """Raise OutOfMemory for whatever tells of too little; what it happened in holds none then."""

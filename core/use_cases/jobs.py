@@ -1,5 +1,6 @@
 """Order jobs, cancel them, try them again."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,8 @@ from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
 from core.use_cases.manifests import read_manifest
 from core.use_cases.startable import require_startable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ def create_model(
         work.models.add(model)
         job = place(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
-    doorbell.ring(job.id, job.type.queue)
+    announce(doorbell, job)
     return job
 
 
@@ -103,7 +106,7 @@ def order_update(
             metadata=metadata,
         )
         work.commit()
-    doorbell.ring(job.id, job.type.queue)
+    announce(doorbell, job)
     return job
 
 
@@ -132,7 +135,7 @@ def order_evaluation(
         order = EvaluateOrder(version=version)
         job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
-    doorbell.ring(job.id, job.type.queue)
+    announce(doorbell, job)
     return job
 
 
@@ -170,8 +173,14 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
             retry_of=job,
         )
         work.commit()
-    doorbell.ring(again.id, again.type.queue)
+    announce(doorbell, again)
     return again
+
+
+def announce(doorbell: Doorbell, job: Job) -> None:
+    """Say of a job that has been committed that it waits."""
+    log.info("job queued", extra={"job": job.id, "type": job.type.value})
+    doorbell.ring(job.id, job.type.queue)
 
 
 def replayed(work: UnitOfWork, request: Request) -> Job | None:

@@ -11,7 +11,7 @@ from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
 from core.ports import Doorbell, Platform, UnitOfWork
 from core.use_cases.datasets import Receipt, Upload, freeze, record
-from core.use_cases.jobs import Request, place, replayed
+from core.use_cases.jobs import Request, announce, place, replayed
 from core.use_cases.startable import require_startable
 
 
@@ -56,7 +56,7 @@ def learn_classes(
     with platform.transactions() as work:
         made = start.make(work)
         work.commit()
-    doorbell.ring(made.job.id, made.job.type.queue)
+    announce(doorbell, made.job)
     return made
 
 

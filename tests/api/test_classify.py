@@ -42,6 +42,7 @@ class Oracle:
             images = [await one.read() for one in form.getlist("images")]  # type: ignore[union-attr]
             names = ("digest", "classes", "prompts", "top_k")
             self.asked = {name: form[name] for name in names} | {"images": images}
+        self.request_id = request.headers.get("x-request-id")
         if self.answer is not None:
             return self.answer
         best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
@@ -87,6 +88,15 @@ def model(service: Service) -> Model:
 
 def image(seed: int = 1) -> tuple[str, tuple[str, bytes]]:
     return "images", (f"{seed}.png", picture(seed))
+
+
+def test_the_inference_process_hears_the_requests_id(service: Service, oracle: Oracle) -> None:
+    a_root(service.platform)
+    files = {"images": ("a.png", picture(1))}
+    fields = {"classes": json.dumps(["cat", "dog"])}
+    answer = service.client.post(CLASSIFY, data=fields, files=files)
+    assert answer.status_code == 200
+    assert oracle.request_id == answer.headers["x-request-id"]
 
 
 def test_a_version_answers_over_what_it_has_learned(

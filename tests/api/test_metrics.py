@@ -155,6 +155,15 @@ def test_workers_alive_busy_and_stale(service: Service) -> None:
     assert found("worker_memory_bytes", host="a") == 7
 
 
+def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
+    with service.platform.transactions() as work:
+        work.beats.beat("a:1", {"queues": ["gpu"]})
+        work.beats.beat("b:1", {"queues": ["gpu"]})
+        work.commit()
+    served = scrape(service)
+    assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
+
+
 def test_a_database_that_is_away_leaves_what_the_process_knows(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

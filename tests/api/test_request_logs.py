@@ -10,6 +10,7 @@ import pytest
 
 from core import logs
 from core.settings import Settings
+from tests.api.orders import update
 from tests.api.pictures import picture
 from tests.api.service import KEY, Service
 
@@ -48,6 +49,14 @@ def test_a_request_is_one_line_with_its_id(
     }
     assert {name: line.get(name) for name in expected} == expected
     assert line["seconds"] >= 0
+
+
+def test_an_order_is_told_with_the_requests_id_and_the_jobs(
+    lines: Callable[[], list[dict[str, Any]]], ready: Service
+) -> None:
+    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine-18"})
+    (line,) = [line for line in lines() if line["event"] == "job queued"]
+    assert (line["request_id"], line["job"]) == ("mine-18", answer.json()["id"])
 
 
 def test_what_goes_wrong_is_told_with_the_requests_id(

@@ -50,6 +50,14 @@ def test_every_method_has_the_cpus_losses(
     assert on_cuda == pytest.approx(on_cpu, rel=1e-3)
 
 
+def test_every_step_tells_the_most_memory_that_tensors_have_held(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    watch = Watching()
+    trainer(artifacts, CUDA).train(task, resume=None, watch=watch)
+    assert watch.terms[-1]["device_mib"] >= watch.terms[0]["device_mib"] > 0
+
+
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_half_precision_starts_at_the_same_loss(
     artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision

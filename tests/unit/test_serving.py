@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from core import logs
 from core.bootstrap import build, migrate
 from core.clip.images import read_image
 from core.clip.weights import publish
@@ -82,6 +84,25 @@ def test_predictions_are_the_softmax_of_the_models_own_logits(
         assert [one["class"] for one in predictions] == [CLASSES[column] for column in order]
         given = torch.tensor([one["probability"] for one in predictions])
         torch.testing.assert_close(given, row[order], atol=1e-5, rtol=1e-4)
+
+
+def test_a_request_is_one_line_with_the_id_that_it_came_with(platform: Platform) -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(Settings(log_format="json"), process="inference", stream=stream)
+    with TestClient(make_app(platform), headers={"X-Request-Id": "req_1"}) as client:
+        assert ask(client, "0" * 64, [1]).status_code == 404
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "request"]
+    told = {name: line[name] for name in ("process", "request_id", "route", "status")}
+    assert told == {
+        "process": "inference",
+        "request_id": "req_1",
+        "route": "/classify",
+        "status": 404,
+    }
 
 
 def test_many_clients_at_once_get_what_each_would_get_alone(
