@@ -27,7 +27,7 @@ class PostgresServer:
         if self._user:
             shutil.chown(folder, self._user)
         socket = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
-        self._options = f"{options} {socket} -c max_connections=200"
+        self._options = f"{socket} -c max_connections=200 {options}"
 
     @property
     def url(self) -> str:
@@ -37,7 +37,8 @@ class PostgresServer:
     def create(self) -> None:
         """Make an empty cluster."""
         data = str(self._folder / "data")
-        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        who = ("-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256")
+        self._run("initdb", "-D", data, *who, "-E", "UTF8", "--no-sync")
 
     def start(self) -> None:
         """Start it, after a crash with recovery, and wait until it answers."""
