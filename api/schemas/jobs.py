@@ -99,7 +99,14 @@ class ProgressView(Shown):
     step: int = Field(examples=[120])
     total: int = Field(examples=[480])
     eta_s: float | None = Field(examples=[31.5])
-    terms: dict[str, float] = Field(examples=[{"loss": 0.61, "vr": 0.02}])
+    terms: dict[str, float] = Field(
+        examples=[{"loss": 0.61, "vr": 0.02, "images_per_second": 81.5, "waited": 0.0}],
+        description=(
+            "Of the last training step: the loss, its terms before their weights, the batch's "
+            "accuracy, the scale; `images_per_second` learned from, replayed exemplars included "
+            "and reference images not; `waited`, the share of its time that it waited for images."
+        ),
+    )
 
 
 class DatasetVersionRef(Shown):

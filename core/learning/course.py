@@ -26,6 +26,7 @@ class Course:
         self._reference = range(images + exemplars, images + exemplars + reference)
         self._exemplar_batch = min(recipe.exemplar_batch, exemplars)
         self._reference_batch = min(recipe.batch_size, reference)
+        self.learned = self.batch_size + self._exemplar_batch  # images that a step learns from
 
     def epoch(self, step: int) -> int:
         """The pass over the images that a step belongs to, from 0."""

@@ -58,7 +58,7 @@ class LossGradients:
     known: Known | None = None
 
     def backward(self, data: StepData, texts: Texts, scaler: torch.amp.GradScaler) -> Tensor:
-        """The weighted terms in the method's order, then loss and accuracy: (terms + 2,)."""
+        """The terms in the method's order, before their weights; loss; accuracy: (terms + 2,)."""
         terms, late = self.method.terms(), self.method.reference_terms()
         sums = torch.zeros(len(terms) + len(late) + 2, device=data.target.device)
         count = len(data.target)

@@ -113,10 +113,12 @@ class UpdateTrainer:
                     checkpoints.keep(update.state(), update.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
-                    "images_per_second": round(reading.course.batch_size / spent, 1),
+                    "images_per_second": round(reading.course.learned / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
-                watch.advance("training", update.step, update.steps, {**terms, **speed, **peak(self._device)})
+                watch.advance(
+                    "training", update.step, update.steps, {**terms, **speed, **peak(self._device)}
+                )
         ranks.compare(begun.fingerprint)
         ranks.lead(Cue.END)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -60,6 +61,22 @@ def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, task: Tra
     )
     assert [phase for phase, _, _ in watch.steps][:2] == ["loading", "loading"]
     assert watch.steps[-1][0] == "publishing"
+
+
+@pytest.mark.parametrize(
+    ("method", "images"), [(Method.FT, 4), (Method.REPLAY, 4 + 2), (Method.ZSCL, 4)]
+)
+def test_the_speed_counts_what_is_learned_from_exemplars_included(
+    method: Method, images: int, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    seconds = count()  # one passes from each look at the clock to the next
+    trainer = UpdateTrainer(
+        artifacts, device=torch.device("cpu"), threads=1, clock=lambda: float(next(seconds))
+    )
+    replaying = replace(with_recipe(task, method=method, exemplar_batch=2), learned=("green",))
+    watch = Watching()
+    trainer.train(replaying, resume=None, watch=watch)
+    assert {terms["images_per_second"] for terms in watch.terms} == {images}
 
 
 def test_what_is_read_ahead_of_the_first_step_is_told_as_loading(
