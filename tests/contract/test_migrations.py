@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -11,36 +10,28 @@ import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.dataset import DatasetRef
 from core.domain.update import UpdateOrder
-from core.domain.values import DatasetId, JobId, ModelId, SuiteId
-
-MODEL = ModelId("model_1")
-FIRST_ORDER = json.dumps(
-    {
-        "dataset": "ds_1",
-        "dataset_version": 1,
-        "recipe": {"method": "ft"},
-        "alias": "production",
-        "parent": None,
-        "auto_promote": True,
-        "prompt": None,
-    }
-)
-FIRST_ROWS = (
-    "INSERT INTO policies VALUES ('gate_1', 'default', 0, 0, 0, 0, 1, 0.1, '', :time)",
-    "INSERT INTO models VALUES ('model_1', 'demo', 'gate_1', 1, :time)",
-    """INSERT INTO jobs (position, id, type, model, "order", status, phase, progress, attempt, lost,
-        fence, metadata, events, created_at) VALUES (1, 'job_1', 'update', 'model_1', :order,
-        'queued', 'queued', '{}', 0, 0, 0, '{}', 0, :time)""",
-    """INSERT INTO versions (model, number, status, digest, size, job, update_classes, classes,
-        prompt, environment, created_at) VALUES ('model_1', 1, 'promoted', :digest, 4, 'job_1',
-        '[]', '[]', 'a {name}', '{}', :time)""",
+from core.domain.values import Digest, JobId
+from core.ports import UnitOfWork
+from tests.contract.old_rows import (
+    BYTES,
+    DATASET,
+    MANIFEST,
+    MODEL,
+    PIXELS,
+    REPORT,
+    SUITE,
+    WEIGHTS,
+    WHEN,
+    read_rows,
+    revisions,
+    write_rows,
 )
 
 
@@ -78,33 +69,92 @@ def test_migrations_go_up_and_down_and_up(empty_url: str) -> None:
     assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
 
 
-def test_rows_of_the_first_release_survive_the_way_up_and_down(empty_url: str) -> None:
-    migrate(empty_url, "0001")
-    values = {"time": "2026-01-01 00:00:00+00:00", "order": FIRST_ORDER, "digest": "0" * 64}
+@pytest.mark.parametrize("revision", revisions())
+def test_rows_of_every_revision_survive_the_way_up_and_down(empty_url: str, revision: str) -> None:
+    migrate(empty_url, revision)
     with writing(empty_url) as connection:
-        for statement in FIRST_ROWS:
-            connection.execute(text(statement), values)
+        write_rows(connection, revision)
+        before = read_rows(connection)
+    assert all(before.values()), "a table without rows"
+
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        assert_readable(work)
+        work_goes_on(work)
+        work.commit()
+    revert(empty_url, revision)
+
+    with writing(empty_url) as connection:
+        after = read_rows(connection)
+        assert {table: len(rows) for table, rows in after.items()} == {
+            table: len(rows) + (table in {"jobs", "versions"}) for table, rows in before.items()
+        }
+        for table in before.keys() - {"jobs"}:  # whose first was claimed in between
+            assert set(before[table]) <= set(after[table])
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        assert_readable(work)
+
+
+def assert_readable(work: UnitOfWork) -> None:
+    """Every repository reads what an earlier release wrote."""
+    (dataset,), (suite,), (policy,) = (
+        work.datasets.page(9, None),
+        work.suites.page(9, None),
+        work.policies.page(9, None),
+    )
+    assert (dataset.created_at, suite.classes, policy.alpha) == (WHEN, ("cat",), 0.05)
+    (image,) = work.datasets.images(dataset.id)
+    assert (image.image.artifact, image.text) == (BYTES, "cat")
+    assert work.datasets.version(dataset.id, 1).manifest == MANIFEST
+    assert work.suites.contains([PIXELS]) == {PIXELS}
+    assert work.suites.near(["5" * 16]) == {"5" * 16}
+    (model,) = work.models.page(9, None)
+    assert model.suites == (SUITE,)
+    version = work.versions.get(model.id, 1)
+    assert (version.digest, version.size, version.report) == (WEIGHTS, 2**40, REPORT)
+    assert work.aliases.get(model.id, "production").version == 1
+    assert [move.actor for move in work.aliases.history(model.id, "production")] == ["import"]
+    done, job = work.jobs.get(JobId("job_2")), work.jobs.get(JobId("job_1"))
+    assert (done.result or {})["report"] == REPORT
+    assert isinstance(job.order, UpdateOrder)
+    assert (job.order.dataset, job.order.reference) == (DATASET, None)
+    assert job.progress.terms == {"loss": 0.5}
+    assert [event.kind for event in work.jobs.events(job.id, 9, 0)] == ["queued"]
+    assert work.keys.find(Digest("6" * 64)) == ("admin", "admin")
+    reply = work.idempotency.find("admin", "once")
+    assert reply is not None
+    assert reply.job == job.id
+    assert work.answers.find(WEIGHTS, Digest("8" * 64)) == "9" * 64
+    assert [beat.worker for beat in work.beats.all()] == ["host:1:2"]
+
+
+def work_goes_on(work: UnitOfWork) -> None:
+    """What an earlier release has queued is run, and what is new is stored beside the old."""
+    job = work.jobs.claim("w", 60, 3)
+    assert job is not None
+    assert job.id == "job_1"
+    work.jobs.pin_suites(job.id, job.fence, [SUITE])
+    assert work.jobs.get(job.id).suites == (SUITE,)
+    named = DatasetRef(dataset=DATASET, version=1)
+    first = work.versions.get(MODEL, 1)
+    work.versions.add(replace(first, number=2, notes={"mixing": 0.7}, reference=named))
+    added = work.versions.get(MODEL, 2)
+    assert (added.notes, added.reference) == ({"mixing": 0.7}, named)
+    work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
+    assert work.jobs.get(JobId("job_3")).priority == 9
+
+
+def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
+    migrate(empty_url, "0001")
+    with writing(empty_url) as connection:
+        write_rows(connection, "0001")
     migrate(empty_url)
     with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
         version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
-        assert (version.notes, version.reference, job.suites) == ({}, None, None)
-        assert isinstance(job.order, UpdateOrder)
-        assert (job.order.dataset, job.order.reference) == ("ds_1", None)
-        named = DatasetRef(dataset=DatasetId("ds_1"), version=1)
-        work.versions.add(replace(version, number=2, notes={"mixing": 0.6}, reference=named))
-        claimed = work.jobs.claim("w", 60, 3)
-        assert claimed is not None
-        work.jobs.pin_suites(claimed.id, claimed.fence, [SuiteId("suite_1")])
-        added = work.versions.get(MODEL, 2)
-        assert (added.notes, added.reference) == ({"mixing": 0.6}, named)
-        assert work.jobs.get(claimed.id).suites == ("suite_1",)
-        work.commit()
-    revert(empty_url, "0001")
-    with writing(empty_url) as connection:
-        assert connection.scalar(text("SELECT count(*) FROM versions")) == 2
-    migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        assert work.versions.get(MODEL, 2).notes == {}
+        assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
+        assert (job.suites, job.priority) == (None, 0)
+        assert work.tallies.all() == []
 
 
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
