@@ -7,6 +7,7 @@ then come a row for each fault and `benchmarks/out/faults.json`.
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -71,9 +72,9 @@ def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> I
                         print(f"{row.label} {len(made)}/{wanted}: {one}", flush=True)
             except FATAL as fault:
                 made.append(Try(what=f"try {len(made) + 1}", trouble=f"{fault!r}"))
-                print(f"{row.label}: {fault!r}", flush=True)
                 if stage is not None:
                     print(stage.site.log[-5000:], flush=True)
+                traceback.print_exception(fault)
                 stage = None
                 stack.close()
             yield Outcome(row=row, wanted=wanted, tries=made)

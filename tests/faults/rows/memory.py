@@ -34,19 +34,17 @@ def run(stage: Stage, tries: int, _moments: Random) -> Iterator[Try]:
 
 def killed(stage: Stage) -> Try:
     """The kernel ends whoever has grown too far."""
-    began = now()
     with _kernel(stage):
         job = _order_hungry(stage)
         ended = stage.wait_for_end(job)
     code = (ended.error or {}).get("code")
     good = ended.status is JobStatus.FAILED and code == "worker_lost" and ended.attempt <= 3
     trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
-    return _next(stage, began, f"killed, {ended.attempt} attempts, {code}", trouble)
+    return _next(stage, f"killed, {ended.attempt} attempts, {code}", trouble)
 
 
 def refused(stage: Stage) -> Try:
     """The process may not have more."""
-    began = now()
     children = stage.children()
     for child in children:
         _limit(child, child.memory_info().vms + ROOM)
@@ -60,12 +58,13 @@ def refused(stage: Stage) -> Try:
     code = (ended.error or {}).get("code")
     good = ended.status is JobStatus.FAILED and ended.attempt <= 3
     trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
-    return _next(stage, began, f"refused, {ended.attempt} attempts, {code}", trouble)
+    return _next(stage, f"refused, {ended.attempt} attempts, {code}", trouble)
 
 
-def _next(stage: Stage, began: float, what: str, trouble: str) -> Try:
+def _next(stage: Stage, what: str, trouble: str) -> Try:
     """The next job of the same model runs as if nothing had been."""
-    tried = judge(stage, stage.order(), began, what)
+    given_up = now()
+    tried = judge(stage, stage.order(), given_up, what)
     return replace(tried, trouble=trouble or tried.trouble)
 
 

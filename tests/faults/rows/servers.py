@@ -66,7 +66,7 @@ def redis(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         account = settle(stage, clients.answers)
         refused = [one for one in clients.answers if one.status != 202]
         what = f"away for {away:.1f} s, {len(clients.answers)} orders meanwhile"
-        took = _longest_wait(stage, clients, back)
+        took = _consumes_again(stage, clients, back)
         trouble = f"not accepted: {refused[0]}" if refused else _restarted(stage, before)
         yield _tried(stage, job, what, account, back, took, trouble)
 
@@ -88,7 +88,7 @@ def flush(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
                 sleep(0.1)
             flushed = now()
         account = settle(stage, clients.answers)
-        took = _longest_wait(stage, clients, flushed)
+        took = _consumes_again(stage, clients, flushed)
         what = f"10 times, {len(clients.answers)} orders meanwhile"
         yield _tried(stage, job, what, account, flushed, took, _restarted(stage, before))
 
@@ -140,11 +140,11 @@ def _tried(
     )
 
 
-def _longest_wait(stage: Stage, clients: Clients, moment: float) -> float | None:
-    """From a moment to the last claim of what was accepted; None when all was claimed before."""
+def _consumes_again(stage: Stage, clients: Clients, moment: float) -> float | None:
+    """From a moment to the next claim of what was accepted; None when all was claimed before."""
     jobs = [one.job for one in clients.accepted if one.job is not None]
     waits = [stage.claimed_after(job, moment) for job in jobs]
-    return max((late for late in waits if late is not None), default=None)
+    return min((late for late in waits if late is not None), default=None)
 
 
 def _children(stage: Stage) -> list[int]:
