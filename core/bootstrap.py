@@ -6,6 +6,7 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.artifacts.s3_place import SCHEME, S3Place
 from core.adapters.database import migrate as schema
+from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
 from core.errors import UnsafeConfiguration
@@ -16,11 +17,14 @@ from core.settings import Settings
 def build(settings: Settings) -> Platform:
     """What every use case stands on; nothing is opened before its first use.
 
-    Raises UnsafeConfiguration.
+    A process that falls silent within a transaction loses it, and with it the locks that keep its
+    job from others, no later than the job's lease. Raises UnsafeConfiguration.
     """
     return Platform(
         settings=settings,
-        transactions=SqlTransactions(settings.database),
+        transactions=SqlTransactions(
+            settings.database, limits=Limits(idle_s=settings.lease_seconds)
+        ),
         artifacts=artifacts_of(settings),
         clock=utc_now,
     )

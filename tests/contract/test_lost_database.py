@@ -1,11 +1,16 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from core import bootstrap
 from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.version import Model
 from core.errors import DatabaseUnavailable
+from core.settings import Settings
 from tests.contract.postgres import run_sql
-from tests.factories import a_dataset
+from tests.factories import a_dataset, a_job
+from tests.processes import wait_for
 
 EVERYBODY = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -50,3 +55,31 @@ def test_file_that_cannot_be_opened_says_unavailable(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable), transactions():
         pass
     transactions.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_who_falls_silent_within_a_claim_keeps_the_job_no_longer_than_a_lease(
+    url: str, tmp_path: Path, make_model: Callable[[], Model]
+) -> None:
+    settings = Settings(home=tmp_path, database_url=url, lease_seconds=1)
+    platform = bootstrap.build(settings)
+    job = a_job(make_model())
+
+    def claim() -> bool:
+        with platform.transactions() as work:
+            claimed = work.jobs.claim("another", settings.lease_seconds, 3)
+            work.commit()
+        return claimed is not None
+
+    with platform.transactions() as work:
+        work.jobs.add(job)
+        work.commit()
+    with platform.transactions() as silent:
+        assert silent.jobs.claim("silent", settings.lease_seconds, 3) is not None
+        assert not claim()
+        wait_for(claim, seconds=10)
+        with pytest.raises(DatabaseUnavailable):
+            silent.commit()
+    with platform.transactions() as work:
+        assert [row.owner for row in work.figures.running()] == ["another"]
+    bootstrap.close(platform)

@@ -11,7 +11,7 @@ from core.adapters.database.aliases import SqlAliases
 from core.adapters.database.answers import SqlAnswerCache
 from core.adapters.database.beats import SqlBeats
 from core.adapters.database.datasets import SqlDatasets
-from core.adapters.database.engine import READ_ONLY, open_engine
+from core.adapters.database.engine import READ_ONLY, Limits, open_engine
 from core.adapters.database.figures import SqlFigures
 from core.adapters.database.idempotency import SqlIdempotency
 from core.adapters.database.jobs import SqlJobs
@@ -28,8 +28,8 @@ from core.errors import DatabaseUnavailable
 class SqlTransactions:
     """Opens transactions on one database; safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+    def __init__(self, url: str, *, limits: Limits | None = None) -> None:
+        self._engine = open_engine(url, limits=limits)
 
     def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
         """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
