@@ -15,11 +15,21 @@ OUT = Path(__file__).parent / "out"
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     """Print rows as a table and write them, with the machine's kind, to `out/<name>.json`."""
-    OUT.mkdir(exist_ok=True)
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), **facts}
-    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
+    write(name, rows, **facts)
     show(name, rows)
     print(f"written to {OUT / name}.json")
+
+
+def write(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
+    """Write rows, with the machine's kind, to `out/<name>.json`."""
+    OUT.mkdir(exist_ok=True)
+    machine = machine_with(**facts)
+    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
+
+
+def machine_with(**facts: Any) -> dict[str, Any]:
+    """The machine's kind, and what else was the same for all rows."""
+    return {"processor": platform.machine(), "cores": os.cpu_count(), **facts}
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """`make test-faults`: the whole fault table against real processes; exits 1 if a row is not green.
 
 Faults strike at named points and at moments drawn from `--seed`. Every try is told as it ends;
-then come a row for each fault and `benchmarks/out/faults.json`.
+then comes the table, with the rows of earlier runs that `benchmarks/out/faults.json` has kept.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from random import Random
 
 import pytest
 
-from benchmarks.bench import publish
+from tests.faults import table
 from tests.faults.catalogue import ROWS, STAGES
-from tests.faults.stage import SETTINGS, Stage
+from tests.faults.stage import Stage
 from tests.faults.tries import Outcome, Row, Try
 
 FATAL = (Exception, pytest.fail.Exception)  # servers that do not start say so by pytest's
@@ -35,20 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows:
             print(f"{row.label:26} {row.tries} tries")
         return 0
-    began = time.monotonic()
-    outcomes = [
-        outcome
-        for stage, group in groupby(rows, key=lambda row: row.stage)
-        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed)
-    ]
-    publish(
-        "faults",
-        [outcome.told() for outcome in outcomes],
-        seed=chosen.seed,
-        seconds=round(time.monotonic() - began),
-        lease_seconds=SETTINGS["lease_seconds"],
-        troubles={outcome.row.label: outcome.troubles for outcome in outcomes if outcome.troubles},
-    )
+    outcomes: list[Outcome] = []
+    for stage, group in groupby(rows, key=lambda row: row.stage):
+        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed):
+            outcomes.append(outcome)
+            table.record(outcome, seed=chosen.seed, order=[row.label for row in ROWS])
+    table.print_all()
     for outcome in outcomes:
         for trouble in outcome.troubles:
             print(f"{outcome.row.label}: {trouble}")
@@ -62,6 +54,7 @@ def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> I
         for row in rows:
             wanted = row.tries if tries is None else tries
             made: list[Try] = []
+            began = time.monotonic()
             try:
                 if stage is None:
                     print(f"{name}: starting", flush=True)
@@ -76,8 +69,16 @@ def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> I
                     print(stage.site.log[-5000:], flush=True)
                 traceback.print_exception(fault)
                 stage = None
-                stack.close()
-            yield Outcome(row=row, wanted=wanted, tries=made)
+                _abandon(stack)
+            seconds = time.monotonic() - began
+            yield Outcome(row=row, wanted=wanted, tries=made, seconds=seconds)
+
+
+def _abandon(stack: ExitStack) -> None:
+    try:
+        stack.close()
+    except FATAL as fault:  # told, and the next rows have a stage of their own
+        traceback.print_exception(fault)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from tests.faults.rows import (
     worker_kill,
     worker_stop,
 )
-from tests.faults.stage import RECOVERY_S, Stage, embedded, production
+from tests.faults.stage import Stage, embedded, production
 from tests.faults.tries import Row
 
 STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {
@@ -27,37 +27,30 @@ STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {
 }
 
 ROWS = (
-    Row(
-        name="worker_kill",
-        stage="production",
-        tries=100,
-        short=3,
-        run=worker_kill.run,
-        limit_s=RECOVERY_S,
-    ),
+    Row(name="worker_kill", stage="production", tries=100, short=3, run=worker_kill.run),
     Row(name="worker_stop", stage="production", tries=50, short=1, run=worker_stop.run),
     Row(name="sigterm", stage="production", tries=10, short=1, run=worker_end.sigterm),
     Row(name="messages", stage="production", tries=10, short=1, run=worker_end.messages),
     Row(name="out_of_memory", stage="production", tries=4, short=1, run=memory.run),
     Row(name="api_kill", stage="production", tries=25, short=2, run=servers.api),
     Row(name="redis_kill", stage="production", tries=25, short=1, run=servers.redis),
-    Row(name="redis_flush", stage="production", tries=10, short=1, run=servers.flush),
+    Row(name="redis_flush", stage="production", tries=25, short=1, run=servers.flush),
     Row(name="postgres_kill", stage="production", tries=25, short=1, run=servers.postgres),
     Row(name="alias_races", stage="production", tries=1000, short=50, run=aliases.races),
     Row(name="slow_clients", stage="production", tries=5, short=1, run=slow_clients.run),
-    Row(
-        name="worker_kill",
-        stage="embedded",
-        tries=24,
-        short=1,
-        run=worker_kill.run,
-        limit_s=RECOVERY_S,
-    ),
+    Row(name="worker_kill", stage="embedded", tries=24, short=1, run=worker_kill.run),
     Row(name="sigterm", stage="embedded", tries=5, short=1, run=worker_end.sigterm),
     Row(name="api_kill", stage="embedded", tries=12, short=1, run=servers.api),
     Row(name="alias_races", stage="embedded", tries=200, short=50, run=aliases.races),
-    Row(name="rollback", stage="embedded", tries=25, short=2, run=aliases.rollback),
+    Row(
+        name="rollback",
+        stage="embedded",
+        tries=25,
+        short=2,
+        run=aliases.rollback,
+        limit_s=aliases.SOON_S,
+    ),
     Row(name="disk_full", stage="cramped", tries=18, short=9, run=disk_full.run),
-    Row(name="clock", stage="ahead", tries=8, short=2, run=clock.run, limit_s=RECOVERY_S),
-    Row(name="clock", stage="behind", tries=8, short=0, run=clock.run, limit_s=RECOVERY_S),
+    Row(name="clock", stage="ahead", tries=8, short=2, run=clock.run),
+    Row(name="clock", stage="behind", tries=8, short=0, run=clock.run),
 )

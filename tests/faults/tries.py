@@ -6,7 +6,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from tests.faults.stage import Stage
+from tests.faults.stage import RECOVERY_S, Stage
 
 Run = Callable[[Stage, int, Random], Iterator["Try"]]
 
@@ -43,7 +43,7 @@ class Row:
     tries: int  # of the full form
     short: int  # of the form that the test suite runs
     run: Run = field(repr=False)
-    limit_s: float | None = None  # of every recovery; None: it is told, not judged
+    limit_s: float = RECOVERY_S  # of every recovery
 
     @property
     def label(self) -> str:
@@ -58,6 +58,7 @@ class Outcome:
     row: Row
     wanted: int
     tries: Sequence[Try]
+    seconds: float = 0.0
 
     @property
     def troubles(self) -> list[str]:
@@ -66,7 +67,7 @@ class Outcome:
         if len(self.tries) < self.wanted:
             found.append(f"only {len(self.tries)} of {self.wanted} tries were made")
         limit = self.row.limit_s
-        slow = [t for t in self.tries if limit and t.recovery_s and t.recovery_s > limit]
+        slow = [one for one in self.tries if one.recovery_s and one.recovery_s > limit]
         return found + [f"{one}, which is more than {limit} s" for one in slow]
 
     def told(self) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Outcome:
         digests = [one.equal for one in self.tries if one.equal is not None]
         return {
             "fault": self.row.label,
-            "tries": len(self.tries),
+            "tries": f"{len(self.tries)}/{self.row.tries}",
             "survived": sum(one.survived for one in self.tries),
             "lost": sum(one.lost for one in self.tries),
             "duplicated": sum(one.duplicated for one in self.tries),
@@ -83,4 +84,5 @@ class Outcome:
             "median s": round(median(waits), 2) if waits else "-",
             "worst s": round(max(waits), 2) if waits else "-",
             "green": "no" if self.troubles else "yes",
+            "run s": round(self.seconds),
         }

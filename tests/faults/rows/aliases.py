@@ -102,10 +102,9 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         moved = now()
         back = until(lambda: _served(stage, images, before["digest"])) - moved
         present = _classify(stage, images)
-        slow = back > SOON_S or up_s > SOON_S
         yield Try(
             what=f"promotion served after {up_s:.2f} s",
-            trouble=f"more than {SOON_S} s" if slow else "",
+            trouble=f"more than {SOON_S} s" if up_s > SOON_S else "",
             equal=done.json()["digest"] == before["digest"] and present == before,
             recovery_s=back,
         )

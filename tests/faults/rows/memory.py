@@ -56,7 +56,7 @@ def refused(stage: Stage) -> Try:
             with suppress(psutil.NoSuchProcess):
                 _limit(child, resource.RLIM_INFINITY)
     code = (ended.error or {}).get("code")
-    good = ended.status is JobStatus.FAILED and ended.attempt <= 3
+    good = ended.status is JobStatus.FAILED and code == "out_of_memory" and ended.attempt <= 3
     trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
     return _next(stage, f"refused, {ended.attempt} attempts, {code}", trouble)
 

@@ -13,6 +13,8 @@ from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 
 WITHIN_S = 1.5  # of random moments
+# What is answered without a database: that the process lives, and nothing else.
+LOOKS = {"/healthz": 200, "/readyz": 503, "/v1/models": 503, "/v1/jobs": 503, "/v1/workers": 503}
 API_POINTS = ("order.before", "order.after", "reply", "any moment")
 
 
@@ -64,10 +66,9 @@ def redis(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
             back = now()
             sleep(0.5)
         account = settle(stage, clients.answers)
-        refused = [one for one in clients.answers if one.status != 202]
         what = f"away for {away:.1f} s, {len(clients.answers)} orders meanwhile"
         took = _consumes_again(stage, clients, back)
-        trouble = f"not accepted: {refused[0]}" if refused else _restarted(stage, before)
+        trouble = _refused(clients) or _restarted(stage, before)
         yield _tried(stage, job, what, account, back, took, trouble)
 
 
@@ -90,7 +91,8 @@ def flush(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         account = settle(stage, clients.answers)
         took = _consumes_again(stage, clients, flushed)
         what = f"10 times, {len(clients.answers)} orders meanwhile"
-        yield _tried(stage, job, what, account, flushed, took, _restarted(stage, before))
+        trouble = _refused(clients) or _restarted(stage, before)
+        yield _tried(stage, job, what, account, flushed, took, trouble)
 
 
 def postgres(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -104,16 +106,15 @@ def postgres(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
             stage.database.kill()
             down = now()
             sleep(away)
-            alive = stage.client.get("/healthz").status_code
-            code = stage.client.get("/v1/models").status_code
+            answers = {path: stage.client.get(path).status_code for path in LOOKS}
             up = now()
             stage.database.start()
             first = wait_for_order(stage, f"postgres-{number}-again")
         meanwhile = [one for one in clients.answers if down < one.sent and 0 < one.done < up]
         lies = [one for one in meanwhile if one.status != 503]
         trouble = f"while it was down: {lies[0]}" if lies else ""
-        if (alive, code) != (200, 503):
-            trouble = f"/healthz answered {alive}, /v1/models {code}"
+        if answers != LOOKS:
+            trouble = f"while it was down: {answers}"
         account = settle(stage, [*clients.answers, first])
         what = f"away for {away:.1f} s, {len(meanwhile)} orders refused meanwhile"
         yield _tried(stage, job, what, account, down, first.done - up, trouble)
@@ -149,6 +150,12 @@ def _consumes_again(stage: Stage, clients: Clients, moment: float) -> float | No
 
 def _children(stage: Stage) -> list[int]:
     return [child.pid for child in stage.children()]
+
+
+def _refused(clients: Clients) -> str:
+    """Trouble, if an order was not accepted."""
+    refused = [one for one in clients.answers if one.status != 202]
+    return f"not accepted: {refused[0]}" if refused else ""
 
 
 def _restarted(stage: Stage, before: list[int]) -> str:

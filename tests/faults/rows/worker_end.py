@@ -5,6 +5,9 @@ from dataclasses import replace
 from random import Random
 from time import monotonic, sleep
 
+import psutil
+
+from core.domain.values import JobId
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
@@ -12,17 +15,14 @@ from worker.app import make_app
 from worker.doorbell import CeleryDoorbell
 
 MESSAGES = 10
+LATEST = 0.9  # of an update's usual time
 MARGIN_S = 10.0  # beyond the grace time: requests in flight, a last word to the database
 
 
 def sigterm(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """At random moments of an update; embedded, the whole service is told to end."""
     for _ in range(tries):
-        fraction = 0.9 * moments.random()
-        stage.ready()
-        job = stage.order()
-        supervisor, _child = until(lambda job=job: stage.holder(job))
-        sleep(fraction * stage.lasts_s)
+        job, (supervisor, _child), fraction = under_way(stage, moments)
         phase, struck, began = stage.find(job).phase, now(), monotonic()
         told = stage.api if stage.is_embedded else stage.started(supervisor)
         told.terminate()
@@ -36,6 +36,20 @@ def sigterm(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         elif ended.lost or ended.attempt > 2:
             trouble = f"given back, but counted as lost: {ended.lost}, attempt {ended.attempt}"
         yield replace(tried, trouble=trouble)
+
+
+def under_way(
+    stage: Stage, moments: Random
+) -> tuple[JobId, tuple[psutil.Process, psutil.Process], float]:
+    """An update, who holds it, and how far it is: a drawn part of its usual time from its claim."""
+    while True:
+        stage.ready()
+        fraction = LATEST * moments.random()
+        job = stage.order()
+        holder = until(lambda job=job: stage.holder(job) or stage.find(job).status.done)
+        sleep(fraction * stage.lasts_s)
+        if isinstance(holder, tuple) and not stage.find(job).status.done:  # no faster than usual
+            return job, holder, fraction
 
 
 def messages(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:

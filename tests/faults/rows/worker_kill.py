@@ -1,6 +1,7 @@
 """SIGKILL of a worker: at every named point and at random moments of an update."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from time import sleep
 
@@ -25,7 +26,8 @@ SEEN: dict[str, Seen] = {
     "checkpoint.after": lambda job, made, live: job.checkpoint is not None and not made,
     "evaluate.before": lambda job, made, live: len(made) == 1 and made[0].verdict is None,
     "evaluate.after": lambda job, made, live: len(made) == 1 and made[0].verdict is None,
-    "claim.before": lambda job, made, live: job.status is JobStatus.QUEUED,
+    # The other worker may claim it at once.
+    "claim.before": lambda job, made, live: job.attempt < 2 and not made,
     "claim.after": lambda job, made, live: job.status is JobStatus.RUNNING and not made,
 }
 
@@ -34,11 +36,12 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns at a named point and at a random moment; the child alone or the whole worker."""
     points = list(SEEN)
     for number in range(tries):
-        whole = moments.random() < 0.5
         stage.ready()
+        turn, place = divmod(number // 2, len(points))
         if number % 2 == 0:
-            yield at_point(stage, points[number // 2 % len(points)], whole=whole)
+            yield at_point(stage, points[place], whole=(turn + place) % 2 == 0)
         else:
+            whole = moments.random() < 0.5
             yield at_moment(stage, moments.random(), whole=whole, choice=moments)
 
 
@@ -52,7 +55,11 @@ def at_point(stage: Stage, point: str, *, whole: bool) -> Try:
     # Only a whole worker's job waits for the lease: a child's may be further on already.
     early = whole and not SEEN[point](seen, made, live)
     trouble = f"seen at once: {seen.status}, {made}, live: {live}" if early else ""
-    return judge(stage, job, struck, f"{_whom(whole)} at {point}", trouble)
+    tried = judge(stage, job, struck, f"{_whom(whole)} at {point}", trouble)
+    attempt = stage.find(job).attempt
+    if point == "claim.before" and attempt != 1:  # a claim that was not committed never was
+        return replace(tried, trouble=tried.trouble or f"{attempt} attempts")
+    return tried
 
 
 def at_moment(stage: Stage, fraction: float, *, whole: bool, choice: Random) -> Try:

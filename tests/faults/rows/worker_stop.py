@@ -1,27 +1,37 @@
 """A worker that is stopped past its lease, goes on later, and finds every write refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from time import sleep
 
 import psutil
 
 from core.domain.values import JobId
 from tests.faults.points import STOP, Blow
+from tests.faults.rows.worker_end import under_way
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 
-# Each is followed by another write by fence: progress or checkpoint, candidate, answers, the end.
+# Each kind of write by fence, by turns about to begin and within its open transaction.
 POINTS = (
-    "put-weights.after",
     "put-checkpoint.after",
-    "put-report.after",
-    "claim.after",
+    "publish.before",
     "put-answers.after",
+    "verdict.before",
+    "claim.after",
+    "claim.before",
+    "put-weights.after",
+    "checkpoint.before",
+    "put-report.after",
+    "promote.before",
 )
-REFUSED = "the lease is lost, the job is left to its new owner"
+# What a worker says when its fence holds no longer.
+REFUSED = {
+    "the lease is lost, the job is left to its new owner",
+    "the lease is lost, there is nothing to give back",
+    "the lease is lost, its end is another worker's to write",
+}
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -32,7 +42,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         if number % 2 == 0:
             yield at_point(stage, POINTS[number // 2 % len(POINTS)], wakes_late=wakes_late)
         else:
-            yield at_moment(stage, moments.random(), wakes_late=wakes_late)
+            yield at_moment(stage, moments, wakes_late=wakes_late)
 
 
 def at_point(stage: Stage, point: str, *, wakes_late: bool) -> Try:
@@ -40,25 +50,32 @@ def at_point(stage: Stage, point: str, *, wakes_late: bool) -> Try:
     stage.points.arm(point, Blow(signal=STOP, whole=True))
     job = stage.order()
     struck = until(lambda: stage.points.struck_at(point))
-    stopped = until(lambda: stage.holder(job))
-    return _wake(stage, job, stopped, struck, point, wakes_late=wakes_late)
+    stopped = until(lambda: _stopped(stage))
+    tried = _wake(stage, job, stopped, struck, point, wakes_late=wakes_late)
+    attempt = stage.find(job).attempt
+    if point == "claim.before" and attempt != 1:  # a claim that was not committed never was
+        return replace(tried, trouble=tried.trouble or f"{attempt} attempts")
+    return tried
 
 
-def at_moment(stage: Stage, fraction: float, *, wakes_late: bool) -> Try:
-    """Stop whoever holds the job a part of its usual time after the claim."""
-    job = stage.order()
-    stopped = until(lambda: stage.holder(job))
-    sleep(fraction * stage.lasts_s)
-    for process in stopped:
-        process.suspend()
-    what = f"at {fraction:.2f}, {stage.find(job).phase}"
-    return _wake(stage, job, stopped, now(), what, wakes_late=wakes_late)
+def at_moment(stage: Stage, moments: Random, *, wakes_late: bool) -> Try:
+    """Stop whoever holds the job."""
+    while True:
+        job, stopped, fraction = under_way(stage, moments)
+        for process in stopped:
+            process.suspend()
+        struck, seen = now(), stage.find(job)
+        if not seen.status.done:
+            what = f"at {fraction:.2f}, {seen.phase}"
+            return _wake(stage, job, stopped, struck, what, wakes_late=wakes_late)
+        for process in stopped:  # it ended just now
+            process.resume()
 
 
 def _wake(
     stage: Stage,
     job: JobId,
-    stopped: tuple[psutil.Process, psutil.Process],
+    stopped: Sequence[psutil.Process],
     struck: float,
     what: str,
     *,
@@ -66,21 +83,32 @@ def _wake(
 ) -> Try:
     log = len(stage.site.log)
     seen = stage.find(job)
-    if not seen.status.done:
-        until(lambda: stage.find(job).fence > seen.fence)
+    until(lambda: stage.find(job).fence > seen.fence)
     if wakes_late:
         stage.wait_for_end(job)
     for process in stopped:
         process.resume()
     tried = judge(stage, job, struck, f"{what}, wakes {'late' if wakes_late else 'early'}")
-    if not seen.status.done:
+    if seen.fence:  # it had a claim
         until(lambda: _is_refused(stage, log, seen.fence, job))
-    return replace(tried, trouble=tried.trouble)
+    return tried
+
+
+def _stopped(stage: Stage) -> list[psutil.Process]:
+    """The worker that is stopped, parent first."""
+    return next(
+        (
+            [supervisor, *supervisor.children()]
+            for supervisor in stage.supervisors()
+            if supervisor.status() == psutil.STATUS_STOPPED
+        ),
+        [],
+    )
 
 
 def _is_refused(stage: Stage, log: int, fence: int, job: JobId) -> bool:
     """Whether the worker with this fence was told that it has lost its lease."""
     return any(
-        line.get("event") == REFUSED and line["job"] == job and line["fence"] == fence
-        for line in stage.lines(log)
+        told.get("event") in REFUSED and told["job"] == job and told["fence"] == fence
+        for told in stage.lines(log)
     )
