@@ -1,11 +1,11 @@
-"""The command line: `perennial serve`, `migrate`, `suite`, `gc` and `key`."""
+"""The command line: `perennial serve`, `migrate`, `suite`, `gc`, `backup`, `restore`, `key`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from api import gc_command, listening, suite_command
+from api import backup_command, gc_command, listening, suite_command
 from core import bootstrap, logs
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import SuiteKind
@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     gc_command.add_options(collect)
     collect.set_defaults(run=gc_command.run)
+
+    backup_command.add_commands(commands)
 
     key = commands.add_parser("key", help="print a fresh key for PERENNIAL_ADMIN_KEY")
     key.set_defaults(run=_key)

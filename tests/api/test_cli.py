@@ -29,7 +29,10 @@ def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERENNIAL_MIN_FREE_BYTES", "1")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["migrate"], ["suite"], ["gc"], ["key"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["serve"], ["migrate"], ["suite"], ["gc"], ["backup"], ["restore"], ["key"]],
+)
 def test_every_command_explains_itself(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

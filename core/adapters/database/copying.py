@@ -1,0 +1,195 @@
+"""A copy of all rows that either kind of database can be filled from.
+
+The rows of a table are JSON, one a line, in gzipped parts; a store keeps the parts by their
+SHA-256. All are read in one transaction, so they are the database at one moment.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    MetaData,
+    Table,
+    func,
+    insert,
+    inspect,
+    literal,
+    make_url,
+    select,
+    text,
+)
+
+from core.adapters.database.engine import READ_ONLY, Limits, open_engine, to_json
+from core.adapters.database.migrate import METADATA, migrate, migrating, migration_config
+from core.adapters.database.references import SqlReferences
+from core.domain.values import Digest, Json
+from core.errors import Conflict, Corrupt, NotFound
+from core.ports import References
+
+PART_ROWS = 20_000
+CHUNK = 500
+LEFT_OUT = frozenset({"beats"})  # workers say anew that they live
+_COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OUT]
+
+
+class Snapshot:
+    """The database as it was at one moment, whatever is written meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.references: References = SqlReferences(connection)
+
+    def dump(self, put: Callable[[bytes], Digest]) -> Json:
+        """Store all rows in parts; the list of them, which `fill` needs."""
+        tables: dict[str, Json] = {}
+        for table in _COPIED:
+            parts = [(len(rows), put(_pack(rows))) for rows in self._parts(table)]
+            tables[table.name] = {
+                "rows": sum(count for count, _ in parts),
+                "parts": [digest for _, digest in parts],
+            }
+        return {"revision": _revision(self._connection), "tables": tables}
+
+    def _parts(self, table: Table) -> Iterator[Sequence[Json]]:
+        query = select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
+        found = self._connection.execute(query).mappings()
+        for rows in found.partitions(PART_ROWS):
+            yield [{name: _told(value) for name, value in row.items()} for row in rows]
+
+
+@contextmanager
+def snapshot(url: str) -> Iterator[Snapshot]:
+    """Look at a database. Raises NotFound or Conflict unless it has this release's tables."""
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").exists():
+        raise NotFound("There is no database yet: nothing to back up.")
+    engine = open_engine(url, limits=Limits(statement_s=0, idle_s=0))
+    try:
+        with engine.connect() as opened:
+            connection = opened.execution_options(**{READ_ONLY: True}, postgresql_readonly=True)
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                _require_newest(connection)
+                yield Snapshot(connection)
+    finally:
+        engine.dispose()
+
+
+def require_fillable(url: str, revision: str) -> None:
+    """Raise Conflict if `fill` would."""
+    with migrating(url) as connection:
+        _require_known(connection, revision)
+        _require_empty(connection)
+
+
+def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
+    """Fill an empty database with what `dump` stored, and bring it to the newest schema.
+
+    Raises Conflict if the database holds rows or the list is of a newer release, Corrupt if
+    rows do not fit; then nothing has changed but that there may be empty tables.
+    """
+    require_fillable(url, listed["revision"])
+    migrate(url, listed["revision"])
+    with migrating(url) as connection:
+        tables = MetaData()
+        tables.reflect(connection)
+        if connection.dialect.name == "postgresql":  # on SQLite nobody else writes now anyway
+            locked = ", ".join(f'"{name}"' for name in tables.tables)
+            connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))
+        _require_empty(connection)
+        for table in tables.sorted_tables:  # those that are referred to come first
+            facts = listed["tables"].get(table.name, {"rows": 0, "parts": []})
+            count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
+            if count != facts["rows"]:
+                raise Corrupt(f"{table.name}: {count} rows came back of {facts['rows']}.")
+        _count_on(connection, tables.tables["jobs"])
+    migrate(url)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _require_newest(connection: Connection) -> None:
+    newest = ScriptDirectory.from_config(migration_config(connection)).get_current_head()
+    found = _revision(connection)
+    if found is None:
+        raise NotFound("The database has no tables yet: nothing to back up.")
+    if found != newest:
+        raise Conflict(
+            f"The database has the schema {found}, this release {newest}: back up with the "
+            "release that made it, or run `perennial migrate` first."
+        )
+
+
+def _require_known(connection: Connection, revision: str) -> None:
+    try:
+        ScriptDirectory.from_config(migration_config(connection)).get_revision(revision)
+    except CommandError:
+        raise Conflict(f"The back-up's schema {revision} is of another, newer release.") from None
+
+
+def _require_empty(connection: Connection) -> None:
+    there = set(inspect(connection).get_table_names())
+    for table in _COPIED:
+        one = select(literal(1)).select_from(table).limit(1)
+        if table.name in there and connection.scalar(one):
+            raise Conflict(f"The database already holds {table.name}: restore into an empty one.")
+
+
+def _pack(rows: Sequence[Json]) -> bytes:
+    lines = "".join(f"{to_json(row)}\n" for row in rows)
+    return gzip.compress(lines.encode(), mtime=0)  # equal rows make equal bytes
+
+
+def _unpack(data: bytes) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line)
+
+
+def _told(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]) -> int:
+    """Insert rows in chunks; how many. Times are spelled as this kind of database wants them."""
+    times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
+    for column in table.columns:
+        if isinstance(column.type, JSON):
+            column.type = JSON(none_as_null=True)
+    count, chunk = 0, []
+    for row in rows:
+        for name in times:
+            if row[name] is not None:
+                time = datetime.fromisoformat(row[name])
+                sqlite = connection.dialect.name == "sqlite"
+                row[name] = time.replace(tzinfo=None) if sqlite else time
+        chunk.append(row)
+        count += 1
+        if len(chunk) == CHUNK:
+            connection.execute(insert(table), chunk)
+            chunk = []
+    if chunk:
+        connection.execute(insert(table), chunk)
+    return count
+
+
+def _count_on(connection: Connection, jobs: Table) -> None:
+    """Rows came with their numbers, so PostgreSQL's counter that gives them has not moved."""
+    if connection.dialect.name == "postgresql":
+        last = select(func.max(jobs.c.position)).scalar_subquery()
+        counter = func.pg_get_serial_sequence("jobs", "position")
+        connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))
