@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from api import backup_command, gc_command, listening, suite_command
+from api.safety import require_safe
 from core import bootstrap, logs
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import SuiteKind
 from core.errors import PerennialError
 from core.settings import Settings
-from core.use_cases.keys import make_key
+from core.use_cases.keys import make_key, revoke_other_keys
 
 EPILOG = (
     "Every setting is read from the environment as PERENNIAL_<NAME>: PERENNIAL_HOME (where data "
@@ -81,7 +82,17 @@ def _parser() -> argparse.ArgumentParser:
 
     backup_command.add_commands(commands)
 
-    key = commands.add_parser("key", help="print a fresh key for PERENNIAL_ADMIN_KEY")
+    key = commands.add_parser(
+        "key",
+        help="print a fresh key for PERENNIAL_ADMIN_KEY, or revoke the old ones",
+        description="Print a fresh key for PERENNIAL_ADMIN_KEY. Once the service has been started "
+        "with it, both it and the keys before it are let in.",
+    )
+    key.add_argument(
+        "--revoke-others",
+        action="store_true",
+        help="print none; let in the key that PERENNIAL_ADMIN_KEY holds and no other from now on",
+    )
     key.set_defaults(run=_key)
     return parser
 
@@ -113,6 +124,15 @@ def _suite(chosen: argparse.Namespace) -> int:
     )
 
 
-def _key(_: argparse.Namespace) -> int:
-    print(make_key())
+def _key(chosen: argparse.Namespace) -> int:
+    if not chosen.revoke_others:
+        print(make_key())
+        return 0
+    settings = Settings()
+    require_safe(settings)
+    platform = bootstrap.build(settings)
+    try:
+        print(f"Keys revoked: {revoke_other_keys(platform)}.")
+    finally:
+        bootstrap.close(platform)
     return 0

@@ -369,6 +369,9 @@ class Keys(Protocol):
 
     def any(self) -> bool: ...
 
+    def forget_others(self, digest: Digest) -> int:
+        """Let in no key but the one with this SHA-256 from now on; how many others there were."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:

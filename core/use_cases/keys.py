@@ -3,7 +3,7 @@
 import secrets
 
 from core.domain.values import sha256
-from core.errors import Unauthorised
+from core.errors import Unauthorised, UnsafeConfiguration
 from core.ports import Platform
 
 PREFIX = "pk_"
@@ -31,6 +31,22 @@ def ensure_admin_key(platform: Platform) -> str | None:
         work.keys.add("admin", ADMIN, digest, platform.clock())
         work.commit()
     return None if given else key
+
+
+def revoke_other_keys(platform: Platform) -> int:
+    """Let in the key of the settings and no other from now on; how many others there were.
+
+    Raises UnsafeConfiguration if the settings have none.
+    """
+    given = platform.settings.admin_key.get_secret_value()
+    if not given:
+        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key that is to stay.")
+    with platform.transactions() as work:
+        digest = sha256(given.encode())
+        work.keys.add("admin", ADMIN, digest, platform.clock())
+        others = work.keys.forget_others(digest)
+        work.commit()
+    return others
 
 
 def authenticate(platform: Platform, key: str) -> tuple[str, str]:

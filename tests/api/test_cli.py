@@ -10,12 +10,13 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from pydantic import SecretStr
 
 from api.cli import main
 from core.settings import Settings
 from tests.api.pictures import picture
 from tests.api.seeds import a_root
-from tests.api.service import KEY, running, settings_of
+from tests.api.service import EMBEDDED, KEY, running, settings_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERENNIAL_MIN_FREE_BYTES", "1")
 
 
+@EMBEDDED
 @pytest.mark.parametrize(
     "command",
     [[], ["serve"], ["migrate"], ["suite"], ["gc"], ["backup"], ["restore"], ["key"]],
@@ -82,6 +84,7 @@ def serve_once() -> str:
     return printed
 
 
+@EMBEDDED
 def test_migrate_makes_the_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "fresh"))
     assert main(["migrate"]) == 0
@@ -94,6 +97,35 @@ def test_key_prints_a_fresh_key(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = capsys.readouterr().out.split()
     assert first.startswith("pk_")
     assert first != second
+
+
+def test_a_new_key_is_let_in_beside_the_old_one_until_that_is_revoked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = "pk_the-next-key-that-tests-know-of"
+    with running(settings_of(home)):
+        pass
+    with running(settings_of(home, admin_key=SecretStr(new))) as service:
+
+        def answers() -> list[int]:
+            keys = [{"Authorization": f"Bearer {key}"} for key in (KEY, new)]
+            return [service.client.get("/v1/workers", headers=key).status_code for key in keys]
+
+        assert answers() == [200, 200]
+        monkeypatch.setenv("PERENNIAL_ADMIN_KEY", new)
+        assert main(["key", "--revoke-others"]) == 0
+        assert capsys.readouterr().out == "Keys revoked: 1.\n"
+        assert answers() == [401, 200]
+
+
+def test_nobody_revokes_the_last_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(settings_of(home)) as service:
+        monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "")
+        assert main(["key", "--revoke-others"]) == 1
+        assert "PERENNIAL_ADMIN_KEY" in capsys.readouterr().err
+        assert service.client.get("/v1/workers").status_code == 200
 
 
 def test_a_suite_is_made_of_class_folders(

@@ -57,6 +57,15 @@ def test_old_keys_are_forgotten(transactions: Transactions) -> None:
         assert work.idempotency.find("admin", "abc") is None
 
 
+def test_all_keys_but_one_are_forgotten(transactions: Transactions) -> None:
+    with transactions() as work:
+        for name in ("old", "older", "new"):
+            work.keys.add(name, "admin", digest(name), NOW)
+        assert work.keys.forget_others(digest("new")) == 2
+        assert work.keys.find(digest("new")) == ("new", "admin")
+        assert work.keys.find(digest("old")) is None
+
+
 def test_answers_are_remembered_by_version_and_question(transactions: Transactions) -> None:
     with transactions() as work:
         work.answers.add(digest("v1"), digest("q1"), digest("a1"))

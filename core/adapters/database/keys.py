@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.access import keys
@@ -29,3 +29,7 @@ class SqlKeys:
     def any(self) -> bool:
         """Whether there is any key."""
         return self._connection.execute(select(keys.c.digest).limit(1)).first() is not None
+
+    def forget_others(self, digest: Digest) -> int:
+        """Let in no key but the one with this SHA-256 from now on; how many others there were."""
+        return self._connection.execute(delete(keys).where(keys.c.digest != digest)).rowcount
