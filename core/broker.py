@@ -31,7 +31,9 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         "socket_timeout": 3.0,  # above the second that the transport blocks waiting
         "socket_keepalive": True,
         "socket_keepalive_options": _keepalive(),
-        "health_check_interval": 10,
+        # None: where a check fails it connects anew in silence, and a worker that was busy as its
+        # broker died would listen to the dead connection from then on.
+        "health_check_interval": 0,
         "retry_on_timeout": True,
         "visibility_timeout": 3600,  # messages are acknowledged on arrival: it never matters
         # A sender tries twice and gives up: the sweeper rings again.
@@ -43,5 +45,5 @@ def transport_options(settings: Settings) -> dict[str, Any]:
 
 def _keepalive() -> dict[int, int]:
     """A peer that vanished without a word is missed within half a minute, where settable."""
-    wanted = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+    wanted = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
     return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}

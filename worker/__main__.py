@@ -11,11 +11,9 @@ from celery.signals import setup_logging, worker_ready
 
 from core import logs
 from core.bootstrap import build
-from core.broker import name_of
-from core.domain.update import Queue
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
-from worker.app import make_app
+from worker.app import make_app, make_worker
 from worker.parent import die_with
 from worker.stopping import Stopping
 from worker.tasks import add_tasks
@@ -32,7 +30,7 @@ def main() -> int:
     logs.configure(settings, process="worker", worker=arguments.owner)
     # Celery minds the superuser for pickled messages; here a message is a JSON text, and unread.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Nor has it late acknowledgements, of which Celery warns when it loses its broker.
+    # Nor is it acknowledged late, of which Celery warns when it loses its broker.
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
     setup_logging.connect(_keep_our_logging)
 
@@ -45,17 +43,7 @@ def main() -> int:
     work = partial(run_next_job, platform, tools, owner=arguments.owner, stopping=stopping)
     add_tasks(app, work, stopping)
     worker_ready.connect(stopping.install, weak=False)
-    worker = app.Worker(
-        hostname=f"perennial@{arguments.owner}",
-        queues=[name_of(Queue(queue)) for queue in settings.queues],
-        quiet=True,
-        # Celery's event loop goes deaf when Redis dies between a message and its acknowledgement:
-        # the error is swallowed and nothing is polled again. The plain loop meets it.
-        use_eventloop=False,
-        without_gossip=True,
-        without_heartbeat=True,
-        without_mingle=True,
-    )
+    worker = make_worker(app, settings, owner=arguments.owner)
     worker.start()
     return int(worker.exitcode or 0)
 

@@ -1,16 +1,20 @@
 """The Celery app: a doorbell between processes, never the keeper of a job."""
 
 from celery import Celery
+from celery.worker import WorkController
+from kombu.entity import Exchange
+from kombu.entity import Queue as BrokerQueue
 
-from core.broker import transport_options
+from core.broker import name_of, transport_options
+from core.domain.update import Queue
 from core.settings import Settings
 
 
 def make_app(settings: Settings) -> Celery:
     """An app on the broker of these settings; it can send at once, and work once tasks are added.
 
-    Messages are acknowledged when they arrive and no result is kept: what became of a job
-    stands in the database.
+    A message is gone once it has arrived and no result is kept: what became of a job stands in
+    the database.
     """
     app = Celery("perennial", broker=settings.broker, set_as_current=False)
     app.conf.update(
@@ -21,6 +25,7 @@ def make_app(settings: Settings) -> Celery:
         broker_transport_options=transport_options(settings),
         task_acks_late=False,
         task_ignore_result=True,
+        task_queues=[_queue(name_of(queue)) for queue in Queue],
         worker_concurrency=1,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
@@ -30,3 +35,28 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
     )
     return app
+
+
+def make_worker(app: Celery, settings: Settings, *, owner: str) -> WorkController:
+    """What hears the rings in the queues of these settings, in the thread that starts it."""
+    return app.Worker(
+        hostname=f"perennial@{owner}",
+        queues=[name_of(Queue(queue)) for queue in settings.queues],
+        quiet=True,
+        # The event loop swallows some errors of a broker that dies, and is deaf from then on. The
+        # plain loop meets them.
+        use_eventloop=False,
+        without_gossip=True,
+        without_heartbeat=True,
+        without_mingle=True,
+    )
+
+
+def _queue(name: str) -> BrokerQueue:
+    """A queue as Celery makes it, but for acknowledgements.
+
+    Celery swallows the error of one that fails; the message then counts as open for ever, and no
+    other is asked for.
+    """
+    exchange = Exchange(name)  # type: ignore[no-untyped-call]
+    return BrokerQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]
