@@ -21,8 +21,8 @@ class PostgresServer:
     """A server that can be killed and started again on the same files."""
 
     def __init__(self, programs: Path, folder: Path, options: str) -> None:
+        self.folder = folder
         self._programs = programs
-        self._folder = folder
         self._user = unprivileged_user()
         if self._user:
             shutil.chown(folder, self._user)
@@ -32,17 +32,17 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """Where clients find it, with `{name}` for the database."""
-        return f"postgresql+psycopg://postgres@/{{name}}?host={self._folder}"
+        return f"postgresql+psycopg://postgres@/{{name}}?host={self.folder}"
 
     def create(self) -> None:
         """Make an empty cluster."""
-        data = str(self._folder / "data")
+        data = str(self.folder / "data")
         who = ("-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256")
         self._run("initdb", "-D", data, *who, "-E", "UTF8", "--no-sync")
 
     def start(self) -> None:
         """Start it, after a crash with recovery, and wait until it answers."""
-        log = str(self._folder / "log")
+        log = str(self.folder / "log")
         self._control("start", "-w", "-t", "120", "-l", log, "-o", self._options)
 
     def stop(self) -> None:
@@ -51,21 +51,31 @@ class PostgresServer:
 
     def kill(self) -> None:
         """SIGKILL the server and every process it has started; returns when all are gone."""
-        server = psutil.Process(int((self._folder / "data/postmaster.pid").read_text().split()[0]))
+        server = psutil.Process(self._pid())
         processes = [server, *server.children(recursive=True)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(processes, timeout=20)
 
+    def is_up(self) -> bool:
+        """Whether the server itself lives, though it may be recovering."""
+        try:
+            return psutil.pid_exists(self._pid())
+        except FileNotFoundError:
+            return False
+
+    def _pid(self) -> int:
+        return int((self.folder / "data/postmaster.pid").read_text().split()[0])
+
     def _control(self, verb: str, *arguments: str) -> None:
-        self._run("pg_ctl", verb, "-D", str(self._folder / "data"), *arguments)
+        self._run("pg_ctl", verb, "-D", str(self.folder / "data"), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
         command = ["runuser", "-u", self._user, "--", *command] if self._user else command
         # A server keeps the pipes of its starter open, so its words go to a file.
-        with (self._folder.parent / f"{self._folder.name}.log").open("w+") as log:
+        with (self.folder.parent / f"{self.folder.name}.log").open("w+") as log:
             done = subprocess.run(command, cwd="/", stdout=log, stderr=log, check=False)
             log.seek(0)
             if done.returncode:
@@ -73,10 +83,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(options: str) -> Iterator[PostgresServer]:
+def postgres_server(options: str, folder: Path | None = None) -> Iterator[PostgresServer]:
     """A running server, gone with its files afterwards."""
     programs = find_programs()
-    folder = Path(tempfile.mkdtemp(prefix="perennial-pg-"))
+    folder = folder or Path(tempfile.mkdtemp(prefix="perennial-pg-"))
     server = PostgresServer(programs, folder, options)
     try:
         server.create()

@@ -7,6 +7,7 @@ from functools import partial
 from tests.faults.rows import (
     aliases,
     clock,
+    database_full,
     disk_full,
     memory,
     servers,
@@ -22,6 +23,7 @@ STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {
     "production": production,
     "embedded": embedded,
     "cramped": disk_full.cramped,
+    "stuffed": database_full.stuffed,
     "ahead": partial(clock.skewed, clock.HOUR_S),
     "behind": partial(clock.skewed, -clock.HOUR_S),
 }
@@ -32,7 +34,7 @@ ROWS = (
     Row(name="sigterm", stage="production", tries=10, short=1, run=worker_end.sigterm),
     Row(name="messages", stage="production", tries=10, short=1, run=worker_end.messages),
     Row(name="out_of_memory", stage="production", tries=4, short=1, run=memory.run),
-    Row(name="api_kill", stage="production", tries=25, short=2, run=servers.api),
+    Row(name="api_kill", stage="production", tries=25, short=2, run=servers.api, limit_s=None),
     Row(name="redis_kill", stage="production", tries=25, short=1, run=servers.redis),
     Row(name="redis_flush", stage="production", tries=25, short=1, run=servers.flush),
     Row(name="postgres_kill", stage="production", tries=25, short=1, run=servers.postgres),
@@ -40,7 +42,7 @@ ROWS = (
     Row(name="slow_clients", stage="production", tries=5, short=1, run=slow_clients.run),
     Row(name="worker_kill", stage="embedded", tries=24, short=1, run=worker_kill.run),
     Row(name="sigterm", stage="embedded", tries=5, short=1, run=worker_end.sigterm),
-    Row(name="api_kill", stage="embedded", tries=12, short=1, run=servers.api),
+    Row(name="api_kill", stage="embedded", tries=12, short=1, run=servers.api, limit_s=None),
     Row(name="alias_races", stage="embedded", tries=200, short=50, run=aliases.races),
     Row(
         name="rollback",
@@ -51,6 +53,7 @@ ROWS = (
         limit_s=aliases.SOON_S,
     ),
     Row(name="disk_full", stage="cramped", tries=18, short=9, run=disk_full.run),
+    Row(name="database_full", stage="stuffed", tries=5, short=1, run=database_full.run),
     Row(name="clock", stage="ahead", tries=8, short=2, run=clock.run),
     Row(name="clock", stage="behind", tries=8, short=0, run=clock.run),
 )

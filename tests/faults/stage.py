@@ -248,10 +248,15 @@ def _command(process: psutil.Process) -> str:
 
 
 @contextmanager
-def production(*, second: Mapping[str, str] | None = None, **changes: Any) -> Iterator[Stage]:
-    """API and two workers on PostgreSQL and Redis; `second` is the second worker's environment."""
+def production(
+    *, second: Mapping[str, str] | None = None, disk: Path | None = None, **changes: Any
+) -> Iterator[Stage]:
+    """API and two workers on PostgreSQL and Redis.
+
+    `second` is the second worker's environment, `disk` an empty folder for the database.
+    """
     with ExitStack() as stack:
-        database = stack.enter_context(postgres_server(DURABLE))
+        database = stack.enter_context(postgres_server(DURABLE, disk))
         broker = stack.enter_context(redis_server())
         run_sql(database.url, "postgres", "CREATE DATABASE faults")
         home = stack.enter_context(_folder())

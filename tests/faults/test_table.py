@@ -10,7 +10,7 @@ import pytest
 from benchmarks import bench
 from tests.faults import table
 from tests.faults.catalogue import ROWS
-from tests.faults.stage import Stage
+from tests.faults.stage import RECOVERY_S, Stage
 from tests.faults.tries import Outcome, Row, Try
 
 
@@ -29,7 +29,7 @@ def test_row_is_green(row: Row, stage_of: Callable[[str], Stage]) -> None:
         Try(what="it is there twice", duplicated=1),
         Try(what="it learned something else", equal=False),
         Try(what="it was refused", trouble="500"),
-        Try(what="it took too long", recovery_s=ROWS[0].limit_s + 0.1),
+        Try(what="it took too long", recovery_s=RECOVERY_S + 0.1),
     ],
     ids=lambda bad: bad.what,
 )

@@ -43,7 +43,7 @@ class Row:
     tries: int  # of the full form
     short: int  # of the form that the test suite runs
     run: Run = field(repr=False)
-    limit_s: float = RECOVERY_S  # of every recovery
+    limit_s: float | None = RECOVERY_S  # of every recovery; None: it is told, not judged
 
     @property
     def label(self) -> str:
@@ -67,7 +67,7 @@ class Outcome:
         if len(self.tries) < self.wanted:
             found.append(f"only {len(self.tries)} of {self.wanted} tries were made")
         limit = self.row.limit_s
-        slow = [one for one in self.tries if one.recovery_s and one.recovery_s > limit]
+        slow = [t for t in self.tries if limit and t.recovery_s and t.recovery_s > limit]
         return found + [f"{one}, which is more than {limit} s" for one in slow]
 
     def told(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def watched(stage: Stage, *, skewed_one: bool) -> Try:
     right, wrong = stage.supervisors()
     times = ceil(3 * stage.settings.lease_seconds / stage.lasts_s)
     recipe = line.RECIPE.to_json() | {"epochs": line.RECIPE.epochs * times}
-    with _only(stage, wrong if skewed_one else right):
+    with only(stage, wrong if skewed_one else right):
         job = stage.order(recipe=recipe)
         until(lambda: stage.holder(job))
         began = now()
@@ -66,7 +66,7 @@ def watched(stage: Stage, *, skewed_one: bool) -> Try:
 def killed(stage: Stage, fraction: float, *, skewed_one: bool) -> Try:
     """The job of a killed worker is taken over by the one whose clock differs."""
     right, wrong = stage.supervisors()
-    with _only(stage, wrong if skewed_one else right):
+    with only(stage, wrong if skewed_one else right):
         job = stage.order()
         supervisor, child = until(lambda: stage.holder(job))
         sleep(fraction * stage.lasts_s)
@@ -85,7 +85,7 @@ def _name(skewed_one: bool) -> str:
 
 
 @contextmanager
-def _only(stage: Stage, worker: psutil.Process) -> Iterator[None]:
+def only(stage: Stage, worker: psutil.Process) -> Iterator[None]:
     """Let one worker alone hear the doorbell."""
     others = [one for one in stage.supervisors() if one.pid != worker.pid]
     asleep = [process for one in others for process in (one, *one.children())]

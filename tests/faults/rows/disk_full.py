@@ -16,9 +16,11 @@ from time import sleep
 import httpx
 from PIL import Image
 
+from core.domain.update import JobStatus
 from core.domain.values import JobId
 from tests.api.pictures import picture
 from tests.faults.points import Blow, fill
+from tests.faults.rows.orders import end_with_room
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, embedded, now, until
 from tests.faults.tries import Try
@@ -32,16 +34,21 @@ WITHOUT_ROOM_S = 1.0
 @contextmanager
 def cramped() -> Iterator[Stage]:
     """The embedded service on a disk of its own, database and all."""
+    with small_disk(SIZE) as folder, embedded(folder) as stage:
+        yield stage
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[Path]:
+    """A disk of so many bytes, in memory."""
     folder = Path(mkdtemp(prefix="perennial-disk-"))
-    options = f"size={SIZE}"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "perennial-faults", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "perennial-faults", str(folder)]
     done = subprocess.run(mount, check=False, capture_output=True, text=True)
     if done.returncode:
         folder.rmdir()
         raise RuntimeError(f"A small disk is mounted for this row: run it as root. {done.stderr}")
     try:
-        with embedded(folder) as stage:
-            yield stage
+        yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         folder.rmdir()
@@ -69,11 +76,9 @@ def update(stage: Stage, kind: str) -> Try:
     sleep(WITHOUT_ROOM_S)  # long enough for the job to fail, or to be claimed again in vain
     freed = _make_room(stage)
     ended = stage.wait_for_end(job)
-    code = (ended.error or {}).get("code")
-    if ended.status.value == "failed" and code == "storage_full":
-        again = stage.client.post(f"/v1/jobs/{job}/retry")
-        job = JobId(again.json()["id"])
-    tried = judge(stage, job, freed, f"{kind}: {ended.status}, {code or 'resumed'}")
+    code = (ended.error or {}).get("code", "resumed")
+    job = end_with_room(stage, job).id
+    tried = judge(stage, job, freed, f"{kind}: {ended.status}, {code}")
     return replace(tried, trouble=_partial(stage) or tried.trouble)
 
 
@@ -122,11 +127,8 @@ def row(stage: Stage) -> Try:
     code = answers[-1].status_code
     trouble = "" if code == 507 else f"answered {code}: {answers[-1].text}"
     for answer in answers[:-1]:
-        ended = stage.wait_for_end(JobId(answer.json()["id"]))
-        if ended.status.value == "failed" and (ended.error or {}).get("code") == "storage_full":
-            again = stage.client.post(f"/v1/jobs/{ended.id}/retry")
-            ended = stage.wait_for_end(JobId(again.json()["id"]))
-        if ended.status.value != "succeeded":
+        ended = end_with_room(stage, JobId(answer.json()["id"]))
+        if ended.status is not JobStatus.SUCCEEDED:
             trouble = f"{ended.status}: {ended.error}"
     tried = judge(stage, stage.order(), freed, f"rows: {code} after {len(answers)} orders")
     return replace(tried, trouble=trouble or _partial(stage) or tried.trouble)

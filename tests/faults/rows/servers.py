@@ -7,6 +7,7 @@ from time import sleep
 
 from core.domain.values import JobId
 from tests.faults.points import KILL, Blow
+from tests.faults.rows.clock import only
 from tests.faults.rows.orders import Account, Clients, settle, wait_for_order
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
@@ -68,7 +69,7 @@ def redis(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         account = settle(stage, clients.answers)
         what = f"away for {away:.1f} s, {len(clients.answers)} orders meanwhile"
         took = _consumes_again(stage, clients, back)
-        trouble = _refused(clients) or _restarted(stage, before)
+        trouble = _refused(clients) or _deaf(stage, f"redis-{number}") or _restarted(stage, before)
         yield _tried(stage, job, what, account, back, took, trouble)
 
 
@@ -91,7 +92,7 @@ def flush(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         account = settle(stage, clients.answers)
         took = _consumes_again(stage, clients, flushed)
         what = f"10 times, {len(clients.answers)} orders meanwhile"
-        trouble = _refused(clients) or _restarted(stage, before)
+        trouble = _refused(clients) or _deaf(stage, f"flush-{number}") or _restarted(stage, before)
         yield _tried(stage, job, what, account, flushed, took, trouble)
 
 
@@ -156,6 +157,19 @@ def _refused(clients: Clients) -> str:
     """Trouble, if an order was not accepted."""
     refused = [one for one in clients.answers if one.status != 202]
     return f"not accepted: {refused[0]}" if refused else ""
+
+
+def _deaf(stage: Stage, prefix: str) -> str:
+    """Trouble, if a worker that is alone does not hear of an order."""
+    for number, worker in enumerate(stage.supervisors()):
+        with only(stage, worker):
+            job = wait_for_order(stage, f"{prefix}-alone-{number}").job
+            assert job is not None
+            try:
+                until(lambda job=job: stage.find(job).status.done)
+            except AssertionError:
+                return f"worker {number} is deaf"
+    return ""
 
 
 def _restarted(stage: Stage, before: list[int]) -> str:
