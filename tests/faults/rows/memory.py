@@ -20,9 +20,9 @@ from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now
 from tests.faults.tries import Try
 
-# A step of this update holds some 600 MB, and takes far less than a lease.
-HUNGRY = {"sentences": 4_000, "sentence_length": 16}
-ROOM = 200 << 20  # bytes beyond what a child holds when it is idle
+# A step of this update holds some 150 MB, for much less than a lease.
+HUNGRY = {"sentences": 8_000, "sentence_length": 16}
+ROOM = 64 << 20  # bytes beyond what a child holds when it is idle
 
 
 def run(stage: Stage, tries: int, _moments: Random) -> Iterator[Try]:
