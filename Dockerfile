@@ -6,6 +6,7 @@ COPY pyproject.toml README.md ./
 COPY core core
 COPY api api
 COPY worker worker
+COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
 RUN pip install --no-cache-dir --editable .
