@@ -20,7 +20,10 @@ from core.settings import Settings
 Line = MutableMapping[str, Any]
 
 _FIRST = ("time", "level", "event", "process")
-_QUIET = ("celery", "kombu", "amqp", "httpx", "httpcore", "alembic", "PIL", "uvicorn")
+_QUIET = (
+    *("celery", "kombu", "amqp", "httpx", "httpcore", "uvicorn", "alembic", "PIL"),
+    *("boto3", "botocore", "s3transfer", "urllib3"),
+)
 _SECRETS = re.compile(
     r"pk_[A-Za-z0-9_-]{8,}"  # a key
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"  # whatever was sent as one
