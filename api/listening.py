@@ -1,8 +1,10 @@
 """Bind a port and serve on it."""
 
 import errno
+import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -15,6 +17,8 @@ GRACE_S = 5  # for requests in flight; event streams end then
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C. Raises UnsafeConfiguration, also for a port in use."""
+    # The server puts the handler back and raises the signal anew once it has ended in order.
+    signal.signal(signal.SIGTERM, _end)
     app_settings = with_free_inference_port(settings)
     app = create_app(app_settings)
     with listen(settings.host, settings.port) as bound:
@@ -38,6 +42,11 @@ def serve(settings: Settings) -> int:
         except KeyboardInterrupt:
             return 130
     return 0 if server.started else 1
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Who asked the service to end and was obeyed is told so by exit code 0."""
+    sys.exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

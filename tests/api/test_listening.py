@@ -1,10 +1,15 @@
-"""Which port the inference process of an embedded service gets."""
+"""Which port the inference process of an embedded service gets; how the service ends."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+import httpx
+import pytest
 
 from api.listening import with_free_inference_port
 from core.settings import Settings
+from tests.processes import Site, free_port, wait_for
 
 
 def test_services_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> None:
@@ -23,3 +28,25 @@ def test_a_port_that_is_asked_for_is_taken_unless_it_is_busy(tmp_path: Path) -> 
 def test_a_service_of_many_machines_keeps_what_it_was_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, embedded=False, inference_port=8751)
     assert with_free_inference_port(settings) is settings
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A home whose database has its tables."""
+    site = Site(tmp_path, embedded=False, port=free_port())
+    yield site
+    site.close()
+
+
+def test_a_service_that_is_told_to_end_does_so_in_order(site: Site) -> None:
+    api = site.start("api", "serve")
+    wait_for(lambda: is_alive(site.settings.port), seconds=60)
+    api.terminate()
+    assert api.wait(60) == 0
+
+
+def is_alive(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
