@@ -1,4 +1,7 @@
-"""Every test of this folder talks to a whole service: real database, store and decoder."""
+"""Every test of this folder talks to a whole service: real database, store and decoder.
+
+Each runs on SQLite with the file-system broker and on PostgreSQL with Redis.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -29,9 +32,13 @@ def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(migrated_home: Path, tmp_path: Path) -> Path:
-    """A migrated home of the test's own."""
-    return Path(shutil.copytree(migrated_home, tmp_path / "home"))
+def home(migrated_home: Path, tmp_path: Path, back_end: str) -> Path:
+    """A migrated home of the test's own; its database lies there or on the server."""
+    if back_end == "embedded":
+        return Path(shutil.copytree(migrated_home, tmp_path / "home"))
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
 
 
 @pytest.fixture

@@ -1,21 +1,26 @@
 """A service under test: a client, the platform below it, and an eye on what it keeps."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.dependencies import Services
+from core.adapters.database.migrate import METADATA
+from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.ports import Platform
 from core.settings import Settings
 
 KEY = "pk_a-key-that-only-tests-know-of"
+# For what SQLite alone does, or what needs neither database nor broker.
+EMBEDDED = pytest.mark.parametrize("back_end", ["embedded"], indirect=True)
 
 
 def settings_of(home: Path, **changes: Any) -> Settings:
@@ -50,16 +55,12 @@ class Service:
 
     def kept(self) -> dict[str, list[str]]:
         """Every row of every table, and every file beside the database."""
-        with closing(sqlite3.connect(self.settings.home / "perennial.db")) as database:
-            tables = [
-                name
-                for (name,) in database.execute(
-                    "select name from sqlite_master where type = 'table' order by name"
-                )
-            ]
+        with self.platform.transactions(read_only=True) as work:
+            assert isinstance(work, SqlUnitOfWork)
+            assert work._connection is not None
             rows = {
-                name: sorted(map(str, database.execute(f'select * from "{name}"')))
-                for name in tables
+                name: sorted(map(str, work._connection.execute(select(table))))
+                for name, table in METADATA.tables.items()
             }
         files = (path for path in self.settings.home.rglob("*") if path.is_file())
         names = (str(path.relative_to(self.settings.home)) for path in files)

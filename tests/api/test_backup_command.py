@@ -57,11 +57,17 @@ def files_of(service: Service) -> dict[str, bytes]:
 
 
 def test_a_restored_service_serves_the_same_digests(
-    service: Service, home: Path, version: Digest, tmp_path: Path, command: Any
+    service: Service,
+    home: Path,
+    version: Digest,
+    tmp_path: Path,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = served(service)
     assert before["version"]["digest"] == version
     assert command("backup", home, tmp_path / "backup") == 0
+    monkeypatch.delenv("PERENNIAL_DATABASE_URL", raising=False)  # SQLite, whatever it was before
     assert command("restore", tmp_path / "other", tmp_path / "backup") == 0
     with running(settings_of(tmp_path / "other")) as other:
         assert served(other) == before

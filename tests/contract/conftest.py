@@ -10,24 +10,15 @@ import pytest
 
 from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.artifacts.s3_place import Clients, S3Place
-from core.adapters.database.migrate import METADATA, migrate
+from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.version import Model
 from core.ports import Transactions
-from tests.contract.postgres import postgres, run_sql
+from tests.contract.postgres import run_sql
 from tests.contract.s3_server import CREDENTIALS, s3_server
 from tests.factories import a_model, a_policy
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """A PostgreSQL server's URL with `{name}` for the database; `contract` is migrated."""
-    with postgres() as url:
-        run_sql(url, "postgres", "CREATE DATABASE contract")
-        migrate(url.format(name="contract"))
-        yield url
 
 
 @pytest.fixture(scope="session")
@@ -51,17 +42,13 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a migrated database without rows."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "test.db")
-        yield f"sqlite:///{tmp_path / 'test.db'}"
-    else:
-        server: str = request.getfixturevalue("server")
-        yield server.format(name="contract")
-        # Much faster than a database a test; foreign keys rest meanwhile.
-        empty = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
-        run_sql(server, "contract", f"SET session_replication_role = replica; {empty}")
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""The servers of the whole suite; each starts when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from core.adapters.database.migrate import METADATA, migrate
+from tests.contract.postgres import postgres, run_sql
+from tests.contract.redis import redis_server
+
+_EMPTY = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL server's URL with `{name}` for the database; `contract` is migrated."""
+    with postgres() as url:
+        run_sql(url, "postgres", "CREATE DATABASE contract")
+        migrate(url.format(name="contract"))
+        yield url
+
+
+@pytest.fixture
+def postgres_url(server: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database without rows."""
+    yield server.format(name="contract")
+    # Much faster than a database a test; foreign keys rest meanwhile.
+    run_sql(server, "contract", f"SET session_replication_role = replica; {_EMPTY}")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server's URL."""
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def back_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """SQLite and the file-system broker, or PostgreSQL and Redis: every `Settings` will say so."""
+    chosen: str = request.param
+    if chosen == "servers":
+        database, broker = map(request.getfixturevalue, ("postgres_url", "redis_url"))
+        with Redis.from_url(broker) as redis:
+            redis.flushall()
+        monkeypatch.setenv("PERENNIAL_DATABASE_URL", database)
+        monkeypatch.setenv("PERENNIAL_BROKER_URL", broker)
+    return chosen
