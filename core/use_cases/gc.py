@@ -69,6 +69,9 @@ def collect_garbage(
     known = _known(platform.artifacts, (version.digest for version in tidied.given_up))
     grace_s = grace.total_seconds()
     for found in platform.artifacts.stored():
+        if not dry_run and platform.clock() - began > grace / 2:
+            tidied.complete = False
+            break
         if (kind := needed.kinds.get(found.digest)) is not None:
             tidied.kept[kind] = tidied.kept.get(kind, Amount()).plus(found.size)
         elif found.age_s < grace_s:
@@ -76,9 +79,6 @@ def collect_garbage(
         elif dry_run or platform.artifacts.collect(found.digest, grace_s):
             kind = known.get(found.digest, Kind.UNKNOWN)
             tidied.collected[kind] = tidied.collected.get(kind, Amount()).plus(found.size)
-        if not dry_run and platform.clock() - began > grace / 2:
-            tidied.complete = False
-            break
     if not dry_run:
         tidied.temporaries = platform.artifacts.sweep(grace_s)
     return tidied

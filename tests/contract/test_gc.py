@@ -27,6 +27,7 @@ from core.use_cases.registry import promote, roll_back
 from tests.api.seeds import a_candidate, a_root
 from tests.contract.scene import Scene
 from tests.factories import NOW, a_dataset, a_move, a_row, digest
+from tests.silence import Silence
 from tests.unit.memory_artifacts import MemoryArtifacts
 
 LATER = NOW + timedelta(days=100)
@@ -221,6 +222,18 @@ def test_a_run_that_takes_too_long_stops_and_says_so(
     assert 0 < tidied.collected[Kind.UNKNOWN].count < 5
 
 
+def test_a_run_that_was_suspended_for_long_deletes_nothing_when_it_wakes(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    orphan = artifacts.put(b"named by a row, for all it knows, since it has looked")
+    make_old(artifacts)
+    times = iter((NOW, NOW + timedelta(hours=13)))
+    suspended = replace(scene.platform, clock=lambda: next(times))
+    tidied = collect_garbage(suspended)
+    assert (tidied.complete, tidied.collected) == (False, {})
+    assert artifacts.has(orphan)
+
+
 def test_temporaries_of_dead_writers_are_swept(transactions: Transactions, tmp_path: Path) -> None:
     scene = Scene(transactions, LocalArtifacts(tmp_path))
     left = tmp_path / "ab" / ".new-0123"
@@ -384,7 +397,7 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
         lambda: write_tar(scene.platform.artifacts, gone, "f", BytesIO()),
         lambda: order_evaluation(
             scene.platform,
-            _Deaf(),
+            Silence(),
             Request(actor="tests", key=None, body=None),
             model=model.name,
             version=2,
@@ -397,11 +410,6 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
     ended = scene.run()
     assert ended.error is not None
     assert ended.error["code"] == "artifact_gone"
-
-
-class _Deaf:
-    def ring(self, job: object, queue: object) -> None:
-        pass
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
