@@ -4,13 +4,20 @@ from core.domain.prompt import PromptTemplate
 from core.domain.registry import PRODUCTION, MoveKind, move
 from core.domain.update import ImportOrder, Job
 from core.domain.version import Version, VersionStatus
+from core.errors import Conflict
 from core.ports import Importer, Platform, Watch
 
 
 def import_model(
     platform: Platform, importer: Importer, job: Job, order: ImportOrder, watch: Watch
 ) -> None:
-    """Load the base, store it as version 1 and point `production` at it, in one transaction."""
+    """Load the base, store it as version 1 and point `production` at it, in one transaction.
+
+    Raises Conflict when another import has made the root: an import may be retried twice.
+    """
+    with platform.transactions(read_only=True) as work:
+        if work.versions.page(job.model, 1, None):
+            raise Conflict("The model has its root already.")
     weights, prompt = importer.load(order.base, watch)
     now = platform.clock()
     with platform.transactions() as work:

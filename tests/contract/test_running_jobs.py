@@ -157,6 +157,20 @@ def test_cancelled_import_makes_no_root(scene: Scene) -> None:
         assert work.versions.all(model.id) == []
 
 
+def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    first, second = (scene.order(model, ImportOrder(base="bundled")) for _ in range(2))
+    loads: list[Watch] = []
+    scene.script.training = loads.append
+    assert [scene.run().id for _ in range(2)] == [first.id, second.id]
+    ended = scene.job(second)
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "conflict")
+    assert len(scene.versions(model)) == len(loads) == 1
+
+
 def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
