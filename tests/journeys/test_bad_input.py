@@ -19,7 +19,7 @@ SHORT = {"epochs": 2, "batch_size": 4, "sentences": 4, "sentence_length": 6}
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path, back_end: str) -> Iterator[Service]:
     """A service with the model `demo`, a minuscule CLIP that reads 16 tokens."""
     base, clip = tmp_path / "base", tiny_clip(seed=3)
     base.mkdir()

@@ -15,26 +15,38 @@ from core.domain.version import Version
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
-from core.use_cases.jobs import order_update
+from core.use_cases.jobs import Request, create_model, order_update
+from core.use_cases.run_job import run_next_job
 from core.use_cases.suites import add_suite, create_suite
 from tests.api.pictures import picture
-from tests.faults.line import MODEL, REQUEST, Silence, begin, find, run_here, write_base
+from tests.faults.line import DATASET, MODEL, prepare
+from tests.silence import Silence
+from worker.bootstrap import build_tools
 
+REQUEST = Request(actor="test")
 SHORT = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "sentences": 6, "sentence_length": 6}
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    """A model line on a minuscule CLIP, with the labelled dataset `shapes`."""
+def platform(tmp_path: Path, back_end: str) -> Iterator[Platform]:
+    """A model line on a minuscule CLIP, with a labelled dataset of three shapes."""
     folder = tmp_path / "base"
     settings = Settings(
         home=tmp_path / "home", threads=1, min_free_bytes=1, root_folders=(tmp_path,)
     )
     bootstrap.migrate(settings)
     built = bootstrap.build(settings)
-    begin(built, write_base(folder))
+    prepare(built, folder)
+    create_model(built, Silence(), REQUEST, name=MODEL, base=str(folder))
+    run_here(built)
     yield built
     bootstrap.close(built)
+
+
+def run_here(platform: Platform) -> None:
+    """Run the next job in this process."""
+    tools = build_tools(platform)
+    assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
 
 
 def frozen(platform: Platform, name: str, kind: DatasetKind, *texts: str) -> DatasetVersion:
@@ -79,7 +91,8 @@ def teach(platform: Platform, data: DatasetVersion, **changes: Any) -> Job:
     )
     job = order_update(platform, Silence(), REQUEST, model=MODEL, order=order)
     run_here(platform)
-    return find(platform, job)
+    with platform.transactions(read_only=True) as work:
+        return work.jobs.get(job.id)
 
 
 def made(platform: Platform, job: Job) -> Version:
@@ -91,7 +104,7 @@ def made(platform: Platform, job: Job) -> Version:
 
 def shapes(platform: Platform) -> DatasetVersion:
     with platform.transactions(read_only=True) as work:
-        return work.datasets.version(work.datasets.get("shapes").id, 1)
+        return work.datasets.version(work.datasets.get(DATASET).id, 1)
 
 
 def test_mixing_weight_is_chosen_on_validation_parts_and_noted(platform: Platform) -> None:

@@ -34,8 +34,8 @@ RUINED = {"method": "ft", "epochs": 1, "batch_size": 32, "learning_rate": 3e-2, 
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    """A client of a service that runs as a user would run it."""
+def client(tmp_path: Path, back_end: str) -> Iterator[Client]:
+    """A client of a service that runs as a user would run it, or with servers of its own."""
     key = "pk_only-this-journey-knows-of-it"
     site = Site(
         tmp_path,
