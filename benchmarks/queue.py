@@ -23,7 +23,7 @@ from benchmarks.bench import publish, show
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.bootstrap import utc_now
+from core.bootstrap import close, utc_now
 from core.domain.update import Job, JobStatus
 from core.ports import Platform
 from core.settings import Settings
@@ -63,7 +63,7 @@ def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> li
         if job is not None:
             took.append(time.perf_counter() - began)
         elif not waiting(platform):
-            platform.transactions.close()
+            close(platform)
             return took
 
 
@@ -101,7 +101,7 @@ def drain(database: str, url: str, folder: Path, count: int, *, whole: bool) -> 
         lasted = time.time() - begin
     ended = [scene.job(job) for job in orders]
     versions = sum(len(scene.versions(model)) - 1 for model in models)
-    platform.transactions.close()
+    close(platform)
     return {
         "database": database,
         "what": "whole jobs" if whole else "claim and finish alone",
