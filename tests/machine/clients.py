@@ -1,0 +1,193 @@
+"""What clients ask for: jobs, again and again, and that they be cancelled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from core.domain.recipe import Recipe
+from core.domain.update import Job, JobStatus, JobType, UpdateOrder
+from core.domain.values import sha256
+from core.errors import ArtifactGone, JobFinished
+from core.use_cases.jobs import (
+    Request,
+    cancel_job,
+    create_model,
+    order_evaluation,
+    order_update,
+    retry_job,
+)
+from tests.machine.machine import WHICH, Machine, pick
+from tests.machine.world import POLICY, SUITE
+from tests.silence import Silence
+
+DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
+MODELS, WAITING = 2, 6
+SILENCE = Silence()
+
+Place = Callable[[Request], Job]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request that was answered with a job."""
+
+    request: Request
+    place: Place
+    job: Job
+    day: int
+
+
+def may_order(machine: Any) -> bool:
+    """Whether few enough jobs wait."""
+    return len(machine.unfinished()) < WAITING
+
+
+class Clients(Machine):
+    """The API may die at each order, and its client then asks again with the same key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Asked] = []
+
+    @precondition(may_order)
+    @rule(
+        model=WHICH,
+        early=st.sampled_from([False, False, True]),
+        lesson=WHICH,
+        seed=st.integers(0, 3),
+        auto=st.booleans(),
+        parent=st.none() | WHICH,
+        priority=st.integers(0, 9),
+        death=DEATHS,
+    )
+    def order_update(
+        self,
+        model: int,
+        early: bool,
+        lesson: int,
+        seed: int,
+        auto: bool,
+        parent: int | None,
+        priority: int,
+        death: str | None,
+    ) -> None:
+        """Order an update of what is live, of a version by its number, or before there is any."""
+        models = [m for m in self.world.models() if early or self.world.versions(m)]
+        named = pick(models, model)
+        versions = self.world.versions(named)
+        data = pick(self.world.lessons, lesson)
+        order = UpdateOrder(
+            dataset=data.dataset,
+            dataset_version=data.number,
+            recipe=Recipe(seed=seed),
+            auto_promote=auto,
+            parent=pick(versions, parent).number if versions and parent is not None else None,
+        )
+        self.order(
+            lambda request: order_update(
+                self.world.platform,
+                SILENCE,
+                request,
+                model=named.name,
+                order=order,
+                priority=priority,
+            ),
+            death,
+        )
+
+    @precondition(lambda self: may_order(self) and self.trained())
+    @rule(which=WHICH, death=DEATHS)
+    def order_evaluation(self, which: int, death: str | None) -> None:
+        """Have a version judged again."""
+        model, version = pick(self.trained(), which)
+        self.order(
+            lambda request: order_evaluation(
+                self.world.platform, SILENCE, request, model=model.name, version=version.number
+            ),
+            death,
+        )
+
+    @precondition(lambda self: may_order(self) and len(self.world.models()) < MODELS)
+    @rule(death=DEATHS)
+    def create_model(self, death: str | None) -> None:
+        """Order an import."""
+        name = f"m{len(self.world.models())}"
+        self.order(
+            lambda request: create_model(
+                self.world.platform,
+                SILENCE,
+                request,
+                name=name,
+                base="bundled",
+                suites=(SUITE,),
+                policy=POLICY,
+            ),
+            death,
+        )
+
+    @precondition(lambda self: may_order(self) and self.to_retry())
+    @rule(which=WHICH, death=DEATHS)
+    def retry(self, which: int, death: str | None) -> None:
+        """Order again what has failed or was cancelled."""
+        job = pick(self.to_retry(), which)
+        self.order(lambda request: retry_job(self.world.platform, SILENCE, request, job.id), death)
+
+    @precondition(lambda self: self.asked)
+    @rule(which=WHICH)
+    def ask_again(self, which: int) -> None:
+        """A request that is repeated within a day is answered with the job it made."""
+        asked = pick(self.asked, which)
+        if self.world.day > asked.day:
+            self.asked.remove(asked)
+            return
+        before = len(self.world.jobs())
+        assert asked.place(asked.request).id == asked.job.id
+        assert len(self.world.jobs()) == before
+        self.happened["request repeated"] += 1
+
+    @precondition(lambda self: self.promises.jobs)
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        """Cancel any job."""
+        job = pick(list(self.promises.jobs.values()), which)
+        may = job.status in {JobStatus.QUEUED, JobStatus.RUNNING}
+        try:
+            cancelled = cancel_job(self.world.platform, job.id)
+        except JobFinished:
+            assert not may
+        else:
+            assert may
+            self.promises.cancelled.add(job.id)
+            self.happened[f"told that a job is {cancelled.status.value}"] += 1
+
+    def to_retry(self) -> list[Job]:
+        """Jobs that have ended otherwise than wanted; of imports, while there is no root."""
+        again = {JobStatus.FAILED, JobStatus.CANCELLED}
+        rooted = {model.id for model, _ in self.promises.versions}
+        return [
+            job
+            for job in self.promises.jobs.values()
+            if job.status in again and not (job.type is JobType.IMPORT and job.model in rooted)
+        ]
+
+    def order(self, place: Place, death: str | None) -> None:
+        """Ask until there is an answer; it is one job, or a refusal for want of weights."""
+        number = sum(self.happened.values())
+        request = Request(actor="client", key=f"key {number}", body=sha256(b"the same"))
+        before = len(self.world.jobs())
+        try:
+            job = self.call(lambda: place(request), death)
+            if job is None:
+                assert len(self.world.jobs()) - before == (death == "order.after")
+                job = place(request)
+        except ArtifactGone:
+            assert len(self.world.jobs()) == before
+            self.happened["order refused: artifact_gone"] += 1
+            return
+        assert len(self.world.jobs()) == before + 1
+        self.promises.acknowledged.add(job.id)
+        self.asked.append(Asked(request=request, place=place, job=job, day=self.world.day))
+        self.happened["job acknowledged"] += 1

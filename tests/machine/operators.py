@@ -1,0 +1,174 @@
+"""What operators do: promote, roll back, collect garbage, sweep, and let days pass."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from core.domain.gate import Verdict
+from core.domain.registry import Alias, live_stack, was_live
+from core.domain.version import Model, Version
+from core.errors import (
+    ArtifactGone,
+    EvaluationPending,
+    FieldInvalid,
+    GateFailed,
+    NoPrevious,
+    PerennialError,
+    StaleRevision,
+)
+from core.use_cases.registry import promote, roll_back
+from core.use_cases.sweep import forget_old_traces
+from tests.machine.machine import WHICH, Machine, pick
+from tests.machine.steps import Process
+from tests.machine.world import ALIAS
+
+DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
+POINTS = st.integers(0, 60) | st.just(10_000)
+
+Refusal = type[PerennialError] | None
+
+
+class Operators(Machine):
+    """One collection at a time, beside whatever else runs."""
+
+    @precondition(lambda self: self.trained())
+    @rule(
+        which=WHICH,
+        override=st.booleans(),
+        reason=st.sampled_from(["", "because"]),
+        late=st.sampled_from([0, 0, 0, 1]),
+        death=DEATHS,
+    )
+    def promote(
+        self, which: int, override: bool, reason: str, late: int, death: str | None
+    ) -> None:
+        """Point the alias at any version, having seen its present revision or the one before."""
+        model, version = pick(self.promises.versions, which)
+        alias, history = self.world.alias(model)
+        revision = alias.revision if alias else 0
+        refusal: Refusal = None
+        if override and not reason:
+            refusal = FieldInvalid
+        elif version.collected_at is not None:
+            refusal = ArtifactGone
+        elif not was_live(history, version.number):
+            refusal = _refusal_at_the_gate(version, override=override, reason=reason)
+        if refusal is None and late:
+            refusal = StaleRevision
+        self.move(
+            model,
+            lambda: promote(
+                self.world.platform,
+                model=model.name,
+                alias=ALIAS,
+                version=version.number,
+                expected_revision=revision - late,
+                reason=reason,
+                override=override,
+                actor="operator",
+            ),
+            refusal,
+            death,
+        )
+        if refusal is None and version.verdict is Verdict.FAILED:
+            self.happened["failed version promoted by override"] += 1
+
+    @precondition(lambda self: self.trained())
+    @rule(which=WHICH, death=DEATHS)
+    def roll_back(self, which: int, death: str | None) -> None:
+        """Go back to what was live before."""
+        model, _ = pick(self.trained(), which)
+        _, history = self.world.alias(model)
+        self.move(
+            model,
+            lambda: roll_back(
+                self.world.platform,
+                model=model.name,
+                alias=ALIAS,
+                to=None,
+                expected_revision=None,
+                reason="because",
+                actor="operator",
+            ),
+            None if len(live_stack(history)) > 1 else NoPrevious,
+            death,
+        )
+
+    @precondition(lambda self: not self.collections())
+    @rule(points=POINTS, keep_last=st.none() | st.integers(0, 2))
+    def collect(self, points: int, keep_last: int | None) -> None:
+        """Begin to collect garbage; with a number, all but so many versions may be given up."""
+        collection = self.world.start_collection(keep_last)
+        self.collect_on(collection, points)
+
+    @precondition(lambda self: self.collections())
+    @rule(points=POINTS)
+    def go_on_collecting(self, points: int) -> None:
+        """Look at more of what is stored."""
+        self.collect_on(self.collections()[0], points)
+
+    @precondition(lambda self: self.collections())
+    @rule()
+    def kill_collection(self) -> None:
+        """It dies half-way."""
+        collection = self.collections()[0]
+        self.advance(collection, collection.die)
+        self.happened["collection killed"] += 1
+
+    @rule()
+    def a_day_passes(self) -> None:
+        """What nobody is about to name grows old."""
+        self.world.a_day_passes()
+
+    @rule()
+    def sweep(self) -> None:
+        """The housekeeping of a supervisor."""
+        forget_old_traces(self.world.platform)
+
+    def collections(self) -> list[Process]:
+        """The one that lives, if any."""
+        return [process for process in self.world.living if process.name.startswith("gc")]
+
+    def collect_on(self, collection: Process, points: int) -> None:
+        """Go on, and look whether all that is needed is still there."""
+        self.advance(collection, lambda: collection.go_on(points))
+        self.promises.check_bytes()
+        if (tidied := collection.result) is not None:
+            collected = sum(amount.count for amount in tidied.collected.values())
+            self.happened["artifact collected"] += collected
+            self.happened["weights given up"] += len(tidied.given_up)
+            self.happened["collection whole"] += tidied.complete
+
+    def move(
+        self, model: Model, act: Callable[[], Alias], refusal: Refusal, death: str | None
+    ) -> None:
+        """Move an alias: it moves by one revision, or as it was refused or died, not at all."""
+        before = self.world.alias(model)
+        if refusal is not None:
+            with pytest.raises(refusal) as told:
+                self.call(act, death)
+            assert self.world.alias(model) == before
+            self.happened[f"move refused: {told.value.code}"] += 1
+            return
+        moved = self.call(act, death)
+        alias, history = self.world.alias(model)
+        if moved is None and death == "promote.before":
+            assert (alias, history) == before
+            return
+        assert alias is not None
+        assert alias.revision == len(before[1]) + 1
+        self.promises.wins.add((model.id, alias.revision, alias.version))
+        self.happened[f"alias {history[-1].kind.value}"] += 1
+
+
+def _refusal_at_the_gate(version: Version, *, override: bool, reason: str) -> Refusal:
+    """A failed version needs an override, an inconclusive one a reason."""
+    if version.is_root or version.verdict is Verdict.PASSED:
+        return None
+    if version.verdict is None:
+        return EvaluationPending
+    if reason and (override or version.verdict is Verdict.INCONCLUSIVE):
+        return None
+    return GateFailed

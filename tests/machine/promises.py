@@ -1,0 +1,165 @@
+"""What must hold after every step, whatever has happened: the machine's own book of the service."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from core.domain.gate import Verdict
+from core.domain.registry import AliasMove, MoveKind, live_stack
+from core.domain.update import EvaluateOrder, Job, JobStatus, JobType, UpdateOrder
+from core.domain.values import JobId, ModelId
+from core.domain.version import Model, Version
+from core.use_cases.needed import Kind, follow, named
+from core.use_cases.registry import require_weights
+from tests.machine.tools import trained
+from tests.machine.world import ALIAS, World
+
+LOST_ATTEMPTS = 3
+# Images are not stored here, and who finds no checkpoint begins at the beginning.
+READ = set(Kind) - {Kind.IMAGE, Kind.CHECKPOINT, Kind.UNKNOWN}
+
+
+@dataclass
+class Promises:
+    """What clients were told, and what the operator has done; `check` compares."""
+
+    world: World
+    acknowledged: set[JobId] = field(default_factory=set)
+    cancelled: set[JobId] = field(default_factory=set)  # told so: at once or soon
+    passed_leases: Counter[JobId] = field(default_factory=Counter)
+    wins: set[tuple[ModelId, int, int]] = field(default_factory=set)  # revision, version
+    jobs: dict[JobId, Job] = field(default_factory=dict)  # as of the last check
+    versions: list[tuple[Model, Version]] = field(default_factory=list)  # likewise
+    ended: dict[JobId, Job] = field(default_factory=dict)
+    happened: Counter[str] = field(default_factory=Counter)
+
+    def check(self) -> None:
+        """Everything that can be told from rows."""
+        self.jobs = jobs = {job.id: job for job in self.world.jobs()}
+        self._no_job_is_lost(jobs)
+        for job in jobs.values():
+            if job.status.done and job.id not in self.ended:
+                self._ended_for_a_reason(job)
+                self.ended[job.id] = job
+        self.versions = []
+        for model in self.world.models():
+            versions = self.world.versions(model)
+            self.versions += [(model, version) for version in versions]
+            self._one_worker_a_model([job for job in jobs.values() if job.model == model.id])
+            self._one_version_a_job(model, versions, jobs)
+            self._every_move_was_won(model, versions, jobs)
+
+    def check_bytes(self) -> None:
+        """Every byte that rows name is there and is what they say."""
+        for model in self.world.models():
+            for version in self.world.versions(model):
+                if version.collected_at is None:
+                    require_weights(self.world.artifacts, version)
+        with self.world.reading() as work:
+            needed = follow(self.world.artifacts, named(work.references))
+        assert not needed.unreadable
+        for digest, kind in needed.kinds.items():
+            if kind in READ:
+                self.world.artifacts.get(digest)
+
+    def check_end(self) -> None:
+        """Nothing runs any more: each job has ended."""
+        self.check()
+        self.check_bytes()
+        assert self.acknowledged <= self.ended.keys()
+
+    def _no_job_is_lost(self, jobs: dict[JobId, Job]) -> None:
+        assert self.acknowledged <= jobs.keys()
+        for job, end in self.ended.items():
+            assert jobs[job] == end, "an ended job has changed"
+
+    def _ended_for_a_reason(self, job: Job) -> None:
+        self.happened[f"job {job.status.value}"] += 1
+        match job.status:
+            case JobStatus.SUCCEEDED:
+                assert job.id not in self.cancelled
+                assert job.result is not None
+                self.happened[f"{job.type.value} judged: {job.result.get('verdict')}"] += 1
+                if (promotion := job.result.get("promotion")) is not None:
+                    self.happened[f"promotion of an update: {promotion['reason']}"] += 1
+            case JobStatus.CANCELLED:
+                assert job.id in self.cancelled
+            case _:
+                assert job.error is not None
+                self.happened[f"job failed: {job.error['code']}"] += 1
+                assert self._may_fail(job, job.error["code"]), job.error
+
+    def _may_fail(self, job: Job, code: str) -> bool:
+        match code:
+            case "worker_lost":
+                return self.passed_leases[job.id] >= LOST_ATTEMPTS
+            case "artifact_gone":
+                return any(v.collected_at for v in self._read_by(job))
+            case "conflict":  # an import that was retried twice
+                with self.world.reading() as work:
+                    return job.type is JobType.IMPORT and bool(work.versions.all(job.model))
+            case "alias_not_found":  # its model's import was cancelled or failed
+                with self.world.reading() as work:
+                    return work.aliases.find(job.model, ALIAS) is None
+            case _:
+                return False
+
+    def _read_by(self, job: Job) -> Sequence[Version]:
+        numbers = {job.parent_version}
+        if isinstance(job.order, UpdateOrder):
+            numbers.add(job.order.parent)
+        if isinstance(job.order, EvaluateOrder):
+            numbers.add(job.order.version)
+        with self.world.reading() as work:
+            return [work.versions.get(job.model, number) for number in numbers if number]
+
+    def _one_worker_a_model(self, jobs: Collection[Job]) -> None:
+        claimed = [job for job in jobs if job.status in {JobStatus.RUNNING, JobStatus.CANCELLING}]
+        assert len(claimed) <= 1, "two jobs of a model have been claimed"
+
+    def _one_version_a_job(
+        self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]
+    ) -> None:
+        assert [version.number for version in versions] == list(range(1, len(versions) + 1))
+        by_number = {version.number: version for version in versions}
+        made = Counter(version.job for version in versions)
+        assert all(count == 1 for count in made.values()), "a job has made two versions"
+        for version in versions:
+            job = jobs[version.job]
+            if version.parent is not None and version.recipe is not None:
+                assert job.version == version.number
+                parent = by_number[version.parent].digest
+                undisturbed = trained(parent, version.update_classes, version.recipe.seed)
+                assert version.digest == undisturbed.digest, "trained otherwise"
+        for job in jobs.values():
+            if job.model == model.id and job.status is JobStatus.SUCCEEDED:
+                assert job.result is not None
+                if isinstance(job.order, UpdateOrder):
+                    assert made[job.id] == 1
+                    assert job.result["version"] == job.version
+
+    def _every_move_was_won(
+        self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]
+    ) -> None:
+        alias, history = self.world.alias(model)
+        assert [row.revision for row in history] == list(range(1, len(history) + 1))
+        if alias is None:
+            assert not history
+            return
+        assert (alias.revision, alias.version) == (len(history), history[-1].to_version)
+        by_hand = {(row.revision, row.to_version) for row in history if not self._by_job(row, jobs)}
+        won = {(revision, to) for of, revision, to in self.wins if of == model.id}
+        assert by_hand - {(1, 1)} == won, "moves and wins differ"
+        for number in live_stack(history):
+            assert versions[number - 1].collected_at is None, "what is live was given up"
+
+    def _by_job(self, row: AliasMove, jobs: dict[JobId, Job]) -> bool:
+        """Whether an update has moved the alias itself; then its version had passed."""
+        job = jobs.get(JobId(row.actor.removeprefix("job ")))
+        if job is None:
+            return False
+        assert (row.kind, job.version) == (MoveKind.PROMOTED, row.to_version)
+        assert job.result is not None
+        assert job.result["verdict"] == Verdict.PASSED
+        assert job.result["promotion"]["moved"]
+        return True

@@ -1,0 +1,189 @@
+"""A service in one folder, and all that anybody may do to it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+from core.adapters.database.migrate import migrate
+from core.domain.dataset import DatasetVersion
+from core.domain.gate import GatePolicy
+from core.domain.registry import Alias, AliasMove
+from core.domain.retention import Retention
+from core.domain.update import Job
+from core.domain.values import PolicyId
+from core.domain.version import Model, Version
+from core.ports import Platform, UnitOfWork
+from core.settings import Settings
+from core.use_cases.gc import collect_garbage
+from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.suites import configure_model, create_policy
+from tests.contract.scene import Scene
+from tests.factories import NOW
+from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
+from tests.machine.tools import TinyTools
+
+ALIAS, POLICY, SUITE = "production", "strict", "asked"
+LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"))
+GRACE = timedelta(hours=12)
+DAY = timedelta(days=1)
+
+
+class World:
+    """One service: its rows, its bytes, its clock and its living processes."""
+
+    def __init__(self) -> None:
+        self.folder = Path(shutil.copytree(_template(), tempfile.mkdtemp(), dirs_exist_ok=True))
+        self.transactions = SteppedTransactions(_url(self.folder))
+        self.artifacts = SteppedArtifacts(self.folder / "artifacts")
+        self.day = 0
+        settings = Settings(home=self.folder, checkpoint_seconds=0.0, lease_seconds=1e6)
+        self.platform = Platform(
+            settings=settings,
+            transactions=self.transactions,
+            artifacts=self.artifacts,
+            clock=lambda: NOW + self.day * DAY,
+        )
+        self.living: list[Process] = []
+        self._named = 0
+        with self.reading() as work:
+            self.lessons: list[DatasetVersion] = [
+                version
+                for dataset in work.datasets.page(99, None)
+                for version in work.datasets.versions(dataset.id)
+                if set(version.classes) in map(set, LESSONS)
+            ]
+
+    def close(self) -> None:
+        """Let every process die, and nothing stay."""
+        for process in self.living:
+            process.die()
+        self.transactions.close()
+        shutil.rmtree(self.folder)
+
+    # ---- Processes --------------------------------------------------------------------------
+
+    def start(self, kind: str, work: Callable[[Process], object]) -> Process:
+        """A process that rests before its first step."""
+        self._named += 1
+        process = Process(f"{kind}{self._named}:", lambda: work(process))
+        self.living.append(process)
+        return process
+
+    def start_worker(self) -> Process:
+        """A worker that has heard the doorbell: it will claim a job and see it through."""
+        tiny = TinyTools(self.artifacts)
+        tools = Tools(importer=tiny, trainer=tiny, evaluator=tiny)
+        return self.start(
+            "worker",
+            lambda process: run_next_job(
+                self.platform, tools, owner=process.name, stopping=lambda: process.stopping
+            ),
+        )
+
+    def start_collection(self, keep_last: int | None) -> Process:
+        """A garbage collection; with a number, it may give up all but the newest versions."""
+        retention = None
+        if keep_last is not None:
+            retention = Retention(keep_last=keep_last, made_before=NOW + 999 * DAY)
+        return self.start(
+            "gc", lambda _: collect_garbage(self.platform, grace=GRACE, retention=retention)
+        )
+
+    def bury(self) -> list[Process]:
+        """Those that have ended or died since, no longer among the living."""
+        ended = [process for process in self.living if process.ended]
+        self.living = [process for process in self.living if not process.ended]
+        return ended
+
+    def lease_passes(self, owner: str) -> None:
+        """As if a process had renewed nothing for the whole lease."""
+        with self.transactions() as work:
+            work.jobs.release_owner(owner)
+            work.commit()
+
+    def a_day_passes(self) -> None:
+        """Everything grows old, but what living processes have put and may be about to name."""
+        self.day += 1
+        young = {digest for process in self.living for digest in process.put}
+        for found in self.artifacts.stored():
+            if found.digest not in young:
+                self.artifacts.grow_older(found, DAY.total_seconds())
+
+    # ---- What the rows say ------------------------------------------------------------------
+
+    def reading(self) -> UnitOfWork:
+        """A transaction that only reads."""
+        return self.platform.transactions(read_only=True)
+
+    def models(self) -> Sequence[Model]:
+        """Oldest first."""
+        with self.reading() as work:
+            return sorted(work.models.page(99, None), key=lambda model: model.name)
+
+    def jobs(self) -> Sequence[Job]:
+        """All jobs ever, oldest first."""
+        with self.reading() as work:
+            return work.jobs.page(10_000, None)[::-1]
+
+    def versions(self, model: Model) -> Sequence[Version]:
+        """Oldest first."""
+        with self.reading() as work:
+            return work.versions.all(model.id)
+
+    def alias(self, model: Model) -> tuple[Alias | None, Sequence[AliasMove]]:
+        """The alias with its history."""
+        with self.reading() as work:
+            return work.aliases.find(model.id, ALIAS), work.aliases.history(model.id, ALIAS)
+
+    def claim_of(self, process: Process) -> Job | None:
+        """The job that a process has claimed and not given back, whoever holds it now."""
+        with self.reading() as work:
+            held = work.jobs.held(process.name)
+            return work.jobs.get(held[0].id) if held else None
+
+
+@contextmanager
+def quick_and_repeatable() -> Iterator[None]:
+    """No waiting for disks, and phases last as long in every run."""
+    ticks = iter(range(1_000_000_000))
+    time = SimpleNamespace(monotonic=lambda: next(ticks) * 0.3)
+    with mock.patch("os.fsync"), mock.patch("core.use_cases.watch.time", time):
+        yield
+
+
+@cache
+def _template() -> Path:
+    """A service with a suite, a policy, three lessons and a model, to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="perennial-machine-"))
+    migrate(_url(folder))
+    transactions = SteppedTransactions(_url(folder))
+    scene = Scene(transactions, SteppedArtifacts(folder / "artifacts"))
+    asked = scene.frozen("sun", "moon", each=30, offset=1000)
+    for number, lesson in enumerate(LESSONS):
+        scene.frozen(*lesson, each=8, offset=100 * number)
+    model = scene.model("m0")
+    scene.suite(model, asked, SUITE)
+    policy = GatePolicy(
+        id=PolicyId("gate_strict"),
+        name=POLICY,
+        parent_tolerance=0.25,
+        root_tolerance=0.25,
+        holdout_tolerance=0.25,
+        minimum_count=1,
+        alpha=0.1,
+        created_at=NOW,
+    )
+    create_policy(scene.platform, policy)
+    configure_model(scene.platform, model.name, suites=None, policy=POLICY)
+    transactions.close()
+    return folder
+
+
+def _url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'perennial.db'}"
