@@ -22,7 +22,7 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-AT_ONCE = 4  # tensors on their way: hashing, and waiting for a disk or a network, overlap
+AT_ONCE = 8  # tensors on their way: hashing, and waiting for a disk or a network, overlap
 
 
 def publish(

@@ -24,7 +24,7 @@ from core.errors import (
 )
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.session import UpdateTrainer
-from core.ports import Selection, TrainingTask
+from core.ports import Artifacts, Selection, TrainingTask
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip
 
@@ -86,13 +86,13 @@ def image(colour: tuple[int, int, int]) -> bytes:
     return out.getvalue()
 
 
-def square(artifacts: MemoryArtifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:
+def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:
     digest = artifacts.put(image(colour))
     return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
 
 
 def train(
-    artifacts: MemoryArtifacts,
+    artifacts: Artifacts,
     task: TrainingTask,
     watch: Watching | None = None,
     resume: Digest | None = None,
@@ -107,7 +107,7 @@ def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
     return replace(task, recipe=replace(task.recipe, **changes))
 
 
-def red_and_blue(artifacts: MemoryArtifacts, config: dict[str, Any] | None = None) -> TrainingTask:
+def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingTask:
     """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
 
     Green squares stand by as exemplars and suite, so that every method can start.

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from core.domain.values import Digest, sha256
@@ -128,16 +129,17 @@ class LocalArtifacts:
             _sync_folder(path.parent.parent)
         temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
         try:
-            with temporary.open("xb", buffering=0) as file:
+            with temporary.open("x+b", buffering=0) as file:
                 _write_all(file.fileno(), data)
                 os.fsync(file.fileno())
-            if _hash(temporary) != digest:
-                raise ArtifactCorrupt(digest=digest)
-            with _locked(path.parent, fcntl.LOCK_SH):
+                file.seek(0)
+                if _hash(file) != digest:
+                    raise ArtifactCorrupt(digest=digest)
+            with _locked(path.parent, fcntl.LOCK_SH) as folder:
                 temporary.rename(path)
+                os.fsync(folder)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
 
 
 def _rejuvenate(path: Path) -> bool:
@@ -156,14 +158,14 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest[:_PIECE]) :]
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash(file: FileIO) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_whole(path: Path, digest: Digest) -> bool:
     try:
-        return _hash(path) == digest
+        with path.open("rb", buffering=0) as file:
+            return _hash(file) == digest
     except FileNotFoundError:
         return False
 
@@ -172,7 +174,7 @@ def _is_whole(path: Path, digest: Digest) -> bool:
 def _locked(folder: Path, how: int) -> Iterator[int]:
     """Between writers, who share the lock, and a collector, who must have it alone.
 
-    It is held for one rename, or one look at a file's time and its removal.
+    It is held for one rename until that is durable, or one look at a file's time and its removal.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,0 +1,55 @@
+"""What an update adds to a store: one of the small model's image tower, by the real trainer."""
+
+from dataclasses import dataclass, replace
+
+from core.clip.base import BaseImporter
+from core.clip.weights import publish, read_state
+from core.domain.recipe import ModelPart
+from core.domain.version import Weights
+from core.ports import Artifacts
+from tests.unit.lessons import Watching, red_and_blue, train, with_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Bytes of a version, and what the store holds more after the next ones."""
+
+    version: int  # the parent's tensors
+    tower: int  # its image tower's, with the logit scale, which learns with either tower
+    update: int  # added by an update of that tower: tensors alone
+    listed: int  # added by it too: the list of its tensors, whose digest is the version's
+    again: int  # added when the updated version is published once more
+
+
+def measure_growth(artifacts: Artifacts) -> Growth:
+    """Teach the bundled model two classes, its image tower alone, and publish the result twice."""
+    parent, _ = BaseImporter(artifacts).load("bundled", Watching())
+    task = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    before = size_of(artifacts)
+    updated = train(artifacts, with_recipe(task, part=ModelPart.IMAGE))
+    after = size_of(artifacts)
+    state = read_state(updated, artifacts)
+    again = publish(updated.config, state, artifacts, lambda *_: None)
+    assert again.digest == updated.digest != parent.digest
+    listed = len(updated.to_bytes())
+    return Growth(
+        version=parent.size,
+        tower=tower_size(parent),
+        update=after - before - listed,
+        listed=listed,
+        again=size_of(artifacts) - after,
+    )
+
+
+def size_of(artifacts: Artifacts) -> int:
+    """Bytes in a store."""
+    return sum(row.size for row in artifacts.stored())
+
+
+def tower_size(weights: Weights) -> int:
+    """Bytes of all that an update of the image tower may change."""
+    return sum(
+        tensor.size
+        for tensor in weights.tensors
+        if tensor.name == "logit_scale" or tensor.name.startswith("visual.")
+    )

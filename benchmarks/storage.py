@@ -1,0 +1,203 @@
+"""What keeping versions costs: `make bench-storage`.
+
+A version with the tensors of ViT-B/32 (605 MB of random fp32) is published and loaded, each in turn
+with the plain way to move the same bytes, several times in one run: on a local folder a copy of one
+file plus SHA-256; on S3 the bare requests of the same client, tensor by tensor, plus SHA-256.
+Then an update of the small model's image tower is stored, and once more: how many bytes each adds.
+
+    python -m benchmarks.storage --repeats 5
+    python -m benchmarks.storage --stores folder --model ViT-B-16
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import open_clip
+import torch
+from torch import Tensor
+
+from benchmarks.bench import publish as publish_table
+from benchmarks.bench import show
+from benchmarks.growth import measure_growth
+from core.adapters.artifacts.local import LocalArtifacts
+from core.adapters.artifacts.s3 import S3Artifacts
+from core.adapters.artifacts.s3_place import S3Place
+from core.clip.model import empty_network
+from core.clip.weights import publish, read_state
+from core.ports import Artifacts
+from tests.contract.s3_server import CREDENTIALS, s3_server
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A store, and the plain way to write and read the same bytes on the same ground."""
+
+    name: str
+    fresh: Callable[[], Artifacts]  # an empty store
+    write: Callable[[], object]
+    read: Callable[[], object]
+
+
+class Seconds(NamedTuple):
+    """By the wall's clock, and of this process's work: what tells on a busy machine."""
+
+    wall: float
+    cpu: float
+
+
+def random_state(model: str) -> dict[str, Tensor]:
+    """Random tensors of the names and shapes that open_clip gives a model."""
+    with torch.device("meta"):
+        shapes = empty_network({"model_cfg": open_clip.get_model_config(model)}).state_dict()
+    chance = torch.Generator().manual_seed(0)
+    return {name: torch.randn(like.shape, generator=chance) for name, like in shapes.items()}
+
+
+def timed(act: Callable[[], Any]) -> tuple[Seconds, Any]:
+    """Seconds, and what came of it."""
+    began, worked = time.perf_counter(), time.process_time()
+    result = act()
+    return Seconds(time.perf_counter() - began, time.process_time() - worked), result
+
+
+def measure(way: Way, state: Mapping[str, Tensor], repeats: int) -> dict[str, list[Seconds]]:
+    """The seconds of every repeat, by what was done; what came back is compared bit by bit."""
+    seconds: dict[str, list[Seconds]] = {"write": [], "publish": [], "read": [], "load": []}
+    for _ in range(repeats):
+        store = way.fresh()
+        seconds["write"].append(timed(way.write)[0])
+        took, weights = timed(lambda: publish({}, state, store, lambda *_: None))  # noqa: B023
+        seconds["publish"].append(took)
+        seconds["read"].append(timed(way.read)[0])
+        took, back = timed(lambda: read_state(weights, store))  # noqa: B023
+        seconds["load"].append(took)
+        assert all(torch.equal(back[name], state[name]) for name in state)
+        del back
+    return seconds
+
+
+def rates(store: str, megabytes: float, seconds: dict[str, list[Seconds]]) -> list[dict[str, Any]]:
+    """A row for each of publish and load: rates, and the ratio to the plain way beside it."""
+    rows = []
+    for plain, ours in (("write", "publish"), ("read", "load")):
+        pairs = list(zip(seconds[plain], seconds[ours], strict=True))
+        ratios = [p.wall / o.wall for p, o in pairs]
+        rows.append(
+            {
+                "store": store,
+                "what": ours,
+                "plain MB/s": megabytes / median(p.wall for p, _ in pairs),
+                "MB/s": megabytes / median(o.wall for _, o in pairs),
+                "ratio": median(ratios),
+                "worst": min(ratios),
+                "best": max(ratios),
+                "ratio by CPU": median(p.cpu / o.cpu for p, o in pairs),
+            }
+        )
+    return rows
+
+
+@contextmanager
+def folder(state: Mapping[str, Tensor]) -> Iterator[Way]:
+    """Files: the plain way copies one and hashes it."""
+    with tempfile.TemporaryDirectory(prefix="perennial-storage-") as name:
+        home = Path(name)
+        source, target = home / "source", home / "target"
+        with source.open("wb") as file:
+            for tensor in state.values():
+                file.write(tensor.numpy())  # type: ignore[arg-type]
+            os.fsync(file.fileno())
+
+        def fresh() -> Artifacts:
+            shutil.rmtree(home / "store", ignore_errors=True)
+            return LocalArtifacts(home / "store")
+
+        def copy() -> None:
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
+            hash_of(source)
+
+        yield Way(name="folder", fresh=fresh, write=copy, read=copy)
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def s3(state: Mapping[str, Tensor]) -> Iterator[Way]:
+    """A server of its own: the plain way sends and asks for each tensor, and hashes it."""
+    os.environ.update(CREDENTIALS)
+    with s3_server() as (url, _), tempfile.TemporaryDirectory() as scratch:
+        place = S3Place.of("s3://plain", scratch=Path(scratch), endpoint=url, region="")
+        client = place.connect().usual
+        client.create_bucket(Bucket="plain")
+        buckets = iter(range(1000))
+        stores: list[S3Artifacts] = []
+
+        def fresh() -> Artifacts:
+            name = f"store{next(buckets)}"
+            client.create_bucket(Bucket=name)
+            stores.append(S3Artifacts(replace(place, bucket=name)))
+            return stores[-1]
+
+        def send() -> None:
+            for name, tensor in state.items():
+                data = tensor.numpy().tobytes()
+                client.put_object(Bucket="plain", Key=name, Body=data)
+                hashlib.sha256(data).hexdigest()
+
+        def fetch() -> None:
+            for name in state:
+                data = client.get_object(Bucket="plain", Key=name)["Body"].read()
+                hashlib.sha256(data).hexdigest()
+
+        yield Way(name="s3", fresh=fresh, write=send, read=fetch)
+        for store in stores:
+            store.close()
+
+
+def main() -> None:
+    """Measure each store that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--stores", nargs="+", choices=["folder", "s3"], default=["folder", "s3"])
+    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    state = random_state(given.model)
+    megabytes = sum(tensor.nbytes for tensor in state.values()) / MEGABYTE
+    rows, growths, seconds = [], [], {}
+    for name, opened in (("folder", folder), ("s3", s3)):
+        if name in given.stores:
+            with opened(state) as way:
+                growths.append({"store": name, **asdict(measure_growth(way.fresh()))})
+                seconds[name] = measure(way, state, given.repeats)
+            rows += rates(name, megabytes, seconds[name])
+    show("bytes: the small model, and what an update of its image tower adds", growths)
+    publish_table(
+        "storage",
+        rows,
+        model=given.model,
+        megabytes=megabytes,
+        repeats=given.repeats,
+        seconds=seconds,
+        growth=growths,
+    )
+
+
+if __name__ == "__main__":
+    main()
