@@ -61,7 +61,7 @@ class PostgresServer:
     def is_up(self) -> bool:
         """Whether the server itself lives, though it may be recovering."""
         try:
-            return psutil.pid_exists(self._pid())
+            return bool(psutil.pid_exists(self._pid()))
         except FileNotFoundError:
             return False
 
