@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,11 @@ def make_suite(
     template = PromptTemplate(prompt)
     images = read_folder(folder, kind)
     bootstrap.migrate(settings)
-    platform = bootstrap.build(settings)
-    _require_free(platform, name)
-    with closing(bootstrap.decoder(settings)) as decoder:
+    with ExitStack() as stack:
+        platform = bootstrap.build(settings)
+        stack.callback(bootstrap.close, platform)
+        _require_free(platform, name)
+        decoder = stack.enter_context(closing(bootstrap.decoder(settings)))
         dataset = _dataset(platform, name, kind.dataset_kind)
         outcomes = _receive(platform, decoder, dataset, images)
         told.print(", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())))
@@ -56,7 +58,6 @@ def make_suite(
         )
         if model is not None:
             add_suite(platform, model, suite)
-    bootstrap.close(platform)
     scored = f"; {model} is scored by it from now on" if model else ""
     told.print(f"Suite {suite.name}: {suite.images} images, {len(suite.classes)} classes{scored}.")
     return 0

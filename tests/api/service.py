@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -15,6 +16,8 @@ from api.app import create_app
 from api.dependencies import Services
 from core.adapters.database.migrate import METADATA
 from core.adapters.database.unit_of_work import SqlUnitOfWork
+from core.broker import name_of
+from core.domain.update import Queue
 from core.ports import Platform
 from core.settings import Settings
 
@@ -65,6 +68,13 @@ class Service:
         files = (path for path in self.settings.home.rglob("*") if path.is_file())
         names = (str(path.relative_to(self.settings.home)) for path in files)
         return rows | {"files": sorted(n for n in names if not n.startswith("perennial.db"))}
+
+    def rings(self) -> int:
+        """How many messages wait at the broker for a worker that trains."""
+        if self.settings.broker.startswith("filesystem:"):
+            return len(list((self.settings.home / "broker").glob("*.msg")))
+        with Redis.from_url(self.settings.broker) as redis:
+            return int(redis.llen(name_of(Queue.GPU)))
 
     @contextmanager
     def untouched(self) -> Iterator[None]:

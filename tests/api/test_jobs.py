@@ -28,7 +28,7 @@ def test_an_update_is_queued(ready: Service) -> None:
     assert job["dataset_version"]["version"] == 1
     assert job["metadata"] == {"team": "shoes"}
     assert ready.client.get(answer.headers["location"]).json() == job
-    wait_for(lambda: list((ready.settings.home / "broker").glob("*.msg")), seconds=60)
+    wait_for(ready.rings, seconds=60)
 
 
 def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:

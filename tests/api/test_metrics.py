@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update as sql_update
 
+from core.adapters.database.tables.jobs import jobs
 from core.domain.gate import Verdict
 from core.domain.tally import BUCKETS, duration
 from core.domain.update import Progress
@@ -71,8 +73,9 @@ def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
         assert ready.client.post("/v1/jobs", json=update()).status_code == 202
     with ready.platform.transactions() as work:
         (newest, oldest) = work.jobs.page(2, None)
-        work.jobs._connection.exec_driver_sql(  # type: ignore[attr-defined]
-            "UPDATE jobs SET created_at = datetime('now', '-90 seconds') WHERE id = ?", (oldest.id,)
+        long_ago = oldest.created_at - timedelta(seconds=90)
+        work.jobs._connection.execute(  # type: ignore[attr-defined]
+            sql_update(jobs).where(jobs.c.id == oldest.id).values(created_at=long_ago)
         )
         work.commit()
     found = scrape(ready)
