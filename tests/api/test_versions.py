@@ -96,6 +96,20 @@ def test_a_flipped_bit_is_found_before_it_is_served(service: Service, model: Mod
         assert code_of(answer) == (500, "artifact_corrupt")
 
 
+def test_a_flipped_bit_in_a_kept_download_is_found_and_healed(
+    service: Service, model: Model
+) -> None:
+    first = service.client.get(VERSIONS + "/1/download").content
+    (kept,) = (service.settings.home / "exports").iterdir()
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    for _ in range(2):
+        assert service.client.get(VERSIONS + "/1/download").content == first
+    (kept,) = (service.settings.home / "exports").iterdir()
+    assert kept.read_bytes() == first
+
+
 def test_a_report_comes_as_json_and_as_a_page(service: Service, model: Model) -> None:
     report = report_of(second_update(), lambda *_: True)
     a_candidate(service.platform, model, verdict=Verdict.FAILED, report=report)
