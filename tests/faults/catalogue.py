@@ -6,6 +6,7 @@ from functools import partial
 
 from tests.faults.rows import (
     aliases,
+    bit_flips,
     clock,
     database_full,
     disk_full,
@@ -51,6 +52,14 @@ ROWS = (
         short=2,
         run=aliases.rollback,
         limit_s=aliases.SOON_S,
+    ),
+    Row(
+        name="bit_flips",
+        stage="embedded",
+        tries=200,
+        short=bit_flips.WAYS,
+        run=bit_flips.run,
+        limit_s=None,
     ),
     Row(name="disk_full", stage="cramped", tries=18, short=9, run=disk_full.run),
     Row(name="database_full", stage="stuffed", tries=5, short=1, run=database_full.run),
