@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import open_clip
@@ -108,28 +108,35 @@ def test_tensors_are_stored_as_raw_little_endian_bytes() -> None:
 
 
 class Gated(MemoryArtifacts):
-    """Stores one artifact at once, and more only when the gate is opened."""
+    """Stores zeros at once, and more only when the gate is opened."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls = itertools.count()
         self.gate = threading.Event()
 
     def put(self, data: bytes | memoryview) -> Digest:
-        if next(self.calls):
+        if any(data):
             self.gate.wait(30)
         return super().put(data)
 
 
-def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun() -> None:
+def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     artifacts = Gated()
     state = {f"{number:03}": torch.tensor([float(number)]) for number in range(100)}
+    shut = ThreadPoolExecutor.shutdown
+
+    def shut_and_open(pool: ThreadPoolExecutor, *, cancel_futures: bool = False) -> None:
+        shut(pool, wait=False, cancel_futures=cancel_futures)
+        artifacts.gate.set()  # only now, when what had not begun has been given up
+        shut(pool)
 
     def cancel(done: int, total: int) -> None:
         assert (done, total) == (1, 100)
-        threading.Timer(0.5, artifacts.gate.set).start()
         raise CancelRequested
 
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_and_open)
     with pytest.raises(CancelRequested):
         publish({}, state, artifacts, cancel)
     assert len(artifacts.bytes_of) <= 1 + AT_ONCE
