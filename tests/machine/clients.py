@@ -31,6 +31,31 @@ Place = Callable[[Request], Job]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Update:
+    """What is drawn of an update."""
+
+    model: int = 0
+    early: bool = False  # perhaps of a model that has no root yet
+    lesson: int
+    seed: int
+    auto: bool = True
+    parent: int | None = None
+    priority: int = 0
+
+
+UPDATES = st.builds(
+    Update,
+    model=WHICH,
+    early=st.sampled_from([False, False, True]),
+    lesson=WHICH,
+    seed=st.integers(0, 3),  # few, so that the same update comes again
+    auto=st.booleans(),
+    parent=st.none() | WHICH,
+    priority=st.integers(0, 9),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """A request that was answered with a job."""
 
@@ -52,48 +77,28 @@ class Clients(Machine):
         super().__init__()
         self.asked: list[Asked] = []
 
-    @precondition(may_order)
-    @rule(
-        model=WHICH,
-        early=st.sampled_from([False, False, True]),
-        lesson=WHICH,
-        seed=st.integers(0, 3),
-        auto=st.booleans(),
-        parent=st.none() | WHICH,
-        priority=st.integers(0, 9),
-        death=DEATHS,
-    )
-    def order_update(
-        self,
-        model: int,
-        early: bool,
-        lesson: int,
-        seed: int,
-        auto: bool,
-        parent: int | None,
-        priority: int,
-        death: str | None,
-    ) -> None:
+    def order_update(self, update: Update, death: str | None) -> None:
         """Order an update of what is live, of a version by its number, or before there is any."""
-        models = [m for m in self.world.models() if early or self.world.versions(m)]
-        named = pick(models, model)
-        versions = self.world.versions(named)
-        data = pick(self.world.lessons, lesson)
+        models = [m for m in self.world.models() if update.early or self.world.versions(m)]
+        model = pick(models, update.model)
+        versions = self.world.versions(model)
+        data = pick(self.world.lessons, update.lesson)
+        by_number = versions and update.parent is not None
         order = UpdateOrder(
             dataset=data.dataset,
             dataset_version=data.number,
-            recipe=Recipe(seed=seed),
-            auto_promote=auto,
-            parent=pick(versions, parent).number if versions and parent is not None else None,
+            recipe=Recipe(seed=update.seed),
+            auto_promote=update.auto,
+            parent=pick(versions, update.parent or 0).number if by_number else None,
         )
         self.order(
             lambda request: order_update(
                 self.world.platform,
                 SILENCE,
                 request,
-                model=named.name,
+                model=model.name,
                 order=order,
-                priority=priority,
+                priority=update.priority,
             ),
             death,
         )

@@ -25,7 +25,7 @@ from tests.machine.steps import Process
 from tests.machine.world import ALIAS
 
 DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
-POINTS = st.integers(0, 60) | st.just(10_000)
+POINTS = st.sampled_from([10_000, 0, 1, 5, 20, 40, 80])  # one a stored artifact, and a few
 
 Refusal = type[PerennialError] | None
 
@@ -96,50 +96,32 @@ class Operators(Machine):
             death,
         )
 
-    @precondition(lambda self: not self.collections())
-    @rule(points=POINTS, keep_last=st.none() | st.integers(0, 2))
-    def collect(self, points: int, keep_last: int | None) -> None:
-        """Begin to collect garbage; with a number, all but so many versions may be given up."""
-        collection = self.world.start_collection(keep_last)
-        self.collect_on(collection, points)
-
-    @precondition(lambda self: self.collections())
-    @rule(points=POINTS)
-    def go_on_collecting(self, points: int) -> None:
-        """Look at more of what is stored."""
-        self.collect_on(self.collections()[0], points)
-
-    @precondition(lambda self: self.collections())
-    @rule()
-    def kill_collection(self) -> None:
-        """It dies half-way."""
-        collection = self.collections()[0]
-        self.advance(collection, collection.die)
-        self.happened["collection killed"] += 1
-
-    @rule()
-    def a_day_passes(self) -> None:
-        """What nobody is about to name grows old."""
-        self.world.a_day_passes()
-
-    @rule()
-    def sweep(self) -> None:
-        """The housekeeping of a supervisor."""
-        forget_old_traces(self.world.platform)
-
-    def collections(self) -> list[Process]:
-        """The one that lives, if any."""
-        return [process for process in self.world.living if process.name.startswith("gc")]
-
-    def collect_on(self, collection: Process, points: int) -> None:
-        """Go on, and look whether all that is needed is still there."""
+    @rule(
+        days=st.integers(0, 2),
+        points=POINTS,
+        keep_last=st.none() | st.integers(0, 2),
+        death=st.booleans(),
+    )
+    def collect(self, days: int, points: int, keep_last: int | None, death: bool) -> None:
+        """Days pass, and a collection begins or goes on; it may give up all but some versions."""
+        for _ in range(days):
+            self.world.a_day_passes()
+            forget_old_traces(self.world.platform)
+        collection = next(iter(self.collections()), None) or self.world.start_collection(keep_last)
         self.advance(collection, lambda: collection.go_on(points))
+        if death and not collection.ended:
+            self.advance(collection, collection.die)
+            self.happened["collection killed"] += 1
         self.promises.check_bytes()
         if (tidied := collection.result) is not None:
             collected = sum(amount.count for amount in tidied.collected.values())
             self.happened["artifact collected"] += collected
             self.happened["weights given up"] += len(tidied.given_up)
-            self.happened["collection whole"] += tidied.complete
+            self.happened["collection whole" if tidied.complete else "collection late"] += 1
+
+    def collections(self) -> list[Process]:
+        """The one that lives, if any."""
+        return [process for process in self.world.living if process.name.startswith("gc")]
 
     def move(
         self, model: Model, act: Callable[[], Alias], refusal: Refusal, death: str | None

@@ -2,11 +2,13 @@
 
 import hypothesis
 from hypothesis import HealthCheck, Verbosity, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
-from tests.machine.clients import Clients
+from tests.machine.clients import DEATHS as ORDER_DEATHS
+from tests.machine.clients import UPDATES, Clients, Update, may_order
 from tests.machine.operators import Operators
-from tests.machine.workers import Workers
+from tests.machine.workers import DEATHS, Workers
 from tests.machine.world import quick_and_repeatable
 
 STEPS_A_RUN = 100
@@ -14,6 +16,26 @@ STEPS_A_RUN = 100
 
 class Service(Clients, Workers, Operators):
     """Clients, workers and operators of one service."""
+
+    @initialize(seeds=st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    def learn(self, seeds: list[int]) -> None:
+        """Before anything happens, some updates run undisturbed."""
+        for number, seed in enumerate(seeds):
+            self.update(Update(lesson=number, seed=seed), death=None, strikes=[])
+
+    @precondition(may_order)
+    @rule(update=UPDATES, death=ORDER_DEATHS, strikes=st.none() | st.lists(DEATHS, max_size=4))
+    def update(self, update: Update, death: str | None, strikes: list[str] | None) -> None:
+        """An update waits, or its workers die one after another until one comes through."""
+        self.order_update(update, death)
+        if strikes is None:
+            return
+        for strike in strikes:
+            worker = self.world.start_worker()
+            if self.strike(worker, strike):
+                self.lease_passes(worker.name)
+        last = self.world.start_worker()
+        self.advance(last, last.go_on)
 
 
 def run(steps: int, *, seed: int) -> None:

@@ -14,8 +14,8 @@ from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 
 MOST = 3
-POINTS = st.integers(0, 30) | st.just(1000)  # an update has about thirty
-COMMITS = ("claim", "other", "checkpoint", "publish", "evaluate", "verdict", "promote")
+POINTS = st.sampled_from([1000, 0, 1, 2, 3, 5, 8, 13, 21])  # an update has about thirty
+COMMITS = ("publish", "checkpoint", "claim", "evaluate", "verdict", "promote")
 DEATHS = st.sampled_from(
     [f"{commit}.{side}" for commit in COMMITS for side in ("before", "after")] + ["put"]
 )
@@ -35,48 +35,30 @@ WRITES: list[Callable[[Jobs, JobId, int], object]] = [
 class Workers(Machine):
     """Several at once, each with one job to see through."""
 
-    @precondition(lambda self: len(self.workers()) < MOST)
-    @rule(points=POINTS)
-    def deliver(self, points: int) -> None:
-        """A doorbell is heard, for whichever job and however often it was before."""
-        worker = self.world.start_worker()
-        self.advance(worker, lambda: worker.go_on(points))
+    @precondition(lambda self: self.workers() or self.unfinished())
+    @rule(which=WHICH, points=POINTS, death=st.none() | DEATHS)
+    def work(self, which: int, points: int, death: str | None) -> None:
+        """A worker goes on, or one hears the doorbell, for whichever job and however often before.
 
-    @precondition(lambda self: len(self.workers()) < MOST)
-    @rule(death=DEATHS)
-    def deliver_and_kill(self, death: str) -> None:
-        """The same, by a worker that dies at the first such point."""
-        self.kill_at(self.world.start_worker(), death)
+        It rests after so many points, or dies at the next one that is named so.
+        """
+        workers: list[Process | None] = [*self.workers()]
+        if len(workers) < MOST:
+            workers.append(None)
+        worker = pick(workers, which) or self.world.start_worker()
+        if death is None:
+            self.advance(worker, lambda: worker.go_on(points))
+        else:
+            self.strike(worker, death)
 
     @precondition(lambda self: self.workers())
-    @rule(which=WHICH, points=POINTS)
-    def work(self, which: int, points: int) -> None:
-        """A worker goes on."""
+    @rule(which=WHICH, gently=st.booleans())
+    def end(self, which: int, gently: bool) -> None:
+        """A worker dies where it rests, or is asked to end: it gives back what it has."""
         worker = pick(self.workers(), which)
-        self.advance(worker, lambda: worker.go_on(points))
-
-    @precondition(lambda self: self.workers())
-    @rule(which=WHICH, death=DEATHS)
-    def work_and_kill(self, which: int, death: str) -> None:
-        """A worker goes on, and dies at the next such point."""
-        self.kill_at(pick(self.workers(), which), death)
-
-    @precondition(lambda self: self.workers())
-    @rule(which=WHICH)
-    def kill(self, which: int) -> None:
-        """A worker dies where it rests."""
-        worker = pick(self.workers(), which)
-        self.advance(worker, worker.die)
-        self.happened["worker killed at rest"] += 1
-
-    @precondition(lambda self: self.workers())
-    @rule(which=WHICH)
-    def stop(self, which: int) -> None:
-        """A worker is asked to end: it keeps what it has and gives its job back."""
-        worker = pick(self.workers(), which)
-        worker.stopping = True
-        self.advance(worker, worker.go_on)
-        self.happened["worker stopped"] += 1
+        worker.stopping = gently
+        self.advance(worker, worker.go_on if gently else worker.die)
+        self.happened["worker stopped" if gently else "worker killed at rest"] += 1
 
     @precondition(lambda self: self.claims)
     @rule(which=WHICH)
@@ -105,7 +87,8 @@ class Workers(Machine):
         """Claims that hold no more."""
         return [claim for claim in self.claims.values() if self.is_stale(*claim)]
 
-    def kill_at(self, worker: Process, death: str) -> None:
-        """Go on to a point and die there, unless all ends before."""
-        if self.advance(worker, lambda: worker.go_and_die(death)):
-            self.happened[f"worker killed at {death}"] += 1
+    def strike(self, worker: Process, death: str) -> bool:
+        """Have a worker go on and die at a point; False if it ended before."""
+        died = self.advance(worker, lambda: worker.go_and_die(death))
+        self.happened[f"worker killed at {death}"] += died
+        return died
