@@ -19,6 +19,7 @@ from PIL import Image
 from core.domain.update import JobStatus
 from core.domain.values import JobId
 from tests.api.pictures import picture
+from tests.faults import line
 from tests.faults.points import Blow, fill
 from tests.faults.rows.orders import end_with_room
 from tests.faults.rows.worker_kill import judge
@@ -62,6 +63,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         lambda: freeze(stage, moments),
         lambda: row(stage),
         lambda: upload(stage, "staging", moments),
+        lambda: download(stage),
     ]
     for number in range(tries):
         stage.ready()
@@ -114,6 +116,15 @@ def freeze(stage: Stage, moments: Random) -> Try:
     )
 
 
+def download(stage: Stage) -> Try:
+    """The API finds no room to lay out the files of a version."""
+    for path in _exports(stage):
+        path.unlink()
+    fill(_ballast(stage))
+    path = f"/v1/models/{line.MODEL}/versions/1/download"
+    return _refused_then_done(stage, "download", lambda: stage.client.get(path))
+
+
 def row(stage: Stage) -> Try:
     """The database finds no room for rows."""
     fill(_ballast(stage))
@@ -150,7 +161,12 @@ def _refused_then_done(stage: Stage, kind: str, send: Callable[[], httpx.Respons
 
 
 def _partial(stage: Stage) -> str:
-    """Trouble, if a file of the store is not what its name says, or is no artifact at all."""
+    """Trouble, if a file of the store is not what its name says, or is no artifact at all.
+
+    Or if an export that was begun has been left.
+    """
+    if begun := [path.name for path in _exports(stage) if path.suffix != ".tar"]:
+        return f"{begun} are no whole exports"
     for path in stage.settings.artifacts.rglob("*"):
         if not path.is_file():
             continue
@@ -158,6 +174,11 @@ def _partial(stage: Stage) -> str:
         if hashlib.sha256(data).hexdigest() != path.parent.name + path.name:
             return f"{path.name}, {len(data)} bytes, is no whole artifact"
     return ""
+
+
+def _exports(stage: Stage) -> list[Path]:
+    folder = stage.settings.home / "exports"
+    return list(folder.iterdir()) if folder.exists() else []
 
 
 def _make_room(stage: Stage) -> float:
