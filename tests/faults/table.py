@@ -1,12 +1,15 @@
 """The whole table: each row as it ran last, kept between runs in `benchmarks/out/faults.json`.
 
-The full form takes long, so it may be run in parts: a row replaces its former self as soon as it
-has run. Rows that another machine, or other versions, have left are dropped.
+The full form takes long, so it may be run in parts, and parts beside each other: a row replaces
+its former self as soon as it has run. Rows that another machine, or other versions, have left are
+dropped.
 """
 
+import fcntl
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -22,13 +25,14 @@ UNTABLED = {"troubles", "seed", "ended"}  # in the file alone
 
 def record(outcome: Outcome, *, seed: int, order: Iterable[str]) -> None:
     """Keep a row that has just run."""
-    rows = {row["fault"]: row for row in _kept()}
-    rows[outcome.row.label] = outcome.told() | {
-        "seed": seed,
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "troubles": outcome.troubles,
-    }
-    write(NAME, [rows[label] for label in order if label in rows], **_environment())
+    with _alone():
+        rows = {row["fault"]: row for row in _kept()}
+        rows[outcome.row.label] = outcome.told() | {
+            "seed": seed,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "troubles": outcome.troubles,
+        }
+        write(NAME, [rows[label] for label in order if label in rows], **_environment())
 
 
 def print_all() -> None:
@@ -38,6 +42,15 @@ def print_all() -> None:
     ]
     show(NAME, columns)
     print(f"written to {OUT / NAME}.json")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other run reads or writes the file meanwhile."""
+    OUT.mkdir(exist_ok=True)
+    with (OUT / f"{NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _kept() -> list[dict[str, Any]]:
