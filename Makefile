@@ -5,7 +5,7 @@ export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-gpu test-faults lint format study clean
+.PHONY: help install demo serve test test-gpu test-faults test-machine lint format study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-gpu: install  ## the tests that need a CUDA device
 
 test-faults: install  ## every fault of the table, long form: make test-faults ARGS="--rows redis_kill --tries 5"
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+test-machine: install  ## 10,000 steps of everything that may happen, in any order: ARGS="--steps 50000 --seed 1"
+	@$(BIN)/python -m tests.machine $(ARGS)
 
 lint: install  ## style, types and import contracts alone
 	@$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from tests.machine.world import POLICY, SUITE
 from tests.silence import Silence
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
-MODELS, WAITING = 2, 6
+MODELS, WAITING, RECENT = 2, 6, 8
 SILENCE = Silence()
 
 Place = Callable[[Request], Job]
@@ -145,8 +145,8 @@ class Clients(Machine):
     def ask_again(self, which: int) -> None:
         """A request that is repeated within a day is answered with the job it made."""
         asked = pick(self.asked, which)
+        self.asked.remove(asked)
         if self.world.day > asked.day:
-            self.asked.remove(asked)
             return
         before = len(self.world.jobs())
         assert asked.place(asked.request).id == asked.job.id
@@ -156,8 +156,8 @@ class Clients(Machine):
     @precondition(lambda self: self.promises.jobs)
     @rule(which=WHICH)
     def cancel(self, which: int) -> None:
-        """Cancel any job."""
-        job = pick(list(self.promises.jobs.values()), which)
+        """Cancel a job, ended or not."""
+        job = pick(list(self.promises.jobs.values())[-RECENT:], which)
         may = job.status in {JobStatus.QUEUED, JobStatus.RUNNING}
         try:
             cancelled = cancel_job(self.world.platform, job.id)

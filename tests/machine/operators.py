@@ -75,11 +75,11 @@ class Operators(Machine):
         if refusal is None and version.verdict is Verdict.FAILED:
             self.happened["failed version promoted by override"] += 1
 
-    @precondition(lambda self: self.trained())
+    @precondition(lambda self: self.promises.moved)
     @rule(which=WHICH, death=DEATHS)
     def roll_back(self, which: int, death: str | None) -> None:
         """Go back to what was live before."""
-        model, _ = pick(self.trained(), which)
+        model = pick(self.promises.moved, which)
         _, history = self.world.alias(model)
         self.move(
             model,

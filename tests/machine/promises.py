@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.domain.gate import Verdict
 from core.domain.registry import AliasMove, MoveKind, live_stack
@@ -30,6 +30,7 @@ class Promises:
     wins: set[tuple[ModelId, int, int]] = field(default_factory=set)  # revision, version
     jobs: dict[JobId, Job] = field(default_factory=dict)  # as of the last check
     versions: list[tuple[Model, Version]] = field(default_factory=list)  # likewise
+    moved: list[Model] = field(default_factory=list)  # whose alias is not where it began
     ended: dict[JobId, Job] = field(default_factory=dict)
     happened: Counter[str] = field(default_factory=Counter)
 
@@ -40,8 +41,8 @@ class Promises:
         for job in jobs.values():
             if job.status.done and job.id not in self.ended:
                 self._ended_for_a_reason(job)
-                self.ended[job.id] = job
-        self.versions = []
+                self.ended[job.id] = replace(job, checkpoint=None)
+        self.versions, self.moved = [], []
         for model in self.world.models():
             versions = self.world.versions(model)
             self.versions += [(model, version) for version in versions]
@@ -71,7 +72,8 @@ class Promises:
     def _no_job_is_lost(self, jobs: dict[JobId, Job]) -> None:
         assert self.acknowledged <= jobs.keys()
         for job, end in self.ended.items():
-            assert jobs[job] == end, "an ended job has changed"
+            # What a job has left to resume from is swept later.
+            assert replace(jobs[job], checkpoint=None) == end, "an ended job has changed"
 
     def _ended_for_a_reason(self, job: Job) -> None:
         self.happened[f"job {job.status.value}"] += 1
@@ -146,6 +148,8 @@ class Promises:
         if alias is None:
             assert not history
             return
+        if alias.version != 1:
+            self.moved.append(model)
         assert (alias.revision, alias.version) == (len(history), history[-1].to_version)
         by_hand = {(row.revision, row.to_version) for row in history if not self._by_job(row, jobs)}
         won = {(revision, to) for of, revision, to in self.wins if of == model.id}

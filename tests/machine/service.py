@@ -1,7 +1,7 @@
 """Everything that may happen to a service, in any order."""
 
 import hypothesis
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
@@ -12,6 +12,7 @@ from tests.machine.workers import DEATHS, Workers
 from tests.machine.world import quick_and_repeatable
 
 STEPS_A_RUN = 100
+STRIKES = st.lists(DEATHS, min_size=1, max_size=4) | st.none() | st.lists(DEATHS, min_size=2)
 
 
 class Service(Clients, Workers, Operators):
@@ -24,7 +25,7 @@ class Service(Clients, Workers, Operators):
             self.update(Update(lesson=number, seed=seed), death=None, strikes=[])
 
     @precondition(may_order)
-    @rule(update=UPDATES, death=ORDER_DEATHS, strikes=st.none() | st.lists(DEATHS, max_size=4))
+    @rule(update=UPDATES, death=ORDER_DEATHS, strikes=STRIKES)
     def update(self, update: Update, death: str | None, strikes: list[str] | None) -> None:
         """An update waits, or its workers die one after another until one comes through."""
         self.order_update(update, death)
@@ -55,7 +56,7 @@ def run(steps: int, *, seed: int) -> None:
                     database=None,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
-                    verbosity=Verbosity.normal,
+                    phases=[Phase.generate, Phase.shrink],
                 ),
             )
             left -= Service.happened["steps"] - before

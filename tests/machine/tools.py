@@ -10,7 +10,7 @@ from core.domain.question import (
     Question,
     RetrievalAnswers,
 )
-from core.domain.values import Digest, sha256
+from core.domain.values import Digest, Json, sha256
 from core.domain.version import TensorEntry, Weights
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Trained, TrainingTask, Watch
@@ -95,7 +95,7 @@ def _weights(state: str) -> tuple[Weights, list[bytes]]:
         TensorEntry(name=f"t{n}", dtype="U8", shape=(len(t),), digest=sha256(t), size=len(t))
         for n, t in enumerate(tensors)
     ]
-    config = {"model_cfg": {}, "preprocess_cfg": {}}
+    config: Json = {"model_cfg": {}, "preprocess_cfg": {}}
     return Weights(config=config, tensors=tuple(entries)), tensors
 
 

@@ -13,7 +13,7 @@ from core.ports import Jobs
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 
-MOST = 3
+MOST, RECENT = 3, 4
 POINTS = st.sampled_from([1000, 0, 1, 2, 3, 5, 8, 13, 21])  # an update has about thirty
 COMMITS = ("publish", "checkpoint", "claim", "evaluate", "verdict", "promote")
 DEATHS = st.sampled_from(
@@ -64,7 +64,17 @@ class Workers(Machine):
     @rule(which=WHICH)
     def lose_lease(self, which: int) -> None:
         """The lease of a worker passes: it is dead, or hangs and may go on later."""
-        self.lease_passes(pick(list(self.claims), which))
+        self.lease_passes(pick(list(self.claims)[-RECENT:], which))
+
+    @precondition(lambda self: self.workers())
+    @rule(which=WHICH, points=POINTS)
+    def overtake(self, which: int, points: int) -> None:
+        """A worker hangs past its lease, another takes its job, and then it wakes up."""
+        hung = pick(self.workers(), which)
+        self.lease_passes(hung.name)
+        other = self.world.start_worker()
+        self.advance(other, lambda: other.go_on(points))
+        self.advance(hung, hung.go_on)
 
     @precondition(lambda self: self.stale_claims())
     @rule(which=WHICH, write=st.sampled_from(WRITES))

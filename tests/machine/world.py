@@ -1,5 +1,6 @@
 """A service in one folder, and all that anybody may do to it."""
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -161,6 +162,7 @@ def quick_and_repeatable() -> Iterator[None]:
 def _template() -> Path:
     """A service with a suite, a policy, three lessons and a model, to copy."""
     folder = Path(tempfile.mkdtemp(prefix="perennial-machine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     migrate(_url(folder))
     transactions = SteppedTransactions(_url(folder))
     scene = Scene(transactions, SteppedArtifacts(folder / "artifacts"))
