@@ -57,7 +57,10 @@ class Service:
         return self.services.platform
 
     def kept(self) -> dict[str, list[str]]:
-        """Every row of every table, and every file beside the database."""
+        """Every row of every table, and every file beside the database.
+
+        Messages are left out: they only say that a row is there, and may come a little after it.
+        """
         with self.platform.transactions(read_only=True) as work:
             assert isinstance(work, SqlUnitOfWork)
             assert work._connection is not None
@@ -67,7 +70,8 @@ class Service:
             }
         files = (path for path in self.settings.home.rglob("*") if path.is_file())
         names = (str(path.relative_to(self.settings.home)) for path in files)
-        return rows | {"files": sorted(n for n in names if not n.startswith("perennial.db"))}
+        beside = (name for name in names if not name.startswith(("perennial.db", "broker/")))
+        return rows | {"files": sorted(beside)}
 
     def rings(self) -> int:
         """How many messages wait at the broker for a worker that trains."""
