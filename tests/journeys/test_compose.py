@@ -168,7 +168,7 @@ def test_what_ours_write_is_json_and_holds_no_secret(stack: Stack) -> None:
     greetings = ("Perennial is at", "The database has", "The bucket is made")
     assert [line for line in plain if not line.startswith(greetings)] == []
     lines = [json.loads(line) for line in told if line.startswith("{")]
-    assert {"api", "worker", "supervisor"} <= {line["process"] for line in lines}
+    assert {"api", "inference", "worker"} <= {line["process"] for line in lines}
     claims = {line["worker"] for line in lines if line["event"] == "job claimed"}
     assert claims
     for secret in SECRETS.values():
