@@ -40,7 +40,8 @@ class Artifacts(Protocol):
     def put(self, data: bytes | memoryview) -> Digest:
         """Store durably and return the digest; what is there already is young again.
 
-        Raises StorageFull, leaving nothing behind, or ArtifactsUnavailable.
+        Nobody may change a view's bytes meanwhile. Raises StorageFull, leaving nothing behind, or
+        ArtifactsUnavailable.
         """
 
     def get(self, digest: Digest) -> bytes:

@@ -49,11 +49,17 @@ def test_full_disk_leaves_nothing_behind(
     assert artifacts.get(artifacts.put(DATA)) == DATA
 
 
+@pytest.mark.parametrize("kept", [b"some bytet", b"Some bytes", b"some byte", b"some bytes!", b""])
 def test_disk_that_lies_is_found_before_the_name_is_given(
-    artifacts: Artifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Artifacts, folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes
 ) -> None:
     real = os.write
-    monkeypatch.setattr(local.os, "write", lambda to, data: real(to, bytes(len(data))))
+
+    def write(descriptor: int, data: memoryview) -> int:
+        real(descriptor, kept)
+        return len(data)
+
+    monkeypatch.setattr(local.os, "write", write)
     with pytest.raises(ArtifactCorrupt):
         artifacts.put(DATA)
     assert files_in(folder) == []
