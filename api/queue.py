@@ -6,7 +6,7 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from core.broker import TASK, name_of, transport_options
+from core.broker import TASK, name_of, transport, transport_options
 from core.domain.update import Queue
 from core.domain.values import JobId
 from core.settings import Settings
@@ -20,6 +20,7 @@ class CeleryDoorbell:
     def __init__(self, settings: Settings) -> None:
         self._celery = Celery("perennial", broker=settings.broker, set_as_current=False)
         self._celery.conf.update(
+            broker_transport=transport(settings),
             broker_transport_options=transport_options(settings),
             broker_connection_timeout=2.0,
             task_ignore_result=True,

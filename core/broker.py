@@ -14,9 +14,14 @@ def name_of(queue: Queue) -> str:
     return f"perennial.{queue.value}"
 
 
+def transport(settings: Settings) -> str | None:
+    """What speaks to the broker, as kombu is told; None: kombu's own for the scheme of its URL."""
+    return "core.adapters.folder_broker:Transport" if _is_folder(settings) else None
+
+
 def transport_options(settings: Settings) -> dict[str, Any]:
     """Kombu's options for the broker of these settings: every wait has an end."""
-    if settings.broker.startswith("filesystem:"):
+    if _is_folder(settings):
         folder = settings.home.absolute() / "broker"
         folder.mkdir(parents=True, exist_ok=True)
         return {
@@ -41,6 +46,10 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         "interval_start": 0.05,
         "connect_retries_timeout": 2.0,
     }
+
+
+def _is_folder(settings: Settings) -> bool:
+    return settings.broker.startswith("filesystem:")
 
 
 def _keepalive() -> dict[int, int]:

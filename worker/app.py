@@ -5,7 +5,7 @@ from celery.worker import WorkController
 from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 
-from core.broker import name_of, transport_options
+from core.broker import name_of, transport, transport_options
 from core.domain.update import Queue
 from core.settings import Settings
 
@@ -22,6 +22,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,  # for ever: a broker that is away comes back
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4.0,
+        broker_transport=transport(settings),
         broker_transport_options=transport_options(settings),
         task_acks_late=False,
         task_ignore_result=True,

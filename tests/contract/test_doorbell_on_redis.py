@@ -2,26 +2,24 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 from celery.signals import task_received
 
 from api.queue import CeleryDoorbell
 from core.adapters.ringing import BackgroundDoorbell
-from core.broker import TASK, name_of
+from core.broker import name_of
 from core.domain.update import Queue
 from core.domain.values import JobId
 from core.settings import Settings
+from tests.contract.listening import JOB, WAKE_S, hears_another, listening
 from tests.contract.redis import RedisServer, redis_server
 from tests.processes import wait_for
-from worker.app import make_app, make_worker
 
-JOB = JobId("job_1")
-WAKE_S = 40
 UNWARNED = pytest.mark.filterwarnings("ignore")  # worker.__main__ has an answer to each
 LONG_S = 11.0  # a client that has heard nothing for so long may look whether its server lives
 
@@ -78,7 +76,7 @@ def test_a_worker_whose_broker_died_with_a_ring_on_its_way_hears_the_next(
         task_received.disconnect(die)
         server.kill()
 
-    with listening(server, tmp_path, lambda: None) as heard:
+    with listening(Settings(home=tmp_path, broker_url=server.url), lambda: None) as heard:
         task_received.connect(die)
         doorbell.ring(JOB, Queue.GPU)
         wait_for(lambda: heard, seconds=WAKE_S)
@@ -92,7 +90,9 @@ def test_a_worker_that_was_busy_as_its_broker_died_hears_the_next_ring(
 ) -> None:
     went_on = Event()
 
-    with listening(server, tmp_path, lambda: went_on.wait(WAKE_S)) as heard:
+    with listening(
+        Settings(home=tmp_path, broker_url=server.url), lambda: went_on.wait(WAKE_S)
+    ) as heard:
         doorbell.ring(JOB, Queue.GPU)
         wait_for(lambda: heard, seconds=WAKE_S)
         server.kill()
@@ -100,36 +100,6 @@ def test_a_worker_that_was_busy_as_its_broker_died_hears_the_next_ring(
         time.sleep(LONG_S)
         went_on.set()
         hears_another(doorbell, heard)
-
-
-@contextmanager
-def listening(server: RedisServer, home: Path, work: Callable[[], object]) -> Iterator[list[JobId]]:
-    """A worker in a thread of its own, which does `work` at each ring that it hears."""
-    settings = Settings(home=home, broker_url=server.url)
-    app, heard = make_app(settings), list[JobId]()
-
-    @app.task(name=TASK, shared=False)
-    def perform(job: JobId) -> None:
-        heard.append(job)
-        work()
-
-    worker = make_worker(app, settings, owner="o")
-    thread = Thread(target=worker.start)
-    thread.start()
-    yield heard
-    worker.stop()
-    thread.join()
-
-
-def hears_another(doorbell: CeleryDoorbell, heard: list[JobId]) -> None:
-    """Ring now and then, as a sweeper does, until it is heard."""
-    before = len(heard)
-
-    def rung() -> bool:
-        doorbell.ring(JOB, Queue.GPU)
-        return len(heard) > before
-
-    wait_for(rung, seconds=WAKE_S, every=0.5)
 
 
 def test_a_broker_that_refuses_writes_raises_nothing(
