@@ -73,8 +73,9 @@ class Process:
         return reached[-1:] == [at]
 
     def die(self) -> None:
-        """Die here and now."""
-        self._tell(lambda point: Word.DIE)
+        """Die here and now, unless it has ended already."""
+        if not self.ended:
+            self._tell(lambda point: Word.DIE)
 
     def reach(self, point: str, *, may_rest: bool) -> None:
         """Be told, within the thread, what to do at a point."""
