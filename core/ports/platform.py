@@ -1,0 +1,65 @@
+"""Transactions, and what every use case stands on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from core.ports.artifacts import Artifacts, References
+from core.ports.datasets import Datasets, Suites
+from core.ports.jobs import Jobs
+from core.ports.learning import AnswerCache
+from core.ports.operations import Beats, Figures, Tallies
+from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.requests import Idempotency, Keys
+from core.settings import Settings
+
+Clock = Callable[[], datetime]  # aware, UTC
+
+
+class UnitOfWork(Protocol):
+    """One transaction: entering begins it, `commit` ends it, leaving without rolls back."""
+
+    datasets: Datasets
+    suites: Suites
+    policies: Policies
+    models: Models
+    versions: Versions
+    aliases: Aliases
+    jobs: Jobs
+    idempotency: Idempotency
+    answers: AnswerCache
+    references: References
+    keys: Keys
+    beats: Beats
+    tallies: Tallies
+    figures: Figures
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def commit(self) -> None: ...
+
+
+class Transactions(Protocol):
+    """Opens transactions: `with transactions() as work: ...; work.commit()`."""
+
+    def __call__(self, *, read_only: bool = False) -> UnitOfWork:
+        """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What every use case stands on. `core.bootstrap.build` makes one."""
+
+    settings: Settings
+    transactions: Transactions
+    artifacts: Artifacts
+    clock: Clock
