@@ -61,7 +61,7 @@ ROWS = (
         run=bit_flips.run,
         limit_s=None,
     ),
-    Row(name="disk_full", stage="cramped", tries=20, short=4, run=disk_full.run),
+    Row(name="disk_full", stage="cramped", tries=20, short=5, run=disk_full.run),
     Row(name="database_full", stage="stuffed", tries=5, short=1, run=database_full.run),
     Row(name="clock", stage="ahead", tries=8, short=1, run=clock.run),
     Row(name="clock", stage="behind", tries=8, short=0, run=clock.run),

@@ -48,7 +48,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 def watched(stage: Stage, *, skewed_one: bool) -> Try:
     """While one works for longer than its lease, the other must not take the job from it."""
     right, wrong = stage.supervisors()
-    times = ceil(3 * stage.settings.lease_seconds / stage.lasts_s)
+    times = ceil(2 * stage.settings.lease_seconds / stage.lasts_s)
     recipe = line.RECIPE.to_json() | {"epochs": line.RECIPE.epochs * times}
     with only(stage, wrong if skewed_one else right):
         job = stage.order(recipe=recipe)
