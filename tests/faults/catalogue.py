@@ -30,7 +30,7 @@ STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {
 }
 
 ROWS = (
-    Row(name="worker_kill", stage="production", tries=100, short=3, run=worker_kill.run),
+    Row(name="worker_kill", stage="production", tries=100, short=2, run=worker_kill.run),
     Row(name="worker_stop", stage="production", tries=50, short=1, run=worker_stop.run),
     Row(name="sigterm", stage="production", tries=10, short=1, run=worker_end.sigterm),
     Row(name="messages", stage="production", tries=10, short=1, run=worker_end.messages),
@@ -39,12 +39,12 @@ ROWS = (
     Row(name="redis_kill", stage="production", tries=25, short=1, run=servers.redis),
     Row(name="redis_flush", stage="production", tries=25, short=1, run=servers.flush),
     Row(name="postgres_kill", stage="production", tries=25, short=1, run=servers.postgres),
-    Row(name="alias_races", stage="production", tries=1000, short=20, run=aliases.races),
+    Row(name="alias_races", stage="production", tries=1000, short=8, run=aliases.races),
     Row(name="slow_clients", stage="production", tries=5, short=1, run=slow_clients.run),
     Row(name="worker_kill", stage="embedded", tries=24, short=1, run=worker_kill.run),
     Row(name="sigterm", stage="embedded", tries=5, short=1, run=worker_end.sigterm),
     Row(name="api_kill", stage="embedded", tries=12, short=1, run=servers.api, limit_s=None),
-    Row(name="alias_races", stage="embedded", tries=200, short=20, run=aliases.races),
+    Row(name="alias_races", stage="embedded", tries=200, short=8, run=aliases.races),
     Row(
         name="rollback",
         stage="embedded",
