@@ -2,7 +2,7 @@
 
 from tests.machine.service import Service, run
 
-STEPS = 800
+STEPS = 500
 # A machine that never gets there shows nothing.
 MUST_HAPPEN = (
     "request repeated",
