@@ -37,7 +37,7 @@ def skewed(offset: int) -> Iterator[Stage]:
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns each of the two works under the other's eyes, and is killed for it to take over."""
-    lasts_s: dict[bool, float] = {}  # an update
+    lasts_s: dict[bool, float] = {}  # of a plain update by the skewed one, and by the right one
     for number in range(tries):
         stage.ready()
         skewed_one = number % 2 == 0
