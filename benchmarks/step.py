@@ -69,7 +69,7 @@ def measure(
 
 
 def table_row(
-    name: str, row: Row, times: dict[str, list[float]], differences: tuple[float, float]
+    name: str, row: Row, times: dict[str, list[float]], differences: tuple[float, float, float]
 ) -> dict[str, Any]:
     """Medians, ratios, and the ratios' range over repeats."""
     reference, ours, floor = (median(times[way] or [float("nan")]) for way in times)
@@ -87,6 +87,7 @@ def table_row(
         "over_range": _range(over),
         "loss_off": differences[0],
         "gradient_off": differences[1],
+        "worst_tensor_off": differences[2],
     }
 
 

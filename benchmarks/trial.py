@@ -163,21 +163,26 @@ class Trial:
         classes, sentences = (tokens[:, : sentence_length(tokens, end)] for tokens in both)
         return classes, sentences
 
-    def differences(self) -> tuple[float, float]:
-        """(loss, gradients): the trainer's from the reference's, on the same batch.
+    def differences(self) -> tuple[float, float, float]:
+        """(loss, gradient, worst tensor): the trainer's from the reference's, on the same batch.
 
-        The loss's absolutely; the gradients' as the worst tensor's |ours − theirs| / |theirs|.
+        The loss's absolutely; the others as |ours − theirs| / |theirs|. The worst tensors are
+        biases behind which terms cancel: those of all classes or sentences add up to about nothing.
         """
         update, data = self.begun.update, self.begun.reading.step(0)
         theirs = self.reference.gradients(self.images(data), data.target, self.sentences)
         ours = update.gradients(data)
-        worst = max(
-            _distance(value, self.reference.trained[name])
+        pairs = [
+            _gradients(value, self.reference.trained[name])
             for name, value in update.models.parameters.items()
+        ]
+        worst = max(_distance(*pair) for pair in pairs)
+        whole = _distance(
+            *(torch.cat([g.flatten() for g in side]) for side in zip(*pairs, strict=True))
         )
         for value in (*update.models.parameters.values(), *self.reference.trained.values()):
             value.grad = None
-        return max(abs(ours[name] - theirs[name]) for name in theirs), worst
+        return max(abs(ours[name] - theirs[name]) for name in theirs), whole, worst
 
     def _copy(self) -> tuple[Any, dict[str, nn.Parameter]]:
         models = self.begun.update.models
@@ -187,7 +192,11 @@ class Trial:
         return network, {name: network.get_parameter(name) for name in models.parameters}
 
 
-def _distance(ours: nn.Parameter, theirs: nn.Parameter) -> float:
+def _gradients(ours: nn.Parameter, theirs: nn.Parameter) -> tuple[Tensor, Tensor]:
     if ours.grad is None or theirs.grad is None:
         raise SystemExit("a parameter that trains has no gradient")
-    return float((ours.grad - theirs.grad).norm() / theirs.grad.norm())
+    return ours.grad, theirs.grad
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())
