@@ -1,10 +1,13 @@
 """Kombu's broker in a folder, made to outlive a disk that was full or a sender that was killed."""
 
 # mypy: disallow-untyped-calls=false
+import logging
 from typing import Any
 
 from kombu.transport import filesystem
 from kombu.transport.virtual import BrokerState
+
+log = logging.getLogger(__name__)
 
 
 class Channel(filesystem.Channel):
@@ -18,7 +21,7 @@ class Channel(filesystem.Channel):
             try:
                 return super()._get(queue)
             except ValueError:
-                continue
+                log.warning("a message in %s was written in part and is dropped", queue)
 
     def get_table(self, exchange: str) -> Any:
         """The queues of an exchange: none if they were written in part."""

@@ -29,9 +29,11 @@ def listening(settings: Settings, work: Callable[[], object]) -> Iterator[list[J
     worker = make_worker(app, settings, owner="o")
     thread = Thread(target=worker.start)
     thread.start()
-    yield heard
-    worker.stop()
-    thread.join()
+    try:
+        yield heard
+    finally:
+        worker.stop()
+        thread.join()
 
 
 def hears_another(doorbell: CeleryDoorbell, heard: list[JobId]) -> None:
