@@ -1,15 +1,30 @@
-# One image, three commands: the API, a worker, the inference process.
-FROM python:3.11-slim
+# Three images from one source. `api` holds no torch; `worker` adds it for CPUs, without CUDA; `worker-gpu` with CUDA.
+FROM python:3.11-slim AS api
 WORKDIR /app
 RUN useradd --create-home --uid 10001 perennial && mkdir /data && chown perennial /data
-COPY pyproject.toml README.md ./
+COPY pyproject.toml constraints.txt README.md ./
 COPY core core
 COPY api api
 COPY worker worker
 COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
-RUN pip install --no-cache-dir --editable .
+RUN pip install --no-cache-dir --constraint constraints.txt --editable .
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
 CMD ["python", "-m", "api", "serve"]
+
+FROM api AS worker
+# PyTorch's index of CPU builds; another mirror of it may be named by --build-arg.
+ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+USER root
+RUN pip install --no-cache-dir --index-url "$TORCH_CPU_INDEX" torch torchvision \
+    && pip install --no-cache-dir --constraint constraints.txt --editable ".[worker]"
+USER perennial
+CMD ["python", "-m", "worker.supervisor"]
+
+FROM api AS worker-gpu
+USER root
+RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[worker]"
+USER perennial
+CMD ["python", "-m", "worker.supervisor"]

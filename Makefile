@@ -1,24 +1,41 @@
 # `make help` lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-gpu test-faults test-machine lint format study clean
+.PHONY: help install install-dev lock demo serve test test-gpu test-faults test-machine lint format study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv and install everything into it (nothing when up to date)
+install: .venv/installed  ## make .venv and install what the service needs (nothing when up to date)
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
 	@echo "Making .venv and installing Perennial into it; the first time takes a few minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --disable-pip-version-check --editable . --group dev
+	@$(PIP) --quiet --upgrade pip
+	@$(PIP) --editable ".[worker]"
 	@touch $@
+
+install-dev: .venv/installed-dev  ## the same, and what tests, benchmarks and studies need
+
+.venv/installed-dev: .venv/installed
+	@echo "Installing what only tests, benchmarks and studies need."
+	@$(PIP) --group dev
+	@touch $@
+
+lock:  ## pin in constraints.txt the newest releases that pyproject.toml allows; torch stays free
+	rm -rf var/lock && $(PYTHON) -m venv var/lock
+	var/lock/bin/python -m pip install --quiet --upgrade pip
+	var/lock/bin/python -m pip install --disable-pip-version-check --editable ".[worker]" --group dev
+	var/lock/bin/python -m pip freeze --all --exclude-editable \
+	  | grep -viE '^(torch|torchvision|setuptools|triton|nvidia-|cuda-)' > var/lock/pins
+	{ echo '# Made by "make lock". Left free: torch and torchvision, whose CPU and CUDA builds differ, and what only they need.'; \
+	  cat var/lock/pins; } > constraints.txt
 
 demo: install  ## the main job, end to end, embedded: learn, score, promote, serve, roll back
 	@$(BIN)/python -m demo
@@ -29,29 +46,29 @@ serve: install  ## start the same service and leave it running (Ctrl-C stops it)
 test: lint  ## everything: style, types, import contracts, all tests with real services
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
-test-gpu: install  ## the tests that need a CUDA device
+test-gpu: install-dev  ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
 
-test-faults: install  ## every fault of the table, long form: make test-faults ARGS="--rows redis_kill --tries 5"
+test-faults: install-dev  ## every fault of the table, long form: make test-faults ARGS="--rows redis_kill --tries 5"
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-test-machine: install  ## 10,000 steps of everything that may happen, in any order: ARGS="--steps 50000 --seed 1"
+test-machine: install-dev  ## 10,000 steps of everything that may happen, in any order: ARGS="--steps 50000 --seed 1"
 	@$(BIN)/python -m tests.machine $(ARGS)
 
-lint: install  ## style, types and import contracts alone
+lint: install-dev  ## style, types and import contracts alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: install  ## let ruff format and mend what it can
+format: install-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-study: install  ## the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
+study: install-dev  ## the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
 	@$(BIN)/python -m benchmarks.study $(or $(ARGS),--help)
 
-bench-%: install  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
+bench-%: install-dev  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches
