@@ -24,6 +24,7 @@ from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
 from tests.unit.lessons import Watching, red_and_blue, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
+from tests.unit.rounding import unit
 from tests.unit.steps import noisy, stand
 from tests.unit.tiny_clip import tiny_clip
 
@@ -178,7 +179,9 @@ def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
         stand(replace(recipe, precision=p), parent=noisy(tiny_clip()), root=tiny_clip()).step()
         for p in (Precision.FP32, precision)
     )
-    assert near == pytest.approx(numbers, rel=0.02, abs=0.01)
+    # About ten results on an image's way are rounded to half precision; the rest is fp32.
+    within = 10 * unit(torch.bfloat16)
+    assert near == pytest.approx(numbers, rel=within)
     for name, gradient in exact.items():
         assert rough[name].dtype == torch.float32
         if gradient.abs().max() > 1e-4:
