@@ -43,8 +43,9 @@ demo: install  ## the main job, end to end, embedded: learn, score, promote, ser
 serve: install  ## start the same service and leave it running (Ctrl-C stops it)
 	@$(BIN)/python -m api serve
 
-test: lint  ## everything: style, types, import contracts, all tests with real services
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+test: lint  ## everything: style, types, import contracts, all tests with real services; JOBS=3 files at a time
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder \
+	  --cov --cov-report=term --cov-fail-under=90
 
 test-gpu: install-dev  ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
