@@ -3,9 +3,10 @@
 from functools import partial
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import documents, errors
+from api.declared import require_declared
 from api.lifespan import lifespan_of
 from api.metrics import Metrics
 from api.middleware import BodyCaps, KeyCheck, RequestIds
@@ -66,6 +67,8 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=documents.operation_id,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # documents.describe adds it, as a route like every other
+        dependencies=[Depends(require_declared)],
         redirect_slashes=False,  # a redirect to http:// would send the key after it in the open
     )
     for resource in RESOURCES:

@@ -8,6 +8,7 @@
     ├── NotFound             no such thing                                    404
     ├── Conflict             true request, wrong moment or wrong state        409
     │   └── Gone             it was there and its bytes are not any more      410
+    ├── RequestTimeout       the caller stopped in the middle of a request    408
     ├── PreconditionFailed   the caller decided on an older state             412
     ├── PreconditionRequired the caller must say what it decided on           428
     ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406
@@ -117,7 +118,7 @@ class IdempotencyMismatch(Invalid):
 
 
 class Malformed(Invalid):
-    """The body cannot be parsed."""
+    """The request cannot be parsed."""
 
 
 class MalformedMultipart(Malformed):
@@ -130,6 +131,10 @@ class Unsupported(Invalid):
 
 class UnsupportedImage(Unsupported):
     """Images must be JPEG, PNG, WebP, GIF or BMP."""
+
+
+class UnsupportedMediaType(Unsupported):
+    """The body's Content-Type is not one that this operation takes."""
 
 
 class WeightsFormat(Unsupported):
@@ -270,6 +275,12 @@ class Gone(Conflict):
 
 class ArtifactGone(Gone):
     """The weights of that version are gone."""
+
+
+class RequestTimeout(PerennialError):
+    """The rest of the request did not arrive in time."""
+
+    retryable = True
 
 
 class PreconditionFailed(PerennialError):

@@ -173,11 +173,20 @@ def test_a_form_that_cannot_be_parsed(service: Service, products: str, body: byt
         assert code_of(send(service, products, body)) == (400, "malformed_multipart")
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json", ""])
-def test_a_form_without_a_boundary(service: Service, products: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("multipart/form-data", 400, "malformed_multipart"),
+        ("application/json", 415, "unsupported_media_type"),
+        ("", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_form_without_a_boundary(
+    service: Service, products: str, kind: str, status: int, code: str
+) -> None:
     with service.untouched():
         answer = service.client.post(products, content=b"x", headers={"Content-Type": kind})
-    assert code_of(answer) == (400, "malformed_multipart")
+    assert code_of(answer) == (status, code)
 
 
 def test_what_arrived_before_a_broken_end_is_not_kept(service: Service, products: str) -> None:
