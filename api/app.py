@@ -6,6 +6,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from api import documents, errors
+from api.arrival import BodyArrival
 from api.declared import require_declared
 from api.lifespan import lifespan_of
 from api.metrics import Metrics
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
+    app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
     app.add_middleware(Telemetry, meter=meter)
     app.add_middleware(RequestIds)
     return app
