@@ -235,6 +235,10 @@ class LabelConflict(Conflict):
     """The image is already in this dataset under another class."""
 
 
+class ImportFailed(Conflict):
+    """The model has no version, because its import did not succeed."""
+
+
 class JobFinished(Conflict):
     """The job has ended or is being cancelled already."""
 
