@@ -97,6 +97,10 @@ class ImageTooLarge(Invalid):
     """The image has more pixels than the cap allows."""
 
 
+class ImageAnimated(Invalid):
+    """The image is animated: send the frame that is meant as an image of its own."""
+
+
 class ImageInSuite(Invalid):
     """The image belongs to a suite or a holdout and may not be trained on."""
 

@@ -49,6 +49,8 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
             ("boot", ("9.png", picture(1))),
             ("bag", ("10.png", picture(1))),
             ("bag", ("11.webp", picture(11, file_format="WEBP"))),
+            ("bag", ("12.gif", pictures.frames("GIF"))),
+            ("gnp\u202etac", ("13.png", picture(13))),
         ],
     )
     assert answer.status_code == 200
@@ -68,6 +70,8 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
         ("9.png", "duplicate", None),
         ("10.png", "label_conflict", "label_conflict"),
         ("11.webp", "created", None),
+        ("12.gif", "rejected", "image_animated"),
+        ("13.png", "rejected", "class_invalid"),
     ]
     assert service.client.get("/v1/datasets/products").json()["counts"] == {"bag": 1, "boot": 1}
     assert len(list(service.platform.artifacts.digests())) == 2
