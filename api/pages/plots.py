@@ -130,9 +130,9 @@ def change_plot(changes: Sequence[Change]) -> Markup:
         middle = index * row + row / 2 + 4
         zero, end = axis.at(0), axis.at(change.difference)
         lower, upper = axis.at(change.lower), axis.at(change.upper)
+        reach = f"{points(change.lower)} to {points(change.upper)} points"
         words = (
-            f"{isolate(change.class_name)}: {points(change.lower)} to {points(change.upper)} points, "
-            f"{change.gained} gained, {change.lost} lost"
+            f"{isolate(change.class_name)}: {reach}, {change.gained} gained, {change.lost} lost"
         )
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
