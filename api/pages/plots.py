@@ -131,9 +131,7 @@ def change_plot(changes: Sequence[Change]) -> Markup:
         zero, end = axis.at(0), axis.at(change.difference)
         lower, upper = axis.at(change.lower), axis.at(change.upper)
         reach = f"{points(change.lower)} to {points(change.upper)} points"
-        words = (
-            f"{isolate(change.class_name)}: {reach}, {change.gained} gained, {change.lost} lost"
-        )
+        words = f"{isolate(change.class_name)}: {reach}, {change.gained} gained, {change.lost} lost"
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
             _text(_LABEL - 16, middle + 4, "name end", isolate(_cut(change.class_name))),
