@@ -3,9 +3,11 @@
 from functools import partial
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import documents, errors
+from api.arrival import BodyArrival
+from api.declared import require_declared
 from api.lifespan import lifespan_of
 from api.metrics import Metrics
 from api.middleware import BodyCaps, KeyCheck, RequestIds
@@ -66,6 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=documents.operation_id,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # documents.describe adds it, as a route like every other
+        dependencies=[Depends(require_declared)],
         redirect_slashes=False,  # a redirect to http:// would send the key after it in the open
     )
     for resource in RESOURCES:
@@ -75,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
+    app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
     app.add_middleware(Telemetry, meter=meter)
     app.add_middleware(RequestIds)
     return app

@@ -18,7 +18,12 @@ DESCRIPTION = (
     "RFC 9457 problem document with a stable `code`."
 )
 _EXAMPLES = "#/components/examples/"
-_COMMON: Sequence[type[errors.PerennialError]] = (errors.Unauthorised, errors.DatabaseUnavailable)
+_Facts = Sequence[type[errors.PerennialError]]
+
+# What any operation may answer, what one with a key, and what one that reads a body.
+_EVERYWHERE: _Facts = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
+_WITH_KEY: _Facts = (errors.Unauthorised, errors.DatabaseUnavailable)
+_WITH_BODY: _Facts = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 
 def operation_id(route: APIRoute) -> str:
@@ -49,7 +54,7 @@ def multipart(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Let the app answer with our document."""
+    """Let the app answer with our document, at /openapi.json too."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -57,6 +62,7 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+    app.get("/openapi.json", include_in_schema=False)(document)
 
 
 def to_text(app: FastAPI) -> str:
@@ -100,15 +106,18 @@ def _mend(operation: dict[str, Any], *, is_open: bool) -> None:
     """Our problems instead of the framework's own 422; the key where it is needed."""
     answers = operation["responses"]
     if "HTTPValidationError" in json.dumps(answers.get("422", {})):
-        answers |= _as_text(raises(errors.FieldInvalid, errors.FieldUnknown))
+        del answers["422"]
+    facts = list(_EVERYWHERE)
     if not is_open:
         operation["security"] = [{"key": []}]
-        for status, answer in _as_text(raises(*_COMMON)).items():
-            answers.setdefault(status, answer)
-
-
-def _as_text(answers: Mapping[int | str, Any]) -> dict[str, Any]:
-    return {str(status): answer for status, answer in answers.items()}
+        facts += _WITH_KEY
+    if "requestBody" in operation:
+        facts += _WITH_BODY
+    for status, answer in raises(*facts).items():
+        present = answers.setdefault(str(status), answer)
+        examples = present["content"][MEDIA_TYPE]["examples"]
+        examples |= answer["content"][MEDIA_TYPE]["examples"]
+        present["description"] = ", ".join(examples)
 
 
 def _example(fact: type[errors.PerennialError]) -> dict[str, Any]:

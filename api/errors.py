@@ -9,9 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api.middleware import SECURITY_HEADERS
 from api.problems import problem, problem_of, request_id
+from api.telemetry import METHODS
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 
@@ -90,7 +92,18 @@ def http_error(request: Request, error: HTTPException) -> Response:
         code=phrase.lower().replace(" ", "_").replace("-", "_"),
         title=phrase,
         detail=str(error.detail),
-        headers=error.headers,
+        headers={"Allow": _methods(request)} if error.status_code == 405 else error.headers,
+    )
+
+
+def _methods(request: Request) -> str:
+    """Return every method that a path takes; the router itself names those of one route."""
+    routes = request.app.router.routes
+    scopes = ({**request.scope, "method": method} for method in sorted(METHODS))
+    return ", ".join(
+        scope["method"]
+        for scope in scopes
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
     )
 
 

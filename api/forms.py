@@ -9,7 +9,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from core.errors import MalformedMultipart, TooManyParts
+from api.declared import FORM
+from core.errors import MalformedMultipart, TooManyParts, UnsupportedMediaType
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Part:
 async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part]:
     """The parts of a form, each as soon as its last byte is here.
 
-    No more than one part is held. Raises MalformedMultipart, TooManyParts, and BodyTooLarge
-    from the middleware that counts the bytes.
+    No more than one part is held. Raises UnsupportedMediaType, MalformedMultipart, TooManyParts,
+    and BodyTooLarge from the middleware that counts the bytes.
     """
     collector = _Collector(settings)
     parser = MultipartParser(
@@ -55,8 +56,10 @@ async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
-        raise MalformedMultipart("Send multipart/form-data with a boundary.")
+    if kind != FORM.encode():
+        raise UnsupportedMediaType(f"Send a form, with Content-Type: {FORM}.")
+    if not 0 < len(boundary) <= 200:
+        raise MalformedMultipart(f"{FORM} needs a boundary of at most 200 characters.")
     return boundary
 
 

@@ -4,11 +4,13 @@ import errno
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from api.app import create_app
+from api.connection import Connection
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
 
@@ -29,7 +31,7 @@ def serve(settings: Settings) -> int:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",  # it caps what stands before the body; the other parser does not
+                http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
                 log_config=None,  # ours
                 access_log=False,  # api/telemetry.py tells of requests
                 log_level="warning",

@@ -25,6 +25,11 @@ SECURITY_HEADERS = {
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+def fresh_request_id() -> str:
+    """Return an id for a request that brought none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 class RequestIds:
     """Gives each request an id (the client's, if it sent a plain one) and safe headers."""
 
@@ -36,7 +41,7 @@ class RequestIds:
             await self.app(scope, receive, send)
             return
         sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         logs.begin(request_id=request_id)
 

@@ -1,23 +1,36 @@
-"""If-Match and If-None-Match on things that have a revision."""
+"""If-Match and If-None-Match (RFC 9110, 13.1)."""
 
 import re
+from collections.abc import Callable
 
 from core.errors import PreconditionRequired, StaleRevision
 
 ANY = "*"
-_STRONG = re.compile(r'"([1-9][0-9]{0,8})"')  # revisions count from 1
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_LIST = re.compile(rf"[ \t,]*(?:{_TAG.pattern}(?:[ \t,]+|$))*")
+_REVISION = re.compile(r"[1-9][0-9]{0,8}")  # revisions count from 1
 
 
 def etag(revision: int) -> str:
-    """The entity tag of a revision."""
+    """Return the entity tag of a revision."""
     return f'"{revision}"'
 
 
-def expected_revision(if_match: str | None, if_none_match: str | None) -> int | None:
-    """The revision a caller decided on: 0 for "none yet", None for "whatever there is".
+def is_held(if_none_match: str | None, tag: str) -> bool:
+    """Return whether a client says that it holds what has this entity tag."""
+    if if_none_match is None:
+        return False
+    held = {opaque for _, opaque in _tags(if_none_match)}  # compared weakly
+    return if_none_match.strip() == ANY or tag.strip('"') in held
 
-    Raises PreconditionRequired without either header, and StaleRevision for a tag that no
-    revision of ours ever had.
+
+def expected_revision(
+    if_match: str | None, if_none_match: str | None, present: Callable[[], int]
+) -> int:
+    """Return the revision that a change has to find; 0 for "none yet".
+
+    `present` reads the present one, for `*` and for lists. Raises PreconditionRequired without
+    either header, StaleRevision when no tag of the list is the present one's.
     """
     if if_none_match is not None:
         if if_none_match.strip() != ANY:
@@ -25,10 +38,17 @@ def expected_revision(if_match: str | None, if_none_match: str | None) -> int | 
         return 0
     if if_match is None:
         raise PreconditionRequired
-    tag = if_match.strip()
-    if tag == ANY:
-        return None
-    found = _STRONG.fullmatch(tag)
-    if found is None:
-        raise StaleRevision(if_match=tag[:40])
-    return int(found[1])
+    if if_match.strip() == ANY:
+        return present()
+    tags = [tag for weak, tag in _tags(if_match) if not weak]  # compared strongly
+    revisions = {int(tag) for tag in tags if _REVISION.fullmatch(tag)}
+    if len(revisions) == 1:
+        return revisions.pop()
+    if not revisions or (revision := present()) not in revisions:
+        raise StaleRevision(if_match=if_match[:40])
+    return revision
+
+
+def _tags(header: str) -> list[tuple[str, str]]:
+    """`W/` or nothing, and what is between the quotes; none of a list that is not well formed."""
+    return _TAG.findall(header) if _LIST.fullmatch(header) else []

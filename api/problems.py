@@ -19,6 +19,7 @@ STATUS: Mapping[type[errors.PerennialError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.NotAcceptable: 406,
+    errors.RequestTimeout: 408,
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.PreconditionFailed: 412,
@@ -109,6 +110,8 @@ def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
     found = dict(headers or {})
     if status in {429, 503, 507}:
         found["Retry-After"] = str(RETRY_AFTER_S)
+    if status == 408:  # what the rest of the request would be is not known
+        found["Connection"] = "close"
     if status == 401:
         found["WWW-Authenticate"] = "Bearer"
     return found

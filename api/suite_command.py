@@ -92,10 +92,11 @@ def _receive(
     outcomes: Counter[str] = Counter()
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     for batch in track(batches, description="Reading images", console=aside):
-        for receipt in _receive_batch(platform, decoder, dataset, batch):
+        receipts = _receive_batch(platform, decoder, dataset, batch)
+        for image, receipt in zip(batch, receipts, strict=True):
             outcomes[receipt["outcome"]] += 1
             if receipt["error"]:
-                aside.print(f"{receipt['file']}: {receipt['error']['detail']}")
+                aside.print(f"{image.path}: {receipt['error']['detail']}", soft_wrap=True)
     return outcomes
 
 

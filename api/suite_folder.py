@@ -52,10 +52,10 @@ def _by_lines(folder: Path, listed: Path, kind: SuiteKind) -> Iterator[FolderIma
             texts = _texts(row, kind)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FieldInvalid(
-                f"{CAPTIONS} line {number}: wanted 'path' and 'class', 'caption' or 'captions'."
+                f"{listed} line {number}: wanted 'path' and 'class', 'caption' or 'captions'."
             ) from error
         if not path.is_file():
-            raise FieldInvalid(f"{CAPTIONS} line {number}: there is no file {path}.")
+            raise FieldInvalid(f"{listed} line {number}: there is no file {path}.")
         for text in texts:
             yield FolderImage(path=path, text=str(text))
 

@@ -37,8 +37,9 @@ async def receive_form(
 ) -> Form[T]:
     """Read a form as it arrives; `work` turns each file into something, in a thread.
 
-    Raises FieldUnknown for a text field that is not among `fields`, and what `work` and
-    `read_parts` raise. Nothing is running any more when it returns or raises.
+    Raises FieldUnknown for a text field that is not among `fields`, FieldInvalid for one that
+    is sent twice, and what `work` and `read_parts` raise. Nothing is running any more when it
+    returns or raises.
     """
     form: Form[T] = Form()
     pending: deque[asyncio.Task[T]] = deque()
@@ -46,7 +47,10 @@ async def receive_form(
         async for part in read_parts(request, services.platform.settings):
             form.fingerprint.append((part.name, part.file_name, sha256(part.data)))
             if part.file_name is None:
-                form.fields[part.name] = _text_field(part, fields)
+                text = _text_field(part, fields)
+                if part.name in form.fields:
+                    raise FieldInvalid("Send this field once.", pointer=f"/{part.name}")
+                form.fields[part.name] = text
                 continue
             while len(pending) >= IN_FLIGHT:
                 form.files.append(await pending.popleft())

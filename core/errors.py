@@ -8,6 +8,7 @@
     ├── NotFound             no such thing                                    404
     ├── Conflict             true request, wrong moment or wrong state        409
     │   └── Gone             it was there and its bytes are not any more      410
+    ├── RequestTimeout       the caller stopped in the middle of a request    408
     ├── PreconditionFailed   the caller decided on an older state             412
     ├── PreconditionRequired the caller must say what it decided on           428
     ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406
@@ -96,6 +97,10 @@ class ImageTooLarge(Invalid):
     """The image has more pixels than the cap allows."""
 
 
+class ImageAnimated(Invalid):
+    """The image is animated: send the frame that is meant as an image of its own."""
+
+
 class ImageInSuite(Invalid):
     """The image belongs to a suite or a holdout and may not be trained on."""
 
@@ -117,7 +122,7 @@ class IdempotencyMismatch(Invalid):
 
 
 class Malformed(Invalid):
-    """The body cannot be parsed."""
+    """The request cannot be parsed."""
 
 
 class MalformedMultipart(Malformed):
@@ -130,6 +135,10 @@ class Unsupported(Invalid):
 
 class UnsupportedImage(Unsupported):
     """Images must be JPEG, PNG, WebP, GIF or BMP."""
+
+
+class UnsupportedMediaType(Unsupported):
+    """The body's Content-Type is not one that this operation takes."""
 
 
 class WeightsFormat(Unsupported):
@@ -230,6 +239,10 @@ class LabelConflict(Conflict):
     """The image is already in this dataset under another class."""
 
 
+class ImportFailed(Conflict):
+    """The model has no version, because its import did not succeed."""
+
+
 class JobFinished(Conflict):
     """The job has ended or is being cancelled already."""
 
@@ -270,6 +283,12 @@ class Gone(Conflict):
 
 class ArtifactGone(Gone):
     """The weights of that version are gone."""
+
+
+class RequestTimeout(PerennialError):
+    """The rest of the request did not arrive in time."""
+
+    retryable = True
 
 
 class PreconditionFailed(PerennialError):

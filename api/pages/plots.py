@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from api.pages.bidi import isolate
 from api.pages.numbers import percent, points, ticks, whole
 from core.domain.measure import MeasureKind, Ruling
 from core.domain.report import Change, MatrixRow, Task
@@ -129,13 +130,11 @@ def change_plot(changes: Sequence[Change]) -> Markup:
         middle = index * row + row / 2 + 4
         zero, end = axis.at(0), axis.at(change.difference)
         lower, upper = axis.at(change.lower), axis.at(change.upper)
-        words = (
-            f"{change.class_name}: {points(change.lower)} to {points(change.upper)} points, "
-            f"{change.gained} gained, {change.lost} lost"
-        )
+        reach = f"{points(change.lower)} to {points(change.upper)} points"
+        words = f"{isolate(change.class_name)}: {reach}, {change.gained} gained, {change.lost} lost"
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
-            _text(_LABEL - 16, middle + 4, "name end", _cut(change.class_name)),
+            _text(_LABEL - 16, middle + 4, "name end", isolate(_cut(change.class_name))),
             Markup("<g><title>{}</title>").format(words),
             _box(
                 min(zero, end),

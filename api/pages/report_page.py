@@ -8,6 +8,7 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.pages import numbers, plots
+from api.pages.bidi import isolate
 from core.domain.measure import MeasureKind
 from core.domain.report import ChangeTable, Recall, Report, Scores
 from core.domain.values import Json
@@ -66,7 +67,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=numbers.percent, points=numbers.points, whole=numbers.whole, short=numbers.short
+        percent=numbers.percent,
+        points=numbers.points,
+        whole=numbers.whole,
+        short=numbers.short,
+        isolate=isolate,
     )
     return environment
 

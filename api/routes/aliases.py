@@ -1,5 +1,6 @@
 """Aliases: which version is live, and moving it."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -61,7 +62,8 @@ def move_alias(
     if_none_match: IfNoneMatch = None,
 ) -> AliasView:
     """Point an alias at a version that the gate lets through."""
-    expected = expected_revision(if_match, if_none_match)
+    present = partial(_present_revision, services, model, alias)
+    expected = expected_revision(if_match, if_none_match, present)
     if body.override and not asking.is_admin:
         raise errors.Forbidden
     moved = promote(
@@ -69,7 +71,7 @@ def move_alias(
         model=model,
         alias=alias,
         version=body.version,
-        expected_revision=_existing(services, model, alias) if expected is None else expected,
+        expected_revision=expected,
         reason=body.reason,
         override=body.override,
         actor=asking.name,
@@ -97,13 +99,14 @@ def roll_alias_back(
     if_match: IfMatch = None,
 ) -> AliasView:
     """Point an alias at the version that was live before, or at a named one that was."""
+    present = partial(_present_revision, services, model, alias)
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
         services.platform,
         model=model,
         alias=alias,
         to=body.to,
-        expected_revision=expected_revision(if_match, None) if decided else None,
+        expected_revision=expected_revision(if_match, None, present) if decided else None,
         reason=body.reason,
         actor=asking.name,
     )
@@ -123,8 +126,8 @@ def list_alias_moves(
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
 
 
-def _existing(services: Services, model: str, alias: str) -> int:
-    """The present revision, for `If-Match: *`."""
+def _present_revision(services: Services, model: str, alias: str) -> int:
+    """Return the present revision. Raises StaleRevision when there is none."""
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.find(work.models.get(model).id, alias)
     if found is None:

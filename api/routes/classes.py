@@ -20,6 +20,7 @@ from core.domain.dataset import DatasetKind, DatasetRef
 from core.domain.recipe import Recipe
 from core.domain.registry import PRODUCTION
 from core.use_cases.datasets import Upload, require_room
+from core.use_cases.imports import require_import
 from core.use_cases.jobs import Request as JobRequest
 from core.use_cases.learn_classes import learn_classes
 from core.use_cases.references import learned_classes
@@ -66,6 +67,7 @@ def list_classes(model: str, services: Wired, alias: str = PRODUCTION) -> Learne
         errors.ModelNotFound,
         errors.RecipeInvalid,
         errors.FieldInvalid,
+        errors.ImportFailed,
         errors.DatasetNotFound,
         errors.DatasetVersionNotFound,
         errors.ModelNotTrainable,
@@ -98,7 +100,7 @@ async def teach_classes(
 def _require_model(services: Services, model: str) -> None:
     require_room(services.platform)
     with services.platform.transactions(read_only=True) as work:
-        work.models.get(model)
+        require_import(work, work.models.get(model))
 
 
 def _start(

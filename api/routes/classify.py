@@ -58,6 +58,7 @@ class Seen:
         errors.UnsupportedImage,
         errors.ImageCorrupt,
         errors.ImageTooLarge,
+        errors.ImageAnimated,
         errors.MalformedMultipart,
         errors.BodyTooLarge,
         errors.TooManyParts,

@@ -22,6 +22,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     status_code=202,
     responses=raises(
         errors.ModelNotFound,
+        errors.ImportFailed,
         errors.DatasetNotFound,
         errors.DatasetVersionNotFound,
         errors.VersionNotFound,
@@ -109,7 +110,9 @@ def stop_job(job: str, services: Wired, response: Response) -> JobView:
 @router.post(
     "/{job}/retry",
     status_code=202,
-    responses=raises(errors.JobNotFound, errors.Conflict, errors.IdempotencyMismatch),
+    responses=raises(
+        errors.JobNotFound, errors.Conflict, errors.ImportFailed, errors.IdempotencyMismatch
+    ),
 )
 def order_job_again(
     job: str,

@@ -11,6 +11,7 @@ from api.documents import raises
 from api.downloads import Download
 from api.exports import exported
 from api.pages.report_page import render_report, style_policy
+from api.preconditions import is_held
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from core import errors
@@ -22,6 +23,7 @@ TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The range that was asked for."},
+    304: {"description": "If-None-Match names the version's ETag: the client holds it."},
     **raises(
         errors.ModelNotFound,
         errors.VersionNotFound,
@@ -66,16 +68,25 @@ def get_version(model: str, version: VersionNumber, services: Wired) -> VersionV
 
 
 @router.get("/{version}/download", responses=_DOWNLOADS, response_class=Response)
-def download_version(model: str, version: VersionNumber, services: Wired) -> Download:
+def download_version(
+    model: str,
+    version: VersionNumber,
+    services: Wired,
+    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+) -> Response:
     """The folder that `open_clip` loads, as a tar; ranges resume an interrupted download."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
+    wanted.require_weights()
+    tag = {"ETag": f'"{wanted.digest}"'}
+    if is_held(if_none_match, tag["ETag"]):
+        return Response(status_code=304, headers=tag)
     return Download(
         exported(services.platform, found, wanted),
         media_type=TAR,
         filename=f"{found.name}-{wanted.number}.tar",
-        headers={"ETag": f'"{wanted.digest}"'},
+        headers=tag,
     )
 
 

@@ -1,27 +1,47 @@
 """What all requests and replies have in common."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 from api.texts import require_storable
 from core.errors import FieldInvalid
 
+_DIGITS = re.compile(r"[0-9]{1,10}")
+
+
+def _digits(value: object) -> object:
+    """A number of an address, which pydantic alone would also take as 5.0, +5 or 1_0."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("a whole number is written in digits alone")
+    return value
+
+
 # SQLite and PostgreSQL hold larger numbers than the largest that is ever given out.
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
-Limit = Annotated[int, Query(ge=1, le=200, description="At most so many.")]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1), BeforeValidator(_digits)]
+Limit = Annotated[
+    int, Query(ge=1, le=200, description="At most so many."), BeforeValidator(_digits)
+]
 After = Annotated[
     str | None, Query(max_length=100, description="The `next` of the page before this one.")
 ]
 
 
-class Asked(BaseModel):
-    """A request body; a field it does not know is refused, and so is what cannot be stored."""
+# JSON has no choices: where all else is strict, a choice is still read from its text.
+BY_TEXT = Strict(False)
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Asked(BaseModel):
+    """A request body, in which no value is turned into another type.
+
+    A field it does not know is refused, and so is what cannot be stored.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="before")
     @classmethod

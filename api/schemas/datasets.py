@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.common import Asked, Shown
+from api.schemas.common import BY_TEXT, Asked, Shown
 from core.domain.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
 from core.use_cases.datasets import Receipt, Reception
 
@@ -15,7 +15,7 @@ class NewDataset(Asked):
     """A dataset to open."""
 
     name: str = Field(examples=["products"])
-    kind: DatasetKind = DatasetKind.LABELLED
+    kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
 
 
 class NewDatasetVersion(Asked):

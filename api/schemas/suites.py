@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.common import Asked, Number, Shown
+from api.schemas.common import BY_TEXT, Asked, Number, Shown
 from core.domain.gate import GatePolicy
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import Suite, SuiteKind
@@ -17,7 +17,7 @@ class NewSuite(Asked):
     """A suite to make of all images of a dataset version."""
 
     name: str = Field(examples=["unseen-emoji"])
-    kind: SuiteKind
+    kind: Annotated[SuiteKind, BY_TEXT]
     dataset: str = Field(examples=["unseen-emoji"])
     dataset_version: Number = Field(examples=[1])
     prompt: str = Field(DEFAULT_PROMPT.text, description="Unused for retrieval.")

@@ -22,6 +22,10 @@ JobId = NewType("JobId", str)  # job_...
 Json = Mapping[str, Any]
 
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol without ink
+# Embeddings, overrides and isolates: they end where their text does not say, and an override shows
+# a name backwards. The marks that scripts from right to left need in one line are others.
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})  # categories
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -51,7 +55,9 @@ def clean_name(name: str) -> str:
 
 def _clean_text(text: str, longest: int) -> str | None:
     text = unicodedata.normalize("NFC", text).strip()
-    printable = all(unicodedata.category(letter) not in {"Cc", "Cs", "Co", "Cn"} for letter in text)
+    printable = not any(
+        letter in BIDI_CONTROLS or unicodedata.category(letter) in _UNPRINTABLE for letter in text
+    )
     return text if len(text) <= longest and printable and _is_visible(text) else None
 
 

@@ -86,4 +86,4 @@ class DecodedImage:
 
 class Decoder(Protocol):
     def decode(self, data: bytes) -> DecodedImage:
-        """Raises UnsupportedImage, ImageCorrupt or ImageTooLarge."""
+        """Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated."""

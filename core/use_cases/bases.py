@@ -2,20 +2,21 @@
 
 import json
 import re
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 
 from core.domain.architecture import require_recipe_fits, require_trainable
 from core.domain.recipe import Recipe
 from core.domain.values import Digest, Json
 from core.domain.version import Weights
-from core.errors import ArtifactGone, ArtifactMissing, BaseUnknown
+from core.errors import ArtifactGone, ArtifactMissing, BaseUnknown, ModelNotTrainable
 from core.ports import Artifacts
 from core.settings import Settings
 
 BUNDLED = "bundled"
 FOLDER_PREFIX = "local-dir:"
 POINTER = "/base"
+CATALOGUE = Path(__file__).with_name("open_clip.json")
 _PRETRAINED = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 
 
@@ -23,18 +24,21 @@ def require_known_base(settings: Settings, base: str) -> None:
     """Raise BaseUnknown or ModelNotTrainable for a base that no model can be made from.
 
     A base is the bundled model, a pair of names that open_clip lists, or a folder of ours.
-    Which weights go with a name, and whether a folder's fit its config, only the worker tells;
-    so it does of a folder that this process does not see.
+    Only the worker can tell whether weights load and fit their config. A root folder that this
+    process does not see is another machine's, and the worker there judges all that is in it.
     """
     if base == BUNDLED:
         return
     if _PRETRAINED.fullmatch(base) and not base.startswith(FOLDER_PREFIX):
-        _require_trainable_name(base.partition(":")[0])
+        _require_listed(*base.split(":"))
         return
     folder = Path(base.removeprefix(FOLDER_PREFIX)).resolve()
-    if not any(folder.is_relative_to(root.resolve()) for root in settings.root_folders):
+    roots = (root.resolve() for root in settings.root_folders)
+    root = next((root for root in roots if folder.is_relative_to(root)), None)
+    if root is None:
         raise BaseUnknown(pointer=POINTER)
-    _require_trainable_folder(folder)
+    if root.is_dir():
+        _require_trainable_folder(folder)
 
 
 def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Recipe) -> None:
@@ -50,26 +54,36 @@ def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Rec
     require_recipe_fits(weights.config, recipe)
 
 
-def _require_trainable_name(name: str) -> None:
-    # open_clip keeps a JSON file for every architecture. Finding its folder does not import it,
-    # and with it torch, into this process.
-    spec = find_spec("open_clip")
-    if spec is None or not spec.submodule_search_locations:
-        return
-    path = Path(spec.submodule_search_locations[0]) / "model_configs" / f"{name}.json"
-    if not path.is_file():
+def _require_listed(name: str, weights: str) -> None:
+    listed = _catalogue().get(name)
+    if listed is None:
         raise BaseUnknown(f"open_clip has no model named {name!r}.", pointer=POINTER)
-    require_trainable(_read(path), pointer=POINTER)
+    if reason := listed["obstacle"]:
+        raise ModelNotTrainable(reason, pointer=POINTER)
+    if weights.lower().replace("-", "_") not in listed["weights"]:  # as open_clip reads a tag
+        known = ", ".join(listed["weights"]) or "none"
+        raise BaseUnknown(
+            f"open_clip has no weights {weights!r} of {name}; it has: {known}.", pointer=POINTER
+        )
+
+
+@cache
+def _catalogue() -> Json:
+    """Return what `core.clip.catalogue` found in open_clip, which this process does not have."""
+    found: Json = json.loads(CATALOGUE.read_bytes())
+    return found
 
 
 def _require_trainable_folder(folder: Path) -> None:
     path = folder / "open_clip_config.json"
     if not path.is_file():
-        return
+        raise BaseUnknown(f"{folder.name!r} has no {path.name}.", pointer=POINTER)
     model_cfg = _read(path).get("model_cfg")
     if not isinstance(model_cfg, dict):
         raise BaseUnknown(f"{path.name} has no model_cfg.", pointer=POINTER)
     require_trainable(model_cfg, pointer=POINTER)
+    if not any(folder.glob("*.safetensors")):
+        raise BaseUnknown(f"{folder.name!r} holds no weights as safetensors.", pointer=POINTER)
 
 
 def _read(path: Path) -> Json:

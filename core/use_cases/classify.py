@@ -45,7 +45,7 @@ def prepare_classification(
         known = version.classes or open_classes_of(work, model)
     if expect_digest is not None and expect_digest.removeprefix("sha256:") != version.digest:
         raise EmbeddingSpaceChanged(digest=version.digest, expected=expect_digest[:80])
-    wanted = distinct(clean_class(name) for name in classes or known)
+    wanted = distinct(map(clean_class, classes) if classes else known)
     if not wanted:
         raise FieldInvalid(
             "This version has learned no class and its model has no zero-shot suite: "

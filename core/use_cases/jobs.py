@@ -17,9 +17,10 @@ from core.domain.update import (
 )
 from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
 from core.domain.version import Model
-from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
+from core.errors import Conflict, FieldInvalid, IdempotencyMismatch, NameTaken
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
+from core.use_cases.imports import failed_import, require_import
 from core.use_cases.manifests import read_manifest
 from core.use_cases.startable import require_startable
 
@@ -47,7 +48,8 @@ def create_model(
 ) -> Job:
     """Register a model and order the import of its root.
 
-    Raises NameTaken, BaseUnknown or ModelNotTrainable.
+    A model whose import did not succeed is made anew. Raises NameTaken, BaseUnknown or
+    ModelNotTrainable.
     """
     require_known_base(platform.settings, base)
     now = platform.clock()
@@ -61,11 +63,25 @@ def create_model(
             policy=PolicyId(work.policies.get(policy).id),
             created_at=now,
         )
-        work.models.add(model)
+        model = _register(work, model)
         job = place(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
     announce(doorbell, job)
     return job
+
+
+def _register(work: UnitOfWork, model: Model) -> Model:
+    """Return the model as it is stored. Raises NameTaken."""
+    try:
+        work.models.add(model)
+    except NameTaken:
+        present = work.models.get(model.name)
+        work.models.set_suites(present.id, model.suites)  # locks it: another may be at it too
+        work.models.set_policy(present.id, model.policy)
+        if failed_import(work, present) is None:
+            raise
+        return replace(model, id=present.id, created_at=present.created_at)
+    return model
 
 
 def order_update(
@@ -152,7 +168,10 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 
 
 def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
-    """Order again what an ended job was to do; a new job that names the old one."""
+    """Order again what an ended job was to do; a new job that names the old one.
+
+    Raises Conflict for one that has not failed, ImportFailed for one that could not start.
+    """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
@@ -161,6 +180,8 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
+        if found.type is not JobType.IMPORT:
+            require_import(work, model)
         again = place(
             work,
             request,

@@ -13,6 +13,7 @@ from core.domain.version import Model, Version
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.bases import require_trainable_version
 from core.use_cases.datasets import refuse_suite_images
+from core.use_cases.imports import require_import
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries, require_reference
 from core.use_cases.selection import selection_of
@@ -24,13 +25,14 @@ def require_startable(
 ) -> UpdateOrder:
     """The order with its reference set named by id, if an update of these images could start.
 
-    Raises what would keep it from starting: VersionNotFound, AliasNotFound, ArtifactGone,
-    ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses; of methods
-    that need more than images, FieldInvalid, RecipeInvalid, DatasetNotFound,
-    DatasetVersionNotFound.
+    Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
+    ArtifactGone, ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite,
+    TooFewClasses; of methods that need more than images, FieldInvalid, RecipeInvalid,
+    DatasetNotFound, DatasetVersionNotFound.
     """
     if order.prompt is not None:
         PromptTemplate(order.prompt)
+    require_import(work, model)
     parent = _present_parent(work, model.id, order)
     if parent is not None:
         parent.require_weights()

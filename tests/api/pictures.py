@@ -54,6 +54,14 @@ def huge() -> bytes:
     return _encode(Image.new("1", (6000, 6000)), "PNG")
 
 
+def frames(file_format: str, count: int = 2) -> bytes:
+    """A file of several pictures that differ."""
+    first, *rest = (Image.new("RGB", (12, 12), (40 * n, 0, 0)) for n in range(count))
+    out = io.BytesIO()
+    first.save(out, file_format, save_all=True, append_images=rest)
+    return out.getvalue()
+
+
 def tiff() -> bytes:
     """A format that is not taken."""
     return picture(1, file_format="TIFF")

@@ -33,13 +33,19 @@ def test_no_form_that_is_liked(accept: str) -> None:
         preferred(accept, OFFERED)
 
 
+def five() -> int:
+    return 5
+
+
 def test_revisions_that_a_caller_decided_on() -> None:
-    assert expected_revision('"7"', None) == 7
-    assert expected_revision("*", None) is None
-    assert expected_revision(None, "*") == 0
+    assert expected_revision('"7"', None, five) == 7
+    assert expected_revision('"7", "5"', None, five) == 5
+    assert expected_revision("*", None, five) == 5
+    assert expected_revision(None, "*", five) == 0
     with pytest.raises(PreconditionRequired):
-        expected_revision(None, None)
+        expected_revision(None, None, five)
     with pytest.raises(PreconditionRequired):
-        expected_revision(None, '"7"')
-    with pytest.raises(StaleRevision):
-        expected_revision('"²"', None)
+        expected_revision(None, '"7"', five)
+    for match in ('"²"', '"7", "8"', '"5" x', "5"):
+        with pytest.raises(StaleRevision):
+            expected_revision(match, None, five)

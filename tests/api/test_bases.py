@@ -39,6 +39,8 @@ def service(settings: Settings) -> Iterator[Service]:
         ("roberta-ViT-B-32:laion2b_s12b_b32k", "model_not_trainable", "'roberta-base'"),
         ("coca_ViT-B-32:laion2b_s13b_b90k", "model_not_trainable", "caption decoder"),
         ("ViT-Z-99:openai", "base_unknown", "'ViT-Z-99'"),
+        ("ViT-B-32:no-such-tag", "base_unknown", "it has: openai, laion400m_e31,"),
+        ("ViT-B-16-plus:openai", "base_unknown", "it has: none"),
     ],
 )
 def test_an_architecture_that_cannot_be_taught_is_refused_by_name(
@@ -51,7 +53,10 @@ def test_an_architecture_that_cannot_be_taught_is_refused_by_name(
     assert answer.json()["errors"][0]["pointer"] == "/base"
 
 
-@pytest.mark.parametrize("name", ["RN50:openai", "convnext_base:laion400m_s13b_b51k"])
+@pytest.mark.parametrize(
+    "name",
+    ["RN50:openai", "convnext_base:laion400m_s13b_b51k", "ViT-B-32:LAION2B-s34b-b79k"],
+)
 def test_other_towers_are_taken_by_name(service: Service, name: str) -> None:
     answer = service.client.post("/v1/models", json={"name": "x", "base": name})
     assert answer.status_code == 202
@@ -70,21 +75,43 @@ def test_other_towers_are_taken_by_name(service: Service, name: str) -> None:
         ("[]", 422, "base_unknown"),
         ("{", 422, "base_unknown"),
         (json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}), 202, None),
-        (None, 202, None),  # perhaps the worker sees the folder
+        (None, 422, "base_unknown"),
     ],
 )
-def test_a_folder_is_read_where_this_process_sees_it(
+def test_a_folder_is_judged_by_its_config(
     service: Service, folders: Path, text: str | None, status: int, code: str | None
 ) -> None:
     base = folders / "clip"
     if text is not None:
         base.mkdir()
         (base / "open_clip_config.json").write_text(text)
+        (base / "open_clip_model.safetensors").touch()
     answer = service.client.post("/v1/models", json={"name": "x", "base": f"local-dir:{base}"})
     assert answer.status_code == status
     if code is not None:
         assert code_of(answer) == (status, code)
         assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
+def test_a_folder_without_its_config_or_its_weights_is_refused(
+    service: Service, folders: Path
+) -> None:
+    for name in ("open_clip_model.safetensors", "open_clip_config.json"):
+        base = folders / name.partition(".")[0]
+        base.mkdir()
+        (base / name).write_text(json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}))
+        with service.untouched():
+            answer = service.client.post("/v1/models", json={"name": "x", "base": str(base)})
+        assert code_of(answer) == (422, "base_unknown")
+        assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
+def test_a_root_folder_of_another_machine_is_left_to_its_worker(
+    service: Service, folders: Path
+) -> None:
+    folders.rmdir()
+    body = {"name": "x", "base": str(folders / "clip")}
+    assert service.client.post("/v1/models", json=body).status_code == 202
 
 
 def test_an_update_of_an_untrainable_version_is_refused_when_ordered(service: Service) -> None:

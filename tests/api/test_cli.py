@@ -136,12 +136,13 @@ def test_a_suite_is_made_of_class_folders(
     for seed, name in enumerate(["cat", "cat", "dog"]):
         (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name / f"{seed}.png").write_bytes(picture(seed))
-    (tmp_path / "images" / "dog" / "broken.png").write_bytes(b"not an image")
+    broken = tmp_path / "images" / "dog" / "broken.png"
+    broken.write_bytes(b"not an image")
     command = ["suite", "pets", str(tmp_path / "images"), "--prompt", "one {name}"]
     assert main([*command, "--model", "demo"]) == 0
     told = capsys.readouterr()
     assert "pets: 3 images, 2 classes" in told.out
-    assert "broken.png" in told.err
+    assert f"{broken}: Images must be" in told.err
     with running(settings_of(home)) as service:
         suite = service.client.get("/v1/suites/pets").json()
         assert (suite["images"], suite["prompt"]) == (3, "one {name}")
@@ -183,7 +184,7 @@ def test_a_list_that_cannot_be_read_names_the_line(
     (folder / "a.png").write_bytes(picture(1))
     (folder / "captions.jsonl").write_text("\n" + line)
     assert main(["suite", "talk", str(folder), "--kind", "retrieval"]) == 1
-    assert "line 2" in capsys.readouterr().err
+    assert f"{folder / 'captions.jsonl'} line 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])

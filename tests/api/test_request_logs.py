@@ -38,13 +38,13 @@ def lines(settings: Settings) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 def test_a_request_is_one_line_with_its_id(
     lines: Callable[[], list[dict[str, Any]]], service: Service
 ) -> None:
-    service.client.get("/v1/models/nobody?x=1", headers={"X-Request-Id": "mine-17"})
+    service.client.get("/v1/models/nobody/classes?alias=x", headers={"X-Request-Id": "mine-17"})
     (line,) = [line for line in lines() if line["event"] == "request"]
     expected = {
         "level": "info",
         "request_id": "mine-17",
         "method": "GET",
-        "route": "/v1/models/{model}",
+        "route": "/v1/models/{model}/classes",
         "status": 404,
     }
     assert {name: line.get(name) for name in expected} == expected
@@ -83,7 +83,7 @@ def test_neither_keys_nor_file_names_nor_bodies_are_written(
     service.client.post("/v1/datasets/beach/images", files=files)
     service.client.post("/v1/datasets", json={"name": CLASS, "unknown": FILE})
     service.client.post("/v1/datasets", content=b'{"name": "' + CLASS.encode())
-    service.client.get(f"/v1/datasets/{CLASS}?after={KEY}")
+    service.client.get(f"/v1/datasets/{CLASS}/images?after={KEY}")
     service.client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}x"})
     text = json.dumps(lines())
     assert len(lines()) >= 6

@@ -49,6 +49,8 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
             ("boot", ("9.png", picture(1))),
             ("bag", ("10.png", picture(1))),
             ("bag", ("11.webp", picture(11, file_format="WEBP"))),
+            ("bag", ("12.gif", pictures.frames("GIF"))),
+            ("gnp\u202etac", ("13.png", picture(13))),
         ],
     )
     assert answer.status_code == 200
@@ -68,6 +70,8 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
         ("9.png", "duplicate", None),
         ("10.png", "label_conflict", "label_conflict"),
         ("11.webp", "created", None),
+        ("12.gif", "rejected", "image_animated"),
+        ("13.png", "rejected", "class_invalid"),
     ]
     assert service.client.get("/v1/datasets/products").json()["counts"] == {"bag": 1, "boot": 1}
     assert len(list(service.platform.artifacts.digests())) == 2
@@ -173,11 +177,20 @@ def test_a_form_that_cannot_be_parsed(service: Service, products: str, body: byt
         assert code_of(send(service, products, body)) == (400, "malformed_multipart")
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json", ""])
-def test_a_form_without_a_boundary(service: Service, products: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("multipart/form-data", 400, "malformed_multipart"),
+        ("application/json", 415, "unsupported_media_type"),
+        ("", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_form_without_a_boundary(
+    service: Service, products: str, kind: str, status: int, code: str
+) -> None:
     with service.untouched():
         answer = service.client.post(products, content=b"x", headers={"Content-Type": kind})
-    assert code_of(answer) == (400, "malformed_multipart")
+    assert code_of(answer) == (status, code)
 
 
 def test_what_arrived_before_a_broken_end_is_not_kept(service: Service, products: str) -> None:

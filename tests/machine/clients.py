@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 from core.domain.recipe import Recipe
 from core.domain.update import Job, JobStatus, JobType, UpdateOrder
 from core.domain.values import sha256
-from core.errors import ArtifactGone, JobFinished
+from core.errors import ArtifactGone, ImportFailed, JobFinished
 from core.use_cases.jobs import (
     Request,
     cancel_job,
@@ -179,7 +179,7 @@ class Clients(Machine):
         ]
 
     def order(self, place: Place, death: str | None) -> None:
-        """Ask until there is an answer; it is one job, or a refusal for want of weights."""
+        """Ask until there is an answer: one job, or a refusal for want of weights or a root."""
         number = sum(self.happened.values())
         request = Request(actor="client", key=f"key {number}", body=sha256(b"the same"))
         before = len(self.world.jobs())
@@ -188,9 +188,9 @@ class Clients(Machine):
             if job is None:
                 assert len(self.world.jobs()) - before == (death == "order.after")
                 job = place(request)
-        except ArtifactGone:
+        except (ArtifactGone, ImportFailed) as refusal:
             assert len(self.world.jobs()) == before
-            self.happened["order refused: artifact_gone"] += 1
+            self.happened[f"order refused: {refusal.code}"] += 1
             return
         assert len(self.world.jobs()) == before + 1
         self.promises.acknowledged.add(job.id)

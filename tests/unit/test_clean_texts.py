@@ -33,7 +33,17 @@ def test_one_visible_character_is_enough(text: str) -> None:
     assert clean_caption(text) == clean_class(text)
 
 
-@pytest.mark.parametrize("text", ["cat\n2", "a\0", "\ue000", "x\x85y"])
+@pytest.mark.parametrize(
+    "text",
+    ["cat\n2", "a\0", "\ue000", "x\x85y", "a\u2028b", "gnp\u202etac", "a\u2066b\u2069", "\u202ba"],
+)
 def test_control_characters_are_refused(text: str) -> None:
     with pytest.raises(ClassInvalid):
         clean_class(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["خف", "نعل", "می\u200cخواهم", "C++\u200f", "🏴\U000e0067\U000e007f"]
+)
+def test_letters_from_right_to_left_and_marks_that_they_need_are_taken(text: str) -> None:
+    assert clean_class(text) == text

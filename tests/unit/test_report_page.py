@@ -210,3 +210,17 @@ def test_numbers_are_written_for_people() -> None:
     assert numbers.points(None) == numbers.percent(None) == "–"
     assert numbers.whole(1840) == "1,840"
     assert numbers.ticks(-0.06, 0.05) == pytest.approx([-0.06, -0.04, -0.02, 0.0, 0.02, 0.04])
+
+
+def test_a_name_cannot_reorder_the_words_around_it() -> None:
+    """Old reports may hold an override; names from right to left are new as well as old."""
+    names = ("tac\u202e", "\u2067خف\u2069")
+    report = report_of(second_update(), mostly_right)
+    change = replace(report.changes[0].classes[0], class_name=names[0])
+    table = replace(report.changes[0], classes=(change, *report.changes[0].classes[1:]))
+    text = page(replace(report, update_classes=names, changes=(table, *report.changes[1:])))
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067") & set(text)
+    assert text.count("\u2068") == text.count("\u2069") > 0
+    bare = re.sub("\u2068[^\u2068\u2069]*\u2069", "", text)
+    assert "خف" not in bare
+    assert "tac" not in bare

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from core.adapters.images.sandbox import SandboxDecoder
-from core.errors import ImageCorrupt, ImageTooLarge, UnsupportedImage
+from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
 from core.ports import DecodedImage
 from tests.unit.pictures import encode, make_decoder, picture, png_of_zeros
 
@@ -102,12 +102,6 @@ def test_sixteen_bits_are_scaled_not_clipped(decoder: SandboxDecoder) -> None:
     assert stored(decoder.decode(encode(grey, "PNG"))).getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_first_frame_of_an_animation_is_taken(decoder: SandboxDecoder) -> None:
-    red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    data = encode(red, "GIF", save_all=True, append_images=[blue])
-    assert stored(decoder.decode(data)).getpixel((0, 0)) == (255, 0, 0)
-
-
 def test_near_duplicates_share_a_hash_and_mirrors_do_not(decoder: SandboxDecoder) -> None:
     plain = decoder.decode(encode(picture(60, 60), "PNG")).dhash
     photo = decoder.decode(encode(picture(60, 60), "JPEG", quality=90)).dhash
@@ -166,3 +160,29 @@ def test_pixels_are_counted_before_decoding(decoder: SandboxDecoder) -> None:
     with pytest.raises(ImageTooLarge):
         decoder.decode(png_of_zeros(12_000, 12_000))
     assert time.monotonic() - began < 1
+
+
+# ---- More than one frame ------------------------------------------------------------------------
+
+
+def frames(kind: str, count: int) -> bytes:
+    first, *rest = (Image.new("RGB", (40, 30), (40 * n, 0, 0)) for n in range(count))
+    out = io.BytesIO()
+    first.save(out, kind, save_all=True, append_images=rest)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_is_refused_and_a_single_frame_of_it_taken(
+    decoder: SandboxDecoder, kind: str
+) -> None:
+    with pytest.raises(ImageAnimated):
+        decoder.decode(frames(kind, 2))
+    assert decoder.decode(frames(kind, 1)).width == 40
+
+
+def test_a_photograph_with_a_preview_behind_it_is_taken(decoder: SandboxDecoder) -> None:
+    photograph = frames("MPO", 2)
+    with Image.open(io.BytesIO(photograph)) as seen:
+        assert getattr(seen, "n_frames", 1) == 2
+    assert decoder.decode(photograph).width == 40

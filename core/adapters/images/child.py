@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageOps
 
-OK, UNSUPPORTED, CORRUPT, TOO_LARGE = b"O", b"U", b"C", b"L"
+OK, UNSUPPORTED, CORRUPT, TOO_LARGE, ANIMATED = b"O", b"U", b"C", b"L", b"A"
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">II32s8s")  # width, height, pixels digest, difference hash
 WHITE = (255, 255, 255)
@@ -75,6 +75,9 @@ def decode(data: bytes, max_pixels: int, side: int) -> Reply:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             if image.width * image.height > max_pixels:
                 return TOO_LARGE, b""
+            # A JPEG's further frames are previews and depth maps that cameras add, not animation.
+            if kind != "JPEG" and getattr(image, "is_animated", False):
+                return ANIMATED, b""
             image.load()
             stored = shrink(flatten(ImageOps.exif_transpose(image)), side)
         return OK, pack(stored)

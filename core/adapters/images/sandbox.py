@@ -4,16 +4,17 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.adapters.images.child import CORRUPT, HEAD, OK, TOO_LARGE, UNSUPPORTED
+from core.adapters.images.child import ANIMATED, CORRUPT, HEAD, OK, TOO_LARGE, UNSUPPORTED
 from core.adapters.images.process import ChildFailed, DecodingProcess, Limits
 from core.domain.values import Digest
-from core.errors import ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
+from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.ports import DecodedImage
 
 _REFUSALS: dict[bytes, type[Invalid]] = {
     UNSUPPORTED: UnsupportedImage,
     CORRUPT: ImageCorrupt,
     TOO_LARGE: ImageTooLarge,
+    ANIMATED: ImageAnimated,
 }
 
 
@@ -46,7 +47,7 @@ class SandboxDecoder:
             self._idle.put(process)
 
     def decode(self, data: bytes) -> DecodedImage:
-        """Raises UnsupportedImage, ImageCorrupt or ImageTooLarge."""
+        """Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated."""
         with self._borrowed() as process:
             try:
                 outcome, body = process.ask(data)

@@ -1,0 +1,33 @@
+"""`python -m core.clip.catalogue` prints what is committed as core/use_cases/open_clip.json.
+
+The API has neither torch nor open_clip: from this file it knows which architectures open_clip
+has, the weights that it lists for each, and why some cannot be taught.
+"""
+
+import json
+import sys
+from typing import Any
+
+import open_clip
+
+from core.domain.architecture import obstacle
+
+
+def catalogue() -> dict[str, Any]:
+    """Return `{architecture: {"weights": [tag], "obstacle": reason or None}}`."""
+    return {
+        name: {
+            "weights": open_clip.list_pretrained_tags_by_model(name),
+            "obstacle": obstacle(open_clip.get_model_config(name)),
+        }
+        for name in sorted(open_clip.list_models())
+    }
+
+
+def to_text() -> str:
+    """Return the catalogue as it is committed."""
+    return json.dumps(catalogue(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_text())
