@@ -12,6 +12,7 @@ from core import logs
 from core.bootstrap import build, close
 from core.clip.environment import thread_count
 from core.ports import Platform
+from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.alias_follower import AliasFollower
 from worker.batcher import MicroBatcher
@@ -43,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
+    hide_environment()
     settings = Settings()
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))
