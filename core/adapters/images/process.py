@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.adapters.images import child
+from core.inference_limits import most_image_bytes
 
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
 _OUTCOME = 1  # byte
@@ -36,8 +37,8 @@ class Limits:
 
     @property
     def reply_bytes(self) -> int:
-        """No stored image can be larger: raw pixels with room for the file around them."""
-        return self.stored_side * self.stored_side * 4 + 65536
+        """The bytes of the largest stored image."""
+        return most_image_bytes(self.stored_side)
 
 
 class DecodingProcess:
