@@ -11,6 +11,7 @@ from core import bootstrap, logs
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.suite import SuiteKind
 from core.errors import PerennialError
+from core.secrecy import hide_environment
 from core.settings import Settings
 from core.use_cases.keys import make_key, revoke_other_keys
 
@@ -24,6 +25,7 @@ EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     chosen = _parser().parse_args(arguments)
+    hide_environment()
     logs.configure(Settings(), process="api" if chosen.run is _serve else "command")
     try:
         return int(chosen.run(chosen))

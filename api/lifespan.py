@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.inference import Inference
+from api.inference import Inference, with_inference_key
 from api.metrics import Metrics
 from api.processes import Companions
 from api.queue import CeleryDoorbell
@@ -54,6 +54,8 @@ def _open(
     stack.callback(celery.close)
     doorbell = BackgroundDoorbell(celery)
     stack.callback(doorbell.close)
+    if settings.embedded:
+        settings = with_inference_key(settings)
     inference = Inference(settings)
     stack.callback(inference.close)
     app.state.services = Services(

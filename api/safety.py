@@ -4,18 +4,17 @@ import ipaddress
 
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
-
-SHORTEST_KEY = 20
+from core.use_cases.keys import require_unguessable
 
 
 def require_safe(settings: Settings) -> None:
     """Raise UnsafeConfiguration for a reachable service without a key, or with a guessable one."""
     key = settings.admin_key.get_secret_value()
-    if key and len(key) < SHORTEST_KEY:
-        raise UnsafeConfiguration(
-            f"PERENNIAL_ADMIN_KEY has {len(key)} characters; a key has at least {SHORTEST_KEY} "
-            "random ones. `python -m api key` makes one."
-        )
+    if key:
+        require_unguessable("PERENNIAL_ADMIN_KEY", key)
+    inference_key = settings.inference_key.get_secret_value()
+    if inference_key:
+        require_unguessable("PERENNIAL_INFERENCE_KEY", inference_key)
     if not key and not _is_loopback(settings.host):
         raise UnsafeConfiguration(
             f"Binding to {settings.host} makes the service reachable from other machines: "

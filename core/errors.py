@@ -336,6 +336,10 @@ class InferenceUnavailable(Unavailable):
     """The inference process does not answer."""
 
 
+class InferenceBusy(Unavailable):
+    """The inference process has as many requests as it takes: ask again in a moment."""
+
+
 class ArtifactsUnavailable(Unavailable):
     """The artifact store does not answer."""
 

@@ -77,8 +77,8 @@ def fact(name: str) -> str:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """The settings' secrets that no pattern would find."""
-    key = settings.admin_key.get_secret_value()
-    return frozenset({key} if len(key) >= _SHORTEST_SECRET else ())
+    keys = (settings.admin_key.get_secret_value(), settings.inference_key.get_secret_value())
+    return frozenset(key for key in keys if len(key) >= _SHORTEST_SECRET)
 
 
 def _formatter(

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     inference_host: str = "127.0.0.1"
     inference_port: int = 8751
     inference_url: str = ""  # empty: http://inference_host:inference_port
+    inference_key: SecretStr = SecretStr("")  # the API shows it to inference; embedded, one is made
+    inference_memory_bytes: int = 2 * 1024**3  # of what inference keeps loaded
 
     # Whose jobs a worker takes: "gpu" trains and scores, "housekeeping" imports bases.
     queues: Annotated[tuple[Literal["gpu", "housekeeping"], ...], Field(min_length=1)] = (

@@ -11,6 +11,7 @@ from celery.signals import setup_logging, worker_ready
 
 from core import logs
 from core.bootstrap import build
+from core.secrecy import hide_environment
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
 from worker.app import make_app, make_worker
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--owner", required=True, help="signs this run's claims")
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
     arguments = parser.parse_args()
+    hide_environment()
     die_with(arguments.parent)
     settings = Settings()
     logs.configure(settings, process="worker", worker=arguments.owner)

@@ -44,8 +44,12 @@ class AliasFollower:
             self._tell("database", fault.message)
             return
         self._told.pop("database", None)
-        for digest in named:
+        room = self._models.max_bytes
+        for place, digest in enumerate(dict.fromkeys(named)):
             try:
+                room -= self._models.size_of(digest)
+                if place > 0 and room < 0:  # it would only push out the ones before it
+                    return
                 self._models.get(digest)
             except _CANNOT_LOAD as fault:
                 self._tell(digest, str(fault))

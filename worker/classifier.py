@@ -4,26 +4,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.domain.values import Digest
-from core.errors import FieldInvalid, ImageCorrupt
+from core.errors import FieldInvalid
+from core.inference_limits import MAX_TEXTS
 from worker.batcher import MicroBatcher
 from worker.live_models import LiveModels
+from worker.stored_images import read_stored
+from worker.text_features import TextFeatures
 
 
 class Classifier:
     """Answers for any version by its digest. Raises ArtifactMissing or ArtifactCorrupt.
 
-    Images are in the stored form; other bytes raise ImageCorrupt.
+    Images are in the stored form, their sides at most `stored_side` pixels; other bytes raise what
+    `read_stored` raises.
     """
 
-    def __init__(self, models: LiveModels, batcher: MicroBatcher) -> None:
+    def __init__(
+        self, models: LiveModels, batcher: MicroBatcher, texts: TextFeatures, *, stored_side: int
+    ) -> None:
         self._models = models
         self._batcher = batcher
+        self._texts = texts
+        self._stored_side = stored_side
 
     def classify(
         self,
@@ -37,12 +43,13 @@ class Classifier:
         """For each image its `top_k` classes with their probabilities, best first."""
         if not images or not classes or len(classes) != len(prompts):
             raise FieldInvalid("Send images, classes, and one prompt for each class.")
-        live = self._models.get(digest)
-        texts = self._batcher.run(lambda: live.text_features(prompts))
-        pixels = _pixels(live.clip, images)
-        features = self._batcher.encode(live.clip, pixels).result()
+        _require_few(prompts)
+        model = self._models.get(digest)
+        pixels = self._pixels(model, images)
+        texts = self._texts.of(digest, model, prompts)
+        features = self._batcher.encode(model, pixels).result()
         with torch.inference_mode():
-            logits = live.clip.scale * features @ texts.result().T  # (images, classes)
+            logits = model.scale * features @ texts.T  # (images, classes)
             best = logits.softmax(dim=-1).topk(min(top_k, len(classes)), dim=-1)
         return [
             [
@@ -58,22 +65,21 @@ class Classifier:
         self, digest: Digest, *, images: Sequence[bytes], texts: Sequence[str]
     ) -> dict[str, list[list[float]]]:
         """L2-normalised features of images and of texts, each in the order they came."""
-        live = self._models.get(digest)
+        _require_few(texts)
+        model = self._models.get(digest)
         rows: dict[str, list[list[float]]] = {"images": [], "texts": []}
         if texts:
-            rows["texts"] = self._batcher.run(lambda: live.text_features(texts)).result().tolist()
+            rows["texts"] = self._texts.of(digest, model, texts).tolist()
         if images:
-            pixels = _pixels(live.clip, images)
-            rows["images"] = self._batcher.encode(live.clip, pixels).result().tolist()
+            pixels = self._pixels(model, images)
+            rows["images"] = self._batcher.encode(model, pixels).result().tolist()
         return rows
 
+    def _pixels(self, model: ClipModel, images: Sequence[bytes]) -> Tensor:
+        read = (read_stored(data, side=self._stored_side) for data in images)
+        return torch.stack([model.preprocess.evaluation_pixels(image) for image in read])
 
-def _pixels(model: ClipModel, images: Sequence[bytes]) -> Tensor:
-    return torch.stack([model.preprocess.evaluation_pixels(_read(data)) for data in images])
 
-
-def _read(data: bytes) -> Image.Image:
-    try:
-        return read_image(data)
-    except (UnidentifiedImageError, OSError, SyntaxError) as fault:
-        raise ImageCorrupt from fault
+def _require_few(texts: Sequence[str]) -> None:
+    if len(texts) > MAX_TEXTS:
+        raise FieldInvalid(f"At most {MAX_TEXTS:,} texts.")

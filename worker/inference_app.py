@@ -16,23 +16,33 @@ from starlette.responses import Response
 
 from core import logs
 from core.domain.values import Digest
-from core.errors import FieldInvalid, Invalid, NotFound, PerennialError
+from core.errors import FieldInvalid, PerennialError
+from core.inference_limits import MAX_FIELD_BYTES, MAX_IMAGES, most_body_bytes
+from core.settings import Settings
 from worker.classifier import Classifier
+from worker.guard import OPEN_PATH, Guard
 from worker.live_models import LiveModels
+from worker.problems import problem
 
 log = logging.getLogger(__name__)
-
-MAX_IMAGES = 1000
-MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes with their prompts
 
 
 def make_inference_app(
     models: LiveModels,
     classifier: Classifier,
+    settings: Settings,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """`POST /classify`, `POST /embed`, `GET /healthz`. Forms carry JSON lists and images."""
+    """`POST /classify`, `POST /embed`, `GET /loaded`, and without the key `GET /healthz`.
+
+    Forms carry JSON lists and images in their stored form.
+    """
     app = FastAPI(openapi_url=None, lifespan=lifespan)
+    app.add_middleware(
+        Guard,
+        key=settings.inference_key.get_secret_value(),
+        max_body_bytes=most_body_bytes(settings.stored_side),
+    )
 
     @app.post("/classify")
     async def classify(request: Request) -> dict[str, Any]:
@@ -58,9 +68,13 @@ def make_inference_app(
             )
         return {"digest": digest, **features}
 
-    @app.get("/healthz")
+    @app.get("/loaded")
+    async def loaded() -> dict[str, Any]:
+        return {"digests": models.digests()}
+
+    @app.get(OPEN_PATH)
     async def healthz() -> dict[str, Any]:
-        return {"status": "ok", "digests": models.digests()}
+        return {"status": "ok"}
 
     @app.middleware("http")
     async def told(request: Request, go_on: RequestResponseEndpoint) -> Response:
@@ -69,22 +83,15 @@ def make_inference_app(
         began = time.perf_counter()
         answer = await go_on(request)
         facts = {"status": answer.status_code, "seconds": round(time.perf_counter() - began, 4)}
-        level = logging.DEBUG if request.url.path == "/healthz" else logging.INFO
+        level = logging.DEBUG if request.url.path == OPEN_PATH else logging.INFO
         log.log(level, "request", extra={"route": request.url.path, **facts})
         return answer
 
     @app.exception_handler(PerennialError)
-    async def tell(_: Request, fault: Exception) -> JSONResponse:
-        return _problem(fault)
+    async def tell(_: Request, fault: PerennialError) -> JSONResponse:
+        return problem(fault)
 
     return app
-
-
-def _problem(fault: Exception) -> JSONResponse:
-    if not isinstance(fault, PerennialError):
-        raise fault
-    status = 404 if isinstance(fault, NotFound) else 422 if isinstance(fault, Invalid) else 503
-    return JSONResponse({"code": fault.code, "message": fault.message}, status_code=status)
 
 
 def _form(request: Request) -> AbstractAsyncContextManager[FormData]:

@@ -1,77 +1,54 @@
 """The versions that the inference process holds ready."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from threading import Lock
 
 import torch
-from torch import Tensor
 
 from core.clip.model import ClipModel
 from core.clip.weights import load
 from core.domain.values import Digest
+from core.domain.version import Weights
 from core.ports import Artifacts
-
-KEEP_MODELS = 6
-KEEP_TEXTS = 32  # class lists a model
-
-
-class LiveModel:
-    """A loaded version with the text features it has computed already."""
-
-    def __init__(self, digest: Digest, model: ClipModel) -> None:
-        self.digest = digest
-        self.clip = model
-        self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Features (texts, width), kept for the next time; call it from one thread only."""
-        key = tuple(texts)
-        if key not in self._texts:
-            with torch.inference_mode():
-                self._texts[key] = self.clip.encode_texts(key)
-        self._texts.move_to_end(key)
-        while len(self._texts) > KEEP_TEXTS:
-            self._texts.popitem(last=False)
-        return self._texts[key]
+from worker.kept import Kept
 
 
 class LiveModels:
-    """Versions by digest, verified at every load; the least recently used ones go first."""
+    """Versions by digest, verified at every load; the least recently used ones make room."""
 
-    def __init__(
-        self, artifacts: Artifacts, device: torch.device, *, keep: int = KEEP_MODELS
-    ) -> None:
+    def __init__(self, artifacts: Artifacts, device: torch.device, *, max_bytes: int) -> None:
         self._artifacts = artifacts
         self._device = device
-        self._keep = keep
-        self._lock = Lock()
         self._loading = Lock()
-        self._models: OrderedDict[Digest, LiveModel] = OrderedDict()
+        self._sizes: dict[Digest, int] = {}
+        self._models: Kept[Digest, ClipModel] = Kept(max_bytes=max_bytes)
 
-    def get(self, digest: Digest) -> LiveModel:
-        """The version, loaded if need be. Raises ArtifactMissing or ArtifactCorrupt."""
-        found = self._find(digest)
+    @property
+    def max_bytes(self) -> int:
+        """What the tensors of all loaded versions may take, unless a single one takes more."""
+        return self._models.max_bytes
+
+    def get(self, digest: Digest) -> ClipModel:
+        """Return the version, loaded if need be. Raises ArtifactMissing or ArtifactCorrupt."""
+        found = self._models.get(digest)
         if found is None:
             with self._loading:  # one at a time; others go on being served meanwhile
-                found = self._find(digest) or self._load(digest)
+                found = self._models.get(digest) or self._load(digest)
         return found
 
+    def size_of(self, digest: Digest) -> int:
+        """Return the bytes of a version's tensors. Raises ArtifactMissing or ArtifactCorrupt."""
+        if digest not in self._sizes:
+            weights = Weights.from_bytes(self._artifacts.get(digest))
+            self._sizes[digest] = sum(entry.size for entry in weights.tensors)
+        return self._sizes[digest]
+
     def digests(self) -> list[Digest]:
-        """What is loaded, in order."""
-        with self._lock:
-            return sorted(self._models)
+        """Return what is loaded, in order."""
+        return sorted(self._models.keys())
 
-    def _find(self, digest: Digest) -> LiveModel | None:
-        with self._lock:
-            if digest in self._models:
-                self._models.move_to_end(digest)
-            return self._models.get(digest)
-
-    def _load(self, digest: Digest) -> LiveModel:
-        model = LiveModel(digest, load(digest, self._artifacts, self._device).freeze())
-        with self._lock:
-            self._models[digest] = model
-            while len(self._models) > self._keep:
-                self._models.popitem(last=False)
+    def _load(self, digest: Digest) -> ClipModel:
+        size = self.size_of(digest)
+        self._models.make_room(size)  # before the new one takes its memory
+        model = load(digest, self._artifacts, self._device).freeze()
+        self._models.put(digest, model, size)
         return model

@@ -12,6 +12,7 @@ import sys
 
 from core import logs
 from core.errors import PerennialError, RankLost
+from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.handover import Handover
 from worker.parent import die_with
@@ -27,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.rank", description=__doc__)
     parser.add_argument("--parent", required=True, type=int, help="rank 0's process id")
     arguments = parser.parse_args()
+    hide_environment()
     # Nobody but the parent can write here, so what is read is what it has packed.
     handover: Handover = pickle.load(sys.stdin.buffer)  # noqa: S301
     die_with(arguments.parent)

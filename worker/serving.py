@@ -1,6 +1,7 @@
 """The inference process: `python -m worker.serving [--exit-with-parent]`."""
 
 import argparse
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,20 +12,35 @@ from fastapi import FastAPI
 from core import logs
 from core.bootstrap import build, close
 from core.clip.environment import thread_count
+from core.errors import UnsafeConfiguration
 from core.ports import Platform
+from core.secrecy import hide_environment
 from core.settings import Settings
+from core.use_cases.keys import require_unguessable
 from worker.alias_follower import AliasFollower
 from worker.batcher import MicroBatcher
 from worker.classifier import Classifier
 from worker.inference_app import make_inference_app
 from worker.live_models import LiveModels
 from worker.parent import when_parent_is_gone
+from worker.text_features import TextFeatures
 
 
 def make_app(platform: Platform) -> FastAPI:
-    """The inference service on a platform; it follows the aliases while it runs."""
-    models = LiveModels(platform.artifacts, torch.device(platform.settings.device))
+    """The inference service on a platform; it follows the aliases while it runs.
+
+    Raises UnsafeConfiguration.
+    """
+    settings = platform.settings
+    require_key(settings)
+    for_texts = settings.inference_memory_bytes // 8
+    models = LiveModels(
+        platform.artifacts,
+        torch.device(settings.device),
+        max_bytes=settings.inference_memory_bytes - for_texts,
+    )
     batcher = MicroBatcher()
+    texts = TextFeatures(batcher, max_bytes=for_texts)
     follower = AliasFollower(platform, models)
 
     @asynccontextmanager
@@ -35,7 +51,19 @@ def make_app(platform: Platform) -> FastAPI:
         batcher.close()
         close(platform)
 
-    return make_inference_app(models, Classifier(models, batcher), lifespan)
+    classifier = Classifier(models, batcher, texts, stored_side=settings.stored_side)
+    return make_inference_app(models, classifier, settings, lifespan)
+
+
+def require_key(settings: Settings) -> None:
+    """Raise UnsafeConfiguration unless the settings have a key that nobody guesses."""
+    key = settings.inference_key.get_secret_value()
+    if not key:
+        raise UnsafeConfiguration(
+            "The inference process answers nobody without a key: set PERENNIAL_INFERENCE_KEY to "
+            "the same key for it and for the API. `python -m api key` makes one."
+        )
+    require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 
 
 def main() -> None:
@@ -43,12 +71,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
+    hide_environment()
     settings = Settings()
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))
+    try:
+        app = make_app(build(settings))
+    except UnsafeConfiguration as fault:
+        sys.exit(f"perennial: {fault.message}")
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(build(settings)),
+            app,
             host=settings.inference_host,
             port=settings.inference_port,
             log_config=None,  # ours

@@ -17,6 +17,7 @@ from core.adapters.ringing import BackgroundDoorbell
 from core.bootstrap import build
 from core.errors import Unavailable
 from core.ports import Doorbell, Platform
+from core.secrecy import hide_environment
 from core.settings import Settings
 from core.use_cases.sweep import forget_old_traces, ring_for_waiting_jobs
 from worker.app import make_app
@@ -169,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.supervisor", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
+    hide_environment()
     settings = Settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)

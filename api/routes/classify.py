@@ -63,6 +63,7 @@ class Seen:
         errors.BodyTooLarge,
         errors.TooManyParts,
         errors.InferenceUnavailable,
+        errors.InferenceBusy,
     ),
     openapi_extra=_FORM,
 )

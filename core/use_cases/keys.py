@@ -8,11 +8,21 @@ from core.ports import Platform
 
 PREFIX = "pk_"
 ADMIN = "admin"
+SHORTEST_KEY = 20
 
 
 def make_key() -> str:
     """A fresh key."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def require_unguessable(variable: str, key: str) -> None:
+    """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
+    if len(key) < SHORTEST_KEY:
+        raise UnsafeConfiguration(
+            f"{variable} has {len(key)} characters; a key has at least {SHORTEST_KEY} random ones. "
+            "`python -m api key` makes one."
+        )
 
 
 def ensure_admin_key(platform: Platform) -> str | None:

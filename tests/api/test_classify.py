@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,12 +18,14 @@ from starlette.routing import Route
 
 from core.domain.gate import Verdict
 from core.domain.version import Model
+from core.inference_limits import MAX_IMAGES
 from core.settings import Settings
 from tests.api import pictures
 from tests.api.pictures import picture
 from tests.api.seeds import a_candidate, a_root
 from tests.api.service import Service, code_of, settings_of
 
+NO_KEY = (503, "inference_unavailable")
 CLASSIFY = "/v1/models/demo/classify"
 
 
@@ -31,6 +34,7 @@ class Oracle:
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
+        self.requests: list[int] = []  # how many images each had
         self.answer: Response | None = None
         app = Starlette(routes=[Route("/classify", self.classify, methods=["POST"])])
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +46,9 @@ class Oracle:
             images = [await one.read() for one in form.getlist("images")]  # type: ignore[union-attr]
             names = ("digest", "classes", "prompts", "top_k")
             self.asked = {name: form[name] for name in names} | {"images": images}
+        self.requests.append(len(images))
         self.request_id = request.headers.get("x-request-id")
+        self.key = request.headers.get("authorization")
         if self.answer is not None:
             return self.answer
         best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
@@ -67,8 +73,13 @@ def oracle() -> Iterator[Oracle]:
 def settings(home: Path, oracle: Oracle) -> Settings:
     """Settings that lead to the stand-in."""
     oracle.answer = None
+    oracle.requests = []
     port = oracle.socket.getsockname()[1]
-    return settings_of(home, inference_url=f"http://127.0.0.1:{port}")
+    return settings_of(
+        home,
+        inference_url=f"http://127.0.0.1:{port}",
+        inference_key=SecretStr("pk_that-inference-knows"),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +108,18 @@ def test_the_inference_process_hears_the_requests_id(service: Service, oracle: O
     answer = service.client.post(CLASSIFY, data=fields, files=files)
     assert answer.status_code == 200
     assert oracle.request_id == answer.headers["x-request-id"]
+    assert oracle.key == "Bearer pk_that-inference-knows"
+
+
+def test_many_images_are_asked_in_parts_and_answered_in_their_order(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    files = [image(seed) for seed in range(MAX_IMAGES + 2)]
+    answer = service.client.post("/v1/models/demo:2/classify", files=files)
+    assert oracle.requests == [MAX_IMAGES, 2]
+    rows = answer.json()["data"]
+    assert [row["file"] for row in rows] == [f"{seed}.png" for seed in range(MAX_IMAGES + 2)]
+    assert all(len(row["predictions"]) == 2 for row in rows)
 
 
 def test_a_version_answers_over_what_it_has_learned(
@@ -224,6 +247,8 @@ def test_a_bad_image_among_good_ones_is_told_by_name(service: Service, model: Mo
         (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
         (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
         (Response("oops", 500), 503, "inference_unavailable"),
+        (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
+        (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
     ],
 )
 def test_what_the_inference_process_refuses(
@@ -232,6 +257,7 @@ def test_what_the_inference_process_refuses(
     oracle.answer = answer
     told = service.client.post("/v1/models/demo:2/classify", files=[image()])
     assert code_of(told) == (status, code)
+    assert ("retry-after" in told.headers) == told.json()["retryable"] == (status == 503)
 
 
 def test_no_inference_process(service: Service, model: Model) -> None:

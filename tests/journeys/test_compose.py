@@ -25,6 +25,7 @@ from tests.processes import free_port, wait_for
 
 SECRETS = {
     "PERENNIAL_ADMIN_KEY": "pk_only-this-journey-knows-of-it",
+    "PERENNIAL_INFERENCE_KEY": "pk_that-api-and-inference-share",
     "POSTGRES_PASSWORD": "open-the-database",
     "REDIS_PASSWORD": "open-the-broker",
     "S3_ACCESS_KEY": "an-access-key",

@@ -12,6 +12,7 @@ from tests import compose
 
 SECRETS = {
     "PERENNIAL_ADMIN_KEY": "an-admin-key-of-some-length",
+    "PERENNIAL_INFERENCE_KEY": "an-inference-key-of-some-length",
     "POSTGRES_PASSWORD": "one",
     "REDIS_PASSWORD": "two",
     "S3_ACCESS_KEY": "three",

@@ -1,13 +1,14 @@
-"""The process that decodes one untrusted image after another, started as a script.
+"""The process that decodes one untrusted image after another.
 
-It knows nothing of the service, has an empty environment and narrow limits, and speaks
-frames over standard input, which is a socket: a request is 4 bytes of length and an image;
-a reply is 1 byte of outcome, 4 bytes of length and, for `OK`, the stored image behind a head.
+It knows nothing of the service, has an empty environment, is confined, and speaks frames over
+standard input, which is a socket. A request is 4 bytes of length and an image; a reply is 1 byte
+of outcome, 4 bytes of length and, for `OK`, the stored image behind a head. Before the first
+request it sends `READY` with the layers of its confinement.
 """
 
+import copy  # noqa: F401 - Pillow imports it when it meets an animation, when no file opens
 import hashlib
 import io
-import resource
 import signal
 import socket
 import struct
@@ -16,6 +17,9 @@ from collections.abc import Callable
 
 from PIL import Image, ImageOps
 
+from core.adapters.images.confinement import confine
+
+READY = b"R"
 OK, UNSUPPORTED, CORRUPT, TOO_LARGE, ANIMATED = b"O", b"U", b"C", b"L", b"A"
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">II32s8s")  # width, height, pixels digest, difference hash
@@ -30,19 +34,12 @@ Reply = tuple[bytes, bytes]
 def main() -> None:
     """Decode until the parent hangs up. Arguments: memory bytes, seconds, pixels, side."""
     memory, seconds, max_pixels, side = (int(value) for value in sys.argv[1:5])
-    limit_process(memory)
     Image.MAX_IMAGE_PIXELS = None  # the cap below answers by name, before decoding
     Image.preinit()
     Image.init()
     with socket.socket(fileno=0) as parent:
+        parent.sendall(frame(READY, ",".join(confine(memory)).encode()))
         serve(parent, seconds, lambda data: decode(data, max_pixels, side))
-
-
-def limit_process(memory: int) -> None:
-    """Bound the address space; no files are written, no core is dumped."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def serve(parent: socket.socket, seconds: int, answer: Callable[[bytes], Reply]) -> None:
@@ -52,7 +49,12 @@ def serve(parent: socket.socket, seconds: int, answer: Callable[[bytes], Reply])
         signal.alarm(seconds)  # ends a decoder that hangs, also when nobody waits any more
         outcome, body = answer(data)
         signal.alarm(0)
-        parent.sendall(outcome + LENGTH.pack(len(body)) + body)
+        parent.sendall(frame(outcome, body))
+
+
+def frame(outcome: bytes, body: bytes) -> bytes:
+    """Return a reply as it is sent."""
+    return outcome + LENGTH.pack(len(body)) + body
 
 
 def receive(parent: socket.socket, size: int) -> bytes:
@@ -144,7 +146,3 @@ def difference_hash(image: Image.Image) -> bytes:
         for column in range(8):
             bits = bits << 1 | (grey[row * 9 + column] > grey[row * 9 + column + 1])
     return bits.to_bytes(8, "big")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.adapters.images import child
+from core.inference_limits import most_image_bytes
 
+START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
 _OUTCOME = 1  # byte
 _TRIES = 2
+# Isolated, Python looks at no variable and in no folder that others may write to, nor in ours.
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from core.adapters.images.child import main; main()"
+)
+_ROOT = Path(child.__file__).parents[3]
 
 
 class ChildFailed(Exception):
@@ -29,8 +37,8 @@ class Limits:
 
     @property
     def reply_bytes(self) -> int:
-        """No stored image can be larger: raw pixels with room for the file around them."""
-        return self.stored_side * self.stored_side * 4 + 65536
+        """The bytes of the largest stored image."""
+        return most_image_bytes(self.stored_side)
 
 
 class DecodingProcess:
@@ -40,6 +48,7 @@ class DecodingProcess:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self.layers: tuple[str, ...] = ()  # of confinement, once it has been started
 
     def ask(self, data: bytes) -> tuple[bytes, bytes]:
         """Outcome and body of the reply. Raises ChildFailed.
@@ -59,6 +68,10 @@ class DecodingProcess:
                     raise ChildFailed from error
         raise AssertionError
 
+    def start(self) -> socket.socket:
+        """Start the child unless there is one; its layers are known then."""
+        return self._socket or self._start()
+
     def stop(self) -> None:
         """Kill the child, if there is one."""
         if self._socket is not None:
@@ -70,10 +83,13 @@ class DecodingProcess:
             self._process = None
 
     def _ask(self, data: bytes) -> tuple[bytes, bytes]:
-        connection = self._socket or self._start()
+        connection = self.start()
         deadline = time.monotonic() + self._limits.seconds
         connection.settimeout(self._limits.seconds)
         connection.sendall(child.LENGTH.pack(len(data)) + data)
+        return self._reply(connection, deadline)
+
+    def _reply(self, connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
         head = _receive(connection, _OUTCOME + child.LENGTH.size, deadline)
         size = child.LENGTH.unpack(head[_OUTCOME:])[0]
         if size > self._limits.reply_bytes:
@@ -81,6 +97,7 @@ class DecodingProcess:
         return head[:_OUTCOME], _receive(connection, size, deadline)
 
     def _start(self) -> socket.socket:
+        """Start a child and wait until it has confined itself."""
         ours, theirs = socket.socketpair()
         limits = self._limits
         numbers = (
@@ -89,10 +106,9 @@ class DecodingProcess:
             limits.max_pixels,
             limits.stored_side,
         )
-        script = Path(child.__file__)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own script
-                [sys.executable, "-I", str(script), *(str(number) for number in numbers)],
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT), *map(str, numbers)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -100,6 +116,10 @@ class DecodingProcess:
                 cwd="/",
             )
         self._socket = ours
+        outcome, body = self._reply(ours, time.monotonic() + START_S)
+        if outcome != child.READY:
+            raise EOFError("a decoder that does not say how it is confined")
+        self.layers = tuple(body.decode("ascii").split(","))
         return ours
 
 

@@ -1,14 +1,18 @@
-"""The port `Decoder` over a few processes that are limited in memory and time."""
+"""The port `Decoder` over a few processes that are confined, and limited in memory and time."""
 
+import logging
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.adapters.images.child import ANIMATED, CORRUPT, HEAD, OK, TOO_LARGE, UNSUPPORTED
+from core.adapters.images.confinement import CALLS
 from core.adapters.images.process import ChildFailed, DecodingProcess, Limits
 from core.domain.values import Digest
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.ports import DecodedImage
+
+log = logging.getLogger(__name__)
 
 _REFUSALS: dict[bytes, type[Invalid]] = {
     UNSUPPORTED: UnsupportedImage,
@@ -45,6 +49,7 @@ class SandboxDecoder:
         self._idle: queue.LifoQueue[DecodingProcess] = queue.LifoQueue()
         for process in self._processes:
             self._idle.put(process)
+        self._told = False
 
     def decode(self, data: bytes) -> DecodedImage:
         """Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated."""
@@ -53,6 +58,8 @@ class SandboxDecoder:
                 outcome, body = process.ask(data)
             except ChildFailed as failure:
                 raise ImageCorrupt from failure
+            finally:
+                self._tell(process.layers)
         if outcome != OK:
             raise _REFUSALS.get(outcome, ImageCorrupt)
         width, height, pixels, dhash = HEAD.unpack_from(body)
@@ -64,10 +71,23 @@ class SandboxDecoder:
             dhash=dhash.hex(),
         )
 
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers of confinement that hold here: some of USER, LIMITS and CALLS."""
+        with self._borrowed() as process:
+            process.start()
+            return frozenset(process.layers)
+
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
             process.stop()
+
+    def _tell(self, layers: Sequence[str]) -> None:
+        if layers and not self._told:
+            self._told = True
+            level = logging.INFO if CALLS in layers else logging.WARNING
+            log.log(level, "images are decoded in confinement", extra={"layers": list(layers)})
 
     @contextmanager
     def _borrowed(self) -> Iterator[DecodingProcess]:

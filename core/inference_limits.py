@@ -1,0 +1,36 @@
+"""How much the API asks of the inference process at once, and that takes at most."""
+
+from collections.abc import Iterator, Sequence
+
+MAX_IMAGES = 64  # of one request: what goes through the image tower together
+MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of all images of a request that has more than one
+MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes, or their prompts, of four-byte letters
+MAX_TEXTS = 10_000
+
+
+def in_parts(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield the images in their order, as many at a time as one request may have."""
+    part: list[bytes] = []
+    size = 0
+    for image in images:
+        if part and (len(part) == MAX_IMAGES or size + len(image) > MAX_IMAGE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(image)
+        size += len(image)
+    if part:
+        yield part
+
+
+def most_body_bytes(stored_side: int) -> int:
+    """Return the bytes of the largest request there is: its images or a single one, and its texts.
+
+    No stored image is larger than its raw pixels and some room for the file around them.
+    """
+    images = max(MAX_IMAGE_BYTES, most_image_bytes(stored_side))
+    return images + 2 * MAX_FIELD_BYTES + 1024 * (MAX_IMAGES + 8)  # each part has its own head
+
+
+def most_image_bytes(stored_side: int) -> int:
+    """Return the bytes of the largest stored image."""
+    return stored_side * stored_side * 4 + 65536
