@@ -56,6 +56,7 @@ class BaseImporter:
             network.state_dict(),
             self._artifacts,
             lambda done, total: watch.advance("publishing", done, total),
+            watch.moved,
         )
         return weights, prompt
 

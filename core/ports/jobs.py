@@ -56,6 +56,9 @@ class Jobs(Protocol):
     ) -> JobStatus:
         """Write progress and renew the lease, by fence; the job's status. Raises LeaseLost."""
 
+    def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
+        """Renew the lease, by fence; the job's status. Raises LeaseLost."""
+
     def status(self, job: JobId, fence: int) -> JobStatus:
         """The status, if the fence still holds. Raises LeaseLost."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.clip.download import read_while_growing
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.errors import CancelRequested
 
 
@@ -25,6 +25,10 @@ class Recorder:
 
     def checkpoint_due(self) -> bool:
         return False
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         raise AssertionError

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from core.clip.base import BaseImporter
 from core.clip.model import ClipModel
 from core.clip.weights import AT_ONCE, load, publish, read_state
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.domain.version import Weights
 from core.errors import (
     ArtifactCorrupt,
@@ -26,6 +26,7 @@ from core.errors import (
     PromptInvalid,
     WeightsFormat,
 )
+from core.ports import Moved, nobody
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip, tiny_config
 
@@ -41,6 +42,10 @@ class Silent:
 
     def checkpoint_due(self) -> bool:
         return False
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
 
     def save_checkpoint(self, digest: str, step: int) -> None: ...
 
@@ -114,10 +119,10 @@ class Gated(MemoryArtifacts):
         super().__init__()
         self.gate = threading.Event()
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         if any(data):
             self.gate.wait(30)
-        return super().put(data)
+        return super().put(data, moved)
 
 
 def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun(

@@ -101,6 +101,10 @@ class SqlJobs:
             lease_until=epoch_now() + lease_s,
         )
 
+    def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
+        """Renew the lease, by fence; the job's status. Raises LeaseLost."""
+        return self._write(job, fence, lease_until=epoch_now() + lease_s)
+
     def status(self, job: JobId, fence: int) -> JobStatus:
         """The status, if the fence still holds. Raises LeaseLost."""
         query = select(jobs.c.status).where(
