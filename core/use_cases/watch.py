@@ -26,7 +26,7 @@ class JobWatch:
     def __init__(self, platform: Platform, job: Job, *, stopping: Callable[[], bool]) -> None:
         self._platform = platform
         self._job = job
-        self._stopping = stopping
+        self.stopping = stopping
         self._phase = ""
         self._phase_began = self._entered = 0.0
         self._first_step = self._step = 0
@@ -69,7 +69,7 @@ class JobWatch:
         if status is JobStatus.CANCELLING:
             raise CancelRequested
         # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
-        if self._stopping() and phase != "training":
+        if self.stopping() and phase != "training":
             raise StopRequested
 
     def moved(self, count: int) -> None:  # noqa: ARG002  (any byte is progress)
@@ -92,7 +92,7 @@ class JobWatch:
     def checkpoint_due(self) -> bool:
         """Whether the checkpoint interval has passed, or the worker is about to stop."""
         interval = self._platform.settings.checkpoint_seconds
-        return self._stopping() or time.monotonic() - self._kept >= interval
+        return self.stopping() or time.monotonic() - self._kept >= interval
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Make a stored checkpoint the one that counts.
@@ -112,7 +112,7 @@ class JobWatch:
 
     def _checkpoint_is_past(self) -> None:
         self._kept = time.monotonic()
-        if self._stopping():
+        if self.stopping():
             raise StopRequested
 
     def tell(self, kind: str, data: Json) -> None:
