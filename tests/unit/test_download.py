@@ -1,14 +1,16 @@
 """A base that is being downloaded keeps its job alive as long as it grows."""
 
+import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from core.clip.base import read_pretrained
 from core.clip.download import read_while_growing
 from core.domain.values import Digest, Json
-from core.errors import CancelRequested
+from core.errors import CancelRequested, StorageFull
 
 
 class Recorder:
@@ -66,6 +68,18 @@ def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
 
     with pytest.raises(TimeoutError, match="no answer"):
         read_while_growing(fail, Recorder(), caches=(tmp_path,), look_every_s=0.01)
+
+
+def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:  # as open_clip passes it on
+            raise FileNotFoundError(f"Failed to download file. Last error: {error}")  # noqa: B904
+
+    monkeypatch.setattr("open_clip.create_model", download)
+    with pytest.raises(StorageFull):
+        read_pretrained("ViT-B-32", "openai")
 
 
 def test_a_cancelled_import_stops(tmp_path: Path) -> None:

@@ -72,6 +72,24 @@ def test_a_stored_model_comes_back_bit_for_bit() -> None:
     assert torch.equal(back.encode_texts(["a dog"]), model.encode_texts(["a dog"]))
 
 
+def test_bytes_of_an_imported_folder_are_told_as_they_are_read_and_stored(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    size = (folder / "open_clip_model.safetensors").stat().st_size
+
+    class Counting(Silent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.moves: dict[str, int] = {}
+
+        def moved(self, count: int) -> None:
+            self.moves[self.phases[-1]] = self.moves.get(self.phases[-1], 0) + count
+
+    watch = Counting()
+    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), watch)
+    assert watch.moves["loading"] >= size
+    assert sum(watch.moves.values()) >= size + weights.size
+
+
 def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
     artifacts, model = MemoryArtifacts(), tiny_clip()
     state = model.network.state_dict()
