@@ -72,10 +72,8 @@ def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
 
 def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object, **__: object) -> None:
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError as error:  # as open_clip passes it on
-            raise FileNotFoundError(f"Failed to download file. Last error: {error}")  # noqa: B904
+        error = FileNotFoundError("Failed to download file.")  # as open_clip passes it on
+        raise error from OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("open_clip.create_model", download)
     with pytest.raises(StorageFull):

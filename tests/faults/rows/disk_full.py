@@ -1,4 +1,4 @@
-"""The disk is full at each kind of write: 507 or a pause, no partial artifact, all well with room."""
+"""The disk is full at each kind of write: 507 or a pause, nothing in part, and then all is well."""
 
 import hashlib
 import io
@@ -81,9 +81,10 @@ def update(stage: Stage, kind: str) -> Try:
 
 
 def _counted_as_loss(stage: Stage, job: JobId) -> str:
-    """Trouble, if the want of room counts towards the attempts that a job may lose."""
-    lost = stage.find(job).lost
-    return f"counted as {lost} lost attempts" if lost else ""
+    """Trouble, if a claim was lost: each but the first follows on the job's being given back."""
+    told = line.kinds(stage.platform, stage.find(job))
+    lost = told.count("claimed") - 1 - told.count("paused") - told.count("released")
+    return f"{lost} claims were lost: {told}" if lost else ""
 
 
 def upload(stage: Stage, kind: str, moments: Random) -> Try:
