@@ -6,8 +6,7 @@ import socket
 import sys
 from types import FrameType
 
-import uvicorn
-
+from api.announcing import AnnouncingServer
 from api.app import create_app
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
@@ -24,18 +23,15 @@ def serve(settings: Settings) -> int:
     with listen(settings.host, settings.port) as bound:
         port = bound.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stdout.write(f"Perennial is at http://{host}:{port}; Ctrl-C stops it.\n")
-        sys.stdout.flush()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="h11",  # it caps what stands before the body; the other parser does not
-                log_config=None,  # ours
-                access_log=False,  # api/telemetry.py tells of requests
-                log_level="warning",
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-            )
+        server = AnnouncingServer(
+            app,
+            address=f"http://{host}:{port}",
+            http="h11",  # it caps what stands before the body; the other parser does not
+            log_config=None,  # ours
+            access_log=False,  # api/telemetry.py tells of requests
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
         )
         try:
             server.run(sockets=[bound])

@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from core import logs
-from core.bootstrap import build, close
+from core.bootstrap import build, close, keep_private
 from core.clip.environment import thread_count
 from core.ports import Platform
 from core.settings import Settings
@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
+    keep_private()
     settings = Settings()
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))

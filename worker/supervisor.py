@@ -14,7 +14,7 @@ from threading import Event
 
 from core import logs
 from core.adapters.ringing import BackgroundDoorbell
-from core.bootstrap import build
+from core.bootstrap import build, keep_private
 from core.errors import Unavailable
 from core.ports import Doorbell, Platform
 from core.settings import Settings
@@ -172,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.supervisor", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
+    keep_private()
     settings = Settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)
