@@ -10,26 +10,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from core.clip.download import read_while_growing
+from core.clip.download import read_through, read_while_growing
 from core.clip.model import ClipModel, empty_network
 from core.clip.weights import publish
 from core.domain.architecture import VOCABULARY, require_trainable
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.values import Json
 from core.domain.version import Weights
-from core.errors import (
-    BaseUnknown,
-    ModelNotTrainable,
-    StorageFull,
-    WeightsFormat,
-    is_full_disk,
-)
+from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
 from core.ports import Artifacts, Moved, Watch, nobody
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 FOLDER_PREFIX = "local-dir:"
 PREFERRED_FILES = ("open_clip_model.safetensors", "model.safetensors")
-READ_BYTES = 1 << 20
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -118,7 +111,7 @@ def read_folder(folder: Path, moved: Moved = nobody) -> tuple[Json, nn.Module]:
     require_trainable(config["model_cfg"])
     path = _weights_file(folder)
     try:
-        _read_through(path, moved)
+        read_through(path, moved)
         network = empty_network(config)
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -191,13 +184,6 @@ def _require_sound_extras(extras: Any) -> None:
         type(token) is int and 0 <= token < VOCABULARY for token in tokens
     ):
         raise BaseUnknown(f"trained_tokens is a list of token ids, each below {VOCABULARY}.")
-
-
-def _read_through(path: Path, moved: Moved) -> None:
-    """Read a file into the system's cache: what loads it from there tells nobody how far it is."""
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(READ_BYTES):
-            moved(len(piece))
 
 
 def _weights_file(folder: Path) -> Path:

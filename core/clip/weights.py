@@ -49,7 +49,8 @@ def publish(
                 advance(done, len(state))
     except StorageFull as fault:
         needed = published_bytes(state) - sum(entry.size for entry in entries)
-        raise StorageFull(fault.message, **{**fault.facts, "needed_bytes": needed}) from fault
+        free = fault.facts.get("free_bytes")
+        raise StorageFull(fault.message, needed_bytes=needed, free_bytes=free) from fault
     weights = Weights(config=config, tensors=tuple(entries))
     artifacts.put(weights.to_bytes(), moved)
     return weights

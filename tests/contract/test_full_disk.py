@@ -34,7 +34,7 @@ class Disk:
             return write(descriptor, data)
 
         whole = SimpleNamespace(**{**vars(os), "write": written})
-        monkeypatch.setattr("core.adapters.artifacts.local.os", whole)
+        monkeypatch.setattr("core.adapters.artifacts.local_files.os", whole)
         usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=0 if self.full else 1e9))
         monkeypatch.setattr("core.adapters.artifacts.local.shutil", usage)
 

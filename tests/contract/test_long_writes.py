@@ -94,7 +94,7 @@ def slow_disk(scene: Scene, time: Time, monkeypatch: pytest.MonkeyPatch) -> Iter
         return done
 
     disk = SimpleNamespace(**{**vars(os), "write": slowly(write), "read": slowly(read)})
-    monkeypatch.setattr("core.adapters.artifacts.local.os", disk)
+    monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
     yield free
     assert len(free) > 6  # over more than twice the lease
 
@@ -153,7 +153,7 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
         return write(descriptor, data)
 
     disk = SimpleNamespace(**{**vars(os), "write": hang})
-    monkeypatch.setattr("core.adapters.artifacts.local.os", disk)
+    monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
     with pytest.raises(LeaseLost):
         Checkpoints(scene.platform.artifacts, watch, None).keep(STATE, 7)
     assert others[0].lost == 1

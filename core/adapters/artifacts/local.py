@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.adapters.artifacts.pieces import PIECE, gathered, hashed, pieces
+from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
+from core.adapters.artifacts.pieces import hashed
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
 from core.ports import Moved, StoredArtifact, nobody
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".new-"  # no digest begins so
-_SYNC_EVERY = 16 << 20  # bytes; so that no single sync of a slow disk takes as long as a lease
 
 
 class LocalArtifacts:
@@ -36,7 +36,7 @@ class LocalArtifacts:
         """
         digest = hashed(data, moved)
         path = self._path(digest)
-        if _is_whole(path, digest, moved) and _rejuvenate(path):
+        if is_whole(path, digest, moved) and _rejuvenate(path):
             return digest
         try:
             self._write(path, data, digest, moved)
@@ -49,7 +49,7 @@ class LocalArtifacts:
     def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
-            data, found = _read(self._path(digest), moved)
+            data, found = read_all(self._path(digest), moved)
         except FileNotFoundError:
             raise ArtifactMissing(digest=digest) from None
         if found != digest:
@@ -127,9 +127,9 @@ class LocalArtifacts:
         temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
         try:
             with temporary.open("x+b", buffering=0) as file:
-                _write_all(file.fileno(), data, moved)
+                write_all(file.fileno(), data, moved)
                 file.seek(0)
-                if not _holds(file.fileno(), data, moved):
+                if not holds(file.fileno(), data, moved):
                     raise ArtifactCorrupt(digest=digest)
             with _locked(path.parent, fcntl.LOCK_SH) as folder:
                 temporary.rename(path)
@@ -146,50 +146,6 @@ def _rejuvenate(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _write_all(descriptor: int, data: bytes | memoryview, moved: Moved) -> None:
-    """Write and sync: all along, for a disk that is told at the end may take minutes over it."""
-    unsynced = 0
-    for piece in pieces(data):
-        rest = piece
-        while rest:
-            written = os.write(descriptor, rest)
-            moved(written)
-            unsynced += written
-            rest = rest[written:]
-        if unsynced >= _SYNC_EVERY:
-            os.fdatasync(descriptor)
-            moved(0)
-            unsynced = 0
-    os.fsync(descriptor)
-
-
-def _holds(descriptor: int, data: bytes | memoryview, moved: Moved) -> bool:
-    """Whether a file holds from here on just the bytes of which the digest was taken.
-
-    Equal bytes have an equal digest, and comparing is cheaper than hashing them again.
-    """
-    rest = memoryview(data)
-    while piece := os.read(descriptor, PIECE):
-        if piece != bytes(rest[: len(piece)]):
-            return False
-        rest = rest[len(piece) :]
-        moved(len(piece))
-    return not rest
-
-
-def _read(path: Path, moved: Moved) -> tuple[bytes, Digest]:
-    """The bytes of a file and their digest."""
-    with path.open("rb", buffering=0) as file:
-        return gathered(lambda size: os.read(file.fileno(), size), moved)
-
-
-def _is_whole(path: Path, digest: Digest, moved: Moved) -> bool:
-    try:
-        return _read(path, moved)[1] == digest
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

@@ -20,10 +20,10 @@ TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
 @contextmanager
-def named(digest: Digest | None = None, **facts: object) -> Iterator[None]:
+def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> Iterator[None]:
     """Raise ArtifactMissing, StorageFull or ArtifactsUnavailable for what the client raises.
 
-    `facts` are told with StorageFull.
+    `needed_bytes`, of what was to be stored, is told with StorageFull.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -34,7 +34,9 @@ def named(digest: Digest | None = None, **facts: object) -> Iterator[None]:
         if code in MISSING and digest is not None:
             raise ArtifactMissing(digest=digest) from None
         if code in NO_ROOM:
-            raise StorageFull("The S3 store has no room left.", **facts) from error
+            raise StorageFull(
+                "The S3 store has no room left.", needed_bytes=needed_bytes
+            ) from error
         raise ArtifactsUnavailable(f"The S3 store answers {code}.", answer=code) from error
     except BotoCoreError as error:
         # The client wraps what a body raises that is asked for its next piece.
