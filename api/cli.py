@@ -24,6 +24,7 @@ EPILOG = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
+    bootstrap.keep_private()
     chosen = _parser().parse_args(arguments)
     hide_environment()
     logs.configure(Settings(), process="api" if chosen.run is _serve else "command")

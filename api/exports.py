@@ -1,6 +1,5 @@
 """Downloads, laid out once, kept for a while, and verified each time."""
 
-import errno
 import hashlib
 import os
 import tempfile
@@ -9,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.domain.version import Model, Version
-from core.errors import StorageFull
+from core.errors import StorageFull, is_full_disk
 from core.ports import Platform
 from core.use_cases.export_version import write_tar
 
 KEPT_S = 3600.0
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def exported(platform: Platform, model: Model, version: Version) -> Path:
@@ -41,7 +39,7 @@ def exported(platform: Platform, model: Model, version: Version) -> Path:
         Path(name).replace(path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if is_full_disk(error):
             raise StorageFull from error
         raise
     return path

@@ -7,8 +7,7 @@ import sys
 from functools import partial
 from types import FrameType
 
-import uvicorn
-
+from api.announcing import AnnouncingServer
 from api.app import create_app
 from api.connection import Connection
 from core.errors import UnsafeConfiguration
@@ -26,18 +25,15 @@ def serve(settings: Settings) -> int:
     with listen(settings.host, settings.port) as bound:
         port = bound.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stdout.write(f"Perennial is at http://{host}:{port}; Ctrl-C stops it.\n")
-        sys.stdout.flush()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
-                log_config=None,  # ours
-                access_log=False,  # api/telemetry.py tells of requests
-                log_level="warning",
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-            )
+        server = AnnouncingServer(
+            app,
+            address=f"http://{host}:{port}",
+            http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
+            log_config=None,  # ours
+            access_log=False,  # api/telemetry.py tells of requests
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
         )
         try:
             server.run(sockets=[bound])

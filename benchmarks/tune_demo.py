@@ -51,6 +51,12 @@ class Quiet:
         """Never."""
         return False
 
+    def moved(self, count: int) -> None:
+        """Nothing waits for bytes."""
+
+    def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
+        """Nothing is kept."""
+
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Never called."""
 

@@ -1,5 +1,6 @@
 """Wire the adapters to the ports: database, artifacts and clock. Never torch."""
 
+import os
 from datetime import UTC, datetime
 
 from core.adapters.artifacts.local import LocalArtifacts
@@ -77,6 +78,15 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
         max_pixels=settings.max_pixels,
         stored_side=settings.stored_side,
     )
+
+
+def keep_private() -> None:
+    """Let what this process and its children write be read by their user alone.
+
+    For the data folder holds hashes of keys, images and weights. What is there already keeps its
+    rights.
+    """
+    os.umask(0o077)
 
 
 def utc_now() -> datetime:

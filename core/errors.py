@@ -20,7 +20,10 @@
 A leaf's name in snake case is its stable code; its docstring is its default message.
 """
 
+import errno
 import re
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PerennialError(Exception):
@@ -366,6 +369,15 @@ class UnsafeConfiguration(PerennialError):
 
 class Internal(PerennialError):
     """Something went wrong that nobody foresaw."""
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Return True for the system's word that there is no room, or for what was raised from it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 # ---- A job must stop ------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def running_service(home: Path) -> Iterator[Service]:
         "PERENNIAL_ADMIN_KEY": key,
     }
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the service too
+    os.umask(0o077)  # as the service does: nobody else reads what it keeps
     home.mkdir(parents=True, exist_ok=True)
     with (home / "service.log").open("wb") as log:
         process = subprocess.Popen(

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from core import logs
-from core.bootstrap import build, close
+from core.bootstrap import build, close, keep_private
 from core.clip.environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.ports import Platform
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
     hide_environment()
+    keep_private()
     settings = Settings()
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))

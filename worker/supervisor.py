@@ -14,12 +14,12 @@ from threading import Event
 
 from core import logs
 from core.adapters.ringing import BackgroundDoorbell
-from core.bootstrap import build
+from core.bootstrap import build, keep_private
 from core.errors import Unavailable
 from core.ports import Doorbell, Platform
 from core.secrecy import hide_environment
 from core.settings import Settings
-from core.use_cases.sweep import forget_old_traces, ring_for_waiting_jobs
+from core.use_cases.sweep import end_cancelled_jobs, forget_old_traces, ring_for_waiting_jobs
 from worker.app import make_app
 from worker.backoff import BackOff
 from worker.beat import facts_of
@@ -55,7 +55,7 @@ class Supervisor:
         )
         self._restart = BackOff(0.5, 30.0)
         self._ring = BackOff(settings.sweep_seconds, 8 * settings.sweep_seconds)
-        self._start_at = self._ring_at = self._beat_at = self._forget_at = 0.0
+        self._start_at = self._ring_at = self._beat_at = self._end_at = self._forget_at = 0.0
 
     def stop(self) -> None:
         """Have `run` end soon; may be called from a signal handler or another thread."""
@@ -128,6 +128,9 @@ class Supervisor:
                 pass
 
     def _sweep(self, now: float) -> None:
+        if now >= self._end_at:
+            end_cancelled_jobs(self._platform)
+            self._end_at = now + self._platform.settings.sweep_seconds
         if now >= self._ring_at:
             waiting = ring_for_waiting_jobs(self._platform, self._doorbell)
             if not waiting:
@@ -171,6 +174,7 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
     hide_environment()
+    keep_private()
     settings = Settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)

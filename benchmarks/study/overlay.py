@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, StoredArtifact
+from core.ports import Artifacts, Moved, StoredArtifact, nobody
 
 
 class Overlay:
@@ -17,16 +17,16 @@ class Overlay:
         self._top = top
         self._below = below
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         """Store on top."""
-        return self._top.put(data)
+        return self._top.put(data, moved)
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         """From the top, or from below. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
-            return self._top.get(digest)
+            return self._top.get(digest, moved)
         except ArtifactMissing:
-            return self._below.get(digest)
+            return self._below.get(digest, moved)
 
     def has(self, digest: Digest) -> bool:
         """Whether either has it."""

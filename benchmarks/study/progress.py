@@ -83,6 +83,12 @@ class Screen:
         """Never: a run that is stopped is begun again."""
         return False
 
+    def moved(self, count: int) -> None:
+        """Nothing waits for bytes."""
+
+    def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
+        """Nothing is kept."""
+
     def save_checkpoint(self, digest: str, step: int) -> None:
         """Never called."""
 

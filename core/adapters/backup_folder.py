@@ -1,6 +1,5 @@
 """A back-up on disk: artifacts, rows in parts, a list of both, and which list counts."""
 
-import errno
 import fcntl
 import gzip
 import json
@@ -12,10 +11,9 @@ from pathlib import Path
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.values import Digest, Json, canonical_json
-from core.errors import ArtifactMissing, Conflict, Corrupt, NotFound, StorageFull
+from core.errors import ArtifactMissing, Conflict, Corrupt, NotFound, StorageFull, is_full_disk
 
 FORMAT = 1
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +110,7 @@ class BackupFolder:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            if error.errno in _NO_ROOM:
+            if is_full_disk(error):
                 raise StorageFull from error
             raise
 

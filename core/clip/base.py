@@ -10,15 +10,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from core.clip.download import read_while_growing
+from core.clip.download import read_through, read_while_growing
 from core.clip.model import ClipModel, empty_network
 from core.clip.weights import publish
 from core.domain.architecture import VOCABULARY, require_trainable
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.values import Json
 from core.domain.version import Weights
-from core.errors import BaseUnknown, ModelNotTrainable, WeightsFormat
-from core.ports import Artifacts, Watch
+from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
+from core.ports import Artifacts, Moved, Watch, nobody
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 FOLDER_PREFIX = "local-dir:"
@@ -48,7 +48,7 @@ class BaseImporter:
         is stored.
         """
         watch.advance("loading", 0, 1)
-        config, network = read_while_growing(lambda: self._read(base), watch)
+        config, network = read_while_growing(lambda: self._read(base, watch.moved), watch)
         watch.advance("loading", 1, 1)
         prompt = config.get("perennial", {}).get("prompt", DEFAULT_PROMPT.text)
         weights = publish(
@@ -56,16 +56,17 @@ class BaseImporter:
             network.state_dict(),
             self._artifacts,
             lambda done, total: watch.advance("publishing", done, total),
+            watch.moved,
         )
         return weights, prompt
 
-    def _read(self, base: str) -> tuple[Json, nn.Module]:
+    def _read(self, base: str, moved: Moved) -> tuple[Json, nn.Module]:
         if base == "bundled":
-            return read_folder(self._bundled)
+            return read_folder(self._bundled, moved)
         name, _, pretrained = base.partition(":")
         if pretrained and not base.startswith(FOLDER_PREFIX) and "/" not in name:
             return read_pretrained(name, pretrained)
-        return read_folder(self._allowed(Path(base.removeprefix(FOLDER_PREFIX))))
+        return read_folder(self._allowed(Path(base.removeprefix(FOLDER_PREFIX))), moved)
 
     def _allowed(self, folder: Path) -> Path:
         resolved = folder.resolve()
@@ -75,7 +76,10 @@ class BaseImporter:
 
 
 def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
-    """A model of open_clip's list, downloaded if need be. Raises BaseUnknown, ModelNotTrainable."""
+    """A model of open_clip's list, downloaded if need be.
+
+    Raises BaseUnknown, ModelNotTrainable, or StorageFull where the download finds no room.
+    """
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     model_cfg = open_clip.get_model_config(name)
     if not tag or model_cfg is None:
@@ -88,6 +92,8 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
             name, pretrained=pretrained, force_quick_gelu=bool(tag.get("quick_gelu"))
         )
     except (RuntimeError, OSError) as error:
+        if is_full_disk(error):
+            raise StorageFull from error
         raise BaseUnknown(f"The weights {name}:{pretrained} did not load: {error}") from error
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
     config = plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
@@ -95,7 +101,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     return config, network
 
 
-def read_folder(folder: Path) -> tuple[Json, nn.Module]:
+def read_folder(folder: Path, moved: Moved = nobody) -> tuple[Json, nn.Module]:
     """The config and network of an open_clip folder.
 
     Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
@@ -105,6 +111,7 @@ def read_folder(folder: Path) -> tuple[Json, nn.Module]:
     require_trainable(config["model_cfg"])
     path = _weights_file(folder)
     try:
+        read_through(path, moved)
         network = empty_network(config)
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Wait for a base that is being downloaded, and say that it grows."""
+"""Say that the files of a base move: while they are downloaded, and while they are read."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from core.ports import Watch
+from core.ports import Moved, Watch
 
 LOOK_EVERY_S = 1.0
+READ_BYTES = 1 << 20
 CACHES = (Path(HF_HUB_CACHE), Path("~/.cache/clip").expanduser())  # where open_clip keeps weights
 
 _T = TypeVar("_T")
@@ -48,3 +49,10 @@ def size_of(folders: tuple[Path, ...]) -> int:
             except FileNotFoundError:
                 continue
     return total
+
+
+def read_through(path: Path, moved: Moved) -> None:
+    """Read a file into the system's cache: what loads it from there tells nobody how far it is."""
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(READ_BYTES):
+            moved(len(piece))

@@ -11,7 +11,8 @@ from torch import Tensor
 from core.clip.model import ClipModel
 from core.domain.values import Digest, Json
 from core.domain.version import TensorEntry, Weights
-from core.ports import Artifacts
+from core.errors import StorageFull
+from core.ports import Artifacts, Moved, nobody
 
 _NAMES = {
     torch.float32: "F32",
@@ -30,35 +31,60 @@ def publish(
     state: Mapping[str, Tensor],
     artifacts: Artifacts,
     advance: Callable[[int, int], None],
+    moved: Moved = nobody,
 ) -> Weights:
     """Store every tensor and the list of them; the weights' digest is that list's artifact.
 
-    Half-precision tensors become fp32. `advance(done, total)` is called after each tensor.
+    Half-precision tensors become fp32. `advance(done, total)` is called after each tensor. Raises
+    StorageFull, whose `needed_bytes` are what all tensors that are not stored yet take at most.
     """
-    entries = []
-    with _several() as pool:
-        stored = pool.map(lambda name: _store(name, state[name], artifacts), sorted(state))
-        for done, entry in enumerate(stored, start=1):
-            entries.append(entry)
-            advance(done, len(state))
+    entries: list[TensorEntry] = []
+    try:
+        with _several() as pool:
+            stored = pool.map(
+                lambda name: _store(name, state[name], artifacts, moved), sorted(state)
+            )
+            for done, entry in enumerate(stored, start=1):
+                entries.append(entry)
+                advance(done, len(state))
+    except StorageFull as fault:
+        needed = published_bytes(state) - sum(entry.size for entry in entries)
+        free = fault.facts.get("free_bytes")
+        raise StorageFull(fault.message, needed_bytes=needed, free_bytes=free) from fault
     weights = Weights(config=config, tensors=tuple(entries))
-    artifacts.put(weights.to_bytes())
+    artifacts.put(weights.to_bytes(), moved)
     return weights
 
 
-def load(digest: Digest, artifacts: Artifacts, device: torch.device | None = None) -> ClipModel:
-    """The model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
-    weights = Weights.from_bytes(artifacts.get(digest))
-    return ClipModel.build(
-        weights.config, read_state(weights, artifacts), device or torch.device("cpu")
+def published_bytes(state: Mapping[str, Tensor]) -> int:
+    """Return how many bytes the tensors take once they are published."""
+    return sum(
+        tensor.numel() * (4 if _is_half(tensor) else tensor.itemsize) for tensor in state.values()
     )
 
 
-def read_state(weights: Weights, artifacts: Artifacts) -> dict[str, Tensor]:
+def load(
+    digest: Digest,
+    artifacts: Artifacts,
+    device: torch.device | None = None,
+    moved: Moved = nobody,
+) -> ClipModel:
+    """The model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
+    weights = Weights.from_bytes(artifacts.get(digest, moved))
+    return ClipModel.build(
+        weights.config, read_state(weights, artifacts, moved), device or torch.device("cpu")
+    )
+
+
+def read_state(weights: Weights, artifacts: Artifacts, moved: Moved = nobody) -> dict[str, Tensor]:
     """The tensors of some weights by name, each verified against its digest."""
+
+    def read(entry: TensorEntry) -> Tensor:
+        return _tensor(entry, artifacts.get(entry.digest, moved))
+
     with _several() as pool:
-        read = pool.map(lambda entry: _tensor(entry, artifacts.get(entry.digest)), weights.tensors)
-        return {entry.name: tensor for entry, tensor in zip(weights.tensors, read, strict=True)}
+        tensors = pool.map(read, weights.tensors)
+        return {entry.name: tensor for entry, tensor in zip(weights.tensors, tensors, strict=True)}
 
 
 @contextmanager
@@ -71,16 +97,20 @@ def _several() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _store(name: str, tensor: Tensor, artifacts: Artifacts) -> TensorEntry:
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in {torch.float16, torch.bfloat16}
+
+
+def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: Moved) -> TensorEntry:
     tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype in {torch.float16, torch.bfloat16}:
+    if _is_half(tensor):
         tensor = tensor.float()
     data = _little_endian(tensor)
     return TensorEntry(
         name=name,
         dtype=_NAMES[tensor.dtype],
         shape=tuple(tensor.shape),
-        digest=artifacts.put(data),
+        digest=artifacts.put(data, moved),
         size=len(data),
     )
 

@@ -11,6 +11,8 @@ from core.domain.recipe import Recipe
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
 from core.errors import JobFinished
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
+
 
 class Queue(StrEnum):
     """Which workers a job waits for: those that listen to its queue."""
@@ -128,6 +130,7 @@ class Job:
     suites: tuple[SuiteId, ...] | None = None  # the model's at the first claim of an update
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
+    pauses: int = 0  # claims given up in a row for want of room, likewise
     fence: int = 0  # rises with every claim; every write of the claimant names it
     checkpoint: Digest | None = None
     version: int | None = None  # the version an update has made
@@ -151,6 +154,11 @@ class Job:
                 return replace(self, status=JobStatus.CANCELLING)
             case _:
                 raise JobFinished(status=self.status.value)
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait, in seconds, before it is tried again after a want of room."""
+        return min(FIRST_PAUSE_S * 2.0**self.pauses, LONGEST_PAUSE_S)
 
     def succeed(self, result: Json, now: datetime) -> "Job":
         """The job did what was ordered; a failed gate is a success of the job."""

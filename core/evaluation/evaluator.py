@@ -88,7 +88,7 @@ class VersionEvaluator:
         self, version: Digest, questions: Sequence[Question], watch: Watch, batch: int
     ) -> Sequence[Answers]:
         with memory_named():
-            model = load(version, self.artifacts, self.device).freeze()
+            model = load(version, self.artifacts, self.device, watch.moved).freeze()
             return self.ask(model, questions, watch, batch)
 
 

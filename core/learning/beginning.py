@@ -26,7 +26,7 @@ from core.learning.ranks import Alone, Ranks
 from core.learning.reading import Reading
 from core.learning.update import Update
 from core.learning.vocabulary import Replay, generator_of, sentences_of
-from core.ports import Artifacts, TrainingTask
+from core.ports import Artifacts, Moved, TrainingTask, nobody
 
 BLOCK_SENTENCES = 512  # that frozen readers read at once
 BLOCK_IMAGES = 128
@@ -59,11 +59,12 @@ def begin(
     ranks: Ranks | None = None,
     make_method: MakeMethod = method_of,
     advance: Callable[[int, int], None] = _say_nothing,
+    moved: Moved = nobody,
 ) -> Begun:
     """Begin an update; `parent` becomes its student.
 
-    `advance(done, total)` is called while images are read ahead of the first step. Raises
-    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
+    `advance(done, total)` is called while images are read ahead of the first step, `moved` while
+    weights are. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = task.recipe, ranks or Alone()
     require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there
@@ -85,7 +86,7 @@ def begin(
         parent,
         columns.names,
         distils=method.distils,
-        load=lambda digest: load(digest, artifacts, parent.device),
+        load=lambda digest: load(digest, artifacts, parent.device, moved),
     )
     method.prepare(Beginning(task=task, models=models, artifacts=artifacts))
     reading = Reading(

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from core.domain.values import Digest
-from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested
-from core.ports import Artifacts, Watch
+from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
+from core.ports import Artifacts, Moved, Watch, nobody
 
 FORMAT = 2  # raised when a state's content or meaning changes: older ones then start over
 
@@ -25,12 +25,14 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     return state
 
 
-def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, Any] | None:
+def read_checkpoint(
+    artifacts: Artifacts, digest: Digest | None, moved: Moved = nobody
+) -> dict[str, Any] | None:
     """A stored state; None when there is none, its bytes are gone or damaged, or it is of old."""
     if digest is None:
         return None
     try:
-        state = from_bytes(artifacts.get(digest))
+        state = from_bytes(artifacts.get(digest, moved))
     except (ArtifactMissing, ArtifactCorrupt):
         return None
     return state if state.get("format") == FORMAT else None
@@ -39,14 +41,28 @@ def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, An
 class Checkpoints:
     """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
 
-    def __init__(self, artifacts: Artifacts, watch: Watch, newest: Digest | None) -> None:
+    def __init__(
+        self, artifacts: Artifacts, watch: Watch, newest: Digest | None, *, weights_bytes: int = 0
+    ) -> None:
+        """`weights_bytes`: what the update takes when it is published at the end."""
         self._artifacts = artifacts
         self._watch = watch
         self._newest = newest
+        self._weights_bytes = weights_bytes
 
     def keep(self, state: dict[str, Any], step: int) -> None:
-        """Store a checkpoint and make it count. Raises LeaseLost or StopRequested."""
-        digest = self._artifacts.put(to_bytes(state))
+        """Store a checkpoint and make it count.
+
+        Where there is no room for it, but still room for the weights in the end, training may go
+        on without. Raises LeaseLost or StopRequested, and StorageFull where there is neither.
+        """
+        try:
+            digest = self._artifacts.put(to_bytes(state), self._watch.moved)
+        except StorageFull as fault:
+            if self._artifacts.free_bytes() < self._weights_bytes:
+                raise
+            self._watch.skip_checkpoint(step, fault.facts)
+            return
         try:
             self._watch.save_checkpoint(digest, step)
         except StopRequested:  # said after the checkpoint counts

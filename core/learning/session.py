@@ -11,7 +11,7 @@ from core.clip.environment import environment, thread_count
 from core.clip.memory import memory_named, peak
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
-from core.clip.weights import load, publish
+from core.clip.weights import load, publish, published_bytes
 from core.domain.class_lists import require_learnable
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
@@ -73,7 +73,7 @@ class UpdateTrainer:
             repeatable(recipe.seed, device=self._device, threads=self._threads),
             self._gather(task, resume) as ranks,
         ):
-            parent = load(task.parent, self._artifacts, self._device)
+            parent = load(task.parent, self._artifacts, self._device, watch.moved)
             begun = begin(
                 task,
                 parent,
@@ -81,17 +81,21 @@ class UpdateTrainer:
                 ranks=ranks,
                 make_method=self._make_method,
                 advance=lambda done, total: watch.advance("loading", done, total),
+                moved=watch.moved,
             )
             watch.advance("loading", 1, 1)
-            if state := read_checkpoint(self._artifacts, resume):
+            if state := read_checkpoint(self._artifacts, resume, watch.moved):
                 begun.update.restore(state)
-            self._learn(begun, ranks, Checkpoints(self._artifacts, watch, resume), watch)
+            room = published_bytes(parent.network.state_dict())
+            checkpoints = Checkpoints(self._artifacts, watch, resume, weights_bytes=room)
+            self._learn(begun, ranks, checkpoints, watch)
             notes = self._conclude(task, parent, begun.update, watch)
             weights = publish(
                 parent.config,
                 parent.network.state_dict(),
                 self._artifacts,
                 lambda done, total: watch.advance("publishing", done, total),
+                watch.moved,
             )
             return Trained(weights=weights, notes=notes)
 
@@ -126,7 +130,7 @@ class UpdateTrainer:
         self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch
     ) -> Json:
         def anchor() -> dict[str, Tensor]:
-            version = load(mixing_anchor(task), self._artifacts, self._device)
+            version = load(mixing_anchor(task), self._artifacts, self._device, watch.moved)
             return dict(version.network.named_parameters())
 
         decoded = DecodedImages(

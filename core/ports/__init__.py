@@ -1,6 +1,6 @@
 """What the rules need from outside, as protocols."""
 
-from core.ports.artifacts import Artifacts, References, StoredArtifact
+from core.ports.artifacts import Artifacts, Moved, References, StoredArtifact, nobody
 from core.ports.datasets import Datasets, DecodedImage, Decoder, Suites
 from core.ports.jobs import Doorbell, HeldJob, Jobs
 from core.ports.learning import (
@@ -38,6 +38,7 @@ __all__ = [
     "Jobs",
     "Keys",
     "Models",
+    "Moved",
     "Platform",
     "Policies",
     "QueueFigure",
@@ -54,4 +55,5 @@ __all__ = [
     "UnitOfWork",
     "Versions",
     "Watch",
+    "nobody",
 ]

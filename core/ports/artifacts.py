@@ -1,6 +1,6 @@
 """Bytes, by their SHA-256."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,17 +17,28 @@ class StoredArtifact:
     age_s: float  # since its last `put`, by the store's clock
 
 
+Moved = Callable[[int], object]
+"""Told how many bytes were just hashed, written, sent or read; 0 for a wait that has an end.
+
+May be called from any thread. What it raises ends the transfer, which then leaves nothing behind.
+"""
+
+
+def nobody(count: int) -> None:
+    """Tell nobody of bytes that move."""
+
+
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         """Store durably and return the digest; what is there already is young again.
 
-        Nobody may change a view's bytes meanwhile. Raises StorageFull, leaving nothing behind, or
-        ArtifactsUnavailable.
+        Nobody may change a view's bytes meanwhile. Raises StorageFull with `needed_bytes` and,
+        where the store tells, `free_bytes`, leaving nothing behind, or ArtifactsUnavailable.
         """
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
 
     def has(self, digest: Digest) -> bool:

@@ -40,10 +40,10 @@ class Jobs(Protocol):
     ) -> Job | None:
         """Claim the next claimable job by one conditional update; None when there is none.
 
-        Claimable: in one of the queues; queued, or running/cancelling with an expired lease (by
-        the database's clock); and no earlier unfinished job of the same model. The highest
-        priority is next, and the oldest of those that have it. The claim sets the status
-        (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
+        Claimable: in one of the queues; queued and not paused, or running/cancelling with an
+        expired lease (by the database's clock); and no earlier unfinished job of the same model.
+        The highest priority is next, and the oldest of those that have it. The claim sets the
+        status (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
         lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
         `worker_lost` instead, or is cancelled if that was asked for, and the next one is tried.
         """
@@ -56,6 +56,9 @@ class Jobs(Protocol):
     ) -> JobStatus:
         """Write progress and renew the lease, by fence; the job's status. Raises LeaseLost."""
 
+    def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
+        """Renew the lease, by fence; the job's status. Raises LeaseLost."""
+
     def status(self, job: JobId, fence: int) -> JobStatus:
         """The status, if the fence still holds. Raises LeaseLost."""
 
@@ -66,7 +69,7 @@ class Jobs(Protocol):
         """Fix the suites whose names and validation parts training sees. Raises LeaseLost."""
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
-        """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""
+        """Record the checkpoint that counts; set lost and pauses to 0. Raises LeaseLost."""
 
     def set_version(self, job: JobId, fence: int, version: int) -> None:
         """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
@@ -90,11 +93,21 @@ class Jobs(Protocol):
         One that is being cancelled keeps that status. Raises LeaseLost.
         """
 
+    def pause(self, job: JobId, fence: int, *, phase: str, pause_s: float) -> None:
+        """Give a running job back to the queue; nobody claims it before `pause_s` have passed.
+
+        That is not a loss. The queued job shows the phase. One that is being cancelled keeps
+        that status. Raises LeaseLost.
+        """
+
     def release_owner(self, owner_prefix: str) -> int:
         """Expire the leases of a process that is known to be dead; how many.
 
         Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
         """
+
+    def cancelling_alone(self) -> Sequence[Job]:
+        """Jobs that are being cancelled and that no worker holds: given back, or lease expired."""
 
     def held(self, owner: str) -> Sequence[HeldJob]:
         """The unfinished jobs that this owner has claimed and not given back."""

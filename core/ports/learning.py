@@ -23,8 +23,17 @@ class Watch(Protocol):
     def checkpoint_due(self) -> bool:
         """Whether enough time has passed, or the worker is about to stop."""
 
+    def moved(self, count: int) -> None:
+        """Say that bytes of an artifact move (`ports.Moved`). Raises LeaseLost, CancelRequested."""
+
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Make a stored checkpoint the one that counts. Raises LeaseLost."""
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Say that the store had no room for a checkpoint; the next one is due later.
+
+        Raises LeaseLost or StopRequested.
+        """
 
     def tell(self, kind: str, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""

@@ -16,9 +16,11 @@ from core.errors import (
     OutOfMemory,
     PerennialError,
     StopRequested,
+    StorageFull,
 )
 from core.ports import Evaluator, Importer, Platform, Trainer
 from core.use_cases.evaluate import evaluate_version
+from core.use_cases.giving_back import pause, release
 from core.use_cases.import_model import import_model
 from core.use_cases.update_model import update_model
 from core.use_cases.watch import JobWatch
@@ -41,8 +43,8 @@ def run_next_job(
     """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
 
     Every way a job can end is recorded here: done, failed, cancelled, or given back to the
-    queue because this worker is stopping, or database or artifacts were away. A job whose
-    lease is lost is left alone.
+    queue because this worker is stopping, database or artifacts were away, or a disk is full. A
+    job whose lease is lost is left alone.
     """
     job = _claim(platform, owner)
     if job is None:
@@ -80,14 +82,17 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
         return
     except StopRequested:
         log.info("job goes back to the queue: this worker is stopping")
-        _release(platform, job)
+        release(platform, job)
     except DatabaseUnavailable:
         log.warning("job goes back to the queue: the database was away")
-        _release(platform, job, lost=True)
+        release(platform, job, lost=True)
     except ArtifactsUnavailable as fault:
         # Not the job's fault, and the store's client has waited a while between its tries.
         log.warning("job goes back to the queue: %s", fault.message)
-        _release(platform, job)
+        release(platform, job)
+    except StorageFull as fault:
+        log.warning("job is paused: %s", fault.message)
+        pause(platform, job, fault, stopping=watch.stopping)
     except CancelRequested:
         log.info("job cancelled")
         _end(platform, job, cancelled=True)
@@ -118,17 +123,6 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> No
             evaluate_version(platform, tools.evaluator, job, version, watch, promote=job.order)
         case EvaluateOrder():
             evaluate_version(platform, tools.evaluator, job, job.order.version, watch, promote=None)
-
-
-def _release(platform: Platform, job: Job, *, lost: bool = False) -> None:
-    """Give the job back; while the database is away its lease runs out instead."""
-    try:
-        with platform.transactions() as work:
-            work.jobs.release(job.id, job.fence, lost=lost)
-            work.jobs.add_event(job.id, "released", {}, platform.clock())
-            work.commit()
-    except LeaseLost:
-        log.warning("the lease is lost, there is nothing to give back")
 
 
 def _end(

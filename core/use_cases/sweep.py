@@ -1,11 +1,16 @@
 """What somebody must do now and then so that nothing is lost."""
 
+import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from core.domain.update import Queue
 from core.domain.values import JobId
+from core.errors import LeaseLost
 from core.ports import Doorbell, Platform
 from core.use_cases.workers import FORGOTTEN_AFTER_S
+
+log = logging.getLogger(__name__)
 
 IDEMPOTENCY_HOURS = 24
 TEMPORARY_AGE_S = 3600.0
@@ -19,6 +24,25 @@ def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
     for queue in waiting:
         doorbell.ring(ANY_JOB, queue)
     return bool(waiting)
+
+
+def end_cancelled_jobs(platform: Platform) -> None:
+    """End the jobs that are being cancelled and that no worker holds, and drop their checkpoints.
+
+    So the next job of their model need not wait until some worker is free to look at them.
+    """
+    with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
+        alone = work.jobs.cancelling_alone()
+    for job in alone:
+        now = platform.clock()
+        with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
+            ended = job.cancelled(now)
+            work.jobs.finish(ended, job.fence)
+            work.jobs.add_event(job.id, "done", {"status": ended.status.value}, now)
+            work.commit()
+            log.info("job cancelled: its worker is gone", extra={"job": job.id})
+            if job.checkpoint is not None:
+                platform.artifacts.delete(job.checkpoint)
 
 
 def forget_old_traces(platform: Platform) -> None:

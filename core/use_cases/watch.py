@@ -26,7 +26,7 @@ class JobWatch:
     def __init__(self, platform: Platform, job: Job, *, stopping: Callable[[], bool]) -> None:
         self._platform = platform
         self._job = job
-        self._stopping = stopping
+        self.stopping = stopping
         self._phase = ""
         self._phase_began = self._entered = 0.0
         self._first_step = self._step = 0
@@ -69,13 +69,30 @@ class JobWatch:
         if status is JobStatus.CANCELLING:
             raise CancelRequested
         # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
-        if self._stopping() and phase != "training":
+        if self.stopping() and phase != "training":
             raise StopRequested
+
+    def moved(self, count: int) -> None:  # noqa: ARG002  (any byte is progress)
+        """Renew the lease, at most every half second, because bytes of an artifact move.
+
+        May be called from any thread. Raises LeaseLost, or CancelRequested: nobody needs the
+        rest. A stop waits for what is being written.
+        """
+        now = time.monotonic()
+        if now - self._written < WRITE_EVERY_S:
+            return
+        self._written = now  # two threads that come here at once renew twice: no harm
+        with self._platform.transactions() as work:
+            lease_s = self._platform.settings.lease_seconds
+            status = work.jobs.renew(self._job.id, self._job.fence, lease_s)
+            work.commit()
+        if status is JobStatus.CANCELLING:
+            raise CancelRequested
 
     def checkpoint_due(self) -> bool:
         """Whether the checkpoint interval has passed, or the worker is about to stop."""
         interval = self._platform.settings.checkpoint_seconds
-        return self._stopping() or time.monotonic() - self._kept >= interval
+        return self.stopping() or time.monotonic() - self._kept >= interval
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Make a stored checkpoint the one that counts.
@@ -86,8 +103,16 @@ class JobWatch:
             work.jobs.set_checkpoint(self._job.id, self._job.fence, digest)
             work.jobs.add_event(self._job.id, "checkpoint", {"step": step}, self._platform.clock())
             work.commit()
+        self._checkpoint_is_past()
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Tell that there was no room for a checkpoint. Raises LeaseLost or StopRequested."""
+        self.tell("checkpoint_skipped", {"step": step, **facts})
+        self._checkpoint_is_past()
+
+    def _checkpoint_is_past(self) -> None:
         self._kept = time.monotonic()
-        if self._stopping():
+        if self.stopping():
             raise StopRequested
 
     def tell(self, kind: str, data: Json) -> None:

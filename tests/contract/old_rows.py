@@ -185,6 +185,7 @@ _ADDED: dict[str, Rows] = {
         "tallies": [{"name": "jobs_ended", "labels": '{"type": "update"}', "value": 3.0}],
     },
     "0004": {"versions": [{"collected_at": WHEN}]},
+    "0006": {"jobs": [{"pauses": 2, "paused_until": 1.5}]},
 }
 
 

@@ -53,7 +53,7 @@ class CutOff(nullcontext[Any]):
     def __enter__(self) -> "CutOff":
         return self
 
-    def read(self) -> bytes:
+    def read(self, size: int) -> bytes:
         raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
 
 

@@ -182,6 +182,7 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "advance": lambda jobs, job: jobs.advance(
         job.id, 1, lease_s=60, phase="training", progress=Progress()
     ),
+    "renew": lambda jobs, job: jobs.renew(job.id, 1, 60),
     "status": lambda jobs, job: jobs.status(job.id, 1),
     "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
     "pin_suites": lambda jobs, job: jobs.pin_suites(job.id, 1, []),
@@ -189,6 +190,7 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
     "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),
     "release": lambda jobs, job: jobs.release(job.id, 1),
+    "pause": lambda jobs, job: jobs.pause(job.id, 1, phase="storage_full", pause_s=60),
 }
 
 

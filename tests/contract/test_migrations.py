@@ -153,7 +153,7 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
     with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
         version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
-        assert (job.suites, job.priority) == (None, 0)
+        assert (job.suites, job.priority, job.pauses) == (None, 0, 0)
         assert work.tallies.all() == []
 
 

@@ -11,7 +11,7 @@ from core.domain.values import Digest
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
 from core.ports import Transactions, Watch
 from core.use_cases.jobs import cancel_job
-from core.use_cases.sweep import forget_old_traces
+from core.use_cases.sweep import end_cancelled_jobs, forget_old_traces
 from core.use_cases.watch import JobWatch
 from tests.contract.scene import Scene, nothing
 from tests.factories import a_model
@@ -111,6 +111,35 @@ def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene)
     ended = scene.run()
     assert (ended.id, ended.status) == (job.id, JobStatus.CANCELLED)
     assert scene.script.tasks == []
+
+
+def test_cancelling_job_that_nobody_holds_is_ended_by_the_sweeper(scene: Scene) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    following = scene.update(model, scene.frozen("cow", "ant", offset=8))
+    spent = checkpoint(scene, abandon(scene))
+    end_cancelled_jobs(scene.platform)
+    assert scene.job(job).status is JobStatus.RUNNING
+    cancel_job(scene.platform, job.id)
+    end_cancelled_jobs(scene.platform)
+    ended, last = scene.job(job), scene.events(job)[-1]
+    assert (ended.status, ended.checkpoint, ended.error) == (JobStatus.CANCELLED, None, None)
+    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
+    assert not scene.platform.artifacts.has(spent)
+    assert scene.run().id == following.id
+
+
+def test_cancelling_job_whose_worker_lives_is_left_to_it(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def cancel(watch: Watch) -> None:
+        cancel_job(scene.platform, job.id)
+        end_cancelled_jobs(scene.platform)
+        assert scene.job(job).status is JobStatus.CANCELLING
+        watch.advance("training", 1, 2)
+
+    scene.script.training = cancel
+    assert scene.run().status is JobStatus.CANCELLED
 
 
 def test_cancelling_job_that_is_lost_too_often_is_cancelled_and_not_failed(scene: Scene) -> None:

@@ -153,12 +153,12 @@ def install(folder: Path) -> None:
         for point in work.passed:
             points.reach(f"{point}.after")
 
-    def watched_put(artifacts: Any, data: bytes) -> Any:
+    def watched_put(artifacts: Any, data: bytes, *moved: Any) -> Any:
         caller = sys._getframe(1)
         function = caller.f_code.co_qualname.split(".")[0]
         kind = PUTS.get((caller.f_globals["__name__"], function), "other")
         points.reach(f"put-{kind}.before")
-        digest = put(artifacts, data)
+        digest = put(artifacts, data, *moved)
         points.reach(f"put-{kind}.after")
         return digest
 

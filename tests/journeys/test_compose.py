@@ -31,7 +31,7 @@ SECRETS = {
     "S3_ACCESS_KEY": "an-access-key",
     "S3_SECRET_KEY": "a-secret-key-of-some-length",
 }
-CHOSEN = {"WORKER_CPUS": "1"}  # there are two workers, and other tests
+CHOSEN = {"COMPOSE_PROFILES": "cpu", "WORKER_CPUS": "1"}  # two workers, beside other tests
 LATE_S = 300  # three processes load torch, and the machine may be busy
 RECIPE = {"epochs": 6, "batch_size": 8, "sentences": 20, "replay_weight": 1.0, "seed": 3}
 ALIAS = "/v1/models/shop/aliases/production"

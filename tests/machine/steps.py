@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.unit_of_work import SqlTransactions, SqlUnitOfWork
 from core.domain.values import Digest
-from core.ports import StoredArtifact
+from core.ports import Moved, StoredArtifact, nobody
 from tests.faults.points import WRITES
 
 # A promotion writes a verdict too: of several names a commit has the first.
@@ -163,8 +163,8 @@ class SteppedArtifacts(LocalArtifacts):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
 
-    def put(self, data: bytes | memoryview) -> Digest:
-        digest = super().put(data)
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+        digest = super().put(data, moved)
         process: Process | None = getattr(_here, "process", None)
         if process is not None:
             process.put.add(digest)

@@ -65,6 +65,11 @@ class Watching:
         self.taken += 1
         return bool(self.every) and self.taken % self.every == 0
 
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        self.told.append(("checkpoint_skipped", {"step": step, **facts}))
+
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         self.saved.append((step, digest))
 

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from jsonschema.validators import validator_for
 
+from core.domain.update import Queue
 from core.settings import Settings
 from tests import compose
 
-SECRETS = {
+GIVEN = {
+    "COMPOSE_PROFILES": "cpu",
     "PERENNIAL_ADMIN_KEY": "an-admin-key-of-some-length",
     "PERENNIAL_INFERENCE_KEY": "an-inference-key-of-some-length",
     "POSTGRES_PASSWORD": "one",
@@ -18,12 +20,14 @@ SECRETS = {
     "S3_ACCESS_KEY": "three",
     "S3_SECRET_KEY": "four",
 }
-OURS = {"api", "worker", "worker-gpu", "inference", "migrate"}
-SERVICES = sorted(compose.services(SECRETS))
+SECRETS = GIVEN.keys() - {"COMPOSE_PROFILES"}
+OURS = {"api", "worker", "worker-gpu", "worker-housekeeping", "inference", "migrate"}
+WORKERS = {name for name in OURS if name.startswith("worker")}
+SERVICES = sorted(compose.services(GIVEN))
 
 
 def of(service: str) -> dict[str, Any]:
-    return compose.services(SECRETS)[service]
+    return compose.services(GIVEN)[service]
 
 
 def valid(document: object) -> list[str]:
@@ -35,20 +39,20 @@ def valid(document: object) -> list[str]:
 
 def test_the_file_is_valid_by_composes_own_schema() -> None:
     assert valid(compose.read()) == []
-    assert valid(compose.read(SECRETS)) == []
+    assert valid(compose.read(GIVEN)) == []
 
 
 def test_the_schema_finds_a_slip() -> None:
-    broken = compose.read(SECRETS)
+    broken = compose.read(GIVEN)
     broken["services"]["api"]["read-only"] = True
     assert valid(broken)
 
 
 def test_secrets_are_asked_for_and_have_no_default() -> None:
     asked = compose.asked()
-    assert {name for name, (form, _) in asked.items() if form != "-"} == set(SECRETS)
-    for missing in SECRETS:
-        rest = {name: value for name, value in SECRETS.items() if name != missing}
+    assert {name for name, (form, _) in asked.items() if form != "-"} == set(GIVEN)
+    for missing in GIVEN:
+        rest = {name: value for name, value in GIVEN.items() if name != missing}
         with pytest.raises(compose.Unset, match=missing):
             compose.read(rest)
     assert "secret" not in json.dumps({n: d for n, (f, d) in asked.items() if f == "-"}).lower()
@@ -60,7 +64,7 @@ def test_only_the_api_is_published_and_on_loopback_unless_asked_otherwise() -> N
     networks = compose.read()["networks"]
     assert networks["internal"] == {"internal": True}
     outward = {name for name in SERVICES if set(of(name)["networks"]) != {"internal"}}
-    assert outward == {"api", "worker", "worker-gpu"}
+    assert outward == {"api", *WORKERS}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -87,11 +91,34 @@ def test_postgres_and_redis_keep_what_they_acknowledge_and_the_store_its_folder(
     assert of("s3")["command"][-2:] == ["posix", "/tmp"]
 
 
+def takers(profile: str) -> dict[str, set[str]]:
+    """On which devices the workers of a profile take the jobs of each queue."""
+    found: dict[str, set[str]] = {queue.value: set() for queue in Queue}
+    for name in SERVICES:
+        environment = of(name).get("environment", {})
+        if "PERENNIAL_QUEUES" in environment and profile in of(name).get("profiles", [profile]):
+            for queue in json.loads(environment["PERENNIAL_QUEUES"]):
+                found[queue].add(environment.get("PERENNIAL_DEVICE", "cpu"))
+    return found
+
+
+def test_beside_gpus_no_processor_takes_an_update() -> None:
+    assert takers("gpu") == {"gpu": {"cuda"}, "housekeeping": {"cpu"}}
+
+
+def test_without_gpus_processors_take_every_job() -> None:
+    assert takers("cpu") == {"gpu": {"cpu"}, "housekeeping": {"cpu"}}
+
+
 def test_gpu_workers_come_with_their_profile_alone_and_reserve_devices() -> None:
-    assert of("worker-gpu")["profiles"] == ["gpu"]
     (device,) = of("worker-gpu")["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    assert [name for name in SERVICES if "profiles" in of(name)] == ["worker-gpu"]
+    profiles = {name: of(name)["profiles"] for name in SERVICES if "profiles" in of(name)}
+    assert profiles == {
+        "worker": ["cpu"],
+        "worker-gpu": ["gpu"],
+        "worker-housekeeping": ["gpu"],
+    }
 
 
 @pytest.mark.parametrize("service", sorted(OURS))
@@ -109,6 +136,6 @@ def test_our_processes_read_every_variable_that_they_are_given(
 
 
 def test_no_worker_is_killed_by_docker_before_its_child_may_end() -> None:
-    for service in ("worker", "worker-gpu"):
+    for service in WORKERS:
         grace_s = float(of(service)["environment"]["PERENNIAL_GRACE_SECONDS"])
         assert float(of(service)["stop_grace_period"].removesuffix("s")) > grace_s + 2

@@ -1,14 +1,16 @@
 """A base that is being downloaded keeps its job alive as long as it grows."""
 
+import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from core.clip.base import read_pretrained
 from core.clip.download import read_while_growing
-from core.domain.values import Digest
-from core.errors import CancelRequested
+from core.domain.values import Digest, Json
+from core.errors import CancelRequested, StorageFull
 
 
 class Recorder:
@@ -25,6 +27,10 @@ class Recorder:
 
     def checkpoint_due(self) -> bool:
         return False
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         raise AssertionError
@@ -62,6 +68,16 @@ def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
 
     with pytest.raises(TimeoutError, match="no answer"):
         read_while_growing(fail, Recorder(), caches=(tmp_path,), look_every_s=0.01)
+
+
+def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> None:
+        error = FileNotFoundError("Failed to download file.")  # as open_clip passes it on
+        raise error from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("open_clip.create_model", download)
+    with pytest.raises(StorageFull):
+        read_pretrained("ViT-B-32", "openai")
 
 
 def test_a_cancelled_import_stops(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from core.learning.methods.method import Ending
 from core.learning.methods.mixing import SHARES, mix
 from core.learning.scoring import score
 from core.learning.session import UpdateTrainer
-from core.ports import Selection, TrainingTask
+from core.ports import Moved, Selection, TrainingTask, nobody
 from tests.unit.lessons import Watching, red_and_blue, train, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
 
@@ -217,9 +217,9 @@ class Counting(MemoryArtifacts):
         super().__init__()
         self.read: Counter[Digest] = Counter()
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         self.read[digest] += 1
-        return super().get(digest)
+        return super().get(digest, moved)
 
 
 @pytest.mark.parametrize(("room", "times"), [(2**20, 1), (0, 11)])

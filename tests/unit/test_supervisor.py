@@ -243,3 +243,43 @@ def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> 
     supervisor.tick(now + 1)
 
     assert bell.rung == 1
+
+
+def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claimed = claim(platform, "there:7:dead", lease_s=-1)
+    checkpoint = platform.artifacts.put(b"state")
+    with platform.transactions() as work:
+        work.jobs.set_checkpoint(job.id, claimed.fence, checkpoint)
+        following = a_job(work.models.get(job.model))
+        work.jobs.add(following)
+        work.commit()
+    cancel_job(platform, job.id)
+
+    supervisor.tick(now + 1)
+
+    with platform.transactions(read_only=True) as work:
+        ended, last = work.jobs.get(job.id), work.jobs.events(job.id, 99, 0)[-1]
+    assert (ended.status, ended.checkpoint) == (JobStatus.CANCELLED, None)
+    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
+    assert not platform.artifacts.has(checkpoint)
+    assert claim(platform, "there:8:alive").id == following.id
+
+
+def test_cancelled_job_of_a_living_worker_is_left_to_it(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claim(platform, "there:7:alive")
+    cancel_job(platform, job.id)
+
+    supervisor.tick(now + 1)
+
+    with platform.transactions(read_only=True) as work:
+        assert work.jobs.get(job.id).status is JobStatus.CANCELLING

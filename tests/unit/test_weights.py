@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from core.clip.base import BaseImporter
 from core.clip.model import ClipModel
 from core.clip.weights import AT_ONCE, load, publish, read_state
-from core.domain.values import Digest
+from core.domain.values import Digest, Json
 from core.domain.version import Weights
 from core.errors import (
     ArtifactCorrupt,
@@ -26,6 +26,7 @@ from core.errors import (
     PromptInvalid,
     WeightsFormat,
 )
+from core.ports import Moved, nobody
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip, tiny_config
 
@@ -41,6 +42,10 @@ class Silent:
 
     def checkpoint_due(self) -> bool:
         return False
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
 
     def save_checkpoint(self, digest: str, step: int) -> None: ...
 
@@ -65,6 +70,24 @@ def test_a_stored_model_comes_back_bit_for_bit() -> None:
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, back.network.state_dict()[name])
     assert torch.equal(back.encode_texts(["a dog"]), model.encode_texts(["a dog"]))
+
+
+def test_bytes_of_an_imported_folder_are_told_as_they_are_read_and_stored(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    size = (folder / "open_clip_model.safetensors").stat().st_size
+
+    class Counting(Silent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.moves: dict[str, int] = {}
+
+        def moved(self, count: int) -> None:
+            self.moves[self.phases[-1]] = self.moves.get(self.phases[-1], 0) + count
+
+    watch = Counting()
+    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), watch)
+    assert watch.moves["loading"] >= size
+    assert sum(watch.moves.values()) >= size + weights.size
 
 
 def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
@@ -114,10 +137,10 @@ class Gated(MemoryArtifacts):
         super().__init__()
         self.gate = threading.Event()
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         if any(data):
             self.gate.wait(30)
-        return super().put(data)
+        return super().put(data, moved)
 
 
 def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun(

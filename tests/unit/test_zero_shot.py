@@ -16,6 +16,7 @@ from core.domain.values import Digest, sha256
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
 from core.evaluation.evaluator import VersionEvaluator
+from core.ports import Moved, nobody
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip
 
@@ -37,6 +38,10 @@ class Steps:
     def checkpoint_due(self) -> bool:
         return False
 
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: object) -> None: ...
+
     def save_checkpoint(self, digest: Digest, step: int) -> None: ...
 
 
@@ -47,9 +52,9 @@ class CountingArtifacts(MemoryArtifacts):
         super().__init__()
         self.reads: list[Digest] = []
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         self.reads.append(digest)
-        return super().get(digest)
+        return super().get(digest, moved)
 
 
 @pytest.fixture(autouse=True)

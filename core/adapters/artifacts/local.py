@@ -1,8 +1,6 @@
 """The artifact store in a folder: `ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`."""
 
-import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -12,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.domain.values import Digest, sha256
-from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull
-from core.ports import StoredArtifact
+from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
+from core.adapters.artifacts.pieces import hashed
+from core.domain.values import Digest
+from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
+from core.ports import Moved, StoredArtifact, nobody
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = ".new-"  # no digest begins so
-_PIECE = 256 * 1024  # bytes a write; the kernel spends twice as long on much larger ones
 
 
 class LocalArtifacts:
@@ -28,7 +26,7 @@ class LocalArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         """Store durably and return the digest; what is there already is young again.
 
         The bytes reach the disk, are read back and compared before the file gets its name, so a
@@ -36,25 +34,25 @@ class LocalArtifacts:
         it is damaged. Raises StorageFull, leaving nothing behind, and ArtifactCorrupt when the
         disk does not give back what was written.
         """
-        digest = sha256(data)
+        digest = hashed(data, moved)
         path = self._path(digest)
-        if _is_whole(path, digest) and _rejuvenate(path):
+        if is_whole(path, digest, moved) and _rejuvenate(path):
             return digest
         try:
-            self._write(path, data, digest)
+            self._write(path, data, digest, moved)
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StorageFull from error
+            if is_full_disk(error):
+                raise StorageFull(needed_bytes=len(data), free_bytes=self.free_bytes()) from error
             raise
         return digest
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
-            data = self._path(digest).read_bytes()
+            data, found = read_all(self._path(digest), moved)
         except FileNotFoundError:
             raise ArtifactMissing(digest=digest) from None
-        if sha256(data) != digest:
+        if found != digest:
             raise ArtifactCorrupt(digest=digest)
         return data
 
@@ -122,17 +120,16 @@ class LocalArtifacts:
             raise ArtifactMissing(digest=digest[:80])
         return self._folder / digest[:2] / digest[2:]
 
-    def _write(self, path: Path, data: bytes | memoryview, digest: Digest) -> None:
+    def _write(self, path: Path, data: bytes | memoryview, digest: Digest, moved: Moved) -> None:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             _sync_folder(path.parent.parent)
         temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
         try:
             with temporary.open("x+b", buffering=0) as file:
-                _write_all(file.fileno(), data)
-                os.fsync(file.fileno())
+                write_all(file.fileno(), data, moved)
                 file.seek(0)
-                if not _holds(file.fileno(), data):
+                if not holds(file.fileno(), data, moved):
                     raise ArtifactCorrupt(digest=digest)
             with _locked(path.parent, fcntl.LOCK_SH) as folder:
                 temporary.rename(path)
@@ -149,33 +146,6 @@ def _rejuvenate(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest[:_PIECE]) :]
-
-
-def _holds(descriptor: int, data: bytes | memoryview) -> bool:
-    """Whether a file holds from here on just the bytes of which the digest was taken.
-
-    Equal bytes have an equal digest, and comparing is cheaper than hashing them again.
-    """
-    rest = memoryview(data)
-    while piece := os.read(descriptor, _PIECE):
-        if piece != bytes(rest[: len(piece)]):
-            return False
-        rest = rest[len(piece) :]
-    return not rest
-
-
-def _is_whole(path: Path, digest: Digest) -> bool:
-    try:
-        with path.open("rb", buffering=0) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

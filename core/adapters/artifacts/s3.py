@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from core.adapters.artifacts.pieces import gathered, hashed
 from core.adapters.artifacts.s3_collecting import Collecting
 from core.adapters.artifacts.s3_faults import MISSING, code_of, named
 from core.adapters.artifacts.s3_place import FIRST_REGION, Clients, S3Place
 from core.adapters.artifacts.s3_sending import send
-from core.domain.values import Digest, sha256
+from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
-from core.ports import StoredArtifact
+from core.ports import Moved, StoredArtifact, nobody
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _READS = 3  # of one object, when the connection breaks in the middle
@@ -64,27 +65,27 @@ class S3Artifacts:
                 client.close()
             self._connected = None
 
-    def put(self, data: bytes | memoryview) -> Digest:
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
         """Store and return the digest; what is there already is replaced and young again.
 
         Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
         """
-        digest = sha256(data)
+        digest = hashed(data, moved)
         key = self._key(digest)
         there = self.has(digest)
-        with named():
-            send(self._client, self._place, key, data, digest)
+        with named(needed_bytes=len(data)):
+            send(self._client, self._place, key, data, digest, moved)
         if there:  # so a collector may have been about to delete it, and not have seen this
-            self._collecting.wait_for(digest)
+            self._collecting.wait_for(digest, moved)
             if not self.has(digest):
-                with named():
-                    send(self._client, self._place, key, data, digest)
+                with named(needed_bytes=len(data)):
+                    send(self._client, self._place, key, data, digest, moved)
         return digest
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
         """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
-        data = self._read(digest)
-        if sha256(data) != digest:
+        data, found = self._read(digest, moved)
+        if found != digest:
             raise ArtifactCorrupt(digest=digest)
         return data
 
@@ -156,7 +157,7 @@ class S3Artifacts:
             raise ArtifactMissing(digest=digest[:80])
         return f"{self._place.prefix}{digest[:2]}/{digest[2:]}"
 
-    def _read(self, digest: Digest) -> bytes:
+    def _read(self, digest: Digest, moved: Moved) -> tuple[bytes, Digest]:
         """One object; the client repeats requests by itself, but not answers cut off midway."""
         key = self._key(digest)
         for left in reversed(range(_READS)):
@@ -164,8 +165,7 @@ class S3Artifacts:
                 answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
             try:
                 with named(), answer["Body"] as body:
-                    data: bytes = body.read()
-                    return data
+                    return gathered(body.read, moved)
             except ArtifactsUnavailable:
                 if not left:
                     raise

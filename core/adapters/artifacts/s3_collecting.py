@@ -21,6 +21,7 @@ from core.adapters.artifacts.s3_faults import TAKEN, code_of, named
 from core.adapters.artifacts.s3_place import Clients, S3Place
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
+from core.ports import Moved
 
 MARKS = "collecting/"
 DEAD_AFTER_S = 300.0  # a mark's; well over the time in which all tries of one deletion end
@@ -48,12 +49,13 @@ class Collecting:
             self._client.delete_object(Bucket=self._place.bucket, Key=mark)
         return old
 
-    def wait_for(self, digest: Digest) -> None:
+    def wait_for(self, digest: Digest, moved: Moved) -> None:
         """Return once no living collector is at an object."""
         while True:
             age_s = self._age(self._mark(digest), digest)
             if age_s is None or age_s > DEAD_AFTER_S:
                 return
+            moved(0)
             time.sleep(LOOK_EVERY_S)
 
     def rows(self, prefix: str) -> Iterator[tuple[dict[str, Any], float]]:

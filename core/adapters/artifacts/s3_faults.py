@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.domain.values import Digest
-from core.errors import ArtifactMissing, ArtifactsUnavailable, StorageFull
+from core.errors import ArtifactMissing, ArtifactsUnavailable, PerennialError, StorageFull
 
 MISSING = {"404", "NoSuchKey", "NotFound"}
 NO_ROOM = {
@@ -20,8 +20,11 @@ TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
 @contextmanager
-def named(digest: Digest | None = None) -> Iterator[None]:
-    """Raise ArtifactMissing, StorageFull or ArtifactsUnavailable for what the client raises."""
+def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> Iterator[None]:
+    """Raise ArtifactMissing, StorageFull or ArtifactsUnavailable for what the client raises.
+
+    `needed_bytes`, of what was to be stored, is told with StorageFull.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -31,9 +34,14 @@ def named(digest: Digest | None = None) -> Iterator[None]:
         if code in MISSING and digest is not None:
             raise ArtifactMissing(digest=digest) from None
         if code in NO_ROOM:
-            raise StorageFull("The S3 store has no room left.") from error
+            raise StorageFull(
+                "The S3 store has no room left.", needed_bytes=needed_bytes
+            ) from error
         raise ArtifactsUnavailable(f"The S3 store answers {code}.", answer=code) from error
     except BotoCoreError as error:
+        # The client wraps what a body raises that is asked for its next piece.
+        if isinstance(stopped := error.kwargs.get("error"), PerennialError):
+            raise stopped from None
         kind = type(error).__name__
         raise ArtifactsUnavailable(
             f"The S3 store does not answer ({kind}).", answer=kind

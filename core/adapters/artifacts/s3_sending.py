@@ -7,25 +7,40 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from core.adapters.artifacts.pieces import PIECE, Sent
 from core.adapters.artifacts.s3_faults import named
 from core.adapters.artifacts.s3_place import S3Place
 from core.domain.values import Digest
 from core.errors import Unavailable
+from core.ports import Moved
 
 AT_ONCE = 4  # parts
 MOST_PARTS = 10_000  # S3's bound
 
 
-def send(client: Any, place: S3Place, key: str, data: bytes | memoryview, digest: Digest) -> None:
+def send(
+    client: Any,
+    place: S3Place,
+    key: str,
+    data: bytes | memoryview,
+    digest: Digest,
+    moved: Moved,
+) -> None:
     """Store bytes under a key. Raises what the client raises; then nothing is visible."""
     if len(data) <= place.large_bytes:
         total = base64.b64encode(bytes.fromhex(digest)).decode()
-        client.put_object(Bucket=place.bucket, Key=key, Body=bytes(data), ChecksumSHA256=total)
+        body = _body(data, moved)
+        client.put_object(Bucket=place.bucket, Key=key, Body=body, ChecksumSHA256=total)
     else:
-        _send_in_parts(client, place, key, memoryview(data))
+        _send_in_parts(client, place, key, memoryview(data), moved)
 
 
-def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview) -> None:
+def _body(data: bytes | memoryview, moved: Moved) -> bytes | Sent:
+    """What the client sends; for a file it asks the store's leave first, which takes a moment."""
+    return bytes(data) if len(data) <= PIECE else Sent(data, moved)
+
+
+def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview, moved: Moved) -> None:
     where = {"Bucket": place.bucket, "Key": key}
     begun = client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")
     upload = where | {"UploadId": begun["UploadId"]}
@@ -34,7 +49,7 @@ def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview) -> N
         number, piece = part
         total = _sum_of(piece)
         sent = client.upload_part(
-            **upload, PartNumber=number, Body=bytes(piece), ChecksumSHA256=total
+            **upload, PartNumber=number, Body=_body(piece, moved), ChecksumSHA256=total
         )
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": total}
 

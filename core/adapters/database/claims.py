@@ -22,6 +22,7 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -67,14 +68,15 @@ def _head(connection: Connection, model: ColumnElement[str]) -> ColumnElement[in
     return func.coalesce(_oldest(model, *CLAIMED), _oldest(model, JobStatus.QUEUED))
 
 
-def _abandoned(job: FromClause) -> ColumnElement[bool]:
+def abandoned(job: FromClause) -> ColumnElement[bool]:
     """Claimed once, and given back or lost since."""
     expired = or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
     return and_(job.c.status.in_(CLAIMED), expired)
 
 
 def _claimable(job: FromClause) -> ColumnElement[bool]:
-    return or_(job.c.status == JobStatus.QUEUED, _abandoned(job))
+    paused = and_(job.c.paused_until.is_not(None), job.c.paused_until > epoch_now())
+    return or_(and_(job.c.status == JobStatus.QUEUED, not_(paused)), abandoned(job))
 
 
 def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
@@ -119,7 +121,7 @@ def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
 
 def take(connection: Connection, position: int, owner: str, lease_s: float) -> Job | None:
     """Claim the job if it still is a claimable head, counting a passed lease as a loss."""
-    lost = and_(_abandoned(jobs), jobs.c.lease_until.is_not(None))
+    lost = and_(abandoned(jobs), jobs.c.lease_until.is_not(None))
     head = _head(connection, jobs.c.model)
     row = connection.execute(
         update(jobs)

@@ -101,6 +101,10 @@ class SqlJobs:
             lease_until=epoch_now() + lease_s,
         )
 
+    def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
+        """Renew the lease, by fence; the job's status. Raises LeaseLost."""
+        return self._write(job, fence, lease_until=epoch_now() + lease_s)
+
     def status(self, job: JobId, fence: int) -> JobStatus:
         """The status, if the fence still holds. Raises LeaseLost."""
         query = select(jobs.c.status).where(
@@ -117,12 +121,12 @@ class SqlJobs:
         self._write(job, fence, suites=list(suites))
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
-        """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""
-        self._write(job, fence, checkpoint=checkpoint, lost=0)
+        """Record the checkpoint that counts; set lost and pauses to 0. Raises LeaseLost."""
+        self._write(job, fence, checkpoint=checkpoint, lost=0, pauses=0)
 
     def set_version(self, job: JobId, fence: int, version: int) -> None:
         """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
-        self._write(job, fence, version=version, checkpoint=None, lost=0)
+        self._write(job, fence, version=version, checkpoint=None, lost=0, pauses=0)
 
     def finish(self, job: Job, fence: int) -> None:
         """Write the final state, by fence.
@@ -166,25 +170,31 @@ class SqlJobs:
     def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
         """Give a running job back to the queue, counting it as lost or not.
 
-        One that is being cancelled keeps that status and waits for a worker to end it.
+        One that is being cancelled keeps that status and waits for somebody to end it.
         Raises LeaseLost.
         """
-        running = jobs.c.status == JobStatus.RUNNING
-        self._write(
-            job,
-            fence,
-            status=case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
-            fence=fence + 1,
-            lost=jobs.c.lost + int(lost),
-            owner=None,
-            lease_until=None,
-        )
+        self._give_back(job, fence, lost=jobs.c.lost + int(lost))
+
+    def pause(self, job: JobId, fence: int, *, phase: str, pause_s: float) -> None:
+        """Give a running job back; nobody claims it before `pause_s` have passed.
+
+        One that is being cancelled keeps that status. Raises LeaseLost.
+        """
+        until, pauses = epoch_now() + pause_s, jobs.c.pauses + 1
+        self._give_back(job, fence, phase=phase, pauses=pauses, paused_until=until)
 
     def release_owner(self, owner_prefix: str) -> int:
         """Expire the leases of a process that is known to be dead; how many."""
         theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
         expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
         return self._connection.execute(expired).rowcount
+
+    def cancelling_alone(self) -> Sequence[Job]:
+        """Jobs that are being cancelled and that no worker holds: given back, or lease expired."""
+        query = select(*JOB_COLUMNS).where(
+            jobs.c.status == JobStatus.CANCELLING, claims.abandoned(jobs)
+        )
+        return [to_job(row) for row in self._connection.execute(query)]
 
     def held(self, owner: str) -> Sequence[HeldJob]:
         """The unfinished jobs that this owner has claimed and not given back."""
@@ -218,6 +228,19 @@ class SqlJobs:
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
         """Events after a sequence number, oldest first."""
         return self._events.page(job, limit, after)
+
+    def _give_back(self, job: JobId, fence: int, **values: Any) -> None:
+        """Write that nobody holds the job any more. Raises LeaseLost."""
+        running = jobs.c.status == JobStatus.RUNNING
+        self._write(
+            job,
+            fence,
+            status=case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
+            fence=fence + 1,
+            owner=None,
+            lease_until=None,
+            **values,
+        )
 
     def _write(self, job: JobId, held: int, /, **values: Any) -> JobStatus:
         """Write to a claimed job if the fence still holds; its status. Raises LeaseLost."""

@@ -10,7 +10,7 @@ from time import sleep
 from tests.contract.postgres import run_sql
 from tests.faults.points import fill
 from tests.faults.rows.disk_full import small_disk
-from tests.faults.rows.orders import Answered, Clients, end_with_room, settle, wait_for_order
+from tests.faults.rows.orders import Answered, Clients, settle, wait_for_order
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import START_S, Stage, now, production
 from tests.faults.tries import Try
@@ -54,7 +54,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         answers = [*clients.answers, first]
         codes = dict(Counter(one.status for one in answers))
         account = settle(stage, answers)
-        update = judge(stage, end_with_room(stage, job).id, struck, "")
+        update = judge(stage, job, struck, "")
         trouble = "" if {*codes} <= CALM else "refused otherwise than for want of room"
         yield Try(
             what=f"orders were answered {codes}",

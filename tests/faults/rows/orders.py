@@ -9,7 +9,7 @@ from typing import Self
 
 import httpx
 
-from core.domain.update import Job, JobStatus
+from core.domain.update import JobStatus
 from core.domain.values import JobId
 from tests.faults.stage import KEY, START_S, Stage, now
 from tests.processes import wait_for
@@ -111,20 +111,11 @@ def settle(stage: Stage, answers: Sequence[Answered]) -> Account:
         twice += first.job not in {None, again.job}
         twice += _jobs_of(stage, first.name) - 1
     for job in jobs:
-        ended = end_with_room(stage, job)
+        ended = stage.wait_for_end(job)
         if ended.status is not JobStatus.SUCCEEDED:
             lost += 1
             trouble = f"{ended.status}: {ended.error}"
     return Account(lost=lost, duplicated=twice, trouble=trouble)
-
-
-def end_with_room(stage: Stage, job: JobId) -> Job:
-    """The job once it has ended; one that failed for want of room is tried again."""
-    ended = stage.wait_for_end(job)
-    if ended.status is JobStatus.FAILED and (ended.error or {}).get("code") == "storage_full":
-        again = stage.client.post(f"/v1/jobs/{job}/retry")
-        return stage.wait_for_end(JobId(again.json()["id"]))
-    return ended
 
 
 def wait_for_order(stage: Stage, name: str) -> Answered:

@@ -17,7 +17,8 @@ from core.adapters.database.tables.schema import RowNumber, UtcTime, metadata
 
 # `position` is the order in which jobs came, whatever the clocks of their senders say.
 # `owner` and `lease_until` (the database's clock, epoch seconds) belong to a claimed job:
-# a lease that is null was given back, one that has passed was lost.
+# a lease that is null was given back, one that has passed was lost. A queued job is not claimed
+# before `paused_until`, by the same clock.
 jobs = Table(
     "jobs",
     metadata,
@@ -33,6 +34,8 @@ jobs = Table(
     Column("suites", JSON(none_as_null=True)),  # null until an update's first claim
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
+    Column("pauses", Integer, nullable=False, server_default="0"),
+    Column("paused_until", Float(53)),
     Column("fence", Integer, nullable=False),
     Column("owner", String),
     Column("lease_until", Float(53)),
