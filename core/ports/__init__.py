@@ -1,7 +1,7 @@
 """What the rules need from outside, as protocols."""
 
 from core.ports.artifacts import Artifacts, References, StoredArtifact
-from core.ports.datasets import Datasets, DecodedImage, Decoder, Suites
+from core.ports.datasets import Datasets, DecodedImage, Decoder, LookAlikes, Suites, Thumbnails
 from core.ports.jobs import Doorbell, HeldJob, Jobs
 from core.ports.learning import (
     AnswerCache,
@@ -37,6 +37,7 @@ __all__ = [
     "Importer",
     "Jobs",
     "Keys",
+    "LookAlikes",
     "Models",
     "Platform",
     "Policies",
@@ -47,6 +48,7 @@ __all__ = [
     "StoredArtifact",
     "Suites",
     "Tallies",
+    "Thumbnails",
     "Trained",
     "Trainer",
     "TrainingTask",

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Manifest
+from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
+from core.domain.near_duplicates import LookAlike
 from core.domain.suite import Suite
 from core.domain.values import DatasetId, Digest
 
@@ -39,6 +40,9 @@ class Datasets(Protocol):
     def remove(self, dataset: DatasetId) -> None:
         """Raises InUse when it has versions."""
 
+    def revision(self, dataset: DatasetId) -> int:
+        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+
     def next_version(self, dataset: DatasetId) -> int:
         """The next version number, from a counter row locked until commit."""
 
@@ -49,8 +53,8 @@ class Datasets(Protocol):
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
-    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions.
+    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the groups that are on the training side of another dataset's versions.
 
         Or of this one's, once an update has learned from it or is going to; distilling its
         images as a reference set counts as learning.
@@ -58,7 +62,7 @@ class Datasets(Protocol):
 
 
 class Suites(Protocol):
-    def add(self, suite: Suite, manifest: Manifest, dhashes: Collection[str]) -> None:
+    def add(self, suite: Suite, manifest: Manifest) -> None:
         """Raises NameTaken."""
 
     def get(self, reference: str) -> Suite:
@@ -66,11 +70,34 @@ class Suites(Protocol):
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
 
-    def contains(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Those of the images that any suite holds."""
+    def contains(self, groups: Collection[Digest]) -> set[Digest]:
+        """Those of the groups of which any suite holds an image."""
 
-    def near(self, dhashes: Collection[str]) -> set[str]:
-        """Those of the difference hashes that an image of any suite has."""
+
+class LookAlikes(Protocol):
+    """Images as they look, in memory; it changes by `add` alone."""
+
+    position: int  # of the last of them, in the order they came
+
+    def near(self, thumbnail: str) -> Sequence[LookAlike]: ...
+
+    def add(self, group: Digest, thumbnail: str) -> None: ...
+
+
+class Thumbnails(Protocol):
+    """How images look; a thumbnail, once it is there, never changes."""
+
+    def after(self, position: int) -> LookAlikes:
+        """The images that came after a position; after 0 come all."""
+
+    def lock(self) -> None:
+        """Keep other transactions from adding until this one ends."""
+
+    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
+        """Of those images that are known: the oldest image of its group, if it is not that."""
+
+    def add(self, image: Image, thumbnail: str) -> None:
+        """Nothing changes when the image has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +109,7 @@ class DecodedImage:
     width: int
     height: int
     dhash: str
+    thumbnail: str  # 384 hex: 8 x 8 pixels of RGB
 
 
 class Decoder(Protocol):

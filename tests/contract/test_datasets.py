@@ -198,9 +198,9 @@ def test_only_training_images_of_other_datasets_count_as_trained(
         freeze(work, one.id, dict.fromkeys([*train, *holdout], "cat"))
         freeze(work, one.id, dict.fromkeys(train, "cat"))
         freeze(work, two.id, {train[0]: "cat"})
-        assert work.datasets.trained_pixels(asked, except_for=two.id) == set(train)
-        assert work.datasets.trained_pixels(asked, except_for=one.id) == {train[0]}
-        assert work.datasets.trained_pixels([], except_for=two.id) == set()
+        assert work.datasets.trained_groups(asked, except_for=two.id) == set(train)
+        assert work.datasets.trained_groups(asked, except_for=one.id) == {train[0]}
+        assert work.datasets.trained_groups([], except_for=two.id) == set()
 
 
 def test_many_images_are_looked_up_in_one_call(transactions: Transactions) -> None:
@@ -209,7 +209,7 @@ def test_many_images_are_looked_up_in_one_call(transactions: Transactions) -> No
     with transactions() as work:
         work.datasets.add(dataset)
         freeze(work, dataset.id, dict.fromkeys(train, "cat"))
-        found = work.datasets.trained_pixels(train, except_for=DatasetId("other"))
+        found = work.datasets.trained_groups(train, except_for=DatasetId("other"))
     assert found == set(train)
 
 

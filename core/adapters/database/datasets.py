@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.dataset_versions import SqlDatasetVersions
-from core.adapters.database.statements import find_named, insert_new, page_by_id, upsert
-from core.adapters.database.tables.datasets import dataset_images, datasets, images
+from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.dataset import (
     Dataset,
     DatasetImage,
@@ -51,8 +51,8 @@ class SqlDatasets:
         Raises DatasetNotFound, and LabelConflict when a labelled dataset holds the image
         under another class.
         """
-        labelled = self._kind(row.dataset) is DatasetKind.LABELLED
-        upsert(self._connection, images, vars(row.image), key=["pixels"])
+        labelled = self._change(row.dataset) is DatasetKind.LABELLED
+        self._keep(row.image)
         values = {
             "dataset": row.dataset,
             "pixels": row.image.pixels,
@@ -110,9 +110,7 @@ class SqlDatasets:
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
         """Raises ImageNotFound."""
-        # Freezing counts versions up in this row: its manifest has the image, or comes later.
-        row = select(datasets.c.id).where(datasets.c.id == dataset)
-        self._connection.execute(row.with_for_update())
+        self._change(dataset)
         gone = self._connection.execute(
             delete(dataset_images).where(
                 dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
@@ -129,6 +127,11 @@ class SqlDatasets:
             raise InUse(dataset=dataset) from error
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
+
+    def revision(self, dataset: DatasetId) -> int:
+        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+        query = select(datasets.c.revision).where(datasets.c.id == dataset)
+        return int(self._connection.scalar(query) or 0)
 
     def next_version(self, dataset: DatasetId) -> int:
         """The next version number, from a counter row locked until commit."""
@@ -154,13 +157,42 @@ class SqlDatasets:
         """Oldest first."""
         return self._versions.all(dataset)
 
-    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions.
+    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the groups that are on the training side of another dataset's versions.
 
         Or of this one's, once an update has learned from it or is going to; distilling its
         images as a reference set counts as learning.
         """
-        return self._versions.trained(pixels, except_for)
+        return self._versions.trained(groups, except_for)
+
+    def _change(self, dataset: DatasetId) -> DatasetKind:
+        """Raise the revision, in the row that freezing counts versions up in: they take turns."""
+        changed = datasets.c.revision + 1
+        kind = self._connection.scalar(
+            update(datasets)
+            .where(datasets.c.id == dataset)
+            .values(revision=changed)
+            .returning(datasets.c.kind)
+        )
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
+
+    def _keep(self, image: Image) -> None:
+        """Store an image, or bring it up to date: then every dataset that holds it has changed."""
+        values = {name: value for name, value in vars(image).items() if name in images.c}
+        if insert_new(self._connection, images, values):
+            return
+        known = images.c.pixels == image.pixels
+        if self._connection.scalar(select(images.c.artifact).where(known)) == image.artifact:
+            return
+        holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
+        self._connection.execute(
+            update(datasets)
+            .where(datasets.c.id.in_(holders))
+            .values(revision=datasets.c.revision + 1)
+        )
+        self._connection.execute(update(images).where(known).values(values))
 
     def _kind(self, dataset: DatasetId) -> DatasetKind:
         kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
@@ -172,8 +204,13 @@ class SqlDatasets:
 def _images_of(dataset: DatasetId) -> Select[Any]:
     rows = dataset_images
     return (
-        select(images, rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at)
+        select(
+            images,
+            thumbnails.c.near_duplicate_of,
+            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
+        )
         .join(rows, rows.c.pixels == images.c.pixels)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
         .where(rows.c.dataset == dataset)
         .order_by(rows.c.pixels, rows.c.text)
     )
@@ -193,6 +230,7 @@ def _to_image(row: Row[Any]) -> DatasetImage:
             height=row.height,
             size=row.size,
             dhash=row.dhash,
+            near_duplicate_of=row.near_duplicate_of,
         ),
         text=row.text,
         file_label=row.file_label,
