@@ -111,7 +111,7 @@ def _receive_batch(
         for image in images
     ]
     try:
-        receipts = record_uploads(platform, dataset, uploads)
+        receipts = record_uploads(platform, decoder, dataset, uploads)
     except AllRejected as none:
         rows: list[dict[str, Any]] = list(none.facts["files"])  # type: ignore[call-overload]
         return rows

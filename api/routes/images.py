@@ -85,4 +85,4 @@ def _record(
     services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
     staging.store(services.platform.artifacts)
-    return record_uploads(services.platform, dataset, uploads)
+    return record_uploads(services.platform, services.decoder, dataset, uploads)

@@ -96,6 +96,9 @@ class Thumbnails(Protocol):
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
         """Of those images that are known: the oldest image of its group, if it is not that."""
 
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Images of before there were thumbnails whose difference hash is close to one of these."""
+
     def add(self, image: Image, thumbnail: str) -> None:
         """Nothing changes when the image has one."""
 

@@ -9,7 +9,7 @@ from core.domain.recipe import Recipe
 from core.domain.update import Job, JobType, UpdateOrder
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
-from core.ports import Doorbell, Platform, UnitOfWork
+from core.ports import Decoder, Doorbell, Platform, UnitOfWork
 from core.use_cases.datasets import Receipt, Upload
 from core.use_cases.freeze import freeze
 from core.use_cases.jobs import Request, announce, place, replayed
@@ -30,6 +30,7 @@ class Start:
 
 def learn_classes(
     platform: Platform,
+    decoder: Decoder,
     doorbell: Doorbell,
     request: Request,
     *,
@@ -50,7 +51,7 @@ def learn_classes(
     name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
     dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
     order = UpdateOrder(dataset=dataset_id, dataset_version=1, recipe=recipe, reference=reference)
-    searched = search_uploads(platform, uploads)
+    searched = search_uploads(platform, decoder, uploads)
     start = _Start(platform, request, model, order, dataset, uploads, searched, now)
     with platform.transactions() as work:
         if known := replayed(work, request):

@@ -4,14 +4,15 @@ The search among all known images is done before the transaction that records th
 within it, only what has come since is searched.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from core.domain.dataset import Image
 from core.domain.near_duplicates import LookAlike, group_of
 from core.domain.values import Digest
-from core.errors import SplitConflict
-from core.ports import Platform, UnitOfWork
+from core.errors import ArtifactCorrupt, ArtifactMissing, SplitConflict
+from core.ports import Decoder, Platform, UnitOfWork
 
 Seen = tuple[Image, str]  # an image with its thumbnail
 
@@ -24,14 +25,35 @@ class Search:
     found: Mapping[str, Sequence[LookAlike]]
 
 
-def search(platform: Platform, thumbnails: Iterable[str]) -> Search:
-    """Look for the look-alikes of some thumbnails among all known images."""
+def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> Search:
+    """Look for the look-alikes of some images among all known ones."""
+    _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
         known = work.thumbnails.after(0)
     return Search(
         position=known.position,
-        found={thumbnail: known.near(thumbnail) for thumbnail in set(thumbnails)},
+        found={thumbnail: known.near(thumbnail) for _, thumbnail in arriving},
     )
+
+
+def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) -> None:
+    """Make the thumbnails that are missing of images which might be look-alikes.
+
+    Only images of before there were thumbnails have none; each is decoded once.
+    """
+    with platform.transactions(read_only=True) as work:
+        missing = work.thumbnails.missing(dhashes)
+    made: list[Seen] = []
+    for image in missing:
+        with suppress(ArtifactMissing, ArtifactCorrupt):  # it can be neither seen nor taught
+            decoded = decoder.decode(platform.artifacts.get(image.artifact))
+            made.append((image, decoded.thumbnail))
+    if made:
+        with platform.transactions() as work:
+            work.thumbnails.lock()
+            for image, thumbnail in made:
+                work.thumbnails.add(image, thumbnail)
+            work.commit()
 
 
 def group(

@@ -7,28 +7,32 @@ from datetime import datetime
 from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Image, side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
-from core.ports import Platform, UnitOfWork
+from core.ports import Decoder, Platform, UnitOfWork
 from core.use_cases.datasets import Receipt, Reception, Upload
-from core.use_cases.near_duplicates import Search, group, search
+from core.use_cases.near_duplicates import Search, Seen, group, search
 
 
 def record_uploads(
-    platform: Platform, dataset: Dataset, uploads: Sequence[Upload]
+    platform: Platform, decoder: Decoder, dataset: Dataset, uploads: Sequence[Upload]
 ) -> list[Receipt]:
     """Put decoded uploads into a dataset, all in one transaction; one receipt a file.
 
     Raises AllRejected, with the receipts, when no file was accepted.
     """
-    searched = search_uploads(platform, uploads)
+    searched = search_uploads(platform, decoder, uploads)
     with platform.transactions() as work:
         receipts = record(work, dataset, uploads, searched, platform.clock())
         work.commit()
     return receipts
 
 
-def search_uploads(platform: Platform, uploads: Sequence[Upload]) -> Search:
+def search_uploads(platform: Platform, decoder: Decoder, uploads: Sequence[Upload]) -> Search:
     """Look for the known look-alikes of uploads, before the transaction that records them."""
-    return search(platform, (upload.thumbnail for upload in uploads if upload.image))
+    return search(platform, decoder, _seen(uploads))
+
+
+def _seen(uploads: Sequence[Upload]) -> list[Seen]:
+    return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
 
 
 def record(
@@ -39,8 +43,7 @@ def record(
     now: datetime,
 ) -> list[Receipt]:
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
-    seen = [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
-    images = group(work, seen, searched)
+    images = group(work, _seen(uploads), searched)
     groups = {image.group for image in images.values() if isinstance(image, Image)}
     recording = _Recording(work, dataset, images, work.suites.contains(groups), now)
     receipts = [recording.add(upload) for upload in uploads]

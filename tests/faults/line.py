@@ -165,7 +165,7 @@ def _upload(platform: Platform, name: str, seeds: range) -> None:
             )
             for seed in seeds
         ]
+        record_uploads(platform, opened, dataset, uploads)
     finally:
         opened.close()
-    record_uploads(platform, dataset, uploads)
     freeze_version(platform, dataset.name)

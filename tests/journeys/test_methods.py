@@ -68,9 +68,9 @@ def frozen(platform: Platform, name: str, kind: DatasetKind, *texts: str) -> Dat
             )
             for seed in range(first, first + 40)
         ]
+        record_uploads(platform, opened, dataset, uploads)
     finally:
         opened.close()
-    record_uploads(platform, dataset, uploads)
     return freeze_version(platform, name)
 
 

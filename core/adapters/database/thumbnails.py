@@ -1,13 +1,13 @@
 """How images look, and which of them are near-duplicates."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, func, select, text
 
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import images, thumbnails
-from core.adapters.look_alikes import ThumbnailIndex
+from core.adapters.look_alikes import ThumbnailIndex, close_hashes
 from core.domain.dataset import Image
 from core.domain.values import Digest
 
@@ -48,6 +48,17 @@ class SqlThumbnails:
                 (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
             )
         return found
+
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Images of before there were thumbnails whose difference hash is close to one of these."""
+        query = (
+            select(images)
+            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+            .where(thumbnails.c.pixels.is_(None))
+        )
+        rows = self._connection.execute(query).mappings().all()
+        close = close_hashes([row["dhash"] for row in rows], dhashes)
+        return [Image(**rows[index]) for index in close]
 
     def add(self, image: Image, thumbnail: str) -> None:
         """Nothing changes when the image has one."""
