@@ -1,7 +1,15 @@
 """What the rules need from outside, as protocols."""
 
 from core.ports.artifacts import Artifacts, References, StoredArtifact
-from core.ports.datasets import Datasets, DecodedImage, Decoder, LookAlikes, Suites, Thumbnails
+from core.ports.datasets import (
+    Datasets,
+    DecodedImage,
+    Decoder,
+    LookAlikes,
+    Seen,
+    Suites,
+    Thumbnails,
+)
 from core.ports.jobs import Doorbell, HeldJob, Jobs
 from core.ports.learning import (
     AnswerCache,
@@ -44,6 +52,7 @@ __all__ = [
     "QueueFigure",
     "References",
     "RunningFigure",
+    "Seen",
     "Selection",
     "StoredArtifact",
     "Suites",

@@ -20,10 +20,15 @@ class Datasets(Protocol):
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
 
     def add_image(self, row: DatasetImage) -> None:
-        """Add an image with one text. The same image with the same text is no error."""
+        """Add one image; see `add_images`."""
 
-    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
-        """The texts this image already has in the dataset; empty when it is not there."""
+    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
+        """Add images, each with one text. The same image with the same text is no error."""
+
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """The texts these images already have in the dataset; nothing of those not there."""
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
 
@@ -84,6 +89,9 @@ class LookAlikes(Protocol):
     def add(self, group: Digest, thumbnail: str) -> None: ...
 
 
+Seen = tuple[Image, str]  # an image with its thumbnail
+
+
 class Thumbnails(Protocol):
     """How images look; a thumbnail, once it is there, never changes."""
 
@@ -99,8 +107,8 @@ class Thumbnails(Protocol):
     def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
         """Images of before there were thumbnails whose difference hash is close to one of these."""
 
-    def add(self, image: Image, thumbnail: str) -> None:
-        """Nothing changes when the image has one."""
+    def add(self, seen: Sequence[Seen]) -> None:
+        """Nothing changes for an image that has one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,7 @@ from core.domain.dataset import Image
 from core.domain.near_duplicates import LookAlike, group_of
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, SplitConflict
-from core.ports import Decoder, Platform, UnitOfWork
-
-Seen = tuple[Image, str]  # an image with its thumbnail
+from core.ports import Decoder, Platform, Seen, UnitOfWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +49,7 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
     if made:
         with platform.transactions() as work:
             work.thumbnails.lock()
-            for image, thumbnail in made:
-                work.thumbnails.add(image, thumbnail)
+            work.thumbnails.add(made)
             work.commit()
 
 

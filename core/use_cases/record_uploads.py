@@ -1,15 +1,15 @@
 """Put decoded uploads into a dataset."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Image, side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
-from core.ports import Decoder, Platform, UnitOfWork
+from core.ports import Decoder, Platform, Seen, UnitOfWork
 from core.use_cases.datasets import Receipt, Reception, Upload
-from core.use_cases.near_duplicates import Search, Seen, group, search
+from core.use_cases.near_duplicates import Search, group, search
 
 
 def record_uploads(
@@ -45,59 +45,65 @@ def record(
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
     images = group(work, _seen(uploads), searched)
     groups = {image.group for image in images.values() if isinstance(image, Image)}
-    recording = _Recording(work, dataset, images, work.suites.contains(groups), now)
-    receipts = [recording.add(upload) for upload in uploads]
+    reception = _Receiving(
+        dataset=dataset,
+        images=images,
+        in_suites=work.suites.contains(groups),
+        texts={
+            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, images).items()
+        },
+        now=now,
+    )
+    receipts = [reception.receive(upload) for upload in uploads]
     if not any(receipt.accepted for receipt in receipts):
         raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+    work.datasets.add_images(dataset.id, reception.rows)
+    work.thumbnails.add(reception.seen)
     return receipts
 
 
-@dataclass(frozen=True)
-class _Recording:
-    work: UnitOfWork
+@dataclass(frozen=True, kw_only=True)
+class _Receiving:
+    """Uploads are received one by one; what they add is collected and stored at once."""
+
     dataset: Dataset
     images: Mapping[Digest, Image | SplitConflict]
     in_suites: set[Digest]  # groups
+    texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
+    rows: list[DatasetImage] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
-    def add(self, upload: Upload) -> Receipt:
-        """Put one upload into the dataset, unless something is against it."""
-        work, dataset, text = self.work, self.dataset, upload.text
-        receipt = Receipt(file_label=upload.file_label, text=text, outcome=Reception.REJECTED)
+    def receive(self, upload: Upload) -> Receipt:
+        """Collect one upload, unless something is against it."""
+        text, label = upload.text, upload.file_label
+        receipt = Receipt(file_label=label, text=text, outcome=Reception.REJECTED)
         if upload.image is None:
             return replace(receipt, refusal=upload.refusal)
         image = self.images[upload.image.pixels]
         if isinstance(image, SplitConflict):
             return replace(receipt, refusal=image)
-        labelled = dataset.kind is DatasetKind.LABELLED
+        receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
+        labelled = self.dataset.kind is DatasetKind.LABELLED
         if labelled and image.group in self.in_suites:
-            return replace(
-                receipt,
-                near_duplicate_of=image.near_duplicate_of,
-                refusal=ImageInSuite(pixels=image.pixels),
-            )
-        receipt = replace(
-            receipt,
-            pixels=image.pixels,
-            side=side_of(image.group),
-            near_duplicate_of=image.near_duplicate_of,
-        )
-        known = work.datasets.texts(dataset.id, image.pixels)
+            return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
+        receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
+        known = self.texts.setdefault(image.pixels, [])
         if text in known:
             return replace(receipt, outcome=Reception.DUPLICATE)
         if known and labelled:
-            conflict = LabelConflict(
-                f"The image is in this dataset as {known[0]!r}.", held=known[0]
-            )
+            held = known[0]
+            conflict = LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
             return replace(receipt, outcome=Reception.LABEL_CONFLICT, refusal=conflict)
-        work.datasets.add_image(
+        known.append(text)
+        self.seen.append((image, upload.thumbnail))
+        self.rows.append(
             DatasetImage(
-                dataset=dataset.id,
+                dataset=self.dataset.id,
                 image=image,
                 text=text,
-                file_label=upload.file_label,
+                file_label=label,
                 added_at=self.now,
             )
         )
-        work.thumbnails.add(image, upload.thumbnail)
         return replace(receipt, outcome=Reception.CREATED)

@@ -68,8 +68,8 @@ def test_image_with_the_same_text_is_kept_once(transactions: Transactions) -> No
         for _ in range(2):
             work.datasets.add_image(a_row(dataset, digest(1), "cat"))
         assert work.datasets.images(dataset.id) == [a_row(dataset, digest(1), "cat")]
-        assert work.datasets.texts(dataset.id, digest(1)) == ["cat"]
-        assert work.datasets.texts(dataset.id, digest(2)) == []
+        assert work.datasets.texts(dataset.id, [digest(1)]) == {digest(1): ["cat"]}
+        assert work.datasets.texts(dataset.id, [digest(2)]) == {}
         assert work.datasets.count(dataset.id) == {"cat": 1}
 
 
@@ -88,7 +88,7 @@ def test_captioned_image_has_many_captions_and_counts_once(transactions: Transac
         work.datasets.add(dataset)
         for caption in ("a cat", "a black cat"):
             work.datasets.add_image(a_row(dataset, digest(1), caption))
-        assert work.datasets.texts(dataset.id, digest(1)) == ["a black cat", "a cat"]
+        assert work.datasets.texts(dataset.id, [digest(1)]) == {digest(1): ["a black cat", "a cat"]}
         assert work.datasets.count(dataset.id) == {"": 1}
 
 

@@ -7,7 +7,14 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.dataset_versions import SqlDatasetVersions
-from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.images import keep_images
+from core.adapters.database.statements import (
+    chunks,
+    find_named,
+    insert_missing,
+    insert_new,
+    page_by_id,
+)
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.dataset import (
     Dataset,
@@ -46,35 +53,50 @@ class SqlDatasets:
         return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
 
     def add_image(self, row: DatasetImage) -> None:
-        """Add an image with one text. The same image with the same text is no error.
+        """Add one image; see `add_images`."""
+        self.add_images(row.dataset, [row])
 
-        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds the image
+    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
+        """Add images, each with one text. The same image with the same text is no error.
+
+        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds an image
         under another class.
         """
-        labelled = self._change(row.dataset) is DatasetKind.LABELLED
-        self._keep(row.image)
-        values = {
-            "dataset": row.dataset,
-            "pixels": row.image.pixels,
-            "slot": "" if labelled else row.text,
-            "text": row.text,
-            "file_label": row.file_label,
-            "added_at": row.added_at,
-        }
-        if insert_new(self._connection, dataset_images, values):
-            return
-        held = self.texts(row.dataset, row.image.pixels)
-        if row.text not in held:
-            raise LabelConflict(held=held[0])
+        labelled = self._change(dataset) is DatasetKind.LABELLED
+        if labelled:
+            known = self.texts(dataset, {row.image.pixels for row in rows})
+            for row in rows:
+                held = known.get(row.image.pixels, [row.text])
+                if row.text not in held:
+                    raise LabelConflict(held=held[0])
+        keep_images(self._connection, [row.image for row in rows])
+        values = [
+            {
+                "dataset": dataset,
+                "pixels": row.image.pixels,
+                "slot": "" if labelled else row.text,
+                "text": row.text,
+                "file_label": row.file_label,
+                "added_at": row.added_at,
+            }
+            for row in rows
+        ]
+        insert_missing(self._connection, dataset_images, values)
 
-    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
-        """The texts this image already has in the dataset; empty when it is not there."""
-        query = (
-            select(dataset_images.c.text)
-            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels)
-            .order_by(dataset_images.c.text)
-        )
-        return self._connection.scalars(query).all()
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """The texts these images already have in the dataset; nothing of those not there."""
+        found: dict[Digest, list[str]] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(dataset_images.c.pixels, dataset_images.c.text)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .order_by(dataset_images.c.text)
+            )
+            for row in self._connection.execute(query):
+                found.setdefault(row.pixels, []).append(row.text)
+        return found
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
         """All images, each once a text, by pixels."""
@@ -177,22 +199,6 @@ class SqlDatasets:
         if kind is None:
             raise DatasetNotFound(dataset=dataset)
         return DatasetKind(kind)
-
-    def _keep(self, image: Image) -> None:
-        """Store an image, or bring it up to date: then every dataset that holds it has changed."""
-        values = {name: value for name, value in vars(image).items() if name in images.c}
-        if insert_new(self._connection, images, values):
-            return
-        known = images.c.pixels == image.pixels
-        if self._connection.scalar(select(images.c.artifact).where(known)) == image.artifact:
-            return
-        holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
-        self._connection.execute(
-            update(datasets)
-            .where(datasets.c.id.in_(holders))
-            .values(revision=datasets.c.revision + 1)
-        )
-        self._connection.execute(update(images).where(known).values(values))
 
     def _kind(self, dataset: DatasetId) -> DatasetKind:
         kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))

@@ -10,6 +10,7 @@ from core.adapters.database.tables.datasets import images, thumbnails
 from core.adapters.look_alikes import ThumbnailIndex, close_hashes
 from core.domain.dataset import Image
 from core.domain.values import Digest
+from core.ports import Seen
 
 
 class SqlThumbnails:
@@ -60,14 +61,17 @@ class SqlThumbnails:
         close = close_hashes([row["dhash"] for row in rows], dhashes)
         return [Image(**rows[index]) for index in close]
 
-    def add(self, image: Image, thumbnail: str) -> None:
-        """Nothing changes when the image has one."""
-        values = {
-            "pixels": image.pixels,
-            "thumbnail": thumbnail,
-            "near_duplicate_of": image.near_duplicate_of,
-        }
-        insert_missing(self._connection, thumbnails, [values])
+    def add(self, seen: Sequence[Seen]) -> None:
+        """Nothing changes for an image that has one."""
+        values = [
+            {
+                "pixels": image.pixels,
+                "thumbnail": thumbnail,
+                "near_duplicate_of": image.near_duplicate_of,
+            }
+            for image, thumbnail in seen
+        ]
+        insert_missing(self._connection, thumbnails, values)
 
 
 def groups_in(
