@@ -32,4 +32,4 @@ def group_of(look_alikes: Sequence[LookAlike]) -> Digest | None:
     if len({(side_of(group), part_of(group)) for group in groups}) > 1:
         raise SplitConflict(near=sorted(groups))
     nearest = min(look_alikes, key=lambda like: (like.distance, like.group), default=None)
-    return nearest and nearest.group
+    return nearest.group if nearest else None
