@@ -17,12 +17,9 @@ from core.domain.suite import SuiteKind
 from core.errors import AllRejected, DatasetNotFound, FieldInvalid, NameTaken, SuiteNotFound
 from core.ports import Decoder, Platform
 from core.settings import Settings
-from core.use_cases.datasets import (
-    create_dataset,
-    freeze_version,
-    receive_file,
-    record_uploads,
-)
+from core.use_cases.datasets import create_dataset, receive_file
+from core.use_cases.freeze import freeze_version
+from core.use_cases.record_uploads import record_uploads
 from core.use_cases.suites import add_suite, create_suite
 
 BATCH = 50
@@ -115,7 +112,7 @@ def _receive_batch(
         for image in images
     ]
     try:
-        receipts = record_uploads(platform, dataset, uploads)
+        receipts = record_uploads(platform, decoder, dataset, uploads)
     except AllRejected as none:
         rows: list[dict[str, Any]] = list(none.facts["files"])  # type: ignore[call-overload]
         return rows

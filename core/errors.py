@@ -108,6 +108,10 @@ class ImageInSuite(Invalid):
     """The image belongs to a suite or a holdout and may not be trained on."""
 
 
+class SplitConflict(Invalid):
+    """The image looks like known images on both sides of the split, so neither may have it."""
+
+
 class AllRejected(Invalid):
     """No file of the upload was accepted."""
 

@@ -113,6 +113,7 @@ def _start(
 ) -> StartView:
     start = learn_classes(
         services.platform,
+        services.decoder,
         services.doorbell,
         ordered_by,
         model=model,

@@ -14,7 +14,8 @@ from api.schemas.datasets import (
 )
 from core import errors
 from core.domain.dataset import DatasetKind
-from core.use_cases.datasets import create_dataset, freeze_version
+from core.use_cases.datasets import create_dataset
+from core.use_cases.freeze import freeze_version
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 

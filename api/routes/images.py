@@ -16,13 +16,8 @@ from api.uploads import receive_form, require_small
 from core import errors
 from core.domain.dataset import Dataset, DatasetKind
 from core.domain.values import Digest, clean_file_label
-from core.use_cases.datasets import (
-    Receipt,
-    Upload,
-    receive_file,
-    record_uploads,
-    require_room,
-)
+from core.use_cases.datasets import Receipt, Upload, receive_file, require_room
+from core.use_cases.record_uploads import record_uploads
 
 router = APIRouter(prefix="/v1/datasets/{dataset}/images", tags=["datasets"])
 
@@ -90,4 +85,4 @@ def _record(
     services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
     staging.store(services.platform.artifacts)
-    return record_uploads(services.platform, dataset, uploads)
+    return record_uploads(services.platform, services.decoder, dataset, uploads)

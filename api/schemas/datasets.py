@@ -63,6 +63,9 @@ class ReceiptView(Shown):
     outcome: Reception
     pixels: str | None = Field(description="SHA-256 of what is seen.")
     side: str | None = Field(examples=["train"])
+    near_duplicate_of: str | None = Field(
+        description="The older image that it looks like, by its pixels: it is on that one's side."
+    )
     error: ReceiptError | None
 
     @classmethod
@@ -84,6 +87,9 @@ class ImageView(Shown):
     texts: list[str] = Field(examples=[["ankle boot"]], description="Its class, or its captions.")
     file: str = Field(examples=["boot-1.jpg"])
     side: str = Field(examples=["train"])
+    near_duplicate_of: str | None = Field(
+        description="The older image that it looks like, by its pixels: it is on that one's side."
+    )
     width: int
     height: int
     size: int = Field(description="Bytes of the stored form.")
@@ -97,7 +103,8 @@ class ImageView(Shown):
             pixels=row.image.pixels,
             texts=[row.text for row in rows],
             file=row.file_label,
-            side=side_of(row.image.pixels).value,
+            side=side_of(row.image.group).value,
+            near_duplicate_of=row.image.near_duplicate_of,
             width=row.image.width,
             height=row.image.height,
             size=row.image.size,
@@ -116,7 +123,9 @@ class DatasetVersionView(Shown):
         examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
     )
     images: int
-    near_duplicates: int = Field(description="Images that look like an image of a suite.")
+    near_duplicates: int = Field(
+        description="Images that look like an older one: each is on that one's side."
+    )
     created_at: datetime
 
     @classmethod

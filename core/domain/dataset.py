@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from core.domain.values import DatasetId, Digest, Json, canonical_json, sha256
 from core.errors import DatasetEmpty, TooFewPerClass
@@ -40,14 +41,17 @@ def _share(pixels: Digest, purpose: str) -> float:
     return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
 
 
-def side_of(pixels: Digest) -> Side:
-    """The side an image falls on, the same in every version of every dataset for ever."""
-    return Side.HOLDOUT if _share(pixels, "side") < HOLDOUT_SHARE else Side.TRAIN
+def side_of(group: Digest) -> Side:
+    """The side a group of near-duplicates is on, in every version of every dataset for ever.
+
+    A group goes by its oldest image's pixels; an image like no other is a group of one.
+    """
+    return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
 
 
-def part_of(pixels: Digest) -> Part:
-    """The part an image of a suite or holdout falls in, independent of its side."""
-    return Part.VALIDATION if _share(pixels, "part") < VALIDATION_SHARE else Part.TEST
+def part_of(group: Digest) -> Part:
+    """The part of a suite or holdout that a group is in, independent of its side."""
+    return Part.VALIDATION if _share(group, "part") < VALIDATION_SHARE else Part.TEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,13 @@ class Image:
     width: int  # pixels
     height: int  # pixels
     size: int  # bytes
-    dhash: str  # 16 hex: a 64-bit difference hash, equal for near-duplicates
+    dhash: str  # 16 hex: a 64-bit difference hash
+    near_duplicate_of: Digest | None = None  # the oldest image of its group, if it is not that
+
+    @property
+    def group(self) -> Digest:
+        """The near-duplicates that it belongs with, named by the oldest."""
+        return self.near_duplicate_of or self.pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +100,22 @@ class ManifestEntry:
     pixels: Digest
     artifact: Digest
     texts: tuple[str, ...]
+    near_duplicate_of: Digest | None = None  # the oldest image of its group, if it is not that
+
+    @property
+    def group(self) -> Digest:
+        """The near-duplicates that it belongs with, named by the oldest."""
+        return self.near_duplicate_of or self.pixels
 
     @property
     def side(self) -> Side:
         """The side this image is on."""
-        return side_of(self.pixels)
+        return side_of(self.group)
 
     @property
     def part(self) -> Part:
         """The part this image is in, where it serves as a suite or holdout image."""
-        return part_of(self.pixels)
+        return part_of(self.group)
 
     @property
     def class_name(self) -> str:
@@ -118,17 +134,20 @@ class Manifest:
     def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
         """The manifest of the images that a dataset holds now. Raises DatasetEmpty."""
         texts: dict[Digest, list[str]] = {}
-        artifacts: dict[Digest, Digest] = {}
+        found: dict[Digest, Image] = {}
         for row in images:
             texts.setdefault(row.image.pixels, []).append(row.text)
-            artifacts[row.image.pixels] = row.image.artifact
+            found[row.image.pixels] = row.image
         if not texts:
             raise DatasetEmpty
         return cls(
             kind=kind,
             entries=tuple(
                 ManifestEntry(
-                    pixels=pixels, artifact=artifacts[pixels], texts=tuple(sorted(texts[pixels]))
+                    pixels=pixels,
+                    artifact=found[pixels].artifact,
+                    texts=tuple(sorted(texts[pixels])),
+                    near_duplicate_of=found[pixels].near_duplicate_of,
                 )
                 for pixels in sorted(texts)
             ),
@@ -168,7 +187,7 @@ class Manifest:
         return canonical_json(
             {
                 "kind": self.kind.value,
-                "entries": [[e.pixels, e.artifact, list(e.texts)] for e in self.entries],
+                "entries": [_to_json(entry) for entry in self.entries],
             }
         )
 
@@ -178,10 +197,21 @@ class Manifest:
         return cls(
             kind=DatasetKind(value["kind"]),
             entries=tuple(
-                ManifestEntry(pixels=pixels, artifact=artifact, texts=tuple(texts))
-                for pixels, artifact, texts in value["entries"]
+                ManifestEntry(
+                    pixels=pixels,
+                    artifact=artifact,
+                    texts=tuple(texts),
+                    near_duplicate_of=older[0] if older else None,
+                )
+                for pixels, artifact, texts, *older in value["entries"]
             ),
         )
+
+
+def _to_json(entry: ManifestEntry) -> list[Any]:
+    """An image like no other has no fourth item, so older manifests keep their digests."""
+    older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
+    return [entry.pixels, entry.artifact, list(entry.texts), *older]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,5 +232,5 @@ class DatasetVersion:
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
     images: int
-    near_duplicates: int  # images whose difference hash equals one of a suite's images
+    near_duplicates: int  # images that look like an older one, and are on its side
     created_at: datetime

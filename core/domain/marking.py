@@ -24,7 +24,7 @@ def mark(
 
     `previous` is the parent's report, from which the older rows of the accuracy matrix come;
     without it their cells stay empty. `judged_before` says how many candidates these test
-    parts have judged, `near_duplicates` how many training images look like a suite's.
+    parts have judged, `near_duplicates` how many images of the update look like an older one.
     All of `examination.questions` must be answered: a missing answer is a KeyError.
     """
     sheet = AnswerSheet(examination=examination, answers=answers)

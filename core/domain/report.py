@@ -153,7 +153,7 @@ class Report:
     lists: tuple[ListScore, ...]
     recalls: tuple[Recall, ...]
     judged_before: int  # candidates that the same test parts had judged
-    near_duplicates: int  # training images that look like a suite's
+    near_duplicates: int  # images of the update that look like an older one
     images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
     reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself

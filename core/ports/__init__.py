@@ -1,7 +1,15 @@
 """What the rules need from outside, as protocols."""
 
 from core.ports.artifacts import Artifacts, Moved, References, StoredArtifact, nobody
-from core.ports.datasets import Datasets, DecodedImage, Decoder, Suites
+from core.ports.datasets import (
+    Datasets,
+    DecodedImage,
+    Decoder,
+    LookAlikes,
+    Seen,
+    Suites,
+    Thumbnails,
+)
 from core.ports.jobs import Doorbell, HeldJob, Jobs
 from core.ports.learning import (
     AnswerCache,
@@ -37,6 +45,7 @@ __all__ = [
     "Importer",
     "Jobs",
     "Keys",
+    "LookAlikes",
     "Models",
     "Moved",
     "Platform",
@@ -44,10 +53,12 @@ __all__ = [
     "QueueFigure",
     "References",
     "RunningFigure",
+    "Seen",
     "Selection",
     "StoredArtifact",
     "Suites",
     "Tallies",
+    "Thumbnails",
     "Trained",
     "Trainer",
     "TrainingTask",

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Manifest
+from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
+from core.domain.near_duplicates import LookAlike
 from core.domain.suite import Suite
 from core.domain.values import DatasetId, Digest
 
@@ -19,10 +20,15 @@ class Datasets(Protocol):
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
 
     def add_image(self, row: DatasetImage) -> None:
-        """Add an image with one text. The same image with the same text is no error."""
+        """Add one image; see `add_images`."""
 
-    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
-        """The texts this image already has in the dataset; empty when it is not there."""
+    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
+        """Add images, each with one text. The same image with the same text is no error."""
+
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """The texts these images already have in the dataset; nothing of those not there."""
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
 
@@ -39,6 +45,9 @@ class Datasets(Protocol):
     def remove(self, dataset: DatasetId) -> None:
         """Raises InUse when it has versions."""
 
+    def revision(self, dataset: DatasetId) -> int:
+        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+
     def next_version(self, dataset: DatasetId) -> int:
         """The next version number, from a counter row locked until commit."""
 
@@ -49,8 +58,8 @@ class Datasets(Protocol):
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
-    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions.
+    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the groups that are on the training side of another dataset's versions.
 
         Or of this one's, once an update has learned from it or is going to; distilling its
         images as a reference set counts as learning.
@@ -58,7 +67,7 @@ class Datasets(Protocol):
 
 
 class Suites(Protocol):
-    def add(self, suite: Suite, manifest: Manifest, dhashes: Collection[str]) -> None:
+    def add(self, suite: Suite, manifest: Manifest) -> None:
         """Raises NameTaken."""
 
     def get(self, reference: str) -> Suite:
@@ -66,11 +75,40 @@ class Suites(Protocol):
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
 
-    def contains(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Those of the images that any suite holds."""
+    def contains(self, groups: Collection[Digest]) -> set[Digest]:
+        """Those of the groups of which any suite holds an image."""
 
-    def near(self, dhashes: Collection[str]) -> set[str]:
-        """Those of the difference hashes that an image of any suite has."""
+
+class LookAlikes(Protocol):
+    """Images as they look, in memory; it changes by `add` alone."""
+
+    position: int  # of the last of them, in the order they came
+
+    def near(self, thumbnail: str) -> Sequence[LookAlike]: ...
+
+    def add(self, group: Digest, thumbnail: str) -> None: ...
+
+
+Seen = tuple[Image, str]  # an image with its thumbnail
+
+
+class Thumbnails(Protocol):
+    """How images look; a thumbnail, once it is there, never changes."""
+
+    def after(self, position: int) -> LookAlikes:
+        """The images that came after a position; after 0 come all."""
+
+    def lock(self) -> None:
+        """Keep other transactions from adding until this one ends."""
+
+    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
+        """Of those images that are known: the oldest image of its group, if it is not that."""
+
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Images of before there were thumbnails whose difference hash is close to one of these."""
+
+    def add(self, seen: Sequence[Seen]) -> None:
+        """Nothing changes for an image that has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +120,7 @@ class DecodedImage:
     width: int
     height: int
     dhash: str
+    thumbnail: str  # 384 hex: 8 x 8 pixels of RGB
 
 
 class Decoder(Protocol):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from core.ports.artifacts import Artifacts, References
-from core.ports.datasets import Datasets, Suites
+from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Beats, Figures, Tallies
@@ -23,6 +23,7 @@ class UnitOfWork(Protocol):
 
     datasets: Datasets
     suites: Suites
+    thumbnails: Thumbnails
     policies: Policies
     models: Models
     versions: Versions

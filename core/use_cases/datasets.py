@@ -1,21 +1,15 @@
 """Make datasets, put images into them, freeze versions."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from core.domain.dataset import (
     Dataset,
-    DatasetImage,
     DatasetKind,
-    DatasetVersion,
     Image,
-    Manifest,
-    ManifestEntry,
     Side,
-    side_of,
 )
 from core.domain.values import (
     DatasetId,
@@ -26,8 +20,8 @@ from core.domain.values import (
     clean_name,
     new_id,
 )
-from core.errors import AllRejected, ImageInSuite, Invalid, LabelConflict, StorageFull
-from core.ports import Artifacts, Decoder, Platform, UnitOfWork
+from core.errors import Invalid, LabelConflict, StorageFull
+from core.ports import Decoder, Platform
 
 
 class Reception(StrEnum):
@@ -46,6 +40,7 @@ class Upload:
     text: str  # class or caption: cleaned, or as it was sent when that is what was refused
     file_label: str
     image: Image | None = None
+    thumbnail: str = ""  # of the image
     refusal: Invalid | None = None
 
 
@@ -58,6 +53,7 @@ class Receipt:
     outcome: Reception
     pixels: Digest | None = None
     side: Side | None = None
+    near_duplicate_of: Digest | None = None  # an older image, on the same side
     refusal: Invalid | LabelConflict | None = None
 
     @property
@@ -74,6 +70,7 @@ class Receipt:
             "outcome": self.outcome.value,
             "pixels": self.pixels,
             "side": self.side.value if self.side else None,
+            "near_duplicate_of": self.near_duplicate_of,
             "error": refusal and {"code": refusal.code, "detail": refusal.message},
         }
 
@@ -125,103 +122,4 @@ def receive_file(
         size=len(decoded.data),
         dhash=decoded.dhash,
     )
-    return replace(upload, text=text, image=image)
-
-
-def record_uploads(
-    platform: Platform, dataset: Dataset, uploads: Sequence[Upload]
-) -> list[Receipt]:
-    """Put decoded uploads into a dataset, all in one transaction; one receipt a file.
-
-    Raises AllRejected, with the receipts, when no file was accepted.
-    """
-    with platform.transactions() as work:
-        receipts = record(work, dataset, uploads, platform.clock())
-        work.commit()
-    return receipts
-
-
-def record(
-    work: UnitOfWork, dataset: Dataset, uploads: Sequence[Upload], now: datetime
-) -> list[Receipt]:
-    """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
-    in_suites = work.suites.contains({up.image.pixels for up in uploads if up.image})
-    receipts = [_record(work, dataset, upload, in_suites, now) for upload in uploads]
-    if not any(receipt.accepted for receipt in receipts):
-        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
-    return receipts
-
-
-def _record(
-    work: UnitOfWork, dataset: Dataset, upload: Upload, in_suites: set[Digest], now: datetime
-) -> Receipt:
-    receipt = Receipt(file_label=upload.file_label, text=upload.text, outcome=Reception.REJECTED)
-    image = upload.image
-    if image is None:
-        return replace(receipt, refusal=upload.refusal)
-    labelled, text = dataset.kind is DatasetKind.LABELLED, upload.text
-    if labelled and image.pixels in in_suites:
-        return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
-    receipt = replace(receipt, pixels=image.pixels, side=side_of(image.pixels))
-    known = work.datasets.texts(dataset.id, image.pixels)
-    if text in known:
-        return replace(receipt, outcome=Reception.DUPLICATE)
-    if known and labelled:
-        conflict = LabelConflict(f"The image is in this dataset as {known[0]!r}.", held=known[0])
-        return replace(receipt, outcome=Reception.LABEL_CONFLICT, refusal=conflict)
-    work.datasets.add_image(
-        DatasetImage(
-            dataset=dataset.id, image=image, text=text, file_label=upload.file_label, added_at=now
-        )
-    )
-    return replace(receipt, outcome=Reception.CREATED)
-
-
-def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
-    """Freeze a dataset's present images into its next version.
-
-    Whether every class has enough images is the update's question, since a suite may have
-    one image of a class. Raises DatasetEmpty, or ImageInSuite when an image has become a
-    suite's since it was uploaded.
-    """
-    with platform.transactions() as work:
-        dataset = work.datasets.get(reference)
-        version = freeze(work, platform.artifacts, dataset, platform.clock())
-        work.commit()
-    return version
-
-
-def freeze(
-    work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
-) -> DatasetVersion:
-    """Freeze a dataset's present images, within a transaction."""
-    number = work.datasets.next_version(dataset.id)  # nobody removes one of them from here on
-    rows = work.datasets.images(dataset.id)
-    manifest = Manifest.of(dataset.kind, rows)
-    labelled = dataset.kind is DatasetKind.LABELLED
-    if labelled:
-        refuse_suite_images(work, manifest.entries)
-    near = work.suites.near({row.image.dhash for row in rows}) if labelled else set()
-    version = DatasetVersion(
-        dataset=dataset.id,
-        number=number,
-        manifest=artifacts.put(manifest.to_bytes()),
-        classes=manifest.classes,
-        counts=manifest.counts() if labelled else {},
-        images=len(manifest.entries),
-        near_duplicates=sum(row.image.dhash in near for row in rows),
-        created_at=now,
-    )
-    work.datasets.add_version(version, manifest)
-    return version
-
-
-def refuse_suite_images(
-    work: UnitOfWork, entries: Collection[ManifestEntry], *, of: str = "the dataset"
-) -> None:
-    """Raise ImageInSuite when one of the images to learn from is one that a suite asks about."""
-    shared = work.suites.contains({entry.pixels for entry in entries})
-    if shared:
-        raise ImageInSuite(
-            f"{len(shared)} images of {of} belong to a suite.", pixels=sorted(shared)[:20]
-        )
+    return replace(upload, text=text, image=image, thumbnail=decoded.thumbnail)

@@ -4,7 +4,9 @@ Why no byte that is needed goes, while anything else runs beside:
 
 - A row names an artifact only after a `put` of it, by the same process and within `C` seconds, and
   `put` makes what is there young again. Nothing else makes a row name what no row named: manifests
-  and suites repeat what datasets and manifests name, and freezing and removing take turns.
+  and suites repeat what datasets and manifests name. A manifest is made before the transaction that
+  writes its version, which therefore locks the dataset and writes only if the dataset's revision is
+  still the one that was read. Removing an image and replacing its bytes lock it too and raise that.
 - The rows are read at the beginning, at time r. A byte goes at a time d only if no row named it at
   r or before, and if it is older than the grace G at d, which the store tests as it deletes it.
 - If a row names it after r, then after r - C it was put, so at d it is younger than d - r + C. We

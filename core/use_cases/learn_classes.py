@@ -9,9 +9,12 @@ from core.domain.recipe import Recipe
 from core.domain.update import Job, JobType, UpdateOrder
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
-from core.ports import Doorbell, Platform, UnitOfWork
-from core.use_cases.datasets import Receipt, Upload, freeze, record
+from core.ports import Decoder, Doorbell, Platform, UnitOfWork
+from core.use_cases.datasets import Receipt, Upload
+from core.use_cases.freeze import freeze
 from core.use_cases.jobs import Request, announce, place, replayed
+from core.use_cases.near_duplicates import Search
+from core.use_cases.record_uploads import record, search_uploads
 from core.use_cases.startable import require_startable
 
 
@@ -27,6 +30,7 @@ class Start:
 
 def learn_classes(
     platform: Platform,
+    decoder: Decoder,
     doorbell: Doorbell,
     request: Request,
     *,
@@ -47,7 +51,8 @@ def learn_classes(
     name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
     dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
     order = UpdateOrder(dataset=dataset_id, dataset_version=1, recipe=recipe, reference=reference)
-    start = _Start(platform, request, model, order, dataset, uploads, now)
+    searched = search_uploads(platform, decoder, uploads)
+    start = _Start(platform, request, model, order, dataset, uploads, searched, now)
     with platform.transactions() as work:
         if known := replayed(work, request):
             return start.again(work, known)
@@ -68,6 +73,7 @@ class _Start:
     order: UpdateOrder
     dataset: Dataset
     uploads: Sequence[Upload]
+    searched: Search
     now: datetime
 
     def make(self, work: UnitOfWork) -> Start:
@@ -98,7 +104,7 @@ class _Start:
 
     def _record(self, work: UnitOfWork) -> list[Receipt]:
         work.datasets.add(self.dataset)
-        return record(work, self.dataset, self.uploads, self.now)
+        return record(work, self.dataset, self.uploads, self.searched, self.now)
 
 
 def _require_every_class(uploads: Sequence[Upload], manifest: Manifest) -> None:

@@ -31,12 +31,13 @@ def reference_entries(
 ) -> tuple[ManifestEntry, ...]:
     """The images of a reference set that may be seen in training, each with its sentences.
 
-    A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, and
-    those on the holdout side, are left out. Raises FieldInvalid when no image is left.
+    A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, what
+    looks like them, and those on the holdout side, are left out. Raises FieldInvalid when no
+    image is left.
     """
     trainable = manifest.on(Side.TRAIN)
-    asked = work.suites.contains({entry.pixels for entry in trainable})
-    entries = tuple(entry for entry in trainable if entry.pixels not in asked)
+    asked = work.suites.contains({entry.group for entry in trainable})
+    entries = tuple(entry for entry in trainable if entry.group not in asked)
     if not entries:
         raise FieldInvalid(
             "No image of the reference set may be trained on: all are in suites or held out.",

@@ -12,7 +12,7 @@ from core.domain.values import ModelId
 from core.domain.version import Model, Version
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.bases import require_trainable_version
-from core.use_cases.datasets import refuse_suite_images
+from core.use_cases.freeze import refuse_suite_images
 from core.use_cases.imports import require_import
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries, require_reference

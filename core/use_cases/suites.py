@@ -30,7 +30,7 @@ def create_suite(
     the images is on the training side of a dataset version, NameTaken.
     """
     now = platform.clock()
-    with platform.transactions() as work:
+    with platform.transactions(read_only=True) as work:
         source = work.datasets.get(dataset)
         if source.kind is not kind.dataset_kind:
             raise FieldInvalid(
@@ -38,16 +38,19 @@ def create_suite(
                 pointer="/dataset",
             )
         version = work.datasets.version(source.id, dataset_version)
-        manifest = read_manifest(platform.artifacts, version.manifest)
-        pixels = {entry.pixels for entry in manifest.entries}
+    manifest = read_manifest(platform.artifacts, version.manifest)
+    groups = {entry.group for entry in manifest.entries}
+    with platform.transactions() as work:
         # An image that is in a suite already cannot have been trained on since: what looks like
         # the training side of a version is the dataset that suite was made from.
-        trained = work.datasets.trained_pixels(pixels, except_for=source.id)
+        trained = work.datasets.trained_groups(groups, except_for=source.id)
         trained -= work.suites.contains(trained)
         if trained:
+            shared = sorted(entry.pixels for entry in manifest.entries if entry.group in trained)
             raise ImageInTraining(
-                f"{len(trained)} images are on the training side of a dataset version.",
-                pixels=sorted(trained)[:20],
+                f"{len(shared)} images are on the training side of a dataset version, or look "
+                "like one that is.",
+                pixels=shared[:20],
             )
         suite = Suite(
             id=SuiteId(new_id("suite", now)),
@@ -59,10 +62,7 @@ def create_suite(
             prompt=prompt,
             created_at=now,
         )
-        dhashes = {
-            row.image.dhash for row in work.datasets.images(source.id) if row.image.pixels in pixels
-        }
-        work.suites.add(suite, manifest, dhashes)
+        work.suites.add(suite, manifest)
         work.commit()
     return suite
 

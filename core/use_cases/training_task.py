@@ -11,8 +11,8 @@ from core.domain.suite import Suite
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Model, Version
 from core.ports import Artifacts, Platform, Selection, TrainingTask, UnitOfWork
-from core.use_cases.datasets import refuse_suite_images
 from core.use_cases.exemplars import exemplars_of, lessons_of
+from core.use_cases.freeze import refuse_suite_images
 from core.use_cases.lineage import ancestors
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries

@@ -3,6 +3,7 @@
 import functools
 import io
 import itertools
+import random
 
 from PIL import Image
 
@@ -12,11 +13,17 @@ from core.domain.values import Digest
 
 
 def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
-    """A small picture that no other seed gives."""
-    pixels = bytes(
-        (seed * 7919 + index * (seed % 13 + 3)) % 256 for index in range(side * side * 3)
-    )
+    """A small picture that looks like no other seed's."""
+    pixels = random.Random(seed).randbytes(side * side * 3)
     return _encode(Image.frombytes("RGB", (side, side), pixels), file_format)
+
+
+def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
+    """A JPEG of soft colours that looks like no other seed's, at any quality."""
+    colours = Image.frombytes("RGB", (6, 6), random.Random(seed).randbytes(6 * 6 * 3))
+    out = io.BytesIO()
+    colours.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=quality)
+    return out.getvalue()
 
 
 @functools.cache

@@ -186,6 +186,10 @@ _ADDED: dict[str, Rows] = {
     },
     "0004": {"versions": [{"collected_at": WHEN}]},
     "0006": {"jobs": [{"pauses": 2, "paused_until": 1.5}]},
+    "0007": {
+        "datasets": [{"revision": 1}],
+        "thumbnails": [{"pixels": PIXELS, "thumbnail": "00" * 192, "near_duplicate_of": None}],
+    },
 }
 
 
@@ -210,7 +214,7 @@ def write_rows(connection: Connection, revision: str) -> None:
     metadata.reflect(connection)
     for table in metadata.sorted_tables:
         for row in rows.get(table.name, []):
-            numbered = {"position"} if table.name == "jobs" else set()
+            numbered = {"position"} if table.name in {"jobs", "thumbnails"} else set()
             assert row.keys() | numbered == {column.name for column in table.c}, table.name
             connection.execute(table.insert().values(row))
 

@@ -13,7 +13,7 @@ from core.domain.values import Digest, Json
 from core.domain.version import Model, Version, Weights
 from core.ports import Artifacts, Platform, Trained, TrainingTask, Transactions, Watch
 from core.settings import Settings
-from core.use_cases.datasets import freeze
+from core.use_cases.freeze import freeze
 from core.use_cases.run_job import Tools, run_next_job
 from core.use_cases.suites import add_suite, create_suite, ensure_default_policy
 from tests.api.seeds import a_root, some_weights

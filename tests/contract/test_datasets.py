@@ -68,8 +68,8 @@ def test_image_with_the_same_text_is_kept_once(transactions: Transactions) -> No
         for _ in range(2):
             work.datasets.add_image(a_row(dataset, digest(1), "cat"))
         assert work.datasets.images(dataset.id) == [a_row(dataset, digest(1), "cat")]
-        assert work.datasets.texts(dataset.id, digest(1)) == ["cat"]
-        assert work.datasets.texts(dataset.id, digest(2)) == []
+        assert work.datasets.texts(dataset.id, [digest(1)]) == {digest(1): ["cat"]}
+        assert work.datasets.texts(dataset.id, [digest(2)]) == {}
         assert work.datasets.count(dataset.id) == {"cat": 1}
 
 
@@ -88,7 +88,7 @@ def test_captioned_image_has_many_captions_and_counts_once(transactions: Transac
         work.datasets.add(dataset)
         for caption in ("a cat", "a black cat"):
             work.datasets.add_image(a_row(dataset, digest(1), caption))
-        assert work.datasets.texts(dataset.id, digest(1)) == ["a black cat", "a cat"]
+        assert work.datasets.texts(dataset.id, [digest(1)]) == {digest(1): ["a black cat", "a cat"]}
         assert work.datasets.count(dataset.id) == {"": 1}
 
 
@@ -198,9 +198,9 @@ def test_only_training_images_of_other_datasets_count_as_trained(
         freeze(work, one.id, dict.fromkeys([*train, *holdout], "cat"))
         freeze(work, one.id, dict.fromkeys(train, "cat"))
         freeze(work, two.id, {train[0]: "cat"})
-        assert work.datasets.trained_pixels(asked, except_for=two.id) == set(train)
-        assert work.datasets.trained_pixels(asked, except_for=one.id) == {train[0]}
-        assert work.datasets.trained_pixels([], except_for=two.id) == set()
+        assert work.datasets.trained_groups(asked, except_for=two.id) == set(train)
+        assert work.datasets.trained_groups(asked, except_for=one.id) == {train[0]}
+        assert work.datasets.trained_groups([], except_for=two.id) == set()
 
 
 def test_many_images_are_looked_up_in_one_call(transactions: Transactions) -> None:
@@ -209,7 +209,7 @@ def test_many_images_are_looked_up_in_one_call(transactions: Transactions) -> No
     with transactions() as work:
         work.datasets.add(dataset)
         freeze(work, dataset.id, dict.fromkeys(train, "cat"))
-        found = work.datasets.trained_pixels(train, except_for=DatasetId("other"))
+        found = work.datasets.trained_groups(train, except_for=DatasetId("other"))
     assert found == set(train)
 
 

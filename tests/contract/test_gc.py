@@ -18,8 +18,8 @@ from core.domain.values import Digest
 from core.domain.version import Model, Version, Weights
 from core.errors import ArtifactGone, ArtifactMissing, ArtifactsUnavailable
 from core.ports import Artifacts, Platform, Transactions, Watch
-from core.use_cases.datasets import freeze
 from core.use_cases.export_version import write_tar
+from core.use_cases.freeze import freeze
 from core.use_cases.gc import Tidied, collect_garbage
 from core.use_cases.jobs import Request, order_evaluation
 from core.use_cases.needed import Kind

@@ -34,13 +34,12 @@ def test_suite_is_found_and_knows_its_images(transactions: Transactions) -> None
     suite, dataset = a_suite(prompt=PromptTemplate("a sketch of a {name}.")), a_dataset()
     manifest = a_manifest(dataset, {digest(1): "cat", digest(2): "dog"})
     with transactions() as work:
-        work.suites.add(suite, manifest, ["00ff00ff00ff00ff", "00ff00ff00ff00ff"])
+        work.suites.add(suite, manifest)
         assert work.suites.get(suite.id) == work.suites.get(suite.name) == suite
         assert work.suites.page(10, None) == [suite]
         assert work.suites.contains([digest(1), digest(3)]) == {digest(1)}
-        assert work.suites.near(["00ff00ff00ff00ff", "0" * 16]) == {"00ff00ff00ff00ff"}
         with pytest.raises(NameTaken):
-            work.suites.add(a_suite(name=suite.name), manifest, [])
+            work.suites.add(a_suite(name=suite.name), manifest)
         with pytest.raises(SuiteNotFound):
             work.suites.get("other")
 
@@ -48,8 +47,8 @@ def test_suite_is_found_and_knows_its_images(transactions: Transactions) -> None
 def test_two_suites_may_share_images(transactions: Transactions) -> None:
     manifest = a_manifest(a_dataset(), {digest(1): "cat"})
     with transactions() as work:
-        work.suites.add(a_suite(), manifest, ["0" * 16])
-        work.suites.add(a_suite(), manifest, ["0" * 16])
+        work.suites.add(a_suite(), manifest)
+        work.suites.add(a_suite(), manifest)
         assert work.suites.contains([digest(1)]) == {digest(1)}
 
 
@@ -73,7 +72,7 @@ def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> No
     manifest = a_manifest(a_dataset(), {digest(1): "cat"})
     with transactions() as work:
         for suite in suites:
-            work.suites.add(suite, manifest, [])
+            work.suites.add(suite, manifest)
         work.policies.add(policy)
         work.policies.add(other)
         work.models.add(model)

@@ -95,7 +95,7 @@ def test_exemplar_that_has_become_a_suites_is_refused(scene: Scene) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog")
     taught(scene, model, data)
     with scene.platform.transactions() as work:  # as two that came at the same moment
-        work.suites.add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest), [])
+        work.suites.add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest))
         work.commit()
     scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
     assert failure(scene.run()) == "image_in_suite"

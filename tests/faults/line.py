@@ -19,7 +19,9 @@ from core.domain.update import Job
 from core.domain.values import Digest, PolicyId
 from core.domain.version import Version, Weights
 from core.ports import Platform
-from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
+from core.use_cases.datasets import create_dataset, receive_file
+from core.use_cases.freeze import freeze_version
+from core.use_cases.record_uploads import record_uploads
 from core.use_cases.registry import require_weights, roll_back
 from core.use_cases.suites import create_policy, create_suite, ensure_default_policy
 from tests.api.pictures import picture
@@ -163,7 +165,7 @@ def _upload(platform: Platform, name: str, seeds: range) -> None:
             )
             for seed in seeds
         ]
+        record_uploads(platform, opened, dataset, uploads)
     finally:
         opened.close()
-    record_uploads(platform, dataset, uploads)
     freeze_version(platform, dataset.name)

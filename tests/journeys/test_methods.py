@@ -14,8 +14,10 @@ from core.domain.update import Job, UpdateOrder
 from core.domain.version import Version
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.datasets import create_dataset, freeze_version, receive_file, record_uploads
+from core.use_cases.datasets import create_dataset, receive_file
+from core.use_cases.freeze import freeze_version
 from core.use_cases.jobs import Request, create_model, order_update
+from core.use_cases.record_uploads import record_uploads
 from core.use_cases.run_job import run_next_job
 from core.use_cases.suites import add_suite, create_suite
 from tests.api.pictures import picture
@@ -66,9 +68,9 @@ def frozen(platform: Platform, name: str, kind: DatasetKind, *texts: str) -> Dat
             )
             for seed in range(first, first + 40)
         ]
+        record_uploads(platform, opened, dataset, uploads)
     finally:
         opened.close()
-    record_uploads(platform, dataset, uploads)
     return freeze_version(platform, name)
 
 

@@ -82,7 +82,7 @@ def test_page_names_lineage_recipe_policy_and_counts() -> None:
     assert "Small models forget more." in html
     assert "vrlwf" in html
     assert "have judged 2 candidates before this one" in html
-    assert "1 training images look like" in html
+    assert "1 image of this update looks like an older one" in html
     for version in (ROOT, FIRST, SECOND):
         assert version.digest in html
 

@@ -39,6 +39,7 @@ from core.ports import References
 PART_ROWS = 20_000
 CHUNK = 500
 LEFT_OUT = frozenset({"beats"})  # workers say anew that they live
+NUMBERED = frozenset({"jobs", "thumbnails"})  # in the order they came, by the database
 _COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OUT]
 
 
@@ -113,7 +114,8 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
             count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
             if count != facts["rows"]:
                 raise Corrupt(f"{table.name}: {count} rows came back of {facts['rows']}.")
-        _count_on(connection, tables.tables["jobs"])
+        for name in tables.tables.keys() & NUMBERED:
+            _count_on(connection, tables.tables[name])
     migrate(url)
 
 
@@ -187,9 +189,9 @@ def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]
     return count
 
 
-def _count_on(connection: Connection, jobs: Table) -> None:
+def _count_on(connection: Connection, table: Table) -> None:
     """Rows came with their numbers, so PostgreSQL's counter that gives them has not moved."""
     if connection.dialect.name == "postgresql":
-        last = select(func.max(jobs.c.position)).scalar_subquery()
-        counter = func.pg_get_serial_sequence("jobs", "position")
+        last = select(func.max(table.c.position)).scalar_subquery()
+        counter = func.pg_get_serial_sequence(table.name, "position")
         connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))

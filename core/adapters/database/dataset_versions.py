@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select
 
 from core.adapters.database.job_rows import UNFINISHED
-from core.adapters.database.statements import insert_missing, members
+from core.adapters.database.statements import insert_missing
 from core.adapters.database.tables.datasets import dataset_versions, trained_images
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
+from core.adapters.database.thumbnails import groups_in
 from core.domain.dataset import DatasetVersion, Manifest, Side
 from core.domain.update import JobType
 from core.domain.values import DatasetId, Digest
@@ -54,14 +55,14 @@ class SqlDatasetVersions:
         )
         return [_to_version(row) for row in self._connection.execute(query)]
 
-    def trained(self, pixels: Collection[Digest], except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions.
+    def trained(self, groups: Collection[Digest], except_for: DatasetId) -> set[Digest]:
+        """Those of the groups that are on the training side of another dataset's versions.
 
         Or of this one's, once an update has learned from it or is going to; distilling its
         images as a reference set counts as learning.
         """
         counts = [] if self._is_taught(except_for) else [trained_images.c.dataset != except_for]
-        return members(self._connection, trained_images.c.pixels, pixels, *counts)
+        return groups_in(self._connection, trained_images.c.pixels, groups, *counts)
 
     def _is_taught(self, dataset: DatasetId) -> bool:
         has_taught = select(versions.c.number).where(

@@ -7,8 +7,15 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.dataset_versions import SqlDatasetVersions
-from core.adapters.database.statements import find_named, insert_new, page_by_id, upsert
-from core.adapters.database.tables.datasets import dataset_images, datasets, images
+from core.adapters.database.images import keep_images
+from core.adapters.database.statements import (
+    chunks,
+    find_named,
+    insert_missing,
+    insert_new,
+    page_by_id,
+)
+from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.dataset import (
     Dataset,
     DatasetImage,
@@ -46,35 +53,50 @@ class SqlDatasets:
         return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
 
     def add_image(self, row: DatasetImage) -> None:
-        """Add an image with one text. The same image with the same text is no error.
+        """Add one image; see `add_images`."""
+        self.add_images(row.dataset, [row])
 
-        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds the image
+    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
+        """Add images, each with one text. The same image with the same text is no error.
+
+        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds an image
         under another class.
         """
-        labelled = self._kind(row.dataset) is DatasetKind.LABELLED
-        upsert(self._connection, images, vars(row.image), key=["pixels"])
-        values = {
-            "dataset": row.dataset,
-            "pixels": row.image.pixels,
-            "slot": "" if labelled else row.text,
-            "text": row.text,
-            "file_label": row.file_label,
-            "added_at": row.added_at,
-        }
-        if insert_new(self._connection, dataset_images, values):
-            return
-        held = self.texts(row.dataset, row.image.pixels)
-        if row.text not in held:
-            raise LabelConflict(held=held[0])
+        labelled = self._change(dataset) is DatasetKind.LABELLED
+        if labelled:
+            known = self.texts(dataset, {row.image.pixels for row in rows})
+            for row in rows:
+                held = known.get(row.image.pixels, [row.text])
+                if row.text not in held:
+                    raise LabelConflict(held=held[0])
+        keep_images(self._connection, [row.image for row in rows])
+        values = [
+            {
+                "dataset": dataset,
+                "pixels": row.image.pixels,
+                "slot": "" if labelled else row.text,
+                "text": row.text,
+                "file_label": row.file_label,
+                "added_at": row.added_at,
+            }
+            for row in rows
+        ]
+        insert_missing(self._connection, dataset_images, values)
 
-    def texts(self, dataset: DatasetId, pixels: Digest) -> Sequence[str]:
-        """The texts this image already has in the dataset; empty when it is not there."""
-        query = (
-            select(dataset_images.c.text)
-            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels)
-            .order_by(dataset_images.c.text)
-        )
-        return self._connection.scalars(query).all()
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """The texts these images already have in the dataset; nothing of those not there."""
+        found: dict[Digest, list[str]] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(dataset_images.c.pixels, dataset_images.c.text)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .order_by(dataset_images.c.text)
+            )
+            for row in self._connection.execute(query):
+                found.setdefault(row.pixels, []).append(row.text)
+        return found
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
         """All images, each once a text, by pixels."""
@@ -110,9 +132,7 @@ class SqlDatasets:
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
         """Raises ImageNotFound."""
-        # Freezing counts versions up in this row: its manifest has the image, or comes later.
-        row = select(datasets.c.id).where(datasets.c.id == dataset)
-        self._connection.execute(row.with_for_update())
+        self._change(dataset)
         gone = self._connection.execute(
             delete(dataset_images).where(
                 dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
@@ -129,6 +149,11 @@ class SqlDatasets:
             raise InUse(dataset=dataset) from error
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
+
+    def revision(self, dataset: DatasetId) -> int:
+        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+        query = select(datasets.c.revision).where(datasets.c.id == dataset)
+        return int(self._connection.scalar(query) or 0)
 
     def next_version(self, dataset: DatasetId) -> int:
         """The next version number, from a counter row locked until commit."""
@@ -154,13 +179,26 @@ class SqlDatasets:
         """Oldest first."""
         return self._versions.all(dataset)
 
-    def trained_pixels(self, pixels: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the images that are on the training side of another dataset's versions.
+    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
+        """Those of the groups that are on the training side of another dataset's versions.
 
         Or of this one's, once an update has learned from it or is going to; distilling its
         images as a reference set counts as learning.
         """
-        return self._versions.trained(pixels, except_for)
+        return self._versions.trained(groups, except_for)
+
+    def _change(self, dataset: DatasetId) -> DatasetKind:
+        """Raise the revision, in the row that freezing counts versions up in: they take turns."""
+        changed = datasets.c.revision + 1
+        kind = self._connection.scalar(
+            update(datasets)
+            .where(datasets.c.id == dataset)
+            .values(revision=changed)
+            .returning(datasets.c.kind)
+        )
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
 
     def _kind(self, dataset: DatasetId) -> DatasetKind:
         kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
@@ -172,8 +210,13 @@ class SqlDatasets:
 def _images_of(dataset: DatasetId) -> Select[Any]:
     rows = dataset_images
     return (
-        select(images, rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at)
+        select(
+            images,
+            thumbnails.c.near_duplicate_of,
+            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
+        )
         .join(rows, rows.c.pixels == images.c.pixels)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
         .where(rows.c.dataset == dataset)
         .order_by(rows.c.pixels, rows.c.text)
     )
@@ -193,6 +236,7 @@ def _to_image(row: Row[Any]) -> DatasetImage:
             height=row.height,
             size=row.size,
             dhash=row.dhash,
+            near_duplicate_of=row.near_duplicate_of,
         ),
         text=row.text,
         file_label=row.file_label,

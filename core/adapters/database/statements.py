@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, Table, case, or_, select
+from sqlalchemy import Connection, Row, Select, Table, case, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 # Both databases bound the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
@@ -75,18 +75,8 @@ def page_by_id(
     return connection.execute(query).all()
 
 
-def members(
-    connection: Connection, column: Column[Any], values: Collection[str], *conditions: Any
-) -> set[Any]:
-    """Those of the values that the column holds."""
-    found: set[Any] = set()
-    for chunk in _chunks(values):
-        query = select(column).distinct().where(column.in_(chunk), *conditions)
-        found.update(connection.scalars(query))
-    return found
-
-
-def _chunks(values: Collection[str]) -> Iterator[list[str]]:
+def chunks(values: Collection[str]) -> Iterator[list[str]]:
+    """The values in lists of at most CHUNK."""
     rest = iter(values)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk

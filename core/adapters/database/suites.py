@@ -5,8 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from core.adapters.database.statements import find_named, insert_new, members, page_by_id
-from core.adapters.database.tables.suites import suite_dhashes, suite_images, suites
+from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.suites import suite_images, suites
+from core.adapters.database.thumbnails import groups_in
 from core.domain.dataset import Manifest
 from core.domain.prompt import PromptTemplate
 from core.domain.suite import Suite, SuiteKind
@@ -20,7 +21,7 @@ class SqlSuites:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, suite: Suite, manifest: Manifest, dhashes: Collection[str]) -> None:
+    def add(self, suite: Suite, manifest: Manifest) -> None:
         """Raises NameTaken."""
         values = {
             **vars(suite),
@@ -30,11 +31,8 @@ class SqlSuites:
         if not insert_new(self._connection, suites, values):
             raise NameTaken(name=suite.name)
         pixels = [{"pixels": entry.pixels, "suite": suite.id} for entry in manifest.entries]
-        hashes = [{"dhash": dhash, "suite": suite.id} for dhash in set(dhashes)]
         if pixels:
             self._connection.execute(insert(suite_images), pixels)
-        if hashes:
-            self._connection.execute(insert(suite_dhashes), hashes)
 
     def get(self, reference: str) -> Suite:
         """By id or name. Raises SuiteNotFound."""
@@ -47,13 +45,9 @@ class SqlSuites:
         """Oldest first; `after` is the last id of the page before."""
         return [_to_suite(row) for row in page_by_id(self._connection, suites, limit, after)]
 
-    def contains(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Those of the images that any suite holds."""
-        return members(self._connection, suite_images.c.pixels, pixels)
-
-    def near(self, dhashes: Collection[str]) -> set[str]:
-        """Those of the difference hashes that an image of any suite has."""
-        return members(self._connection, suite_dhashes.c.dhash, dhashes)
+    def contains(self, groups: Collection[Digest]) -> set[Digest]:
+        """Those of the groups of which any suite holds an image."""
+        return groups_in(self._connection, suite_images.c.pixels, groups)
 
 
 def _to_suite(row: Row[Any]) -> Suite:

@@ -21,6 +21,7 @@ from core.adapters.database.policies import SqlPolicies
 from core.adapters.database.references import SqlReferences
 from core.adapters.database.suites import SqlSuites
 from core.adapters.database.tallies import SqlTallies
+from core.adapters.database.thumbnails import SqlThumbnails
 from core.adapters.database.versions import SqlVersions
 from core.errors import DatabaseUnavailable
 
@@ -45,6 +46,7 @@ class SqlUnitOfWork:
 
     datasets: ports.Datasets
     suites: ports.Suites
+    thumbnails: ports.Thumbnails
     policies: ports.Policies
     models: ports.Models
     versions: ports.Versions
@@ -79,6 +81,7 @@ class SqlUnitOfWork:
             raise
         self.datasets = SqlDatasets(connection)
         self.suites = SqlSuites(connection)
+        self.thumbnails = SqlThumbnails(connection)
         self.policies = SqlPolicies(connection)
         self.models = SqlModels(connection)
         self.versions = SqlVersions(connection)

@@ -62,13 +62,14 @@ class SandboxDecoder:
                 self._tell(process.layers)
         if outcome != OK:
             raise _REFUSALS.get(outcome, ImageCorrupt)
-        width, height, pixels, dhash = HEAD.unpack_from(body)
+        width, height, pixels, dhash, thumbnail = HEAD.unpack_from(body)
         return DecodedImage(
             data=body[HEAD.size :],
             pixels=Digest(pixels.hex()),
             width=width,
             height=height,
             dhash=dhash.hex(),
+            thumbnail=thumbnail.hex(),
         )
 
     @property

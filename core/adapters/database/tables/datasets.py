@@ -11,7 +11,7 @@ from sqlalchemy import (
     Table,
 )
 
-from core.adapters.database.tables.schema import UtcTime, metadata
+from core.adapters.database.tables.schema import RowNumber, UtcTime, metadata
 
 datasets = Table(
     "datasets",
@@ -20,6 +20,7 @@ datasets = Table(
     Column("name", String, nullable=False, unique=True),
     Column("kind", String, nullable=False),
     Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("revision", Integer, nullable=False, server_default="0"),  # see `Datasets.revision`
     Column("created_at", UtcTime, nullable=False),
 )
 
@@ -32,6 +33,16 @@ images = Table(
     Column("height", Integer, nullable=False),
     Column("size", Integer, nullable=False),
     Column("dhash", String(16), nullable=False),
+)
+
+# How images look, in the order they came. Images of before there were thumbnails may have none.
+thumbnails = Table(
+    "thumbnails",
+    metadata,
+    Column("position", RowNumber, primary_key=True),
+    Column("pixels", ForeignKey("images.pixels"), nullable=False, unique=True),
+    Column("thumbnail", String(384), nullable=False),
+    Column("near_duplicate_of", ForeignKey("images.pixels")),  # the oldest of its group
 )
 
 # `slot` is the text of a caption and empty for a class: an image has many captions, one class.
@@ -73,4 +84,5 @@ trained_images = Table(
 )
 
 Index(None, dataset_images.c.pixels)
+Index(None, thumbnails.c.near_duplicate_of)
 Index(None, trained_images.c.dataset, trained_images.c.number)

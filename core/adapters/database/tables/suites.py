@@ -24,13 +24,6 @@ suite_images = Table(
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
-suite_dhashes = Table(
-    "suite_dhashes",
-    metadata,
-    Column("dhash", String(16), primary_key=True),
-    Column("suite", ForeignKey("suites.id"), primary_key=True),
-)
-
 policies = Table(
     "policies",
     metadata,
@@ -47,4 +40,3 @@ policies = Table(
 )
 
 Index(None, suite_images.c.suite)
-Index(None, suite_dhashes.c.suite)

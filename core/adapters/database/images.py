@@ -1,0 +1,35 @@
+"""The images that datasets share."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select, update
+
+from core.adapters.database.statements import chunks, insert_missing
+from core.adapters.database.tables.datasets import dataset_images, datasets, images
+from core.domain.dataset import Image
+from core.domain.values import Digest
+
+
+def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
+    """Store images, and bring those that are known up to date."""
+    insert_missing(connection, images, [_values(image) for image in kept])
+    stored: dict[Digest, Digest] = {}
+    for chunk in chunks({image.pixels for image in kept}):
+        query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+        stored.update((row.pixels, row.artifact) for row in connection.execute(query))
+    for image in kept:
+        if stored[image.pixels] != image.artifact:
+            _renew(connection, image)
+
+
+def _renew(connection: Connection, image: Image) -> None:
+    """Replace what is kept of an image; every dataset that holds it has then changed."""
+    holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
+    revision = datasets.c.revision + 1
+    connection.execute(update(datasets).where(datasets.c.id.in_(holders)).values(revision=revision))
+    renewed = update(images).where(images.c.pixels == image.pixels)
+    connection.execute(renewed.values(_values(image)))
+
+
+def _values(image: Image) -> dict[str, object]:
+    return {name: value for name, value in vars(image).items() if name in images.c}

@@ -1,0 +1,93 @@
+"""How images look, and which of them are near-duplicates."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, Connection, func, select, text
+
+from core.adapters.database.statements import chunks, insert_missing
+from core.adapters.database.tables.datasets import images, thumbnails
+from core.adapters.look_alikes import ThumbnailIndex, close_hashes
+from core.domain.dataset import Image
+from core.domain.values import Digest
+from core.ports import Seen
+
+
+class SqlThumbnails:
+    """The port `Thumbnails`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def after(self, position: int) -> ThumbnailIndex:
+        """The images that came after a position; after 0 come all."""
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        query = (
+            select(thumbnails.c.position, group, thumbnails.c.thumbnail)
+            .where(thumbnails.c.position > position)
+            .order_by(thumbnails.c.position)
+        )
+        rows = self._connection.execute(query).all()
+        last = rows[-1].position if rows else position
+        return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
+
+    def lock(self) -> None:
+        """Keep other transactions from adding until this one ends."""
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+            self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
+
+    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
+        """Of those images that are known: the oldest image of its group, if it is not that."""
+        found: dict[Digest, Digest | None] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(images.c.pixels, thumbnails.c.near_duplicate_of)
+                .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+                .where(images.c.pixels.in_(chunk))
+            )
+            found.update(
+                (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
+            )
+        return found
+
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Images of before there were thumbnails whose difference hash is close to one of these."""
+        query = (
+            select(images)
+            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+            .where(thumbnails.c.pixels.is_(None))
+        )
+        rows = self._connection.execute(query).mappings().all()
+        close = close_hashes([row["dhash"] for row in rows], dhashes)
+        return [Image(**rows[index]) for index in close]
+
+    def add(self, seen: Sequence[Seen]) -> None:
+        """Nothing changes for an image that has one."""
+        values = [
+            {
+                "pixels": image.pixels,
+                "thumbnail": thumbnail,
+                "near_duplicate_of": image.near_duplicate_of,
+            }
+            for image, thumbnail in seen
+        ]
+        insert_missing(self._connection, thumbnails, values)
+
+
+def groups_in(
+    connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
+) -> set[Digest]:
+    """Those of the groups of which the column, which holds pixels, has an image."""
+    group = func.coalesce(thumbnails.c.near_duplicate_of, column)
+    rows = column.table.outerjoin(thumbnails, thumbnails.c.pixels == column)
+    found: set[Digest] = set()
+    for chunk in chunks(groups):
+        kin = select(thumbnails.c.pixels).where(thumbnails.c.near_duplicate_of.in_(chunk))
+        query = (
+            select(group)
+            .select_from(rows)
+            .where(column.in_(chunk) | column.in_(kin), *conditions)
+            .distinct()
+        )
+        found.update(connection.scalars(query))
+    return found & set(groups)

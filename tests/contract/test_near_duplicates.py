@@ -1,0 +1,146 @@
+"""Which group an arriving image joins, for ever."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Side, side_of
+from core.domain.values import Digest
+from core.ports import Artifacts, Decoder, Transactions
+from core.use_cases.datasets import Receipt, Upload, create_dataset, receive_file
+from core.use_cases.record_uploads import record, record_uploads, search_uploads
+from tests.api.pictures import photograph
+from tests.contract.scene import Scene
+from tests.factories import NOW, an_image, pixels_on
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[SandboxDecoder]:
+    opened = SandboxDecoder(
+        processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
+    )
+    with closing(opened):
+        yield opened
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+@pytest.fixture
+def dataset(scene: Scene) -> Dataset:
+    return create_dataset(scene.platform, "pets", DatasetKind.LABELLED)
+
+
+def upload(artifacts: Artifacts, decoder: Decoder, seed: int, quality: int) -> Upload:
+    """A photograph, decoded and stored."""
+    data = photograph(seed, quality=quality)
+    kind = DatasetKind.LABELLED
+    return receive_file(artifacts.put, decoder, kind, text="cat", file_name=None, data=data)
+
+
+def looking(pixels: Digest, level: int) -> Upload:
+    """An image of one grey."""
+    thumbnail = bytes([level] * 192).hex()
+    return Upload(text="cat", file_label="a.png", image=an_image(pixels), thumbnail=thumbnail)
+
+
+def sent(scene: Scene, decoder: Decoder, dataset: Dataset, *uploads: Upload) -> list[Receipt]:
+    return record_uploads(scene.platform, decoder, dataset, uploads)
+
+
+def test_image_that_comes_back_stays_where_it_was(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    train, holdout = pixels_on(Side.TRAIN, 1)[0], pixels_on(Side.HOLDOUT, 1)[0]
+    sent(scene, decoder, dataset, looking(train, 100), looking(holdout, 103))
+    other = create_dataset(scene.platform, "others", DatasetKind.LABELLED)
+    again = sent(scene, decoder, other, looking(holdout, 103), looking(train, 100))
+    assert [(one.pixels, one.side) for one in again] == [
+        (holdout, Side.TRAIN),
+        (train, Side.TRAIN),
+    ]
+
+
+def test_look_alike_of_a_look_alike_joins_the_same_group(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    first, *later = pixels_on(Side.TRAIN, 3)
+    uploads = [
+        looking(pixels, level)
+        for pixels, level in zip([first, *later], (100, 104, 108), strict=True)
+    ]
+    receipts = sent(scene, decoder, dataset, *uploads)
+    assert [one.near_duplicate_of for one in receipts] == [None, first, first]
+
+
+def test_image_that_looks_like_both_sides_is_refused(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    train, between = pixels_on(Side.TRAIN, 2)
+    (holdout,) = pixels_on(Side.HOLDOUT, 1)
+    receipts = sent(
+        scene, decoder, dataset, looking(train, 100), looking(holdout, 108), looking(between, 104)
+    )
+    assert [one.side for one in receipts] == [Side.TRAIN, Side.HOLDOUT, None]
+    refusal = receipts[2].to_json()["error"]
+    assert refusal["code"] == "split_conflict"
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.datasets.count(dataset.id) == {"cat": 2}
+        assert work.thumbnails.originals([between]) == {}
+
+
+def test_what_came_after_the_search_is_seen_as_well(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    first, second = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
+    searched = search_uploads(scene.platform, decoder, [second])
+    (older,) = sent(scene, decoder, dataset, first)
+    with scene.platform.transactions() as work:
+        (copy,) = record(work, dataset, [second], searched, NOW)
+        work.commit()
+    assert (copy.near_duplicate_of, copy.side) == (older.pixels, older.side)
+
+
+def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    artifacts = scene.platform.artifacts
+    old = [upload(artifacts, decoder, seed, 95).image for seed in range(20)]
+    with scene.platform.transactions() as work:
+        for image in old:
+            assert image is not None
+            work.datasets.add_image(
+                DatasetImage(
+                    dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW
+                )
+            )
+        work.commit()
+    copies = sent(
+        scene, decoder, dataset, *(upload(artifacts, decoder, seed, 75) for seed in range(20))
+    )
+    for image, copy in zip(old, copies, strict=True):
+        assert image is not None
+        assert (copy.near_duplicate_of, copy.side) == (image.pixels, side_of(image.pixels))
+
+
+def test_old_image_whose_bytes_are_gone_stops_nobody(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+) -> None:
+    artifacts = scene.platform.artifacts
+    first, copy = (upload(artifacts, decoder, 1, quality) for quality in (95, 75))
+    assert first.image is not None
+    with transactions() as work:
+        work.datasets.add_image(
+            DatasetImage(
+                dataset=dataset.id, image=first.image, text="cat", file_label="", added_at=NOW
+            )
+        )
+        work.commit()
+    artifacts.delete(first.image.artifact)
+    (receipt,) = sent(scene, decoder, dataset, copy)
+    assert receipt.near_duplicate_of is None
