@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from core.errors import UnsafeConfiguration
@@ -26,22 +27,27 @@ def serve(settings: Settings) -> int:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         sys.stdout.write(f"Perennial is at http://{host}:{port}; Ctrl-C stops it.\n")
         sys.stdout.flush()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="h11",  # it caps what stands before the body; the other parser does not
-                log_config=None,  # ours
-                access_log=False,  # api/telemetry.py tells of requests
-                log_level="warning",
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-            )
-        )
+        server = server_of(app)
         try:
             server.run(sockets=[bound])
         except KeyboardInterrupt:
             return 130
     return 0 if server.started else 1
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """The server of an app, as the service runs it."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",  # it caps what stands before the body; the other parser does not
+            log_config=None,  # ours
+            access_log=False,  # api/telemetry.py tells of requests
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -50,9 +56,10 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes any free one. Raises UnsafeConfiguration if it is in use."""
+    """Return a bound socket; port 0 takes any free one. Raises UnsafeConfiguration if in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # Connections inherit the protocol; only where it is named does asyncio set TCP_NODELAY.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -38,17 +38,11 @@ def make_app(platform: Platform) -> FastAPI:
     return make_inference_app(models, Classifier(models, batcher), lifespan)
 
 
-def main() -> None:
-    """Serve until SIGTERM, SIGINT or, if asked for, the end of standard input."""
-    parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
-    parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
-    arguments = parser.parse_args()
-    settings = Settings()
-    logs.configure(settings, process="inference")
-    torch.set_num_threads(thread_count(settings.threads))
-    server = uvicorn.Server(
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """The server of the inference service, as its process runs it."""
+    return uvicorn.Server(
         uvicorn.Config(
-            make_app(build(settings)),
+            app,
             host=settings.inference_host,
             port=settings.inference_port,
             log_config=None,  # ours
@@ -57,6 +51,17 @@ def main() -> None:
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),
         )
     )
+
+
+def main() -> None:
+    """Serve until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+    parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
+    parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
+    arguments = parser.parse_args()
+    settings = Settings()
+    logs.configure(settings, process="inference")
+    torch.set_num_threads(thread_count(settings.threads))
+    server = server_of(make_app(build(settings)), settings)
 
     def stop() -> None:
         server.should_exit = True
