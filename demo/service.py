@@ -43,17 +43,24 @@ def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
 
 
 @contextmanager
-def running_service(home: Path) -> Iterator[Service]:
-    """Run API, worker and inference below `home`; stops all of them on the way out."""
+def running_service(home: Path, **settings: str) -> Iterator[Service]:
+    """Run API, worker and inference below `home`; stops all of them on the way out.
+
+    More settings are given by their environment variables.
+    """
     port = free_port(FIRST_PORT)
     inference = free_port(port + 1, frozenset({port}))
     key = "pk_" + secrets.token_urlsafe(32)
-    environment = os.environ | {
-        "PERENNIAL_HOME": str(home),
-        "PERENNIAL_PORT": str(port),
-        "PERENNIAL_INFERENCE_PORT": str(inference),
-        "PERENNIAL_ADMIN_KEY": key,
-    }
+    environment = (
+        os.environ
+        | settings
+        | {
+            "PERENNIAL_HOME": str(home),
+            "PERENNIAL_PORT": str(port),
+            "PERENNIAL_INFERENCE_PORT": str(inference),
+            "PERENNIAL_ADMIN_KEY": key,
+        }
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the service too
     home.mkdir(parents=True, exist_ok=True)
     with (home / "service.log").open("wb") as log:
