@@ -1,7 +1,7 @@
 """The recipe: how an update trains. Bounds and defaults; every version stores its own."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -170,8 +170,8 @@ class Recipe:
         `preset` names the values that the other fields override.
         """
         value = _with_preset(value)
-        known = {field.name: field for field in fields(cls)}
-        unknown = sorted(set(value) - set(known))
+        known = cls.__dataclass_fields__
+        unknown = sorted(value.keys() - known.keys())
         if unknown:
             step = unknown[0].replace("~", "~0").replace("/", "~1")
             raise RecipeInvalid(
@@ -182,7 +182,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON, every field spelled out."""
-        return asdict(self) | {"vocabulary_texts": list(self.vocabulary_texts)}
+        return {**vars(self), "vocabulary_texts": list(self.vocabulary_texts)}
 
 
 _CHOICES: Mapping[str, type[StrEnum]] = {

@@ -2,7 +2,7 @@
 
 from core.ports.artifacts import Artifacts, References, StoredArtifact
 from core.ports.datasets import Datasets, DecodedImage, Decoder, Suites
-from core.ports.jobs import Doorbell, HeldJob, Jobs
+from core.ports.jobs import Doorbell, HeldJob, Jobs, NamedJob
 from core.ports.learning import (
     AnswerCache,
     Evaluator,
@@ -38,6 +38,7 @@ __all__ = [
     "Jobs",
     "Keys",
     "Models",
+    "NamedJob",
     "Platform",
     "Policies",
     "QueueFigure",

@@ -21,6 +21,7 @@ CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 
 _FIELDS = [column for column in jobs.c if column.name in Job.__dataclass_fields__]
 JOB_COLUMNS = tuple(_FIELDS)  # what `to_job` reads
+_NAMES = tuple(column.name for column in _FIELDS)
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -38,17 +39,17 @@ def to_row(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: Row[Any]) -> Job:
-    """The job of a row that holds JOB_COLUMNS."""
-    values = dict(row._mapping)
-    job_type = JobType(row.type)
+    """The job of a row that begins with JOB_COLUMNS."""
+    values = dict(zip(_NAMES, row, strict=False))
+    job_type, suites = JobType(values["type"]), values["suites"]
     return Job(
         **values
         | {
             "type": job_type,
             "order": order_from_json(job_type, values["order"]),
-            "status": JobStatus(row.status),
-            "progress": Progress(**row.progress),
-            "suites": None if row.suites is None else tuple(row.suites),
+            "status": JobStatus(values["status"]),
+            "progress": Progress(**values["progress"]),
+            "suites": None if suites is None else tuple(suites),
         }
     )
 
