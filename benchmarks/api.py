@@ -1,9 +1,9 @@
 """How long the HTTP API takes, beside a bare FastAPI endpoint: `make bench-api`.
 
 1, 10 and 100 clients keep their connections and ask for one thing at a time: `/healthz`, a job,
-lists of 20, a classification. A bare endpoint that reads one row through the same engine, served in the
-same way, is asked in turn with them. In each of several rounds every request gets its turn; a
-ratio is the median over rounds of a request's p50 by the bare endpoint's of the same round.
+lists of 20, a classification. A bare endpoint that reads one row through the same engine, served
+in the same way, is asked in turn with them. In each of several rounds every request gets its turn;
+a ratio is the median over rounds of a request's p50 by the bare endpoint's of the same round.
 
     python -m benchmarks.api --rounds 9 --databases sqlite
     python -m benchmarks.api --training   # while a worker trains

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api.dependencies import Asking, IdempotencyKey, Wired, job_request
 from api.documents import raises
 from api.routes.job_views import accepted, show_job
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView, NewJob, NewUpdate
 from core import errors
@@ -14,7 +15,7 @@ from core.domain.update import JobStatus, JobType
 from core.domain.values import JobId
 from core.use_cases.jobs import cancel_job, order_evaluation, order_update, retry_job
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 
 @router.post(

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from api.dependencies import Asking, IdempotencyKey, Wired, job_request
 from api.documents import raises
 from api.routes.job_views import accepted
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView
 from api.schemas.models import ModelChange, ModelView, NewModel
@@ -14,7 +15,7 @@ from core.ports import UnitOfWork
 from core.use_cases.jobs import create_model
 from core.use_cases.suites import configure_model
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
 
 
 @router.post(

@@ -178,7 +178,9 @@ class Recipe:
                 f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
                 pointer=f"/recipe/{step}",
             )
-        return cls(**{name: _parse(name, given) for name, given in value.items()})
+        # Numbers are checked against their bounds by the recipe itself.
+        parsed = {name: _parse(name, value[name]) for name in _PARSED if name in value}
+        return cls(**{**value, **parsed})
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON, every field spelled out."""
@@ -199,7 +201,8 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
 }
 
 
-_SWITCHES = frozenset({"augment", "unit_gradient", "gradient_checkpointing"})
+_SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
+_PARSED = (*_CHOICES, *_SWITCHES, "vocabulary_texts")
 
 
 def _with_preset(value: Json) -> Json:
@@ -225,8 +228,6 @@ def _parse(name: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
         return value
-    if name == "vocabulary_texts":
-        if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-            raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
-        return tuple(value)
-    return value  # numbers: checked against their bounds by the recipe itself
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
+    return tuple(value)

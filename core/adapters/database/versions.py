@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from core.adapters.database.tables.models import models, versions
 from core.domain.dataset import DatasetRef
@@ -14,6 +14,15 @@ from core.domain.recipe import Recipe
 from core.domain.values import Digest, ModelId
 from core.domain.version import Version, VersionStatus
 from core.errors import ModelNotFound, VersionNotFound
+
+# Built once: building a statement takes longer than running it.
+_OF_MODEL = select(versions).where(versions.c.model == bindparam("model_id"))
+_ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
+_PAGE = (
+    _OF_MODEL.where(versions.c.number > bindparam("after"))
+    .order_by(versions.c.number)
+    .limit(bindparam("limit"))
+)
 
 
 class SqlVersions:
@@ -68,10 +77,9 @@ class SqlVersions:
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
-        query = select(versions).where(versions.c.model == model, versions.c.number == number)
-        if lock:  # SQLite's write transactions come one at a time anyway
-            query = query.with_for_update(key_share=True)
-        row = self._connection.execute(query).first()
+        # SQLite's write transactions come one at a time anyway.
+        query = _ONE.with_for_update(key_share=True) if lock else _ONE
+        row = self._connection.execute(query, {"model_id": model, "number": number}).first()
         if row is None:
             raise VersionNotFound(version=number)
         return _to_version(row)
@@ -91,13 +99,8 @@ class SqlVersions:
 
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
         """Oldest first."""
-        query = (
-            select(versions)
-            .where(versions.c.model == model, versions.c.number > (after or 0))
-            .order_by(versions.c.number)
-            .limit(limit)
-        )
-        return [_to_version(row) for row in self._connection.execute(query)]
+        given = {"model_id": model, "limit": limit, "after": after or 0}
+        return [_to_version(row) for row in self._connection.execute(_PAGE, given)]
 
     def all(self, model: ModelId) -> Sequence[Version]:
         """Oldest first."""
