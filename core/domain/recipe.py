@@ -184,22 +184,26 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON, every field spelled out."""
-        return {**vars(self), "vocabulary_texts": list(self.vocabulary_texts)}
+        values = vars(self)
+        words = {name: values[name].value for name in _CHOICES}
+        return {**values, **words, "vocabulary_texts": list(self.vocabulary_texts)}
 
 
-_CHOICES: Mapping[str, type[StrEnum]] = {
-    "method": Method,
-    "part": ModelPart,
-    "label_space": LabelSpace,
-    "teacher": TeacherPolicy,
-    "exemplar_choice": ExemplarChoice,
-    "averaging": Averaging,
-    "optimiser": Optimiser,
-    "schedule": Schedule,
-    "vocabulary": Vocabulary,
-    "precision": Precision,
+_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field, and by its word
+    name: {choice.value: choice for choice in choices}
+    for name, choices in {
+        "method": Method,
+        "part": ModelPart,
+        "label_space": LabelSpace,
+        "teacher": TeacherPolicy,
+        "exemplar_choice": ExemplarChoice,
+        "averaging": Averaging,
+        "optimiser": Optimiser,
+        "schedule": Schedule,
+        "vocabulary": Vocabulary,
+        "precision": Precision,
+    }.items()
 }
-
 
 _SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
 _PARSED = (*_CHOICES, *_SWITCHES, "vocabulary_texts")
@@ -219,11 +223,11 @@ def _with_preset(value: Json) -> Json:
 def _parse(name: str, value: object) -> Any:
     pointer = f"/recipe/{name}"
     if name in _CHOICES:
-        try:
-            return _CHOICES[name](str(value))
-        except ValueError:
+        choice = _CHOICES[name].get(str(value))
+        if choice is None:
             words = ", ".join(_CHOICES[name])
-            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer) from None
+            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer)
+        return choice
     if name in _SWITCHES:
         if not isinstance(value, bool):
             raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)

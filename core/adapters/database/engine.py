@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -51,6 +52,7 @@ def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = 
         pool_timeout=limits.lock_s,
         connect_args={"options": _postgres_options(limits), "connect_timeout": 5},
         json_serializer=to_json,
+        json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
     name_failures(engine)
@@ -77,6 +79,7 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
         pool_timeout=limits.lock_s,
         connect_args={"timeout": limits.lock_s},
         json_serializer=to_json,
+        json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
 

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Text, cast
 
+from core.adapters.database.parsed import parse_order
 from core.adapters.database.tables.jobs import jobs
 from core.domain.update import (
     Job,
@@ -12,16 +13,15 @@ from core.domain.update import (
     JobStatus,
     JobType,
     Progress,
-    order_from_json,
     order_to_json,
 )
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 
-_FIELDS = [column for column in jobs.c if column.name in Job.__dataclass_fields__]
-JOB_COLUMNS = tuple(_FIELDS)  # what `to_job` reads
-_NAMES = tuple(column.name for column in _FIELDS)
+_FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
+_NAMES = tuple(_FIELDS)
+JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())  # for `to_job`
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def to_job(row: Row[Any]) -> Job:
         **values
         | {
             "type": job_type,
-            "order": order_from_json(job_type, values["order"]),
+            "order": parse_order(values["order"], job_type),
             "status": JobStatus(values["status"]),
             "progress": Progress(**values["progress"]),
             "suites": None if suites is None else tuple(suites),

@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, cast, insert, select, update
 
+from core.adapters.database.parsed import parse_recipe
 from core.adapters.database.tables.models import models, versions
 from core.domain.dataset import DatasetRef
 from core.domain.gate import Verdict
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Recipe
 from core.domain.values import Digest, ModelId
 from core.domain.version import Version, VersionStatus
 from core.errors import ModelNotFound, VersionNotFound
 
 # Built once: building a statement takes longer than running it.
-_OF_MODEL = select(versions).where(versions.c.model == bindparam("model_id"))
+_RECIPE = cast(versions.c.recipe, Text).label("recipe")
+_ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in versions.c))
+_OF_MODEL = _ALL.where(versions.c.model == bindparam("model_id"))
 _ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
 _PAGE = (
     _OF_MODEL.where(versions.c.number > bindparam("after"))
@@ -87,8 +89,7 @@ class SqlVersions:
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """The newest version with this digest. Raises VersionNotFound."""
         query = (
-            select(versions)
-            .where(versions.c.model == model, versions.c.digest == digest)
+            _ALL.where(versions.c.model == model, versions.c.digest == digest)
             .order_by(versions.c.number.desc())
             .limit(1)
         )
@@ -104,7 +105,7 @@ class SqlVersions:
 
     def all(self, model: ModelId) -> Sequence[Version]:
         """Oldest first."""
-        query = select(versions).where(versions.c.model == model).order_by(versions.c.number)
+        query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
 
 
@@ -114,7 +115,7 @@ def _to_version(row: Row[Any]) -> Version:
         **values
         | {
             "status": VersionStatus(row.status),
-            "recipe": Recipe.from_json(row.recipe) if row.recipe is not None else None,
+            "recipe": parse_recipe(row.recipe) if row.recipe is not None else None,
             "update_classes": tuple(row.update_classes),
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),
