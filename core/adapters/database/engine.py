@@ -92,11 +92,15 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(READ_ONLY):
-            connection.exec_driver_sql("PRAGMA query_only = ON")
-            connection.exec_driver_sql("BEGIN")
+        pooled = connection.connection
+        read_only = bool(connection.get_execution_options().get(READ_ONLY))
+        if pooled.info.get(READ_ONLY) is not read_only:
+            pooled.info[READ_ONLY] = None  # in case this fails
+            connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+            pooled.info[READ_ONLY] = read_only
+        if read_only:  # waits for nobody and cannot fail, so it goes straight to the driver
+            pooled.cursor().execute("BEGIN")
         else:
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     if limits.statement_s:

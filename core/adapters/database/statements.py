@@ -86,6 +86,15 @@ def _page(table: Table) -> Select[Any]:
     return select(table).where(later).order_by(table.c.id).limit(bindparam("limit"))
 
 
+def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
+    """The names of the rows with these ids."""
+    found: dict[str, str] = {}
+    for chunk in _chunks(ids):
+        query = select(table.c.id, table.c.name).where(table.c.id.in_(chunk))
+        found.update((row.id, row.name) for row in connection.execute(query))
+    return found
+
+
 def members(
     connection: Connection, column: Column[Any], values: Collection[str], *conditions: Any
 ) -> set[Any]:

@@ -1,16 +1,16 @@
 """Suites, and which images they hold."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from core.adapters.database.statements import find_named, insert_new, members, page_by_id
+from core.adapters.database.statements import find_named, insert_new, members, names_of, page_by_id
 from core.adapters.database.tables.suites import suite_dhashes, suite_images, suites
 from core.domain.dataset import Manifest
 from core.domain.prompt import PromptTemplate
 from core.domain.suite import Suite, SuiteKind
-from core.domain.values import Digest
+from core.domain.values import Digest, SuiteId
 from core.errors import NameTaken, SuiteNotFound
 
 
@@ -42,6 +42,10 @@ class SqlSuites:
         if row is None:
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
+
+    def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
+        """The names of those with these ids."""
+        return names_of(self._connection, suites, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]:
         """Oldest first; `after` is the last id of the page before."""
