@@ -3,7 +3,8 @@
 1, 10 and 100 clients keep their connections and ask for one thing at a time: `/healthz`, a job,
 lists of 20, a classification. A bare endpoint that reads one row through the same engine, served
 in the same way, is asked in turn with them. In each of several rounds every request gets its turn;
-a ratio is the median over rounds of a request's p50 by the bare endpoint's of the same round.
+a ratio is the median over rounds of a figure by the bare endpoint's of the same round. The CPU time
+of the process that answers tells most where other work runs beside.
 
     python -m benchmarks.api --rounds 9 --databases sqlite
     python -m benchmarks.api --training   # while a worker trains
@@ -43,18 +44,18 @@ Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients,
 
 
 @contextmanager
-def bare_service(url: str) -> Iterator[str]:
-    """The bare endpoint in a process of its own; its address."""
+def bare_service(url: str) -> Iterator[tuple[str, int]]:
+    """The bare endpoint in a process of its own; its address and its process."""
     port = free_port(BARE_PORT)
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_bare", url, str(port)])
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def targets_of(service: Service, bare: str, job: str) -> list[Target]:
+def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target]:
     """What is asked; first what the rest is compared with."""
     api = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"})
     image = ("0.webp", pack_reader.named("fashion_mnist")[0].data, "image/webp")
@@ -72,9 +73,12 @@ def targets_of(service: Service, bare: str, job: str) -> list[Target]:
         data={"classes": CLASSES},
     )
     return [
-        Target.of(BARE, httpx.Request("GET", f"{bare}/rows/{job}")),
-        *(Target.of(name, api.build_request("GET", path)) for name, path in paths.items()),
-        Target.of("classify", classify),
+        Target.of(BARE, bare[1], httpx.Request("GET", f"{bare[0]}/rows/{job}")),
+        *(
+            Target.of(name, service.pid, api.build_request("GET", path))
+            for name, path in paths.items()
+        ),
+        Target.of("classify", service.pid, classify),
     ]
 
 
@@ -141,10 +145,12 @@ def rows_of(database: str, results: Results) -> Iterator[dict[str, Any]]:
             "per s": len(answers) / sum(one.seconds for one in taken),
             "p50 ms": median(answers),
             "p99 ms": quantiles(answers, n=100)[98],
+            "CPU ms": 1000 * sum(one.cpu for one in taken) / len(answers),
             "p50 : bare": _ratio(results, name, clients, lambda one: median(one.answers)),
             "per s : bare": _ratio(
                 results, name, clients, lambda one: len(one.answers) / one.seconds
             ),
+            "CPU : bare": _ratio(results, name, clients, lambda one: one.cpu / len(one.answers)),
         }
 
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 import httpx
+import psutil
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +19,27 @@ class Target:
     name: str
     host: str
     port: int
+    pid: int  # of the process that answers
     message: bytes
 
     @classmethod
-    def of(cls, name: str, request: httpx.Request) -> "Target":
+    def of(cls, name: str, pid: int, request: httpx.Request) -> "Target":
         """The target of a request that an HTTP library has put into words."""
         line = b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)
         headers = [b"%s: %s" % header for header in request.headers.raw]
         message = b"\r\n".join([line, *headers, b"", request.read()])
-        return cls(name=name, host=request.url.host, port=request.url.port or 80, message=message)
+        return cls(
+            name=name, pid=pid, host=request.url.host, port=request.url.port or 80, message=message
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """How long answers took, in seconds, and how long the clients asked."""
+    """How long answers took, how long the clients asked, and what the server worked, in seconds."""
 
     answers: list[float]
     seconds: float
+    cpu: float
 
 
 class _Client(asyncio.Protocol):
@@ -93,7 +98,8 @@ def load(target: Target, clients: int, seconds: float) -> Taken:
 
 
 async def _load(target: Target, clients: int, seconds: float) -> Taken:
-    loop = asyncio.get_running_loop()
+    loop, server = asyncio.get_running_loop(), psutil.Process(target.pid)
+    worked = _cpu(server)
     began = time.perf_counter()
     until = began + seconds
     asking = []
@@ -106,4 +112,10 @@ async def _load(target: Target, clients: int, seconds: float) -> Taken:
     return Taken(
         answers=[seconds for client in asking for seconds in client.answers],
         seconds=time.perf_counter() - began,
+        cpu=_cpu(server) - worked,
     )
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

@@ -21,11 +21,12 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A running service: where it is and the key that opens it."""
+    """A running service: where it is, the key that opens it, and its process."""
 
     url: str
     key: str
     home: Path
+    pid: int  # of the API's process
 
 
 def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
@@ -72,7 +73,7 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
             start_new_session=True,
         )
         try:
-            service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home)
+            service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home, pid=process.pid)
             _wait_until_ready(process, service)
             yield service
         finally:
