@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.api_load import Taken, Target, load
+from benchmarks.api_load import Taken, Target, load, wait_until_answered
 from benchmarks.api_rows import write_rows
 from benchmarks.bench import publish
 from benchmarks.postgres import postgresql
@@ -80,20 +80,6 @@ def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target
         ),
         Target.of("classify", service.pid, classify),
     ]
-
-
-def wait_until_answered(target: Target) -> None:
-    """Return when a server that has just been started answers."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            load(target, 1, 0)
-        except ConnectionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def make_model(client: Client) -> None:

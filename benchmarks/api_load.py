@@ -97,6 +97,20 @@ def load(target: Target, clients: int, seconds: float) -> Taken:
     return asyncio.run(_load(target, clients, seconds))
 
 
+def wait_until_answered(target: Target) -> None:
+    """Return when a server that has just been started answers."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            load(target, 1, 0)
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
 async def _load(target: Target, clients: int, seconds: float) -> Taken:
     loop, server = asyncio.get_running_loop(), psutil.Process(target.pid)
     worked = _cpu(server)

@@ -14,11 +14,11 @@ from core.errors import JobNotFound
 from core.ports import NamedJob
 
 _PARENT = and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
-_NAMED = (
+_NAMED: Select[Any] = (
     select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
     .select_from(jobs.join(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
 )  # fmt: skip
-_ONE = _NAMED.where(jobs.c.id == bindparam("job"))
+_ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
 
 
 def read_one(connection: Connection, job: JobId) -> NamedJob:

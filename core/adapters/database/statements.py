@@ -5,7 +5,18 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, case, or_, select
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    case,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 # Both databases bound the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
@@ -64,7 +75,7 @@ def find_named(connection: Connection, table: Table, reference: str) -> Row[Any]
 # Building a statement takes longer than running it.
 @cache
 def _named(table: Table) -> Select[Any]:
-    reference = bindparam("reference")
+    reference: BindParameter[str] = bindparam("reference")
     return (
         select(table)
         .where(or_(table.c.id == reference, table.c.name == reference))
