@@ -14,8 +14,10 @@ from core.domain.update import JobType, Order, order_from_json
 KEPT, LONGEST = 1024, 8192  # texts of each kind, and their characters: some 20 MB in all
 
 
-def parse_recipe(text: str) -> Recipe:
-    """Return the recipe that a version has stored."""
+def parse_recipe(text: str | None) -> Recipe | None:
+    """Return the recipe that a version has stored; a root has none."""
+    if text is None:
+        return None
     return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)
 
 
@@ -25,8 +27,9 @@ def parse_order(text: str, job_type: JobType) -> Order:
 
 
 @lru_cache(KEPT)
-def _recipe(text: str) -> Recipe:
-    return Recipe.from_json(from_json(text))
+def _recipe(text: str) -> Recipe | None:
+    value = from_json(text)  # null in rows of an early release
+    return None if value is None else Recipe.from_json(value)
 
 
 @lru_cache(KEPT)

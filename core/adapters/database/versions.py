@@ -115,7 +115,7 @@ def _to_version(row: Row[Any]) -> Version:
         **values
         | {
             "status": VersionStatus(row.status),
-            "recipe": parse_recipe(row.recipe) if row.recipe is not None else None,
+            "recipe": parse_recipe(row.recipe),
             "update_classes": tuple(row.update_classes),
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),
