@@ -4,7 +4,6 @@ import asyncio
 import socket
 import sys
 import time
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,9 +21,8 @@ PATIENCE_S = 5.0  # an embedded worker starts in less; what takes longer is told
 class AnnouncingServer(uvicorn.Server):
     """Writes its address to standard output: ready, or with what it waits for."""
 
-    def __init__(self, app: FastAPI, *, address: str, **options: Any) -> None:
-        """`options` are uvicorn's."""
-        super().__init__(uvicorn.Config(app, **options))
+    def __init__(self, app: FastAPI, *, address: str, config: uvicorn.Config) -> None:
+        super().__init__(config)
         self._app = app
         self._address = address
         self._announcing: asyncio.Task[None] | None = None

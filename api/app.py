@@ -34,21 +34,21 @@ from core.bootstrap import build
 from core.settings import Settings
 from core.use_cases.keys import authenticate
 
-RESOURCES = (
+RESOURCES = (  # looked through in this order: first what is asked for most often
+    jobs,
+    events,
+    health,
+    classify,
+    models,
+    versions,
+    aliases,
+    classes,
     datasets,
     images,
     suites,
     policies,
-    models,
-    classes,
-    versions,
-    aliases,
-    jobs,
-    events,
-    classify,
     workers,
     gc,
-    health,
     metrics,
 )
 

@@ -42,14 +42,17 @@ class Actor:
         return self.role == ADMIN
 
 
-def services(request: Request) -> Services:
-    """The services of the running app."""
+# Coroutines: a plain function would cost a wait for a thread.
+
+
+async def services(request: Request) -> Services:
+    """Return the services of the running app."""
     found: Services = request.app.state.services
     return found
 
 
-def actor(request: Request) -> Actor:
-    """The actor that the key check has found."""
+async def actor(request: Request) -> Actor:
+    """Return the actor that the key check has found."""
     return Actor(*request.scope["state"]["actor"])
 
 

@@ -7,6 +7,9 @@ import sys
 from functools import partial
 from types import FrameType
 
+import uvicorn
+from fastapi import FastAPI
+
 from api.announcing import AnnouncingServer
 from api.app import create_app
 from api.connection import Connection
@@ -25,21 +28,26 @@ def serve(settings: Settings) -> int:
     with listen(settings.host, settings.port) as bound:
         port = bound.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        server = AnnouncingServer(
-            app,
-            address=f"http://{host}:{port}",
-            http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
-            log_config=None,  # ours
-            access_log=False,  # api/telemetry.py tells of requests
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+        address = f"http://{host}:{port}"
+        server = AnnouncingServer(app, address=address, config=config_of(app, settings))
         try:
             server.run(sockets=[bound])
         except KeyboardInterrupt:
             return 130
     return 0 if server.started else 1
+
+
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how the service's server serves an app."""
+    return uvicorn.Config(
+        app,
+        http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
+        log_config=None,  # ours
+        access_log=False,  # api/telemetry.py tells of requests
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -48,9 +56,10 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes any free one. Raises UnsafeConfiguration if it is in use."""
+    """Return a bound socket; port 0 takes any free one. Raises UnsafeConfiguration if in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # Connections inherit the protocol; only where it is named does asyncio set TCP_NODELAY.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -21,11 +21,12 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A running service: where it is and the key that opens it."""
+    """A running service: where it is, the key that opens it, and its process."""
 
     url: str
     key: str
     home: Path
+    pid: int  # of the API's process
 
 
 def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
@@ -43,17 +44,24 @@ def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
 
 
 @contextmanager
-def running_service(home: Path) -> Iterator[Service]:
-    """Run API, worker and inference below `home`; stops all of them on the way out."""
+def running_service(home: Path, **settings: str) -> Iterator[Service]:
+    """Run API, worker and inference below `home`; stops all of them on the way out.
+
+    More settings are given by their environment variables.
+    """
     port = free_port(FIRST_PORT)
     inference = free_port(port + 1, frozenset({port}))
     key = "pk_" + secrets.token_urlsafe(32)
-    environment = os.environ | {
-        "PERENNIAL_HOME": str(home),
-        "PERENNIAL_PORT": str(port),
-        "PERENNIAL_INFERENCE_PORT": str(inference),
-        "PERENNIAL_ADMIN_KEY": key,
-    }
+    environment = (
+        os.environ
+        | settings
+        | {
+            "PERENNIAL_HOME": str(home),
+            "PERENNIAL_PORT": str(port),
+            "PERENNIAL_INFERENCE_PORT": str(inference),
+            "PERENNIAL_ADMIN_KEY": key,
+        }
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the service too
     os.umask(0o077)  # as the service does: nobody else reads what it keeps
     home.mkdir(parents=True, exist_ok=True)
@@ -66,7 +74,7 @@ def running_service(home: Path) -> Iterator[Service]:
             start_new_session=True,
         )
         try:
-            service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home)
+            service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home, pid=process.pid)
             _wait_until_ready(process, service)
             yield service
         finally:

@@ -66,6 +66,21 @@ def require_key(settings: Settings) -> None:
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 
 
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """The server of the inference service, as its process runs it."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.inference_host,
+            port=settings.inference_port,
+            log_config=None,  # ours
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),
+        )
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM, SIGINT or, if asked for, the end of standard input."""
     parser = argparse.ArgumentParser(prog="python -m worker.serving", description=__doc__)
@@ -80,17 +95,7 @@ def main() -> None:
         app = make_app(build(settings))
     except UnsafeConfiguration as fault:
         sys.exit(f"perennial: {fault.message}")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.inference_host,
-            port=settings.inference_port,
-            log_config=None,  # ours
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),
-        )
-    )
+    server = server_of(app, settings)
 
     def stop() -> None:
         server.should_exit = True

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Response
 from api.dependencies import Asking, Services, Wired
 from api.documents import raises
 from api.preconditions import ANY, etag, expected_revision
+from api.routing import ThreadRoute
 from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from core import errors
@@ -15,7 +16,7 @@ from core.domain.registry import Alias
 from core.ports import UnitOfWork
 from core.use_cases.registry import promote, roll_back
 
-router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"])
+router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 
 IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", examples=["*"])]

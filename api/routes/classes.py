@@ -9,6 +9,7 @@ from api.dependencies import Asking, IdempotencyKey, Services, Wired, job_reques
 from api.documents import multipart, raises
 from api.routes.images import UPLOAD_FACTS, take
 from api.routes.job_views import accepted
+from api.routing import ThreadRoute
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
@@ -25,7 +26,7 @@ from core.use_cases.jobs import Request as JobRequest
 from core.use_cases.learn_classes import learn_classes
 from core.use_cases.references import learned_classes
 
-router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"])
+router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"], route_class=ThreadRoute)
 
 RECIPE, REFERENCE = "recipe", "reference"
 _FORM = multipart(

@@ -11,6 +11,7 @@ from api.dependencies import Services, Wired
 from api.documents import multipart, raises
 from api.forms import Part
 from api.inference import Classification
+from api.routing import ThreadRoute
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
 from api.texts import parse
@@ -20,7 +21,9 @@ from core.domain.values import clean_file_label
 from core.use_cases.classify import Asked, prepare_classification
 from core.use_cases.references import resolve
 
-router = APIRouter(prefix="/v1/models/{reference}/classify", tags=["inference"])
+router = APIRouter(
+    prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
+)
 
 FIELDS = ("classes", "prompt", "top_k", "expect_digest")
 DEFAULT_TOP_K = 5

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Body, Response
 
 from api.dependencies import Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.datasets import (
     DatasetDetail,
@@ -17,7 +18,7 @@ from core.domain.dataset import DatasetKind
 from core.use_cases.datasets import create_dataset
 from core.use_cases.freeze import freeze_version
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))

@@ -12,12 +12,13 @@ from starlette.responses import Response, StreamingResponse
 from api.accept import preferred
 from api.dependencies import Services, Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from api.schemas.jobs import EventView
 from core import errors
 from core.domain.values import JobId
 
-router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"], route_class=ThreadRoute)
 
 JSON, STREAM = "application/json", "text/event-stream"
 LOOK_EVERY_S = 0.5

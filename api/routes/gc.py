@@ -4,10 +4,11 @@ from fastapi import APIRouter
 
 from api.dependencies import Asking, Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.gc import CollectionView, NewCollection
 from core import errors
 
-router = APIRouter(prefix="/v1/gc", tags=["operations"])
+router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute)
 
 
 @router.post("", responses=raises(errors.Forbidden, errors.ArtifactsUnavailable))

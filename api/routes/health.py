@@ -4,11 +4,12 @@ from fastapi import APIRouter
 
 from api.dependencies import Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.common import Shown
 from core.errors import NotReady
 from core.use_cases.readiness import check_readiness
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=ThreadRoute)
 
 
 class Health(Shown):

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services, Wired
 from api.documents import multipart, raises
 from api.forms import Part
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets import ImageView, ReceiptView, UploadView
 from api.staging import Staging
@@ -19,7 +20,9 @@ from core.domain.values import Digest, clean_file_label
 from core.use_cases.datasets import Receipt, Upload, receive_file, require_room
 from core.use_cases.record_uploads import record_uploads
 
-router = APIRouter(prefix="/v1/datasets/{dataset}/images", tags=["datasets"])
+router = APIRouter(
+    prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
+)
 
 UPLOAD_FACTS = (
     errors.MalformedMultipart,

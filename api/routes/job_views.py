@@ -1,39 +1,23 @@
-"""Show jobs with what their rows only refer to."""
-
-from collections.abc import Sequence
+"""Answer with jobs."""
 
 from fastapi import Response
 
 from api.dependencies import Services
 from api.schemas.jobs import JobView
 from core.domain.update import Job
-from core.domain.values import ModelId
-from core.ports import UnitOfWork
+from core.ports import NamedJob
 
 POLL_AFTER_S = 1
 
 
 def accepted(services: Services, response: Response, job: Job) -> JobView:
-    """The job, with the headers of a 202."""
+    """Return the job as it is now, with the headers of a 202."""
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
     with services.platform.transactions(read_only=True) as work:
-        return show_job(work, job)
+        return show_job(work.jobs.named(job.id))
 
 
-def show_job(work: UnitOfWork, job: Job) -> JobView:
-    """One job."""
-    return show_jobs(work, [job])[0]
-
-
-def show_jobs(work: UnitOfWork, jobs: Sequence[Job]) -> list[JobView]:
-    """Many jobs; each model is looked up once."""
-    names: dict[ModelId, str] = {}
-    views = []
-    for job in jobs:
-        if job.model not in names:
-            names[job.model] = work.models.get(job.model).name
-        parent = job.parent_version
-        digest = work.versions.get(job.model, parent).digest if parent is not None else None
-        views.append(JobView.of(job, model=names[job.model], parent_digest=digest))
-    return views
+def show_job(named: NamedJob) -> JobView:
+    """Return what a client sees of a job."""
+    return JobView.of(named.job, model=named.model, parent_digest=named.parent_digest)

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import Asking, IdempotencyKey, Wired, job_request
 from api.documents import raises
-from api.routes.job_views import accepted, show_job, show_jobs
+from api.routes.job_views import accepted, show_job
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView, NewJob, NewUpdate
 from core import errors
@@ -14,7 +15,7 @@ from core.domain.update import JobStatus, JobType
 from core.domain.values import JobId
 from core.use_cases.jobs import cancel_job, order_evaluation, order_update, retry_job
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 
 @router.post(
@@ -81,22 +82,22 @@ def list_jobs(
 ) -> Page[JobView]:
     """Jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.jobs.page(
+        rows = work.jobs.named_page(
             limit + 1,
             JobId(after) if after else None,
             model=work.models.get(model).id if model else None,
             job_type=job_type,
             status=status,
         )
-        page = page_of(rows, limit, lambda job: job, lambda job: job.id)
-        return Page(data=show_jobs(work, page.data), has_more=page.has_more, next=page.next)
+    return page_of(rows, limit, show_job, lambda row: row.job.id)
 
 
 @router.get("/{job}", responses=raises(errors.JobNotFound))
 def get_job(job: str, services: Wired) -> JobView:
     """A job."""
     with services.platform.transactions(read_only=True) as work:
-        return show_job(work, work.jobs.get(JobId(job)))
+        found = work.jobs.named(JobId(job))
+    return show_job(found)
 
 
 @router.post(

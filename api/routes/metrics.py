@@ -4,8 +4,9 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import Wired
+from api.routing import ThreadRoute
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=ThreadRoute)
 
 
 @router.get(

@@ -4,13 +4,14 @@ from fastapi import APIRouter, Response
 
 from api.dependencies import Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.suites import NewPolicy, PolicyView
 from core import errors
 from core.domain.values import PolicyId, new_id
 from core.use_cases.suites import create_policy
 
-router = APIRouter(prefix="/v1/gate-policies", tags=["suites"])
+router = APIRouter(prefix="/v1/gate-policies", tags=["suites"], route_class=ThreadRoute)
 
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))

@@ -4,13 +4,14 @@ from fastapi import APIRouter, Response
 
 from api.dependencies import Wired
 from api.documents import raises
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.suites import NewSuite, SuiteView
 from core import errors
 from core.domain.prompt import PromptTemplate
 from core.use_cases.suites import create_suite
 
-router = APIRouter(prefix="/v1/suites", tags=["suites"])
+router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute)
 
 
 @router.post(

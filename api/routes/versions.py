@@ -12,12 +12,13 @@ from api.downloads import Download
 from api.exports import exported
 from api.pages.report_page import render_report, style_policy
 from api.preconditions import is_held
+from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from core import errors
 from core.use_cases.reports import read_report
 
-router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"])
+router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {

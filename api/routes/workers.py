@@ -3,11 +3,12 @@
 from fastapi import APIRouter
 
 from api.dependencies import Wired
+from api.routing import ThreadRoute
 from api.schemas.common import Page
 from api.schemas.workers import WorkerView
 from core.use_cases.workers import list_workers
 
-router = APIRouter(prefix="/v1/workers", tags=["operations"])
+router = APIRouter(prefix="/v1/workers", tags=["operations"], route_class=ThreadRoute)
 
 
 @router.get("")

@@ -1,7 +1,7 @@
 """The recipe: how an update trains. Bounds and defaults; every version stores its own."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -170,36 +170,43 @@ class Recipe:
         `preset` names the values that the other fields override.
         """
         value = _with_preset(value)
-        known = {field.name: field for field in fields(cls)}
-        unknown = sorted(set(value) - set(known))
+        known = cls.__dataclass_fields__
+        unknown = sorted(value.keys() - known.keys())
         if unknown:
             step = unknown[0].replace("~", "~0").replace("/", "~1")
             raise RecipeInvalid(
                 f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
                 pointer=f"/recipe/{step}",
             )
-        return cls(**{name: _parse(name, given) for name, given in value.items()})
+        # Numbers are checked against their bounds by the recipe itself.
+        parsed = {name: _parse(name, value[name]) for name in _PARSED if name in value}
+        return cls(**{**value, **parsed})
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON, every field spelled out."""
-        return asdict(self) | {"vocabulary_texts": list(self.vocabulary_texts)}
+        values = vars(self)
+        words = {name: values[name].value for name in _CHOICES}
+        return {**values, **words, "vocabulary_texts": list(self.vocabulary_texts)}
 
 
-_CHOICES: Mapping[str, type[StrEnum]] = {
-    "method": Method,
-    "part": ModelPart,
-    "label_space": LabelSpace,
-    "teacher": TeacherPolicy,
-    "exemplar_choice": ExemplarChoice,
-    "averaging": Averaging,
-    "optimiser": Optimiser,
-    "schedule": Schedule,
-    "vocabulary": Vocabulary,
-    "precision": Precision,
+_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field, and by its word
+    name: {choice.value: choice for choice in choices}
+    for name, choices in {
+        "method": Method,
+        "part": ModelPart,
+        "label_space": LabelSpace,
+        "teacher": TeacherPolicy,
+        "exemplar_choice": ExemplarChoice,
+        "averaging": Averaging,
+        "optimiser": Optimiser,
+        "schedule": Schedule,
+        "vocabulary": Vocabulary,
+        "precision": Precision,
+    }.items()
 }
 
-
-_SWITCHES = frozenset({"augment", "unit_gradient", "gradient_checkpointing"})
+_SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
+_PARSED = (*_CHOICES, *_SWITCHES, "vocabulary_texts")
 
 
 def _with_preset(value: Json) -> Json:
@@ -216,17 +223,15 @@ def _with_preset(value: Json) -> Json:
 def _parse(name: str, value: object) -> Any:
     pointer = f"/recipe/{name}"
     if name in _CHOICES:
-        try:
-            return _CHOICES[name](str(value))
-        except ValueError:
+        choice = _CHOICES[name].get(str(value))
+        if choice is None:
             words = ", ".join(_CHOICES[name])
-            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer) from None
+            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer)
+        return choice
     if name in _SWITCHES:
         if not isinstance(value, bool):
             raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
         return value
-    if name == "vocabulary_texts":
-        if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-            raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
-        return tuple(value)
-    return value  # numbers: checked against their bounds by the recipe itself
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
+    return tuple(value)

@@ -10,7 +10,7 @@ from core.ports.datasets import (
     Suites,
     Thumbnails,
 )
-from core.ports.jobs import Doorbell, HeldJob, Jobs
+from core.ports.jobs import Doorbell, HeldJob, Jobs, NamedJob
 from core.ports.learning import (
     AnswerCache,
     Evaluator,
@@ -48,6 +48,7 @@ __all__ = [
     "LookAlikes",
     "Models",
     "Moved",
+    "NamedJob",
     "Platform",
     "Policies",
     "QueueFigure",

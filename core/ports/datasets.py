@@ -7,7 +7,7 @@ from typing import Protocol
 from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
 from core.domain.near_duplicates import LookAlike
 from core.domain.suite import Suite
-from core.domain.values import DatasetId, Digest
+from core.domain.values import DatasetId, Digest, SuiteId
 
 
 class Datasets(Protocol):
@@ -72,6 +72,9 @@ class Suites(Protocol):
 
     def get(self, reference: str) -> Suite:
         """By id or name. Raises SuiteNotFound."""
+
+    def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
+        """The names of those with these ids."""
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
 

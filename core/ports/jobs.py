@@ -18,6 +18,15 @@ class HeldJob:
     lease_s: float  # seconds left, by the database's clock; negative once it has run out
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedJob:
+    """A job, and what its row only refers to."""
+
+    job: Job
+    model: str  # the model's name
+    parent_digest: Digest | None  # of the parent version, once that is fixed
+
+
 class Jobs(Protocol):
     def add(self, job: Job) -> None: ...
 
@@ -34,6 +43,20 @@ class Jobs(Protocol):
         status: JobStatus | None = None,
     ) -> Sequence[Job]:
         """Newest first; `after` is the last id of the page before."""
+
+    def named(self, job: JobId) -> NamedJob:
+        """A job with what its row refers to. Raises JobNotFound."""
+
+    def named_page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Sequence[NamedJob]:
+        """The same page with what the rows refer to."""
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)

@@ -1,6 +1,6 @@
 """The rows of models: versions, aliases, gate policies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,9 @@ class Policies(Protocol):
 
     def get(self, reference: str) -> GatePolicy:
         """By id or name. Raises PolicyNotFound."""
+
+    def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
+        """The names of those with these ids."""
 
     def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]: ...
 
@@ -64,8 +67,8 @@ class Aliases(Protocol):
 
     def find(self, model: ModelId, name: str) -> Alias | None: ...
 
-    def all(self, model: ModelId | None = None) -> Sequence[Alias]:
-        """All aliases of a model, or of every model."""
+    def all(self, *models: ModelId) -> Sequence[Alias]:
+        """All aliases of these models; of every model if none is named."""
 
     def move(self, alias: Alias, row: AliasMove) -> None:
         """Write alias and history row if the stored revision is `alias.revision - 1`.

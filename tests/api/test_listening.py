@@ -6,9 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
-from api.listening import with_free_inference_port
+from api.app import create_app
+from api.listening import config_of, listen, with_free_inference_port
 from core.settings import Settings
+from tests.api.service import EMBEDDED
+from tests.connections import accepted, waits_for_acknowledgement
 from tests.processes import Site, free_port, wait_for
 
 
@@ -43,6 +47,18 @@ def test_a_service_that_is_told_to_end_does_so_in_order(site: Site) -> None:
     wait_for(lambda: is_alive(site.settings.port), seconds=60)
     api.terminate()
     assert api.wait(60) == 0
+
+
+@EMBEDDED
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
+    settings: Settings, host: str
+) -> None:
+    with (
+        listen(host, 0) as bound,
+        accepted(uvicorn.Server(config_of(create_app(settings), settings)), bound) as connection,
+    ):
+        assert not waits_for_acknowledgement(connection)
 
 
 def is_alive(port: int) -> bool:

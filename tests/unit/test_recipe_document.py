@@ -21,6 +21,11 @@ def test_every_field_is_described_in_one_line_with_its_default() -> None:
         assert 5 < len(described[name]["description"]) < 100
 
 
+def test_a_recipe_is_shown_in_plain_words_and_numbers() -> None:
+    kinds = {type(value) for value in Recipe().to_json().values()}
+    assert kinds == {str, int, float, bool, list}
+
+
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_are_the_ones_that_are_checked(name: str) -> None:
     low, high = FIELDS[name]["minimum"], FIELDS[name]["maximum"]

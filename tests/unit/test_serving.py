@@ -25,12 +25,14 @@ from core.domain.values import Digest
 from core.domain.version import Version
 from core.ports import Platform
 from core.settings import Settings
+from tests.connections import accepted, waits_for_acknowledgement
 from tests.factories import NOW, a_job, a_model, a_policy, a_version
+from tests.processes import free_port
 from tests.unit.tiny_clip import tiny_clip
 from worker.alias_follower import AliasFollower
 from worker.batcher import MicroBatcher
 from worker.live_models import LiveModels
-from worker.serving import make_app
+from worker.serving import make_app, server_of
 
 CLASSES = ["cat", "dog", "red panda"]
 KEY = "pk_that-the-api-shows"
@@ -240,3 +242,13 @@ def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
     assert answers[1].result().shape == (1, 16)
     assert answers[2].result().shape == (1, 16)
     batcher.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
+    platform: Platform, host: str
+) -> None:
+    where = {"inference_host": host, "inference_port": free_port()}
+    server = server_of(make_app(platform), platform.settings.model_copy(update=where))
+    with accepted(server) as connection:
+        assert not waits_for_acknowledgement(connection)

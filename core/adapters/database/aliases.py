@@ -31,11 +31,11 @@ class SqlAliases:
         row = self._connection.execute(query).first()
         return _to_alias(row) if row is not None else None
 
-    def all(self, model: ModelId | None = None) -> Sequence[Alias]:
-        """All aliases of a model, or of every model."""
+    def all(self, *models: ModelId) -> Sequence[Alias]:
+        """All aliases of these models; of every model if none is named."""
         query = select(aliases).order_by(aliases.c.model, aliases.c.name)
-        if model is not None:
-            query = query.where(aliases.c.model == model)
+        if models:
+            query = query.where(aliases.c.model.in_(models))
         return [_to_alias(row) for row in self._connection.execute(query)]
 
     def move(self, alias: Alias, row: AliasMove) -> None:

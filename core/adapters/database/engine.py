@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -51,6 +52,7 @@ def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = 
         pool_timeout=limits.lock_s,
         connect_args={"options": _postgres_options(limits), "connect_timeout": 5},
         json_serializer=to_json,
+        json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
     name_failures(engine)
@@ -77,6 +79,7 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
         pool_timeout=limits.lock_s,
         connect_args={"timeout": limits.lock_s},
         json_serializer=to_json,
+        json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
 
@@ -89,11 +92,15 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(READ_ONLY):
-            connection.exec_driver_sql("PRAGMA query_only = ON")
-            connection.exec_driver_sql("BEGIN")
+        pooled = connection.connection
+        read_only = bool(connection.get_execution_options().get(READ_ONLY))
+        if pooled.info.get(READ_ONLY) is not read_only:
+            pooled.info[READ_ONLY] = None  # in case this fails
+            connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+            pooled.info[READ_ONLY] = read_only
+        if read_only:  # waits for nobody and cannot fail, so it goes straight to the driver
+            pooled.cursor().execute("BEGIN")
         else:
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     if limits.statement_s:

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Text, cast
 
+from core.adapters.database.parsed import parse_order
 from core.adapters.database.tables.jobs import jobs
 from core.domain.update import (
     Job,
@@ -12,15 +13,15 @@ from core.domain.update import (
     JobStatus,
     JobType,
     Progress,
-    order_from_json,
     order_to_json,
 )
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 
-_FIELDS = [column for column in jobs.c if column.name in Job.__dataclass_fields__]
-JOB_COLUMNS = tuple(_FIELDS)  # what `to_job` reads
+_FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
+_NAMES = tuple(_FIELDS)
+JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())  # for `to_job`
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -38,17 +39,17 @@ def to_row(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: Row[Any]) -> Job:
-    """The job of a row that holds JOB_COLUMNS."""
-    values = dict(row._mapping)
-    job_type = JobType(row.type)
+    """The job of a row that begins with JOB_COLUMNS."""
+    values = dict(zip(_NAMES, row, strict=False))
+    job_type, suites = JobType(values["type"]), values["suites"]
     return Job(
         **values
         | {
             "type": job_type,
-            "order": order_from_json(job_type, values["order"]),
-            "status": JobStatus(row.status),
-            "progress": Progress(**row.progress),
-            "suites": None if row.suites is None else tuple(row.suites),
+            "order": parse_order(values["order"], job_type),
+            "status": JobStatus(values["status"]),
+            "progress": Progress(**values["progress"]),
+            "suites": None if suites is None else tuple(suites),
         }
     )
 

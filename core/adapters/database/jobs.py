@@ -10,6 +10,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 from core.adapters.database import claims
 from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.job_events import SqlJobEvents
+from core.adapters.database.job_reads import read_one, read_page
 from core.adapters.database.job_rows import (
     CLAIMED,
     JOB_COLUMNS,
@@ -23,7 +24,7 @@ from core.adapters.database.tallies import SqlTallies
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
-from core.ports import HeldJob
+from core.ports import HeldJob, NamedJob
 
 
 class SqlJobs:
@@ -58,16 +59,24 @@ class SqlJobs:
         status: JobStatus | None = None,
     ) -> Sequence[Job]:
         """Newest first; `after` is the last id of the page before."""
-        query = select(*JOB_COLUMNS).order_by(jobs.c.position.desc()).limit(limit)
-        if after is not None:
-            earlier = jobs.alias("earlier")
-            last = select(earlier.c.position).where(earlier.c.id == after).scalar_subquery()
-            query = query.where(jobs.c.position < last)
-        wanted = {jobs.c.model: model, jobs.c.type: job_type, jobs.c.status: status}
-        for column, value in wanted.items():
-            if value is not None:
-                query = query.where(column == value)
-        return [to_job(row) for row in self._connection.execute(query)]
+        named = self.named_page(limit, after, model=model, job_type=job_type, status=status)
+        return [found.job for found in named]
+
+    def named(self, job: JobId) -> NamedJob:
+        """A job with what its row refers to. Raises JobNotFound."""
+        return read_one(self._connection, job)
+
+    def named_page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Sequence[NamedJob]:
+        """The same page with what the rows refer to."""
+        return read_page(self._connection, limit, after, model=model, type=job_type, status=status)
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)

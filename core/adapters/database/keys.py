@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.access import keys
 from core.domain.values import Digest
+
+_FIND = select(keys.c.name, keys.c.role).where(keys.c.digest == bindparam("digest"))
 
 
 class SqlKeys:
@@ -22,8 +24,7 @@ class SqlKeys:
 
     def find(self, digest: Digest) -> tuple[str, str] | None:
         """(name, role) of the key with this SHA-256."""
-        query = select(keys.c.name, keys.c.role).where(keys.c.digest == digest)
-        row = self._connection.execute(query).first()
+        row = self._connection.execute(_FIND, {"digest": digest}).first()
         return (row.name, row.role) if row is not None else None
 
     def any(self) -> bool:

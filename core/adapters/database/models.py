@@ -36,11 +36,11 @@ class SqlModels:
         row = find_named(self._connection, models, reference)
         if row is None:
             raise ModelNotFound(model=reference)
-        return self._to_model(row)
+        return self._to_models([row])[0]
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]:
         """Oldest first; `after` is the last id of the page before."""
-        return [self._to_model(row) for row in page_by_id(self._connection, models, limit, after)]
+        return self._to_models(page_by_id(self._connection, models, limit, after))
 
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""
@@ -62,16 +62,22 @@ class SqlModels:
         if rows:
             self._connection.execute(insert(model_suites), rows)
 
-    def _to_model(self, row: Row[Any]) -> Model:
-        suites = (
-            select(model_suites.c.suite)
-            .where(model_suites.c.model == row.id)
+    def _to_models(self, rows: Sequence[Row[Any]]) -> list[Model]:
+        suites: dict[str, list[SuiteId]] = {row.id: [] for row in rows}
+        query = (
+            select(model_suites.c.model, model_suites.c.suite)
+            .where(model_suites.c.model.in_(suites))
             .order_by(model_suites.c.position)
         )
-        return Model(
-            id=row.id,
-            name=row.name,
-            suites=tuple(self._connection.scalars(suites)),
-            policy=row.policy,
-            created_at=row.created_at,
-        )
+        for model, suite in self._connection.execute(query):
+            suites[model].append(suite)
+        return [
+            Model(
+                id=row.id,
+                name=row.name,
+                suites=tuple(suites[row.id]),
+                policy=row.policy,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ]

@@ -1,13 +1,14 @@
 """Gate policies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.statements import find_named, insert_new, names_of, page_by_id
 from core.adapters.database.tables.suites import policies
 from core.domain.gate import GatePolicy
+from core.domain.values import PolicyId
 from core.errors import NameTaken, PolicyNotFound
 
 
@@ -28,6 +29,10 @@ class SqlPolicies:
         if row is None:
             raise PolicyNotFound(policy=reference)
         return _to_policy(row)
+
+    def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
+        """The names of those with these ids."""
+        return names_of(self._connection, policies, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]:
         """Oldest first; `after` is the last id of the page before."""

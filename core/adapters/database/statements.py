@@ -1,10 +1,21 @@
 """The few statements that every repository needs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, case, or_, select
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    case,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 # Both databases bound the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
@@ -57,22 +68,41 @@ def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.
 
 def find_named(connection: Connection, table: Table, reference: str) -> Row[Any] | None:
     """The row with this id, else the one with this name."""
-    return connection.execute(
+    return connection.execute(_named(table), {"reference": reference}).first()
+
+
+# Building a statement takes longer than running it.
+@cache
+def _named(table: Table) -> Select[Any]:
+    reference: BindParameter[str] = bindparam("reference")
+    return (
         select(table)
         .where(or_(table.c.id == reference, table.c.name == reference))
         .order_by(case((table.c.id == reference, 0), else_=1))
         .limit(1)
-    ).first()
+    )
 
 
 def page_by_id(
     connection: Connection, table: Table, limit: int, after: str | None
 ) -> Sequence[Row[Any]]:
     """A page of rows, oldest first; `after` is the last id of the page before."""
-    query: Select[Any] = select(table).order_by(table.c.id).limit(limit)
-    if after is not None:
-        query = query.where(table.c.id > after)
-    return connection.execute(query).all()
+    return connection.execute(_page(table), {"limit": limit, "after": after or ""}).all()
+
+
+@cache
+def _page(table: Table) -> Select[Any]:
+    later = table.c.id > bindparam("after")
+    return select(table).where(later).order_by(table.c.id).limit(bindparam("limit"))
+
+
+def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
+    """The names of the rows with these ids."""
+    found: dict[str, str] = {}
+    for chunk in chunks(ids):
+        query = select(table.c.id, table.c.name).where(table.c.id.in_(chunk))
+        found.update((row.id, row.name) for row in connection.execute(query))
+    return found
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

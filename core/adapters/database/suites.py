@@ -1,17 +1,17 @@
 """Suites, and which images they hold."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.statements import find_named, insert_new, names_of, page_by_id
 from core.adapters.database.tables.suites import suite_images, suites
 from core.adapters.database.thumbnails import groups_in
 from core.domain.dataset import Manifest
 from core.domain.prompt import PromptTemplate
 from core.domain.suite import Suite, SuiteKind
-from core.domain.values import Digest
+from core.domain.values import Digest, SuiteId
 from core.errors import NameTaken, SuiteNotFound
 
 
@@ -40,6 +40,10 @@ class SqlSuites:
         if row is None:
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
+
+    def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
+        """The names of those with these ids."""
+        return names_of(self._connection, suites, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]:
         """Oldest first; `after` is the last id of the page before."""

@@ -4,16 +4,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, cast, insert, select, update
 
+from core.adapters.database.parsed import parse_recipe
 from core.adapters.database.tables.models import models, versions
 from core.domain.dataset import DatasetRef
 from core.domain.gate import Verdict
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Recipe
 from core.domain.values import Digest, ModelId
 from core.domain.version import Version, VersionStatus
 from core.errors import ModelNotFound, VersionNotFound
+
+# Built once: building a statement takes longer than running it.
+_RECIPE = cast(versions.c.recipe, Text).label("recipe")
+_ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in versions.c))
+_OF_MODEL = _ALL.where(versions.c.model == bindparam("model_id"))
+_ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
+_PAGE = (
+    _OF_MODEL.where(versions.c.number > bindparam("after"))
+    .order_by(versions.c.number)
+    .limit(bindparam("limit"))
+)
 
 
 class SqlVersions:
@@ -68,10 +79,9 @@ class SqlVersions:
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
-        query = select(versions).where(versions.c.model == model, versions.c.number == number)
-        if lock:  # SQLite's write transactions come one at a time anyway
-            query = query.with_for_update(key_share=True)
-        row = self._connection.execute(query).first()
+        # SQLite's write transactions come one at a time anyway.
+        query = _ONE.with_for_update(key_share=True) if lock else _ONE
+        row = self._connection.execute(query, {"model_id": model, "number": number}).first()
         if row is None:
             raise VersionNotFound(version=number)
         return _to_version(row)
@@ -79,8 +89,7 @@ class SqlVersions:
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """The newest version with this digest. Raises VersionNotFound."""
         query = (
-            select(versions)
-            .where(versions.c.model == model, versions.c.digest == digest)
+            _ALL.where(versions.c.model == model, versions.c.digest == digest)
             .order_by(versions.c.number.desc())
             .limit(1)
         )
@@ -91,17 +100,12 @@ class SqlVersions:
 
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
         """Oldest first."""
-        query = (
-            select(versions)
-            .where(versions.c.model == model, versions.c.number > (after or 0))
-            .order_by(versions.c.number)
-            .limit(limit)
-        )
-        return [_to_version(row) for row in self._connection.execute(query)]
+        given = {"model_id": model, "limit": limit, "after": after or 0}
+        return [_to_version(row) for row in self._connection.execute(_PAGE, given)]
 
     def all(self, model: ModelId) -> Sequence[Version]:
         """Oldest first."""
-        query = select(versions).where(versions.c.model == model).order_by(versions.c.number)
+        query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
 
 
@@ -111,7 +115,7 @@ def _to_version(row: Row[Any]) -> Version:
         **values
         | {
             "status": VersionStatus(row.status),
-            "recipe": Recipe.from_json(row.recipe) if row.recipe is not None else None,
+            "recipe": parse_recipe(row.recipe),
             "update_classes": tuple(row.update_classes),
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),

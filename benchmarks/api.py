@@ -1,0 +1,191 @@
+"""How long the HTTP API takes, beside a bare FastAPI endpoint: `make bench-api`.
+
+1, 10 and 100 clients keep their connections and ask for one thing at a time: `/healthz`, a job,
+lists of 20, a classification. A bare endpoint that reads one row through the same engine, served
+in the same way, is asked in turn with them. In each of several rounds every request gets its turn;
+a ratio is the median over rounds of a figure by the bare endpoint's of the same round. The CPU time
+of the process that answers tells most where other work runs beside.
+
+    python -m benchmarks.api --rounds 9 --databases sqlite
+    python -m benchmarks.api --training   # while a worker trains
+"""
+
+import argparse
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import httpx
+
+from benchmarks.api_load import Taken, Target, load, wait_until_answered
+from benchmarks.api_rows import write_rows
+from benchmarks.bench import publish
+from benchmarks.postgres import postgresql
+from demo import pack_reader, recipes
+from demo.client import Client
+from demo.service import Service, free_port, running_service
+
+MODEL, LISTED = "demo", 20
+BARE_PORT = 8950
+CLASSES = '["ankle boot", "bag", "coat", "dress", "pullover"]'
+BARE = "bare row"
+
+Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients, one a round
+
+
+@contextmanager
+def bare_service(url: str) -> Iterator[tuple[str, int]]:
+    """The bare endpoint in a process of its own; its address and its process."""
+    port = free_port(BARE_PORT)
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_bare", url, str(port)])
+    try:
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target]:
+    """What is asked; first what the rest is compared with."""
+    api = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"})
+    image = ("0.webp", pack_reader.named("fashion_mnist")[0].data, "image/webp")
+    paths = {
+        "healthz": "/healthz",
+        "job": f"/v1/jobs/{job}",
+        "20 jobs": f"/v1/jobs?limit={LISTED}",
+        "20 versions": f"/v1/models/{MODEL}/versions?limit={LISTED}",
+        "20 datasets": f"/v1/datasets?limit={LISTED}",
+    }
+    classify = api.build_request(
+        "POST",
+        f"/v1/models/{MODEL}:1/classify",
+        files=[("images", image)],
+        data={"classes": CLASSES},
+    )
+    return [
+        Target.of(BARE, bare[1], httpx.Request("GET", f"{bare[0]}/rows/{job}")),
+        *(
+            Target.of(name, service.pid, api.build_request("GET", path))
+            for name, path in paths.items()
+        ),
+        Target.of("classify", service.pid, classify),
+    ]
+
+
+def make_model(client: Client) -> None:
+    """Import the bundled model."""
+    client.follow(client.post("/v1/models", {"name": MODEL})["id"], lambda _: None)
+
+
+@contextmanager
+def training(client: Client) -> Iterator[None]:
+    """Have the worker train all the while."""
+    images = pack_reader.named("fashion_mnist")
+    client.post("/v1/datasets", {"name": "training"})
+    client.upload("training", images, lambda _: None)
+    client.post("/v1/datasets/training/versions")
+    order = {"type": "update", "model": MODEL, "dataset": "training", "dataset_version": 1}
+    recipe = recipes.COMMON | recipes.VRLWF | {"epochs": 200}
+    job = client.post("/v1/jobs", order | {"recipe": recipe, "parent": 1})["id"]
+    while client.get(f"/v1/jobs/{job}")["phase"] != "training":
+        time.sleep(0.2)
+    yield
+    ended = client.post(f"/v1/jobs/{job}/cancel")
+    if ended["phase"] != "training":
+        raise SystemExit(f"The job did not train all the while: {ended}")
+
+
+def measure(
+    targets: Sequence[Target], crowds: Sequence[int], rounds: int, seconds: float
+) -> Results:
+    """Ask for everything in turn, round by round."""
+    results: Results = defaultdict(list)
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawning) as pool:
+        for _, clients in product(range(rounds + 1), crowds):
+            for target in targets:
+                taken = pool.submit(load, target, clients, seconds).result()
+                results[target.name, clients].append(taken)
+    return {key: taken[1:] for key, taken in results.items()}  # the first round warms up
+
+
+def rows_of(database: str, results: Results) -> Iterator[dict[str, Any]]:
+    """A row for each request and number of clients."""
+    for (name, clients), taken in results.items():
+        answers = [1000 * answer for one in taken for answer in one.answers]
+        yield {
+            "database": database,
+            "clients": clients,
+            "asked for": name,
+            "answers": len(answers),
+            "per s": len(answers) / sum(one.seconds for one in taken),
+            "p50 ms": median(answers),
+            "p99 ms": quantiles(answers, n=100)[98],
+            "CPU ms": 1000 * sum(one.cpu for one in taken) / len(answers),
+            "p50 : bare": _ratio(results, name, clients, lambda one: median(one.answers)),
+            "per s : bare": _ratio(
+                results, name, clients, lambda one: len(one.answers) / one.seconds
+            ),
+            "CPU : bare": _ratio(results, name, clients, lambda one: one.cpu / len(one.answers)),
+        }
+
+
+def _ratio(results: Results, name: str, clients: int, of: Callable[[Taken], float]) -> float:
+    """The median over rounds of a figure by the bare endpoint's."""
+    pairs = zip(results[name, clients], results[BARE, clients], strict=True)
+    return median(of(ours) / of(bare) for ours, bare in pairs)
+
+
+@contextmanager
+def database(name: str, home: Path) -> Iterator[str]:
+    """The URL of a fresh database."""
+    if name == "sqlite":
+        yield f"sqlite:///{home / 'perennial.db'}"
+    else:
+        with postgresql() as url:
+            yield url
+
+
+def bench(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows of one database."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-api-")))
+        url = stack.enter_context(database(name, home))
+        service = stack.enter_context(running_service(home, PERENNIAL_DATABASE_URL=url))
+        client = stack.enter_context(Client(service.url, service.key))
+        make_model(client)
+        job = write_rows(url, MODEL, LISTED + 5)
+        bare = stack.enter_context(bare_service(url))
+        targets = targets_of(service, bare, job)
+        wait_until_answered(targets[0])
+        if asked.training:
+            stack.enter_context(training(client))
+        results = measure(targets, asked.clients, asked.rounds, asked.seconds)
+    return list(rows_of(name, results))
+
+
+def main() -> None:
+    """Measure on each database and publish."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 10, 100])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each turn")
+    parser.add_argument("--training", action="store_true", help="have a job train meanwhile")
+    asked = parser.parse_args()
+    rows = [row for name in asked.databases for row in bench(name, asked)]
+    publish("api", rows, **vars(asked))
+
+
+if __name__ == "__main__":
+    main()

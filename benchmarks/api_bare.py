@@ -1,0 +1,36 @@
+"""The least that an answer from the database can cost: a bare FastAPI endpoint that reads one row.
+
+It stands on the service's own engine and is served as the service is:
+`python -m benchmarks.api_bare DATABASE_URL PORT`.
+"""
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from api.listening import config_of, listen
+from core.adapters.database.engine import READ_ONLY, open_engine
+from core.adapters.database.tables.jobs import jobs
+from core.settings import Settings
+
+
+def bare_app(url: str) -> FastAPI:
+    """`GET /rows/{job}`: id and status of a job; no key, no log, no metrics."""
+    app, engine = FastAPI(openapi_url=None), open_engine(url)
+
+    @app.get("/rows/{job}")
+    def read(job: str) -> dict[str, str]:
+        with engine.connect() as connection:
+            connection.execution_options(**{READ_ONLY: True}, postgresql_readonly=True)
+            query = select(jobs.c.id, jobs.c.status).where(jobs.c.id == job)
+            row = connection.execute(query).one()
+        return {"id": row.id, "status": row.status}
+
+    return app
+
+
+if __name__ == "__main__":
+    with listen("127.0.0.1", int(sys.argv[2])) as bound:
+        uvicorn.Server(config_of(bare_app(sys.argv[1]), Settings())).run(sockets=[bound])

@@ -1,0 +1,54 @@
+"""Jobs as they are read: one or a page, each with the names of what its row only refers to."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, bindparam, select
+
+from core.adapters.database.job_rows import JOB_COLUMNS, to_job
+from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.models import models, versions
+from core.domain.values import JobId
+from core.errors import JobNotFound
+from core.ports import NamedJob
+
+_PARENT = and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
+_NAMED: Select[Any] = (
+    select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
+    .select_from(jobs.join(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
+)  # fmt: skip
+_ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
+
+
+def read_one(connection: Connection, job: JobId) -> NamedJob:
+    """Return a job by its id. Raises JobNotFound."""
+    row = connection.execute(_ONE, {"job": job}).first()
+    if row is None:
+        raise JobNotFound(job=job)
+    return _to_named(row)
+
+
+def read_page(
+    connection: Connection, limit: int, after: JobId | None, **wanted: str | None
+) -> Sequence[NamedJob]:
+    """Return the newest jobs first; `wanted` are values that columns must have, None for any."""
+    values = {name: value for name, value in wanted.items() if value is not None}
+    query = _page(frozenset(values), goes_on=after is not None)
+    rows = connection.execute(query, {**values, "limit": limit, "after": after})
+    return [_to_named(row) for row in rows]
+
+
+@cache
+def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
+    """Return the statement of a page; building it takes longer than running it."""
+    query = _NAMED.order_by(jobs.c.position.desc()).limit(bindparam("limit"))
+    if goes_on:
+        earlier = jobs.alias("earlier")
+        last = select(earlier.c.position).where(earlier.c.id == bindparam("after"))
+        query = query.where(jobs.c.position < last.scalar_subquery())
+    return query.where(*(jobs.c[name] == bindparam(name) for name in sorted(wanted)))
+
+
+def _to_named(row: Row[Any]) -> NamedJob:
+    return NamedJob(job=to_job(row), model=row.model_name, parent_digest=row.parent)

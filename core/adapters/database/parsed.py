@@ -1,0 +1,37 @@
+"""Recipes and orders as they are stored: text that never changes, parsed once.
+
+Parsing them takes half of the time of reading a page of jobs or versions. The values are frozen, so
+all may share them; long texts (a recipe may name 100,000 sentences) are parsed each time.
+"""
+
+from functools import lru_cache
+
+from pydantic_core import from_json
+
+from core.domain.recipe import Recipe
+from core.domain.update import JobType, Order, order_from_json
+
+KEPT, LONGEST = 1024, 8192  # texts of each kind, and their characters: some 20 MB in all
+
+
+def parse_recipe(text: str | None) -> Recipe | None:
+    """Return the recipe that a version has stored; a root has none."""
+    if text is None:
+        return None
+    return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)
+
+
+def parse_order(text: str, job_type: JobType) -> Order:
+    """Return the order that a job has stored."""
+    return _order(text, job_type) if len(text) <= LONGEST else _order.__wrapped__(text, job_type)
+
+
+@lru_cache(KEPT)
+def _recipe(text: str) -> Recipe | None:
+    value = from_json(text)  # null in rows of an early release
+    return None if value is None else Recipe.from_json(value)
+
+
+@lru_cache(KEPT)
+def _order(text: str, job_type: JobType) -> Order:
+    return order_from_json(job_type, from_json(text))
