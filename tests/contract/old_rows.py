@@ -185,6 +185,10 @@ _ADDED: dict[str, Rows] = {
         "tallies": [{"name": "jobs_ended", "labels": '{"type": "update"}', "value": 3.0}],
     },
     "0004": {"versions": [{"collected_at": WHEN}]},
+    "0006": {
+        "jobs": [{"precision": "fp32"}],
+        "versions": [{"environments": [{"torch": "2.6"}]}],
+    },
 }
 
 

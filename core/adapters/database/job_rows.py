@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from core.adapters.database.tables.jobs import jobs
+from core.domain.recipe import Precision
 from core.domain.update import (
     Job,
     JobEvent,
@@ -48,6 +49,7 @@ def to_job(row: Row[Any]) -> Job:
             "order": order_from_json(job_type, values["order"]),
             "status": JobStatus(row.status),
             "progress": Progress(**row.progress),
+            "precision": None if row.precision is None else Precision(row.precision),
             "suites": None if row.suites is None else tuple(row.suites),
         }
     )
