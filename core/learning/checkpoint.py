@@ -1,6 +1,7 @@
 """Checkpoints: an update's state as one artifact."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested
 from core.ports import Artifacts, Watch
+
+Environments = tuple[Mapping[str, str], ...]  # in order, the present one last
 
 FORMAT = 2  # raised when a state's content or meaning changes: older ones then start over
 
@@ -36,16 +39,30 @@ def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, An
     return state if state.get("format") == FORMAT else None
 
 
+def environments_of(state: dict[str, Any]) -> Environments:
+    """Return what a stored state's steps were taken in; an empty one where it is not recorded."""
+    return tuple(state.get("environments", ({},)))
+
+
 class Checkpoints:
     """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
 
-    def __init__(self, artifacts: Artifacts, watch: Watch, newest: Digest | None) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        watch: Watch,
+        *,
+        newest: Digest | None,
+        environments: Environments,
+    ) -> None:
         self._artifacts = artifacts
         self._watch = watch
         self._newest = newest
+        self._environments = environments
 
     def keep(self, state: dict[str, Any], step: int) -> None:
         """Store a checkpoint and make it count. Raises LeaseLost or StopRequested."""
+        state = {**state, "environments": list(self._environments)}
         digest = self._artifacts.put(to_bytes(state))
         try:
             self._watch.save_checkpoint(digest, step)

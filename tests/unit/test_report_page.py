@@ -210,3 +210,14 @@ def test_numbers_are_written_for_people() -> None:
     assert numbers.points(None) == numbers.percent(None) == "–"
     assert numbers.whole(1840) == "1,840"
     assert numbers.ticks(-0.06, 0.05) == pytest.approx([-0.06, -0.04, -0.02, 0.0, 0.02, 0.04])
+
+
+def test_page_says_what_was_computed_in_and_when_a_repeat_is_not_exact() -> None:
+    home, away = {"device": "cpu (x)", "threads": "2"}, {"device": "cuda (y)", "threads": "2"}
+    report = report_of(second_update(), mostly_right)
+    assert "exact to the bit" not in page(replace(report, environments=(home,), exact=True))
+    assert "exact to the bit" not in page(replace(report, environments=(), exact=None))
+    html = unescape(page(replace(report, environments=({}, home, away), exact=False)))
+    assert "Not exact to the bit" in html
+    places = [html.index(words) for words in ("not recorded", "device cpu (x)", "device cuda (y)")]
+    assert places == sorted(places)
