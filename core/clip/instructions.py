@@ -20,7 +20,7 @@ def native_precisions(device: torch.device) -> frozenset[Precision]:
         case "cuda":
             with torch.cuda.device(device):
                 bf16, fp16 = torch.cuda.is_bf16_supported(including_emulation=False), True
-        case "cpu" if torch.backends.mkldnn.is_available():
+        case "cpu" if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             bf16, fp16 = _cpu_has_bf16(), _one_dnn("_is_mkldnn_fp16_supported")
         case _:
             bf16 = fp16 = False
