@@ -19,7 +19,7 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.environment import thread_count
 from core.clip.prefetch import Ahead
 from core.domain.question import ClassQuestion
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import sha256
 from core.learning.beginning import Begun, begin
 from core.learning.determinism import repeatable
@@ -70,7 +70,7 @@ def _task(question: ClassQuestion) -> TrainingTask:
     return TrainingTask(
         parent=parent,
         root=parent,
-        recipe=Recipe(epochs=len(EPOCHS)),
+        recipe=Recipe(epochs=len(EPOCHS), precision=Precision.FP32),
         classes=question.classes,
         learned=(),
         open_classes=(),

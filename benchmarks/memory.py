@@ -11,7 +11,7 @@ import json
 import warnings
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from benchmarks.bench import publish
 from core.clip.model import ClipModel, empty_network
 from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import Digest
 from core.learning.columns import Columns
 from core.learning.methods.catalogue import method_of
@@ -95,7 +95,11 @@ class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def account(model_cfg: Mapping[str, Any], recipe: Recipe, *, classes: int) -> Account:
-    """The memory of a step of `recipe` for a model, over a number of classes to tell apart."""
+    """The memory of a step of `recipe` for a model, over a number of classes to tell apart.
+
+    Precision `auto` counts as on a device with bf16 instructions.
+    """
+    recipe = replace(recipe, precision=recipe.precision.on({Precision.BF16}))
     with warnings.catch_warnings():
         for message in FAKE_WARNINGS:
             warnings.filterwarnings("ignore", message)

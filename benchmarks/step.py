@@ -4,6 +4,8 @@ Three ways to take the same step, in turn, in one process: the reference (`refer
 service's own trainer, and the floor (`floor_step.py`). Losses and gradients of the first two are
 compared on the same crops and sentences, with a student that has moved off its teacher. The
 trainer reads frozen sentences for several steps at once, so its time is the mean over that many.
+Column `auto` marks what precision `auto` takes on this machine; a precision without instructions
+here is slow, so its row is measured once, whatever --repeats says.
 
     python -m benchmarks.step --rows vit-32 --repeats 3
     python -m benchmarks.step --rows tiny-bf16 tiny-fp32 --threads 1 --clock cpu   # a busy machine
@@ -24,9 +26,14 @@ import torch
 from benchmarks.bench import publish
 from benchmarks.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.instructions import native_precisions
 from core.clip.prefetch import Ahead
+from core.domain.recipe import Precision
 from core.learning.beginning import BLOCK_SENTENCES
 from core.learning.determinism import repeatable
+
+NATIVE = native_precisions(CPU)
+AUTO = Precision.AUTO.on(NATIVE)
 
 
 def measure(
@@ -78,6 +85,7 @@ def table_row(
     return {
         "row": name,
         "batch": row.batch,
+        "auto": "*" if row.precision is AUTO else "",
         "reference_s": reference,
         "ours_s": ours,
         "floor_s": floor,
@@ -119,7 +127,8 @@ def main() -> None:
             row = replace(ROWS[name], batch=given.batch or ROWS[name].batch)
             trial = Trial.of(row, artifacts, attention_weights=given.attention_weights)
             differences = trial.differences()
-            times = measure(trial, given.repeats, clock, with_reference=not given.no_reference)
+            repeats = given.repeats if row.precision in NATIVE else 1
+            times = measure(trial, repeats, clock, with_reference=not given.no_reference)
             rows.append(table_row(name, row, times, differences))
             seconds[name] = times
             print(rows[-1], flush=True)
@@ -132,8 +141,10 @@ def main() -> None:
         clock=given.clock,
         repeats=given.repeats,
         attention_weights=given.attention_weights,
+        auto=AUTO,
         seconds=seconds,
     )
+    print(f"precision auto is {AUTO} here")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from statistics import mean
@@ -94,10 +94,11 @@ class Bench:
 
     def run(self, setting: Mapping[str, Any], seed: int) -> tuple[float, float, float]:
         """(new classes, suite, seconds of training) after one update."""
+        recipe = Recipe.from_json({**recipes.COMMON, **setting, "seed": seed})
         task = TrainingTask(
             parent=self.root,
             root=self.root,
-            recipe=Recipe.from_json({**recipes.COMMON, **setting, "seed": seed}),
+            recipe=replace(recipe, precision=recipe.precision.on(self.trainer.native_precisions())),
             classes=self.data.products.classes,
             learned=(),
             open_classes=(),

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from api.schemas.common import Asked, Number, Shown
 from api.schemas.recipes import RecipeFields
 from core.domain.dataset import DatasetRef
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.update import (
     EvaluateOrder,
     Job,
@@ -134,7 +134,11 @@ class JobView(Shown):
     parent_version: int | None
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None = Field(description="What it learns from.")
-    recipe: dict[str, Any] | None
+    recipe: dict[str, Any] | None = Field(description="As it was ordered, spelled out.")
+    precision: Precision | None = Field(
+        description="What an update computes in, chosen when a worker first claims it and then "
+        "kept; null until then."
+    )
     reference: DatasetVersionRef | None
     priority: int
     attempt: int
@@ -170,6 +174,7 @@ class JobView(Shown):
             dataset_version=update
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             recipe=update and update.recipe.to_json(),
+            precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
             priority=job.priority,
             attempt=job.attempt,

@@ -67,13 +67,26 @@ class VersionView(Shown):
     size: int = Field(description="Bytes of its tensors, shared or not.")
     parent: int | None
     job: str
-    recipe: dict[str, Any] | None
+    recipe: dict[str, Any] | None = Field(
+        description="Spelled out; its precision is what was computed in, never 'auto'."
+    )
     dataset: str | None
     dataset_version: int | None
     update_classes: list[str]
     classes: list[str] = Field(description="What the line has learned up to here.")
     prompt: str
-    environment: dict[str, str]
+    environment: dict[str, str] = Field(
+        description="Libraries, device and threads that training ended with.",
+        examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
+    )
+    environments: list[dict[str, str]] = Field(
+        description="All that training went through, in order. More than one: it went on from a "
+        "checkpoint of another; an empty one was not recorded."
+    )
+    exact: bool | None = Field(
+        description="Whether a repeat in `environment` gives the same bits; null: for a root, and "
+        "for a version made before `environments` were recorded."
+    )
     reference: DatasetVersionRef | None
     notes: dict[str, Any] = Field(
         description="What training chose by itself.",
@@ -110,6 +123,8 @@ class VersionView(Shown):
             classes=list(version.classes),
             prompt=version.prompt.text,
             environment=dict(version.environment),
+            environments=[dict(each) for each in version.environments],
+            exact=version.exact,
             reference=DatasetVersionRef.of(version.reference),
             notes=dict(version.notes),
             created_at=version.created_at,

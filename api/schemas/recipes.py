@@ -92,7 +92,9 @@ FIELDS: dict[str, Schema] = {
     },
     "temperature": _number("temperature", "Of all distillations."),
     "augment": _switch("Crop and flip training images at random."),
-    "precision": _choice(Precision, "Arithmetic of the forward pass; parameters stay fp32."),
+    "precision": _choice(
+        Precision, "Of the forward pass; auto: bf16 if the device has it, else fp32."
+    ),
     "micro_batch": _number(
         "micro_batch", "Images in memory at a time, 0 for the whole batch; the result is the same."
     ),

@@ -36,7 +36,7 @@ from core.clip.base import BUNDLED, BaseImporter, read_folder
 from core.clip.model import ClipModel
 from core.clip.weights import read_state
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import Json
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
@@ -167,7 +167,7 @@ def training() -> Iterator[Train]:
             return TrainingTask(
                 parent=root.digest,
                 root=root.digest,
-                recipe=Recipe(),
+                recipe=Recipe(precision=Precision.FP32),
                 classes=data.products.classes,
                 learned=(),
                 open_classes=(),
@@ -178,7 +178,8 @@ def training() -> Iterator[Train]:
         @cache
         def train(name: str, seed: int) -> State:
             given = {**recipes.COMMON, "epochs": EPOCHS, **RECIPES[name], "seed": seed}
-            asked = replace(task(), recipe=Recipe.from_json(given))
+            recipe = replace(Recipe.from_json(given), precision=Precision.FP32)  # on any machine
+            asked = replace(task(), recipe=recipe)
             weights = trainer.train(asked, resume=None, watch=Quiet()).weights
             return read_state(weights, artifacts)
 

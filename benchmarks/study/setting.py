@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.recipe import Method, Recipe
+from core.domain.recipe import Method, Precision, Recipe
+from core.errors import RecipeInvalid
 from core.learning.methods.catalogue import MakeMethod, method_of
 
 
@@ -40,9 +41,19 @@ class Setting:
 
 
 def setting_of(values: dict[str, Any], compared: str) -> Setting:
-    """The setting of a row's values; a baseline's own come below. Raises RecipeInvalid."""
+    """The setting of a row's values; a baseline's own come below. Raises RecipeInvalid.
+
+    Runs are compared across machines, so none leaves its precision to the machine: it is fp32
+    where the values name none.
+    """
     below = dict(_baselines()[compared].recipe) if compared else {}
-    return Setting(recipe=Recipe.from_json({**below, **values}), compared=compared)
+    recipe = Recipe.from_json({"precision": Precision.FP32, **below, **values})
+    if recipe.precision is Precision.AUTO:
+        raise RecipeInvalid(
+            "A study compares runs, so precision must be fp32, bf16 or fp16 and not 'auto'.",
+            pointer="/recipe/precision",
+        )
+    return Setting(recipe=recipe, compared=compared)
 
 
 def is_baseline(name: str) -> bool:

@@ -3,8 +3,12 @@
 import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
+
+from core.clip.instructions import native_precisions
+from core.domain.recipe import Precision
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch", "torchvision")
 
@@ -16,10 +20,27 @@ def thread_count(threads: int) -> int:
 
 def environment(device: torch.device, threads: int) -> dict[str, str]:
     """Library versions, device and thread count, as recorded with every version."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         **{library: version(library) for library in LIBRARIES},
         "python": platform.python_version(),
-        "device": f"{device.type} ({name})",
+        "device": f"{device.type} ({_name(device)})",
         "threads": str(thread_count(threads)),
     }
+
+
+def _name(device: torch.device) -> str:
+    """Return a GPU's name, or a processor's with the instructions that decide how it rounds."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    halves = sorted(native_precisions(device) - {Precision.FP32})
+    return ", ".join([_processor(), torch.backends.cpu.get_cpu_capability(), *halves])
+
+
+def _processor() -> str:
+    """Return the processor's model where the system tells it, or else its architecture."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        facts = []
+    models = (fact.partition(":")[2].strip() for fact in facts if fact.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()

@@ -65,6 +65,8 @@ def mark(
         images=_images(examination),
         reference=asdict(candidate.reference) if candidate.reference else None,
         notes=dict(candidate.notes),
+        environments=candidate.environments,
+        exact=candidate.exact,
     )
 
 

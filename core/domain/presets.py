@@ -53,7 +53,6 @@ _VIT_B_32: Json = {
     "optimiser": "adamw",
     "weight_decay": 0.0,
     "schedule": "cosine",
-    "precision": "bf16",
 }
 
 # The same for a ViT-L/14 (428 M parameters) on one device of 24 GiB: batches of 64 in parts

@@ -1,6 +1,6 @@
 """The recipe: how an update trains. Bounds and defaults; every version stores its own."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -88,11 +88,18 @@ class Schedule(StrEnum):
 
 
 class Precision(StrEnum):
-    """The arithmetic of the student's forward pass; parameters stay fp32."""
+    """The arithmetic of the image towers' forward pass; parameters stay fp32."""
 
+    AUTO = "auto"  # bf16 where the device computes natively in it, or else fp32
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"  # with a scaled loss; gradients are unscaled before they are clipped
+
+    def on(self, native: Collection["Precision"]) -> "Precision":
+        """Return the arithmetic on a device that computes natively in `native`; never `auto`."""
+        if self is not Precision.AUTO:
+            return self
+        return Precision.BF16 if Precision.BF16 in native else Precision.FP32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,7 @@ class Recipe:
     vocabulary_texts: tuple[str, ...] = ()  # for vocabulary "file"
     temperature: float = 1.0  # tau of both distillations
     augment: bool = True  # random crop and flip
-    precision: Precision = Precision.BF16
+    precision: Precision = Precision.AUTO
     micro_batch: int = 0  # images in memory at a time; 0: the whole batch. The result is the same
     gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
     seed: int = 0

@@ -157,6 +157,8 @@ class Report:
     images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
     reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
+    environments: tuple[Mapping[str, str], ...] = ()  # that training went through, in order
+    exact: bool | None = None  # whether a repeat gives the same bits; None: it is not recorded
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON; the same report is always the same bytes."""
@@ -183,6 +185,7 @@ class Report:
                 "update_classes": tuple(value["update_classes"]),
                 "classes": tuple(value["classes"]),
                 "reasons": tuple(value["reasons"]),
+                "environments": tuple(value.get("environments", ())),
                 "rulings": tuple(map(_ruling, value["measures"])),
                 "scores": tuple(Scores(**row) for row in value["scores"]),
                 "transfer": Transfer(**value["transfer"]),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.domain.dataset import DatasetRef
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
 from core.errors import JobFinished
 
@@ -127,6 +127,7 @@ class Job:
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
+    precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
     suites: tuple[SuiteId, ...] | None = None  # the model's at the first claim of an update
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version

@@ -115,6 +115,7 @@ class Version:
     verdict: Verdict | None = None
     report: Digest | None = None  # artifact with the report's JSON
     environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
+    environments: tuple[Mapping[str, str], ...] = ()  # all that its training went through
     reference: DatasetRef | None = None  # the images that method "zscl" distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
     created_at: datetime
@@ -124,6 +125,14 @@ class Version:
     def is_root(self) -> bool:
         """Whether this is the model's first version."""
         return self.parent is None
+
+    @property
+    def exact(self) -> bool | None:
+        """Whether a repeat in `environment` gives the same bits; None where nothing tells.
+
+        It does if training never went on from a checkpoint of another environment.
+        """
+        return len(self.environments) == 1 if self.environments else None
 
     def judged(self, verdict: Verdict, report: Digest) -> "Version":
         """The version with its newest report; a failed gate rejects it unless it was live."""

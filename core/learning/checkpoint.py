@@ -1,6 +1,7 @@
 """Checkpoints: an update's state as one artifact."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
 from core.ports import Artifacts, Moved, Watch, nobody
+
+Environments = tuple[Mapping[str, str], ...]  # in order, the present one last
 
 FORMAT = 2  # raised when a state's content or meaning changes: older ones then start over
 
@@ -38,16 +41,28 @@ def read_checkpoint(
     return state if state.get("format") == FORMAT else None
 
 
+def environments_of(state: dict[str, Any]) -> Environments:
+    """Return what a stored state's steps were taken in; an empty one where it is not recorded."""
+    return tuple(state.get("environments", ({},)))
+
+
 class Checkpoints:
     """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
 
     def __init__(
-        self, artifacts: Artifacts, watch: Watch, newest: Digest | None, *, weights_bytes: int = 0
+        self,
+        artifacts: Artifacts,
+        watch: Watch,
+        *,
+        newest: Digest | None,
+        environments: Environments,
+        weights_bytes: int = 0,
     ) -> None:
         """`weights_bytes`: what the update takes when it is published at the end."""
         self._artifacts = artifacts
         self._watch = watch
         self._newest = newest
+        self._environments = environments
         self._weights_bytes = weights_bytes
 
     def keep(self, state: dict[str, Any], step: int) -> None:
@@ -56,6 +71,7 @@ class Checkpoints:
         Where there is no room for it, but still room for the weights in the end, training may go
         on without. Raises LeaseLost or StopRequested, and StorageFull where there is neither.
         """
+        state = {**state, "environments": list(self._environments)}
         try:
             digest = self._artifacts.put(to_bytes(state), self._watch.moved)
         except StorageFull as fault:

@@ -15,7 +15,11 @@ from core.learning.features import Batch, Features
 from core.learning.optimisation import trained_parameters
 from core.ports import TrainingTask
 
-_AUTOCAST = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+_AUTOCAST = {
+    Precision.FP32: None,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +181,7 @@ class Models:
         )
 
     def _images(self, model: ClipModel, pixels: Tensor) -> Tensor:
-        dtype = _AUTOCAST.get(self.precision)
+        dtype = _AUTOCAST[self.precision]
         with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
             return model.encode_images(pixels)
 

@@ -1,22 +1,24 @@
 """The trainer: from a parent's digest and a task to a candidate's weights."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from core.clip.decoded import DecodedImages
 from core.clip.environment import environment, thread_count
+from core.clip.instructions import native_precisions
 from core.clip.memory import memory_named, peak
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish, published_bytes
 from core.domain.class_lists import require_learnable
+from core.domain.recipe import Precision
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.learning.beginning import Begun, begin
-from core.learning.checkpoint import Checkpoints, read_checkpoint
+from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
 from core.learning.determinism import repeatable
 from core.learning.methods.catalogue import MakeMethod, method_of
 from core.learning.models import mixing_anchor
@@ -26,6 +28,11 @@ from core.learning.update import Update
 from core.ports import Artifacts, Trained, TrainingTask, Watch
 
 SELECTION_BYTES = 2**30  # of decoded validation images, kept from one mixing weight to the next
+
+INEXACT = (
+    "The checkpoint was made on a machine of another kind. The update goes on from it, but its "
+    "weights will differ by rounding from those of a run that stayed on one machine."
+)
 
 
 class UpdateTrainer:
@@ -49,6 +56,10 @@ class UpdateTrainer:
         self._make_method = make_method
         self._gather = gather or GatherNobody()
         self._clock = clock
+
+    def native_precisions(self) -> Collection[Precision]:
+        """The precisions that the device has instructions for."""
+        return native_precisions(self._device)
 
     def environment(self) -> Mapping[str, str]:
         """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
@@ -84,10 +95,17 @@ class UpdateTrainer:
                 moved=watch.moved,
             )
             watch.advance("loading", 1, 1)
+            environments: Environments = (self.environment(),)
             if state := read_checkpoint(self._artifacts, resume, watch.moved):
                 begun.update.restore(state)
-            room = published_bytes(parent.network.state_dict())
-            checkpoints = Checkpoints(self._artifacts, watch, resume, weights_bytes=room)
+                environments = self._go_on(environments_of(state), begun.update.step, watch)
+            checkpoints = Checkpoints(
+                self._artifacts,
+                watch,
+                newest=resume,
+                environments=environments,
+                weights_bytes=published_bytes(parent.network.state_dict()),
+            )
             self._learn(begun, ranks, checkpoints, watch)
             notes = self._conclude(task, parent, begun.update, watch)
             weights = publish(
@@ -97,7 +115,22 @@ class UpdateTrainer:
                 lambda done, total: watch.advance("publishing", done, total),
                 watch.moved,
             )
-            return Trained(weights=weights, notes=notes)
+            return Trained(weights=weights, notes=notes, environments=environments)
+
+    def _go_on(self, been: Environments, step: int, watch: Watch) -> Environments:
+        """Return what training has been through, this process's included; tell of a change."""
+        before, here = been[-1], self.environment()
+        if before == here:
+            return been
+        changed = {
+            name: [before.get(name), here.get(name)]
+            for name in sorted({*before, *here})
+            if before.get(name) != here.get(name)
+        }
+        watch.tell(
+            "environment_changed", {"step": step, "changed": changed, "explanation": INEXACT}
+        )
+        return (*been, here)
 
     def _learn(self, begun: Begun, ranks: Ranks, checkpoints: Checkpoints, watch: Watch) -> None:
         update, reading = begun.update, begun.reading

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from core.domain.recipe import Precision
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 
@@ -87,6 +88,9 @@ class Jobs(Protocol):
 
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Raises LeaseLost."""
+
+    def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
+        """Fix the arithmetic that an update computes in. Raises LeaseLost."""
 
     def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
         """Fix the suites whose names and validation parts training sees. Raises LeaseLost."""

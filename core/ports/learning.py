@@ -1,13 +1,13 @@
 """What a worker does with a model: import, train, evaluate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.dataset import ManifestEntry
 from core.domain.prompt import PromptTemplate
 from core.domain.question import Answers, ClassQuestion, Question
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import Digest, Json
 from core.domain.version import Weights
 
@@ -53,7 +53,7 @@ class TrainingTask:
 
     parent: Digest  # version digest: the student's start and the teacher
     root: Digest  # version digest of the line's first version; a first update's parent
-    recipe: Recipe
+    recipe: Recipe  # whose precision is resolved
     classes: tuple[str, ...]  # this update's classes
     learned: tuple[str, ...]  # classes the line learned before, oldest first
     open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
@@ -63,6 +63,10 @@ class TrainingTask:
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
     selection: Selection | None = None  # for method "wise"
 
+    def __post_init__(self) -> None:
+        if self.recipe.precision is Precision.AUTO:
+            raise ValueError("what `auto` means is resolved before there is a task")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -70,19 +74,20 @@ class Trained:
 
     weights: Weights
     notes: Json  # what training chose by itself, e.g. {"mixing": 0.6, "tried": [...]}
+    environments: tuple[Mapping[str, str], ...]  # what it went through in order, this one last
 
 
 class Trainer(Protocol):
     def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
-        `resume` is a checkpoint that an earlier attempt stored: the result has the digest
-        the undisturbed run would have had. Raises Interruption, TrainingDiverged,
-        ModelNotTrainable, OutOfMemory.
+        `resume` is a checkpoint that an earlier attempt stored: in the same environment, the
+        result has the digest the undisturbed run would have had. Raises Interruption,
+        TrainingDiverged, ModelNotTrainable, OutOfMemory.
         """
 
-    def environment(self) -> Mapping[str, str]:
-        """What a bit-exact repeat depends on besides the task: libraries, threads, device."""
+    def native_precisions(self) -> Collection[Precision]:
+        """The precisions that the device has instructions for."""
 
 
 class Importer(Protocol):

@@ -1,12 +1,13 @@
 """The task of an update: fixed at its first claim, read from the store after it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from core.domain.class_lists import distinct
 from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
 from core.domain.examination import ScoredSuite
 from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Method
+from core.domain.recipe import Method, Precision
 from core.domain.suite import Suite
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Model, Version
@@ -49,9 +50,11 @@ class Ground:
         return distinct(self.parent.classes + self.data.classes)
 
 
-def pin(work: UnitOfWork, job: Job, order: UpdateOrder) -> Ground:
-    """Fix a claimed job's parent and suites, unless an earlier claim has, and read its rows.
+def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]) -> Ground:
+    """Fix a claimed job's parent, suites and precision, unless an earlier claim has.
 
+    Returns its rows; the order names the precision in force. `native` is what this worker's
+    device has instructions for.
     Raises LeaseLost, and AliasNotFound, VersionNotFound or ArtifactGone without a parent.
     """
     model = work.models.get(job.model)
@@ -61,6 +64,9 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder) -> Ground:
     parent = work.versions.get(model.id, number, lock=True)
     parent.require_weights()
     work.jobs.set_parent(job.id, job.fence, parent.number)
+    precision = job.precision or order.recipe.precision.on(native)
+    work.jobs.pin_precision(job.id, job.fence, precision)
+    order = replace(order, recipe=replace(order.recipe, precision=precision))
     if job.suites is None:
         work.jobs.pin_suites(job.id, job.fence, model.suites)
     else:

@@ -1,6 +1,8 @@
 """Train a candidate version."""
 
+from core.domain.recipe import Precision
 from core.domain.update import Job, UpdateOrder
+from core.domain.values import Json
 from core.domain.version import Version
 from core.ports import Platform, Trainer, Watch
 from core.use_cases.training_task import pin, task_of
@@ -16,9 +18,13 @@ def update_model(
     """
     if job.version is not None:
         return job.version
+    native = trainer.native_precisions()
     with platform.transactions() as work:
-        ground = pin(work, job, order)
+        ground = pin(work, job, order, native=native)
         work.commit()
+    recipe = ground.order.recipe
+    if recipe.precision not in native:
+        watch.tell("slow_precision", _slow(recipe.precision))
     trained = trainer.train(task_of(platform, ground), resume=job.checkpoint, watch=watch)
     now = platform.clock()
     with platform.transactions() as work:
@@ -29,13 +35,14 @@ def update_model(
             size=trained.weights.size,
             parent=ground.parent.number,
             job=job.id,
-            recipe=order.recipe,
+            recipe=recipe,
             dataset=order.dataset,
             dataset_version=order.dataset_version,
             update_classes=ground.data.classes,
             classes=ground.classes,
             prompt=ground.prompt,
-            environment=dict(trainer.environment()),
+            environment=trained.environments[-1],
+            environments=trained.environments,
             reference=order.reference,
             notes=dict(trained.notes),
             created_at=now,
@@ -48,3 +55,14 @@ def update_model(
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)
     return candidate.number
+
+
+def _slow(precision: Precision) -> Json:
+    """Return what a job's history says of an arithmetic without instructions for it."""
+    return {
+        "precision": precision,
+        "explanation": (
+            f"This worker's device has no instructions for {precision}, so each step may take ten "
+            "times as long as in fp32. With precision 'auto' or 'fp32' it does not."
+        ),
+    }

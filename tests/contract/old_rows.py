@@ -190,6 +190,10 @@ _ADDED: dict[str, Rows] = {
         "datasets": [{"revision": 1}],
         "thumbnails": [{"pixels": PIXELS, "thumbnail": "00" * 192, "near_duplicate_of": None}],
     },
+    "0008": {
+        "jobs": [{"precision": "fp32"}],
+        "versions": [{"environments": [{"torch": "2.6"}]}],
+    },
 }
 
 

@@ -1,12 +1,13 @@
 """A platform with a model, a dataset version and jobs; what needs torch is scripted."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.dataset import DatasetKind, DatasetVersion, Side
 from core.domain.question import Answers, ClassAnswers, ClassQuestion, Question, RetrievalAnswers
-from core.domain.recipe import Recipe
+from core.domain.recipe import Precision, Recipe
 from core.domain.suite import Suite, SuiteKind
 from core.domain.update import Job, JobEvent, JobType, Order, UpdateOrder
 from core.domain.values import Digest, Json
@@ -40,6 +41,8 @@ class Script:
     wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
     tasks: list[TrainingTask] = field(default_factory=list)
     notes: Json = field(default_factory=dict)  # what training will have chosen
+    environments: tuple[Mapping[str, str], ...] = ({},)  # what it will have gone through
+    native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
 
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
         """An import."""
@@ -51,11 +54,11 @@ class Script:
         self.tasks.append(task)
         self.training(watch)
         weights = some_weights(self.platform, 100 + len(self.tasks))
-        return Trained(weights=weights, notes=self.notes)
+        return Trained(weights=weights, notes=self.notes, environments=self.environments)
 
-    def environment(self) -> Mapping[str, str]:
-        """No libraries."""
-        return {}
+    def native_precisions(self) -> Collection[Precision]:
+        """What the worker's device computes in."""
+        return self.native
 
     def answer(
         self, version: Digest, questions: Sequence[Question], watch: Watch
@@ -179,6 +182,12 @@ class Scene:
         """All versions of a model, oldest first."""
         with self.platform.transactions(read_only=True) as work:
             return work.versions.all(model.id)
+
+    def report(self, version: Version) -> dict[str, Any]:
+        """A version's report, as it is stored."""
+        assert version.report is not None
+        found: dict[str, Any] = json.loads(self.platform.artifacts.get(version.report))
+        return found
 
     def live(self, model: Model) -> int:
         """The version behind `production`."""

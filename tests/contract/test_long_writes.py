@@ -102,14 +102,14 @@ def slow_disk(scene: Scene, time: Time, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_worker_keeps_its_lease_while_a_checkpoint_is_written(
     scene: Scene, watch: JobWatch, slow_disk: list[bool]
 ) -> None:
-    Checkpoints(scene.platform.artifacts, watch, None).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
     assert not any(slow_disk)
 
 
 def test_worker_keeps_its_lease_while_a_checkpoint_that_is_there_is_hashed(
     scene: Scene, watch: JobWatch, request: pytest.FixtureRequest
 ) -> None:
-    checkpoints = Checkpoints(scene.platform.artifacts, watch, None)
+    checkpoints = Checkpoints(scene.platform.artifacts, watch, newest=None, environments=())
     checkpoints.keep(STATE, 7)
     free = request.getfixturevalue("slow_disk")
     checkpoints.keep(STATE, 7)
@@ -119,7 +119,7 @@ def test_worker_keeps_its_lease_while_a_checkpoint_that_is_there_is_hashed(
 def test_worker_keeps_its_lease_while_a_checkpoint_is_read(
     scene: Scene, watch: JobWatch, request: pytest.FixtureRequest
 ) -> None:
-    Checkpoints(scene.platform.artifacts, watch, None).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
     with scene.platform.transactions(read_only=True) as work:
         (stored,) = work.jobs.live_checkpoints()
     free = request.getfixturevalue("slow_disk")
@@ -155,7 +155,7 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     disk = SimpleNamespace(**{**vars(os), "write": hang})
     monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
     with pytest.raises(LeaseLost):
-        Checkpoints(scene.platform.artifacts, watch, None).keep(STATE, 7)
+        Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
@@ -198,10 +198,12 @@ def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(
 ) -> None:
     with scene.platform.transactions(read_only=True) as work:
         (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
-    Checkpoints(scene.platform.artifacts, watch, None).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
     cancel_job(scene.platform, job.id)
     before = sorted(scene.platform.artifacts.digests())
     with pytest.raises(CancelRequested):
-        Checkpoints(scene.platform.artifacts, watch, None).keep({**STATE, "format": 3}, 8)
+        Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(
+            {**STATE, "format": 3}, 8
+        )
     assert sorted(scene.platform.artifacts.digests()) == before
     assert len(slow_disk) > 6

@@ -100,6 +100,7 @@ def test_version_comes_back_as_it_was(transactions: Transactions, model: Model) 
         update_classes=("cat",),
         classes=("dog", "cat"),
         environment={"torch": "2"},
+        environments=({"torch": "1"}, {"torch": "2"}),
         created_at=NOW,
     )
     with transactions() as work:

@@ -12,7 +12,7 @@ from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
-from tests.unit.lessons import StoppingAsItSaves, Watching, red_and_blue, with_recipe
+from tests.unit.lessons import PRECISIONS, StoppingAsItSaves, Watching, red_and_blue, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -67,7 +67,7 @@ def test_half_precision_starts_at_the_same_loss(
     assert half == pytest.approx(exact, rel=0.05)
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_run_repeats_to_the_bit_and_so_does_a_resumed_one(
     artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision
 ) -> None:

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from pydantic import SecretStr
 
+from core.clip.instructions import native_precisions
+from core.domain.recipe import Precision
 from demo.client import Client, Problem
 from demo.pack_reader import PackImage, by_class, captioned, named
 from tests.processes import Site, free_port, wait_for
@@ -73,11 +75,17 @@ def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_
     )
 
     # It learns, the gate lets it pass, it goes live.
-    result = finish(client, update(client, TAUGHT))["result"]
+    done = finish(client, update(client, TAUGHT))
+    result, version = done["result"], client.get("/v1/models/walk/versions/2")
     assert (result["version"], result["verdict"]) == (2, "passed")
+    native = Precision.AUTO.on(native_precisions(torch.device("cpu")))
+    assert done["recipe"]["precision"] == Precision.AUTO
+    assert done["precision"] == version["recipe"]["precision"] == native
+    assert (version["exact"], version["environments"]) == (True, [version["environment"]])
     alias = client.request("GET", "/v1/models/walk/aliases/production")
     assert alias.json()["version"] == 2
     report = client.get("/v1/models/walk/versions/2/forgetting")
+    assert (report["recipe"]["precision"], report["exact"]) == (native, True)
     gain = next(measure for measure in report["measures"] if measure["kind"] == "gain")
     assert gain["difference"] > 0.2
 

@@ -1,7 +1,7 @@
 """Trainer, importer and evaluator without torch: tiny tensors, a function of the task alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from core.domain.question import (
     Answers,
@@ -10,6 +10,7 @@ from core.domain.question import (
     Question,
     RetrievalAnswers,
 )
+from core.domain.recipe import Precision
 from core.domain.values import Digest, Json, sha256
 from core.domain.version import TensorEntry, Weights
 from core.errors import ArtifactMissing
@@ -39,11 +40,11 @@ class TinyTools:
                 kept = self._artifacts.put(json.dumps([step, state]).encode())
                 watch.save_checkpoint(kept, step)
         watch.advance("publishing", 0, 1)
-        return Trained(weights=publish(self._artifacts, state), notes={})
+        return Trained(weights=publish(self._artifacts, state), notes={}, environments=({},))
 
-    def environment(self) -> Mapping[str, str]:
-        """No libraries."""
-        return {}
+    def native_precisions(self) -> Collection[Precision]:
+        """What everything computes in."""
+        return (Precision.FP32,)
 
     def answer(
         self, version: Digest, questions: Sequence[Question], watch: Watch

@@ -14,9 +14,7 @@ from core.clip.weights import publish
 from core.domain.dataset import ManifestEntry
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.question import ClassQuestion, RetrievalQuestion
-from core.domain.recipe import (
-    Recipe,
-)
+from core.domain.recipe import Precision, Recipe
 from core.domain.values import Digest, Json
 from core.domain.version import Weights
 from core.errors import (
@@ -28,6 +26,8 @@ from core.ports import Artifacts, Selection, TrainingTask
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.tiny_clip import tiny_clip
 
+PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
+
 RECIPE = Recipe(
     epochs=2,
     batch_size=4,
@@ -35,6 +35,7 @@ RECIPE = Recipe(
     sentences=6,
     sentence_length=6,
     replay_weight=1.0,
+    precision=Precision.FP32,
     seed=11,
 )
 

@@ -18,7 +18,7 @@ from core.ports import TrainingTask
 from tests.unit.lessons import red_and_blue, shaded, square, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
 
-RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, seed=2)
+RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
 
 
 def course(**changes: int) -> Course:
@@ -141,7 +141,9 @@ def test_methods_without_replay_read_no_exemplar(artifacts: MemoryArtifacts) -> 
 
 @pytest.mark.parametrize("method", Method)
 def test_only_zscl_reads_reference_images(method: Method, artifacts: MemoryArtifacts) -> None:
-    reading = reading_of(replace(replaying(artifacts), recipe=Recipe(method=method)), artifacts)
+    reading = reading_of(
+        replace(replaying(artifacts), recipe=replace(RECIPE, method=method)), artifacts
+    )
     reference = reading.step(0).reference
     assert reference.dtype == torch.uint8
     assert reference.shape == (4 if method is Method.ZSCL else 0, 3, 16, 16)

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.domain.recipe import Method, ModelPart, Precision, Recipe, TeacherPolicy
 from core.errors import RecipeInvalid
 from core.learning.determinism import repeatable
+from tests.unit.lessons import PRECISIONS
 from tests.unit.rounding import logit_error
 from tests.unit.steps import counted, in_double, noisy, random_pixels, stand, step_data
 from tests.unit.tiny_clip import tiny_clip
@@ -55,7 +56,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(("method", "part"), [way for way in WAYS if way[0] in DISTILLING])
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_while_student_and_teacher_are_equal_forgetting_costs_nothing(
     method: Method, part: ModelPart, precision: Precision
 ) -> None:

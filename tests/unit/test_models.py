@@ -15,6 +15,7 @@ from core.learning import losses
 from core.learning.determinism import repeatable
 from core.learning.features import Batch
 from core.learning.models import mixing_anchor
+from tests.unit.lessons import PRECISIONS
 from tests.unit.rounding import logit_error
 from tests.unit.steps import (
     PARENT,
@@ -201,7 +202,7 @@ def test_a_frozen_image_tower_is_shared_with_a_root_only_where_it_is_the_same() 
         assert (other.student.images - expected).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_tower_runs_in_the_same_arithmetic(precision: Precision) -> None:
     batch = batch_of(stand(replace(RECIPE, precision=precision)), random_pixels(4))
     assert torch.equal(batch.student.images, batch.teachers[0].images)

@@ -22,7 +22,7 @@ from core.learning.methods.distilling import FineTuning
 from core.learning.methods.terms import Term
 from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
-from tests.unit.lessons import Watching, red_and_blue, with_recipe
+from tests.unit.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.rounding import unit
 from tests.unit.steps import noisy, stand
@@ -101,7 +101,7 @@ def run(artifacts: MemoryArtifacts, task: TrainingTask, make_method: MakeMethod)
     return watch
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_terms(
     precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:
@@ -189,7 +189,7 @@ def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
             assert alike > 0.98, name
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_whatever_computes_the_parameters_stay_fp32(
     precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:

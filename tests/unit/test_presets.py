@@ -74,4 +74,11 @@ def test_the_large_preset_reads_a_batch_in_parts() -> None:
     recipe = Recipe.from_json({"preset": "vit_l_14_24gb"})
     assert (recipe.batch_size, recipe.micro_batch) == (64, 16)
     assert recipe.gradient_checkpointing
-    assert recipe.precision is Precision.BF16
+
+
+@pytest.mark.parametrize("name", [None, *PRESETS])
+def test_precision_is_the_devices_own_unless_a_preset_repeats_what_was_published(
+    name: str | None,
+) -> None:
+    recipe = Recipe.from_json({"preset": name} if name else {})
+    assert recipe.precision is (Precision.FP32 if name == "released" else Precision.AUTO)

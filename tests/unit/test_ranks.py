@@ -23,7 +23,7 @@ from core.learning.determinism import repeatable
 from core.learning.ranks import Cue, GatherNobody
 from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
-from tests.unit.lessons import Watching, red_and_blue, with_recipe
+from tests.unit.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.unit.rank_twin import CPU, Twin, twin_of
 from tests.unit.rounding import logit_error
 from tests.unit.tiny_clip import tiny_config
@@ -139,7 +139,7 @@ def test_weights_are_those_of_one_rank(
         torch.testing.assert_close(shared[name], value, rtol=ROUNDING, atol=1e-6)
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_run_stopped_and_resumed_ends_in_the_digest_of_the_undisturbed_one(
     precision: Precision, task: TrainingTask, artifacts: LocalArtifacts, twin: Twin
 ) -> None:

@@ -248,3 +248,10 @@ def test_missing_answer_is_not_passed_over() -> None:
     answers.popitem()
     with pytest.raises(KeyError):
         mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+
+
+def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
+    value = report_of(second_update(), learned).to_json()
+    del value["environments"], value["exact"]
+    report = Report.from_json(json.loads(json.dumps(value)))
+    assert (report.environments, report.exact) == ((), None)

@@ -224,3 +224,14 @@ def test_a_name_cannot_reorder_the_words_around_it() -> None:
     bare = re.sub("\u2068[^\u2068\u2069]*\u2069", "", text)
     assert "خف" not in bare
     assert "tac" not in bare
+
+
+def test_page_says_what_was_computed_in_and_when_a_repeat_is_not_exact() -> None:
+    home, away = {"device": "cpu (x)", "threads": "2"}, {"device": "cuda (y)", "threads": "2"}
+    report = report_of(second_update(), mostly_right)
+    assert "exact to the bit" not in page(replace(report, environments=(home,), exact=True))
+    assert "exact to the bit" not in page(replace(report, environments=(), exact=None))
+    html = unescape(page(replace(report, environments=({}, home, away), exact=False)))
+    assert "Not exact to the bit" in html
+    places = [html.index(words) for words in ("not recorded", "device cpu (x)", "device cuda (y)")]
+    assert places == sorted(places)

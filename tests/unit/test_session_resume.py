@@ -26,6 +26,7 @@ from core.errors import (
     StopRequested,
 )
 from core.learning import checkpoint
+from core.learning.session import UpdateTrainer
 from core.ports import TrainingTask
 from tests.unit.lessons import RECIPE, StoppingAsItSaves, Watching, red_and_blue, train, with_recipe
 from tests.unit.memory_artifacts import MemoryArtifacts
@@ -55,7 +56,7 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
     "recipe",
     [
         RECIPE,
-        replace(RECIPE, precision=Precision.FP32, schedule=Schedule.STEP),
+        replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
         replace(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
         replace(RECIPE, part=ModelPart.TEXT, augment=False),
         replace(
@@ -193,6 +194,71 @@ def test_a_checkpoint_that_was_refused_leaves_the_one_that_counts(
     with pytest.raises(LeaseLost):
         train(artifacts, task, StoppingAsItSaves(every=1, stop_with=LeaseLost), resume=kept)
     assert artifacts.has(kept)
+
+
+def trainer_with(threads: int, artifacts: MemoryArtifacts) -> UpdateTrainer:
+    """A worker; thread counts make two of another kind."""
+    return UpdateTrainer(artifacts, device=torch.device("cpu"), threads=threads)
+
+
+def stopped(artifacts: MemoryArtifacts, task: TrainingTask, *, threads: int) -> Digest:
+    """The checkpoint of a worker that stopped after two steps."""
+    watch = Watching(every=1, stop_at=2)
+    with pytest.raises(StopRequested):
+        trainer_with(threads, artifacts).train(task, resume=None, watch=watch)
+    return watch.saved[-1][1]
+
+
+def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    kept = stopped(artifacts, task, threads=1)
+    trainer, watch = trainer_with(1, artifacts), Watching()
+    trained = trainer.train(task, resume=kept, watch=watch)
+    assert trained.environments == (trainer.environment(),)
+    assert watch.told == []
+
+
+def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    kept = stopped(artifacts, task, threads=1)
+    watch = StoppingAsItSaves(every=1)
+    with pytest.raises(StopRequested):
+        trainer_with(2, artifacts).train(task, resume=kept, watch=watch)
+    ((kind, told),) = watch.told
+    assert kind == "environment_changed"
+    assert (told["step"], told["changed"]) == (2, {"threads": ["1", "2"]})
+    assert "rounding" in told["explanation"]
+    watch_again = Watching()
+    home = trainer_with(1, artifacts)
+    trained = home.train(task, resume=watch.saved[-1][1], watch=watch_again)
+    away = trainer_with(2, artifacts).environment()
+    assert trained.environments == (home.environment(), away, home.environment())
+    assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
+
+
+def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    undisturbed = train(artifacts, task)
+    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, task, threads=1)))
+    del state["environments"]
+    kept = artifacts.put(checkpoint.to_bytes(state))
+    watch = Watching()
+    trained = trainer_with(1, artifacts).train(task, resume=kept, watch=watch)
+    assert trained.weights.digest == undisturbed.digest
+    assert len(watch.terms) == 2
+    assert trained.environments[0] == {}
+    assert len(trained.environments) == 2
+
+
+def test_a_run_that_was_never_stopped_has_one_environment(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    trainer = trainer_with(1, artifacts)
+    trained = trainer.train(task, resume=None, watch=Watching())
+    assert trained.environments == (trainer.environment(),)
 
 
 def test_a_checkpoint_with_code_in_it_is_refused() -> None:

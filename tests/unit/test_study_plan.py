@@ -18,6 +18,7 @@ from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
 from benchmarks.study.published import compare
 from benchmarks.study.shelf import Shelf
 from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.recipe import Precision
 from core.errors import RecipeInvalid
 from tests.unit.memory_artifacts import MemoryArtifacts
 from tests.unit.pictures import make_decoder
@@ -261,3 +262,25 @@ def test_the_published_command_says_what_differs(
     path.write_text(json.dumps({"methods": {"ft": {**given, "last": 86.0, "bwt": -5.0}}}))
     assert main(["published", str(path)]) == 1
     assert "'score': 'bwt'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("common", "precision"), [({}, Precision.FP32), ({"precision": "bf16"}, Precision.BF16)]
+)
+def test_runs_that_are_compared_share_an_arithmetic_whatever_the_machine(
+    common: dict[str, Any], precision: Precision
+) -> None:
+    plan = parse({"name": "x", "target": {"data": "x"}, "recipe": common, "rows": ROWS})
+    assert {row.seeded(0).recipe.precision for row in plan.rows} == {precision}
+
+
+def test_a_plan_that_leaves_precision_to_the_machine_is_refused() -> None:
+    rows = [{"name": "ft", "recipe": {"precision": "auto"}}]
+    with pytest.raises(RecipeInvalid, match="fp32, bf16 or fp16"):
+        parse({"name": "x", "target": {"data": "x"}, "rows": rows})
+
+
+def test_committed_plans_compute_in_what_their_published_tables_were_made_in() -> None:
+    for path in sorted(PLANS.glob("*.toml")):
+        recipes = [row.seeded(0).recipe for row in read(path, {}).rows]
+        assert {recipe.precision for recipe in recipes} == {Precision.BF16}, path.name

@@ -27,7 +27,15 @@ from tests.unit.towers import TOWERS, config_of
 torch.set_num_threads(1)
 BATCH_NORM = ("resnet", "timm with batch norm")
 # A step of any size shows what moves; a small one keeps random towers from diverging.
-RECIPE = Recipe(epochs=1, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=3)
+RECIPE = Recipe(
+    epochs=1,
+    batch_size=4,
+    learning_rate=1e-3,
+    sentences=6,
+    sentence_length=6,
+    precision=Precision.FP32,
+    seed=3,
+)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from sqlalchemy import Row, Text, cast
 
 from core.adapters.database.parsed import parse_order
 from core.adapters.database.tables.jobs import jobs
+from core.domain.recipe import Precision
 from core.domain.update import (
     Job,
     JobEvent,
@@ -50,6 +51,7 @@ def to_job(row: Row[Any]) -> Job:
             "status": JobStatus(values["status"]),
             "progress": Progress(**values["progress"]),
             "suites": None if suites is None else tuple(suites),
+            "precision": values["precision"] and Precision(values["precision"]),
         }
     )
 

@@ -21,6 +21,7 @@ from core.adapters.database.job_rows import (
 )
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tallies import SqlTallies
+from core.domain.recipe import Precision
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
@@ -124,6 +125,10 @@ class SqlJobs:
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Fix the parent version. Raises LeaseLost."""
         self._write(job, fence, parent_version=parent)
+
+    def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
+        """Fix the arithmetic that an update computes in. Raises LeaseLost."""
+        self._write(job, fence, precision=precision)
 
     def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
         """Fix the suites that training sees. Raises LeaseLost."""

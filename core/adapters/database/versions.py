@@ -54,6 +54,7 @@ class SqlVersions:
             "classes": list(version.classes),
             "prompt": version.prompt.text,
             "environment": dict(version.environment),
+            "environments": [dict(each) for each in version.environments],
             "reference": version.reference and dict(vars(version.reference)),
             "notes": dict(version.notes),
         }
@@ -120,6 +121,7 @@ def _to_version(row: Row[Any]) -> Version:
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
+            "environments": tuple(row.environments or ()),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
             "notes": row.notes or {},
         }

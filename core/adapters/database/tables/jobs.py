@@ -31,6 +31,7 @@ jobs = Table(
     Column("phase", String, nullable=False),
     Column("progress", JSON, nullable=False),
     Column("parent_version", Integer),
+    Column("precision", String),  # null until an update's first claim
     Column("suites", JSON(none_as_null=True)),  # null until an update's first claim
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),

@@ -51,6 +51,7 @@ versions = Table(
     Column("verdict", String),
     Column("report", String(64)),
     Column("environment", JSON, nullable=False),
+    Column("environments", JSON(none_as_null=True)),  # null: made before they were recorded
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
     Column("notes", JSON(none_as_null=True)),  # null: made before there were any
     Column("created_at", UtcTime, nullable=False),
