@@ -2,6 +2,7 @@
 
 import io
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -37,16 +38,21 @@ def read_checkpoint(artifacts: Artifacts, digest: Digest | None) -> dict[str, An
 
 
 class Checkpoints:
-    """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
+    """Keeps one job's newest checkpoint; the one before goes once the new one counts.
+
+    Two models' equal updates go through equal states. An id of this run in each checkpoint keeps
+    their digests apart, so that a job may delete its own.
+    """
 
     def __init__(self, artifacts: Artifacts, watch: Watch, newest: Digest | None) -> None:
         self._artifacts = artifacts
         self._watch = watch
         self._newest = newest
+        self._run = uuid4().hex
 
     def keep(self, state: dict[str, Any], step: int) -> None:
         """Store a checkpoint and make it count. Raises LeaseLost or StopRequested."""
-        digest = self._artifacts.put(to_bytes(state))
+        digest = self._artifacts.put(to_bytes({**state, "run": self._run}))
         try:
             self._watch.save_checkpoint(digest, step)
         except StopRequested:  # said after the checkpoint counts
