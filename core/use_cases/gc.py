@@ -4,7 +4,8 @@ Why no byte that is needed goes, while anything else runs beside:
 
 - A row names an artifact only after a `put` of it, by the same process and within `C` seconds, and
   `put` makes what is there young again. Nothing else makes a row name what no row named: manifests
-  and suites repeat what datasets and manifests name, and freezing and removing take turns.
+  and suites repeat what datasets and manifests name, and freezing a dataset takes turns with
+  removing its images and with replacing the artifacts that hold them.
 - The rows are read at the beginning, at time r. A byte goes at a time d only if no row named it at
   r or before, and if it is older than the grace G at d, which the store tests as it deletes it.
 - If a row names it after r, then after r - C it was put, so at d it is younger than d - r + C. We

@@ -1,7 +1,7 @@
 """Bytes go when no row needs them, and never before."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -304,6 +304,38 @@ def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> 
     artifacts.happens = upload
     assert tidy(scene).collected == {}
     assert artifacts.has(orphan)
+
+
+def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    """The manifest names the form that was read, and no row does until it is committed."""
+    frozen, other = a_dataset(), a_dataset()
+    row = a_row(frozen, digest("pixels"), "cat")
+    old, new = (
+        replace(row.image, artifact=artifacts.put(form)) for form in (b"by one Pillow", b"by two")
+    )
+    with scene.platform.transactions() as work:
+        work.datasets.add(frozen)
+        work.datasets.add(other)
+        work.datasets.add_image(replace(row, image=old))
+        work.commit()
+
+    def upload() -> None:
+        with scene.platform.transactions() as work:
+            work.datasets.add_image(replace(row, dataset=other.id, image=new))
+            work.commit()
+
+    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+        freeze(work, artifacts, frozen, NOW)
+        replacing = pool.submit(upload)
+        wait([replacing], timeout=0.5)  # it waits for us, or has replaced the form
+        artifacts.put_at[old.artifact] = 0.0  # all else was put just now
+        collect_garbage(scene.platform)
+        work.commit()
+        replacing.result(10)
+    assert artifacts.has(old.artifact)
+    assert artifacts.has(new.artifact)
 
 
 # ---- Versions -------------------------------------------------------------------------------

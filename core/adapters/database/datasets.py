@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.dataset_versions import SqlDatasetVersions
-from core.adapters.database.statements import find_named, insert_new, page_by_id, upsert
+from core.adapters.database.image_forms import store_form
+from core.adapters.database.statements import find_named, insert_new, page_by_id
 from core.adapters.database.tables.datasets import dataset_images, datasets, images
 from core.domain.dataset import (
     Dataset,
@@ -52,7 +53,7 @@ class SqlDatasets:
         under another class.
         """
         labelled = self._kind(row.dataset) is DatasetKind.LABELLED
-        upsert(self._connection, images, vars(row.image), key=["pixels"])
+        store_form(self._connection, row.image)
         values = {
             "dataset": row.dataset,
             "pixels": row.image.pixels,
