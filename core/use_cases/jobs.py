@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.dataset import DatasetKind
 from core.domain.update import (
     EvaluateOrder,
     ImportOrder,
@@ -17,11 +16,10 @@ from core.domain.update import (
 )
 from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
 from core.domain.version import Model
-from core.errors import Conflict, FieldInvalid, IdempotencyMismatch
+from core.errors import Conflict, IdempotencyMismatch
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
-from core.use_cases.manifests import read_manifest
-from core.use_cases.startable import require_startable
+from core.use_cases.startable import require_evaluable, startable
 
 log = logging.getLogger(__name__)
 
@@ -88,19 +86,12 @@ def order_update(
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        dataset = work.datasets.get(order.dataset)
-        if dataset.kind is not DatasetKind.LABELLED:
-            raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
-        version = work.datasets.version(dataset.id, order.dataset_version)
-        manifest = read_manifest(platform.artifacts, version.manifest)
-        order = replace(order, dataset=dataset.id)
-        order = require_startable(work, platform.artifacts, found, order, manifest)
         job = place(
             work,
             request,
             found,
             JobType.UPDATE,
-            order,
+            startable(work, platform.artifacts, found, order),
             now,
             priority=priority,
             metadata=metadata,
@@ -121,18 +112,16 @@ def order_evaluation(
 ) -> Job:
     """Order that a version be scored on the model's present suites.
 
-    Raises VersionNotFound or ArtifactGone.
+    Raises VersionNotFound, FieldInvalid for a root, and ArtifactGone when its own weights are gone,
+    or those of a version that it would be compared with.
     """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        subject = work.versions.get(found.id, version, lock=True)
-        subject.require_weights()
-        if subject.is_root:
-            raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
         order = EvaluateOrder(version=version)
+        require_evaluable(work, found, order)
         job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(doorbell, job)
@@ -152,7 +141,11 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 
 
 def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
-    """Order again what an ended job was to do; a new job that names the old one."""
+    """Order again what an ended job was to do; a new job that names the old one.
+
+    Raises Conflict unless it has failed or was cancelled, and what `order_update` and
+    `order_evaluation` raise.
+    """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
@@ -161,6 +154,10 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
+        if isinstance(found.order, UpdateOrder):
+            startable(work, platform.artifacts, model, found.order)
+        if isinstance(found.order, EvaluateOrder):
+            require_evaluable(work, model, found.order)
         again = place(
             work,
             request,
