@@ -11,8 +11,8 @@ def store_form(connection: Connection, image: Image) -> None:
     """Store an image; one that is known takes the form in which it was put last.
 
     Replacing a form and freezing a dataset that holds the image take turns: freezing counts
-    versions up in the rows that are locked here. So its manifest names the old form, and keeps
-    it, before this transaction ends the row's naming it, or names the new one.
+    versions up in the rows that are locked here. So a manifest that names the old form is
+    committed before this row names the new one.
     """
     if insert_new(connection, images, vars(image)):
         return
