@@ -17,27 +17,27 @@ from core.use_cases.jobs import cancel_job, order_evaluation, order_update, retr
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
+REFUSALS = (
+    errors.ImportFailed,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.VersionNotFound,
+    errors.AliasNotFound,
+    errors.RecipeInvalid,
+    errors.FieldInvalid,
+    errors.ModelNotTrainable,
+    errors.ArtifactGone,
+    errors.TooFewPerClass,
+    errors.TooFewClasses,
+    errors.ImageInSuite,
+    errors.IdempotencyMismatch,
+)  # of jobs that could not start
+
 
 @router.post(
     "",
     status_code=202,
-    responses=raises(
-        errors.ModelNotFound,
-        errors.ImportFailed,
-        errors.DatasetNotFound,
-        errors.DatasetVersionNotFound,
-        errors.VersionNotFound,
-        errors.AliasNotFound,
-        errors.RecipeInvalid,
-        errors.FieldInvalid,
-        errors.ModelNotTrainable,
-        errors.ArtifactGone,
-        errors.TooFewPerClass,
-        errors.TooFewClasses,
-        errors.ImageInSuite,
-        errors.IdempotencyMismatch,
-        errors.InProgress,
-    ),
+    responses=raises(errors.ModelNotFound, errors.InProgress, *REFUSALS),
 )
 def order_job(
     body: NewJob,
@@ -111,9 +111,7 @@ def stop_job(job: str, services: Wired, response: Response) -> JobView:
 @router.post(
     "/{job}/retry",
     status_code=202,
-    responses=raises(
-        errors.JobNotFound, errors.Conflict, errors.ImportFailed, errors.IdempotencyMismatch
-    ),
+    responses=raises(errors.JobNotFound, errors.Conflict, *REFUSALS),
 )
 def order_job_again(
     job: str,
@@ -123,7 +121,7 @@ def order_job_again(
     asking: Asking,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order a failed or cancelled job again, as a new one."""
+    """Order a failed or cancelled job again, as a new one; it is refused if it could not start."""
     ordered_by = job_request(request, asking, key, None)
     again = retry_job(services.platform, services.doorbell, ordered_by, JobId(job))
     return accepted(services, response, again)

@@ -87,14 +87,15 @@ class Examination:
     def questions(self) -> tuple[tuple[Version, tuple[Question, ...]], ...]:
         """Who must answer what: versions of different digests, different questions each.
 
-        Candidate, parent and root answer everything, and the version that learned a holdout
-        answers for it. The order is the same for the same examination.
+        Candidate, parent and root answer everything. The version that learned an earlier holdout
+        answers its own question, which it was asked as a candidate: what it said is remembered,
+        so its weights may be gone. The order is the same for the same examination.
         """
         shared: list[Question] = [exam.own for exam in self.retrieval]
         for exam in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
             shared += [exam.own, exam.union]
         asked = [(version, shared) for version in (self.candidate, self.parent, self.root)]
-        asked += [(h.learner, [h.exam.own, h.exam.union]) for h in self.earlier]
+        asked += [(h.learner, [h.exam.own]) for h in self.earlier]
         versions = {version.digest: version for version, _ in asked}
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))

@@ -87,21 +87,11 @@ def transfer(sheet: AnswerSheet, matrix: Sequence[MatrixRow]) -> Transfer:
     return Transfer(
         backward=metrics.backward_transfer(seen),
         backward_reference=metrics.backward_transfer_reference(seen),
-        backward_union=_backward_union(sheet),
         forgetting=None if None in triangle else metrics.forgetting(seen),
         forward=None
         if None in ahead
         else metrics.forward_transfer(seen, [_required(cell) for cell in untouched]),
         learned=learned,
-    )
-
-
-def _backward_union(sheet: AnswerSheet) -> float:
-    candidate = sheet.examination.candidate
-    return fmean(
-        metrics.macro_accuracy(sheet.counts(candidate, holdout.exam.union))
-        - metrics.macro_accuracy(sheet.counts(holdout.learner, holdout.exam.union))
-        for holdout in sheet.examination.earlier
     )
 
 

@@ -63,7 +63,7 @@ class ListScore:
 
     kind: MeasureKind
     name: str
-    role: str
+    role: str  # "candidate", "parent" or "root"; in reports of an earlier release also "learner"
     version: int
     images: int
     own_classes: int
@@ -109,14 +109,11 @@ class MatrixRow:
 class Transfer:
     """What the updates did to each other, from the macro accuracies; None where undefined.
 
-    `backward` and `forgetting` are on the class list known when a task was learned, and
-    `backward_union` with all classes learned since competing (it rewards learning less, so it
-    is shown and not judged).
+    All are on the class list known when a task was learned.
     """
 
     backward: float | None = None
     backward_reference: float | None = None
-    backward_union: float | None = None
     forgetting: float | None = None
     forward: float | None = None
     learned: float | None = None
@@ -188,7 +185,7 @@ class Report:
                 "environments": tuple(value.get("environments", ())),
                 "rulings": tuple(map(_ruling, value["measures"])),
                 "scores": tuple(Scores(**row) for row in value["scores"]),
-                "transfer": Transfer(**value["transfer"]),
+                "transfer": _transfer(value["transfer"]),
                 "tasks": tuple(
                     Task(**{**row, "classes": tuple(row["classes"])}) for row in value["tasks"]
                 ),
@@ -216,6 +213,11 @@ def _ruling(row: Json) -> Ruling:
     fields = {name: row[name] for name in Measure.__dataclass_fields__}
     measure = Measure(**{**fields, "kind": MeasureKind(row["kind"])})
     return Ruling(measure=measure, outcome=Outcome(row["outcome"]), more_images=row["more_images"])
+
+
+def _transfer(row: Json) -> Transfer:
+    """Reports of an earlier release have a `backward_union` too."""
+    return Transfer(**{name: row[name] for name in Transfer.__dataclass_fields__})
 
 
 def _changes(row: Json) -> ChangeTable:

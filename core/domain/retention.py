@@ -1,6 +1,6 @@
-"""Which versions' weights may go."""
+"""Which versions' weights may go, and which updates can be scored without them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,8 +27,9 @@ def spare_versions(
     """The versions of one model whose weights nobody needs, oldest first.
 
     Needed are roots; what an alias points to or would come back to by rolling back; the parents,
-    products and subjects of unfinished jobs; the newest and the young ones; and the parent of
-    each of these, which its score is compared with. Reports, rows and classes always stay.
+    products and subjects of unfinished jobs; the newest and the young ones; the parent of
+    each of these, which its score is compared with; and ancestors of all these that were never
+    judged: see `require_scorable`. Reports, rows and classes always stay.
     """
     by_number = {version.number: version for version in versions}
     kept = {version.number for version in versions if version.is_root}
@@ -38,12 +39,35 @@ def spare_versions(
         kept.update(live_stack(history))
     for job in unfinished:
         kept.update(_versions_of(job))
-    parents = {by_number[number].parent for number in kept if number in by_number}
+    kept &= by_number.keys()
+    kept |= {parent for number in kept if (parent := by_number[number].parent) is not None}
+    kept |= {number for number in _ancestors(kept, by_number) if by_number[number].verdict is None}
     return [
         by_number[number]
-        for number in sorted(by_number.keys() - kept - parents)
+        for number in sorted(by_number.keys() - kept)
         if by_number[number].collected_at is None
     ]
+
+
+def require_scorable(line: Sequence[Version]) -> None:
+    """Raise ArtifactGone unless what is trained from the last version of a line can be scored.
+
+    The root comes first in it. Root and last are asked questions that are new with every update;
+    those between only what they were asked when they were judged: their answers are remembered.
+    """
+    for version in line:
+        if version in (line[0], line[-1]) or version.verdict is None:
+            version.require_weights()
+
+
+def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[int]:
+    found: set[int] = set()
+    for number in numbers:
+        parent = by_number[number].parent
+        while parent is not None and parent not in found:
+            found.add(parent)
+            parent = by_number[parent].parent
+    return found
 
 
 def _versions_of(job: Job) -> set[int]:

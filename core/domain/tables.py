@@ -93,12 +93,11 @@ def _change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Chan
 def list_scores(sheet: AnswerSheet) -> Iterator[ListScore]:
     """Accuracies over a question's own class list and over the union, side by side."""
     exam = sheet.examination
-    for suite in exam.zero_shot:
+    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in exam.zero_shot]
+    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in exam.earlier]
+    for kind, class_exam in asked:
         for role, version in sheet.roles:
-            yield _list_score(sheet, MeasureKind.ZERO_SHOT, suite, role, version)
-    for holdout in exam.earlier:
-        for role, version in (("candidate", exam.candidate), ("learner", holdout.learner)):
-            yield _list_score(sheet, MeasureKind.HOLDOUT, holdout.exam, role, version)
+            yield _list_score(sheet, kind, class_exam, role, version)
 
 
 def _list_score(

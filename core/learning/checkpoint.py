@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -47,7 +48,11 @@ def environments_of(state: dict[str, Any]) -> Environments:
 
 
 class Checkpoints:
-    """Keeps one job's newest checkpoint; the one before goes once the new one counts."""
+    """Keeps one job's newest checkpoint; the one before goes once the new one counts.
+
+    Two models' equal updates go through equal states. An id of this run in each checkpoint keeps
+    their digests apart, so that a job may delete its own.
+    """
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Checkpoints:
         self._newest = newest
         self._environments = environments
         self._weights_bytes = weights_bytes
+        self._run = uuid4().hex
 
     def keep(self, state: dict[str, Any], step: int) -> None:
         """Store a checkpoint and make it count.
@@ -71,7 +77,7 @@ class Checkpoints:
         Where there is no room for it, but still room for the weights in the end, training may go
         on without. Raises LeaseLost or StopRequested, and StorageFull where there is neither.
         """
-        state = {**state, "environments": list(self._environments)}
+        state = {**state, "environments": list(self._environments), "run": self._run}
         try:
             digest = self._artifacts.put(to_bytes(state), self._watch.moved)
         except StorageFull as fault:

@@ -95,6 +95,7 @@ def _answer(
         known = _recall(platform, version, questions)
         unknown = [question for question in questions if question.digest not in known]
         if unknown:
+            version.require_weights()
             given = evaluator.answer(version.digest, unknown, watch)
             fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
             _remember(platform, job, version, fresh)

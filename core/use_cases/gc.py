@@ -12,8 +12,19 @@ Why no byte that is needed goes, while anything else runs beside:
 - If a row names it after r, then after r - C it was put, so at d it is younger than d - r + C. We
   stop deleting once d - r has reached G / 2. So all is well while publishing takes less than
   C = G / 2: at G's default half a day, and half an hour at the least that may be asked for.
-- Weights are given up in a transaction that locks their version, as do promoting, rolling back and
-  an update that fixes its parent. Each of them looks at what the other has written.
+- Weights are given up in a transaction that locks their version, as do promoting, rolling back,
+  ordering an evaluation or an update of a named version, and an update that fixes its parent.
+  Each of them looks at what the other has written.
+
+Why every update that can be ordered afterwards can be scored:
+
+- Scoring asks candidate, parent and root what they have never been asked. The candidate is new,
+  roots keep their weights, and the parent has them or its update is refused, before it trains.
+- An ancestor between them is asked one question: of its own holdout, over its own classes. It was
+  asked that as a candidate. Its answer was remembered before its verdict was written, and answers
+  are never forgotten. An ancestor without a verdict keeps its weights.
+- An evaluation asks the same of its subject, the subject's parent and ancestors. It is refused
+  unless the first two have their weights.
 """
 
 from collections.abc import Iterable, Iterator
@@ -99,7 +110,9 @@ def _give_up(
                 for version in spare:
                     work.versions.get(model.id, version.number, lock=True)
                 # Whoever needed one of them meanwhile has written so before its lock was ours.
-                spare = _spare(work, model, retention)
+                # What has become spare meanwhile is not locked: it waits for the next run.
+                locked = {version.number for version in spare}
+                spare = [v for v in _spare(work, model, retention) if v.number in locked]
                 for version in spare:
                     work.versions.give_up_weights(model.id, version.number, now)
                 work.commit()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.domain.dataset import DatasetKind
 from core.domain.update import (
     EvaluateOrder,
     ImportOrder,
@@ -17,12 +16,11 @@ from core.domain.update import (
 )
 from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
 from core.domain.version import Model
-from core.errors import Conflict, FieldInvalid, IdempotencyMismatch, NameTaken
+from core.errors import Conflict, IdempotencyMismatch, NameTaken
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
-from core.use_cases.imports import failed_import, require_import
-from core.use_cases.manifests import read_manifest
-from core.use_cases.startable import require_startable
+from core.use_cases.imports import failed_import
+from core.use_cases.startable import require_evaluable, startable
 
 log = logging.getLogger(__name__)
 
@@ -104,19 +102,12 @@ def order_update(
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        dataset = work.datasets.get(order.dataset)
-        if dataset.kind is not DatasetKind.LABELLED:
-            raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
-        version = work.datasets.version(dataset.id, order.dataset_version)
-        manifest = read_manifest(platform.artifacts, version.manifest)
-        order = replace(order, dataset=dataset.id)
-        order = require_startable(work, platform.artifacts, found, order, manifest)
         job = place(
             work,
             request,
             found,
             JobType.UPDATE,
-            order,
+            startable(work, platform.artifacts, found, order),
             now,
             priority=priority,
             metadata=metadata,
@@ -137,18 +128,16 @@ def order_evaluation(
 ) -> Job:
     """Order that a version be scored on the model's present suites.
 
-    Raises VersionNotFound or ArtifactGone.
+    Raises VersionNotFound, FieldInvalid for a root, and ArtifactGone when its own weights are gone,
+    or those of a version that it would be compared with.
     """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        subject = work.versions.get(found.id, version, lock=True)
-        subject.require_weights()
-        if subject.is_root:
-            raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
         order = EvaluateOrder(version=version)
+        require_evaluable(work, found, order)
         job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(doorbell, job)
@@ -170,7 +159,8 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
     """Order again what an ended job was to do; a new job that names the old one.
 
-    Raises Conflict for one that has not failed, ImportFailed for one that could not start.
+    Raises Conflict unless it has failed or was cancelled, and what `order_update` and
+    `order_evaluation` raise.
     """
     now = platform.clock()
     with platform.transactions() as work:
@@ -180,8 +170,10 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
-        if found.type is not JobType.IMPORT:
-            require_import(work, model)
+        if isinstance(found.order, UpdateOrder):
+            startable(work, platform.artifacts, model, found.order)
+        if isinstance(found.order, EvaluateOrder):
+            require_evaluable(work, model, found.order)
         again = place(
             work,
             request,

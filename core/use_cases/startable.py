@@ -1,23 +1,42 @@
-"""Whatever would keep an update from starting is an error when it is ordered."""
+"""Whatever would keep a job from starting is an error when it is ordered."""
 
 from dataclasses import replace
 
 from core.domain.class_lists import require_learnable
-from core.domain.dataset import DatasetRef, Manifest, Side
+from core.domain.dataset import DatasetKind, DatasetRef, Manifest, Side
 from core.domain.examination import ScoredSuite
 from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.recipe import Method
-from core.domain.update import UpdateOrder
+from core.domain.retention import require_scorable
+from core.domain.update import EvaluateOrder, UpdateOrder
 from core.domain.values import ModelId
 from core.domain.version import Model, Version
+from core.errors import FieldInvalid
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.bases import require_trainable_version
 from core.use_cases.freeze import refuse_suite_images
 from core.use_cases.imports import require_import
+from core.use_cases.lineage import ancestors
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries, require_reference
 from core.use_cases.selection import selection_of
 from core.use_cases.suites_of import open_classes_of, suites_of
+
+
+def startable(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder
+) -> UpdateOrder:
+    """The order with its datasets named by id, if its update could start.
+
+    Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
+    what `require_startable` raises.
+    """
+    dataset = work.datasets.get(order.dataset)
+    if dataset.kind is not DatasetKind.LABELLED:
+        raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
+    version = work.datasets.version(dataset.id, order.dataset_version)
+    manifest = read_manifest(artifacts, version.manifest)
+    return require_startable(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
 
 
 def require_startable(
@@ -35,7 +54,7 @@ def require_startable(
     require_import(work, model)
     parent = _present_parent(work, model.id, order)
     if parent is not None:
-        parent.require_weights()
+        require_scorable((*ancestors(work, parent), parent))
         require_trainable_version(artifacts, parent.digest, order.recipe)
     manifest.require_trainable()
     refuse_suite_images(work, manifest.entries)
@@ -47,13 +66,28 @@ def require_startable(
     return _with_reference(work, artifacts, order)
 
 
+def require_evaluable(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
+    """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
+
+    It and its parent are locked, in the order in which garbage collection locks versions: from
+    now on they keep their weights, or have given them up.
+    """
+    subject = work.versions.get(model.id, order.version)
+    if subject.parent is None:
+        raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
+    parent = work.versions.get(model.id, subject.parent, lock=True)
+    work.versions.get(model.id, subject.number, lock=True).require_weights()
+    require_scorable((*ancestors(work, parent), parent))
+
+
 def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
     """The parent the update would have if it were claimed now; None before the root exists.
 
+    A named one is locked, so that it keeps its weights from now on or has given them up.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
     """
     if order.parent is not None:
-        return work.versions.get(model, order.parent)
+        return work.versions.get(model, order.parent, lock=True)
     if not work.versions.page(model, 1, None):
         return None
     return work.versions.get(model, work.aliases.get(model, order.alias).version)

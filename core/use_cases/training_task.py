@@ -8,6 +8,7 @@ from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
 from core.domain.examination import ScoredSuite
 from core.domain.prompt import PromptTemplate
 from core.domain.recipe import Method, Precision
+from core.domain.retention import require_scorable
 from core.domain.suite import Suite
 from core.domain.update import Job, UpdateOrder
 from core.domain.version import Model, Version
@@ -55,14 +56,16 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Pr
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
-    Raises LeaseLost, and AliasNotFound, VersionNotFound or ArtifactGone without a parent.
+    Raises LeaseLost; AliasNotFound or VersionNotFound without a parent; ArtifactGone if its update
+    could not be trained or scored.
     """
     model = work.models.get(job.model)
     number = job.parent_version or order.parent
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
     parent = work.versions.get(model.id, number, lock=True)
-    parent.require_weights()
+    line = (*ancestors(work, parent), parent)
+    require_scorable(line)
     work.jobs.set_parent(job.id, job.fence, parent.number)
     precision = job.precision or order.recipe.precision.on(native)
     work.jobs.pin_precision(job.id, job.fence, precision)
@@ -71,7 +74,6 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Pr
         work.jobs.pin_suites(job.id, job.fence, model.suites)
     else:
         model = replace(model, suites=job.suites)
-    line = (*ancestors(work, parent), parent)
     reference = None
     if order.reference is not None:
         reference = work.datasets.version(order.reference.dataset, order.reference.version)

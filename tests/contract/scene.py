@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.domain.dataset import DatasetKind, DatasetVersion, Side
@@ -19,7 +19,10 @@ from core.use_cases.run_job import Tools, run_next_job
 from core.use_cases.suites import add_suite, create_suite, ensure_default_policy
 from tests.api.seeds import a_root, some_weights
 from tests.factories import NOW, a_dataset, a_job, a_row, pixels_on
+from tests.reading import read_for_answers, read_for_training
 from tests.unit.memory_artifacts import MemoryArtifacts
+
+FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
 
 Event = Callable[[Watch], object]
 
@@ -52,6 +55,7 @@ class Script:
     def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """An update; its weights are told apart by how many were trained before."""
         self.tasks.append(task)
+        read_for_training(self.platform.artifacts, task)
         self.training(watch)
         weights = some_weights(self.platform, 100 + len(self.tasks))
         return Trained(weights=weights, notes=self.notes, environments=self.environments)
@@ -66,6 +70,7 @@ class Script:
         """Every answer is right, or every one is wrong."""
         self.asked.append(version)
         self.asked_questions += [(version, question.digest) for question in questions]
+        read_for_answers(self.platform.artifacts, version, questions)
         self.evaluating(watch)
         return [answered(question, right=version not in self.wrong) for question in questions]
 
@@ -122,7 +127,10 @@ class Scene:
             work.datasets.add(dataset)
             for index, pixels in enumerate((*train, *holdout)):
                 row = a_row(dataset, pixels, classes[index % len(classes)])
-                work.datasets.add_image(row)
+                form = self.platform.artifacts.put(
+                    f"one of {FORMS} images: {index % FORMS}".encode()
+                )
+                work.datasets.add_image(replace(row, image=replace(row.image, artifact=form)))
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version

@@ -1,7 +1,7 @@
 """Bytes go when no row needs them, and never before."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -24,7 +24,7 @@ from core.use_cases.gc import Tidied, collect_garbage
 from core.use_cases.jobs import Request, order_evaluation
 from core.use_cases.needed import Kind
 from core.use_cases.registry import promote, roll_back
-from tests.api.seeds import a_candidate, a_root
+from tests.api.seeds import a_candidate, a_root, some_weights
 from tests.contract.scene import Scene
 from tests.factories import NOW, a_dataset, a_move, a_row, digest
 from tests.silence import Silence
@@ -119,7 +119,7 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert tidied.collected == {}
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
-    kept = {Kind.WEIGHTS, Kind.TENSOR, Kind.MANIFEST, Kind.REPORT, Kind.ANSWERS}
+    kept = set(Kind) - {Kind.CHECKPOINT, Kind.UNKNOWN}
     assert set(tidied.kept) == kept
     assert scene.order(model, EvaluateOrder(version=2)) is not None
     assert scene.run().status is JobStatus.SUCCEEDED
@@ -272,19 +272,13 @@ def test_an_update_that_publishes_what_is_being_collected_keeps_it(
     scene.script.evaluating = die
     with scene.platform.transactions(read_only=True) as work:
         known = work.references.weights()
-    orphans = scene.script.train(None, resume=None, watch=_Quiet()).weights  # type: ignore[arg-type]
+    orphans = some_weights(scene.platform, 101)  # what the first attempt makes
     assert orphans.digest not in known
-    scene.script.tasks.clear()  # so that the next attempt makes the same weights
     artifacts.happens = lambda _: scene.run() if not scene.script.tasks else None
     tidied = tidy(scene)
     assert tidied.collected == {}
     assert scene.version(model, 2).digest == orphans.digest
     assert whole(scene, scene.version(model, 2))
-
-
-class _Quiet:
-    def advance(self, *_: object) -> None:
-        pass
 
 
 def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> None:
@@ -304,6 +298,38 @@ def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> 
     artifacts.happens = upload
     assert tidy(scene).collected == {}
     assert artifacts.has(orphan)
+
+
+def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    """The manifest names the form that was read, and no row does until it is committed."""
+    frozen, other = a_dataset(), a_dataset()
+    row = a_row(frozen, digest("pixels"), "cat")
+    old, new = (
+        replace(row.image, artifact=artifacts.put(form)) for form in (b"by one Pillow", b"by two")
+    )
+    with scene.platform.transactions() as work:
+        work.datasets.add(frozen)
+        work.datasets.add(other)
+        work.datasets.add_image(replace(row, image=old))
+        work.commit()
+
+    def upload() -> None:
+        with scene.platform.transactions() as work:
+            work.datasets.add_image(replace(row, dataset=other.id, image=new))
+            work.commit()
+
+    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+        freeze(work, artifacts, frozen, NOW)
+        replacing = pool.submit(upload)
+        wait([replacing], timeout=0.5)  # it waits for us, or has replaced the form
+        artifacts.put_at[old.artifact] = 0.0  # all else was put just now
+        collect_garbage(scene.platform)
+        work.commit()
+        replacing.result(10)
+    assert artifacts.has(old.artifact)
+    assert artifacts.has(new.artifact)
 
 
 # ---- Versions -------------------------------------------------------------------------------

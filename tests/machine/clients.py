@@ -25,6 +25,7 @@ from tests.silence import Silence
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
 MODELS, WAITING, RECENT = 2, 6, 8
+NEWEST = -1  # of those that there are
 SILENCE = Silence()
 
 Place = Callable[[Request], Job]
@@ -50,7 +51,7 @@ UPDATES = st.builds(
     lesson=WHICH,
     seed=st.integers(0, 3),  # few, so that the same update comes again
     auto=st.booleans(),
-    parent=st.none() | WHICH,
+    parent=st.none() | st.just(NEWEST) | WHICH,
     priority=st.integers(0, 9),
 )
 

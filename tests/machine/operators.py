@@ -25,7 +25,8 @@ from tests.machine.steps import Process
 from tests.machine.world import ALIAS
 
 DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
-POINTS = st.sampled_from([10_000, 0, 1, 5, 20, 40, 80])  # one a stored artifact, and a few
+ALL_POINTS = 10_000  # one a stored artifact, and a few
+POINTS = st.sampled_from([ALL_POINTS, 0, 1, 5, 20, 40, 80])
 
 Refusal = type[PerennialError] | None
 
@@ -107,6 +108,14 @@ class Operators(Machine):
         for _ in range(days):
             self.world.a_day_passes()
             forget_old_traces(self.world.platform)
+        self._collect(points, keep_last, death=death)
+
+    def collect_all(self, keep_last: int) -> None:
+        """A day passes, and a collection begins or goes on, and ends."""
+        self.world.a_day_passes()
+        self._collect(ALL_POINTS, keep_last, death=False)
+
+    def _collect(self, points: int, keep_last: int | None, *, death: bool) -> None:
         collection = next(iter(self.collections()), None) or self.world.start_collection(keep_last)
         self.advance(collection, lambda: collection.go_on(points))
         if death and not collection.ended:

@@ -6,17 +6,15 @@ from dataclasses import dataclass, field, replace
 
 from core.domain.gate import Verdict
 from core.domain.registry import AliasMove, MoveKind, live_stack
-from core.domain.update import EvaluateOrder, Job, JobStatus, JobType, UpdateOrder
+from core.domain.update import Job, JobStatus, JobType, UpdateOrder
 from core.domain.values import JobId, ModelId
 from core.domain.version import Model, Version
-from core.use_cases.needed import Kind, follow, named
+from core.use_cases.needed import follow, named
 from core.use_cases.registry import require_weights
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World
 
 LOST_ATTEMPTS = 3
-# Images are not stored here, and who finds no checkpoint begins at the beginning.
-READ = set(Kind) - {Kind.IMAGE, Kind.CHECKPOINT, Kind.UNKNOWN}
 
 
 @dataclass
@@ -59,9 +57,8 @@ class Promises:
         with self.world.reading() as work:
             needed = follow(self.world.artifacts, named(work.references))
         assert not needed.unreadable
-        for digest, kind in needed.kinds.items():
-            if kind in READ:
-                self.world.artifacts.get(digest)
+        for digest in needed.kinds:
+            self.world.artifacts.get(digest)
 
     def check_end(self) -> None:
         """Nothing runs any more: each job has ended."""
@@ -95,8 +92,6 @@ class Promises:
         match code:
             case "worker_lost":
                 return self.passed_leases[job.id] >= LOST_ATTEMPTS
-            case "artifact_gone":
-                return any(v.collected_at for v in self._read_by(job))
             case "conflict":  # an import that was retried twice
                 with self.world.reading() as work:
                     return job.type is JobType.IMPORT and bool(work.versions.all(job.model))
@@ -105,15 +100,6 @@ class Promises:
                     return work.aliases.find(job.model, ALIAS) is None
             case _:
                 return False
-
-    def _read_by(self, job: Job) -> Sequence[Version]:
-        numbers = {job.parent_version}
-        if isinstance(job.order, UpdateOrder):
-            numbers.add(job.order.parent)
-        if isinstance(job.order, EvaluateOrder):
-            numbers.add(job.order.version)
-        with self.world.reading() as work:
-            return [work.versions.get(job.model, number) for number in numbers if number]
 
     def _one_worker_a_model(self, jobs: Collection[Job]) -> None:
         claimed = [job for job in jobs if job.status in {JobStatus.RUNNING, JobStatus.CANCELLING}]

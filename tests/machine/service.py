@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from tests.machine.clients import DEATHS as ORDER_DEATHS
-from tests.machine.clients import UPDATES, Clients, Update, may_order
+from tests.machine.clients import NEWEST, UPDATES, Clients, Update, may_order
+from tests.machine.machine import WHICH
 from tests.machine.operators import Operators
 from tests.machine.workers import DEATHS, Workers
 from tests.machine.world import quick_and_repeatable
@@ -18,11 +19,12 @@ STRIKES = st.lists(DEATHS, min_size=1, max_size=4) | st.none() | st.lists(DEATHS
 class Service(Clients, Workers, Operators):
     """Clients, workers and operators of one service."""
 
-    @initialize(seeds=st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    @initialize(seeds=st.lists(st.integers(0, 3), min_size=1, max_size=4))
     def learn(self, seeds: list[int]) -> None:
-        """Before anything happens, some updates run undisturbed."""
+        """Before anything happens, some updates run undisturbed, each of the version before."""
         for number, seed in enumerate(seeds):
-            self.update(Update(lesson=number, seed=seed), death=None, strikes=[])
+            update = Update(lesson=number, seed=seed, parent=NEWEST)
+            self.update(update, death=None, strikes=[])
 
     @precondition(may_order)
     @rule(update=UPDATES, death=ORDER_DEATHS, strikes=STRIKES)
@@ -37,6 +39,14 @@ class Service(Clients, Workers, Operators):
                 self.lease_passes(worker.name)
         last = self.world.start_worker()
         self.advance(last, last.go_on)
+
+    @precondition(may_order)
+    @rule(lesson=WHICH, seed=st.integers(0, 3), keep_last=st.integers(0, 2))
+    def go_on_learning(self, lesson: int, seed: int, keep_last: int) -> None:
+        """All weights that may be given up are, and the newest version is trained further."""
+        self.collect_all(keep_last)
+        update = Update(lesson=lesson, seed=seed, parent=NEWEST)
+        self.update(update, death=None, strikes=[])
 
 
 def run(steps: int, *, seed: int) -> None:

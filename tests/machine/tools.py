@@ -1,4 +1,7 @@
-"""Trainer, importer and evaluator without torch: tiny tensors, a function of the task alone."""
+"""Trainer, importer and evaluator without torch: tiny tensors, a function of the task alone.
+
+They read what the real ones read before they begin, so that a missing byte is seen.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,15 +18,17 @@ from core.domain.values import Digest, Json, sha256
 from core.domain.version import TensorEntry, Weights
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Trained, TrainingTask, Watch
+from tests.reading import read_for_answers, read_for_training
 
 STEPS = 3
 
 
 class TinyTools:
-    """The three tools that need torch, in one."""
+    """The three tools that need torch, in one; `run` is in the checkpoints of this process."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, *, run: str) -> None:
         self._artifacts = artifacts
+        self._run = run
 
     def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
         """An import."""
@@ -32,12 +37,14 @@ class TinyTools:
 
     def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
         """An update: a chain of hashes, of which each checkpoint is a link."""
+        watch.advance("loading", 0, 1)
+        read_for_training(self._artifacts, task)
         step, state = self._begin(task, resume)
         while step < STEPS:
             watch.advance("training", step, STEPS)
             step, state = step + 1, next_state(state)
             if watch.checkpoint_due():
-                kept = self._artifacts.put(json.dumps([step, state]).encode())
+                kept = self._artifacts.put(json.dumps([step, state, self._run]).encode())
                 watch.save_checkpoint(kept, step)
         watch.advance("publishing", 0, 1)
         return Trained(weights=publish(self._artifacts, state), notes={}, environments=({},))
@@ -51,6 +58,7 @@ class TinyTools:
     ) -> Sequence[Answers]:
         """Some versions know nearly everything, others nearly nothing."""
         watch.advance("evaluating", 0, 1)
+        read_for_answers(self._artifacts, version, questions)
         return [_answered(question, known=tenths_known(version)) for question in questions]
 
     def _begin(self, task: TrainingTask, resume: Digest | None) -> tuple[int, str]:
@@ -58,7 +66,9 @@ class TinyTools:
             found = json.loads(self._artifacts.get(resume)) if resume else None
         except ArtifactMissing:
             found = None
-        step, state = found or (0, first_state(task.parent, task.classes, task.recipe.seed))
+        if found is None:
+            return 0, first_state(task.parent, task.classes, task.recipe.seed)
+        step, state, _ = found
         return step, state
 
 

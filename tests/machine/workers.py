@@ -66,10 +66,15 @@ class Workers(Machine):
         """The lease of a worker passes: it is dead, or hangs and may go on later."""
         self.lease_passes(pick(list(self.claims)[-RECENT:], which))
 
-    @precondition(lambda self: self.workers())
+    @precondition(lambda self: self.workers() or self.unfinished())
     @rule(which=WHICH, points=POINTS)
     def overtake(self, which: int, points: int) -> None:
         """A worker hangs past its lease, another takes its job, and then it wakes up."""
+        if not self.workers():
+            begun = self.world.start_worker()
+            self.advance(begun, lambda: begun.go_on(3))  # past its claim
+        if not self.workers():
+            return  # it ended before
         hung = pick(self.workers(), which)
         self.lease_passes(hung.name)
         other = self.world.start_worker()

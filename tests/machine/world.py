@@ -30,7 +30,7 @@ from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
-LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"))
+LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"), ("cod", "eel"), ("gnu", "yak"))
 GRACE = timedelta(hours=12)
 DAY = timedelta(days=1)
 
@@ -78,7 +78,7 @@ class World:
 
     def start_worker(self) -> Process:
         """A worker that has heard the doorbell: it will claim a job and see it through."""
-        tiny = TinyTools(self.artifacts)
+        tiny = TinyTools(self.artifacts, run=f"{self._named}")
         tools = Tools(importer=tiny, trainer=tiny, evaluator=tiny)
         return self.start(
             "worker",
@@ -160,7 +160,7 @@ def quick_and_repeatable() -> Iterator[None]:
 
 @cache
 def _template() -> Path:
-    """A service with a suite, a policy, three lessons and a model, to copy."""
+    """A service with a suite, a policy, lessons and a model, to copy."""
     folder = Path(tempfile.mkdtemp(prefix="perennial-machine-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     migrate(_url(folder))

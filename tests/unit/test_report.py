@@ -143,12 +143,19 @@ def test_new_competitors_are_not_called_forgetting() -> None:
 
     report = report_of(second_update(), confused_in_union)
     assert report.transfer.backward == 0.0
-    assert report.transfer.backward_union == -1.0
     holdout = [r for r in report.lists if r.kind is MeasureKind.HOLDOUT]
     assert [(r.role, r.own, r.union) for r in holdout] == [
         ("candidate", 1.0, 0.0),
-        ("learner", 1.0, 1.0),
+        ("parent", 1.0, 1.0),
+        ("root", 0.0, 0.0),
     ]
+
+
+def test_a_report_of_an_earlier_release_opens() -> None:
+    report = report_of(second_update(), learned)
+    written = report.to_json()
+    written["transfer"]["backward_union"] = -0.25
+    assert Report.from_json(written) == report
 
 
 def three_updates() -> list[Update]:

@@ -184,6 +184,17 @@ def test_only_the_newest_checkpoint_is_kept(
     ) + [True]
 
 
+def test_equal_updates_of_two_models_keep_a_checkpoint_each(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    stopped = Watching(every=1, stop_at=2)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, stopped)
+    kept = stopped.saved[-1][1]
+    train(artifacts, task, Watching(every=1))  # the other model's; each of its own is replaced
+    assert artifacts.has(kept)
+
+
 def test_a_checkpoint_that_was_refused_leaves_the_one_that_counts(
     artifacts: MemoryArtifacts, task: TrainingTask
 ) -> None:

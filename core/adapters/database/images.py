@@ -11,11 +11,17 @@ from core.domain.values import Digest
 
 
 def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
-    """Store images, and bring those that are known up to date."""
+    """Store images, and bring those that are known up to date.
+
+    Their rows are locked, in one order for all: while a form is replaced, nobody adds an image to
+    a dataset whose revision would then stay behind.
+    """
+    kept = sorted(kept, key=lambda image: image.pixels)
     insert_missing(connection, images, [_values(image) for image in kept])
     stored: dict[Digest, Digest] = {}
-    for chunk in chunks({image.pixels for image in kept}):
+    for chunk in chunks(list(dict.fromkeys(image.pixels for image in kept))):
         query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+        query = query.order_by(images.c.pixels).with_for_update(key_share=True)
         stored.update((row.pixels, row.artifact) for row in connection.execute(query))
     for image in kept:
         if stored[image.pixels] != image.artifact:
