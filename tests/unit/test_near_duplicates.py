@@ -91,6 +91,18 @@ def test_index_finds_what_comparing_with_all_finds() -> None:
     assert found_some
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_images_that_differ_in_one_channel_alone_are_compared_by_their_distance(
+    channel: int,
+) -> None:
+    grey = bytes([100] * 192)
+    tinted = bytes(value + 6 * (n % 3 == channel) for n, value in enumerate(grey))
+    distance = (6**4 / 3) ** 0.25
+    assert distance <= NEAR < 6  # the channel's mean differs by more than the images do
+    (found,) = ThumbnailIndex([(digest(0), grey.hex())]).near(tinted.hex())
+    assert found.distance == pytest.approx(distance)
+
+
 def test_hashes_that_differ_in_a_few_bits_are_close() -> None:
     known = ["0" * 16, "00000000000000ff", "00000000000001ff", "f" * 16]
     assert list(close_hashes(known, ["0" * 16])) == [0, 1]
