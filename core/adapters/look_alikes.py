@@ -39,12 +39,19 @@ class ThumbnailIndex:
             if distance <= NEAR
         ]
 
-    def add(self, group: Digest, thumbnail: str) -> None:
-        """Have later searches find one more image."""
-        new = _decode(thumbnail)
-        self._groups.append(group)
-        self._thumbnails = np.concatenate([self._thumbnails, new])
-        self._means = np.concatenate([self._means, _means(new)], axis=1)
+    def followed_by(self, later: "ThumbnailIndex") -> "ThumbnailIndex":
+        """Return an index of these images and later ones; both stay as they are."""
+        if not later._groups:
+            return self
+        both = ThumbnailIndex(position=later.position)
+        both._groups = [*self._groups, *later._groups]
+        both._thumbnails = np.concatenate([self._thumbnails, later._thumbnails])
+        both._means = np.concatenate([self._means, later._means], axis=1)
+        return both
+
+    def plus(self, group: Digest, thumbnail: str) -> "ThumbnailIndex":
+        """Return an index of these images and one more."""
+        return self.followed_by(ThumbnailIndex([(group, thumbnail)], position=self.position))
 
 
 def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.intp]:
@@ -63,5 +70,6 @@ def _decode(thumbnails: str) -> NDArray[np.uint8]:
 
 def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The mean of each channel: three rows, a column for each thumbnail."""
-    means: NDArray[np.float64] = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS).mean(axis=1).T
+    pixels = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS)
+    means: NDArray[np.float64] = pixels.mean(axis=1).T
     return np.ascontiguousarray(means)

@@ -27,7 +27,7 @@ def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> 
     """Look for the look-alikes of some images among all known ones."""
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
-        known = work.thumbnails.after(0)
+        known = work.thumbnails.all()
     return Search(
         position=known.position,
         found={thumbnail: known.near(thumbnail) for _, thumbnail in arriving},
@@ -76,6 +76,6 @@ def group(
             except SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
-            recent.add(original or image.pixels, thumbnail)
+            recent = recent.plus(original or image.pixels, thumbnail)
         placed[image.pixels] = replace(image, near_duplicate_of=original)
     return placed

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
@@ -104,6 +106,44 @@ def test_what_came_after_the_search_is_seen_as_well(
         (copy,) = record(work, dataset, [second], searched, NOW)
         work.commit()
     assert (copy.near_duplicate_of, copy.side) == (older.pixels, older.side)
+
+
+def test_search_reads_only_what_came_since_the_last_one(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+) -> None:
+    uploads = [
+        looking(pixels, level)
+        for pixels, level in zip(pixels_on(Side.TRAIN, 3), (100, 150, 200), strict=True)
+    ]
+    sent(scene, decoder, dataset, *uploads[:2])
+    known = search_uploads(scene.platform, decoder, uploads)
+    asked: list[object] = []
+
+    @event.listens_for(transactions._engine, "before_cursor_execute")
+    def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+        if "thumbnails.thumbnail" in statement:
+            asked.extend(values.values() if isinstance(values, dict) else values)
+
+    again = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert again == known
+    sent(scene, decoder, dataset, uploads[2])
+    asked.clear()
+    later = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert later.position > known.position
+    assert [len(found) for found in later.found.values()] == [1, 1, 1]
+
+
+def test_search_does_not_find_what_was_rolled_back(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
+    searched = search_uploads(scene.platform, decoder, [one])
+    with scene.platform.transactions() as work:
+        record(work, dataset, [one], searched, NOW)
+        assert work.thumbnails.all().near(one.thumbnail)
+    assert search_uploads(scene.platform, decoder, [one]) == searched
 
 
 def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
