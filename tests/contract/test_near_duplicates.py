@@ -9,11 +9,14 @@ from sqlalchemy import event
 
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Side, side_of
+from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Part, Side, part_of, side_of
+from core.domain.suite import SuiteKind
 from core.domain.values import Digest
 from core.ports import Artifacts, Decoder, Transactions
 from core.use_cases.datasets import Receipt, Upload, create_dataset, receive_file
+from core.use_cases.freeze import freeze_version
 from core.use_cases.record_uploads import record, record_uploads, search_uploads
+from core.use_cases.suites import create_suite
 from tests.api.pictures import photograph
 from tests.contract.scene import Scene
 from tests.factories import NOW, an_image, pixels_on
@@ -94,6 +97,26 @@ def test_image_that_looks_like_both_sides_is_refused(
     with scene.platform.transactions(read_only=True) as work:
         assert work.datasets.count(dataset.id) == {"cat": 2}
         assert work.thumbnails.originals([between]) == {}
+
+
+def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_from(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    asked, other, between = [one for one in pixels_on(Side.TRAIN, 20) if part_of(one) is Part.TEST][
+        :3
+    ]
+    exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
+    sent(scene, decoder, exam, looking(asked, 100))
+    version = freeze_version(scene.platform, exam.id)
+    create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=exam.id,
+        dataset_version=version.number,
+    )
+    receipts = sent(scene, decoder, dataset, looking(other, 108), looking(between, 105))
+    assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
 
 
 def test_what_came_after_the_search_is_seen_as_well(
