@@ -9,7 +9,11 @@ from core.domain.near_duplicates import NEAR, THUMBNAIL_SIDE, LookAlike
 from core.domain.values import Digest
 
 _CLOSE_BITS = 8  # of 64; JPEG at quality 50 flips fewer in 99 of 100 photographs
-_VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
+_CHANNELS = 3
+_VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * _CHANNELS
+# Of two thumbnails at most NEAR apart, the means of a channel differ by at most this: by the power
+# mean inequality within the channel, whose differences may be the only ones. Cheap to ask first.
+_NEAR_MEANS = NEAR * _CHANNELS**0.25
 
 
 class ThumbnailIndex:
@@ -25,8 +29,7 @@ class ThumbnailIndex:
     def near(self, thumbnail: str) -> Sequence[LookAlike]:
         """Return the images at most NEAR away."""
         own = _decode(thumbnail)
-        # The difference of two means never exceeds the distance, so this drops none of them.
-        close = np.abs(self._means - _means(own)) <= NEAR
+        close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
         rows = np.flatnonzero(close.all(axis=0))
         differences = self._thumbnails[rows].astype(np.float64) - own
         distances = np.sqrt(np.sqrt((differences**4).mean(axis=1)))
@@ -36,12 +39,19 @@ class ThumbnailIndex:
             if distance <= NEAR
         ]
 
-    def add(self, group: Digest, thumbnail: str) -> None:
-        """Have later searches find one more image."""
-        new = _decode(thumbnail)
-        self._groups.append(group)
-        self._thumbnails = np.concatenate([self._thumbnails, new])
-        self._means = np.concatenate([self._means, _means(new)], axis=1)
+    def followed_by(self, later: "ThumbnailIndex") -> "ThumbnailIndex":
+        """Return an index of these images and later ones; both stay as they are."""
+        if not later._groups:
+            return self
+        both = ThumbnailIndex(position=later.position)
+        both._groups = [*self._groups, *later._groups]
+        both._thumbnails = np.concatenate([self._thumbnails, later._thumbnails])
+        both._means = np.concatenate([self._means, later._means], axis=1)
+        return both
+
+    def plus(self, group: Digest, thumbnail: str) -> "ThumbnailIndex":
+        """Return an index of these images and one more."""
+        return self.followed_by(ThumbnailIndex([(group, thumbnail)], position=self.position))
 
 
 def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.intp]:
@@ -60,5 +70,6 @@ def _decode(thumbnails: str) -> NDArray[np.uint8]:
 
 def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The mean of each channel: three rows, a column for each thumbnail."""
-    means: NDArray[np.float64] = thumbnails.reshape(-1, _VALUES // 3, 3).mean(axis=1).T
+    pixels = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS)
+    means: NDArray[np.float64] = pixels.mean(axis=1).T
     return np.ascontiguousarray(means)

@@ -83,13 +83,14 @@ class Suites(Protocol):
 
 
 class LookAlikes(Protocol):
-    """Images as they look, in memory; it changes by `add` alone."""
+    """Images as they look, in memory. It never changes."""
 
     position: int  # of the last of them, in the order they came
 
     def near(self, thumbnail: str) -> Sequence[LookAlike]: ...
 
-    def add(self, group: Digest, thumbnail: str) -> None: ...
+    def plus(self, group: Digest, thumbnail: str) -> "LookAlikes":
+        """Return these images and one more."""
 
 
 Seen = tuple[Image, str]  # an image with its thumbnail
@@ -97,6 +98,9 @@ Seen = tuple[Image, str]  # an image with its thumbnail
 
 class Thumbnails(Protocol):
     """How images look; a thumbnail, once it is there, never changes."""
+
+    def all(self) -> LookAlikes:
+        """All images. A process that has asked before reads only what has come since."""
 
     def after(self, position: int) -> LookAlikes:
         """The images that came after a position; after 0 come all."""

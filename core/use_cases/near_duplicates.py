@@ -27,7 +27,7 @@ def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> 
     """Look for the look-alikes of some images among all known ones."""
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
-        known = work.thumbnails.after(0)
+        known = work.thumbnails.all()
     return Search(
         position=known.position,
         found={thumbnail: known.near(thumbnail) for _, thumbnail in arriving},
@@ -53,9 +53,17 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
             work.commit()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An image in its group, and all groups that it looks like, its own among them."""
+
+    image: Image
+    alike: frozenset[Digest]
+
+
 def group(
     work: UnitOfWork, arriving: Iterable[Seen], searched: Search
-) -> dict[Digest, Image | SplitConflict]:
+) -> dict[Digest, Placed | SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
     A known image stays where it is. One that looks like both sides is answered by the error.
@@ -64,18 +72,22 @@ def group(
     work.thumbnails.lock()
     recent = work.thumbnails.after(searched.position)
     known = work.thumbnails.originals({image.pixels for image, _ in arriving})
-    placed: dict[Digest, Image | SplitConflict] = {}
+    placed: dict[Digest, Placed | SplitConflict] = {}
     for image, thumbnail in arriving:
         if image.pixels in placed:
             continue
+        look_alikes = [*searched.found[thumbnail], *recent.near(thumbnail)]
         if image.pixels in known:
             original = known[image.pixels]
         else:
             try:
-                original = group_of([*searched.found[thumbnail], *recent.near(thumbnail)])
+                original = group_of(look_alikes)
             except SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
-            recent.add(original or image.pixels, thumbnail)
-        placed[image.pixels] = replace(image, near_duplicate_of=original)
+            recent = recent.plus(original or image.pixels, thumbnail)
+        placed[image.pixels] = Placed(
+            image=replace(image, near_duplicate_of=original),
+            alike=frozenset({original or image.pixels, *(like.group for like in look_alikes)}),
+        )
     return placed

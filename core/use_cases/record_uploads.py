@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Image, side_of
+from core.domain.dataset import Dataset, DatasetImage, DatasetKind, side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
 from core.ports import Decoder, Platform, Seen, UnitOfWork
 from core.use_cases.datasets import Receipt, Reception, Upload
-from core.use_cases.near_duplicates import Search, group, search
+from core.use_cases.near_duplicates import Placed, Search, group, search
 
 
 def record_uploads(
@@ -43,14 +43,14 @@ def record(
     now: datetime,
 ) -> list[Receipt]:
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
-    images = group(work, _seen(uploads), searched)
-    groups = {image.group for image in images.values() if isinstance(image, Image)}
+    placed = group(work, _seen(uploads), searched)
+    groups = {alike for one in placed.values() if isinstance(one, Placed) for alike in one.alike}
     reception = _Receiving(
         dataset=dataset,
-        images=images,
+        placed=placed,
         in_suites=work.suites.contains(groups),
         texts={
-            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, images).items()
+            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, placed).items()
         },
         now=now,
     )
@@ -67,7 +67,7 @@ class _Receiving:
     """Uploads are received one by one; what they add is collected and stored at once."""
 
     dataset: Dataset
-    images: Mapping[Digest, Image | SplitConflict]
+    placed: Mapping[Digest, Placed | SplitConflict]
     in_suites: set[Digest]  # groups
     texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
@@ -80,12 +80,13 @@ class _Receiving:
         receipt = Receipt(file_label=label, text=text, outcome=Reception.REJECTED)
         if upload.image is None:
             return replace(receipt, refusal=upload.refusal)
-        image = self.images[upload.image.pixels]
-        if isinstance(image, SplitConflict):
-            return replace(receipt, refusal=image)
+        placed = self.placed[upload.image.pixels]
+        if isinstance(placed, SplitConflict):
+            return replace(receipt, refusal=placed)
+        image = placed.image
         receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
         labelled = self.dataset.kind is DatasetKind.LABELLED
-        if labelled and image.group in self.in_suites:
+        if labelled and not placed.alike.isdisjoint(self.in_suites):
             return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
         receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
         known = self.texts.setdefault(image.pixels, [])

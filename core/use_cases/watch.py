@@ -30,7 +30,8 @@ class JobWatch:
         self._phase = ""
         self._phase_began = self._entered = 0.0
         self._first_step = self._step = 0
-        self._written = 0.0
+        self._written = 0.0  # progress, and the lease with it
+        self._renewed = 0.0  # the lease, with or without progress
         self._told = 0.0
         self._kept = time.monotonic()
 
@@ -59,7 +60,7 @@ class JobWatch:
                     phase=phase,
                     progress=progress,
                 )
-                self._written = now
+                self._written = self._renewed = now
                 self._tell(work, entered, progress, now)
                 if entered:
                     self._count(work, *before)
@@ -79,9 +80,9 @@ class JobWatch:
         rest. A stop waits for what is being written.
         """
         now = time.monotonic()
-        if now - self._written < WRITE_EVERY_S:
+        if now - self._renewed < WRITE_EVERY_S:
             return
-        self._written = now  # two threads that come here at once renew twice: no harm
+        self._renewed = now  # two threads that come here at once renew twice: no harm
         with self._platform.transactions() as work:
             lease_s = self._platform.settings.lease_seconds
             status = work.jobs.renew(self._job.id, self._job.fence, lease_s)

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+import tracemalloc
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from core.adapters.artifacts import local
 from core.adapters.artifacts.local import LocalArtifacts
+from core.adapters.artifacts.pieces import PIECE
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, StorageFull
 from core.ports import Artifacts
@@ -29,6 +31,18 @@ def artifacts(folder: Path) -> LocalArtifacts:
 
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_is_there_already_is_compared_piece_by_piece(artifacts: Artifacts) -> None:
+    data = bytes(64 * PIECE)
+    artifacts.put(data)
+    tracemalloc.start()
+    try:
+        artifacts.put(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < len(data) / 2
 
 
 def test_full_disk_leaves_nothing_behind(

@@ -20,7 +20,7 @@ from core.errors import CancelRequested, LeaseLost
 from core.learning.checkpoint import Checkpoints, read_checkpoint
 from core.ports import Transactions
 from core.use_cases.jobs import cancel_job
-from core.use_cases.watch import JobWatch
+from core.use_cases.watch import WRITE_EVERY_S, JobWatch
 from tests.contract.scene import Scene
 from tests.unit.tiny_clip import tiny_clip
 
@@ -159,6 +159,18 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
+
+
+def test_bytes_that_move_keep_no_progress_from_being_told(
+    scene: Scene, watch: JobWatch, time: Time
+) -> None:
+    watch.advance("publishing", 1, 4)
+    time.passes(WRITE_EVERY_S)
+    watch.moved(1)
+    watch.advance("publishing", 2, 4)
+    with scene.platform.transactions(read_only=True) as work:
+        (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
+    assert job.progress.step == 2
 
 
 @pytest.mark.parametrize("size", [1 << 10, 3 << 20, 12 << 20])  # the last one goes in parts

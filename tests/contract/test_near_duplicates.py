@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Side, side_of
+from core.domain.dataset import Dataset, DatasetImage, DatasetKind, Part, Side, part_of, side_of
+from core.domain.suite import SuiteKind
 from core.domain.values import Digest
 from core.ports import Artifacts, Decoder, Transactions
 from core.use_cases.datasets import Receipt, Upload, create_dataset, receive_file
+from core.use_cases.freeze import freeze_version
 from core.use_cases.record_uploads import record, record_uploads, search_uploads
+from core.use_cases.suites import create_suite
 from tests.api.pictures import photograph
 from tests.contract.scene import Scene
 from tests.factories import NOW, an_image, pixels_on
@@ -94,6 +99,26 @@ def test_image_that_looks_like_both_sides_is_refused(
         assert work.thumbnails.originals([between]) == {}
 
 
+def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_from(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    asked, other, between = [one for one in pixels_on(Side.TRAIN, 20) if part_of(one) is Part.TEST][
+        :3
+    ]
+    exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
+    sent(scene, decoder, exam, looking(asked, 100))
+    version = freeze_version(scene.platform, exam.id)
+    create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=exam.id,
+        dataset_version=version.number,
+    )
+    receipts = sent(scene, decoder, dataset, looking(other, 108), looking(between, 105))
+    assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
+
+
 def test_what_came_after_the_search_is_seen_as_well(
     scene: Scene, decoder: SandboxDecoder, dataset: Dataset
 ) -> None:
@@ -104,6 +129,44 @@ def test_what_came_after_the_search_is_seen_as_well(
         (copy,) = record(work, dataset, [second], searched, NOW)
         work.commit()
     assert (copy.near_duplicate_of, copy.side) == (older.pixels, older.side)
+
+
+def test_search_reads_only_what_came_since_the_last_one(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+) -> None:
+    uploads = [
+        looking(pixels, level)
+        for pixels, level in zip(pixels_on(Side.TRAIN, 3), (100, 150, 200), strict=True)
+    ]
+    sent(scene, decoder, dataset, *uploads[:2])
+    known = search_uploads(scene.platform, decoder, uploads)
+    asked: list[object] = []
+
+    @event.listens_for(transactions._engine, "before_cursor_execute")
+    def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+        if "thumbnails.thumbnail" in statement:
+            asked.extend(values.values() if isinstance(values, dict) else values)
+
+    again = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert again == known
+    sent(scene, decoder, dataset, uploads[2])
+    asked.clear()
+    later = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert later.position > known.position
+    assert [len(found) for found in later.found.values()] == [1, 1, 1]
+
+
+def test_search_does_not_find_what_was_rolled_back(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
+    searched = search_uploads(scene.platform, decoder, [one])
+    with scene.platform.transactions() as work:
+        record(work, dataset, [one], searched, NOW)
+        assert work.thumbnails.all().near(one.thumbnail)
+    assert search_uploads(scene.platform, decoder, [one]) == searched
 
 
 def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(

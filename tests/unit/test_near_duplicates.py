@@ -77,7 +77,7 @@ def test_index_finds_what_comparing_with_all_finds() -> None:
     half = len(seen) // 2
     index = ThumbnailIndex(zip(groups[:half], (one.hex() for one in seen[:half]), strict=True))
     for group, one in zip(groups[half:], seen[half:], strict=True):
-        index.add(group, one.hex())
+        index = index.plus(group, one.hex())
     found_some = False
     for asked in base:
         distances = {
@@ -89,6 +89,18 @@ def test_index_finds_what_comparing_with_all_finds() -> None:
         assert found == pytest.approx(wanted)
         found_some |= 0 < len(wanted) < len(seen)
     assert found_some
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_images_that_differ_in_one_channel_alone_are_compared_by_their_distance(
+    channel: int,
+) -> None:
+    grey = bytes([100] * 192)
+    tinted = bytes(value + 6 * (n % 3 == channel) for n, value in enumerate(grey))
+    distance = (6**4 / 3) ** 0.25
+    assert distance <= NEAR < 6  # the channel's mean differs by more than the images do
+    (found,) = ThumbnailIndex([(digest(0), grey.hex())]).near(tinted.hex())
+    assert found.distance == pytest.approx(distance)
 
 
 def test_hashes_that_differ_in_a_few_bits_are_close() -> None:

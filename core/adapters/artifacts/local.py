@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
-from core.adapters.artifacts.pieces import hashed
+from core.adapters.artifacts.pieces import hashed, pieces
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
 from core.ports import Moved, StoredArtifact, nobody
@@ -34,7 +34,7 @@ class LocalArtifacts:
         it is damaged. Raises StorageFull, leaving nothing behind, and ArtifactCorrupt when the
         disk does not give back what was written.
         """
-        digest = hashed(data, moved)
+        digest = hashed(pieces(data), moved)
         path = self._path(digest)
         if is_whole(path, digest, moved) and _rejuvenate(path):
             return digest

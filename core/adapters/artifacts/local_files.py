@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from core.adapters.artifacts.pieces import PIECE, gathered, pieces
+from core.adapters.artifacts.pieces import PIECE, gathered, hashed, pieces
 from core.domain.values import Digest
 from core.ports import Moved
 
@@ -48,7 +48,9 @@ def read_all(path: Path, moved: Moved) -> tuple[bytes, Digest]:
 
 
 def is_whole(path: Path, digest: Digest, moved: Moved) -> bool:
+    """Whether a file is there and holds the bytes of its digest; they are not kept."""
     try:
-        return read_all(path, moved)[1] == digest
+        with path.open("rb", buffering=0) as file:
+            return hashed(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest
     except FileNotFoundError:
         return False

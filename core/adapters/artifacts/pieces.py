@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from core.domain.values import Digest
 from core.ports import Moved
@@ -17,10 +17,10 @@ def pieces(data: bytes | memoryview) -> Iterator[memoryview]:
         yield rest[begin : begin + PIECE]
 
 
-def hashed(data: bytes | memoryview, moved: Moved) -> Digest:
-    """Return the SHA-256 of some bytes, in hex."""
+def hashed(parts: Iterable[bytes | memoryview], moved: Moved) -> Digest:
+    """Return the SHA-256 of some pieces in turn, in hex."""
     total = hashlib.sha256()
-    for piece in pieces(data):
+    for piece in parts:
         total.update(piece)
         moved(len(piece))
     return Digest(total.hexdigest())

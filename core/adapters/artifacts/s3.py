@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from core.adapters.artifacts.pieces import gathered, hashed
+from core.adapters.artifacts.pieces import gathered, hashed, pieces
 from core.adapters.artifacts.s3_collecting import Collecting
 from core.adapters.artifacts.s3_faults import MISSING, code_of, named
 from core.adapters.artifacts.s3_place import FIRST_REGION, Clients, S3Place
@@ -70,7 +70,7 @@ class S3Artifacts:
 
         Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
         """
-        digest = hashed(data, moved)
+        digest = hashed(pieces(data), moved)
         key = self._key(digest)
         there = self.has(digest)
         with named(needed_bytes=len(data)):

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, func, select, text
+from sqlalchemy import Column, Connection, Select, func, select, text, union
 
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import images, thumbnails
+from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.look_alikes import ThumbnailIndex, close_hashes
 from core.domain.dataset import Image
 from core.domain.values import Digest
@@ -16,8 +17,13 @@ from core.ports import Seen
 class SqlThumbnails:
     """The port `Thumbnails`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
         self._connection = connection
+        self._cache = cache
+
+    def all(self) -> ThumbnailIndex:
+        """All images. A process that has asked before reads only what has come since."""
+        return self._cache.index(self.after)
 
     def after(self, position: int) -> ThumbnailIndex:
         """The images that came after a position; after 0 come all."""
@@ -52,14 +58,14 @@ class SqlThumbnails:
 
     def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
         """Images of before there were thumbnails whose difference hash is close to one of these."""
-        query = (
-            select(images)
-            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-            .where(thumbnails.c.pixels.is_(None))
-        )
-        rows = self._connection.execute(query).mappings().all()
-        close = close_hashes([row["dhash"] for row in rows], dhashes)
-        return [Image(**rows[index]) for index in close]
+        without = self._cache.without(self._without)
+        close = close_hashes([*without.values()], dhashes)
+        pixels = [*without]
+        found: list[Image] = []
+        for chunk in chunks([pixels[index] for index in close]):
+            query = _without(images).where(images.c.pixels.in_(chunk))
+            found += (Image(**row) for row in self._connection.execute(query).mappings())
+        return found
 
     def add(self, seen: Sequence[Seen]) -> None:
         """Nothing changes for an image that has one."""
@@ -73,21 +79,30 @@ class SqlThumbnails:
         ]
         insert_missing(self._connection, thumbnails, values)
 
+    def _without(self) -> dict[Digest, str]:
+        """The difference hashes of the images that have no thumbnail."""
+        rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
+        return {row.pixels: row.dhash for row in rows}
+
+
+def _without(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(thumbnails.c.pixels.is_(None))
+    )
+
 
 def groups_in(
     connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
 ) -> set[Digest]:
     """Those of the groups of which the column, which holds pixels, has an image."""
-    group = func.coalesce(thumbnails.c.near_duplicate_of, column)
-    rows = column.table.outerjoin(thumbnails, thumbnails.c.pixels == column)
+    rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
+    group = thumbnails.c.near_duplicate_of
     found: set[Digest] = set()
     for chunk in chunks(groups):
-        kin = select(thumbnails.c.pixels).where(thumbnails.c.near_duplicate_of.in_(chunk))
-        query = (
-            select(group)
-            .select_from(rows)
-            .where(column.in_(chunk) | column.in_(kin), *conditions)
-            .distinct()
-        )
-        found.update(connection.scalars(query))
-    return found & set(groups)
+        # Two questions, each with an index of its own: databases read through a table for an OR.
+        oldest = select(column).where(column.in_(chunk), *conditions)
+        others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
+        found.update(connection.scalars(union(oldest, others)))
+    return found

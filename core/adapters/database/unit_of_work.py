@@ -21,6 +21,7 @@ from core.adapters.database.policies import SqlPolicies
 from core.adapters.database.references import SqlReferences
 from core.adapters.database.suites import SqlSuites
 from core.adapters.database.tallies import SqlTallies
+from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.database.thumbnails import SqlThumbnails
 from core.adapters.database.versions import SqlVersions
 from core.errors import DatabaseUnavailable
@@ -31,10 +32,13 @@ class SqlTransactions:
 
     def __init__(self, url: str, *, limits: Limits | None = None) -> None:
         self._engine = open_engine(url, limits=limits)
+        self._thumbnails = ThumbnailCache()
 
     def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
         """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
-        return SqlUnitOfWork(self._engine, read_only=read_only)
+        # What a writer sees may be rolled back, and must not be kept.
+        thumbnails = self._thumbnails if read_only else ThumbnailCache()
+        return SqlUnitOfWork(self._engine, thumbnails, read_only=read_only)
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -60,8 +64,9 @@ class SqlUnitOfWork:
     tallies: ports.Tallies
     figures: ports.Figures
 
-    def __init__(self, engine: Engine, *, read_only: bool) -> None:
+    def __init__(self, engine: Engine, thumbnails: ThumbnailCache, *, read_only: bool) -> None:
         self._engine = engine
+        self._thumbnails = thumbnails
         self._read_only = read_only
         self._connection: Connection | None = None
 
@@ -81,7 +86,7 @@ class SqlUnitOfWork:
             raise
         self.datasets = SqlDatasets(connection)
         self.suites = SqlSuites(connection)
-        self.thumbnails = SqlThumbnails(connection)
+        self.thumbnails = SqlThumbnails(connection, self._thumbnails)
         self.policies = SqlPolicies(connection)
         self.models = SqlModels(connection)
         self.versions = SqlVersions(connection)
