@@ -44,6 +44,7 @@ def get_alias(model: str, alias: str, services: Wired, response: Response) -> Al
         errors.VersionNotFound,
         errors.GateFailed,
         errors.EvaluationPending,
+        errors.EvaluationStale,
         errors.ArtifactGone,
         errors.StaleRevision,
         errors.PreconditionRequired,
@@ -62,8 +63,7 @@ def move_alias(
 ) -> AliasView:
     """Point an alias at a version that the gate lets through."""
     expected = expected_revision(if_match, if_none_match)
-    if body.override and not asking.is_admin:
-        raise errors.Forbidden
+    _require_admin(asking, override=body.override)
     moved = promote(
         services.platform,
         model=model,
@@ -83,8 +83,10 @@ def move_alias(
         *_UNKNOWN,
         errors.VersionNotFound,
         errors.NoPrevious,
+        errors.GateFailed,
         errors.ArtifactGone,
         errors.StaleRevision,
+        errors.Forbidden,
     ),
 )
 def roll_alias_back(
@@ -97,6 +99,7 @@ def roll_alias_back(
     if_match: IfMatch = None,
 ) -> AliasView:
     """Point an alias at the version that was live before, or at a named one that was."""
+    _require_admin(asking, override=body.override)
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
         services.platform,
@@ -106,6 +109,7 @@ def roll_alias_back(
         expected_revision=expected_revision(if_match, None) if decided else None,
         reason=body.reason,
         actor=asking.name,
+        override=body.override,
     )
     return _answer(services, response, moved)
 
@@ -121,6 +125,11 @@ def list_alias_moves(
     start = number_after(after)
     later = [row for row in rows if row.revision > start]
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
+
+
+def _require_admin(asking: Asking, *, override: bool) -> None:
+    if override and not asking.is_admin:
+        raise errors.Forbidden
 
 
 def _existing(services: Services, model: str, alias: str) -> int:

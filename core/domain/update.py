@@ -8,7 +8,7 @@ from typing import Any
 
 from core.domain.dataset import DatasetRef
 from core.domain.recipe import Recipe
-from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
+from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import JobFinished
 
 
@@ -24,7 +24,7 @@ class JobType(StrEnum):
 
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored
-    EVALUATE = "evaluate"  # scores a version again, on today's suites
+    EVALUATE = "evaluate"  # scores a version again
 
     @property
     def queue(self) -> Queue:
@@ -71,9 +71,10 @@ class UpdateOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOrder:
-    """Score an existing version on the model's present suites."""
+    """Score an existing version on the model's suites, by its policy, as they are when ordered."""
 
     version: int
+    alias: str = "production"  # whose live version it would replace
 
 
 Order = ImportOrder | UpdateOrder | EvaluateOrder
@@ -125,7 +126,8 @@ class Job:
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
-    suites: tuple[SuiteId, ...] | None = None  # the model's at the first claim of an update
+    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; an import's: None
+    policy: PolicyId | None = None  # likewise
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
     fence: int = 0  # rises with every claim; every write of the claimant names it

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
-from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
+from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ class Jobs(Protocol):
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Raises LeaseLost."""
 
-    def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
-        """Fix the suites whose names and validation parts training sees. Raises LeaseLost."""
+    def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
+        """Fix what an update that was ordered without them is judged by. Raises LeaseLost."""
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint that counts, and set lost to 0. Raises LeaseLost."""

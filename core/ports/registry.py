@@ -1,6 +1,6 @@
 """The rows of models: versions, aliases, gate policies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -75,3 +75,6 @@ class Aliases(Protocol):
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
         """Oldest first."""
+
+    def overridden(self, model: ModelId) -> Collection[int]:
+        """The versions that some alias of a model was moved to by override."""

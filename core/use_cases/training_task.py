@@ -1,6 +1,6 @@
 """The task of an update: fixed at its first claim, read from the store after it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from core.domain.class_lists import distinct
 from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
@@ -17,7 +17,7 @@ from core.use_cases.lineage import ancestors
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries
 from core.use_cases.selection import selection_of
-from core.use_cases.suites_of import open_classes_of, suites_of
+from core.use_cases.suites_of import open_classes_of, pinned_model, suites_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +50,19 @@ class Ground:
 
 
 def pin(work: UnitOfWork, job: Job, order: UpdateOrder) -> Ground:
-    """Fix a claimed job's parent and suites, unless an earlier claim has, and read its rows.
+    """Fix a claimed job's parent, unless an earlier claim has, and read its rows.
 
     Raises LeaseLost, and AliasNotFound, VersionNotFound or ArtifactGone without a parent.
     """
-    model = work.models.get(job.model)
+    model = pinned_model(work, job.id)
     number = job.parent_version or order.parent
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
     parent = work.versions.get(model.id, number, lock=True)
     parent.require_weights()
     work.jobs.set_parent(job.id, job.fence, parent.number)
-    if job.suites is None:
-        work.jobs.pin_suites(job.id, job.fence, model.suites)
-    else:
-        model = replace(model, suites=job.suites)
+    if job.suites is None or job.policy is None:  # as an earlier release has ordered it
+        work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
     line = (*ancestors(work, parent), parent)
     reference = None
     if order.reference is not None:

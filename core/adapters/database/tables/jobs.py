@@ -30,7 +30,10 @@ jobs = Table(
     Column("phase", String, nullable=False),
     Column("progress", JSON, nullable=False),
     Column("parent_version", Integer),
-    Column("suites", JSON(none_as_null=True)),  # null until an update's first claim
+    Column(
+        "suites", JSON(none_as_null=True)
+    ),  # null: an import, or ordered before they were pinned
+    Column("policy", String),  # likewise
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
