@@ -132,10 +132,9 @@ def plan(
     suites: Sequence[ScoredSuite],
     live: LiveLine | None = None,
 ) -> Examination:
-    """What must be asked about a candidate.
+    """What must be asked about a candidate; `earlier` are its line's updates, oldest first.
 
-    `earlier` holds the updates of the candidate's lineage, oldest first, each with the images
-    held out of it. A suite or holdout without a test image is not asked.
+    A suite or holdout without a test image is not asked.
     """
     learned = candidate.version.classes
     zero_shot: list[ClassExam] = []
