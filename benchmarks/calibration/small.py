@@ -84,9 +84,9 @@ def _line(
     together = replace(
         drawn[0],
         images=count * images,
-        count=sum(one.count for one in drawn),
-        gained=sum(one.gained for one in drawn),
-        lost=sum(one.lost for one in drawn),
+        count=np.sum([one.count for one in drawn], axis=0),
+        gained=np.sum([one.gained for one in drawn], axis=0),
+        lost=np.sum([one.lost for one in drawn], axis=0),
     )
     return [Guard(drawn=one, tolerance=tolerance) for one in (*drawn, together)]
 

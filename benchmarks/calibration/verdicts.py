@@ -63,7 +63,8 @@ def _lowest(guards: Sequence[Guard], statistic: Statistic) -> NDArray[np.float64
         )
         for guard in guards
     ]
-    return np.min(scores, axis=0, initial=np.inf)
+    lowest: NDArray[np.float64] = np.min(scores, axis=0, initial=np.inf)
+    return lowest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ class Examination:
     parent: Version
     root: Version
     live: Version | None  # what a promotion would replace, if it is none of the candidate's line
-    suites: tuple[Suite, ...]  # with those that have no test image
+    suites: tuple[Suite, ...]  # with those that have no test image, and are not asked
     zero_shot: tuple[ClassExam, ...]
     retrieval: tuple[RetrievalExam, ...]
     holdouts: tuple[HoldoutExam, ...]  # those with a test image
@@ -132,10 +132,7 @@ def plan(
     suites: Sequence[ScoredSuite],
     live: LiveLine | None = None,
 ) -> Examination:
-    """What must be asked about a candidate; `earlier` are its line's updates, oldest first.
-
-    A suite or holdout without a test image is not asked.
-    """
+    """What must be asked about a candidate; `earlier` are its line's updates, oldest first."""
     learned = candidate.version.classes
     zero_shot: list[ClassExam] = []
     retrieval: list[RetrievalExam] = []
