@@ -37,6 +37,7 @@ class InForce:
     suites: Mapping[SuiteId, str]  # names by id
     policy: tuple[PolicyId, str]  # id and name
     live: Version | None  # what would be replaced, unless the version descends from it
+    back: bool = False  # `live` descends from the version
     lost: tuple[Version, ...] = ()  # the updates that `live` has and the version has not
     lost_classes: tuple[str, ...] = ()  # what they taught and the version has not learned
 
@@ -133,8 +134,8 @@ def _stale(
     if known and "policy" in facts:
         lines.append(f"Its verdict was not given by the model's policy {facts['policy']!r}.")
     override = "send an override with a reason that names what is lost"
-    if version.is_root:
-        lines.append(f"A root is never scored: roll back to it, or {override}.")
+    if now.back and now.live:
+        lines.append(f"Version {now.live.number} was made from it: roll back, or {override}.")
     else:
         names = {"model": now.model, "version": version.number, "alias": now.alias}
         facts["score_again"] = {"type": "evaluate", **names}

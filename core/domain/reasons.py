@@ -114,6 +114,6 @@ def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
         for m in measures
     )
     return (
-        f"Below the {minimum_count:,} test images that the policy asks of a guard; these would "
-        f"fail the update if they surely lost too much, and do not: {shown}."
+        f"Fewer than the {minimum_count:,} test images that the policy asks of a guard, so these "
+        f"could only have failed the version, and did not: {shown}."
     )

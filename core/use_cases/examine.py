@@ -9,7 +9,7 @@ from core.domain.update import EvaluateOrder, Job, UpdateOrder
 from core.domain.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.in_force import line_beside
+from core.use_cases.in_force import leads_back, line_beside
 from core.use_cases.lineage import ancestors, holdout_of
 from core.use_cases.manifests import read_manifest
 from core.use_cases.suites_of import pinned_model, suites_of
@@ -47,11 +47,11 @@ def examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Rep
 def _live_line(
     work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLine | None:
-    """What the alias that the job is about would lose."""
+    """What the alias that the job is about would lose, but for the way back to an ancestor."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
     line = line_beside(work, candidate, job.order.alias)
-    if not line:
+    if not line or leads_back(line, candidate):
         return None
     return LiveLine(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
 

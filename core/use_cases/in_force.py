@@ -1,6 +1,7 @@
 """What is in force at a model, and which version a promotion would replace."""
 
 import json
+from collections.abc import Sequence
 
 from core.domain.class_lists import distinct
 from core.domain.promotion import Answered, InForce
@@ -22,6 +23,7 @@ def in_force(work: UnitOfWork, version: Version, alias: str) -> InForce:
         suites={suite.id: suite.name for suite in suites_of(work, model)},
         policy=(model.policy, work.policies.get(model.policy).name),
         live=line[-1] if line else None,
+        back=leads_back(line, version),
         lost=line,
         lost_classes=distinct(
             name for one in line for name in one.update_classes if name.lower() not in known
@@ -42,6 +44,11 @@ def line_beside(work: UnitOfWork, version: Version, alias: str) -> tuple[Version
         return ()
     live = work.versions.get(version.model, found.version)
     return tuple(one for one in (*ancestors(work, live), live) if one.number not in own)
+
+
+def leads_back(line: Sequence[Version], version: Version) -> bool:
+    """Whether the live version, last in the line beside `version`, descends from it."""
+    return bool(line) and line[0].parent == version.number
 
 
 def answered_by(artifacts: Artifacts, version: Version) -> Answered | None:

@@ -185,7 +185,7 @@ def test_the_root_takes_an_override_or_a_rollback(service: Service, model: Model
     with service.untouched():
         answer = put(service, 1, '"2"', reason="start again")
     assert code_of(answer) == (409, "evaluation_stale")
-    assert "roll back to it" in answer.json()["detail"]
+    assert "roll back" in answer.json()["detail"]
     assert put(service, 1, '"2"', reason="start again", override=True).status_code == 200
 
 

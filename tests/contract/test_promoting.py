@@ -147,6 +147,24 @@ def test_version_that_descends_from_what_is_live_is_not_compared_with_it_again(
     assert scene.live(model) == 4
 
 
+def test_version_that_the_live_one_descends_from_is_not_compared_with_it_but_rolled_back_to(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
+    knowing(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    scene.order(model, EvaluateOrder(version=2))
+    scene.run()
+    found = report(scene, model, 2)
+    assert (found.live, found.verdict) == (None, Verdict.PASSED)
+    with pytest.raises(EvaluationStale, match="roll back") as refusal:
+        go_live(scene, model, 2, reason="without owls")
+    assert refusal.value.facts["lost"] == {"versions": [3], "classes": ["elk", "owl"]}
+    assert "score_again" not in refusal.value.facts
+    assert go_back(scene, model) == 2
+
+
 # ---- What is in force -----------------------------------------------------------------------
 
 

@@ -125,7 +125,7 @@ def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> 
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
     assert judgement.rulings[1].more_images == 200
-    assert "Below the 500 test images" in judgement.reasons[-1]
+    assert "Fewer than the 500 test images" in judgement.reasons[-1]
 
 
 def test_few_images_that_hold_are_no_guard() -> None:
