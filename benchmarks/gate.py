@@ -26,6 +26,7 @@ from benchmarks.calibration.planned import ROOT, names
 from benchmarks.calibration.scenarios import DRAWS, rows_of, scenarios
 from benchmarks.calibration.sets import SETS, open_set
 from benchmarks.calibration.several import captions, several
+from benchmarks.calibration.small import small
 from benchmarks.calibration.verdicts import Gate
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
@@ -74,6 +75,7 @@ def tables(versions: dict[str, Outcomes]) -> None:
     same_images = [q for q in questions if q != "cifar100"]
     groups = [same_images, *([["cifar100"]] if "cifar100" in questions else [])]
     publish("gate-pairs", rows + list(several(versions, groups, rng)), **facts)
+    publish("gate-small", list(small(versions, questions, rng)), **facts)
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng)), **facts)
     publish("gate-intervals", list(intervals_table(rng)))

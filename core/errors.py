@@ -262,6 +262,14 @@ class GateFailed(Conflict):
     """The gate does not let this version go live."""
 
 
+class EvaluationStale(Conflict):
+    """The version's verdict does not answer what is in force now: score it again."""
+
+
+class ReportUnreadable(Conflict):
+    """The forgetting report has a format that this release does not know."""
+
+
 class NotServable(Conflict):
     """The version has no weights that could be served."""
 
@@ -405,6 +413,10 @@ class StopRequested(Interruption):
 
 class TrainingDiverged(PerennialError):
     """The loss is not a number any more."""
+
+
+class AnswersNotFinite(PerennialError):
+    """A version gives features that are not finite numbers."""
 
 
 class OutOfMemory(PerennialError):

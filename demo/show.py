@@ -143,8 +143,9 @@ class Show:
             if measure["outcome"] == "fails":
                 interval = f"{points(measure['lower'])} .. {points(measure['upper'])}"
                 self.note(
-                    f"- {measure['name']} {measure['kind']}: {points(measure['difference'])} "
-                    f"points ({interval}), allowed {points(-measure['tolerance'])}"
+                    f"- {measure['name']} {measure['kind']} against the {measure['baseline']}: "
+                    f"{points(measure['difference'])} points ({interval}), allowed "
+                    f"{points(-measure['tolerance'])}"
                 )
 
     def summary(self, rows: Sequence[Json]) -> None:

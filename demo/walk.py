@@ -182,7 +182,7 @@ def row(title: str, report: Json, hits: float, outcome: str) -> Json:
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
     judged = [measure for measure in measures if measure["outcome"] != "advisory"]
-    kept = [measure for measure in judged if measure["kind"] != "gain"]
+    kept = [measure for measure in judged if measure["baseline"] == "parent and root"]
     return {
         "method": title,
         "gain": gain["difference"],

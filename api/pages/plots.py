@@ -80,6 +80,7 @@ def title(ruling: Ruling) -> str:
         MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",
         MeasureKind.TEXT_TO_IMAGE: f"{measure.name} · text → image R@1",
         MeasureKind.HOLDOUT: f"holdout of {measure.name} · top-1",
+        MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · top-1",
         MeasureKind.GAIN: "own holdout · gain",
     }[measure.kind]
 

@@ -83,7 +83,7 @@ def _style() -> str:
 
 def _headline(report: Report) -> list[dict[str, object]]:
     """The numbers on the cards: what it is, its value, its change since the parent."""
-    now, before, _ = report.scores
+    now, before, *_ = report.scores
     return [
         _card("UT-Acc", "what was taught", now.ut_micro, before.ut_micro),
         _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),

@@ -46,6 +46,7 @@ def get_alias(model: str, alias: str, services: Wired, response: Response) -> Al
         errors.VersionNotFound,
         errors.GateFailed,
         errors.EvaluationPending,
+        errors.EvaluationStale,
         errors.ArtifactGone,
         errors.StaleRevision,
         errors.PreconditionRequired,
@@ -65,8 +66,7 @@ def move_alias(
     """Point an alias at a version that the gate lets through."""
     present = partial(_present_revision, services, model, alias)
     expected = expected_revision(if_match, if_none_match, present)
-    if body.override and not asking.is_admin:
-        raise errors.Forbidden
+    _require_admin(asking, override=body.override)
     moved = promote(
         services.platform,
         model=model,
@@ -86,8 +86,10 @@ def move_alias(
         *_UNKNOWN,
         errors.VersionNotFound,
         errors.NoPrevious,
+        errors.GateFailed,
         errors.ArtifactGone,
         errors.StaleRevision,
+        errors.Forbidden,
     ),
 )
 def roll_alias_back(
@@ -101,6 +103,7 @@ def roll_alias_back(
 ) -> AliasView:
     """Point an alias at the version that was live before, or at a named one that was."""
     present = partial(_present_revision, services, model, alias)
+    _require_admin(asking, override=body.override)
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
         services.platform,
@@ -110,6 +113,7 @@ def roll_alias_back(
         expected_revision=expected_revision(if_match, None, present) if decided else None,
         reason=body.reason,
         actor=asking.name,
+        override=body.override,
     )
     return _answer(services, response, moved)
 
@@ -125,6 +129,11 @@ def list_alias_moves(
     start = number_after(after)
     later = [row for row in rows if row.revision > start]
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
+
+
+def _require_admin(asking: Asking, *, override: bool) -> None:
+    if override and not asking.is_admin:
+        raise errors.Forbidden
 
 
 def _present_revision(services: Services, model: str, alias: str) -> int:

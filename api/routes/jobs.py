@@ -66,6 +66,7 @@ def order_job(
             ordered_by,
             model=body.model,
             version=body.version,
+            alias=body.alias,
             priority=body.priority,
         )
     return accepted(services, response, job)

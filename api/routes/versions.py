@@ -1,5 +1,6 @@
 """Versions of a model: what they are, their weights, what they forgot."""
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -16,6 +17,7 @@ from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from core import errors
+from core.domain.version import Model, Version
 from core.use_cases.reports import read_report
 
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
@@ -42,6 +44,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
         errors.VersionNotFound,
         errors.ReportNotFound,
         errors.EvaluationPending,
+        errors.ReportUnreadable,
         errors.NotAcceptable,
     ),
 }
@@ -55,9 +58,8 @@ def list_versions(
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         rows = work.versions.page(found.id, limit + 1, number_after(after))
-    return page_of(
-        rows, limit, lambda row: VersionView.of(row, model=found.name), lambda row: row.number
-    )
+        overridden = work.aliases.overridden(found.id)
+    return page_of(rows, limit, lambda row: _show(row, found, overridden), lambda row: row.number)
 
 
 @router.get("/{version}", responses=raises(errors.ModelNotFound, errors.VersionNotFound))
@@ -65,7 +67,8 @@ def get_version(model: str, version: VersionNumber, services: Wired) -> VersionV
     """One version."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
-        return VersionView.of(work.versions.get(found.id, version), model=found.name)
+        wanted = work.versions.get(found.id, version)
+        return _show(wanted, found, work.aliases.overridden(found.id))
 
 
 @router.get("/{version}/download", responses=_DOWNLOADS, response_class=Response)
@@ -108,3 +111,7 @@ def get_forgetting(
         headers = vary | {"Content-Security-Policy": style_policy()}
         return HTMLResponse(render_report(report), headers=headers)
     return JSONResponse(report, headers=vary)
+
+
+def _show(version: Version, model: Model, overridden: Collection[int]) -> VersionView:
+    return VersionView.of(version, model=model.name, overridden=version.number in overridden)

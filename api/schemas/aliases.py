@@ -17,14 +17,26 @@ class Promotion(Asked):
 
     version: Number = Field(examples=[2])
     reason: Reason = ""
-    override: bool = Field(False, description="Promote a version that failed; admins only.")
+    override: bool = Field(
+        False,
+        description="Promote a version that failed, or whose verdict does not answer what is in "
+        "force now; needs a reason, admins only.",
+    )
 
 
 class Rollback(Asked):
     """Point the alias at the version live before, or at a named one that was live."""
 
     reason: Reason = Field(examples=["boots are called sandals"])
-    to: Number | None = Field(None, examples=[1])
+    to: Number | None = Field(
+        None,
+        examples=[1],
+        description="Without it, versions that failed or went live by override alone are passed "
+        "over.",
+    )
+    override: bool = Field(
+        False, description="Go back to a version that failed; name it, admins only."
+    )
 
 
 class AliasView(Shown):
@@ -60,6 +72,7 @@ class MoveView(Shown):
     reason: str
     actor: str = Field(examples=["admin"])
     at: datetime
+    override: bool = Field(description="Whether the gate would have refused this move.")
 
     @classmethod
     def of(cls, move: AliasMove) -> Self:
@@ -72,4 +85,5 @@ class MoveView(Shown):
             reason=move.reason,
             actor=move.actor,
             at=move.at,
+            override=move.override,
         )

@@ -82,11 +82,16 @@ class NewUpdate(Asked):
 
 
 class NewEvaluation(Asked):
-    """Score a version again, on the suites the model has now."""
+    """Score a version again, on the suites and by the policy the model has now."""
 
     type: Literal["evaluate"]
     model: str = Field(examples=["demo"])
     version: Number = Field(examples=[2])
+    alias: str = Field(
+        "production",
+        description="The version is also compared with what is live here, unless it descends "
+        "from that.",
+    )
     priority: Priority = 0
 
 

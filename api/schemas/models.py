@@ -63,6 +63,7 @@ class VersionView(Shown):
     version: int = Field(examples=[2])
     status: VersionStatus
     verdict: Verdict | None
+    overridden: bool = Field(description="Whether an alias was ever moved to it by override.")
     digest: str
     size: int = Field(description="Bytes of its tensors, shared or not.")
     parent: int | None
@@ -99,7 +100,7 @@ class VersionView(Shown):
     links: dict[str, str]
 
     @classmethod
-    def of(cls, version: Version, *, model: str) -> Self:
+    def of(cls, version: Version, *, model: str, overridden: bool) -> Self:
         """Show a version; `model` is the model's name."""
         here = f"/v1/models/{model}/versions/{version.number}"
         links = {"self": here}
@@ -112,6 +113,7 @@ class VersionView(Shown):
             version=version.number,
             status=version.status,
             verdict=version.verdict,
+            overridden=overridden,
             digest=version.digest,
             size=version.size,
             parent=version.parent,

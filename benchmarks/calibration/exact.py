@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-from benchmarks.calibration.rivals import tango_score
+from benchmarks.calibration.rivals import skewness_corrected, tango_score
 from core.domain.intervals import quantile
 
 _REACH = 5.5  # standard deviations: what lies beyond weighs less than 1e-7
@@ -43,9 +43,9 @@ def verdict_rates(
 ) -> tuple[float, float]:
     """(P(holds), P(fails)) of one measure; `tests` is what Holm's first step divides by."""
     table = counts(n, max(0.0, churn + difference) / 2, max(0.0, churn - difference) / 2)
-    scores = tango_score(n, table.gained, table.lost, -tolerance)
-    holds = table.weight[scores >= quantile(alpha)].sum()
-    fails = table.weight[scores < -quantile(alpha / tests)].sum()
+    counted = (n, table.gained, table.lost, -tolerance)
+    holds = table.weight[tango_score(*counted) >= quantile(alpha)].sum()
+    fails = table.weight[skewness_corrected(*counted) < -quantile(alpha / tests)].sum()
     return float(holds), float(fails)
 
 

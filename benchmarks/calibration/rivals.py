@@ -1,7 +1,8 @@
 """Intervals of a paired difference over whole arrays of counts, to compare them with Tango's.
 
 Every function takes arrays (or numbers) of images, gains and losses; `z` is the normal quantile of
-each one-sided bound. `tango_score` is the vectorised `core.domain.intervals.score`.
+each one-sided bound. `tango_score` and `skewness_corrected` are the vectorised `score` and
+`corrected_score` of `core.domain.intervals`.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 Bounds = tuple[Numbers, Numbers]  # lower, upper
+Statistic = Callable[[Any, Any, Any, Any], Numbers]
 _HALVINGS = 50
 
 
@@ -120,7 +122,7 @@ INTERVALS: dict[str, Callable[[Any, Any, Any, float], Bounds]] = {
     "Agresti-Min": agresti_min,
     "Wald": wald,
 }
-STATISTICS: dict[str, Callable[[Any, Any, Any, Any], Numbers]] = {
+STATISTICS: dict[str, Statistic] = {
     "Tango": tango_score,
     "skewness-corrected": skewness_corrected,
 }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration.draws import Drawn
 from benchmarks.calibration.outcomes import CAPTIONS
-from benchmarks.calibration.rivals import tango_score
+from benchmarks.calibration.rivals import Statistic, skewness_corrected, tango_score
 from core.domain.gate import GatePolicy, Verdict, judge
 from core.domain.intervals import quantile
 from core.domain.measure import Measure, MeasureKind
@@ -44,21 +44,27 @@ class Guard:
 
 def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np.str_]:
     """The verdict of each draw, (draws,): the gate's rule over whole arrays."""
-    scores = np.array(
-        [
-            tango_score(
-                guard.drawn.count / guard.drawn.design_effect,
-                guard.drawn.gained / guard.drawn.design_effect,
-                guard.drawn.lost / guard.drawn.design_effect,
-                -guard.tolerance,
-            )
-            for guard in guards
-        ]
-    )  # (guards, draws)
+    guarding = [guard for guard in guards if guard.drawn.images >= policy.minimum_count]
     tests = len(guards) + 1  # the gain, which holds, is judged too
-    failed = scores.min(axis=0) < -quantile(policy.alpha / tests)
-    passed = scores.min(axis=0) >= quantile(policy.alpha)
-    return np.where(failed, FAILED, np.where(passed, PASSED, INCONCLUSIVE))
+    failing = _lowest(guards, skewness_corrected) < -quantile(policy.alpha / tests)
+    holding = _lowest(guarding, tango_score) >= quantile(policy.alpha)
+    passed = holding & bool(guarding)
+    return np.where(failing, FAILED, np.where(passed, PASSED, INCONCLUSIVE))
+
+
+def _lowest(guards: Sequence[Guard], statistic: Statistic) -> NDArray[np.float64]:
+    """The lowest score of all measures, (draws,)."""
+    scores = [
+        statistic(
+            guard.drawn.count / guard.drawn.design_effect,
+            guard.drawn.gained / guard.drawn.design_effect,
+            guard.drawn.lost / guard.drawn.design_effect,
+            -guard.tolerance,
+        )
+        for guard in guards
+    ]
+    lowest: NDArray[np.float64] = np.min(scores, axis=0, initial=np.inf)
+    return lowest
 
 
 @dataclass(frozen=True, kw_only=True)

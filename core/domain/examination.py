@@ -1,7 +1,6 @@
 """The examination of a candidate: which version must answer which question.
 
-Verdicts see the test part of suites and holdouts only; the validation part belongs to those
-who select.
+Verdicts see the test part of suites and holdouts; the validation part is for selecting.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,8 +34,7 @@ class ClassExam:
     """One set of images, asked over the class list it came with and over the union.
 
     Forgetting is judged on `own`. In `union` all classes the candidate has learned compete
-    too: a separate number, so that new competitors are not called forgetting. Where nothing
-    was added the two questions are the same one.
+    too: a separate number. Where nothing was added the two questions are the same one.
     """
 
     name: str
@@ -50,6 +48,14 @@ class RetrievalExam:
 
     name: str
     own: RetrievalQuestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveLine:
+    """The version that a promotion would replace though the candidate does not descend from it."""
+
+    version: Version
+    updates: tuple[Update, ...]  # that the version has and the candidate has not, oldest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +75,12 @@ class Examination:
     candidate: Version
     parent: Version
     root: Version
+    live: Version | None  # what a promotion would replace, if it is none of the candidate's line
+    suites: tuple[Suite, ...]  # with those that have no test image, and are not asked
     zero_shot: tuple[ClassExam, ...]
     retrieval: tuple[RetrievalExam, ...]
     holdouts: tuple[HoldoutExam, ...]  # those with a test image
+    live_holdouts: tuple[HoldoutExam, ...]  # of the updates that only the live version has
 
     @property
     def own(self) -> HoldoutExam | None:
@@ -85,16 +94,22 @@ class Examination:
 
     @property
     def questions(self) -> tuple[tuple[Version, tuple[Question, ...]], ...]:
-        """Who must answer what: versions of different digests, different questions each.
+        """Who must answer what: different digests, different questions each.
 
-        Candidate, parent and root answer everything. The version that learned an earlier holdout
+        Candidate, parent, root and live version answer everything; what only the live version has
+        learned is asked of it and the candidate. The version that learned an earlier holdout
         answers its own question, which it was asked as a candidate: what it said is remembered,
         so its weights may be gone. The order is the same for the same examination.
         """
         shared: list[Question] = [exam.own for exam in self.retrieval]
         for exam in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
             shared += [exam.own, exam.union]
-        asked = [(version, shared) for version in (self.candidate, self.parent, self.root)]
+        whole = list(shared)
+        for holdout in self.live_holdouts:
+            whole += [holdout.exam.own, holdout.exam.union]
+        asked = [(self.candidate, whole), (self.parent, shared), (self.root, shared)]
+        if self.live is not None:
+            asked.append((self.live, whole))
         asked += [(h.learner, [h.exam.own]) for h in self.earlier]
         versions = {version.digest: version for version, _ in asked}
         return tuple(
@@ -116,12 +131,9 @@ def plan(
     root: Version,
     earlier: Sequence[Update],
     suites: Sequence[ScoredSuite],
+    live: LiveLine | None = None,
 ) -> Examination:
-    """What must be asked about a candidate.
-
-    `earlier` holds the updates of the candidate's lineage, oldest first, each with the images
-    held out of it. A suite or holdout without a test image is left out.
-    """
+    """What must be asked about a candidate; `earlier` are its line's updates, oldest first."""
     learned = candidate.version.classes
     zero_shot: list[ClassExam] = []
     retrieval: list[RetrievalExam] = []
@@ -132,20 +144,18 @@ def plan(
                 retrieval.append(RetrievalExam(name=name, own=question))
             case ClassQuestion() as question:
                 zero_shot.append(_class_exam(name, question, learned))
-    holdouts = [
-        HoldoutExam(learner=update.version, exam=_holdout_exam(update, entries, learned))
-        for update in (*earlier, candidate)
-        if (entries := entries_in(Part.TEST, update.holdout))
-    ]
     return Examination(
         model=model,
         policy=policy,
         candidate=candidate.version,
         parent=parent,
         root=root,
+        live=live.version if live else None,
+        suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=tuple(holdouts),
+        holdouts=_holdout_exams((*earlier, candidate), learned),
+        live_holdouts=_holdout_exams(live.updates if live else (), learned),
     )
 
 
@@ -167,6 +177,14 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
 def _class_exam(name: str, own: ClassQuestion, learned: tuple[str, ...]) -> ClassExam:
     union = replace(own, classes=_union(own.classes, learned))
     return ClassExam(name=name, own=own, union=union)
+
+
+def _holdout_exams(updates: Iterable[Update], learned: tuple[str, ...]) -> tuple[HoldoutExam, ...]:
+    return tuple(
+        HoldoutExam(learner=update.version, exam=_holdout_exam(update, entries, learned))
+        for update in updates
+        if (entries := entries_in(Part.TEST, update.holdout))
+    )
 
 
 def _holdout_exam(

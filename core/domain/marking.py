@@ -1,5 +1,6 @@
 """From an answered examination to its report."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.domain.matrix import accuracy_matrix, tasks, transfer
 from core.domain.measuring import measures
 from core.domain.report import Report
 from core.domain.tables import changes, list_scores, recall_rows, scores
+from core.errors import AnswersNotFinite
 
 
 def mark(
@@ -25,14 +27,18 @@ def mark(
     `previous` is the parent's report, from which the older rows of the accuracy matrix come;
     without it their cells stay empty. `judged_before` says how many candidates these test
     parts have judged, `near_duplicates` how many images of the update look like an older one.
-    All of `examination.questions` must be answered: a missing answer is a KeyError.
+    All of `examination.questions` must be answered: a missing answer is a KeyError. Raises
+    AnswersNotFinite when a version that the candidate is compared with gives no numbers; a
+    candidate that does not has failed.
     """
     sheet = AnswerSheet(examination=examination, answers=answers)
-    judgement = judge(measures(sheet), examination.policy)
+    faults = tuple(_faults(sheet))
+    judgement = judge(measures(sheet), examination.policy, faults)
     headline = tuple(scores(sheet, role, version) for role, version in sheet.roles)
-    now, untouched = headline[0].zero_shot, headline[-1].zero_shot
+    now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(sheet, previous)
     candidate, parent, root = examination.candidate, examination.parent, examination.root
+    live = examination.live
     return Report(
         model=examination.model.name,
         version=candidate.number,
@@ -41,6 +47,9 @@ def mark(
         parent_digest=parent.digest,
         root=root.number,
         root_digest=root.digest,
+        live=live.number if live else None,
+        live_digest=live.digest if live else None,
+        suites={suite.id: suite.name for suite in examination.suites},
         recipe=candidate.recipe.to_json() if candidate.recipe else None,
         dataset=candidate.dataset,
         dataset_version=candidate.dataset_version,
@@ -70,6 +79,24 @@ def mark(
     )
 
 
+def _faults(sheet: AnswerSheet) -> Iterator[str]:
+    for version, questions in sheet.examination.questions:
+        broken = sheet.not_finite(version)
+        if not broken:
+            continue
+        if version.digest != sheet.examination.candidate.digest:
+            raise AnswersNotFinite(
+                f"Version {version.number}, which the candidate is compared with, gives features "
+                "that are not finite numbers (NaN or infinity): nothing can be compared with it.",
+                version=version.number,
+            )
+        yield (
+            "The model gives features that are not finite numbers (NaN or infinity), in "
+            f"{broken} of {len(questions)} questions: it cannot be used. Answers without a "
+            "number count as wrong below."
+        )
+
+
 def _policy(examination: Examination) -> dict[str, Any]:
     policy = examination.policy
     return asdict(policy) | {"created_at": policy.created_at.isoformat()}
@@ -77,5 +104,6 @@ def _policy(examination: Examination) -> dict[str, Any]:
 
 def _images(examination: Examination) -> dict[str, int]:
     exams: list[ClassExam | RetrievalExam] = [*examination.zero_shot, *examination.retrieval]
-    exams += [holdout.exam for holdout in examination.holdouts]
+    holdouts = (*examination.holdouts, *examination.live_holdouts)
+    exams += [holdout.exam for holdout in holdouts]
     return {exam.name: len(exam.own.entries) for exam in exams}

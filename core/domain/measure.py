@@ -15,7 +15,8 @@ class MeasureKind(StrEnum):
     ZERO_SHOT = "zero_shot"  # top-1 on a suite
     IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite
     TEXT_TO_IMAGE = "text_to_image"  # R@1 on a suite
-    HOLDOUT = "holdout"  # top-1 on an earlier update's holdout
+    HOLDOUT = "holdout"  # top-1 on another update's holdout
+    HOLDOUTS = "holdouts"  # top-1 on several such holdouts, together
     GAIN = "gain"  # top-1 on this update's own holdout
 
 
@@ -29,8 +30,8 @@ class Measure:
 
     kind: MeasureKind
     name: str  # the suite, or the version whose update the holdout belongs to
-    baseline: str  # "parent", "root", "parent and root" or "version 3"
-    baseline_version: int
+    baseline: str  # "parent", "root", "parent and root", "live version" or "version 3"
+    baseline_version: int | None  # None: each holdout has its own
     tolerance: float
     images: int
     count: int  # answers: images, or captions of images
@@ -50,7 +51,7 @@ class Measure:
         *,
         name: str,
         baseline: str,
-        baseline_version: int,
+        baseline_version: int | None,
         tolerance: float,
         images: int,
         now: Sequence[bool],
@@ -99,7 +100,7 @@ class Outcome(StrEnum):
     HOLDS = "holds"
     FAILS = "fails"
     OPEN = "open"  # neither bound decides
-    ADVISORY = "advisory"  # too few images: shown, not judged
+    ADVISORY = "advisory"  # too few images to count as a guard, and it does not surely fail
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from core.domain.answer_sheet import AnswerSheet, Baseline
-from core.domain.examination import ClassExam, RetrievalExam
+from core.domain.answer_sheet import LIVE, AnswerSheet, Baseline
+from core.domain.examination import ClassExam, HoldoutExam, RetrievalExam
 from core.domain.intervals import Flips, design_effect
 from core.domain.measure import Measure, MeasureKind
+from core.domain.values import Digest
 
 
 def measures(sheet: AnswerSheet) -> list[Measure]:
-    """Suites against parent and root, earlier holdouts against their learners, the gain."""
+    """Suites against parent, root and live version, holdouts against who knows them, the gain."""
     exam = sheet.examination
     found = [
         _top_1(sheet, MeasureKind.ZERO_SHOT, suite, baseline)
@@ -22,10 +23,10 @@ def measures(sheet: AnswerSheet) -> list[Measure]:
                 _recall_of_captions(sheet, captioned, baseline),
                 _recall_of_images(sheet, captioned, baseline),
             ]
-    found += [
-        _top_1(sheet, MeasureKind.HOLDOUT, holdout.exam, sheet.learner_baseline(holdout))
-        for holdout in exam.earlier
-    ]
+    for pairs in (sheet.kept, sheet.replaced):
+        found += [_top_1(sheet, MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in pairs]
+        if len(pairs) > 1:
+            found.append(_together(sheet, pairs))
     if exam.own is not None:
         found.append(_top_1(sheet, MeasureKind.GAIN, exam.own.exam, sheet.gain_baseline))
     return found
@@ -41,6 +42,33 @@ def _top_1(sheet: AnswerSheet, kind: MeasureKind, exam: ClassExam, baseline: Bas
         images=len(exam.own.entries),
         now=sheet.hits(sheet.examination.candidate, exam.own),
         before=sheet.hits(baseline.version, exam.own),
+        alpha=sheet.examination.policy.alpha,
+    )
+
+
+def _together(sheet: AnswerSheet, pairs: Sequence[tuple[HoldoutExam, Baseline]]) -> Measure:
+    """Several holdouts as one measure, so that many small updates guard each other.
+
+    An image in more than one of them counts once, as what it was last taught to be.
+    """
+    hits: dict[Digest, tuple[bool, bool]] = {}
+    for holdout, baseline in pairs:
+        question = holdout.exam.own
+        now = sheet.hits(sheet.examination.candidate, question)
+        before = sheet.hits(baseline.version, question)
+        for entry, *answers in zip(question.entries, now, before, strict=True):
+            hits[entry.pixels] = (answers[0], answers[1])
+    _, last = pairs[-1]
+    replaced = last.name == LIVE
+    return Measure.of(
+        MeasureKind.HOLDOUTS,
+        name=f"{len(pairs)} updates of the live version" if replaced else f"{len(pairs)} updates",
+        baseline=LIVE if replaced else "versions that learned them",
+        baseline_version=last.version.number if replaced else None,
+        tolerance=last.tolerance,
+        images=len(hits),
+        now=[now for now, _ in hits.values()],
+        before=[before for _, before in hits.values()],
         alpha=sheet.examination.policy.alpha,
     )
 

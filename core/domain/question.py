@@ -45,7 +45,10 @@ Question = ClassQuestion | RetrievalQuestion
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAnswers:
-    """The class each image was given, as an index into the question's classes."""
+    """The class each image was given, as an index into the question's classes.
+
+    Where scores are no numbers (NaN) there is no best class: the index is one past the last.
+    """
 
     predicted: tuple[int, ...]
 
@@ -54,7 +57,8 @@ class ClassAnswers:
 
         Names that differ in case alone have one prompt between them, so either is right.
         """
-        names = [name.lower() for name in question.classes]
+        names: list[str | None] = [name.lower() for name in question.classes]
+        names.append(None)  # no class was best
         return tuple(
             names[given] == entry.class_name.lower()
             for given, entry in zip(self.predicted, question.entries, strict=True)
@@ -67,6 +71,7 @@ class RetrievalAnswers:
 
     `image_ranks[i]`: the best rank among image i's own captions, in all captions.
     `caption_ranks[j]`: the rank of caption j's image, in all images.
+    Where scores are no numbers (NaN) there is no rank: it is one past the last.
     """
 
     image_ranks: tuple[int, ...]
@@ -74,6 +79,15 @@ class RetrievalAnswers:
 
 
 Answers = ClassAnswers | RetrievalAnswers
+
+
+def are_finite(answers: Answers, question: Question) -> bool:
+    """Whether every image was given a class, or every image and caption has a rank."""
+    if isinstance(answers, RetrievalAnswers):
+        images, captions = len(answers.image_ranks), len(answers.caption_ranks)
+        return max(answers.image_ranks) < captions and max(answers.caption_ranks) < images
+    classes = question.classes if isinstance(question, ClassQuestion) else ()
+    return max(answers.predicted) < len(classes)
 
 
 def answers_to_json(answers: Answers) -> dict[str, list[int]]:

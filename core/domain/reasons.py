@@ -9,6 +9,7 @@ _SUBJECT = {
     MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
     MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
     MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
+    MeasureKind.HOLDOUTS: "top-1 on the holdouts of {name}, together",
     MeasureKind.GAIN: "top-1 on this update's own holdout",
 }
 
@@ -55,7 +56,7 @@ def explain(
 
 
 def _the(baseline: str) -> str:
-    return baseline if baseline.startswith("version") else f"the {baseline}"
+    return baseline if baseline.startswith("version ") else f"the {baseline}"
 
 
 def _capital(text: str) -> str:
@@ -112,4 +113,7 @@ def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
         f"{m.images:,} images"
         for m in measures
     )
-    return f"Shown, not judged, for the policy asks for {minimum_count:,} test images: {shown}."
+    return (
+        f"Fewer than the {minimum_count:,} test images that the policy asks of a guard, so these "
+        f"could only have failed the version, and did not: {shown}."
+    )

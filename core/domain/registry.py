@@ -1,14 +1,13 @@
 """Aliases: which version is live, how it got there, and who may move it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from core.domain.gate import Verdict
-from core.domain.values import Json, ModelId
+from core.domain.values import ModelId
 from core.domain.version import Version
-from core.errors import EvaluationPending, GateFailed, NoPrevious, StaleRevision
+from core.errors import NoPrevious, StaleRevision
 
 PRODUCTION = "production"
 
@@ -45,26 +44,7 @@ class AliasMove:
     reason: str
     actor: str
     at: datetime
-
-
-def require_promotable(version: Version, *, override: bool, reason: str, scores: Json) -> None:
-    """The gate's last word before an alias moves forward.
-
-    Roots and versions that were live are exempt. An inconclusive version needs a reason, a
-    failed one a reason and `override`. Raises EvaluationPending or GateFailed with the scores.
-    """
-    if version.is_root or version.verdict is Verdict.PASSED:
-        return
-    if version.verdict is None:
-        raise EvaluationPending(version=version.number)
-    allowed = bool(reason) and (override or version.verdict is Verdict.INCONCLUSIVE)
-    if not allowed:
-        raise GateFailed(
-            f"The gate's verdict on version {version.number} is {version.verdict.value!r}.",
-            version=version.number,
-            verdict=version.verdict.value,
-            scores=scores,
-        )
+    override: bool = False  # the gate would not have let it go live
 
 
 def move(
@@ -102,16 +82,32 @@ def move(
     return moved, row
 
 
-def version_before(history: Sequence[AliasMove]) -> int:
+def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()) -> int:
     """The version a rollback goes to: the one live before the present one.
 
     The history is read as a stack: promotions push, rollbacks pop back to their target. So
-    two rollbacks in a row go two versions back and never toggle. Raises NoPrevious.
+    two rollbacks in a row go two versions back and never toggle. Versions that went live by
+    override alone, and those in `failed`, are passed over. Raises NoPrevious.
     """
-    live = live_stack(history)
-    if len(live) < 2:
+    before = live_stack(history)[:-1]
+    passed_over = by_override(history) | set(failed)
+    found = next((number for number in reversed(before) if number not in passed_over), None)
+    if found is None and before:
+        named = ", ".join(map(str, before))
+        raise NoPrevious(
+            "What was live before has failed the gate or went live by override alone: name the "
+            f"version to go back to with 'to' (versions {named}).",
+            versions=before,
+        )
+    if found is None:
         raise NoPrevious
-    return live[-2]
+    return found
+
+
+def by_override(history: Sequence[AliasMove]) -> set[int]:
+    """The versions that an alias has come to by override alone."""
+    let_through = {row.to_version for row in history if not row.override}
+    return {row.to_version for row in history if row.override} - let_through
 
 
 def live_stack(history: Sequence[AliasMove]) -> list[int]:

@@ -7,8 +7,10 @@ from typing import Any
 from core.domain.gate import Verdict
 from core.domain.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.values import Digest, Json, canonical_json
+from core.errors import ReportUnreadable
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1: without suites and live version, which were not asked about then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Scores:
     UT-Acc (micro) and ZS-Acc.
     """
 
-    role: str  # "candidate", "parent" or "root"
+    role: str  # "candidate", "parent", "root" or "live"
     version: int
     ut_micro: float | None
     ut_macro: float | None
@@ -152,6 +154,9 @@ class Report:
     judged_before: int  # candidates that the same test parts had judged
     near_duplicates: int  # images of the update that look like an older one
     images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
+    live: int | None = None  # what it would have replaced, where not of its own line
+    live_digest: Digest | None = None
+    suites: Mapping[str, str] = field(default_factory=dict)  # what it was asked: names by id
     reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
     environments: tuple[Mapping[str, str], ...] = ()  # that training went through, in order
@@ -173,7 +178,9 @@ class Report:
 
     @classmethod
     def from_json(cls, value: Json) -> "Report":
-        """The report that `to_json` wrote."""
+        """The report that `to_json` wrote. Raises ReportUnreadable for a format not known here."""
+        if value.get("format") not in READABLE:
+            raise ReportUnreadable(format=value.get("format"), readable=list(READABLE))
         plain = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         return cls(
             **{

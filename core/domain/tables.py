@@ -32,14 +32,15 @@ def scores(sheet: AnswerSheet, role: str, version: Version) -> Scores:
 
 
 def changes(sheet: AnswerSheet) -> Iterator[ChangeTable]:
-    """Class by class: the own holdout, each suite, each earlier holdout."""
+    """Class by class: the own holdout, each suite, each other holdout."""
     exam = sheet.examination
     compared = [
         (MeasureKind.ZERO_SHOT, suite, baseline)
         for baseline in sheet.suite_baselines
         for suite in exam.zero_shot
     ]
-    compared += [(MeasureKind.HOLDOUT, h.exam, sheet.learner_baseline(h)) for h in exam.earlier]
+    holdouts = sheet.kept + sheet.replaced
+    compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
     if exam.own is not None:
         compared.insert(0, (MeasureKind.GAIN, exam.own.exam, sheet.gain_baseline))
     for kind, asked, baseline in compared:
@@ -98,6 +99,9 @@ def list_scores(sheet: AnswerSheet) -> Iterator[ListScore]:
     for kind, class_exam in asked:
         for role, version in sheet.roles:
             yield _list_score(sheet, kind, class_exam, role, version)
+    for holdout, live in sheet.replaced:
+        for role, version in (("candidate", exam.candidate), ("live", live.version)):
+            yield _list_score(sheet, MeasureKind.HOLDOUT, holdout.exam, role, version)
 
 
 def _list_score(
@@ -117,7 +121,7 @@ def _list_score(
 
 
 def recall_rows(sheet: AnswerSheet) -> Iterator[Recall]:
-    """R@1, R@5 and R@10 both ways, for candidate, parent and root."""
+    """R@1, R@5 and R@10 both ways, for candidate, parent, root and live version."""
     for exam in sheet.examination.retrieval:
         captions = sum(len(entry.texts) for entry in exam.own.entries)
         for role, version in sheet.roles:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.domain.dataset import DatasetRef
 from core.domain.recipe import Precision, Recipe
-from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, SuiteId
+from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import JobFinished
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
@@ -26,7 +26,7 @@ class JobType(StrEnum):
 
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored
-    EVALUATE = "evaluate"  # scores a version again, on today's suites
+    EVALUATE = "evaluate"  # scores a version again
 
     @property
     def queue(self) -> Queue:
@@ -73,9 +73,10 @@ class UpdateOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOrder:
-    """Score an existing version on the model's present suites."""
+    """Score an existing version on the model's suites, by its policy, as they are when ordered."""
 
     version: int
+    alias: str = "production"  # whose live version it would replace
 
 
 Order = ImportOrder | UpdateOrder | EvaluateOrder
@@ -128,7 +129,8 @@ class Job:
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
     precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
-    suites: tuple[SuiteId, ...] | None = None  # the model's at the first claim of an update
+    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; an import's: None
+    policy: PolicyId | None = None  # likewise
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
     pauses: int = 0  # claims given up in a row for want of room, likewise

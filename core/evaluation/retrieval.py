@@ -1,7 +1,8 @@
 """Ranks by counting: how many others score higher than the right one.
 
 Ties go to the lower index, so a rank depends on nothing but the scores, and an image may have
-any number of captions. Ranks count from 0.
+any number of captions. Ranks count from 0. Where the right one's score is NaN it has no rank: one
+past the last.
 """
 
 import torch
@@ -25,7 +26,7 @@ def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, .
         best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)  # (block, 1)
         tied = scores == best
         first = torch.where(own & tied, position, len(captions)).amin(dim=1, keepdim=True)
-        ranks += _count(scores > best, tied & (position < first))
+        ranks += _count(_above(scores, best), tied & (position < first))
     return tuple(ranks)
 
 
@@ -36,8 +37,13 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int,
     for block, right in zip(torch.split(captions, BLOCK), torch.split(owner, BLOCK), strict=True):
         scores = block @ images.T  # (block, images)
         own = scores.gather(1, right[:, None])  # (block, 1)
-        ranks += _count(scores > own, (scores == own) & (position < right[:, None]))
+        tied = scores == own
+        ranks += _count(_above(scores, own), tied & (position < right[:, None]))
     return tuple(ranks)
+
+
+def _above(scores: Tensor, right: Tensor) -> Tensor:
+    return (scores > right) | right.isnan()  # all of them, if the right one has no score
 
 
 def _count(higher: Tensor, tied_before: Tensor) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from core.domain.recipe import Precision
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
-from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
+from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ class Jobs(Protocol):
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
         """Fix the arithmetic that an update computes in. Raises LeaseLost."""
 
-    def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
-        """Fix the suites whose names and validation parts training sees. Raises LeaseLost."""
+    def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
+        """Fix what an update that was ordered without them is judged by. Raises LeaseLost."""
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint that counts; set lost and pauses to 0. Raises LeaseLost."""

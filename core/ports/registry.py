@@ -78,3 +78,6 @@ class Aliases(Protocol):
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
         """Oldest first."""
+
+    def overridden(self, model: ModelId) -> Collection[int]:
+        """The versions that some alias of a model was moved to by override."""

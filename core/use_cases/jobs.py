@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.domain.registry import PRODUCTION
 from core.domain.update import (
     EvaluateOrder,
     ImportOrder,
@@ -124,20 +125,24 @@ def order_evaluation(
     *,
     model: str,
     version: int,
+    alias: str = PRODUCTION,
     priority: int = 0,
 ) -> Job:
-    """Order that a version be scored on the model's present suites.
+    """Order that a version be scored on the model's present suites, by its present policy.
 
-    Raises VersionNotFound, FieldInvalid for a root, and ArtifactGone when its own weights are gone,
-    or those of a version that it would be compared with.
+    It is also compared with what is live as `alias`, if it does not descend from that. Raises
+    VersionNotFound, AliasNotFound, FieldInvalid for a root, and ArtifactGone when its own weights
+    are gone, or those of a version that it would be compared with.
     """
     now = platform.clock()
     with platform.transactions() as work:
         if known := replayed(work, request):
             return known
         found = work.models.get(model)
-        order = EvaluateOrder(version=version)
+        order = EvaluateOrder(version=version, alias=alias)
         require_evaluable(work, found, order)
+        if alias != PRODUCTION:  # a typing error would compare with nothing
+            work.aliases.get(found.id, alias)
         job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(doorbell, job)
@@ -220,13 +225,19 @@ def place(
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
-    """Queue a job, within a transaction, and remember the Idempotency-Key it answers."""
+    """Queue a job, within a transaction, and remember the Idempotency-Key it answers.
+
+    What is trained or scored is judged by the model's suites and policy as they are now.
+    """
+    judged = job_type is not JobType.IMPORT
     job = Job(
         id=JobId(new_id("job", now)),
         type=job_type,
         model=model.id,
         order=order,
         priority=priority,
+        suites=model.suites if judged else None,
+        policy=model.policy if judged else None,
         metadata=metadata or {},
         retry_of=retry_of,
         created_at=now,

@@ -1,17 +1,15 @@
 """Promote a version, roll an alias back."""
 
-from core.domain.registry import (
-    Alias,
-    MoveKind,
-    move,
-    require_promotable,
-    version_before,
-    was_live,
-)
-from core.domain.values import clean_name
+from dataclasses import replace
+
+from core.domain.gate import Verdict
+from core.domain.promotion import require_override, require_promotable
+from core.domain.registry import Alias, MoveKind, move, version_before, was_live
+from core.domain.values import ModelId, clean_name
 from core.domain.version import Version, Weights
 from core.errors import ArtifactGone, FieldInvalid
-from core.ports import Artifacts, Platform
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.in_force import answered_by, in_force
 from core.use_cases.reports import scores_of
 
 
@@ -29,7 +27,7 @@ def promote(
     """Point an alias at a version that the gate lets through.
 
     `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
-    StaleRevision, FieldInvalid (an override without a reason) or ArtifactGone.
+    EvaluationStale, StaleRevision, FieldInvalid (an override without a reason) or ArtifactGone.
     """
     if override and not reason:
         raise FieldInvalid("An override needs a reason.", pointer="/reason")
@@ -41,10 +39,6 @@ def promote(
     with platform.transactions() as work:
         to = work.versions.get(found.id, version, lock=True)
         to.require_weights()
-        if not was_live(work.aliases.history(found.id, alias), version):
-            require_promotable(
-                to, override=override, reason=reason, scores=scores_of(platform.artifacts, to)
-            )
         moved, row = move(
             work.aliases.find(found.id, alias),
             model=found.id,
@@ -56,7 +50,15 @@ def promote(
             expected_revision=expected_revision,
             now=now,
         )
-        work.aliases.move(moved, row)
+        overridden = require_promotable(
+            to,
+            in_force(work, to, alias),
+            answered_by(platform.artifacts, to),
+            override=override,
+            reason=reason,
+            scores=scores_of(platform.artifacts, to),
+        )
+        work.aliases.move(moved, replace(row, override=overridden))
         work.versions.save(to.went_live())
         work.commit()
     return moved
@@ -71,11 +73,13 @@ def roll_back(
     expected_revision: int | None,
     reason: str,
     actor: str,
+    override: bool = False,
 ) -> Alias:
     """Point an alias at the version that was live before, or at a named one that was.
 
-    Raises NoPrevious, VersionNotFound, FieldInvalid (no reason, or never live),
-    StaleRevision or ArtifactGone.
+    Unless it is named, a version that failed the gate, or that went live by override alone, is
+    passed over; to name one that failed takes `override`. Raises NoPrevious, VersionNotFound,
+    FieldInvalid (no reason, or never live), GateFailed, StaleRevision or ArtifactGone.
     """
     if not reason:
         raise FieldInvalid("A rollback needs a reason.", pointer="/reason")
@@ -83,7 +87,9 @@ def roll_back(
         found = work.models.get(model)
         seen = work.aliases.get(found.id, alias)
         history = work.aliases.history(found.id, alias)
-        target = work.versions.get(found.id, version_before(history) if to is None else to)
+        if to is None:
+            to = version_before(history, failed=_failed(work, found.id))
+        target = work.versions.get(found.id, to)
     if not was_live(history, target.number):
         raise FieldInvalid(
             f"Version {target.number} was never live as {alias!r}: promote it.", pointer="/to"
@@ -91,7 +97,10 @@ def roll_back(
     require_weights(platform.artifacts, target)
     now = platform.clock()
     with platform.transactions() as work:
-        work.versions.get(found.id, target.number, lock=True).require_weights()
+        target = work.versions.get(found.id, target.number, lock=True)
+        target.require_weights()
+        scores = scores_of(platform.artifacts, target)
+        overridden = require_override(target, override=override, scores=scores)
         moved, row = move(
             work.aliases.get(found.id, alias),
             model=found.id,
@@ -103,9 +112,13 @@ def roll_back(
             expected_revision=seen.revision if expected_revision is None else expected_revision,
             now=now,
         )
-        work.aliases.move(moved, row)
+        work.aliases.move(moved, replace(row, override=overridden))
         work.commit()
     return moved
+
+
+def _failed(work: UnitOfWork, model: ModelId) -> set[int]:
+    return {one.number for one in work.versions.all(model) if one.verdict is Verdict.FAILED}
 
 
 def require_weights(artifacts: Artifacts, version: Version) -> None:

@@ -1,9 +1,20 @@
 """The suites of a model, and the class names they bring."""
 
+from dataclasses import replace
+
 from core.domain.class_lists import distinct
 from core.domain.suite import Suite
+from core.domain.values import JobId
 from core.domain.version import Model
 from core.ports import UnitOfWork
+
+
+def pinned_model(work: UnitOfWork, job: JobId) -> Model:
+    """The model of a job with the suites and the policy that are pinned with the job."""
+    pinned = work.jobs.get(job)
+    model = work.models.get(pinned.model)
+    suites = model.suites if pinned.suites is None else pinned.suites
+    return replace(model, suites=suites, policy=pinned.policy or model.policy)
 
 
 def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:

@@ -1,7 +1,7 @@
 """The task of an update: fixed at its first claim, read from the store after it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from core.domain.class_lists import distinct
 from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
@@ -19,7 +19,7 @@ from core.use_cases.lineage import ancestors
 from core.use_cases.manifests import read_manifest
 from core.use_cases.reference_set import reference_entries
 from core.use_cases.selection import selection_of
-from core.use_cases.suites_of import open_classes_of, suites_of
+from core.use_cases.suites_of import open_classes_of, pinned_model, suites_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,14 @@ class Ground:
 
 
 def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]) -> Ground:
-    """Fix a claimed job's parent, suites and precision, unless an earlier claim has.
+    """Fix a claimed job's parent and precision, unless an earlier claim has.
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
     Raises LeaseLost; AliasNotFound or VersionNotFound without a parent; ArtifactGone if its update
     could not be trained or scored.
     """
-    model = work.models.get(job.model)
+    model = pinned_model(work, job.id)
     number = job.parent_version or order.parent
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
@@ -70,10 +70,8 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Pr
     precision = job.precision or order.recipe.precision.on(native)
     work.jobs.pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
-    if job.suites is None:
-        work.jobs.pin_suites(job.id, job.fence, model.suites)
-    else:
-        model = replace(model, suites=job.suites)
+    if job.suites is None or job.policy is None:  # as an earlier release has ordered it
+        work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
     reference = None
     if order.reference is not None:
         reference = work.datasets.version(order.reference.dataset, order.reference.version)

@@ -10,7 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table empty: images that are there stay on the sides that they are on."""
+    """Create the table empty: images that are there stay on the sides that they are on.
+
+    `suite_dhashes` stays, for the release before may still run; nothing reads it any more.
+    """
     op.create_table(
         "thumbnails",
         sa.Column(
@@ -25,20 +28,12 @@ def upgrade() -> None:
     op.add_column(
         "datasets", sa.Column("revision", sa.Integer(), nullable=False, server_default="0")
     )
-    op.drop_table("suite_dhashes")
 
 
 def downgrade() -> None:
-    """Every image is then on the side of its own pixels again."""
-    op.create_table(
-        "suite_dhashes",
-        sa.Column("dhash", sa.String(16), primary_key=True),
-        sa.Column("suite", sa.String(), sa.ForeignKey("suites.id"), primary_key=True),
-    )
-    op.create_index("ix_suite_dhashes_suite", "suite_dhashes", ["suite"])
-    op.execute(
-        "INSERT INTO suite_dhashes (dhash, suite) SELECT DISTINCT images.dhash, suite_images.suite "
-        "FROM suite_images JOIN images ON images.pixels = suite_images.pixels"
-    )
+    """Every image is then on the side of its own pixels again.
+
+    Manifests that name groups cannot be read by the release before.
+    """
     op.drop_column("datasets", "revision")
     op.drop_table("thumbnails")

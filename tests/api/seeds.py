@@ -3,7 +3,7 @@
 from core.domain.gate import Verdict
 from core.domain.registry import PRODUCTION, MoveKind, move
 from core.domain.report import Report
-from core.domain.values import Digest, Json
+from core.domain.values import Digest, Json, canonical_json
 from core.domain.version import Model, TensorEntry, Version, VersionStatus, Weights
 from core.ports import Platform
 from core.use_cases.suites import DEFAULT_POLICY
@@ -66,7 +66,7 @@ def a_candidate(
         )
         work.versions.add(version)
         if verdict is not None:
-            stored = _store(platform, report)
+            stored = _store(platform, model, report)
             version = version.judged(verdict, stored)
             work.versions.save(version)
         work.commit()
@@ -89,7 +89,9 @@ def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -
     return weights
 
 
-def _store(platform: Platform, report: Report | None) -> Digest:
+def _store(platform: Platform, model: Model, report: Report | None) -> Digest:
     if report is not None:
         return platform.artifacts.put(report.to_bytes())
-    return platform.artifacts.put(b'{"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}')
+    answered = {"suites": {}, "policy": {"id": model.policy}, "live": None}
+    found = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    return platform.artifacts.put(canonical_json(answered | found))

@@ -5,19 +5,27 @@ from typing import Any
 import pytest
 
 from core.domain.gate import Verdict
+from core.domain.values import sha256
 from core.domain.version import Model
 from tests.api.seeds import a_candidate, a_root
 from tests.api.service import Service, code_of
+from tests.factories import NOW
 
 PRODUCTION = "/v1/models/demo/aliases/production"
+TAUGHT = ("cat", "dog")
 
 
 @pytest.fixture
 def model(service: Service) -> Model:
-    """The model `demo`: version 1 live, 2 passed, 3 failed, 4 inconclusive, 5 not judged."""
+    """The model `demo`: 1 live, 2 passed, 3 failed, 4 inconclusive, 5 not judged; 4 is from 2."""
     made = a_root(service.platform)
-    for verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE, None):
-        a_candidate(service.platform, made, verdict=verdict)
+    for verdict, parent in (
+        (Verdict.PASSED, 1),
+        (Verdict.FAILED, 1),
+        (Verdict.INCONCLUSIVE, 2),
+        (None, 1),
+    ):
+        a_candidate(service.platform, made, verdict=verdict, parent=parent, teaches=TAUGHT)
     return made
 
 
@@ -100,6 +108,85 @@ def test_an_override_needs_a_reason_and_is_recorded(service: Service, model: Mod
     assert put(service, 3, override=True, reason="only boots matter").status_code == 200
     row = service.client.get(PRODUCTION + "/history").json()["data"][-1]
     assert (row["to_version"], row["reason"], row["actor"]) == (3, "only boots matter", "admin")
+    assert row["override"]
+    versions = service.client.get("/v1/models/demo/versions").json()["data"]
+    assert [row["overridden"] for row in versions] == [False, False, True, False, False]
+    assert service.client.get("/v1/models/demo/versions/3").json()["overridden"]
+
+
+def test_an_override_that_was_not_needed_is_none(service: Service, model: Model) -> None:
+    put(service, 2, override=True, reason="just in case")
+    assert not service.client.get(PRODUCTION + "/history").json()["data"][-1]["override"]
+
+
+def test_a_version_that_failed_needs_an_override_each_time(service: Service, model: Model) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    service.client.post(PRODUCTION + "/rollback", json={"reason": "worse"})
+    for body in ({}, {"reason": "again"}):
+        with service.untouched():
+            assert code_of(put(service, 3, '"3"', **body)) == (409, "gate_failed")
+    assert put(service, 3, '"3"', reason="again", override=True).status_code == 200
+
+
+def test_a_rollback_passes_over_what_went_live_by_override(service: Service, model: Model) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    put(service, 2, '"2"', override=True, reason="cats too")
+    answer = service.client.post(PRODUCTION + "/rollback", json={"reason": "worse"})
+    assert answer.json()["version"] == 1
+
+
+def test_a_rollback_to_a_version_that_failed_needs_an_override(
+    service: Service, model: Model
+) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    put(service, 2, '"2"', override=True, reason="cats too")
+    body = {"reason": "boots after all", "to": 3}
+    with service.untouched():
+        answer = service.client.post(PRODUCTION + "/rollback", json=body)
+        assert code_of(answer) == (409, "gate_failed")
+    body["override"] = True
+    assert service.client.post(PRODUCTION + "/rollback", json=body).json()["version"] == 3
+    row = service.client.get(PRODUCTION + "/history").json()["data"][-1]
+    assert (row["kind"], row["override"]) == ("rolled_back", True)
+
+
+def test_a_version_beside_the_live_one_says_what_would_be_lost_and_how_to_score_it(
+    service: Service, model: Model
+) -> None:
+    put(service, 2)
+    a_candidate(service.platform, model, verdict=Verdict.PASSED, teaches=("owl",))
+    with service.untouched():
+        answer = put(service, 6, '"2"', reason="owls")
+    assert code_of(answer) == (409, "evaluation_stale")
+    assert "Version 2 is live as 'production'" in answer.json()["detail"]
+    assert "it has not learned cat, dog." in answer.json()["detail"]
+    facts = answer.json()["facts"]
+    assert (facts["live"], facts["lost"]) == (2, {"versions": [2], "classes": ["cat", "dog"]})
+    ordered = service.client.post("/v1/jobs", json=facts["score_again"])
+    assert (ordered.status_code, ordered.json()["type"]) == (202, "evaluate")
+
+
+@pytest.mark.parametrize("path", ["", "/rollback"])
+def test_only_admins_override(service: Service, model: Model, path: str) -> None:
+    with service.platform.transactions() as work:
+        work.keys.add("someone", "promoter", sha256(b"pk_promoter"), NOW)
+        work.commit()
+    headers = {"Authorization": "Bearer pk_promoter", "If-Match": '"1"'}
+    body = {"reason": "mine", "override": True} | ({} if path else {"version": 3})
+    with service.untouched():
+        answer = service.client.request(
+            "POST" if path else "PUT", PRODUCTION + path, json=body, headers=headers
+        )
+    assert code_of(answer) == (403, "forbidden")
+
+
+def test_the_root_takes_an_override_or_a_rollback(service: Service, model: Model) -> None:
+    put(service, 2)
+    with service.untouched():
+        answer = put(service, 1, '"2"', reason="start again")
+    assert code_of(answer) == (409, "evaluation_stale")
+    assert "roll back" in answer.json()["detail"]
+    assert put(service, 1, '"2"', reason="start again", override=True).status_code == 200
 
 
 def test_a_version_without_a_verdict_waits(service: Service, model: Model) -> None:

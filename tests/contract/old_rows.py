@@ -7,11 +7,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, select
 
 from core.adapters.database.migrate import MIGRATIONS
-from core.domain.values import DatasetId, Digest, ModelId, SuiteId
+from core.domain.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
 
 WHEN = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 MODEL, DATASET, SUITE = ModelId("model_1"), DatasetId("ds_1"), SuiteId("suite_1")
-JOB, POLICY = "job_1", "gate_1"
+JOB, POLICY = "job_1", PolicyId("gate_1")
 WEIGHTS, MANIFEST, PIXELS, BYTES, REPORT = (Digest(str(n) * 64) for n in range(5))
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -194,6 +194,7 @@ _ADDED: dict[str, Rows] = {
         "jobs": [{"precision": "fp32"}],
         "versions": [{"environments": [{"torch": "2.6"}]}],
     },
+    "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
 }
 
 

@@ -136,11 +136,15 @@ class Scene:
         return version
 
     def order(self, model: Model, order: Order, **changes: Any) -> Job:
-        """A queued job."""
+        """A queued job, to be judged by the model's suites and policy as they are now."""
         kind = {"ImportOrder": JobType.IMPORT, "UpdateOrder": JobType.UPDATE}
         job_type = kind.get(type(order).__name__, JobType.EVALUATE)
-        job = a_job(model, type=job_type, order=order, **changes)
         with self.platform.transactions() as work:
+            now = work.models.get(model.id)
+            pinned = {"suites": now.suites, "policy": now.policy}
+            if job_type is JobType.IMPORT:
+                pinned = {}
+            job = a_job(model, type=job_type, order=order, **pinned | changes)
             work.jobs.add(job)
             work.commit()
         return job

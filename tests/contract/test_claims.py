@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from core.domain.update import EvaluateOrder, Job, JobStatus, JobType, Progress, Queue
+from core.domain.values import PolicyId
 from core.domain.version import Model
 from core.errors import LeaseLost
 from core.ports import Jobs, Transactions
@@ -185,7 +186,7 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "renew": lambda jobs, job: jobs.renew(job.id, 1, 60),
     "status": lambda jobs, job: jobs.status(job.id, 1),
     "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
-    "pin_suites": lambda jobs, job: jobs.pin_suites(job.id, 1, []),
+    "pin": lambda jobs, job: jobs.pin(job.id, 1, suites=[], policy=PolicyId("gate_1")),
     "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
     "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
     "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),

@@ -82,6 +82,7 @@ def go_back(scene: Scene, model: Model, to: int | None = None) -> None:
         to=to,
         expected_revision=None,
         reason="for this test",
+        override=True,
         actor="tests",
     )
 
@@ -372,12 +373,12 @@ def test_tensors_that_a_kept_version_shares_stay(
         ([], [], [2, 3, 4]),
         ([2], [], [3, 4]),  # 1 and 2 are where rollbacks go and what is live
         ([2, 4], [], [3]),
-        ([2, 4], [None], [3, 4]),  # 4 was given up by the rollback
+        ([2, 4], [2], [3, 4]),  # 4 was given up by the rollback
         ([2, 3, 4], [2], [3, 4]),
     ],
 )
 def test_what_is_live_and_what_rollbacks_come_back_to_stays(
-    scene: Scene, model: Model, live: list[int], back: list[int | None], given_up: list[int]
+    scene: Scene, model: Model, live: list[int], back: list[int], given_up: list[int]
 ) -> None:
     rejected(scene, model, 4)
     go_live(scene, model, *live)

@@ -1,6 +1,7 @@
 """Evaluation and promotion where bytes are gone, or somebody else is at it too."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from core.adapters.database.aliases import SqlAliases
 from core.domain.gate import GatePolicy, Verdict
+from core.domain.question import Answers, ClassAnswers, ClassQuestion, Question
 from core.domain.registry import Alias
 from core.domain.suite import SuiteKind
 from core.domain.update import EvaluateOrder, JobStatus
@@ -138,6 +140,55 @@ def test_refusal_at_the_gate_does_not_need_the_report(
     with pytest.raises(GateFailed) as refusal:
         go_live(scene, model, 2)
     assert refusal.value.facts["scores"] == {}
+
+
+def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = guarded(scene)
+    lose_numbers(scene, monkeypatch, of=2)
+    ended = scene.run()
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert ended.result is not None
+    assert ended.result["promotion"]["reason"] == "gate_failed"
+    report = scene.platform.artifacts.get(report_of(scene.version(model, 2)))
+    assert b"not finite numbers" in report
+
+
+def test_parent_that_gives_no_numbers_fails_the_job_by_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = guarded(scene)
+    lose_numbers(scene, monkeypatch, of=1)
+    ended = scene.run()
+    assert (ended.status, scene.live(model)) == (JobStatus.FAILED, 1)
+    assert ended.error is not None
+    assert (ended.error["code"], ended.error["version"]) == ("answers_not_finite", 1)
+
+
+def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> None:
+    """Let one version of the model answer as one whose features are NaN."""
+    answer = scene.script.answer
+
+    def answer_or_not(
+        version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        given = answer(version, questions, watch)
+        (model,) = read_models(scene)
+        if version != scene.version(model, of).digest:
+            return given
+        return [
+            ClassAnswers(predicted=(len(question.classes),) * len(question.entries))
+            for question in questions
+            if isinstance(question, ClassQuestion)
+        ]
+
+    monkeypatch.setattr(scene.script, "answer", answer_or_not)
+
+
+def read_models(scene: Scene) -> Sequence[Model]:
+    with scene.platform.transactions(read_only=True) as work:
+        return work.models.page(9, None)
 
 
 def report_of(version: Version) -> Digest:

@@ -25,6 +25,7 @@ from tests.contract.old_rows import (
     MANIFEST,
     MODEL,
     PIXELS,
+    POLICY,
     REPORT,
     SUITE,
     WEIGHTS,
@@ -133,8 +134,9 @@ def work_goes_on(work: UnitOfWork) -> None:
     job = work.jobs.claim("w", 60, 3)
     assert job is not None
     assert job.id == "job_1"
-    work.jobs.pin_suites(job.id, job.fence, [SUITE])
-    assert work.jobs.get(job.id).suites == (SUITE,)
+    work.jobs.pin(job.id, job.fence, suites=[SUITE], policy=POLICY)
+    pinned = work.jobs.get(job.id)
+    assert (pinned.suites, pinned.policy) == ((SUITE,), POLICY)
     named = DatasetRef(dataset=DATASET, version=1)
     first = work.versions.get(MODEL, 1)
     work.versions.add(replace(first, number=2, notes={"mixing": 0.7}, reference=named))
@@ -152,7 +154,8 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
     with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
         version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
-        assert (job.suites, job.priority, job.pauses) == (None, 0, 0)
+        assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
+        assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
         assert work.tallies.all() == []
 
 

@@ -1,5 +1,6 @@
 """What operators do: promote, roll back, collect garbage, sweep, and let days pass."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from core.domain.gate import Verdict
-from core.domain.registry import Alias, live_stack, was_live
+from core.domain.registry import Alias, by_override, live_stack
 from core.domain.version import Model, Version
 from core.errors import (
     ArtifactGone,
     EvaluationPending,
+    EvaluationStale,
     FieldInvalid,
     GateFailed,
     NoPrevious,
@@ -47,17 +49,17 @@ class Operators(Machine):
     ) -> None:
         """Point the alias at any version, having seen its present revision or the one before."""
         model, version = pick(self.promises.versions, which)
-        alias, history = self.world.alias(model)
+        alias, _ = self.world.alias(model)
         revision = alias.revision if alias else 0
         refusal: Refusal = None
         if override and not reason:
             refusal = FieldInvalid
         elif version.collected_at is not None:
             refusal = ArtifactGone
-        elif not was_live(history, version.number):
-            refusal = _refusal_at_the_gate(version, override=override, reason=reason)
-        if refusal is None and late:
+        elif late:
             refusal = StaleRevision
+        elif not (override and reason and (version.verdict or version.is_root)):
+            refusal = self._refusal_at_the_gate(model, version, reason)
         self.move(
             model,
             lambda: promote(
@@ -82,6 +84,8 @@ class Operators(Machine):
         """Go back to what was live before."""
         model = pick(self.promises.moved, which)
         _, history = self.world.alias(model)
+        failed = {v.number for v in self.world.versions(model) if v.verdict is Verdict.FAILED}
+        back = set(live_stack(history)[:-1]) - failed - by_override(history)
         self.move(
             model,
             lambda: roll_back(
@@ -93,7 +97,7 @@ class Operators(Machine):
                 reason="because",
                 actor="operator",
             ),
-            None if len(live_stack(history)) > 1 else NoPrevious,
+            None if back else NoPrevious,
             death,
         )
 
@@ -132,6 +136,29 @@ class Operators(Machine):
         """The one that lives, if any."""
         return [process for process in self.world.living if process.name.startswith("gc")]
 
+    def _refusal_at_the_gate(self, model: Model, version: Version, reason: str) -> Refusal:
+        """Without an override: passed, or open with a reason, and compared with what is live.
+
+        Nobody changes suites or policies here.
+        """
+        if version.verdict is None and not version.is_root:
+            return EvaluationPending
+        if version.verdict is Verdict.FAILED:
+            return GateFailed
+        if version.verdict is Verdict.INCONCLUSIVE and not reason:
+            return GateFailed
+        alias, _ = self.world.alias(model)
+        versions = {found.number: found for found in self.world.versions(model)}
+        line, parent = {version.number}, version.parent
+        while parent is not None:
+            line.add(parent)
+            parent = versions[parent].parent
+        report = version.report and json.loads(self.world.artifacts.get(version.report))
+        compared = report["live"] if report else None
+        if alias is None or alias.version in line or alias.version == compared:
+            return None
+        return EvaluationStale
+
     def move(
         self, model: Model, act: Callable[[], Alias], refusal: Refusal, death: str | None
     ) -> None:
@@ -152,14 +179,3 @@ class Operators(Machine):
         assert alias.revision == len(before[1]) + 1
         self.promises.wins.add((model.id, alias.revision, alias.version))
         self.happened[f"alias {history[-1].kind.value}"] += 1
-
-
-def _refusal_at_the_gate(version: Version, *, override: bool, reason: str) -> Refusal:
-    """A failed version needs an override, an inconclusive one a reason."""
-    if version.is_root or version.verdict is Verdict.PASSED:
-        return None
-    if version.verdict is None:
-        return EvaluationPending
-    if reason and (override or version.verdict is Verdict.INCONCLUSIVE):
-        return None
-    return GateFailed

@@ -1,5 +1,6 @@
 """The arithmetic of the gate's calibration study, and what the study relies on."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks import gate as bench_gate
+from benchmarks.calibration import small as small_study
 from benchmarks.calibration.comparison import situations
 from benchmarks.calibration.draws import Drawn, Pool, design_effects
 from benchmarks.calibration.exact import counts, images_needed, verdict_rates
@@ -18,12 +20,15 @@ from benchmarks.calibration.rivals import (
     STATISTICS,
     bootstrap,
     newcombe,
+    skewness_corrected,
     tango_score,
 )
 from benchmarks.calibration.scenarios import Disagreement, scenarios, shares
-from benchmarks.calibration.verdicts import FAILED, POLICY, Gate, Guard, verdicts
+from benchmarks.calibration.small import small
+from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
 from core.domain.intervals import (
     Flips,
+    corrected_score,
     design_effect,
     p_below,
     paired_interval,
@@ -84,8 +89,11 @@ def test_scores_over_arrays_are_the_gates_own(at: float) -> None:
     rng = np.random.default_rng(2)
     gained, lost = rng.integers(0, 30, size=50), rng.integers(0, 30, size=50)
     found = tango_score(100, gained, lost, at)
-    for one, g, left in zip(found, gained.tolist(), lost.tolist(), strict=True):
-        assert one == pytest.approx(score(Flips(count=100, gained=g, lost=left), at))
+    corrected = skewness_corrected(100, gained, lost, at)
+    for i, (g, left) in enumerate(zip(gained.tolist(), lost.tolist(), strict=True)):
+        flips = Flips(count=100, gained=g, lost=left)
+        assert found[i] == pytest.approx(score(flips, at))
+        assert corrected[i] == pytest.approx(corrected_score(flips, at), abs=1e-9)
 
 
 def test_tangos_bounds_over_arrays_are_the_gates_own() -> None:
@@ -129,8 +137,8 @@ def test_rates_of_losses_alone_are_binomial() -> None:
     holds, fails = verdict_rates(
         500, churn=0.03, difference=-0.03, tolerance=0.03, alpha=0.005, tests=1
     )
-    reach = quantile(0.005) * np.sqrt(500 * 0.03 * 0.97)
-    assert fails == pytest.approx(binom.sf(np.floor(15 + reach), 500, 0.03), abs=1e-6)
+    lost = [x for x in range(501) if p_below(Flips(count=500, gained=0, lost=x), -0.03) < 0.005]
+    assert fails == pytest.approx(sum(binom.pmf(lost, 500, 0.03)), abs=1e-6)
     losses = [x for x in range(16) if score(Flips(count=500, gained=0, lost=x), -0.03) >= 2.5758]
     assert holds == pytest.approx(sum(binom.pmf(losses, 500, 0.03)), abs=1e-6)
 
@@ -235,6 +243,45 @@ def test_verdicts_over_arrays_are_the_gates_own() -> None:
                 assert gate.verdict(guards, draw) == found[draw]
             seen |= set(found)
     assert len(seen) == 3
+
+
+def test_verdicts_with_measures_below_the_minimum_are_the_gates_own() -> None:
+    rng = np.random.default_rng(6)
+    policy = replace(POLICY, minimum_count=500)
+    gate, seen = Gate(policy=policy), set()
+    for images in (300, 800):
+        sizes = (images, 60, 60)
+        guards = [
+            Guard(
+                drawn=drawn(
+                    size,
+                    rng.integers(0, size // 10, size=100).tolist(),
+                    rng.integers(0, size // 5, size=100).tolist(),
+                ),
+                tolerance=0.05,
+            )
+            for size in sizes
+        ]
+        found = verdicts(guards, policy)
+        assert [gate.verdict(guards, draw) for draw in range(100)] == found.tolist()
+        assert (images < 500) == (PASSED not in found)
+        seen |= set(found)
+    assert len(seen) == 3
+
+
+def test_small_measures_at_their_tolerance_seldom_fail_and_sure_losses_mostly_do() -> None:
+    images = np.arange(2000)
+    root = Outcomes(hits={"photographs": images >= 0}, captions=np.array([], dtype=np.int64))
+    worse = Outcomes(hits={"photographs": images >= 200}, captions=np.array([], dtype=np.int64))
+    rows = list(small({"bundled": root, "ft-11": worse}, ["photographs"], np.random.default_rng(7)))
+    edge = [row for row in rows if "tolerance" in row["scenario"] and row["wrong"] == FAILED]
+    assert len(edge) == len(small_study.SUITES) + len(small_study.HOLDOUTS)
+    assert max(row["worst pair %"] for row in edge) <= 1.0
+    beyond = [row for row in rows if "beyond" in row["scenario"]]
+    assert max(row["worst pair %"] for row in beyond) <= 1.0
+    sure = {(row["scenario"], row["images"]): row["failed %"] for row in rows}
+    assert sure["suite that loses 10, 3 allowed", "499"] > 95
+    assert sure["holdouts that lose 10, 5 allowed", "20 x 40"] > 95
 
 
 def test_a_study_that_is_not_about_the_gate_stops() -> None:

@@ -108,12 +108,45 @@ def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
     assert outcomes(judgement) == [Outcome.FAILS, Outcome.FAILS]
 
 
-def test_few_images_are_advisory() -> None:
-    judgement = judge([measure(), measure(count=300, lost=60, name="small"), gain()], policy())
+@pytest.mark.parametrize("count", [20, 100, 400, 499])
+@pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT])
+def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
+    small = measure(kind, count=count, lost=count * 9 // 10, name="small")
+    judgement = judge([measure(), small, gain()], policy())
+    assert judgement.verdict is Verdict.FAILED
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.FAILS, Outcome.HOLDS]
+    assert "small against the parent changed by" in judgement.reasons[0]
+
+
+def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> None:
+    small = measure(count=300, gained=6, lost=12, name="small")
+    assert not small.holds
+    judgement = judge([measure(), small, gain()], policy())
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
     assert judgement.rulings[1].more_images == 200
-    assert "Shown, not judged" in judgement.reasons[-1]
+    assert "Fewer than the 500 test images" in judgement.reasons[-1]
+
+
+def test_few_images_that_hold_are_no_guard() -> None:
+    small = measure(count=499, name="small")
+    assert small.holds
+    judgement = judge([small, gain()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
+
+
+def test_measures_of_few_images_share_the_error_of_failing() -> None:
+    barely = measure(count=1000, gained=20, lost=77)
+    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+    crowd = [measure(count=30, name=f"small-{i}") for i in range(200)]
+    assert judge([barely, *crowd, gain()], policy()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
+    judgement = judge([measure(), gain()], policy(), ["It answers nothing."])
+    assert judgement.verdict is Verdict.FAILED
+    assert judgement.reasons[0] == "It answers nothing."
 
 
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:

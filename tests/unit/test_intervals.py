@@ -1,15 +1,18 @@
 """Intervals against published examples, and what the gate relies on beyond them."""
 
+from math import comb
 from random import Random
 
 import pytest
 
 from core.domain.intervals import (
     Flips,
+    corrected_score,
     design_effect,
     p_below,
     paired_interval,
     proportion_interval,
+    quantile,
     score,
 )
 
@@ -75,10 +78,27 @@ def test_half_widths_match_the_orientation_in_the_gate_notes() -> None:
         assert interval.upper == pytest.approx(half_width, rel=0.06)
 
 
-def test_p_value_and_bound_agree_on_which_side_the_tolerance_is() -> None:
+def test_score_and_bound_agree_on_which_side_the_tolerance_is() -> None:
     pairs = flips(400, 10, 50)
     upper = paired_interval(pairs, 0.005).upper
-    assert p_below(pairs, upper + 1e-6) < 0.005 < p_below(pairs, upper - 1e-6)
+    assert score(pairs, upper + 1e-6) < -quantile(0.005) < score(pairs, upper - 1e-6)
+
+
+@pytest.mark.parametrize("tests", [2, 6, 22, 42])
+@pytest.mark.parametrize("count", [20, 100, 300, 499])
+@pytest.mark.parametrize("loss", [0.03, 0.05])
+def test_measures_on_which_nothing_was_gained_do_not_fail_too_often_together(
+    loss: float, count: int, tests: int
+) -> None:
+    level = 0.005 / tests
+    failing = [n for n in range(count + 1) if p_below(flips(count, 0, n), -loss) < level]
+    wrong = sum(comb(count, n) * loss**n * (1 - loss) ** (count - n) for n in failing)
+    assert 1 - (1 - wrong) ** tests < 0.006
+
+
+def test_correction_is_nothing_where_gains_and_losses_are_alike() -> None:
+    assert corrected_score(flips(300, 20, 20), 0.0) == score(flips(300, 20, 20), 0.0)
+    assert corrected_score(flips(300, 9, 30), 0.0) == score(flips(300, 9, 30), 0.0)
 
 
 def test_the_score_is_zero_when_nothing_differs() -> None:

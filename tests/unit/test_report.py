@@ -5,14 +5,25 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.examination import Update
+from core.domain.answer_sheet import Given
+from core.domain.dataset import Part
+from core.domain.examination import Examination, LiveLine, Update
 from core.domain.gate import Verdict
 from core.domain.marking import mark
 from core.domain.measure import MeasureKind, Outcome
 from core.domain.measuring import clusters
-from core.domain.question import ClassQuestion, Question, RetrievalQuestion
+from core.domain.question import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    Question,
+    RetrievalAnswers,
+    RetrievalQuestion,
+)
 from core.domain.report import Report
+from core.domain.suite import SuiteKind
 from core.domain.version import Version
+from core.errors import AnswersNotFinite, ReportUnreadable
 from tests.unit.examinations import (
     FIRST,
     ROOT,
@@ -22,6 +33,7 @@ from tests.unit.examinations import (
     policy,
     report_of,
     second_update,
+    suite,
     taught,
 )
 
@@ -262,3 +274,129 @@ def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
     del value["environments"], value["exact"]
     report = Report.from_json(json.loads(json.dumps(value)))
     assert (report.environments, report.exact) == ((), None)
+
+
+def broken(examination: Examination, version: Version, kind: type[Question]) -> Given:
+    """Right answers to all, but for those of one version to one kind of question: no numbers."""
+    answers = answered(examination, everything)
+    for who, questions in examination.questions:
+        for question in questions:
+            if who is version and isinstance(question, kind):
+                size = len(question.entries)
+                lost: Answers
+                if isinstance(question, ClassQuestion):
+                    lost = ClassAnswers(predicted=(len(question.classes),) * size)
+                else:
+                    captions = sum(len(entry.texts) for entry in question.entries)
+                    lost = RetrievalAnswers(
+                        image_ranks=(captions,) * size, caption_ranks=(size,) * captions
+                    )
+                answers[who.digest, question.digest] = lost
+    return answers
+
+
+@pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuestion, 5), (RetrievalQuestion, 1)])
+def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
+    kind: type[Question], broken_ones: int
+) -> None:
+    examination = second_update(policy=policy(parent_tolerance=1.0, root_tolerance=1.0))
+    answers = broken(examination, SECOND, kind)
+    report = mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+    assert report.verdict is Verdict.FAILED
+    assert "not finite numbers" in report.reasons[0]
+    assert f"in {broken_ones} of " in report.reasons[0]
+    read = Report.from_json(json.loads(report.to_bytes()))
+    assert read.to_bytes() == report.to_bytes()
+
+
+@pytest.mark.parametrize("version", [FIRST, ROOT])
+def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> None:
+    examination = second_update()
+    answers = broken(examination, version, ClassQuestion)
+    with pytest.raises(AnswersNotFinite) as refusal:
+        mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+    assert refusal.value.facts == {"version": version.number}
+
+
+@pytest.mark.parametrize("found", [None, 0, 3, "2"])
+def test_report_of_a_format_that_is_not_known_is_refused(found: object) -> None:
+    stored = report_of(second_update(), learned).to_json() | {"format": found}
+    with pytest.raises(ReportUnreadable):
+        Report.from_json(stored)
+
+
+def test_report_of_the_first_format_is_read() -> None:
+    stored = report_of(second_update(), learned).to_json()
+    first = {key: stored[key] for key in stored if key not in {"live", "live_digest", "suites"}}
+    read = Report.from_json(first | {"format": 1})
+    assert (read.live, read.suites) == (None, {})
+    assert read.verdict == stored["verdict"]
+
+
+def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
+    wanting = second_update(policy=policy(wanted_gain=0.3, alpha=0.2, root_tolerance=1.0))
+    gain = report_of(wanting, learned).rulings[-1].measure
+    assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
+
+    def little(who: Version, question: Question, index: int) -> bool:
+        own = isinstance(question, ClassQuestion) and question.entries[0].class_name == "boot"
+        return index < 2 if own and who is SECOND else learned(who, question, index)
+
+    last = report_of(wanting, little).rulings[-1]
+    assert (last.measure.gained, last.measure.lost, last.outcome) == (2, 0, Outcome.FAILS)
+
+
+def beside(**changes: object) -> Examination:
+    """The examination of version 3 while version 9 is live, which has learned hat and sock."""
+    live = taught(ROOT, 9, ("hat", "sock"))
+    held_out = entries("ninth", [("hat",), ("sock",)] * 10)
+    line = LiveLine(version=live, updates=(Update(version=live, holdout=held_out),))
+    return second_update(live=line, **changes)
+
+
+def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_learned() -> None:
+    chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
+    report = report_of(beside(policy=chosen), learned)
+    found = {
+        (r.measure.kind.value, r.measure.name): (r.measure.baseline_version, r.measure.tolerance)
+        for r in report.rulings
+        if r.measure.baseline == "live version"
+    }
+    assert found == {
+        ("zero_shot", "emoji"): (9, 0.01),
+        ("image_to_text", "shapes"): (9, 0.01),
+        ("text_to_image", "shapes"): (9, 0.01),
+        ("holdout", "version 9"): (9, 0.04),
+    }
+    assert (report.live, report.retention) == (9, 1.0)
+    assert report.images["version 9"] == 20
+    assert [task.version for task in report.tasks] == [2, 3]
+    assert [(row.role, row.version) for row in report.lists if row.name == "version 9"] == [
+        ("candidate", 3),
+        ("live", 9),
+    ]
+    assert any(table.name == "version 9" for table in report.changes)
+
+
+def test_report_names_the_suites_it_answered_also_those_without_a_test_image() -> None:
+    unseen = suite("unseen", entries("u", [("cat",)] * 3, Part.VALIDATION), SuiteKind.ZERO_SHOT)
+    report = report_of(second_update(suites=[unseen]), learned)
+    assert report.suites == {"suite_unseen": "unseen"}
+    assert "unseen" not in report.images
+
+
+def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught_to_be() -> None:
+    updates = three_updates()
+    again = entries("first", [("boot",), ("coat",)] * 10)
+    updates[1] = Update(version=SECOND, holdout=again)
+    examination = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
+
+    def forgot_the_first(who: Version, question: Question, index: int) -> bool:
+        bags = isinstance(question, ClassQuestion) and question.entries[0].class_name == "bag"
+        return learned(who, question, index) and not (who.number == 4 and bags)
+
+    report = report_of(examination, forgot_the_first)
+    (together,) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUTS]
+    assert (together.images, together.count, together.lost) == (20, 20, 0)
+    (first, _) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUT]
+    assert first.lost == 20

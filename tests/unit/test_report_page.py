@@ -13,7 +13,7 @@ import pytest
 from api.pages import numbers
 from api.pages.report_page import render_report, style_policy
 from core.domain.dataset import DatasetRef
-from core.domain.examination import Update
+from core.domain.examination import LiveLine, Update
 from core.domain.question import Question, RetrievalQuestion
 from core.domain.report import Report
 from core.domain.values import DatasetId
@@ -110,6 +110,42 @@ def test_page_of_a_report_from_before_there_were_notes_still_stands() -> None:
     stored = report_of(second_update(), mostly_right).to_json()
     del stored["notes"], stored["reference"]
     assert "What training chose" not in render_report(stored)
+
+
+def test_page_shows_what_would_be_replaced_and_holdouts_together() -> None:
+    live = taught(ROOT, 9, ("hat", "sock"))
+    more = taught(live, 10, ("cup", "jar"))
+    line = LiveLine(
+        version=more,
+        updates=(
+            Update(version=live, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
+            Update(version=more, holdout=entries("tenth", [("cup",), ("jar",)] * 10)),
+        ),
+    )
+    html = page(report_of(second_update(live=line), mostly_right))
+    for words in (
+        "live version",
+        "holdouts of 2 updates of the live version · top-1",
+        "Version 10 was live",
+        more.digest,
+    ):
+        assert words in html
+    assert Tags(html).open == []
+
+
+def test_page_of_a_longer_line_shows_its_holdouts_together() -> None:
+    third = taught(SECOND, 4, ("hat",))
+    examination = second_update(
+        candidate=Update(version=third, holdout=entries("third", [("hat",)] * 10)),
+        parent=SECOND,
+        earlier=[
+            Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+            Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+        ],
+    )
+    html = page(report_of(examination, mostly_right))
+    assert "holdouts of 2 updates · top-1" in html
+    assert "versions that learned them" in html
 
 
 def test_page_is_well_formed() -> None:

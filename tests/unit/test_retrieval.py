@@ -56,6 +56,20 @@ def test_ties_go_to_the_lower_index() -> None:
     assert caption_ranks(images, captions, owner) == (0, 1, 2, 3)
 
 
+def test_what_has_no_score_has_no_rank_and_outranks_nothing() -> None:
+    nan = float("nan")
+    lost = torch.tensor([[1.0, 0.0], [nan, nan], [0.0, 1.0]])
+    whole = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    owner = torch.arange(3)
+    assert image_ranks(lost, whole, owner) == (0, 3, 0)
+    assert caption_ranks(lost, whole, owner) == (0, 3, 0)
+    assert image_ranks(whole, lost, owner) == (0, 3, 0)
+    nothing = torch.full((3, 2), nan)
+    assert (
+        image_ranks(nothing, nothing, owner) == caption_ranks(nothing, nothing, owner) == (3,) * 3
+    )
+
+
 def test_tied_own_captions_count_once_by_their_first() -> None:
     images = torch.ones(2, 1)
     captions = torch.ones(4, 1)

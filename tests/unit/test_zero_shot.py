@@ -11,7 +11,13 @@ from core.clip.images import read_image
 from core.clip.weights import load, publish
 from core.domain.dataset import ManifestEntry
 from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.question import ClassAnswers, ClassQuestion, RetrievalAnswers, RetrievalQuestion
+from core.domain.question import (
+    ClassAnswers,
+    ClassQuestion,
+    RetrievalAnswers,
+    RetrievalQuestion,
+    are_finite,
+)
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
@@ -175,3 +181,31 @@ def test_of_equal_classes_the_first_is_given() -> None:
     images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     classes = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert predict(images, classes) == (1, 0)
+
+
+def test_without_numbers_no_class_is_given() -> None:
+    images = torch.tensor([[float("nan"), 0.0], [0.0, 1.0]])
+    classes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert predict(images, classes) == (2, 1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_give_no_answer(
+    artifacts: CountingArtifacts, value: float
+) -> None:
+    model = tiny_clip()
+    with torch.no_grad():
+        model.network.visual.proj.fill_(value)
+    weights = publish(model.config, model.network.state_dict(), artifacts, lambda *_: None)
+    entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
+    questions = [
+        ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        RetrievalQuestion(entries=entries),
+    ]
+    given = evaluator(artifacts).answer(weights.digest, questions, Steps())
+    classes, ranks = given
+    assert isinstance(classes, ClassAnswers)
+    assert isinstance(ranks, RetrievalAnswers)
+    assert not any(classes.hits(questions[0]))  # type: ignore[arg-type]
+    assert 0 not in ranks.image_ranks + ranks.caption_ranks
+    assert [are_finite(*pair) for pair in zip(given, questions, strict=True)] == [False, False]

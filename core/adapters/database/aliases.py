@@ -1,6 +1,6 @@
 """Aliases and their history."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -55,6 +55,13 @@ class SqlAliases:
             .order_by(alias_moves.c.revision)
         )
         return [_to_move(row) for row in self._connection.execute(query)]
+
+    def overridden(self, model: ModelId) -> Collection[int]:
+        """The versions that some alias of a model was moved to by override."""
+        query = select(alias_moves.c.to_version).where(
+            alias_moves.c.model == model, alias_moves.c.override
+        )
+        return set(self._connection.scalars(query))
 
     def _create(self, alias: Alias) -> bool:
         return insert_new(self._connection, aliases, vars(alias))

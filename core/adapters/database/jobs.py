@@ -23,7 +23,7 @@ from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tallies import SqlTallies
 from core.domain.recipe import Precision
 from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
-from core.domain.values import Digest, JobId, Json, ModelId, SuiteId
+from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob, NamedJob
 
@@ -130,9 +130,9 @@ class SqlJobs:
         """Fix the arithmetic that an update computes in. Raises LeaseLost."""
         self._write(job, fence, precision=precision)
 
-    def pin_suites(self, job: JobId, fence: int, suites: Sequence[SuiteId]) -> None:
-        """Fix the suites that training sees. Raises LeaseLost."""
-        self._write(job, fence, suites=list(suites))
+    def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
+        """Fix what an update that was ordered without them is judged by. Raises LeaseLost."""
+        self._write(job, fence, suites=list(suites), policy=policy)
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint that counts; set lost and pauses to 0. Raises LeaseLost."""

@@ -32,7 +32,8 @@ jobs = Table(
     Column("progress", JSON, nullable=False),
     Column("parent_version", Integer),
     Column("precision", String),  # null until an update's first claim
-    Column("suites", JSON(none_as_null=True)),  # null until an update's first claim
+    Column("suites", JSON(none_as_null=True)),  # null: an import, or ordered by an early release
+    Column("policy", String),  # likewise
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
     Column("pauses", Integer, nullable=False, server_default="0"),

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    false,
 )
 
 from core.adapters.database.tables.schema import UtcTime, metadata
@@ -85,6 +87,7 @@ alias_moves = Table(
     Column("reason", String, nullable=False),
     Column("actor", String, nullable=False),
     Column("at", UtcTime, nullable=False),
+    Column("override", Boolean, nullable=False, server_default=false()),
     ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
 )
 

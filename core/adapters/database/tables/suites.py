@@ -24,6 +24,13 @@ suite_images = Table(
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
+suite_dhashes = Table(  # read by the release before alone, which may run beside this one
+    "suite_dhashes",
+    metadata,
+    Column("dhash", String(16), primary_key=True),
+    Column("suite", ForeignKey("suites.id"), primary_key=True),
+)
+
 policies = Table(
     "policies",
     metadata,
@@ -40,3 +47,4 @@ policies = Table(
 )
 
 Index(None, suite_images.c.suite)
+Index(None, suite_dhashes.c.suite)
