@@ -1,7 +1,7 @@
 """The task of an update: fixed at its first claim, read from the store after it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.domain.class_lists import distinct
 from core.domain.dataset import DatasetVersion, Manifest, ManifestEntry, Side
