@@ -20,7 +20,7 @@ from core.domain.version import Model
 from core.errors import Conflict, FieldInvalid, IdempotencyMismatch, NameTaken
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
-from core.use_cases.imports import failed_import, require_import
+from core.use_cases.imports import failed_import, require_import, require_no_root
 from core.use_cases.manifests import read_manifest
 from core.use_cases.startable import require_startable
 
@@ -170,7 +170,8 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
     """Order again what an ended job was to do; a new job that names the old one.
 
-    Raises Conflict for one that has not failed, ImportFailed for one that could not start.
+    Raises Conflict for one that has not failed and for the import of a model that has its root,
+    ImportFailed for one that could not start.
     """
     now = platform.clock()
     with platform.transactions() as work:
@@ -180,7 +181,9 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
-        if found.type is not JobType.IMPORT:
+        if found.type is JobType.IMPORT:
+            require_no_root(work, model.id)
+        else:
             require_import(work, model)
         again = place(
             work,
