@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 from api import documents, errors
 from api.arrival import BodyArrival
 from api.declared import require_declared
+from api.header_lists import HeaderLists
 from api.lifespan import lifespan_of
 from api.metrics import Metrics
 from api.middleware import BodyCaps, KeyCheck, RequestIds
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.register(app)
     documents.describe(app)
     # The last one added is the outermost.
+    app.add_middleware(HeaderLists)
     app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
     app.add_middleware(BodyArrival, seconds=settings.receive_seconds)

@@ -1,6 +1,7 @@
 """How a request's body has to arrive."""
 
 import asyncio
+import time
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -9,12 +10,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import problem_of
 from core.errors import Malformed, RequestTimeout
 
+SLOWEST = 500  # bytes a second
+
 
 class BodyArrival:
-    """Refuses a body that tells two lengths, and one whose next piece does not come in time.
+    """Refuses a body that tells two lengths, and one that stalls or drips.
 
     Where one server believes Content-Length and another the chunks, the rest of a body is read as
-    a request that nobody sent (RFC 9112, 6.3). Reading a body that stalls raises RequestTimeout.
+    a request that nobody sent (RFC 9112, 6.3). Reading a body raises RequestTimeout when its next
+    piece takes longer than `seconds`, or when the waits for all its pieces have taken that much
+    longer than the bytes received would have at SLOWEST.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -32,17 +37,24 @@ class BodyArrival:
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
             return
-        whole = False
+        whole, received, waited = False, 0, 0.0
 
         async def in_time() -> Message:
-            nonlocal whole
+            nonlocal whole, received, waited
             if whole:  # what may come now is that the client has gone
                 return await receive()
+            began = time.monotonic()
+            behind = waited - received / SLOWEST
             try:
-                async with asyncio.timeout(self.seconds):
+                async with asyncio.timeout(self.seconds - max(0.0, behind)):
                     message = await receive()
             except TimeoutError as error:
-                raise RequestTimeout("The next piece of the body did not come in time.") from error
+                raise RequestTimeout(
+                    f"The body came too slowly: send a piece every {self.seconds:g} s at least, "
+                    f"and {SLOWEST} bytes a second."
+                ) from error
+            waited += time.monotonic() - began
+            received += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             return message
 

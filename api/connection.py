@@ -53,8 +53,8 @@ class Connection(H11Protocol):
 
     def _owes(self) -> bool:
         match self.conn.their_state:
-            case h11.IDLE:  # between two requests the keep-alive time counts, which is uvicorn's
-                return self.cycle is None or bool(self.conn.trailing_data[0])
+            case h11.IDLE:  # uvicorn times the wait for a next request until its first byte comes
+                return self.timeout_keep_alive_task is None
             case h11.SEND_BODY:
                 return self.conn.our_state is h11.DONE
         return False

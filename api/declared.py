@@ -1,30 +1,49 @@
 """What every operation asks of a request before its own code runs: send what I declare."""
 
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from email.message import Message
+from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from api.texts import parse
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 
 JSON, FORM = "application/json", "multipart/form-data"
 
 
-async def require_declared(request: Request) -> None:
-    """Raise FieldUnknown, FieldInvalid or UnsupportedMediaType for what the route does not declare.
+class DeclaredRoute(APIRoute):
+    """Refuses a body that is not declared as JSON before it comes, where one is to be JSON."""
 
-    That is a query parameter that it does not know or that was sent twice, and a body that is
-    to be JSON under another Content-Type.
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+        if self.body_field is None:
+            return answer
+
+        async def answer_json(request: Request) -> Response:
+            if _has_body(request) and not _is_json(request):
+                raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
+            return await answer(_JsonRequest(request.scope, request.receive))
+
+        return answer_json
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        """Return the body's value, read once."""
+        return parse(await self.body())
+
+
+async def require_declared(request: Request) -> None:
+    """Raise FieldUnknown or FieldInvalid for a query parameter that the route does not declare.
+
+    FieldInvalid is for one that was sent twice.
     """
     route: APIRoute = request.scope["route"]
-    if request.scope["query_string"]:
-        _require_known(request, {field.alias for field in route.dependant.query_params})
-    if route.body_field is not None and await request.body() and not _is_json(request):
-        raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
-
-
-def _require_known(request: Request, known: set[str]) -> None:
+    known = {field.alias for field in route.dependant.query_params}
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         pointer = f"#query/{name[:100]}"
         if name not in known:
@@ -35,6 +54,11 @@ def _require_known(request: Request, known: set[str]) -> None:
             )
         if count > 1:
             raise FieldInvalid(f"{name!r} was sent {count} times: send it once.", pointer=pointer)
+
+
+def _has_body(request: Request) -> bool:
+    length = request.headers.get("content-length", "0")
+    return "transfer-encoding" in request.headers or length != "0"
 
 
 def _is_json(request: Request) -> bool:

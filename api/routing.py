@@ -5,14 +5,15 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+
+from api.declared import DeclaredRoute
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ThreadRoute(APIRoute):
+class ThreadRoute(DeclaredRoute):
     """Runs a plain function on a thread, and everything around it on the event loop.
 
     The framework would wait for another thread to look at what the function has returned. On a

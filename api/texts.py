@@ -1,17 +1,31 @@
 """JSON that clients send, and the texts in it that could not be stored."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from core.errors import FieldInvalid
 
 
-def parse(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError, also when it is nested too deeply."""
+def parse(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises ValueError, also when it is nested too deeply; FieldInvalid for an object that has two
+    fields of one name, of which one would be ignored.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _object(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        ((name, count),) = Counter(name for name, _ in fields).most_common(1)
+        raise FieldInvalid(f"An object has {count} fields {name[:100]!r}: send one.")
+    return found
 
 
 def require_storable(value: object) -> None:

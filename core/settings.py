@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     grace_seconds: float = 10.0  # SIGTERM to SIGKILL
     lost_attempts: int = 3
 
-    # The longest wait for a request's head, and for the next piece of its body.
+    # The longest wait for a request's head and for the next piece of its body, and how far a body
+    # may fall behind the slowest pace that is taken.
     receive_seconds: Annotated[float, Field(gt=0)] = 30.0
     max_body_bytes: int = 512 * 1024 * 1024
     max_file_bytes: int = 32 * 1024 * 1024

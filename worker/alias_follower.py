@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 FOLLOWED = 4  # aliases that moved last; whatever else is asked for is loaded when it is
-# Besides damage: a disk that fails, and what torch raises for want of memory or of a fit.
-_CANNOT_LOAD = (Corrupt, ArtifactMissing, OSError, RuntimeError, MemoryError)
+# Besides damage: a store that is away, and what torch raises for want of memory or of a fit.
+_CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, MemoryError)
 
 
 class AliasFollower:

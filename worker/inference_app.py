@@ -112,7 +112,7 @@ def _text(form: FormData, name: str) -> str:
 
 def _whole(form: FormData, name: str) -> int:
     value = _text(form, name)
-    if not value.isdigit() or not 0 < len(value) < 9 or int(value) == 0:
+    if not value.isascii() or not value.isdigit() or not 0 < len(value) < 9 or int(value) == 0:
         raise FieldInvalid(f"{name} must be a positive whole number.", pointer=f"/{name}")
     return int(value)
 

@@ -32,13 +32,10 @@ def require_known_base(settings: Settings, base: str) -> None:
     if _PRETRAINED.fullmatch(base) and not base.startswith(FOLDER_PREFIX):
         _require_listed(*base.split(":"))
         return
-    folder = Path(base.removeprefix(FOLDER_PREFIX)).resolve()
-    roots = (root.resolve() for root in settings.root_folders)
-    root = next((root for root in roots if folder.is_relative_to(root)), None)
-    if root is None:
-        raise BaseUnknown(pointer=POINTER)
-    if root.is_dir():
-        _require_trainable_folder(folder)
+    try:
+        _require_folder(settings, Path(base.removeprefix(FOLDER_PREFIX)))
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise BaseUnknown("The folder cannot be opened.", pointer=POINTER) from error
 
 
 def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Recipe) -> None:
@@ -72,6 +69,16 @@ def _catalogue() -> Json:
     """Return what `core.clip.catalogue` found in open_clip, which this process does not have."""
     found: Json = json.loads(CATALOGUE.read_bytes())
     return found
+
+
+def _require_folder(settings: Settings, named: Path) -> None:
+    folder = named.resolve()
+    roots = (root.resolve() for root in settings.root_folders)
+    root = next((root for root in roots if folder.is_relative_to(root)), None)
+    if root is None:
+        raise BaseUnknown(pointer=POINTER)
+    if root.is_dir():
+        _require_trainable_folder(folder)
 
 
 def _require_trainable_folder(folder: Path) -> None:

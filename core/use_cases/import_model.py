@@ -4,8 +4,8 @@ from core.domain.prompt import PromptTemplate
 from core.domain.registry import PRODUCTION, MoveKind, move
 from core.domain.update import ImportOrder, Job
 from core.domain.version import Version, VersionStatus
-from core.errors import Conflict
 from core.ports import Importer, Platform, Watch
+from core.use_cases.imports import require_no_root
 
 
 def import_model(
@@ -16,8 +16,7 @@ def import_model(
     Raises Conflict when another import has made the root: an import may be retried twice.
     """
     with platform.transactions(read_only=True) as work:
-        if work.versions.page(job.model, 1, None):
-            raise Conflict("The model has its root already.")
+        require_no_root(work, job.model)
     weights, prompt = importer.load(order.base, watch)
     now = platform.clock()
     with platform.transactions() as work:

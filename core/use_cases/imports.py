@@ -1,8 +1,9 @@
 """Where the import of a model's root stands."""
 
 from core.domain.update import Job, JobStatus, JobType
+from core.domain.values import ModelId
 from core.domain.version import Model
-from core.errors import ImportFailed
+from core.errors import Conflict, ImportFailed
 from core.ports import UnitOfWork
 
 UNFINISHED = tuple(status for status in JobStatus if not status.done)
@@ -29,6 +30,12 @@ def require_import(work: UnitOfWork, model: Model) -> None:
             model=model.name,
             job=job.id,
         )
+
+
+def require_no_root(work: UnitOfWork, model: ModelId) -> None:
+    """Raise Conflict for a model that needs no import any more."""
+    if work.versions.page(model, 1, None):
+        raise Conflict("The model has its root already.")
 
 
 def _newest(work: UnitOfWork, model: Model, status: JobStatus | None) -> Job | None:

@@ -20,7 +20,7 @@ from core.domain.version import Model
 from core.errors import Conflict, IdempotencyMismatch, NameTaken
 from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
 from core.use_cases.bases import require_known_base
-from core.use_cases.imports import failed_import
+from core.use_cases.imports import failed_import, require_no_root
 from core.use_cases.startable import require_evaluable, startable
 
 log = logging.getLogger(__name__)
@@ -164,8 +164,8 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
     """Order again what an ended job was to do; a new job that names the old one.
 
-    Raises Conflict unless it has failed or was cancelled, and what `order_update` and
-    `order_evaluation` raise.
+    Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
+    its root; and what `order_update` and `order_evaluation` raise.
     """
     now = platform.clock()
     with platform.transactions() as work:
@@ -175,10 +175,13 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
         model = work.models.get(found.model)
-        if isinstance(found.order, UpdateOrder):
-            startable(work, platform.artifacts, model, found.order)
-        if isinstance(found.order, EvaluateOrder):
-            require_evaluable(work, model, found.order)
+        match found.order:
+            case ImportOrder():
+                require_no_root(work, model.id)
+            case UpdateOrder():
+                startable(work, platform.artifacts, model, found.order)
+            case EvaluateOrder():
+                require_evaluable(work, model, found.order)
         again = place(
             work,
             request,

@@ -24,7 +24,7 @@ def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
     if ":" in reference:
         name, number = reference.split(":", 1)
         model = work.models.get(name)
-        if not number.isdecimal() or len(number) > 9:
+        if not number.isascii() or not number.isdecimal() or len(number) > 9:
             raise VersionNotFound(reference=reference)
         return model, work.versions.get(model.id, int(number))
     return resolve(work, f"{reference}@{PRODUCTION}")

@@ -106,6 +106,17 @@ def test_a_folder_without_its_config_or_its_weights_is_refused(
         assert answer.json()["errors"][0]["pointer"] == "/base"
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "loop/clip"], ids=["too long", "a loop of links"])
+def test_a_folder_that_the_system_cannot_open_is_refused(
+    service: Service, folders: Path, name: str
+) -> None:
+    (folders / "loop").symlink_to("loop")
+    with service.untouched():
+        answer = service.client.post("/v1/models", json={"name": "x", "base": f"{folders}/{name}"})
+    assert code_of(answer) == (422, "base_unknown")
+    assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
 def test_a_root_folder_of_another_machine_is_left_to_its_worker(
     service: Service, folders: Path
 ) -> None:

@@ -179,6 +179,7 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         ("demo@x", "alias_not_found"),
         ("demo:x", "version_not_found"),
         ("demo:9", "version_not_found"),
+        ("demo:٢", "version_not_found"),
         ("demo@sha256:00", "version_not_found"),
     ):
         answer = service.client.post(f"/v1/models/{reference}/classify", files=[image()], data=data)

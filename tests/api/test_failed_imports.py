@@ -77,6 +77,16 @@ def test_a_name_whose_import_is_on_its_way_or_done_is_taken(service: Service, fa
             work_on(service)
 
 
+def test_an_import_is_not_tried_again_once_the_model_has_its_root(
+    service: Service, failed: Any
+) -> None:
+    ordered(service)
+    work_on(service)
+    with service.untouched():
+        answer = service.client.post(f"/v1/jobs/{failed['id']}/retry")
+    assert code_of(answer) == (409, "conflict")
+
+
 def test_what_cannot_be_made_leaves_a_failed_model_as_it_is(service: Service, failed: Any) -> None:
     with service.untouched():
         answer = service.client.post("/v1/models", json={"name": "demo", "suites": ["none"]})

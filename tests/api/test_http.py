@@ -14,6 +14,7 @@ pytestmark = EMBEDDED
 
 ALIAS = "/v1/models/demo/aliases/production"
 DOWNLOAD = "/v1/models/demo/versions/1/download"
+REPORT = "/v1/models/demo/versions/2/forgetting"
 
 
 @pytest.fixture
@@ -68,6 +69,17 @@ def test_one_matching_tag_of_a_list_is_enough(service: Service, model: Model, ma
     answer = service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": match})
     assert answer.status_code == 200, answer.text
     assert answer.headers["etag"] == '"2"'
+
+
+def test_the_tags_of_several_lines_are_one_list(service: Service, model: Model) -> None:
+    matches = [("If-Match", '"7"'), ("If-Match", '"1"')]
+    answer = service.client.put(ALIAS, json={"version": 2}, headers=matches)
+    assert answer.status_code == 200, answer.text
+    tag = service.client.get(DOWNLOAD).headers["etag"]
+    held = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+    assert service.client.get(DOWNLOAD, headers=held).status_code == 304
+    formats = [("Accept", "image/png"), ("Accept", "application/json")]
+    assert service.client.get(REPORT, headers=formats).status_code == 200
 
 
 @pytest.mark.parametrize("match", ['"7", "9"', 'W/"1"', 'W/"1", "7"', '"1', "1", '""'])

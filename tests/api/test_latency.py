@@ -48,7 +48,7 @@ def grow(service: Service, numbers: range) -> None:
             dataset = replace(a_dataset(), name=f"dataset-{number}")
             manifest = a_manifest(dataset, {digest(number): "cat"})
             work.policies.add(policy)
-            work.suites.add(suite, manifest, [])
+            work.suites.add(suite, manifest)
             work.models.set_policy(model.id, policy.id)
             work.models.set_suites(model.id, [suite.id])
             work.datasets.add(dataset)

@@ -101,8 +101,9 @@ def test_half_a_form_is_answered_too(address: tuple[str, int]) -> None:
     [
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ", 408),
         (HEAD + b"Content-Length: 999999\r\n\r\n{", 401),  # answered before its body has come
+        (KEYED + b"Content-Length: 999999\r\n\r\n{", 408),
     ],
-    ids=["a head", "a body that nobody reads"],
+    ids=["a head", "a body that nobody reads", "a body that is read"],
 )
 def test_bytes_that_drip_on_do_not_hold_a_connection_open(
     address: tuple[str, int], begun: bytes, status: int
@@ -126,6 +127,22 @@ def test_bytes_that_drip_on_do_not_hold_a_connection_open(
         else:
             pytest.fail("the connection is still open")
     assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_connection_whose_body_came_after_its_answer_is_closed(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address, timeout=LONG_S) as client:
+        client.sendall(HEAD + b"Content-Length: 3\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+        client.sendall(b"abc")
+        assert b"HTTP/1.1" not in b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_a_body_of_another_type_is_refused_before_it_comes(address: tuple[str, int]) -> None:
+    head = KEYED.replace(b"application/json", b"multipart/form-data; boundary=b")
+    status, problem, _ = problem_in(answers_to(address, head + b"Content-Length: 99\r\n\r\n{"))
+    assert (status, problem["code"]) == (415, "unsupported_media_type")
 
 
 def test_a_length_beside_chunks_is_refused(address: tuple[str, int]) -> None:

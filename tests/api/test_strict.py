@@ -68,6 +68,35 @@ def test_a_recipe_takes_no_value_of_another_json_type(
     assert pointers(answer) == [f"/recipe/{next(iter(recipe))}"]
 
 
+TWICE = '{"name": "p", "parent_tolerance": 0, "parent_tolerance": 1}'
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "name"),
+    [
+        ("/v1/gate-policies", TWICE, "parent_tolerance"),
+        ("/v1/jobs", json.dumps(update())[:-1] + ', "metadata": {"a": "1", "a": "2"}}', "a"),
+    ],
+    ids=["in the body", "within a field"],
+)
+def test_a_field_that_is_there_twice_is_refused(
+    ready: Service, path: str, text: str, name: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    with ready.untouched():
+        answer = ready.client.post(path, content=text, headers=headers)
+    assert code_of(answer) == (422, "field_invalid")
+    assert repr(name) in answer.json()["detail"]
+
+
+def test_a_field_that_is_there_twice_in_a_forms_json_is_refused(ready: Service) -> None:
+    files = [("cat", (f"{seed}.png", picture(seed))) for seed in range(4)]
+    recipe = {"recipe": '{"epochs": 1, "epochs": 2}'}
+    with ready.untouched():
+        answer = ready.client.post("/v1/models/demo/classes", data=recipe, files=files)
+    assert code_of(answer) == (422, "field_invalid")
+
+
 def test_a_whole_number_is_a_number_and_a_choice_is_a_text(service: Service) -> None:
     body = {"name": "p", "parent_tolerance": 0, "root_tolerance": 1}
     assert service.client.post("/v1/gate-policies", json=body).status_code == 201

@@ -10,7 +10,7 @@ from core.domain.dataset import Side
 from tests.api.pictures import pictures_on
 from tests.processes import Site, free_port, wait_for
 
-ABSENT = ("torch", "torchvision", "open_clip", "timm", "safetensors", "numpy")
+ABSENT = ("torch", "torchvision", "open_clip", "timm", "safetensors")
 KEY = "pk_a-key-that-only-tests-know-of"
 
 

@@ -15,7 +15,7 @@ SERVICE = PROJECT["project"]["dependencies"]
 WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
 DEV = PROJECT["dependency-groups"]["dev"]
 TORCH = {"torch", "torchvision"}
-TENSOR_PACKAGES = TORCH | {"numpy", "open-clip-torch", "safetensors", "timm"}
+TENSOR_PACKAGES = TORCH | {"open-clip-torch", "safetensors", "timm"}
 
 
 def installed_for(requirements: Iterable[str]) -> dict[str, list[Requirement]]:

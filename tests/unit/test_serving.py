@@ -23,6 +23,7 @@ from core.clip.weights import publish
 from core.domain.registry import MoveKind, move
 from core.domain.values import Digest
 from core.domain.version import Version
+from core.errors import ArtifactsUnavailable
 from core.ports import Platform
 from core.settings import Settings
 from tests.connections import accepted, waits_for_acknowledgement
@@ -146,6 +147,7 @@ def test_images_and_texts_are_embedded_as_unit_vectors(
         ({"classes": "not json"}, 422, "field_invalid"),
         ({"prompts": '["only one"]'}, 422, "field_invalid"),
         ({"top_k": "0"}, 422, "field_invalid"),
+        ({"top_k": "²"}, 422, "field_invalid"),
     ],
 )
 def test_wrong_questions_are_refused_by_name(
@@ -211,20 +213,24 @@ def point_production_to(platform: Platform, version: Version) -> None:
         work.commit()
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("no luck"), ArtifactsUnavailable("no luck")])
 def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
 ) -> None:
-    class NoMemory(LiveModels):
+    class Unlucky(LiveModels):
         def get(self, digest: Digest) -> ClipModel:
-            raise RuntimeError("out of memory")
+            raise fault
 
-    models = NoMemory(platform.artifacts, torch.device("cpu"), max_bytes=1)
+    models = Unlucky(platform.artifacts, torch.device("cpu"), max_bytes=1)
     follower = AliasFollower(platform, models)
     digest = store(platform, 1)
     monkeypatch.setattr(AliasFollower, "_named", lambda _: [digest])
     follower.look()
     follower.look()
-    assert caplog.text.count("out of memory") == 1
+    assert caplog.text.count("no luck") == 1
 
 
 def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
