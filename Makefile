@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev lock demo serve test test-gpu test-faults test-machine lint format study clean
+.PHONY: help install install-dev lock demo serve test test-gpu test-faults test-machine test-mutants lint format study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ test-faults: install-dev  ## every fault of the table, long form: make test-faul
 test-machine: install-dev  ## 10,000 steps of everything that may happen, in any order: ARGS="--steps 50000 --seed 1"
 	@$(BIN)/python -m tests.machine $(ARGS)
 
+test-mutants: install-dev  ## change the rules bit by bit and see which tests notice: ARGS="core.domain.gate.*"
+	@$(PIP) --quiet --group mutants
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 lint: install-dev  ## style, types and import contracts alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -73,5 +77,5 @@ bench-%: install-dev  ## run benchmarks/NAME.py; it prints a table and writes be
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches
-	rm -rf .venv var build benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info
+	rm -rf .venv var build mutants benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

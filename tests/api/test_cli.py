@@ -72,15 +72,19 @@ def test_serve_prints_where_it_is_and_the_key_once(
 def serve_once() -> str:
     """Start a service, ask it how it is, interrupt it; all it printed."""
     command = [sys.executable, "-m", "api", "serve", "--port", "0"]
+    printed = ""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        printed = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", printed)
-        assert found is not None
-        assert httpx.get(f"{found[0]}/healthz", timeout=20).json() == {"status": "ok"}
-        process.send_signal(signal.SIGINT)
-        printed += process.stdout.read()
-        process.wait(20)
+        try:
+            for line in process.stdout:
+                printed += line
+                if found := re.search(r"is at (http://127\.0\.0\.1:\d+)", line):
+                    assert httpx.get(f"{found[1]}/healthz", timeout=20).json() == {"status": "ok"}
+                    process.send_signal(signal.SIGINT)
+            assert "is at" in printed
+            process.wait(20)
+        finally:
+            process.kill()
     return printed
 
 

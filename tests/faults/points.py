@@ -40,7 +40,7 @@ PUTS = {
     ("core.clip.weights", "publish"): "weights",
     ("core.use_cases.evaluate", "_remember"): "answers",
     ("core.use_cases.evaluate", "evaluate_version"): "report",
-    ("core.use_cases.datasets", "freeze"): "manifest",
+    ("core.use_cases.freeze", "freeze_version"): "manifest",
     ("api.staging", "Staging"): "image",
 }
 

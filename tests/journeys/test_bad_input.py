@@ -87,12 +87,13 @@ def test_recipe_that_diverges_stops_with_the_step_and_the_last_good_numbers(
         service,
         learning_rate=1.0,
         schedule="constant",
-        epochs=200,
+        epochs=1000,
+        replay_weight=1000,
         precision="fp16",
         augment=False,
     )
     assert (job["status"], job["error"]["code"]) == ("failed", "training_diverged")
-    assert 0 < job["error"]["step"] < 200
+    assert 0 < job["error"]["step"] < 1000
     assert job["error"]["terms"].keys() >= {"loss", "ce", "vr", "scale"}
     assert all(map(math.isfinite, job["error"]["terms"].values()))
     require_nothing_left(service)

@@ -39,7 +39,8 @@ class Moves:
                 seen = seen or http.get(PATH)
                 tag = {"If-Match": seen.headers["ETag"]}
                 if seen.json()["version"] == 1 or choices.random() < 0.3:
-                    body = {"version": choices.choice((1, self._version)), "reason": "a race"}
+                    # Back to what the live version came from is a rollback, and no promotion.
+                    body = {"version": self._version, "reason": "a race"}
                     answer = http.put(PATH, json=body, headers=tag)
                 else:
                     body = {"reason": "a race", "to": 1}

@@ -1,0 +1,77 @@
+"""Change the rules one expression at a time, and show which changes no test notices.
+
+`make test-mutants` changes `core/domain` and the use cases of evaluation, registry, jobs and
+garbage collection with mutmut, and goes on where it was stopped. `ARGS="core.domain.gate.*"`
+takes some mutants alone; `.venv/bin/mutmut show NAME` shows one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mutmut.stats import status_by_exit_code
+
+from benchmarks.bench import publish
+
+ROOT = Path(__file__).parents[2]
+HARMLESS = Path(__file__).with_name("harmless.toml")
+KILLED = {"killed", "timeout", "segfault", "suspicious"}
+WANTED = 0.9
+
+
+def main() -> int:
+    """Run mutmut, print a row for each module and every survivor; 1 if too many survive."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("mutants", nargs="*", help="names or patterns; all when there are none")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--show", action="store_true", help="show what is known; run nothing")
+    arguments = parser.parse_args()
+    if not arguments.show:
+        command = [str(Path(sys.executable).with_name("mutmut")), "run", *arguments.mutants]
+        command += ["--max-children", str(arguments.processes)]
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    found = dict(statuses())
+    known = tomllib.loads(HARMLESS.read_text())
+    alive = [name for name, status in found.items() if status in {"survived", "no tests"}]
+    for name in alive:
+        print(f"{name}: {found[name]}: {known.get(name, 'nobody has looked at it yet')}")
+    rows = list(rows_of(found))
+    publish("mutants", rows)
+    return 0 if rows[-1]["killed, %"] >= 100 * WANTED else 1
+
+
+def statuses() -> Iterator[tuple[str, str]]:
+    """Yield each mutant that has been run, with what became of it."""
+    for path in sorted((ROOT / "mutants").rglob("*.py.meta")):
+        for name, code in json.loads(path.read_text())["exit_code_by_key"].items():
+            if code is not None:
+                yield name, status_by_exit_code[code]
+
+
+def rows_of(found: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each module, and one for all."""
+    modules: dict[str, Counter[str]] = {}
+    for name, status in found.items():
+        counts = modules.setdefault(name.rpartition(".")[0], Counter())
+        counts["killed" if status in KILLED else status] += 1
+    modules["all"] = sum(modules.values(), Counter())
+    for module, counts in modules.items():
+        yield {
+            "module": module,
+            "mutants": counts.total(),
+            "killed": counts["killed"],
+            "survived": counts["survived"],
+            "no test": counts["no tests"],
+            "killed, %": round(100 * counts["killed"] / max(1, counts.total()), 1),
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
