@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from core.domain.dataset import Image
 from core.domain.near_duplicates import LookAlike, group_of
 from core.domain.values import Digest
-from core.errors import ArtifactCorrupt, ArtifactMissing, SplitConflict
+from core.errors import ArtifactCorrupt, ArtifactMissing, ImageCorrupt, ImageTooLarge, SplitConflict
 from core.ports import Decoder, Platform, Seen, UnitOfWork
 
 
@@ -43,7 +43,8 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
         missing = work.thumbnails.missing(dhashes)
     made: list[Seen] = []
     for image in missing:
-        with suppress(ArtifactMissing, ArtifactCorrupt):  # it can be neither seen nor taught
+        # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
+        with suppress(ArtifactMissing, ArtifactCorrupt, ImageCorrupt, ImageTooLarge):
             decoded = decoder.decode(platform.artifacts.get(image.artifact))
             made.append((image, decoded.thumbnail))
     if made:

@@ -24,11 +24,14 @@ from tests.factories import NOW, an_image, pixels_on
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[SandboxDecoder]:
-    opened = SandboxDecoder(
-        processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
-    )
-    with closing(opened):
+    with closing(decoder_of(max_pixels=25_000_000)) as opened:
         yield opened
+
+
+def decoder_of(max_pixels: int) -> SandboxDecoder:
+    return SandboxDecoder(
+        processes=1, seconds=20, memory_bytes=2**30, max_pixels=max_pixels, stored_side=512
+    )
 
 
 @pytest.fixture
@@ -191,8 +194,13 @@ def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
         assert (copy.near_duplicate_of, copy.side) == (image.pixels, side_of(image.pixels))
 
 
-def test_old_image_whose_bytes_are_gone_stops_nobody(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+@pytest.mark.parametrize("cap", [25_000_000, 1])
+def test_old_image_that_is_gone_or_is_refused_by_now_stops_nobody(
+    cap: int,
+    scene: Scene,
+    decoder: SandboxDecoder,
+    dataset: Dataset,
+    transactions: SqlTransactions,
 ) -> None:
     artifacts = scene.platform.artifacts
     first, copy = (upload(artifacts, decoder, 1, quality) for quality in (95, 75))
@@ -204,6 +212,8 @@ def test_old_image_whose_bytes_are_gone_stops_nobody(
             )
         )
         work.commit()
-    artifacts.delete(first.image.artifact)
-    (receipt,) = sent(scene, decoder, dataset, copy)
+    if cap > 1:
+        artifacts.delete(first.image.artifact)
+    with closing(decoder_of(max_pixels=cap)) as stricter:
+        (receipt,) = sent(scene, stricter, dataset, copy)
     assert receipt.near_duplicate_of is None
