@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -156,10 +155,9 @@ def test_magic_with_noise_behind_is_refused(decoder: SandboxDecoder, magic: byte
 
 
 def test_pixels_are_counted_before_decoding(decoder: SandboxDecoder) -> None:
-    began = time.monotonic()
+    head = png_of_zeros(12_000, 12_000)[:64]  # decoded first, it would be a broken file
     with pytest.raises(ImageTooLarge):
-        decoder.decode(png_of_zeros(12_000, 12_000))
-    assert time.monotonic() - began < 1
+        decoder.decode(head)
 
 
 # ---- More than one frame ------------------------------------------------------------------------
