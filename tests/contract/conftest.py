@@ -16,7 +16,9 @@ from core.domain.version import Model
 from core.ports import Transactions
 from tests.contract.postgres import run_sql
 from tests.contract.s3_server import CREDENTIALS, s3_server
+from tests.contract.scene import Scene
 from tests.factories import a_model, a_policy
+from tests.unit.memory_artifacts import MemoryArtifacts
 
 _numbers = itertools.count(1)
 
@@ -117,3 +119,15 @@ def _place(bucket: str, url: str) -> S3Place:
         f"s3://{bucket}/some/prefix", scratch=Path(), endpoint=url, region="us-east-1"
     )
     return replace(place, large_bytes=5 << 20, part_bytes=5 << 20)
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    """An empty store."""
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
+    """A platform without rows, on each kind of database in turn."""
+    return Scene(transactions, artifacts)

@@ -35,16 +35,6 @@ NEWEST_ONLY = Retention(keep_last=1, made_before=LATER)
 
 
 @pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
-    return Scene(transactions, artifacts)
-
-
-@pytest.fixture
 def model(scene: Scene) -> Model:
     return scene.model()
 

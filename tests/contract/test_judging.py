@@ -16,23 +16,13 @@ from core.domain.update import EvaluateOrder, JobStatus
 from core.domain.values import Digest
 from core.domain.version import Model, Version, VersionStatus
 from core.errors import GateFailed, StaleRevision
-from core.ports import Transactions, Watch
+from core.ports import Watch
 from core.use_cases.registry import promote
 from core.use_cases.suites import add_suite, configure_model, create_policy, create_suite
 from tests.api.seeds import a_candidate
 from tests.contract.scene import Scene
 from tests.factories import a_policy
 from tests.unit.memory_artifacts import MemoryArtifacts
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
-    return Scene(transactions, artifacts)
 
 
 def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:

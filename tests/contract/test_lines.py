@@ -10,7 +10,7 @@ from core.domain.update import JobStatus
 from core.domain.values import Digest
 from core.domain.version import Model
 from core.errors import ArtifactGone, DatabaseUnavailable
-from core.ports import Transactions, Watch
+from core.ports import Watch
 from tests.api.seeds import a_candidate
 from tests.contract.judged import (
     ANTS,
@@ -28,16 +28,6 @@ from tests.contract.judged import (
 from tests.contract.scene import Scene, nothing
 from tests.factories import NOW
 from tests.unit.memory_artifacts import MemoryArtifacts
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
-    return Scene(transactions, artifacts)
 
 
 @pytest.fixture

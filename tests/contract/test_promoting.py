@@ -8,7 +8,6 @@ from core.domain.update import EvaluateOrder, Job, JobStatus
 from core.domain.values import Json
 from core.domain.version import Model
 from core.errors import AliasNotFound, EvaluationStale, GateFailed, NoPrevious
-from core.ports import Transactions
 from core.use_cases.jobs import Request, order_evaluation
 from core.use_cases.suites import configure_model
 from tests.api.seeds import a_candidate
@@ -28,16 +27,6 @@ from tests.contract.judged import (
 from tests.contract.scene import Scene
 from tests.silence import Silence
 from tests.unit.memory_artifacts import MemoryArtifacts
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
-    return Scene(transactions, artifacts)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from core.domain.update import EvaluateOrder, Job, JobStatus, UpdateOrder
 from core.domain.values import ModelId
 from core.domain.version import Model, Version
 from core.errors import ArtifactGone
-from core.ports import Transactions, Watch
+from core.ports import Watch
 from core.use_cases.gc import collect_garbage
 from core.use_cases.jobs import Request, cancel_job, order_evaluation, order_update, retry_job
 from core.use_cases.registry import promote, roll_back
@@ -26,16 +26,6 @@ from tests.unit.memory_artifacts import MemoryArtifacts
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
 REQUEST = Request(actor="tests")
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
-    return Scene(transactions, artifacts)
 
 
 @pytest.fixture
