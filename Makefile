@@ -31,7 +31,7 @@ install-dev: .venv/installed-dev  ## the same, and what tests, benchmarks and st
 lock:  ## pin in constraints.txt the newest releases that pyproject.toml allows; torch stays free
 	rm -rf var/lock && $(PYTHON) -m venv var/lock
 	var/lock/bin/python -m pip install --quiet --upgrade pip
-	var/lock/bin/python -m pip install --disable-pip-version-check --editable ".[worker]" --group dev
+	var/lock/bin/python -m pip install --disable-pip-version-check --editable ".[worker]" --group dev --group mutants
 	var/lock/bin/python -m pip freeze --all --exclude-editable \
 	  | grep -viE '^(torch|torchvision|setuptools|triton|nvidia-|cuda-)' > var/lock/pins
 	{ echo '# Made by "make lock". Left free: torch and torchvision, whose CPU and CUDA builds differ, and what only they need.'; \

@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICE = PROJECT["project"]["dependencies"]
 WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
 DEV = PROJECT["dependency-groups"]["dev"]
+MUTANTS = PROJECT["dependency-groups"]["mutants"]
 TORCH = {"torch", "torchvision"}
 TENSOR_PACKAGES = TORCH | {"open-clip-torch", "safetensors", "timm"}
 
@@ -65,7 +66,7 @@ def test_the_service_itself_brings_no_tensor_package() -> None:
 def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:
     pinned = pins()
     theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH
-    for name, asked in installed_for([*SERVICE, *WORKER, *DEV]).items():
+    for name, asked in installed_for([*SERVICE, *WORKER, *DEV, *MUTANTS]).items():
         if name in theirs or re.match("nvidia-|cuda-", name):
             assert name not in pinned
             continue
