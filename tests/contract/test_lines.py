@@ -1,4 +1,4 @@
-"""What a version of a longer line is compared with, and that its ground does not shift."""
+"""The baselines of a version of a longer line, and its parent from one claim to the next."""
 
 from collections.abc import Callable
 

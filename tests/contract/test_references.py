@@ -1,4 +1,4 @@
-"""Which version each form of a model reference means."""
+"""The version that each form of a model reference means."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the distribution installs: the API without torch, everything else at pinned releases."""
+"""Requirements, pins and images: the API comes without torch, all else at pinned releases."""
 
 import re
 import tomllib
