@@ -5,6 +5,7 @@ RUN useradd --create-home --uid 10001 perennial && mkdir /data && chown perennia
 COPY pyproject.toml constraints.txt README.md ./
 COPY core core
 COPY api api
+COPY cli cli
 COPY worker worker
 COPY alembic.ini ./
 COPY migrations migrations
@@ -12,7 +13,7 @@ COPY models models
 RUN pip install --no-cache-dir --constraint constraints.txt --editable .
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
-CMD ["python", "-m", "api", "serve"]
+CMD ["perennial", "serve"]
 
 FROM api AS worker
 # PyTorch's index of CPU builds; another mirror of it may be named by --build-arg.
@@ -21,10 +22,10 @@ USER root
 RUN pip install --no-cache-dir --index-url "$TORCH_CPU_INDEX" torch torchvision \
     && pip install --no-cache-dir --constraint constraints.txt --editable ".[worker]"
 USER perennial
-CMD ["python", "-m", "worker.supervisor"]
+CMD ["python", "-m", "worker.supervision"]
 
 FROM api AS worker-gpu
 USER root
 RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[worker]"
 USER perennial
-CMD ["python", "-m", "worker.supervisor"]
+CMD ["python", "-m", "worker.supervision"]

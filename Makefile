@@ -41,7 +41,7 @@ demo: install  ## the main job, end to end, embedded: learn, score, promote, ser
 	@$(BIN)/python -m demo
 
 serve: install  ## start the same service and leave it running (Ctrl-C stops it)
-	@$(BIN)/python -m api serve
+	@$(BIN)/perennial serve
 
 test: lint  ## everything: style, types, import contracts, all tests with real services; JOBS=3 files at a time
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder \
@@ -56,7 +56,7 @@ test-faults: install-dev  ## every fault of the table, long form: make test-faul
 test-machine: install-dev  ## 10,000 steps of everything that may happen, in any order: ARGS="--steps 50000 --seed 1"
 	@$(BIN)/python -m tests.machine $(ARGS)
 
-test-mutants: install-dev  ## change the rules bit by bit and see which tests notice: ARGS="core.domain.gate.*"
+test-mutants: install-dev  ## change the rules bit by bit and see which tests notice: ARGS="core.domain.gate.policy.*"
 	@$(PIP) --quiet --group mutants
 	@$(BIN)/python -m tests.mutants $(ARGS)
 

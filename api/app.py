@@ -5,13 +5,15 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from api import documents, errors
-from api.arrival import BodyArrival
-from api.declared import require_declared
-from api.header_lists import HeaderLists
+from api import openapi_document as documents
+from api.http import error_handlers as errors
+from api.http.declared_route import require_declared
+from api.http.header_lists import HeaderLists
+from api.http.middleware import BodyCaps, KeyCheck, RequestIds
+from api.http.request_body import BodyArrival
 from api.lifespan import lifespan_of
-from api.metrics import Metrics
-from api.middleware import BodyCaps, KeyCheck, RequestIds
+from api.observability.metrics import Metrics
+from api.observability.telemetry import Telemetry
 from api.routes import (
     aliases,
     classes,
@@ -29,11 +31,10 @@ from api.routes import (
     versions,
     workers,
 )
-from api.safety import require_safe
-from api.telemetry import Telemetry
+from api.startup_checks import require_safe
 from core.bootstrap import build
 from core.settings import Settings
-from core.use_cases.keys import authenticate
+from core.use_cases.access.keys import authenticate
 
 RESOURCES = (  # looked through in this order: first what is asked for most often
     jobs,

@@ -6,13 +6,13 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request
 
-from api.inference import Inference
-from api.metrics import Metrics
+from api.inference_client import Inference
+from api.observability.metrics import Metrics
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
 from core.ports import Decoder, Doorbell, Platform
-from core.use_cases.jobs import Request as JobRequest
-from core.use_cases.keys import ADMIN
+from core.use_cases.access.keys import ADMIN
+from core.use_cases.jobs.queue import Request as JobRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,16 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.inference import Inference, with_inference_key
-from api.metrics import Metrics
-from api.processes import Companions
+from api.embedded_processes import Companions
+from api.inference_client import Inference, with_inference_key
+from api.observability.metrics import Metrics
 from api.queue import CeleryDoorbell
 from core import bootstrap
-from core.adapters.ringing import BackgroundDoorbell
+from core.adapters.broker.background import BackgroundDoorbell
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.keys import ensure_admin_key
-from core.use_cases.suites import ensure_default_policy
+from core.use_cases.access.keys import ensure_admin_key
+from core.use_cases.datasets.suites import ensure_default_policy
 
 DECODING = 8  # threads of the 40 that requests share
 INFERRING = 16

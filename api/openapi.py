@@ -3,7 +3,7 @@
 import sys
 
 from api.app import create_app
-from api.documents import to_text
+from api.openapi_document import to_text
 from core.settings import Settings
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from api.listening import config_of, listen
+from api.server.listening import config_of, listen
 from core.adapters.database.engine import READ_ONLY, open_engine
 from core.adapters.database.tables.jobs import jobs
 from core.settings import Settings

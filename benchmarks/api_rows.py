@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.dataset import Dataset, DatasetKind
-from core.domain.gate import Verdict
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import Recipe
-from core.domain.update import Job, JobType, Progress, UpdateOrder
+from core.domain.datasets.dataset import Dataset, DatasetKind
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import Job, JobType, Progress, UpdateOrder
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Version, VersionStatus
 from core.domain.values import DatasetId, Digest, JobId, new_id, sha256
-from core.domain.version import Version, VersionStatus
 from core.ports import UnitOfWork
 
 ENDED = datetime(2026, 3, 1, tzinfo=UTC)

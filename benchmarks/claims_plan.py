@@ -22,9 +22,9 @@ from core.adapters.database.migrate import migrate
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.update import JobStatus, Queue
-from core.domain.version import Model
-from tests.factories import a_job, a_model, a_policy
+from core.domain.jobs.job import JobStatus, Queue
+from core.domain.registry.version import Model
+from tests.support.factories import a_job, a_model, a_policy
 
 FEW, MANY = 10, 100
 TRIES = 50

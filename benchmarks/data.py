@@ -18,11 +18,11 @@ from benchmarks.evaluate import CPU, products
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.environment import thread_count
 from core.clip.prefetch import Ahead
-from core.domain.question import ClassQuestion
-from core.domain.recipe import Precision, Recipe
+from core.domain.evaluation.query import ClassQuestion
+from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import sha256
-from core.learning.beginning import Begun, begin
 from core.learning.determinism import repeatable
+from core.learning.setup import Begun, begin
 from core.ports import Artifacts, TrainingTask
 
 EPOCHS = ("decoding", "decoded")

@@ -30,9 +30,9 @@ from core.bootstrap import decoder
 from core.clip.base import BUNDLED, read_folder
 from core.clip.environment import thread_count
 from core.clip.model import ClipModel, empty_network
-from core.domain.dataset import ManifestEntry
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.question import ClassAnswers, ClassQuestion
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.evaluation.evaluator import VersionEvaluator
 from core.ports import Artifacts
 from core.settings import Settings

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 from core.clip.base import BaseImporter
 from core.clip.weights import publish, read_state
-from core.domain.recipe import ModelPart
-from core.domain.version import Weights
+from core.domain.recipes.recipe import ModelPart
+from core.domain.registry.version import Weights
 from core.ports import Artifacts
-from tests.unit.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,14 +25,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmarks.bench import publish
 from core.clip.model import ClipModel, empty_network
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import Precision, Recipe
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import Digest
 from core.learning.columns import Columns
+from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.terms import total
 from core.learning.models import Models, Texts
-from core.learning.vocabulary import generator_of, sentences_of
 from core.ports import TrainingTask
 
 GIB = 2**30

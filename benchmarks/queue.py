@@ -24,12 +24,12 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.bootstrap import close, utc_now
-from core.domain.update import Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools, run_next_job
-from tests.contract.postgres import DURABLE, postgres_server, run_sql
-from tests.contract.scene import Scene, Script
+from tests.support.scene import Scene, Script
+from tests.support.servers.postgres import DURABLE, postgres_server, run_sql
 
 WORKERS, MODELS = 4, 20
 START_S = 15.0  # by then every worker has imported what it needs

@@ -28,9 +28,9 @@ from benchmarks.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.instructions import native_precisions
 from core.clip.prefetch import Ahead
-from core.domain.recipe import Precision
-from core.learning.beginning import BLOCK_SENTENCES
+from core.domain.recipes.recipe import Precision
 from core.learning.determinism import repeatable
+from core.learning.setup import BLOCK_SENTENCES
 
 NATIVE = native_precisions(CPU)
 AUTO = Precision.AUTO.on(NATIVE)

@@ -31,11 +31,11 @@ from benchmarks.bench import show
 from benchmarks.growth import measure_growth
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_place import S3Place
+from core.adapters.artifacts.s3_client import S3Place
 from core.clip.model import empty_network
 from core.clip.weights import publish, read_state
 from core.ports import Artifacts
-from tests.contract.s3_server import CREDENTIALS, s3_server
+from tests.support.servers.s3 import CREDENTIALS, s3_server
 
 MEGABYTE = 1e6
 

@@ -15,12 +15,12 @@ from benchmarks.reference_step import ReferenceStep, ask_for_attention_weights
 from core.clip.base import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
 from core.clip.text import sentence_length
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.recipe import ModelPart, Precision, Recipe
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.recipes.recipe import ModelPart, Precision, Recipe
 from core.domain.values import sha256
-from core.learning.beginning import Begun, begin
+from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import StepData
-from core.learning.vocabulary import generator_of, sentences_of
+from core.learning.setup import Begun, begin
 from core.ports import Artifacts, TrainingTask
 
 CPU = torch.device("cpu")

@@ -23,13 +23,13 @@ from benchmarks.bench import publish
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter
-from core.domain.dataset import ManifestEntry, Part, Side
-from core.domain.prompt import PromptTemplate
-from core.domain.question import ClassAnswers, ClassQuestion
-from core.domain.recipe import Recipe
+from core.domain.datasets.dataset import ManifestEntry, Part, Side
+from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.session import UpdateTrainer
+from core.learning.trainer import UpdateTrainer
 from core.ports import Decoder, TrainingTask
 from core.settings import Settings
 from demo import recipes

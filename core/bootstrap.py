@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_place import SCHEME, S3Place
+from core.adapters.artifacts.s3_client import SCHEME, S3Place
 from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions

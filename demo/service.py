@@ -67,7 +67,7 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "service.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api", "serve"],
+            [sys.executable, "-m", "cli", "serve"],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,

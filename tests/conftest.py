@@ -6,8 +6,8 @@ import pytest
 from redis import Redis
 
 from core.adapters.database.migrate import METADATA, migrate
-from tests.contract.postgres import postgres, run_sql
-from tests.contract.redis import redis_server
+from tests.support.servers.postgres import postgres, run_sql
+from tests.support.servers.redis import redis_server
 
 _EMPTY = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
 

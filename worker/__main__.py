@@ -1,4 +1,4 @@
-"""The worker child: Celery with a solo pool on one device. Started by `worker.supervisor`."""
+"""The worker child: Celery with a solo pool on one device. Started by `worker.supervision`."""
 
 import argparse
 import sys

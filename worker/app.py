@@ -5,8 +5,8 @@ from celery.worker import WorkController
 from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 
-from core.broker import name_of, transport, transport_options
-from core.domain.update import Queue
+from core.adapters.broker.options import name_of, transport, transport_options
+from core.domain.jobs.job import Queue
 from core.settings import Settings
 
 

@@ -8,12 +8,12 @@ from core.clip.base import BaseImporter
 from core.clip.environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.ranks import Gather, GatherNobody
-from core.learning.session import UpdateTrainer
+from core.learning.distributed.ranks import Gather, GatherNobody
+from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools
-from worker.crew import Crew
+from worker.ranks.launcher import Crew
 
 
 def build_tools(platform: Platform) -> Tools:

@@ -6,8 +6,8 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from core.broker import TASK, name_of
-from core.domain.update import Queue
+from core.adapters.broker.options import TASK, name_of
+from core.domain.jobs.job import Queue
 from core.domain.values import JobId
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from core.broker import TASK
-from core.domain.update import Job
+from core.adapters.broker.options import TASK
+from core.domain.jobs.job import Job
 from worker.stopping import Stopping
 
 

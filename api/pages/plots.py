@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from api.pages.bidi import isolate
 from api.pages.numbers import percent, points, ticks, whole
-from core.domain.measure import MeasureKind, Ruling
-from core.domain.report import Change, MatrixRow, Task
+from core.domain.evaluation.report import Change, MatrixRow, Task
+from core.domain.gate.measure import MeasureKind, Ruling
 
 WIDTH = 880
 _LABEL = 300  # room for names on the left

@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.pages import numbers, plots
 from api.pages.bidi import isolate
-from core.domain.measure import MeasureKind
-from core.domain.report import ChangeTable, Recall, Report, Scores
+from core.domain.evaluation.report import ChangeTable, Recall, Report, Scores
+from core.domain.gate.measure import MeasureKind
 from core.domain.values import Json
 
 _Row = TypeVar("_Row", Scores, Recall)

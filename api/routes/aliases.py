@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from api.dependencies import Asking, Services, Wired
-from api.documents import raises
-from api.preconditions import ANY, etag, expected_revision
-from api.routing import ThreadRoute
+from api.http.preconditions import ANY, etag, expected_revision
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from core import errors
-from core.domain.registry import Alias
+from core.domain.registry.alias import Alias
 from core.ports import UnitOfWork
-from core.use_cases.registry import promote, roll_back
+from core.use_cases.registry.move_alias import promote, roll_back
 
 router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 

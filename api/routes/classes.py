@@ -6,25 +6,25 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Asking, IdempotencyKey, Services, Wired, job_request
-from api.documents import multipart, raises
+from api.http.json_text import parse, require_storable
+from api.http.staging import Staging
+from api.http.thread_route import ThreadRoute
+from api.http.uploads import Form, one_field, receive_form
+from api.openapi_document import multipart, raises
 from api.routes.images import UPLOAD_FACTS, take
 from api.routes.job_views import accepted
-from api.routing import ThreadRoute
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
-from api.staging import Staging
-from api.texts import parse, require_storable
-from api.uploads import Form, one_field, receive_form
 from core import errors
-from core.domain.dataset import DatasetKind, DatasetRef
-from core.domain.recipe import Recipe
-from core.domain.registry import PRODUCTION
-from core.use_cases.datasets import Upload, require_room
-from core.use_cases.imports import require_import
-from core.use_cases.jobs import Request as JobRequest
-from core.use_cases.learn_classes import learn_classes
-from core.use_cases.references import learned_classes
+from core.domain.datasets.dataset import DatasetKind, DatasetRef
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.alias import PRODUCTION
+from core.use_cases.datasets.datasets import Upload, require_room
+from core.use_cases.jobs.queue import Request as JobRequest
+from core.use_cases.registry.import_state import require_import
+from core.use_cases.registry.model_reference import learned_classes
+from core.use_cases.training.learn_classes import learn_classes
 
 router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"], route_class=ThreadRoute)
 

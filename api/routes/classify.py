@@ -8,18 +8,18 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, Wired
-from api.documents import multipart, raises
-from api.forms import Part
-from api.inference import Classification
-from api.routing import ThreadRoute
+from api.http.json_text import parse
+from api.http.multipart import Part
+from api.http.thread_route import ThreadRoute
+from api.http.uploads import Form, one_field, receive_form, require_small
+from api.inference_client import Classification
+from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
-from api.texts import parse
-from api.uploads import Form, one_field, receive_form, require_small
 from core import errors
 from core.domain.values import clean_file_label
-from core.use_cases.classify import Asked, prepare_classification
-from core.use_cases.references import resolve
+from core.use_cases.registry.classify import Asked, prepare_classification
+from core.use_cases.registry.model_reference import resolve
 
 router = APIRouter(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute

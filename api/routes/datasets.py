@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Body, Response
 
 from api.dependencies import Wired
-from api.documents import raises
-from api.routing import ThreadRoute
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.datasets import (
     DatasetDetail,
@@ -14,9 +14,9 @@ from api.schemas.datasets import (
     NewDatasetVersion,
 )
 from core import errors
-from core.domain.dataset import DatasetKind
-from core.use_cases.datasets import create_dataset
-from core.use_cases.freeze import freeze_version
+from core.domain.datasets.dataset import DatasetKind
+from core.use_cases.datasets.datasets import create_dataset
+from core.use_cases.datasets.freeze import freeze_version
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Header
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from api.accept import preferred
 from api.dependencies import Services, Wired
-from api.documents import raises
-from api.routing import ThreadRoute
+from api.http.content_negotiation import preferred
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from api.schemas.jobs import EventView
 from core import errors

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from api.dependencies import Asking, Wired
-from api.documents import raises
-from api.routing import ThreadRoute
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.gc import CollectionView, NewCollection
 from core import errors
 

@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from api.dependencies import Wired
-from api.documents import raises
-from api.routing import ThreadRoute
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.common import Shown
 from core.errors import NotReady
-from core.use_cases.readiness import check_readiness
+from core.use_cases.operations.readiness import check_readiness
 
 router = APIRouter(tags=["health"], route_class=ThreadRoute)
 

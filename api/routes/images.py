@@ -7,18 +7,18 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, Wired
-from api.documents import multipart, raises
-from api.forms import Part
-from api.routing import ThreadRoute
+from api.http.multipart import Part
+from api.http.staging import Staging
+from api.http.thread_route import ThreadRoute
+from api.http.uploads import receive_form, require_small
+from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets import ImageView, ReceiptView, UploadView
-from api.staging import Staging
-from api.uploads import receive_form, require_small
 from core import errors
-from core.domain.dataset import Dataset, DatasetKind
+from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.values import Digest, clean_file_label
-from core.use_cases.datasets import Receipt, Upload, receive_file, require_room
-from core.use_cases.record_uploads import record_uploads
+from core.use_cases.datasets.datasets import Receipt, Upload, receive_file, require_room
+from core.use_cases.datasets.record_uploads import record_uploads
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute

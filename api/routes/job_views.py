@@ -4,7 +4,7 @@ from fastapi import Response
 
 from api.dependencies import Services
 from api.schemas.jobs import JobView
-from core.domain.update import Job
+from core.domain.jobs.job import Job
 from core.ports import NamedJob
 
 POLL_AFTER_S = 1

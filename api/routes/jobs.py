@@ -5,15 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import Asking, IdempotencyKey, Wired, job_request
-from api.documents import raises
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.routes.job_views import accepted, show_job
-from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView, NewJob, NewUpdate
 from core import errors
-from core.domain.update import JobStatus, JobType
+from core.domain.jobs.job import JobStatus, JobType
 from core.domain.values import JobId
-from core.use_cases.jobs import cancel_job, order_evaluation, order_update, retry_job
+from core.use_cases.jobs.queue import cancel_job, order_evaluation, order_update, retry_job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 

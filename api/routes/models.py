@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import Asking, IdempotencyKey, Wired, job_request
-from api.documents import raises
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.routes.job_views import accepted
-from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView
 from api.schemas.models import ModelChange, ModelView, NewModel
 from core import errors
+from core.domain.registry.version import Model
 from core.domain.values import ModelId
-from core.domain.version import Model
 from core.ports import UnitOfWork
-from core.use_cases.jobs import create_model
-from core.use_cases.suites import configure_model
+from core.use_cases.datasets.suites import configure_model
+from core.use_cases.jobs.queue import create_model
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
 

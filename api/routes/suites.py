@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import Wired
-from api.documents import raises
-from api.routing import ThreadRoute
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.suites import NewSuite, SuiteView
 from core import errors
-from core.domain.prompt import PromptTemplate
-from core.use_cases.suites import create_suite
+from core.domain.recipes.prompt import PromptTemplate
+from core.use_cases.datasets.suites import create_suite
 
 router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute)
 

@@ -6,19 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from api.accept import preferred
 from api.dependencies import Wired
-from api.documents import raises
-from api.downloads import Download
-from api.exports import exported
+from api.http.content_negotiation import preferred
+from api.http.downloads import Download
+from api.http.export_cache import exported
+from api.http.preconditions import is_held
+from api.http.thread_route import ThreadRoute
+from api.openapi_document import raises
 from api.pages.report_page import render_report, style_policy
-from api.preconditions import is_held
-from api.routing import ThreadRoute
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from core import errors
-from core.domain.version import Model, Version
-from core.use_cases.reports import read_report
+from core.domain.registry.version import Model, Version
+from core.use_cases.evaluation.reports import read_report
 
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 

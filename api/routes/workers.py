@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 
 from api.dependencies import Wired
-from api.routing import ThreadRoute
+from api.http.thread_route import ThreadRoute
 from api.schemas.common import Page
 from api.schemas.workers import WorkerView
-from core.use_cases.workers import list_workers
+from core.use_cases.operations.workers import list_workers
 
 router = APIRouter(prefix="/v1/workers", tags=["operations"], route_class=ThreadRoute)
 

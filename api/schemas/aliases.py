@@ -6,8 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints
 
 from api.schemas.common import Asked, Number, Shown
-from core.domain.registry import Alias, AliasMove, MoveKind
-from core.domain.version import Version
+from core.domain.registry.alias import Alias, AliasMove, MoveKind
+from core.domain.registry.version import Version
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 

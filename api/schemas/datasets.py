@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.schemas.common import BY_TEXT, Asked, Shown
-from core.domain.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
-from core.use_cases.datasets import Receipt, Reception
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
+from core.use_cases.datasets.datasets import Receipt, Reception
 
 
 class NewDataset(Asked):

@@ -6,9 +6,9 @@ from typing import Self
 from pydantic import Field
 
 from api.schemas.common import Asked, Shown
-from core.domain.retention import Amount, Retention
+from core.domain.registry.retention import Amount, Retention
 from core.ports import Platform
-from core.use_cases.gc import GRACE, LEAST_GRACE, Tidied, collect_garbage
+from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied, collect_garbage
 
 HOUR = timedelta(hours=1)
 

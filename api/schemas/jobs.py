@@ -7,9 +7,8 @@ from pydantic import Field, StringConstraints
 
 from api.schemas.common import Asked, Number, Shown
 from api.schemas.recipes import RecipeFields
-from core.domain.dataset import DatasetRef
-from core.domain.recipe import Precision, Recipe
-from core.domain.update import (
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.jobs.job import (
     EvaluateOrder,
     Job,
     JobEvent,
@@ -17,6 +16,7 @@ from core.domain.update import (
     JobType,
     UpdateOrder,
 )
+from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import DatasetId
 
 Metadata = Annotated[

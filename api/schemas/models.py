@@ -8,8 +8,8 @@ from pydantic import Field
 from api.schemas.common import Asked, Shown
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import DatasetVersionRef, JobView
-from core.domain.gate import Verdict
-from core.domain.version import Model, Version, VersionStatus
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Model, Version, VersionStatus
 
 
 class NewModel(Asked):

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from core.domain.bounds import BOUNDS
-from core.domain.presets import PRESETS
-from core.domain.recipe import (
+from core.domain.recipes.bounds import BOUNDS
+from core.domain.recipes.presets import PRESETS
+from core.domain.recipes.recipe import (
     Averaging,
     ExemplarChoice,
     LabelSpace,

@@ -7,9 +7,9 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.schemas.common import BY_TEXT, Asked, Number, Shown
-from core.domain.gate import GatePolicy
-from core.domain.prompt import DEFAULT_PROMPT
-from core.domain.suite import Suite, SuiteKind
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.gate.policy import GatePolicy
+from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.values import PolicyId
 
 

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field
 
 from api.schemas.common import Shown
-from core.use_cases.workers import WorkerState
+from core.use_cases.operations.workers import WorkerState
 
 
 class WorkerView(Shown):

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.fisher import fisher, merge
-from core.domain.class_lists import distinct
-from core.domain.dataset import ManifestEntry
-from core.domain.recipe import Recipe
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.class_lists import distinct
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
-from core.learning.batches import TrainingImages
 from core.learning.columns import Columns
+from core.learning.data.batches import TrainingImages
+from core.learning.data.vocabulary import generator_of
 from core.learning.losses import logits
 from core.learning.methods.distilling import FineTuning
 from core.learning.methods.method import Beginning, Ending
 from core.learning.methods.mixing import mix, snapshot
-from core.learning.vocabulary import generator_of
 
 IMAGES = 1000
 GROUP = 8

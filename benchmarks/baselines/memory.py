@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.domain.class_lists import distinct
-from core.domain.dataset import ManifestEntry
-from core.domain.recipe import ExemplarChoice
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.class_lists import distinct
+from core.domain.recipes.recipe import ExemplarChoice
 from core.errors import ModelNotTrainable
 from core.learning import losses
-from core.learning.batches import TrainingImages
-from core.learning.exemplars import choose_exemplars
+from core.learning.data.batches import TrainingImages
+from core.learning.data.exemplars import choose_exemplars
+from core.learning.data.vocabulary import generator_of
 from core.learning.methods.method import Beginning
-from core.learning.vocabulary import generator_of
 
 
 class Memory:

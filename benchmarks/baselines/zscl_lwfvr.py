@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelNotTrainable
+from core.learning.data.vocabulary import RandomSentences, generator_of
 from core.learning.features import Batch
 from core.learning.methods import terms
 from core.learning.methods.distilling import FineTuning
 from core.learning.methods.method import Beginning
 from core.learning.methods.terms import Term
-from core.learning.vocabulary import RandomSentences, generator_of
 
 SENTENCES = 1000
 LENGTH = 12  # ten free tokens between start and end

@@ -35,12 +35,12 @@ from core.bootstrap import decoder
 from core.clip.base import BUNDLED, BaseImporter, read_folder
 from core.clip.model import ClipModel
 from core.clip.weights import read_state
-from core.domain.prompt import PromptTemplate
-from core.domain.recipe import Precision, Recipe
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import Json
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
-from core.learning.session import UpdateTrainer
+from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingTask
 from core.settings import Settings
 from demo import recipes

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration.exact import Counts, counts, images_needed, verdict_rates
 from benchmarks.calibration.rivals import INTERVALS, STATISTICS, bootstrap
-from core.domain.intervals import ALPHA, quantile
+from core.domain.gate.intervals import ALPHA, quantile
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 LOSSES = (0.0, 0.01, 0.03, 0.05, 0.06)  # true losses

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes
-from core.domain.intervals import quantile
+from core.domain.gate.intervals import quantile
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -108,7 +108,7 @@ def _drawn(question: str, images: int, sums: Integers, alpha: float) -> Drawn:
 
 
 def design_effects(sums: Integers, alpha: float) -> Numbers:
-    """`core.domain.intervals.design_effect` of many suites, from their sums (draws, 6)."""
+    """`core.domain.gate.intervals.design_effect` of many suites, from their sums (draws, 6)."""
     total, gained, lost, squares, products, sizes = sums.T.astype(float)
     mean = (gained - lost) / total
     between = squares - 2 * mean * products + mean**2 * sizes

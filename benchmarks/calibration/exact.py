@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from benchmarks.calibration.rivals import skewness_corrected, tango_score
-from core.domain.intervals import quantile
+from core.domain.gate.intervals import quantile
 
 _REACH = 5.5  # standard deviations: what lies beyond weighs less than 1e-7
 

@@ -2,7 +2,7 @@
 
 Every function takes arrays (or numbers) of images, gains and losses; `z` is the normal quantile of
 each one-sided bound. `tango_score` and `skewness_corrected` are the vectorised `score` and
-`corrected_score` of `core.domain.intervals`.
+`corrected_score` of `core.domain.gate.intervals`.
 """
 
 from collections.abc import Callable

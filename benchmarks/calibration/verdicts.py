@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from benchmarks.calibration.draws import Drawn
 from benchmarks.calibration.outcomes import CAPTIONS
 from benchmarks.calibration.rivals import Statistic, skewness_corrected, tango_score
-from core.domain.gate import GatePolicy, Verdict, judge
-from core.domain.intervals import quantile
-from core.domain.measure import Measure, MeasureKind
+from core.domain.gate.intervals import quantile
+from core.domain.gate.measure import Measure, MeasureKind
+from core.domain.gate.policy import GatePolicy, Verdict, judge
 from core.domain.values import PolicyId
 
 POLICY = GatePolicy(  # as the service's, but small suites are judged too

@@ -7,12 +7,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from benchmarks.study.compatibility import Embeddings, compatibility
+from benchmarks.study.folds import FOLD, fold_recalls
 from core.clip.images import read_image
 from core.clip.model import ClipModel
-from core.domain.question import RetrievalQuestion
+from core.domain.evaluation.query import RetrievalQuestion
 from core.domain.values import Digest
-from core.evaluation.compatibility import Embeddings, compatibility
-from core.evaluation.folds import FOLD, fold_recalls
 from core.ports import Artifacts
 
 _BATCH = 128

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from benchmarks.study.material import Material, on_part
 from benchmarks.study.plan import PlanInvalid
-from core.domain.class_lists import distinct
-from core.domain.dataset import ManifestEntry, Part
-from core.domain.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
-from core.domain.prompt import PromptTemplate
-from core.domain.question import (
+from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
+from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
     ClassQuestion,
@@ -23,6 +21,8 @@ from core.domain.question import (
     RetrievalAnswers,
     RetrievalQuestion,
 )
+from core.domain.recipes.class_lists import distinct
+from core.domain.recipes.prompt import PromptTemplate
 from core.domain.values import Digest, canonical_json, sha256
 
 NEW = "new"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.intervals import Flips, Interval, paired_interval
+from core.domain.gate.intervals import Flips, Interval, paired_interval
 
 ALPHA = 0.025  # each side: two-sided 95 %
 RESAMPLES = 5000

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.study.compatibility import Embeddings
 from benchmarks.study.embeddings import compare, embed, in_folds
 from benchmarks.study.exam import Exam, pack
 from benchmarks.study.ledger import Ledger, key_of
@@ -21,9 +22,8 @@ from core.clip.model import ClipModel
 from core.clip.weights import load
 from core.domain.values import Digest
 from core.errors import TrainingDiverged
-from core.evaluation.compatibility import Embeddings
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.session import UpdateTrainer
+from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Watch
 
 Record = Mapping[str, Any]

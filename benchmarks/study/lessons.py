@@ -8,10 +8,10 @@ from typing import Any
 from benchmarks.study.exam import Exam
 from benchmarks.study.material import Material, digest_of
 from benchmarks.study.setting import Setting
-from core.domain.class_lists import distinct
-from core.domain.dataset import ManifestEntry, Part
-from core.domain.prompt import PromptTemplate
-from core.domain.question import ClassQuestion
+from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.evaluation.query import ClassQuestion
+from core.domain.recipes.class_lists import distinct
+from core.domain.recipes.prompt import PromptTemplate
 from core.domain.values import Digest
 from core.ports import Selection, TrainingTask
 

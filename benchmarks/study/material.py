@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.study.folders import files_of, locate
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
 from benchmarks.study.shelf import Shelf, without
-from core.domain.dataset import DatasetKind, Manifest, ManifestEntry, Part
+from core.domain.datasets.dataset import DatasetKind, Manifest, ManifestEntry, Part
 from core.domain.values import Digest, sha256
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from core.domain import metrics
-from core.domain.metrics import Matrix
+from core.domain.evaluation import metrics
+from core.domain.evaluation.metrics import Matrix
 
 SCORES: Mapping[str, Callable[[Matrix], float]] = {
     "transfer": metrics.transfer_by_columns,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.study.exam import NEW, unpack
 from benchmarks.study.laboratory import Laboratory, Record
 from benchmarks.study.plan import Row
-from core.domain import metrics
+from core.domain.evaluation import metrics
 
 MATRIX_SCORES = {
     "bwt_standard": metrics.backward_transfer,

@@ -11,7 +11,7 @@ from benchmarks.study.against import Comparison, comparisons
 from benchmarks.study.columns import Column, Groups, columns_of
 from benchmarks.study.results import Results, Spread
 from benchmarks.study.study import Bench
-from core.domain.intervals import Interval
+from core.domain.gate.intervals import Interval
 
 UNTOUCHED = "untouched"
 

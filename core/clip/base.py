@@ -13,10 +13,10 @@ from torch import nn
 from core.clip.download import read_through, read_while_growing
 from core.clip.model import ClipModel, empty_network
 from core.clip.weights import publish
-from core.domain.architecture import VOCABULARY, require_trainable
-from core.domain.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.registry.architecture import VOCABULARY, require_trainable
+from core.domain.registry.version import Weights
 from core.domain.values import Json
-from core.domain.version import Weights
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
 from core.ports import Artifacts, Moved, Watch, nobody
 

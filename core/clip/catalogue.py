@@ -1,4 +1,4 @@
-"""`python -m core.clip.catalogue` prints what is committed as core/use_cases/open_clip.json.
+"""`python -m core.clip.catalogue` prints core/use_cases/registry/open_clip.json.
 
 The API has neither torch nor open_clip: from this file it knows which architectures open_clip
 has, the weights that it lists for each, and why some cannot be taught.
@@ -10,7 +10,7 @@ from typing import Any
 
 import open_clip
 
-from core.domain.architecture import obstacle
+from core.domain.registry.architecture import obstacle
 
 
 def catalogue() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from core.domain.recipe import Precision
+from core.domain.recipes.recipe import Precision
 
 # Limits of oneDNN under which it takes bf16 and computes it by fp32's instructions.
 _WITHOUT_BF16 = frozenset({"AVX512_CORE", "AVX512_CORE_VNNI"})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.clip.images import Preprocess
 from core.clip.text import encode_text
-from core.domain.architecture import context_length
+from core.domain.registry.architecture import context_length
 from core.domain.values import Json
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.clip.model import ClipModel
-from core.domain.prompt import PromptTemplate
+from core.domain.recipes.prompt import PromptTemplate
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
 
 SHOWN = 20  # names that an error lists

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
+from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json
-from core.domain.version import TensorEntry, Weights
 from core.errors import StorageFull
 from core.ports import Artifacts, Moved, nobody
 

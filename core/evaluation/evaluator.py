@@ -14,8 +14,8 @@ from core.clip.memory import memory_named
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load
-from core.domain.dataset import ManifestEntry
-from core.domain.question import (
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
     ClassQuestion,

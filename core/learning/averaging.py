@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.domain.recipe import Averaging, Recipe
+from core.domain.recipes.recipe import Averaging, Recipe
 from core.learning.methods.mixing import snapshot
 
 

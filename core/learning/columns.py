@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from core.domain.class_lists import competing_classes, distinct
-from core.domain.recipe import Method, Recipe
+from core.domain.recipes.class_lists import competing_classes, distinct
+from core.domain.recipes.recipe import Method, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

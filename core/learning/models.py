@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.domain.recipe import ModelPart, Precision, TeacherPolicy
+from core.domain.recipes.recipe import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
 from core.learning.features import Batch, Features
 from core.learning.optimisation import trained_parameters

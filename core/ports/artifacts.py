@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.domain.registry.version import Version
 from core.domain.values import Digest
-from core.domain.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
-from core.domain.near_duplicates import LookAlike
-from core.domain.suite import Suite
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
+from core.domain.datasets.near_duplicates import LookAlike
+from core.domain.datasets.suite import Suite
 from core.domain.values import DatasetId, Digest, SuiteId
 
 

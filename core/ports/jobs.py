@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.recipe import Precision
-from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.job import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 
 

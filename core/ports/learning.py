@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.dataset import ManifestEntry
-from core.domain.prompt import PromptTemplate
-from core.domain.question import Answers, ClassQuestion, Question
-from core.domain.recipe import Precision, Recipe
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.evaluation.query import Answers, ClassQuestion, Question
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
-from core.domain.version import Weights
 
 
 class Watch(Protocol):

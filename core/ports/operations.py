@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.tally import Tally
-from core.domain.update import JobStatus, JobType, Progress
+from core.domain.jobs.counter import Tally
+from core.domain.jobs.job import JobStatus, JobType, Progress
 from core.domain.values import JobId, Json
 
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.gate import GatePolicy
-from core.domain.registry import Alias, AliasMove
+from core.domain.gate.policy import GatePolicy
+from core.domain.registry.alias import Alias, AliasMove
+from core.domain.registry.version import Model, Version
 from core.domain.values import Digest, ModelId, PolicyId, SuiteId
-from core.domain.version import Model, Version
 
 
 class Policies(Protocol):

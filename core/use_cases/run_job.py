@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core import logs
-from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, Queue, UpdateOrder
+from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobStatus, Queue, UpdateOrder
 from core.domain.values import Digest
 from core.errors import (
     ArtifactsUnavailable,
@@ -19,11 +19,11 @@ from core.errors import (
     StorageFull,
 )
 from core.ports import Evaluator, Importer, Platform, Trainer
-from core.use_cases.evaluate import evaluate_version
-from core.use_cases.giving_back import pause, release
-from core.use_cases.import_model import import_model
-from core.use_cases.update_model import update_model
-from core.use_cases.watch import JobWatch
+from core.use_cases.evaluation.evaluate import evaluate_version
+from core.use_cases.jobs.monitor import JobWatch
+from core.use_cases.jobs.release import pause, release
+from core.use_cases.registry.import_model import import_model
+from core.use_cases.training.update_model import update_model
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import pytest
 
 from core import bootstrap
 from core.settings import Settings
-from core.use_cases.keys import ensure_admin_key
-from core.use_cases.suites import ensure_default_policy
-from tests.api.orders import a_dataset
-from tests.api.seeds import a_root
-from tests.api.service import KEY, Service, running, settings_of
+from core.use_cases.access.keys import ensure_admin_key
+from core.use_cases.datasets.suites import ensure_default_policy
+from tests.support.api.orders import a_dataset
+from tests.support.api.seeds import a_root
+from tests.support.api.service import KEY, Service, running, settings_of
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_place import Clients, S3Place
+from core.adapters.artifacts.s3_client import Clients, S3Place
 from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.version import Model
+from core.domain.registry.version import Model
 from core.ports import Transactions
-from tests.contract.postgres import run_sql
-from tests.contract.s3_server import CREDENTIALS, s3_server
-from tests.contract.scene import Scene
-from tests.factories import a_model, a_policy
-from tests.unit.memory_artifacts import MemoryArtifacts
+from tests.support.factories import a_model, a_policy
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.servers.postgres import run_sql
+from tests.support.servers.s3 import CREDENTIALS, s3_server
 
 _numbers = itertools.count(1)
 

@@ -10,22 +10,22 @@ from sqlalchemy import delete
 from core.adapters.database.tables.access import answers
 from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.bootstrap import decoder
-from core.domain.dataset import DatasetKind
-from core.domain.gate import GatePolicy
-from core.domain.recipe import Recipe
-from core.domain.registry import PRODUCTION
-from core.domain.suite import SuiteKind
-from core.domain.update import Job
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.suite import SuiteKind
+from core.domain.gate.policy import GatePolicy
+from core.domain.jobs.job import Job
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.alias import PRODUCTION
+from core.domain.registry.version import Version, Weights
 from core.domain.values import Digest, PolicyId
-from core.domain.version import Version, Weights
 from core.ports import Platform
-from core.use_cases.datasets import create_dataset, receive_file
-from core.use_cases.freeze import freeze_version
-from core.use_cases.record_uploads import record_uploads
-from core.use_cases.registry import require_weights, roll_back
-from core.use_cases.suites import create_policy, create_suite, ensure_default_policy
-from tests.api.pictures import picture
-from tests.unit.tiny_clip import tiny_clip
+from core.use_cases.datasets.datasets import create_dataset, receive_file
+from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.datasets.record_uploads import record_uploads
+from core.use_cases.datasets.suites import create_policy, create_suite, ensure_default_policy
+from core.use_cases.registry.move_alias import require_weights, roll_back
+from tests.support.api.image_files import picture
+from tests.support.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
 RECIPE = Recipe(epochs=20, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)

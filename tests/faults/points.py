@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 INJECT = ROOT / "tests" / "faults" / "inject"
 
 # Repository and method that write, and whose commit it is.
@@ -38,10 +39,10 @@ PUTS = {
     ("core.learning.checkpoint", "Checkpoints"): "checkpoint",
     ("core.clip.weights", "_store"): "tensor",
     ("core.clip.weights", "publish"): "weights",
-    ("core.use_cases.evaluate", "_remember"): "answers",
-    ("core.use_cases.evaluate", "evaluate_version"): "report",
-    ("core.use_cases.freeze", "freeze_version"): "manifest",
-    ("api.staging", "Staging"): "image",
+    ("core.use_cases.evaluation.evaluate", "_remember"): "answers",
+    ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
+    ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
+    ("api.http.staging", "Staging"): "image",
 }
 
 

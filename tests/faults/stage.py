@@ -16,13 +16,13 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
-from core.domain.update import Job
+from core.domain.jobs.job import Job
 from core.domain.values import Digest, JobId
-from tests.contract.postgres import DURABLE, PostgresServer, postgres_server, run_sql
-from tests.contract.redis import RedisServer, redis_server
 from tests.faults import line
 from tests.faults.points import Points
-from tests.processes import Site, free_port, wait_for
+from tests.support.processes import Site, free_port, wait_for
+from tests.support.servers.postgres import DURABLE, PostgresServer, postgres_server, run_sql
+from tests.support.servers.redis import RedisServer, redis_server
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ SETTINGS: Mapping[str, Any] = {
 }
 RECOVERY_S = SETTINGS["lease_seconds"] + 15.0
 
-API = ("api", "serve")
-WORKER = ("worker.supervisor", "--exit-with-parent")
+API = ("cli", "serve")
+WORKER = ("worker.supervision", "--exit-with-parent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Stage:
         if self.is_embedded:
             with suppress(psutil.NoSuchProcess):
                 children = psutil.Process(self.api.pid).children()
-                return [child for child in children if "worker.supervisor" in _command(child)]
+                return [child for child in children if "worker.supervision" in _command(child)]
             return []
         started = [
             process

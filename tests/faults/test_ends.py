@@ -2,8 +2,8 @@
 
 import psutil
 
-from core.domain.update import JobStatus
-from core.use_cases.jobs import cancel_job
+from core.domain.jobs.job import JobStatus
+from core.use_cases.jobs.queue import cancel_job
 from tests.faults import line
 from tests.faults.stage import START_S, Stage, child_of, until
 

@@ -12,11 +12,11 @@ import torch
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.weights import read_state
-from core.domain.recipe import Method, Precision
+from core.domain.recipes.recipe import Method, Precision
 from core.errors import RankLost
-from core.learning.session import UpdateTrainer
-from tests.unit.lessons import Watching, red_and_blue, with_recipe
-from worker.crew import Crew
+from core.learning.trainer import UpdateTrainer
+from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
+from worker.ranks.launcher import Crew
 
 CUDA = torch.device("cuda")
 

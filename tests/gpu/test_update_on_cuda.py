@@ -7,13 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.domain.recipe import Method, ModelPart, Precision
+from core.domain.recipes.recipe import Method, ModelPart, Precision
 from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.session import UpdateTrainer
+from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingTask
-from tests.unit.lessons import PRECISIONS, StoppingAsItSaves, Watching, red_and_blue, with_recipe
-from tests.unit.memory_artifacts import MemoryArtifacts
+from tests.support.learning.lessons import (
+    PRECISIONS,
+    StoppingAsItSaves,
+    Watching,
+    red_and_blue,
+    with_recipe,
+)
+from tests.support.memory_artifacts import MemoryArtifacts
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 

@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 
 from core import bootstrap
-from core.domain.dataset import DatasetKind, DatasetRef, DatasetVersion
-from core.domain.recipe import Recipe
-from core.domain.suite import SuiteKind
-from core.domain.update import Job, UpdateOrder
-from core.domain.version import Version
+from core.domain.datasets.dataset import DatasetKind, DatasetRef, DatasetVersion
+from core.domain.datasets.suite import SuiteKind
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Version
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.datasets import create_dataset, receive_file
-from core.use_cases.freeze import freeze_version
-from core.use_cases.jobs import Request, create_model, order_update
-from core.use_cases.record_uploads import record_uploads
+from core.use_cases.datasets.datasets import create_dataset, receive_file
+from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.datasets.record_uploads import record_uploads
+from core.use_cases.datasets.suites import add_suite, create_suite
+from core.use_cases.jobs.queue import Request, create_model, order_update
 from core.use_cases.run_job import run_next_job
-from core.use_cases.suites import add_suite, create_suite
-from tests.api.pictures import picture
 from tests.faults.line import DATASET, MODEL, prepare
-from tests.silence import Silence
+from tests.support.api.image_files import picture
+from tests.support.silent_notifier import Silence
 from worker.bootstrap import build_tools
 
 REQUEST = Request(actor="test")

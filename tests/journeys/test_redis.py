@@ -9,10 +9,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from api.listening import listen
-from tests.contract.redis import RedisServer, redis_server
+from api.server.listening import listen
 from tests.faults import line
-from tests.processes import Site, wait_for
+from tests.support.processes import Site, wait_for
+from tests.support.servers.redis import RedisServer, redis_server
 
 KEY = "pk_a-key-that-only-tests-know-of"
 START_S = 120  # a worker child loads torch, and the machine may be busy
@@ -45,8 +45,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Itera
     )
     line.write_base(home / "base")
     try:
-        site.start("api", "serve")
-        site.start("worker.supervisor", "--exit-with-parent")
+        site.start("cli", "serve")
+        site.start("worker.supervision", "--exit-with-parent")
         yield site
     finally:
         site.close()

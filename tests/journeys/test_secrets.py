@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from core.clip.weights import publish
-from tests.api.pictures import picture
-from tests.factories import a_job, a_model, a_policy, a_version
-from tests.processes import Site, free_port, wait_for
-from tests.unit.tiny_clip import tiny_clip
+from tests.support.api.image_files import picture
+from tests.support.factories import a_job, a_model, a_policy, a_version
+from tests.support.processes import Site, free_port, wait_for
+from tests.support.tiny_clip import tiny_clip
 
 KEY = "pk_only-this-journey-knows-of-it"
 LATE_S = 300  # two processes load torch, and the machine may be busy
@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         work.jobs.add(job)
         work.versions.add(a_version(job, 1, digest=weights.digest))
         work.commit()
-    service = site.start("api", "serve")
+    service = site.start("cli", "serve")
     try:
         wait_for(lambda: service.poll() is not None or is_healthy(site), seconds=LATE_S)
         yield site

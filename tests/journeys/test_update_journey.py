@@ -15,10 +15,10 @@ from PIL import Image
 from pydantic import SecretStr
 
 from core.clip.instructions import native_precisions
-from core.domain.recipe import Precision
+from core.domain.recipes.recipe import Precision
 from demo.client import Client, Problem
 from demo.pack_reader import PackImage, by_class, captioned, named
-from tests.processes import Site, free_port, wait_for
+from tests.support.processes import Site, free_port, wait_for
 
 CLASSES = 4
 PER_CLASS = 60
@@ -46,7 +46,7 @@ def client(tmp_path: Path, back_end: str) -> Iterator[Client]:
         inference_port=free_port(),
         sweep_seconds=0.5,
     )
-    service = site.start("api", "serve")
+    service = site.start("cli", "serve")
     with Client(f"http://127.0.0.1:{site.settings.port}", key) as client:
         try:
             wait_for(lambda: service.poll() is not None or is_ready(client), seconds=120)

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.recipe import Recipe
-from core.domain.update import Job, JobStatus, JobType, UpdateOrder
+from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.errors import ArtifactGone, ImportFailed, JobFinished
-from core.use_cases.jobs import (
+from core.use_cases.jobs.queue import (
     Request,
     cancel_job,
     create_model,
@@ -21,7 +21,7 @@ from core.use_cases.jobs import (
 )
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
-from tests.silence import Silence
+from tests.support.silent_notifier import Silence
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
 MODELS, WAITING, RECENT = 2, 6, 8

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from core.domain.update import Job
+from core.domain.jobs.job import Job
+from core.domain.registry.version import Model, Version
 from core.domain.values import JobId
-from core.domain.version import Model, Version
 from core.errors import PerennialError
 from tests.machine.promises import Promises
 from tests.machine.steps import Process

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.gate import Verdict
-from core.domain.registry import Alias, by_override, live_stack
-from core.domain.version import Model, Version
+from core.domain.gate.policy import Verdict
+from core.domain.registry.alias import Alias, by_override, live_stack
+from core.domain.registry.version import Model, Version
 from core.errors import (
     ArtifactGone,
     EvaluationPending,
@@ -20,8 +20,8 @@ from core.errors import (
     PerennialError,
     StaleRevision,
 )
-from core.use_cases.registry import promote, roll_back
-from core.use_cases.sweep import forget_old_traces
+from core.use_cases.operations.maintenance import forget_old_traces
+from core.use_cases.registry.move_alias import promote, roll_back
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 from tests.machine.world import ALIAS

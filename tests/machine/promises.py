@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.domain.gate import Verdict
-from core.domain.registry import AliasMove, MoveKind, live_stack
-from core.domain.update import Job, JobStatus, JobType, UpdateOrder
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
+from core.domain.registry.alias import AliasMove, MoveKind, live_stack
+from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId
-from core.domain.version import Model, Version
-from core.use_cases.needed import follow, named
-from core.use_cases.registry import require_weights
+from core.use_cases.registry.move_alias import require_weights
+from core.use_cases.storage.reachability import follow, named
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World
 

@@ -6,19 +6,19 @@ They read what the real ones read before they begin, so that a missing byte is s
 import json
 from collections.abc import Collection, Sequence
 
-from core.domain.question import (
+from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
     ClassQuestion,
     Question,
     RetrievalAnswers,
 )
-from core.domain.recipe import Precision
+from core.domain.recipes.recipe import Precision
+from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json, sha256
-from core.domain.version import TensorEntry, Weights
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Trained, TrainingTask, Watch
-from tests.reading import read_for_answers, read_for_training
+from tests.support.tiny_inputs import read_for_answers, read_for_training
 
 STEPS = 3
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.update import Progress
+from core.domain.jobs.job import Progress
 from core.domain.values import Digest, JobId
 from core.errors import LeaseLost
 from core.ports import Jobs

@@ -12,22 +12,22 @@ from types import SimpleNamespace
 from unittest import mock
 
 from core.adapters.database.migrate import migrate
-from core.domain.dataset import DatasetVersion
-from core.domain.gate import GatePolicy
-from core.domain.registry import Alias, AliasMove
-from core.domain.retention import Retention
-from core.domain.update import Job
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.gate.policy import GatePolicy
+from core.domain.jobs.job import Job
+from core.domain.registry.alias import Alias, AliasMove
+from core.domain.registry.retention import Retention
+from core.domain.registry.version import Model, Version
 from core.domain.values import PolicyId
-from core.domain.version import Model, Version
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
-from core.use_cases.gc import collect_garbage
+from core.use_cases.datasets.suites import configure_model, create_policy
 from core.use_cases.run_job import Tools, run_next_job
-from core.use_cases.suites import configure_model, create_policy
-from tests.contract.scene import Scene
-from tests.factories import NOW
+from core.use_cases.storage.gc import collect_garbage
 from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools
+from tests.support.factories import NOW
+from tests.support.scene import Scene
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
 LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"), ("cod", "eel"), ("gnu", "yak"))
@@ -154,7 +154,7 @@ def quick_and_repeatable() -> Iterator[None]:
     """No waiting for disks, and phases last as long in every run."""
     ticks = iter(range(1_000_000_000))
     time = SimpleNamespace(monotonic=lambda: next(ticks) * 0.3)
-    with mock.patch("os.fsync"), mock.patch("core.use_cases.watch.time", time):
+    with mock.patch("os.fsync"), mock.patch("core.use_cases.jobs.monitor.time", time):
         yield
 
 

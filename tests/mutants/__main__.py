@@ -2,7 +2,7 @@
 
 `make test-mutants` changes `core/domain` and the use cases of evaluation, registry, jobs and
 garbage collection with mutmut, and goes on where it was stopped. mypy refuses some mutants, as
-in `make test`; the tests see only the others. `ARGS="core.domain.gate.*"` takes some mutants
+in `make test`; the tests see only the others. `ARGS="core.domain.gate.policy.*"` takes some mutants
 alone; `.venv/bin/mutmut show NAME` shows one.
 """
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.adapters.artifacts.pieces import gathered, hashed, pieces
-from core.adapters.artifacts.s3_collecting import Collecting
-from core.adapters.artifacts.s3_faults import MISSING, code_of, named
-from core.adapters.artifacts.s3_place import FIRST_REGION, Clients, S3Place
-from core.adapters.artifacts.s3_sending import send
+from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Place
+from core.adapters.artifacts.s3_collection import Collecting
+from core.adapters.artifacts.s3_errors import MISSING, code_of, named
+from core.adapters.artifacts.s3_upload import send
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
 from core.ports import Moved, StoredArtifact, nobody

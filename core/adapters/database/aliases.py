@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.models import alias_moves, aliases
-from core.domain.registry import Alias, AliasMove, MoveKind
+from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.values import ModelId
 from core.errors import AliasNotFound, StaleRevision
 

@@ -33,7 +33,7 @@ from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.job_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
-from core.domain.update import Job, JobStatus, JobType, Queue
+from core.domain.jobs.job import Job, JobStatus, JobType, Queue
 
 _others = jobs.alias("others")
 # Part of the statement's text: a parameter would not be matched with the index `ix_jobs_heads`.

@@ -16,7 +16,7 @@ from core.adapters.database.statements import (
     page_by_id,
 )
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
-from core.domain.dataset import (
+from core.domain.datasets.dataset import (
     Dataset,
     DatasetImage,
     DatasetKind,

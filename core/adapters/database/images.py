@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import dataset_images, datasets, images
-from core.domain.dataset import Image
+from core.domain.datasets.dataset import Image
 from core.domain.values import Digest
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from core.adapters.database.job_rows import to_event
 from core.adapters.database.tables.jobs import job_events, jobs
-from core.domain.update import JobEvent
+from core.domain.jobs.job import JobEvent
 from core.domain.values import JobId, Json
 from core.errors import JobNotFound
 

@@ -7,8 +7,7 @@ from sqlalchemy import Row, Text, cast
 
 from core.adapters.database.parsed import parse_order
 from core.adapters.database.tables.jobs import jobs
-from core.domain.recipe import Precision
-from core.domain.update import (
+from core.domain.jobs.job import (
     Job,
     JobEvent,
     JobStatus,
@@ -16,6 +15,7 @@ from core.domain.update import (
     Progress,
     order_to_json,
 )
+from core.domain.recipes.recipe import Precision
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)

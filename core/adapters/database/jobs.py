@@ -9,6 +9,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 
 from core.adapters.database import claims
 from core.adapters.database.clock import epoch_now, read_clock
+from core.adapters.database.counters import SqlTallies
 from core.adapters.database.job_events import SqlJobEvents
 from core.adapters.database.job_reads import read_one, read_page
 from core.adapters.database.job_rows import (
@@ -20,9 +21,8 @@ from core.adapters.database.job_rows import (
     to_row,
 )
 from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.tallies import SqlTallies
-from core.domain.recipe import Precision
-from core.domain.update import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.job import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob, NamedJob

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from core.adapters.database.statements import find_named, insert_new, page_by_id
 from core.adapters.database.tables.models import model_suites, models
+from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
-from core.domain.version import Model
 from core.errors import ModelNotFound, NameTaken
 
 

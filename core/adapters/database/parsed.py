@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from pydantic_core import from_json
 
-from core.domain.recipe import Recipe
-from core.domain.update import JobType, Order, order_from_json
+from core.domain.jobs.job import JobType, Order, order_from_json
+from core.domain.recipes.recipe import Recipe
 
 KEPT, LONGEST = 1024, 8192  # texts of each kind, and their characters: some 20 MB in all
 

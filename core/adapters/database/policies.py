@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row
 
 from core.adapters.database.statements import find_named, insert_new, names_of, page_by_id
 from core.adapters.database.tables.suites import policies
-from core.domain.gate import GatePolicy
+from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId
 from core.errors import NameTaken, PolicyNotFound
 

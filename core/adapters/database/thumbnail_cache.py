@@ -8,7 +8,7 @@ thumbnails are only ever added, in the order of their positions: who adds some h
 from collections.abc import Callable, Mapping
 from threading import Lock
 
-from core.adapters.look_alikes import ThumbnailIndex
+from core.adapters.images.similarity_index import ThumbnailIndex
 from core.domain.values import Digest
 
 _NONE = ThumbnailIndex()

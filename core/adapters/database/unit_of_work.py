@@ -9,18 +9,18 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from core import ports
 from core.adapters.database.aliases import SqlAliases
 from core.adapters.database.answers import SqlAnswerCache
-from core.adapters.database.beats import SqlBeats
+from core.adapters.database.artifact_roots import SqlReferences
+from core.adapters.database.counters import SqlTallies
 from core.adapters.database.datasets import SqlDatasets
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine
-from core.adapters.database.figures import SqlFigures
+from core.adapters.database.gauges import SqlFigures
+from core.adapters.database.heartbeats import SqlBeats
 from core.adapters.database.idempotency import SqlIdempotency
 from core.adapters.database.jobs import SqlJobs
 from core.adapters.database.keys import SqlKeys
 from core.adapters.database.models import SqlModels
 from core.adapters.database.policies import SqlPolicies
-from core.adapters.database.references import SqlReferences
 from core.adapters.database.suites import SqlSuites
-from core.adapters.database.tallies import SqlTallies
 from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.database.thumbnails import SqlThumbnails
 from core.adapters.database.versions import SqlVersions

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Row, Text, bindparam, cast, insert, select, u
 
 from core.adapters.database.parsed import parse_recipe
 from core.adapters.database.tables.models import models, versions
-from core.domain.dataset import DatasetRef
-from core.domain.gate import Verdict
-from core.domain.prompt import PromptTemplate
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.gate.policy import Verdict
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.registry.version import Version, VersionStatus
 from core.domain.values import Digest, ModelId
-from core.domain.version import Version, VersionStatus
 from core.errors import ModelNotFound, VersionNotFound
 
 # Built once: building a statement takes longer than running it.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from core.domain.recipe import Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.learning.columns import Columns
 from core.learning.methods.terms import Term

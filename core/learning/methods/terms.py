@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.domain.recipe import Recipe
+from core.domain.recipes.recipe import Recipe
 from core.learning import losses
 from core.learning.columns import Columns
 from core.learning.features import Batch, Features

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-if sys.orig_argv[1:3] in (["-m", "api"], ["-m", "worker"]) and "FAULT_POINTS" in os.environ:
+if sys.orig_argv[1:3] in (["-m", "cli"], ["-m", "worker"]) and "FAULT_POINTS" in os.environ:
     from tests.faults.points import install
 
     install(Path(os.environ["FAULT_POINTS"]))

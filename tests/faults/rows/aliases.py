@@ -8,11 +8,11 @@ from threading import Lock, Thread
 
 import httpx
 
-from core.domain.registry import PRODUCTION
-from tests.api.pictures import picture
+from core.domain.registry.alias import PRODUCTION
 from tests.faults import line
 from tests.faults.stage import KEY, Stage, now, until
 from tests.faults.tries import Try
+from tests.support.api.image_files import picture
 
 CLIENTS = 50
 SOON_S = 1.0

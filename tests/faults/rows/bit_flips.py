@@ -9,20 +9,20 @@ from random import Random
 import httpx
 import psutil
 
-from core.domain.dataset import Side, side_of
-from core.domain.registry import PRODUCTION
-from core.domain.update import JobStatus
+from core.domain.datasets.dataset import Side, side_of
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.alias import PRODUCTION
+from core.domain.registry.version import Version
 from core.domain.values import Digest, JobId, sha256
-from core.domain.version import Version
 from core.errors import ArtifactCorrupt
-from core.use_cases.manifests import read_manifest
-from core.use_cases.needed import Kind, named, tensors_of
-from tests.api.pictures import picture
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.storage.reachability import Kind, named, tensors_of
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
+from tests.support.api.image_files import picture
 
 WAYS = 11  # in which stored bytes reach anybody
 CODE = "artifact_corrupt"
@@ -289,5 +289,5 @@ def _refused(stage: Stage) -> bool:
 
 def _inference(stage: Stage) -> psutil.Process:
     children = psutil.Process(stage.api.pid).children()
-    (found,) = [child for child in children if "worker.serving" in child.cmdline()]
+    (found,) = [child for child in children if "worker.inference" in child.cmdline()]
     return found

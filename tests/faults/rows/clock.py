@@ -12,7 +12,7 @@ from time import sleep
 
 import psutil
 
-from core.domain.update import JobStatus
+from core.domain.jobs.job import JobStatus
 from tests.faults import line
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, production, until

@@ -16,14 +16,14 @@ from time import sleep
 import httpx
 from PIL import Image
 
-from core.domain.update import JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
-from tests.api.pictures import picture
 from tests.faults import line
 from tests.faults.points import Blow, fill
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, embedded, now, until
 from tests.faults.tries import Try
+from tests.support.api.image_files import picture
 
 SIZE = 96 << 20  # bytes: the embedded service with a minuscule model and its broker
 BALLAST = "ballast"

@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 import psutil
 
-from core.domain.update import JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
 from tests.faults import line
 from tests.faults.rows.worker_kill import judge

@@ -9,10 +9,10 @@ from typing import Self
 
 import httpx
 
-from core.domain.update import JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
 from tests.faults.stage import KEY, START_S, Stage, now
-from tests.processes import wait_for
+from tests.support.processes import wait_for
 
 
 @dataclass

@@ -12,7 +12,7 @@ import psutil
 
 from tests.faults.stage import KEY, START_S, Stage, now
 from tests.faults.tries import Try
-from tests.processes import wait_for
+from tests.support.processes import wait_for
 
 SLOW, BROKEN, DEAF = 40, 40, 20
 HEALTHY_S = 1.0  # of /healthz, whatever they do

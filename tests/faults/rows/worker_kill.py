@@ -5,9 +5,9 @@ from dataclasses import replace
 from random import Random
 from time import sleep
 
-from core.domain.update import Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.registry.version import Version
 from core.domain.values import JobId
-from core.domain.version import Version
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.stage import Stage, now, until

@@ -1,0 +1,114 @@
+"""What happens around every request: its id, its headers, its caps, its key."""
+
+import re
+import secrets
+from collections.abc import Callable
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.problems import problem_of
+from core import logs
+from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+MAX_JSON_BYTES = 16 * 1024 * 1024
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def fresh_request_id() -> str:
+    """Return an id for a request that brought none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
+class RequestIds:
+    """Gives each request an id (the client's, if it sent a plain one) and safe headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        logs.begin(request_id=request_id)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+class BodyCaps:
+    """Counts a body as it arrives; reading past the cap raises BodyTooLarge."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        form = headers.get("content-type", "").startswith("multipart/")
+        cap = self.max_body_bytes if form else min(self.max_body_bytes, MAX_JSON_BYTES)
+        declared = headers.get("content-length", "")
+        received = int(declared) if declared.isdigit() and int(declared) > cap else 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = {"type": "http.request"} if received > cap else await receive()
+            received += len(message.get("body", b""))
+            if received > cap:
+                raise BodyTooLarge(f"The body is larger than {cap:,} bytes.", cap=cap)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class KeyCheck:
+    """Lets nobody past without a valid key, except to the two health pages."""
+
+    def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], tuple[str, str]]) -> None:
+        self.app = app
+        self.authenticate = authenticate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope["state"]["actor"] = await self._actor(scope)
+        except PerennialError as error:
+            await problem_of(HTTPConnection(scope), error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _actor(self, scope: Scope) -> tuple[str, str]:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorised
+        actor = await run_in_threadpool(self.authenticate, key.strip())
+        if not scope["path"].isprintable():
+            raise NotFound
+        if b"%00" in scope["query_string"]:
+            raise FieldInvalid("A query holds no NUL.", pointer="#query")
+        return actor

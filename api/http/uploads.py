@@ -1,0 +1,86 @@
+"""Receive files: each is worked on while the next one arrives."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+
+from api.dependencies import Services
+from api.http.multipart import Part, read_parts
+from core.domain.values import sha256
+from core.errors import FieldInvalid, FieldUnknown, FileTooLarge
+
+IN_FLIGHT = 2  # files being decoded; the next has to wait, and so has the client
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class Form(Generic[T]):
+    """What a form held: text fields, and what each file became, in order."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: list[T] = field(default_factory=list)
+    fingerprint: list[Sequence[str | None]] = field(default_factory=list)  # no boundary in it
+
+
+async def receive_form(
+    request: Request,
+    services: Services,
+    work: Callable[[Part], T],
+    *,
+    fields: Sequence[str] = (),
+) -> Form[T]:
+    """Read a form as it arrives; `work` turns each file into something, in a thread.
+
+    Raises FieldUnknown for a text field that is not among `fields`, FieldInvalid for one that
+    is sent twice, and what `work` and `read_parts` raise. Nothing is running any more when it
+    returns or raises.
+    """
+    form: Form[T] = Form()
+    pending: deque[asyncio.Task[T]] = deque()
+    try:
+        async for part in read_parts(request, services.platform.settings):
+            form.fingerprint.append((part.name, part.file_name, sha256(part.data)))
+            if part.file_name is None:
+                text = _text_field(part, fields)
+                if part.name in form.fields:
+                    raise FieldInvalid("Send this field once.", pointer=f"/{part.name}")
+                form.fields[part.name] = text
+                continue
+            while len(pending) >= IN_FLIGHT:
+                form.files.append(await pending.popleft())
+            pending.append(asyncio.create_task(run_sync(work, part, limiter=services.decoding)))
+        while pending:
+            form.files.append(await pending.popleft())
+    finally:
+        await asyncio.gather(*pending, return_exceptions=True)
+    return form
+
+
+def require_small(part: Part) -> bytes:
+    """The bytes of a file. Raises FileTooLarge."""
+    if part.too_large:
+        raise FileTooLarge
+    return part.data
+
+
+def one_field(fields: Mapping[str, str], name: str) -> str | None:
+    """A text field, if it was sent and is not empty."""
+    return fields.get(name) or None
+
+
+def _text_field(part: Part, fields: Sequence[str]) -> str:
+    if part.name not in fields:
+        raise FieldUnknown(
+            f"{part.name[:100]!r} is not a field of this form, and it has no file name.",
+            pointer=f"/{part.name[:100]}",
+        )
+    try:
+        return require_small(part).decode()
+    except UnicodeDecodeError as error:
+        raise FieldInvalid("A text field must be UTF-8.", pointer=f"/{part.name}") from error

@@ -1,0 +1,100 @@
+"""The API's side of the inference process."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from core import logs
+from core.domain.values import Digest
+from core.errors import (
+    FieldInvalid,
+    InferenceBusy,
+    InferenceUnavailable,
+    NotServable,
+    PerennialError,
+)
+from core.inference_limits import in_parts
+from core.settings import Settings
+from core.use_cases.access.keys import make_key
+
+TIMEOUT_S = 60.0
+
+
+def with_inference_key(settings: Settings) -> Settings:
+    """Return the settings with a key for the inference process; unless they have one, a fresh one.
+
+    Embedded, nobody else needs to know it.
+    """
+    if settings.inference_key.get_secret_value():
+        return settings
+    return settings.model_copy(update={"inference_key": SecretStr(make_key())})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """What an image is asked: which of these classes, by these prompts, is it?"""
+
+    digest: Digest  # of the version that answers
+    classes: Sequence[str]
+    prompts: Sequence[str]  # one a class
+    top_k: int
+
+
+class Inference:
+    """Speaks to `worker.inference` over loopback or the internal network."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._http = httpx.Client(
+            base_url=settings.inference,
+            timeout=httpx.Timeout(TIMEOUT_S, connect=2.0),
+            headers={"Authorization": f"Bearer {settings.inference_key.get_secret_value()}"},
+            trust_env=False,  # no proxy of this machine's lies on the way to our own process
+        )
+
+    def classify(self, asked: Classification, images: Sequence[bytes]) -> list[list[Any]]:
+        """`[{"class", "probability"}]` for each image, best first.
+
+        The images are stored forms. Raises InferenceUnavailable, InferenceBusy, NotServable when
+        the version's weights are not there, FieldInvalid when it cannot take the classes.
+        """
+        fields = {
+            "digest": asked.digest,
+            "classes": json.dumps(list(asked.classes), ensure_ascii=False),
+            "prompts": json.dumps(list(asked.prompts), ensure_ascii=False),
+            "top_k": str(asked.top_k),
+        }
+        return [row for part in in_parts(images) for row in self._classify(fields, part)]
+
+    def _classify(self, fields: Mapping[str, str], images: Sequence[bytes]) -> list[list[Any]]:
+        files = [("images", (str(index), data, "image/webp")) for index, data in enumerate(images)]
+        try:
+            headers = {"X-Request-Id": logs.fact("request_id")}
+            answer = self._http.post("/classify", data=fields, files=files, headers=headers)
+        except httpx.TransportError as error:
+            raise InferenceUnavailable from error
+        if not answer.is_success:
+            raise _refusal(answer)
+        predictions: list[list[Any]] = answer.json()["predictions"]
+        return predictions
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def _refusal(answer: httpx.Response) -> PerennialError:
+    told = answer.json() if answer.headers.get("content-type") == "application/json" else {}
+    message = str(told.get("message", f"The inference process answered {answer.status_code}."))
+    if answer.status_code == 401:
+        return InferenceUnavailable(
+            "The inference process does not know this service's key: set PERENNIAL_INFERENCE_KEY "
+            "to the same key for both."
+        )
+    if told.get("code") == "inference_busy":
+        return InferenceBusy()
+    kinds: dict[int, type[PerennialError]] = {404: NotServable, 422: FieldInvalid}
+    return kinds.get(answer.status_code, InferenceUnavailable)(message)

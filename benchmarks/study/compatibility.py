@@ -1,0 +1,76 @@
+"""Does an index of one version's vectors still work with another version's queries?"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.domain.evaluation.metrics import recall_at
+from core.evaluation.retrieval import caption_ranks, image_ranks
+
+NEIGHBOURS = 10
+_BLOCK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """A version's vectors of the same images (images, width) and captions (captions, width)."""
+
+    images: Tensor
+    captions: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compatibility:
+    """How far two versions' vectors may be mixed.
+
+    Recalls are the new version's queries on the old version's gallery and the reverse; each
+    is image-to-text and text-to-image R@1. `neighbours_kept` is the share of each image's ten
+    nearest images that stay.
+    """
+
+    new_on_old: tuple[float, float]
+    old_on_new: tuple[float, float]
+    image_cosine: float
+    caption_cosine: float
+    neighbours_kept: float
+
+
+def compatibility(old: Embeddings, new: Embeddings, owner: Tensor) -> Compatibility:
+    """Compare two versions on the same captioned images; `owner` is each caption's image."""
+    return Compatibility(
+        new_on_old=_recall(new, old, owner),
+        old_on_new=_recall(old, new, owner),
+        image_cosine=_cosine(old.images, new.images),
+        caption_cosine=_cosine(old.captions, new.captions),
+        neighbours_kept=neighbours_kept(old.images, new.images),
+    )
+
+
+def neighbours_kept(old: Tensor, new: Tensor, count: int = NEIGHBOURS) -> float:
+    """The mean share of each row's `count` nearest other rows that are the same in both."""
+    count = min(count, len(old) - 1)
+    before, after = _nearest(old, count), _nearest(new, count)  # (rows, count)
+    kept = (before[:, :, None] == after[:, None, :]).any(dim=2)  # (rows, count)
+    return float(kept.double().mean())
+
+
+def _nearest(rows: Tensor, count: int) -> Tensor:
+    found = []
+    for start in range(0, len(rows), _BLOCK):
+        scores = rows[start : start + _BLOCK] @ rows.T  # (block, rows)
+        own = torch.arange(start, start + len(scores), device=rows.device)
+        scores = scores.scatter(1, own[:, None], -torch.inf)
+        found.append(scores.argsort(dim=1, descending=True, stable=True)[:, :count])
+    return torch.cat(found)
+
+
+def _recall(queries: Embeddings, gallery: Embeddings, owner: Tensor) -> tuple[float, float]:
+    return (
+        recall_at(image_ranks(queries.images, gallery.captions, owner), 1),
+        recall_at(caption_ranks(gallery.images, queries.captions, owner), 1),
+    )
+
+
+def _cosine(old: Tensor, new: Tensor) -> float:
+    return float((old * new).sum(dim=1).double().mean())

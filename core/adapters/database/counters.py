@@ -1,0 +1,42 @@
+"""What has happened so far, counted as it happens: reading it costs no look at history."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, select
+
+from core.adapters.database.statements import increase
+from core.adapters.database.tables.tallies import tallies
+from core.domain.jobs.counter import JOBS_ENDED, PHASE_SECONDS, Tally, duration
+from core.domain.jobs.job import Job
+
+
+class SqlTallies:
+    """The port `Tallies`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
+        """Count more under a name and labels; part of the transaction."""
+        key = {"name": name, "labels": json.dumps(labels, sort_keys=True)}
+        increase(self._connection, tallies, key, "value", amount)
+
+    def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
+        """Count how long a phase has taken."""
+        for part, amount in duration(labels, max(0.0, seconds)):
+            self.add(PHASE_SECONDS, part, amount)
+
+    def add_ended(self, job: Job) -> None:
+        """Count a job that has ended."""
+        verdict = (job.result or {}).get("verdict") or ""
+        labels = {"type": job.type.value, "status": job.status.value, "verdict": verdict}
+        self.add(JOBS_ENDED, labels)
+
+    def all(self) -> Sequence[Tally]:
+        """All of them: a few rows for each name."""
+        query = select(tallies).order_by(tallies.c.name, tallies.c.labels)
+        return [
+            Tally(name=row.name, labels=json.loads(row.labels), value=row.value)
+            for row in self._connection.execute(query)
+        ]

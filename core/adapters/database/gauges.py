@@ -1,0 +1,63 @@
+"""The present state in numbers, each read by an index: cheap enough for every scrape."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, func, select
+
+from core.adapters.database.job_rows import CLAIMED, UNFINISHED
+from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.models import alias_moves, versions
+from core.domain.jobs.job import JobStatus, JobType, Progress
+from core.domain.values import JobId
+from core.ports import QueueFigure, RunningFigure
+
+
+class SqlFigures:
+    """The port `Figures`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def queue(self) -> Sequence[QueueFigure]:
+        """Unfinished jobs by type and status."""
+        query = (
+            select(jobs.c.type, jobs.c.status, func.count(), func.min(jobs.c.created_at))
+            .where(jobs.c.status.in_(UNFINISHED))
+            .group_by(jobs.c.type, jobs.c.status)
+        )
+        return [
+            QueueFigure(type=JobType(kind), status=JobStatus(status), jobs=count, oldest=oldest)
+            for kind, status, count, oldest in self._connection.execute(query)
+        ]
+
+    def running(self) -> Sequence[RunningFigure]:
+        """The claimed jobs with how far they are."""
+        query = (
+            select(jobs.c.id, jobs.c.type, jobs.c.owner, jobs.c.phase, jobs.c.progress)
+            .where(jobs.c.status.in_(CLAIMED))
+            .order_by(jobs.c.position)
+        )
+        return [
+            RunningFigure(
+                job=JobId(row.id),
+                type=JobType(row.type),
+                owner=row.owner or "",
+                phase=row.phase,
+                progress=Progress(**row.progress),
+            )
+            for row in self._connection.execute(query)
+        ]
+
+    def versions(self) -> Mapping[tuple[str, str], int]:
+        """How many versions have a status and a verdict ("" before one)."""
+        query = select(versions.c.status, versions.c.verdict, func.count()).group_by(
+            versions.c.status, versions.c.verdict
+        )
+        return {
+            (status, verdict or ""): n for status, verdict, n in self._connection.execute(query)
+        }
+
+    def alias_moves(self) -> Mapping[str, int]:
+        """How often aliases were created, promoted and rolled back."""
+        query = select(alias_moves.c.kind, func.count()).group_by(alias_moves.c.kind)
+        return {row.kind: row[1] for row in self._connection.execute(query)}

@@ -1,0 +1,102 @@
+"""Back up the whole service into a folder, and restore it: database and artifacts.
+
+A back-up depends neither on the kind of database nor on the kind of store: what was backed up
+from SQLite and a folder can be restored into PostgreSQL and S3.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import bootstrap
+from core.adapters.backups.folder import BackupFolder, Listed
+from core.adapters.database.copying import fill, require_fillable, snapshot
+from core.domain.values import Digest
+from core.errors import FieldInvalid
+from core.ports import Artifacts, Platform
+from core.settings import Settings
+from core.use_cases.storage.copy_artifacts import Copied, copy_artifacts
+from core.use_cases.storage.reachability import Kind, follow, named
+
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a back-up or a restore has moved."""
+
+    rows: int
+    artifacts: Copied
+
+
+def back_up(settings: Settings, folder: Path) -> Outcome:
+    """Write all rows, and all artifacts that they need, into a folder; copy only what is new.
+
+    The service may run meanwhile. Where an artifact is lost, the rest is backed up, and told.
+    Raises NotFound, Conflict, StorageFull, Unavailable or OSError; then the folder holds the
+    back-up that it held before.
+    """
+    _require_apart(settings, folder)
+    target, done = BackupFolder(folder), Copied()
+    with _opened(settings) as platform, target.written():
+        for _ in range(TRIES):
+            before = done.lost
+            with snapshot(settings.database) as seen:
+                database, rows_name = seen.dump(target.rows.put), named(seen.references)
+            artifacts = _copy(platform.artifacts, target.artifacts, rows_name, done)
+            # Collected meanwhile, or of a job that has ended: then newer rows do not need it.
+            if not done.lost or done.lost == before:
+                break
+        listed = Listed(database=database, artifacts=tuple(artifacts))
+        target.finish(listed, platform.clock().isoformat())
+    return Outcome(rows=listed.rows, artifacts=done)
+
+
+def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -> Outcome:
+    """Fill an empty database and a store from a back-up; artifacts first, rows in the end.
+
+    With `artifacts_only`, the database stays as it is, and the store gets back what it misses
+    or holds damaged. Raises NotFound, Corrupt or Conflict before anything is written;
+    StorageFull, Unavailable or OSError, and then it can be tried again.
+    """
+    _require_apart(settings, folder)
+    source, done = BackupFolder(folder), Copied()
+    with _opened(settings) as platform, source.read() as listed:
+        if not artifacts_only:
+            require_fillable(settings.database, listed.database["revision"])
+        copy_artifacts(source.artifacts, platform.artifacts, listed.artifacts, done)
+        if not artifacts_only:
+            fill(settings.database, listed.database, source.rows.get)
+    return Outcome(rows=0 if artifacts_only else listed.rows, artifacts=done)
+
+
+def _copy(
+    source: Artifacts, target: Artifacts, rows_name: dict[Kind, set[Digest]], done: Copied
+) -> set[Digest]:
+    """Copy what rows name and what lists name; all that the back-up is to hold.
+
+    Checkpoints go while jobs go on, and jobs do without them: those that are gone do not count.
+    """
+    copy_artifacts(source, target, rows_name[Kind.MANIFEST] | rows_name[Kind.WEIGHTS], done)
+    needed = follow(target, rows_name).kinds
+    copy_artifacts(source, target, needed, done)
+    gone = {digest for digest in done.missing if needed.get(digest) == Kind.CHECKPOINT}
+    wanted = needed.keys() - gone
+    done.missing &= wanted
+    done.damaged &= wanted
+    return wanted
+
+
+def _require_apart(settings: Settings, folder: Path) -> None:
+    if (folder / "artifacts").resolve() == settings.artifacts.resolve():
+        raise FieldInvalid(f"{folder} is where the service itself keeps its artifacts.")
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Platform]:
+    platform = bootstrap.build(settings)
+    try:
+        yield platform
+    finally:
+        bootstrap.close(platform)

@@ -1,0 +1,35 @@
+"""Suites: the images and questions on which every version of a model is scored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.values import Digest, SuiteId
+
+
+class SuiteKind(StrEnum):
+    """What a suite asks."""
+
+    ZERO_SHOT = "zero_shot"  # which of the suite's classes is this image?
+    RETRIEVAL = "retrieval"  # which caption belongs to this image, and the reverse?
+
+    @property
+    def dataset_kind(self) -> DatasetKind:
+        """The kind of dataset such a suite is made from."""
+        return DatasetKind.LABELLED if self is SuiteKind.ZERO_SHOT else DatasetKind.CAPTIONED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite is never edited: another set of images is another suite."""
+
+    id: SuiteId
+    name: str
+    kind: SuiteKind
+    manifest: Digest  # artifact with the manifest's JSON
+    classes: tuple[str, ...]  # empty for retrieval
+    images: int
+    prompt: PromptTemplate  # unused for retrieval: captions speak for themselves
+    created_at: datetime

@@ -1,0 +1,232 @@
+"""The forgetting report of a version: what was measured, judged and found, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
+from core.domain.gate.policy import Verdict
+from core.domain.values import Digest, Json, canonical_json
+from core.errors import ReportUnreadable
+
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1: without suites and live version, which were not asked about then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """A version's headline accuracies, fractions of 1; None where nothing was asked.
+
+    UT-Acc covers the test parts of all holdouts of the lineage, with all classes the
+    candidate has learned competing; `macro` weighs every class of an update alike, and every
+    update alike. ZS-Acc covers all zero-shot suites, every image alike. A-Acc is the mean of
+    UT-Acc (micro) and ZS-Acc.
+    """
+
+    role: str  # "candidate", "parent", "root" or "live"
+    version: int
+    ut_micro: float | None
+    ut_macro: float | None
+    zero_shot: float | None
+    average: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How one class fared: counts, accuracy with its interval, paired difference with its own."""
+
+    class_name: str
+    images: int
+    right: int
+    right_before: int
+    gained: int
+    lost: int
+    accuracy_lower: float
+    accuracy_upper: float
+    difference: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeTable:
+    """The changes of all classes of a suite or holdout against one baseline, worst first."""
+
+    kind: MeasureKind
+    name: str
+    baseline: str
+    baseline_version: int
+    classes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListScore:
+    """A version's accuracy over a question's own class list and over the union."""
+
+    kind: MeasureKind
+    name: str
+    role: str  # "candidate", "parent" or "root"; in reports of an earlier release also "learner"
+    version: int
+    images: int
+    own_classes: int
+    union_classes: int
+    own: float
+    union: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """A version's R@1, R@5 and R@10 on a captioned suite, in one direction."""
+
+    suite: str
+    direction: MeasureKind  # image_to_text or text_to_image
+    role: str
+    version: int
+    queries: int
+    gallery: int
+    at_1: float
+    at_5: float
+    at_10: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A column of the accuracy matrix: an update's holdout."""
+
+    version: int
+    classes: tuple[str, ...]  # what that update taught
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRow:
+    """A version's accuracy on each task, over the class list known when it was learned."""
+
+    version: int
+    micro: tuple[float | None, ...]
+    macro: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What the updates did to each other, from the macro accuracies; None where undefined.
+
+    All are on the class list known when a task was learned.
+    """
+
+    backward: float | None = None
+    backward_reference: float | None = None
+    forgetting: float | None = None
+    forward: float | None = None
+    learned: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything a person needs to agree or disagree with the gate."""
+
+    model: str
+    version: int
+    digest: Digest
+    parent: int
+    parent_digest: Digest
+    root: int
+    root_digest: Digest
+    recipe: Json | None
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: tuple[str, ...]
+    classes: tuple[str, ...]
+    prompt: str
+    policy: Json
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    rulings: tuple[Ruling, ...]
+    scores: tuple[Scores, ...]
+    retention: float | None  # ZS-Acc over the root's
+    zero_shot_change: float | None  # ZS-Acc minus the root's
+    transfer: Transfer
+    tasks: tuple[Task, ...]
+    matrix: tuple[MatrixRow, ...]
+    changes: tuple[ChangeTable, ...]
+    lists: tuple[ListScore, ...]
+    recalls: tuple[Recall, ...]
+    judged_before: int  # candidates that the same test parts had judged
+    near_duplicates: int  # images of the update that look like an older one
+    images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
+    live: int | None = None  # what it would have replaced, where not of its own line
+    live_digest: Digest | None = None
+    suites: Mapping[str, str] = field(default_factory=dict)  # what it was asked: names by id
+    reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
+    notes: Json = field(default_factory=dict)  # what training chose by itself
+    environments: tuple[Mapping[str, str], ...] = ()  # that training went through, in order
+    exact: bool | None = None  # whether a repeat gives the same bits; None: it is not recorded
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON; the same report is always the same bytes."""
+        value = asdict(self)
+        del value["rulings"]
+        measures = [
+            asdict(ruling.measure) | {"outcome": ruling.outcome, "more_images": ruling.more_images}
+            for ruling in self.rulings
+        ]
+        return {"format": FORMAT, **value, "measures": measures}
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON that is stored."""
+        return canonical_json(self.to_json())
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Report":
+        """The report that `to_json` wrote. Raises ReportUnreadable for a format not known here."""
+        if value.get("format") not in READABLE:
+            raise ReportUnreadable(format=value.get("format"), readable=list(READABLE))
+        plain = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(
+            **{
+                **plain,
+                "verdict": Verdict(value["verdict"]),
+                "update_classes": tuple(value["update_classes"]),
+                "classes": tuple(value["classes"]),
+                "reasons": tuple(value["reasons"]),
+                "environments": tuple(value.get("environments", ())),
+                "rulings": tuple(map(_ruling, value["measures"])),
+                "scores": tuple(Scores(**row) for row in value["scores"]),
+                "transfer": _transfer(value["transfer"]),
+                "tasks": tuple(
+                    Task(**{**row, "classes": tuple(row["classes"])}) for row in value["tasks"]
+                ),
+                "matrix": tuple(
+                    MatrixRow(
+                        version=row["version"],
+                        micro=tuple(row["micro"]),
+                        macro=tuple(row["macro"]),
+                    )
+                    for row in value["matrix"]
+                ),
+                "changes": tuple(map(_changes, value["changes"])),
+                "lists": tuple(
+                    ListScore(**{**row, "kind": MeasureKind(row["kind"])}) for row in value["lists"]
+                ),
+                "recalls": tuple(
+                    Recall(**{**row, "direction": MeasureKind(row["direction"])})
+                    for row in value["recalls"]
+                ),
+            }
+        )
+
+
+def _ruling(row: Json) -> Ruling:
+    fields = {name: row[name] for name in Measure.__dataclass_fields__}
+    measure = Measure(**{**fields, "kind": MeasureKind(row["kind"])})
+    return Ruling(measure=measure, outcome=Outcome(row["outcome"]), more_images=row["more_images"])
+
+
+def _transfer(row: Json) -> Transfer:
+    """Reports of an earlier release have a `backward_union` too."""
+    return Transfer(**{name: row[name] for name in Transfer.__dataclass_fields__})
+
+
+def _changes(row: Json) -> ChangeTable:
+    classes = tuple(Change(**change) for change in row["classes"])
+    return ChangeTable(**{**row, "kind": MeasureKind(row["kind"]), "classes": classes})

@@ -1,0 +1,112 @@
+"""Measures: a candidate compared with a baseline, and what the gate found about each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import starmap
+from operator import gt, lt
+
+from core.domain.gate.intervals import Flips, paired_interval
+
+
+class MeasureKind(StrEnum):
+    """What a measure compares."""
+
+    ZERO_SHOT = "zero_shot"  # top-1 on a suite
+    IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite
+    TEXT_TO_IMAGE = "text_to_image"  # R@1 on a suite
+    HOLDOUT = "holdout"  # top-1 on another update's holdout
+    HOLDOUTS = "holdouts"  # top-1 on several such holdouts, together
+    GAIN = "gain"  # top-1 on this update's own holdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A paired comparison of the candidate with a baseline on one question's test part.
+
+    `difference`, bounds and `tolerance` are fractions of 1. A gain's tolerance is the wanted
+    gain with its sign turned, so one rule, lower >= -tolerance, holds for every kind.
+    """
+
+    kind: MeasureKind
+    name: str  # the suite, or the version whose update the holdout belongs to
+    baseline: str  # "parent", "root", "parent and root", "live version" or "version 3"
+    baseline_version: int | None  # None: each holdout has its own
+    tolerance: float
+    images: int
+    count: int  # answers: images, or captions of images
+    right: int  # the candidate's
+    right_before: int  # the baseline's
+    gained: int  # right only now
+    lost: int  # right only before
+    design_effect: float  # variance inflation by captions that share an image
+    difference: float
+    lower: float
+    upper: float
+
+    @classmethod
+    def of(
+        cls,
+        kind: MeasureKind,
+        *,
+        name: str,
+        baseline: str,
+        baseline_version: int | None,
+        tolerance: float,
+        images: int,
+        now: Sequence[bool],
+        before: Sequence[bool],
+        design_effect: float = 1.0,
+        alpha: float,
+    ) -> "Measure":
+        """The measure of two versions' hits on the same question, answer by answer."""
+        pairs = list(zip(now, before, strict=True))
+        gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
+        flips = Flips(count=len(pairs), gained=gained, lost=lost)
+        interval = paired_interval(flips.scaled(1 / design_effect), alpha)
+        return cls(
+            kind=kind,
+            name=name,
+            baseline=baseline,
+            baseline_version=baseline_version,
+            tolerance=tolerance,
+            images=images,
+            count=len(pairs),
+            right=sum(now),
+            right_before=sum(before),
+            gained=gained,
+            lost=lost,
+            design_effect=design_effect,
+            difference=flips.difference,
+            lower=interval.lower,
+            upper=interval.upper,
+        )
+
+    @property
+    def flips(self) -> Flips:
+        """The flips as so many independent answers."""
+        flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
+        return flips.scaled(1 / self.design_effect)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lower bound is within the tolerance."""
+        return self.lower >= -self.tolerance
+
+
+class Outcome(StrEnum):
+    """What the gate found about one measure."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    OPEN = "open"  # neither bound decides
+    ADVISORY = "advisory"  # too few images to count as a guard, and it does not surely fail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """A measure with what the gate found about it."""
+
+    measure: Measure
+    outcome: Outcome
+    more_images: int | None = None  # would settle an open measure; None: no number would

@@ -1,0 +1,135 @@
+"""The gate: when may a version go live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from math import ceil, inf, sqrt
+
+from core.domain.gate import reasons
+from core.domain.gate.intervals import p_below, quantile, score, sixth_of_skewness
+from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
+from core.domain.values import PolicyId
+
+_FARTHEST = 4096.0  # times the present images; beyond, "more images" is no advice
+
+
+class Verdict(StrEnum):
+    """The gate's three words."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicy:
+    """How much a version may forget. Fractions of 1: 0.03 is three points."""
+
+    id: PolicyId
+    name: str
+    parent_tolerance: float = 0.03  # suites, against the parent
+    root_tolerance: float = 0.05  # suites, against the root
+    holdout_tolerance: float = 0.05  # other updates' holdouts: what was learned there
+    wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
+    minimum_count: int = 500  # test images; with fewer, a measure may fail but guards nothing
+    alpha: float = 0.005  # one-sided error of each bound
+    reason: str = ""  # why it differs from the defaults, shown in every report
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict, how each measure contributed, and the reasons in sentences."""
+
+    verdict: Verdict
+    rulings: tuple[Ruling, ...]
+    reasons: tuple[str, ...]
+
+
+def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str] = ()) -> Judgement:
+    """The gate's decision; `faults` are reasons to fail whatever the measures say.
+
+    Passed: every guarded lower bound is within its tolerance (no correction: all must hold)
+    and the gain reaches the wanted gain. Failed: some measure is below its tolerance, by
+    Holm's step-down over all measures. Inconclusive: the rest, and whenever nothing is
+    guarded or nothing was gained on a holdout.
+
+    A measure with fewer images than the policy's minimum may fail, for a p-value is valid at
+    any size. It guards nothing: that it holds counts for nothing, and that it is open blocks
+    nothing. The gain must be shown at any size: its score interval is wide where images are
+    few, and a minimum would keep a small update from ever passing.
+    """
+    deciding = [m for m in measures if _may_hold(m, policy)]
+    failing = _below_tolerance(measures, policy.alpha)
+    rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
+    guarded = [m for m in deciding if m.kind is not MeasureKind.GAIN]
+    has_gain = len(guarded) < len(deciding)
+    if faults or failing:
+        verdict = Verdict.FAILED
+    elif guarded and has_gain and all(m.holds for m in deciding):
+        verdict = Verdict.PASSED
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    return Judgement(
+        verdict=verdict,
+        rulings=rulings,
+        reasons=(
+            *faults,
+            *reasons.explain(
+                rulings,
+                passed=verdict is Verdict.PASSED,
+                guarded=len(guarded),
+                has_gain=has_gain,
+                minimum_count=policy.minimum_count,
+            ),
+        ),
+    )
+
+
+def _may_hold(measure: Measure, policy: GatePolicy) -> bool:
+    return measure.kind is MeasureKind.GAIN or measure.images >= policy.minimum_count
+
+
+def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
+    """Those below their tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
+    ordered = sorted(measures, key=lambda m: p_below(m.flips, -m.tolerance))
+    for done, measure in enumerate(ordered):
+        if p_below(measure.flips, -measure.tolerance) >= alpha / (len(ordered) - done):
+            return ordered[:done]
+    return ordered
+
+
+def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: GatePolicy) -> Ruling:
+    if measure in failing:
+        return Ruling(measure=measure, outcome=Outcome.FAILS)
+    if not _may_hold(measure, policy):
+        return Ruling(
+            measure=measure,
+            outcome=Outcome.ADVISORY,
+            more_images=policy.minimum_count - measure.images,
+        )
+    if measure.holds:
+        return Ruling(measure=measure, outcome=Outcome.HOLDS)
+    more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
+    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+
+
+def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
+    """How many more images would settle a measure if answers went on flipping at this rate.
+
+    `tests` is the number of measures that Holm's first step divides `alpha` by. None when
+    the difference is so close to the tolerance that thousands of times the images would not.
+    """
+    at = -measure.tolerance
+    reached = score(measure.flips, at)  # grows with the root of the images; skewness shrinks
+    if reached > 0:
+        root = quantile(alpha) / reached
+    elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0
+        z = quantile(alpha / tests)
+        skewed = sixth_of_skewness(measure.flips, at) * (z * z - 1)
+        root = (z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)
+    else:
+        root = inf
+    factor = root * root
+    return ceil(measure.images * (factor - 1)) if factor <= _FARTHEST else None

@@ -1,0 +1,119 @@
+"""The gate's reasons, in sentences a person can act on."""
+
+from collections.abc import Sequence
+
+from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
+
+_SUBJECT = {
+    MeasureKind.ZERO_SHOT: "top-1 on {name}",
+    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
+    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
+    MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
+    MeasureKind.HOLDOUTS: "top-1 on the holdouts of {name}, together",
+    MeasureKind.GAIN: "top-1 on this update's own holdout",
+}
+
+
+def subject(measure: Measure) -> str:
+    """What a measure is about: "top-1 on emoji against the root"."""
+    about = _SUBJECT[measure.kind].format(name=measure.name)
+    return f"{about} against {_the(measure.baseline)}"
+
+
+def points(fraction: float, *, signed: bool = True) -> str:
+    """A fraction as percentage points: 0.031 is "+3.1"."""
+    text = f"{100 * fraction:{'+' if signed else ''}.1f}"
+    return {"-0.0": "0.0", "+0.0": "0.0"}.get(text, text).replace("-", "−")
+
+
+def explain(
+    rulings: Sequence[Ruling],
+    *,
+    passed: bool,
+    guarded: int,
+    has_gain: bool,
+    minimum_count: int,
+) -> tuple[str, ...]:
+    """Why the verdict is what it is, the decisive sentences first."""
+    lines = [_failing(r.measure) for r in rulings if r.outcome is Outcome.FAILS]
+    if passed:
+        lines.append(_passing(rulings, guarded))
+    if not guarded:
+        lines.append(
+            "Nothing guards this model: it has no suite or earlier holdout with at least "
+            f"{minimum_count:,} test images, so no version goes live by itself."
+        )
+    if not has_gain:
+        lines.append(
+            "This update's own holdout has no test image, so nothing shows that it learned "
+            "what it was asked to."
+        )
+    lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
+    advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
+    if advisory:
+        lines.append(_advisory(advisory, minimum_count))
+    return tuple(lines)
+
+
+def _the(baseline: str) -> str:
+    return baseline if baseline.startswith("version ") else f"the {baseline}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _change(measure: Measure) -> str:
+    return (
+        f"{_capital(subject(measure))} changed by {points(measure.difference)} points "
+        f"(interval {points(measure.lower)} to {points(measure.upper)})"
+    )
+
+
+def _limit(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
+    return f"the {points(measure.tolerance, signed=False)} points it may lose"
+
+
+def _failing(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"{_change(measure)}: surely less than {_limit(measure)}."
+    return f"{_change(measure)}: surely more than {_limit(measure)}."
+
+
+def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
+    gain = next(ruling.measure for ruling in rulings if ruling.measure.kind is MeasureKind.GAIN)
+    held = "The one guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
+    return (
+        f"{held} within tolerance, and the update gained "
+        f"{points(gain.difference, signed=False)} points on its own holdout "
+        f"(interval {points(gain.lower)} to {points(gain.upper)})."
+    )
+
+
+def _open(ruling: Ruling) -> str:
+    measure = ruling.measure
+    doubt = (
+        f"{_change(measure)}: that may or may not reach {_limit(measure)}."
+        if measure.kind is MeasureKind.GAIN
+        else f"{_change(measure)}: that may or may not be more than {_limit(measure)}."
+    )
+    if ruling.more_images is None:
+        return f"{doubt} It lies so close that no practical number of images would settle it."
+    return (
+        f"{doubt} About {ruling.more_images:,} more test images would settle it, if answers "
+        "go on flipping at this rate."
+    )
+
+
+def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(
+        f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
+        f"{m.images:,} images"
+        for m in measures
+    )
+    return (
+        f"Fewer than the {minimum_count:,} test images that the policy asks of a guard, so these "
+        f"could only have failed the version, and did not: {shown}."
+    )

@@ -1,0 +1,207 @@
+"""Jobs: what was ordered, how far it is, and what may happen to it next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
+from core.errors import JobFinished
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
+
+
+class Queue(StrEnum):
+    """Which workers a job waits for: those that listen to its queue."""
+
+    GPU = "gpu"  # hours on a device
+    HOUSEKEEPING = "housekeeping"  # minutes on a processor, which should not wait for those hours
+
+
+class JobType(StrEnum):
+    """What a job does."""
+
+    IMPORT = "import"  # makes a model's root from a base
+    UPDATE = "update"  # trains a version and has it scored
+    EVALUATE = "evaluate"  # scores a version again
+
+    @property
+    def queue(self) -> Queue:
+        """Where such a job waits."""
+        return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
+
+
+class JobStatus(StrEnum):
+    """The six states, for ever; finer news is the phase."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOrder:
+    """Make version 1 of a model from a base: 'bundled', 'name:pretrained' or a folder."""
+
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateOrder:
+    """Teach the classes of a dataset version."""
+
+    dataset: DatasetId
+    dataset_version: int
+    recipe: Recipe
+    alias: str = "production"
+    parent: int | None = None  # None: where the alias points at the moment of the claim
+    auto_promote: bool = True
+    prompt: str | None = None  # None: the parent's
+    reference: DatasetRef | None = None  # the images that method "zscl" distils
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOrder:
+    """Score an existing version on the model's suites, by its policy, as they are when ordered."""
+
+    version: int
+    alias: str = "production"  # whose live version it would replace
+
+
+Order = ImportOrder | UpdateOrder | EvaluateOrder
+
+
+def order_to_json(order: Order) -> dict[str, Any]:
+    """An order as plain JSON, for storage."""
+    value = dict(vars(order))
+    if isinstance(order, UpdateOrder):
+        value["recipe"] = order.recipe.to_json()
+        value["reference"] = order.reference and dict(vars(order.reference))
+    return value
+
+
+def order_from_json(job_type: JobType, value: Json) -> Order:
+    """The order that `order_to_json` wrote."""
+    match job_type:
+        case JobType.IMPORT:
+            return ImportOrder(**value)
+        case JobType.UPDATE:
+            reference = value.get("reference")  # orders of an earlier release have none
+            recipe = Recipe.from_json(value["recipe"])
+            named = DatasetRef(**reference) if reference else None
+            return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
+        case JobType.EVALUATE:
+            return EvaluateOrder(**value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a job is within its phase."""
+
+    step: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)  # last loss terms, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A unit of work that the database owns; a broker message is only a doorbell for it."""
+
+    id: JobId
+    type: JobType
+    model: ModelId
+    order: Order
+    priority: int = 0  # 0 to 9: of the models' next jobs the highest runs first
+    status: JobStatus = JobStatus.QUEUED
+    phase: str = "queued"
+    progress: Progress = field(default_factory=Progress)
+    parent_version: int | None = None  # resolved at the first claim, then fixed
+    precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
+    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; an import's: None
+    policy: PolicyId | None = None  # likewise
+    attempt: int = 0  # claims so far
+    lost: int = 0  # claims lost in a row without a new checkpoint or version
+    pauses: int = 0  # claims given up in a row for want of room, likewise
+    fence: int = 0  # rises with every claim; every write of the claimant names it
+    checkpoint: Digest | None = None
+    version: int | None = None  # the version an update has made
+    retry_of: JobId | None = None
+    result: Json | None = None  # {"version", "report", "verdict"}
+    error: Json | None = None  # {"code", "message", ...facts}
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def cancel(self, now: datetime) -> "Job":
+        """A queued job is cancelled at once, a running one when its worker sees the flag.
+
+        Raises JobFinished when it has ended or is being cancelled already.
+        """
+        match self.status:
+            case JobStatus.QUEUED:
+                return replace(self, status=JobStatus.CANCELLED, phase="cancelled", finished_at=now)
+            case JobStatus.RUNNING:
+                return replace(self, status=JobStatus.CANCELLING)
+            case _:
+                raise JobFinished(status=self.status.value)
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait, in seconds, before it is tried again after a want of room."""
+        return min(FIRST_PAUSE_S * 2.0**self.pauses, LONGEST_PAUSE_S)
+
+    def succeed(self, result: Json, now: datetime) -> "Job":
+        """The job did what was ordered; a failed gate is a success of the job."""
+        return replace(
+            self,
+            status=JobStatus.SUCCEEDED,
+            phase="done",
+            result=result,
+            finished_at=now,
+            checkpoint=None,
+        )
+
+    def fail(self, error: Json, now: datetime) -> "Job":
+        """The job ended without doing what was ordered."""
+        return replace(
+            self,
+            status=JobStatus.FAILED,
+            phase="failed",
+            error=error,
+            finished_at=now,
+            checkpoint=None,
+        )
+
+    def cancelled(self, now: datetime) -> "Job":
+        """The worker has stopped on request."""
+        return replace(
+            self,
+            status=JobStatus.CANCELLED,
+            phase="cancelled",
+            finished_at=now,
+            checkpoint=None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """One line of a job's history; `sequence` counts from 1 within the job."""
+
+    job: JobId
+    sequence: int
+    kind: str  # "queued", "claimed", "phase", "progress", "checkpoint", "candidate", "done", ...
+    data: Json
+    at: datetime

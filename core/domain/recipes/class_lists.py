@@ -1,0 +1,44 @@
+"""Lists of class names: each name once, and which of them compete in an update."""
+
+from collections.abc import Iterable, Sequence
+
+from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.errors import TooFewClasses
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, in order of first appearance, whatever its case."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(name.lower(), name)
+    return tuple(found.values())
+
+
+def competing_classes(
+    recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
+) -> tuple[str, ...]:
+    """The columns of the cross entropy: the update's own classes first, then their rivals.
+
+    Replayed exemplars are of classes learned before, so these then compete in any label space.
+
+    Names that differ in case alone have one prompt between them, so they are one column.
+    """
+    rivals: tuple[str, ...] = ()
+    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
+        rivals += tuple(learned)
+    if recipe.label_space is LabelSpace.OPEN:
+        rivals += tuple(open_classes)
+    return distinct((*classes, *rivals))
+
+
+def require_learnable(
+    recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
+) -> None:
+    """Raise TooFewClasses when the cross entropy has one column: loss 0, gradient 0."""
+    if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
+        raise TooFewClasses(
+            f"Over the label space '{recipe.label_space}' the only class is "
+            f"{', '.join(classes) or 'none'}: the loss would be zero. Name at least two "
+            "classes, or choose a wider label space ('seen' or 'open').",
+            pointer="/recipe/label_space",
+        )

@@ -1,0 +1,244 @@
+"""The recipe: how an update trains. Bounds and defaults; every version stores its own."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from core.domain.recipes.bounds import BOUNDS
+from core.domain.recipes.presets import PRESETS
+from core.domain.values import Json
+from core.errors import RecipeInvalid
+
+
+class Method(StrEnum):
+    """The learning method."""
+
+    VRLWF = "vrlwf"  # distils the ranking of random sentences (Ding et al., 2022)
+    VRLWF_CROSS = "vrlwf_cross"  # also holds new vectors comparable with the teacher's
+    LWF = "lwf"  # distils the ranking of the class prompts (Li and Hoiem, 2016)
+    FT = "ft"  # cross entropy alone
+    IMM_MEAN = "imm_mean"  # ft, then a fixed mean of new and old weights (Lee et al., 2017)
+    WISE = "wise"  # ft, then the best mean by validation parts (Wortsman et al., 2022)
+    ZSCL = "zscl"  # distils a reference set (Zheng et al., 2023)
+    REPLAY = "replay"  # exemplars of earlier updates in every batch (Rebuffi et al., 2017)
+
+
+class ModelPart(StrEnum):
+    """Which parameters train (method.md a.8)."""
+
+    WHOLE = "whole"
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class LabelSpace(StrEnum):
+    """The columns of the cross entropy."""
+
+    SESSION = "session"  # the update's own classes, as in the paper
+    SEEN = "seen"  # and all classes learned before
+    OPEN = "open"  # and the class names of the model's suites, as text-only negatives
+
+
+class Vocabulary(StrEnum):
+    """Which tokens the replayed sentences are drawn from."""
+
+    ALL = "all"  # every token, as in the paper
+    WORD_FINAL = "word_final"  # tokens that end a word
+    TRAINED = "trained"  # tokens the model's own training texts held
+    FILE = "file"  # real names or captions, given with the recipe
+
+
+class TeacherPolicy(StrEnum):
+    """Whom an update is held to; weights are mixed with the same version."""
+
+    PARENT = "parent"  # the version it starts from, as in the paper
+    ROOT = "root"  # the line's first version
+    BOTH = "both"  # the mean of the two losses
+
+
+class ExemplarChoice(StrEnum):
+    """Which images of an earlier update are kept as its exemplars."""
+
+    HERDING = "herding"  # those whose running mean stays closest to the class mean
+    RANDOM = "random"
+
+
+class Averaging(StrEnum):
+    """Which weights an update ends with."""
+
+    NONE = "none"  # the last step's
+    EMA = "ema"  # an exponential moving average over the steps
+    RUNNING = "running"  # the plain mean over the steps, the start included (as ZSCL)
+
+
+class Optimiser(StrEnum):
+    """The optimiser."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves."""
+
+    CONSTANT = "constant"
+    STEP = "step"  # a tenth after two thirds of the epochs, as the released one-session code
+    COSINE = "cosine"  # 5 % warm-up, then a half cosine to zero
+
+
+class Precision(StrEnum):
+    """The arithmetic of the image towers' forward pass; parameters stay fp32."""
+
+    AUTO = "auto"  # bf16 where the device computes natively in it, or else fp32
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"  # with a scaled loss; gradients are unscaled before they are clipped
+
+    def on(self, native: Collection["Precision"]) -> "Precision":
+        """Return the arithmetic on a device that computes natively in `native`; never `auto`."""
+        if self is not Precision.AUTO:
+            return self
+        return Precision.BF16 if Precision.BF16 in native else Precision.FP32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Method and hyper-parameters of an update. Raises RecipeInvalid on a value out of bounds.
+
+    The defaults are tuned for the bundled model; large pre-trained ones have presets.
+    """
+
+    method: Method = Method.VRLWF
+    part: ModelPart = ModelPart.WHOLE
+    teacher: TeacherPolicy = TeacherPolicy.PARENT
+    label_space: LabelSpace = LabelSpace.SESSION
+    epochs: int = 6
+    batch_size: int = 100
+    learning_rate: float = 3e-4
+    optimiser: Optimiser = Optimiser.ADAM
+    epsilon: float = 1e-8  # of Adam
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule.COSINE
+    clip_norm: float = 1.0  # global norm of the unscaled gradient
+    unit_gradient: bool = False  # always scale it to clip_norm, as the released code in effect does
+    replay_weight: float = 12.0  # alpha of VR-LwF's sentence term
+    lwf_weight: float = 1.0  # alpha of the class-logit term
+    cross_weight: float = 1.0  # beta of vrlwf_cross
+    reference_weight: float = 1.0  # of zscl's two terms
+    mixing: float = 0.6  # imm_mean: the new weights' share
+    exemplars: int = 1000  # replay: images kept of all earlier updates together
+    exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
+    exemplar_batch: int = 50  # replay: exemplars that each batch holds besides its own images
+    averaging: Averaging = Averaging.NONE
+    averaging_decay: float = 0.99  # for averaging "ema"
+    averaging_every: int = 1  # steps between two samples of an average
+    sentences: int = 100  # M
+    sentence_length: int = 10  # L, start and end token included
+    vocabulary: Vocabulary = Vocabulary.ALL
+    vocabulary_texts: tuple[str, ...] = ()  # for vocabulary "file"
+    temperature: float = 1.0  # tau of both distillations
+    augment: bool = True  # random crop and flip
+    precision: Precision = Precision.AUTO
+    micro_batch: int = 0  # images in memory at a time; 0: the whole batch. The result is the same
+    gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, bounds in BOUNDS.items():
+            if not bounds.contain(getattr(self, name)):
+                raise RecipeInvalid(f"{name} must be {bounds.words}.", pointer=f"/recipe/{name}")
+        if self.method is Method.ZSCL and self.part is ModelPart.TEXT:
+            raise RecipeInvalid(
+                "zscl's distillation reaches the image tower alone, and part 'text' leaves that as "
+                "it is.",
+                pointer="/recipe/part",
+            )
+        if reason := self._texts_flaw():
+            raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
+
+    def _texts_flaw(self) -> str | None:
+        """What is wrong with the given sentences; sentences that are all alike rank nothing."""
+        texts = self.vocabulary_texts
+        if (self.vocabulary is Vocabulary.FILE) != bool(texts):
+            return "goes with vocabulary 'file', and only with it"
+        if len(texts) > 100_000:
+            return "holds at most 100,000 texts"
+        if not all(map(str.strip, texts)):
+            return "holds no blank text"
+        if len(set(texts)) == 1:
+            return "holds at least two different texts"
+        return None
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Recipe":
+        """The recipe a client or a stored version names; unknown fields raise RecipeInvalid.
+
+        `preset` names the values that the other fields override.
+        """
+        value = _with_preset(value)
+        known = cls.__dataclass_fields__
+        unknown = sorted(value.keys() - known.keys())
+        if unknown:
+            step = unknown[0].replace("~", "~0").replace("/", "~1")
+            raise RecipeInvalid(
+                f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
+                pointer=f"/recipe/{step}",
+            )
+        # Numbers are checked against their bounds by the recipe itself.
+        parsed = {name: _parse(name, value[name]) for name in _PARSED if name in value}
+        return cls(**{**value, **parsed})
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON, every field spelled out."""
+        values = vars(self)
+        words = {name: values[name].value for name in _CHOICES}
+        return {**values, **words, "vocabulary_texts": list(self.vocabulary_texts)}
+
+
+_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field, and by its word
+    name: {choice.value: choice for choice in choices}
+    for name, choices in {
+        "method": Method,
+        "part": ModelPart,
+        "label_space": LabelSpace,
+        "teacher": TeacherPolicy,
+        "exemplar_choice": ExemplarChoice,
+        "averaging": Averaging,
+        "optimiser": Optimiser,
+        "schedule": Schedule,
+        "vocabulary": Vocabulary,
+        "precision": Precision,
+    }.items()
+}
+
+_SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
+_PARSED = (*_CHOICES, *_SWITCHES, "vocabulary_texts")
+
+
+def _with_preset(value: Json) -> Json:
+    if "preset" not in value:
+        return value
+    own = dict(value)
+    name = own.pop("preset")
+    if not isinstance(name, str) or name not in PRESETS:
+        words = ", ".join(PRESETS)
+        raise RecipeInvalid(f"preset must be one of: {words}.", pointer="/recipe/preset")
+    return {**PRESETS[name], **own}
+
+
+def _parse(name: str, value: object) -> Any:
+    pointer = f"/recipe/{name}"
+    if name in _CHOICES:
+        choice = _CHOICES[name].get(str(value))
+        if choice is None:
+            words = ", ".join(_CHOICES[name])
+            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer)
+        return choice
+    if name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
+    return tuple(value)

@@ -1,0 +1,146 @@
+"""Which architectures can be taught: rules on an open_clip config, before anything is loaded.
+
+Whatever stops a model from being taught stops it from being scored and served as well: no
+tokenizer that we have, or features that are not one vector an input. So such a model is
+refused where it would be imported.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.domain.recipes.recipe import Method, Recipe, Vocabulary
+from core.domain.values import Json
+from core.errors import ModelNotTrainable
+
+VOCABULARY = 49_408  # CLIP's own tokenizer
+END = 49_407  # its end token, the largest id
+_KNOWN = {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
+}
+_CLEANERS = ("lower", "whitespace", "canonicalize")
+_PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
+
+
+def obstacle(model_cfg: Json) -> str | None:
+    """Why a model with this `model_cfg` cannot be taught; None when nothing speaks against it."""
+    if "multimodal_cfg" in model_cfg:
+        return "Models with a caption decoder (CoCa) are not taken."
+    vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
+    custom = bool(model_cfg.get("custom_text"))
+    for rule in _RULES:
+        if reason := rule(vision, text, custom):
+            return reason
+    if unknown := sorted(set(model_cfg) - _KNOWN):
+        return f"The config has a part that is not known here: {unknown[0]!r}."
+    return None
+
+
+def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
+    """Raise ModelNotTrainable, with the reason, for an architecture that cannot be taught."""
+    if reason := obstacle(model_cfg):
+        raise ModelNotTrainable(reason, pointer=pointer)
+
+
+def require_recipe_fits(config: Json, recipe: Recipe) -> None:
+    """Raise ModelNotTrainable when the model of a config cannot do what the recipe asks."""
+    vision = _section(_section(config, "model_cfg"), "vision_cfg")
+    if recipe.gradient_checkpointing and _is_resnet(vision):
+        raise ModelNotTrainable(
+            "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
+            pointer="/recipe/gradient_checkpointing",
+        )
+    if recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}:
+        _require_sentences(config, recipe)
+
+
+def context_length(config: Json) -> int:
+    """Tokens of a sentence, start and end token included."""
+    text = _section(_section(config, "model_cfg"), "text_cfg")
+    return int(text.get("context_length", 77))
+
+
+def _require_sentences(config: Json, recipe: Recipe) -> None:
+    if recipe.vocabulary is Vocabulary.FILE:
+        return
+    if recipe.sentence_length > (room := context_length(config)):
+        raise ModelNotTrainable(
+            f"Sentences of {recipe.sentence_length} tokens are too long for the model: "
+            f"it reads {room}.",
+            pointer="/recipe/sentence_length",
+        )
+    known = _section(config, "perennial").get("trained_tokens")
+    if recipe.vocabulary is Vocabulary.TRAINED and not known:
+        raise ModelNotTrainable(
+            "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
+        )
+
+
+# ---- One reason each: (vision_cfg, text_cfg, custom_text) -> the reason or nothing ----------
+
+_Section = Mapping[str, Any]
+
+
+def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del vision, custom
+    if name := text.get("hf_model_name"):
+        return f"The text tower {name!r} is not one of open_clip's own."
+    if name := text.get("hf_tokenizer_name"):
+        return f"The tokenizer {name!r} is not CLIP's own: class names cannot be read with it."
+    settings = text.get("tokenizer_kwargs") or {}
+    if set(settings) - {"clean"} or settings.get("clean", "lower") not in _CLEANERS:
+        return "The tokenizer has settings that are not known here."
+    size = text.get("vocab_size", VOCABULARY)
+    if not isinstance(size, int) or size < VOCABULARY:
+        return f"The vocabulary has {size} tokens; CLIP's tokenizer needs {VOCABULARY}."
+    return None
+
+
+def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del vision
+    if text.get("output_tokens") and custom:
+        return "The text tower gives a feature for every token, not one for a sentence."
+    pooling = text.get("pool_type", "argmax")
+    if pooling not in {"argmax", "eos", "last", "first"}:
+        return f"The text tower's pooling {pooling!r} gives no feature for a sentence."
+    if pooling == "eos" and text.get("eos_id", 2) != END:
+        return f"The text tower looks for another end token than CLIP's tokenizer sets, {END}."
+    if pooling == "first" and not text.get("no_causal_mask"):
+        return "The text tower reads the start token alone: all sentences have one feature."
+    if text.get("embed_cls") and not custom:
+        return "A text tower with a class token needs custom_text."
+    return None
+
+
+def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del text, custom
+    if vision.get("output_tokens"):
+        return "The image tower gives a feature for every patch, not one for an image."
+    if name := vision.get("timm_model_name"):
+        pooled = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") in _PROJECTED
+        return None if pooled else f"The image tower {name!r} is built without pooling."
+    if vision.get("pool_type", "tok") == "none":
+        return "The image tower is built without pooling."
+    return None
+
+
+_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = (
+    _tokenizer,
+    _sentence_feature,
+    _image_feature,
+)
+
+
+def _section(model_cfg: Json, name: str) -> _Section:
+    found = model_cfg.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_resnet(vision: _Section) -> bool:
+    return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)

@@ -1,0 +1,156 @@
+"""The gate's last word before an alias moves forward."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Version
+from core.domain.values import Json, PolicyId, SuiteId
+from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What a version's newest verdict is about."""
+
+    suites: frozenset[str]  # ids
+    policy: str  # id
+    live: int | None  # the version outside of its line that it was compared with
+
+    @classmethod
+    def by(cls, report: Json) -> "Answered | None":
+        """What a stored report answers; None for one of a release that did not note it."""
+        if "suites" not in report:
+            return None
+        return cls(
+            suites=frozenset(report["suites"]), policy=report["policy"]["id"], live=report["live"]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """What a version must have been judged by to go live under an alias now."""
+
+    model: str  # name
+    alias: str
+    suites: Mapping[SuiteId, str]  # names by id
+    policy: tuple[PolicyId, str]  # id and name
+    live: Version | None  # what would be replaced, unless the version descends from it
+    back: bool = False  # `live` descends from the version
+    lost: tuple[Version, ...] = ()  # the updates that `live` has and the version has not
+    lost_classes: tuple[str, ...] = ()  # what they taught and the version has not learned
+
+    def unanswered_by(self, answered: Answered | None) -> dict[str, Any]:
+        """Facts about what a verdict does not answer; empty when it answers everything."""
+        suites = answered.suites if answered else frozenset()
+        facts: dict[str, Any] = {}
+        if missing := [name for id_, name in self.suites.items() if id_ not in suites]:
+            facts["suites"] = missing
+        if answered is None or answered.policy != self.policy[0]:
+            facts["policy"] = self.policy[1]
+        if self.live is not None and (answered is None or answered.live != self.live.number):
+            facts["live"] = self.live.number
+        return facts
+
+
+def require_promotable(
+    version: Version,
+    now: InForce,
+    answered: Answered | None,
+    *,
+    override: bool,
+    reason: str,
+    scores: Json,
+) -> bool:
+    """Decide on a move forward; True when it took the override.
+
+    A version that passed may go live if its verdict answers what is in force; an inconclusive
+    one with a reason too. An override with a reason goes past anything but a missing verdict.
+    Raises EvaluationPending, GateFailed with the scores, or EvaluationStale with what was not
+    answered.
+    """
+    if version.verdict is None and not version.is_root:
+        raise EvaluationPending(version=version.number)
+    refusal = _refusal(version, now, answered, reason=reason, scores=scores)
+    if refusal is None:
+        return False
+    if override and reason:
+        return True
+    raise refusal
+
+
+def require_override(version: Version, *, override: bool, scores: Json) -> bool:
+    """Decide on a move back; True when it took the override. Raises GateFailed."""
+    if version.verdict is not Verdict.FAILED:
+        return False
+    if not override:
+        raise _gate_failed(version, scores)
+    return True
+
+
+def _refusal(
+    version: Version, now: InForce, answered: Answered | None, *, reason: str, scores: Json
+) -> PerennialError | None:
+    if version.is_root:  # never scored, but it does not know what has been learned since
+        facts = {"live": now.live.number} if now.live else {}
+    elif version.verdict is Verdict.PASSED or (version.verdict is Verdict.INCONCLUSIVE and reason):
+        facts = now.unanswered_by(answered)
+    else:
+        return _gate_failed(version, scores)
+    return _stale(version, now, facts, known=answered is not None) if facts else None
+
+
+def _gate_failed(version: Version, scores: Json) -> GateFailed:
+    verdict = version.verdict.value if version.verdict else None
+    needed = "a reason" if version.verdict is Verdict.INCONCLUSIVE else "an override and a reason"
+    return GateFailed(
+        f"The gate's verdict on version {version.number} is {verdict!r}: moving an alias to it "
+        f"needs {needed}.",
+        version=version.number,
+        verdict=verdict,
+        scores=scores,
+    )
+
+
+def _stale(
+    version: Version, now: InForce, facts: dict[str, Any], *, known: bool
+) -> EvaluationStale:
+    """The refusal, in sentences that say what is missing, what would be lost and what to do."""
+    lines = []
+    if "live" in facts:
+        lines.append(_not_compared(version, now, facts["live"]))
+        facts["lost"] = {
+            "versions": [lost.number for lost in now.lost],
+            "classes": list(now.lost_classes),
+        }
+    if not (known or version.is_root):
+        lines.append(
+            f"The report of version {version.number} does not say which suites it answered: an "
+            "earlier release wrote it, or it is damaged."
+        )
+    elif "suites" in facts:
+        lines.append(f"Its verdict is not about the model's suites {', '.join(facts['suites'])}.")
+    if known and "policy" in facts:
+        lines.append(f"Its verdict was not given by the model's policy {facts['policy']!r}.")
+    override = "send an override with a reason that names what is lost"
+    if now.back and now.live:
+        lines.append(f"Version {now.live.number} was made from it: roll back, or {override}.")
+    else:
+        names = {"model": now.model, "version": version.number, "alias": now.alias}
+        facts["score_again"] = {"type": "evaluate", **names}
+        lines.append(
+            f"Score it again: POST /v1/jobs with `score_again` as the body; or {override}."
+        )
+    return EvaluationStale(" ".join(lines), version=version.number, **facts)
+
+
+def _not_compared(version: Version, now: InForce, live: int) -> str:
+    told = (
+        f"Version {live} is live as {now.alias!r}. Version {version.number} does not descend from "
+        "it and was not compared with it"
+    )
+    if now.lost_classes:
+        return f"{told}; it has not learned {', '.join(now.lost_classes)}."
+    updates = ", ".join(str(lost.number) for lost in now.lost)
+    return f"{told}; it lacks the updates that made versions {updates}."

@@ -1,0 +1,93 @@
+"""Which versions' weights may go, and which updates can be scored without them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.domain.jobs.job import EvaluateOrder, Job, UpdateOrder
+from core.domain.registry.alias import AliasMove, live_stack
+from core.domain.registry.version import Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How much of a model's past is kept besides what is needed."""
+
+    keep_last: int  # the newest versions of a model
+    made_before: datetime  # younger versions stay
+
+
+def spare_versions(
+    versions: Collection[Version],
+    *,
+    histories: Iterable[Sequence[AliasMove]],
+    unfinished: Iterable[Job],
+    retention: Retention,
+) -> list[Version]:
+    """The versions of one model whose weights nobody needs, oldest first.
+
+    Needed are roots; what an alias points to or would come back to by rolling back; the parents,
+    products and subjects of unfinished jobs; the newest and the young ones; the parent of
+    each of these, which its score is compared with; and ancestors of all these that were never
+    judged: see `require_scorable`. Reports, rows and classes always stay.
+    """
+    by_number = {version.number: version for version in versions}
+    kept = {version.number for version in versions if version.is_root}
+    kept.update(sorted(by_number)[-retention.keep_last :] if retention.keep_last else ())
+    kept.update(v.number for v in versions if v.created_at >= retention.made_before)
+    for history in histories:
+        kept.update(live_stack(history))
+    for job in unfinished:
+        kept.update(_versions_of(job))
+    kept &= by_number.keys()
+    kept |= {parent for number in kept if (parent := by_number[number].parent) is not None}
+    kept |= {number for number in _ancestors(kept, by_number) if by_number[number].verdict is None}
+    return [
+        by_number[number]
+        for number in sorted(by_number.keys() - kept)
+        if by_number[number].collected_at is None
+    ]
+
+
+def require_scorable(line: Sequence[Version]) -> None:
+    """Raise ArtifactGone unless what is trained from the last version of a line can be scored.
+
+    The root comes first in it. Root and last are asked questions that are new with every update;
+    those between only what they were asked when they were judged: their answers are remembered.
+    """
+    for version in line:
+        if version in (line[0], line[-1]) or version.verdict is None:
+            version.require_weights()
+
+
+def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[int]:
+    found: set[int] = set()
+    for number in numbers:
+        parent = by_number[number].parent
+        while parent is not None and parent not in found:
+            found.add(parent)
+            parent = by_number[parent].parent
+    return found
+
+
+def _versions_of(job: Job) -> set[int]:
+    """The versions a job reads or has made."""
+    order = job.order
+    named = {job.parent_version, job.version}
+    if isinstance(order, UpdateOrder):
+        named.add(order.parent)
+    if isinstance(order, EvaluateOrder):
+        named.add(order.version)
+    return {number for number in named if number is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """So many artifacts, so many bytes."""
+
+    count: int = 0
+    size: int = 0  # bytes
+
+    def plus(self, size: int) -> "Amount":
+        """One artifact more."""
+        return Amount(count=self.count + 1, size=self.size + size)

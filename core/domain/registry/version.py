@@ -1,0 +1,152 @@
+"""Versions of a model, and what their digest covers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.gate.policy import Verdict
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import (
+    DatasetId,
+    Digest,
+    JobId,
+    Json,
+    ModelId,
+    PolicyId,
+    SuiteId,
+    canonical_json,
+    sha256,
+)
+from core.errors import ArtifactGone
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """One tensor of a version: its raw little-endian bytes are the artifact `digest`."""
+
+    name: str
+    dtype: str  # safetensors' names: "F32", "I64", ...
+    shape: tuple[int, ...]
+    digest: Digest
+    size: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A version's content: the open_clip config and its sorted tensors.
+
+    The canonical JSON of this list is itself an artifact, and its SHA-256 is the version's
+    digest. So the digest covers config and tensors but no file layout, and two versions
+    share the bytes of every tensor they have in common.
+    """
+
+    config: Json  # {"model_cfg": ..., "preprocess_cfg": ...} as in open_clip_config.json
+    tensors: tuple[TensorEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON that the digest is taken of."""
+        rows = [[t.name, t.dtype, list(t.shape), t.digest, t.size] for t in self.tensors]
+        return canonical_json({"config": self.config, "tensors": sorted(rows)})
+
+    @property
+    def digest(self) -> Digest:
+        """The version's digest."""
+        return sha256(self.to_bytes())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors, shared or not."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Weights":
+        """The weights that `to_bytes` spelled."""
+        value: dict[str, Any] = json.loads(data)
+        return cls(
+            config=value["config"],
+            tensors=tuple(
+                TensorEntry(name=name, dtype=dtype, shape=tuple(shape), digest=digest, size=size)
+                for name, dtype, shape, digest, size in value["tensors"]
+            ),
+        )
+
+
+class VersionStatus(StrEnum):
+    """Where a version stands."""
+
+    CANDIDATE = "candidate"  # not yet judged, or judged inconclusive
+    REJECTED = "rejected"  # failed the gate
+    PROMOTED = "promoted"  # passed and went live at least once; roots are born so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A named line of versions, with the suites and the policy it is scored by."""
+
+    id: ModelId
+    name: str
+    suites: tuple[SuiteId, ...]
+    policy: PolicyId
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of a model. Number 1 is the root."""
+
+    model: ModelId
+    number: int
+    status: VersionStatus = VersionStatus.CANDIDATE
+    digest: Digest
+    size: int  # bytes of all its tensors
+    parent: int | None = None
+    job: JobId
+    recipe: Recipe | None = None  # None: a root
+    dataset: DatasetId | None = None
+    dataset_version: int | None = None
+    update_classes: tuple[str, ...] = ()  # what this update taught
+    classes: tuple[str, ...] = ()  # what the line has learned up to here, oldest first
+    prompt: PromptTemplate
+    verdict: Verdict | None = None
+    report: Digest | None = None  # artifact with the report's JSON
+    environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
+    environments: tuple[Mapping[str, str], ...] = ()  # all that its training went through
+    reference: DatasetRef | None = None  # the images that method "zscl" distilled
+    notes: Json = field(default_factory=dict)  # what training chose by itself
+    created_at: datetime
+    collected_at: datetime | None = None  # when its weights were given up; None: they are kept
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is the model's first version."""
+        return self.parent is None
+
+    @property
+    def exact(self) -> bool | None:
+        """Whether a repeat in `environment` gives the same bits; None where nothing tells.
+
+        It does if training never went on from a checkpoint of another environment.
+        """
+        return len(self.environments) == 1 if self.environments else None
+
+    def judged(self, verdict: Verdict, report: Digest) -> "Version":
+        """The version with its newest report; a failed gate rejects it unless it was live."""
+        failed = verdict is Verdict.FAILED
+        status = VersionStatus.REJECTED if failed else VersionStatus.CANDIDATE
+        if self.status is VersionStatus.PROMOTED:
+            status = self.status
+        return replace(self, verdict=verdict, report=report, status=status)
+
+    def require_weights(self) -> None:
+        """Raise ArtifactGone when the weights were given up."""
+        if self.collected_at is not None:
+            raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
+
+    def went_live(self) -> "Version":
+        """The version after an alias has moved to it."""
+        return replace(self, status=VersionStatus.PROMOTED)

@@ -1,0 +1,57 @@
+"""Which images of earlier updates are kept for replay: a fixed number, class by class."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.recipe import ExemplarChoice, Recipe
+from core.learning.data.vocabulary import generator_of
+
+
+def choose_exemplars(
+    recipe: Recipe,
+    candidates: Sequence[ManifestEntry],
+    encode: Callable[[Sequence[ManifestEntry]], Tensor],
+) -> tuple[ManifestEntry, ...]:
+    """`recipe.exemplars` of the candidates or fewer: as many of each class, at least one.
+
+    Names that differ in case alone are one class, as everywhere. `encode` gives L2-normalised
+    features (images, width); only herding asks for them, of all candidates at once.
+    """
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for index, entry in enumerate(candidates):
+        by_class[entry.class_name.lower()].append(index)
+    quota = max(1, recipe.exemplars // max(1, len(by_class)))
+    herding = recipe.exemplar_choice is ExemplarChoice.HERDING
+    features = encode(candidates) if herding and candidates else torch.empty(0)
+    chosen: list[ManifestEntry] = []
+    for name, rows in sorted(by_class.items()):
+        if herding:
+            kept = herd(features[rows], quota)
+        else:
+            generator = generator_of("exemplars of", recipe.seed, name)
+            kept = torch.randperm(len(rows), generator=generator)[:quota].tolist()
+        chosen += [candidates[rows[place]] for place in kept]
+    return tuple(chosen)
+
+
+def herd(features: Tensor, count: int) -> list[int]:
+    """The rows whose running mean stays closest to the mean of all, in order of choice.
+
+    Source: herding as iCaRL has it (Rebuffi et al., 1611.07725, algorithm 4).
+    """
+    rows = features.double()  # (images, width)
+    target = rows.mean(dim=0)
+    total = torch.zeros_like(target)
+    free = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    chosen: list[int] = []
+    for size in range(1, min(count, len(rows)) + 1):
+        distance = (target - (total + rows) / size).square().sum(dim=1)
+        best = int(distance.masked_fill(~free, torch.inf).argmin())
+        free[best] = False
+        total += rows[best]
+        chosen.append(best)
+    return chosen

@@ -1,0 +1,81 @@
+"""What each step reads from stored images."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.clip.decoded import Pixels
+from core.clip.images import Preprocess
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.recipe import Recipe
+from core.learning.columns import Columns
+from core.learning.data.batches import TrainingImages
+from core.learning.data.sampler import Course
+from core.learning.distributed.ranks import Ranks
+from core.learning.gradients import StepData
+from core.ports import Artifacts
+
+
+class Reading:
+    """The images of an update, step by step; a rank reads its share of every batch."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        columns: Columns,
+        artifacts: Artifacts,
+        preprocess: Preprocess,
+        *,
+        images: Sequence[ManifestEntry],
+        exemplars: Sequence[ManifestEntry] = (),
+        reference: Sequence[ManifestEntry] = (),
+        ranks: Ranks,
+    ) -> None:
+        learned = (*images, *exemplars)
+        self.count = len(learned)
+        self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
+        self.course = Course(
+            recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
+        )
+        self._images = TrainingImages(
+            (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
+        )
+        classes = [entry.class_name for entry in learned]
+        column = {name: columns.of_class(name) for name in set(classes)}
+        self._target = torch.tensor([column[name] for name in classes])
+        self._ranks = ranks
+        self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
+
+    def step(self, step: int) -> StepData:
+        """What one step reads. A function of the seed, the step and the rank alone."""
+        epoch = self.course.epoch(step)
+        rows = [(index, epoch) for index in self.course.images(step)]
+        rows += [(index, step) for index in self.course.exemplars(step)]
+        mine = rows[self._ranks.rank :: self._ranks.size]
+        indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
+        return StepData(
+            indices=indices,
+            pixels=self._pixels(mine),
+            target=self._target[indices],
+            share=len(mine) / len(rows),
+            reference=self._pixels([(index, step) for index in self.course.reference(step)]),
+        )
+
+    def whole(self, start: int, stop: int) -> Tensor:
+        """The pixels of learned images `start` to `stop`, for what is read once."""
+        return self._pixels([(index, 0) for index in range(start, min(stop, self.count))])
+
+    def _pixels(self, rows: Sequence[tuple[int, int]]) -> Tensor:
+        """Images cut by (seed, salt, index): each row is an index and its salt.
+
+        Without torch's own `cat`, as `TrainingImages` computes without torch.
+        """
+        runs = [
+            self._images.batch([index for index, _ in run], epoch=salt).numpy()
+            for salt, run in groupby(rows, key=itemgetter(1))
+        ]
+        return torch.from_numpy(np.concatenate([self._empty, *runs]))

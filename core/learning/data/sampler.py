@@ -1,0 +1,56 @@
+"""Which images each step reads."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from core.domain.recipes.recipe import Recipe
+from core.learning.data.batches import batch_count, batch_indices
+from core.learning.data.vocabulary import generator_of
+
+
+class Course:
+    """Indices into one list: the update's images, then exemplars, then reference images.
+
+    Each epoch passes once over the images. Exemplars and reference images go round by
+    themselves, in a fresh order each time. All is a function of the seed and the step.
+    """
+
+    def __init__(self, recipe: Recipe, *, images: int, exemplars: int, reference: int) -> None:
+        self.batch_size = min(recipe.batch_size, images)
+        self._batches = batch_count(images, self.batch_size)
+        self.steps = self._batches * recipe.epochs
+        self._seed = recipe.seed
+        self._images = images
+        self._exemplars = range(images, images + exemplars)
+        self._reference = range(images + exemplars, images + exemplars + reference)
+        self._exemplar_batch = min(recipe.exemplar_batch, exemplars)
+        self._reference_batch = min(recipe.batch_size, reference)
+        self.learned = self.batch_size + self._exemplar_batch  # images that a step learns from
+
+    def epoch(self, step: int) -> int:
+        """The pass over the images that a step belongs to, from 0."""
+        return step // self._batches
+
+    def images(self, step: int) -> Sequence[int]:
+        """The update's own images of a step."""
+        epoch, batch = divmod(step, self._batches)
+        return batch_indices(
+            self._images, self.batch_size, seed=self._seed, epoch=epoch, batch=batch
+        )
+
+    def exemplars(self, step: int) -> Sequence[int]:
+        """The exemplars that join them."""
+        return list(self._round("exemplars", self._exemplars, self._exemplar_batch, step))
+
+    def reference(self, step: int) -> Sequence[int]:
+        """The reference images of a step."""
+        return list(self._round("reference", self._reference, self._reference_batch, step))
+
+    def _round(self, name: str, pool: range, count: int, step: int) -> Iterator[int]:
+        for position in range(step * count, (step + 1) * count):
+            turn, place = divmod(position, len(pool))
+            if place == 0 or position == step * count:
+                generator = generator_of(name, self._seed, turn)
+                order = torch.randperm(len(pool), generator=generator)
+            yield pool[int(order[place])]

@@ -1,0 +1,150 @@
+"""The replayed vocabulary: random sentences, new ones at every step."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from open_clip import SimpleTokenizer
+from torch import Tensor
+
+from core.clip.model import ClipModel
+from core.domain.recipes.recipe import Recipe, Vocabulary
+from core.errors import ModelNotTrainable
+
+
+def generator_of(*words: object) -> torch.Generator:
+    """A private generator whose stream the words name."""
+    name = ":".join(str(word) for word in words).encode()
+    seed = int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True)
+    return torch.Generator().manual_seed(seed)
+
+
+class Sentences(Protocol):
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """M sentences as token ids, (sentences, context length), from the generator alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSentences:
+    """Sentences of L tokens: start, L − 2 uniform draws from a pool, end, padding."""
+
+    pool: Tensor  # (tokens,) of ids, neither start nor end among them
+    sentences: int  # M
+    length: int  # L
+    start: int
+    end: int
+    context_length: int
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """M sentences as token ids, (sentences, context length)."""
+        drawn = torch.randint(
+            len(self.pool), (self.sentences, self.length - 2), generator=generator
+        )
+        tokens = torch.zeros(self.sentences, self.context_length, dtype=torch.long)
+        tokens[:, 0] = self.start
+        tokens[:, 1 : self.length - 1] = self.pool[drawn]
+        tokens[:, self.length - 1] = self.end
+        return tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenSentences:
+    """Sentences drawn with replacement from given texts."""
+
+    tokens: Tensor  # (texts, context length)
+    sentences: int  # M
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """M sentences as token ids, (sentences, context length)."""
+        return self.tokens[torch.randint(len(self.tokens), (self.sentences,), generator=generator)]
+
+
+def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
+    """The sentences that a recipe replays for a model. Raises ModelNotTrainable."""
+    if recipe.vocabulary is Vocabulary.FILE:
+        tokens = model.tokenise(recipe.vocabulary_texts)
+        if (tokens == tokens[0]).all():
+            raise ModelNotTrainable(
+                "To the model's tokenizer all texts of the vocabulary are the same.",
+                pointer="/recipe/vocabulary_texts",
+            )
+        return GivenSentences(tokens=tokens, sentences=recipe.sentences)
+    pool = token_pool(recipe.vocabulary, model.tokenizer, model.trained_tokens)
+    if not len(pool):
+        raise ModelNotTrainable(
+            "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
+        )
+    return RandomSentences(
+        pool=pool,
+        sentences=recipe.sentences,
+        length=recipe.sentence_length,
+        start=model.tokenizer.sot_token_id,
+        end=model.tokenizer.eot_token_id,
+        context_length=model.context_length,
+    )
+
+
+def token_pool(
+    vocabulary: Vocabulary, tokenizer: SimpleTokenizer, trained: tuple[int, ...]
+) -> Tensor:
+    """The ids that may stand inside a sentence, ascending; never start or end."""
+    special = set(tokenizer.all_special_ids)
+    ids = set(trained) if vocabulary is Vocabulary.TRAINED else set(tokenizer.decoder)
+    if vocabulary is Vocabulary.WORD_FINAL:
+        ids = {token for token in ids if tokenizer.decoder[token].endswith("</w>")}
+    return torch.tensor(sorted(ids - special), dtype=torch.long)
+
+
+class Replay:
+    """Fresh sentences for every step, with what each frozen reader makes of them.
+
+    Readers read a block of steps at once. How long a block is changes neither the stream of
+    sentences nor, after a resume, the features: a block is read again whole.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        generator: torch.Generator,
+        readers: Sequence[Callable[[Tensor], Tensor]],
+        *,
+        block: int,
+    ) -> None:
+        self._sentences = sentences
+        self._generator = generator
+        self._readers = readers
+        self._length = block
+        self._tokens = torch.empty(0)  # (steps, sentences, context length)
+        self._features: tuple[Tensor, ...] = ()  # per reader (steps, sentences, width)
+        self._used = 0
+
+    def draw(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The next step's token ids (sentences, context) and each reader's P'."""
+        if self._used == len(self._tokens):
+            draws = [self._sentences.draw(self._generator) for _ in range(self._length)]
+            self._read(torch.stack(draws))
+        self._used += 1
+        step = self._used - 1
+        return self._tokens[step], tuple(features[step] for features in self._features)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on with the very next sentence."""
+        return {
+            "generator": self._generator.get_state(),
+            "tokens": self._tokens,
+            "used": self._used,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._generator.set_state(state["generator"])
+        if len(state["tokens"]):
+            self._read(state["tokens"])
+        self._used = state["used"]
+
+    def _read(self, tokens: Tensor) -> None:
+        self._tokens, self._used = tokens, 0
+        flat = tokens.flatten(0, 1)
+        self._features = tuple(read(flat).view(*tokens.shape[:2], -1) for read in self._readers)

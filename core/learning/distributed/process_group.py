@@ -1,0 +1,76 @@
+"""How a process becomes one of an update's ranks."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _abort_process_group
+
+from core.errors import RankLost
+from core.learning.distributed.ranks import Group
+
+PATIENCE_S = 300.0  # with a rank that does not do its part
+CUE_PATIENCE_S = 3600.0  # with rank 0, which may be writing a checkpoint
+
+
+def rank_device(first: torch.device, local_rank: int) -> torch.device:
+    """Where a rank computes: GPUs are counted on from rank 0's; a CPU is shared."""
+    if first.type != "cuda":
+        return first
+    return torch.device("cuda", (first.index or 0) + local_rank)
+
+
+@contextmanager
+def joined(
+    device: torch.device,
+    *,
+    meeting: str = "env://",
+    rank: int = -1,
+    size: int = -1,
+    patience_s: float = PATIENCE_S,
+) -> Iterator[Group]:
+    """Be one of the ranks while this is open: over NCCL on CUDA, over gloo elsewhere.
+
+    Without arguments, who this is and where all meet stands in RANK, WORLD_SIZE, MASTER_ADDR and
+    MASTER_PORT, as torchrun sets them. All are on this machine, and nothing listens beyond it.
+    Raises RankLost when they do not come together within `patience_s` seconds.
+    """
+    cuda = device.type == "cuda"
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
+    # Of a rank that has died NCCL knows nothing: let the wait for it end in an error.
+    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
+    if cuda:
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            init_method=meeting,
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(seconds=patience_s),
+            device_id=device if cuda else None,
+        )
+        patience_s = patience_s if dist.get_rank() == 0 else CUE_PATIENCE_S
+        cues = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
+    except RuntimeError as error:
+        _leave(cuda=cuda)
+        raise RankLost("The processes that train together did not find each other.") from error
+    try:
+        yield Group(device, cues)
+    finally:
+        _leave(cuda=cuda)
+
+
+def _leave(*, cuda: bool) -> None:
+    if not dist.is_initialized():
+        return
+    if cuda:
+        _abort_process_group()  # leaving in order would wait for ranks that may be gone
+    else:
+        dist.destroy_process_group()

@@ -1,0 +1,188 @@
+"""From a task to an update that is ready for its first step."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.clip.images import read_image
+from core.clip.model import ClipModel
+from core.clip.prompts import require_readable
+from core.clip.weights import load
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.recipe import Method, ModelPart
+from core.domain.registry.architecture import require_recipe_fits
+from core.domain.values import Digest
+from core.errors import ModelNotTrainable
+from core.learning.columns import Columns
+from core.learning.data.exemplars import choose_exemplars
+from core.learning.data.loader import Reading
+from core.learning.data.vocabulary import Replay, generator_of, sentences_of
+from core.learning.distributed.ranks import Alone, Ranks
+from core.learning.gradients import LossGradients
+from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.methods.method import Beginning, LearningMethod
+from core.learning.models import Known, Models
+from core.learning.training_run import Update
+from core.ports import Artifacts, Moved, TrainingTask, nobody
+
+BLOCK_SENTENCES = 512  # that frozen readers read at once
+BLOCK_IMAGES = 128
+
+
+def _say_nothing(done: int, total: int) -> None:
+    del done, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """An update at step 0 and what its steps read."""
+
+    update: Update
+    reading: Reading
+
+    def fingerprint(self) -> Digest:
+        """What is the same in every rank: the images in order, the step, the weights."""
+        found = hashlib.sha256(repr((self.reading.pixels, self.update.step)).encode())
+        for parameter in self.update.models.parameters.values():
+            found.update(parameter.detach().cpu().numpy().tobytes())
+        return Digest(found.hexdigest())
+
+
+def begin(
+    task: TrainingTask,
+    parent: ClipModel,
+    artifacts: Artifacts,
+    *,
+    ranks: Ranks | None = None,
+    make_method: MakeMethod = method_of,
+    advance: Callable[[int, int], None] = _say_nothing,
+    moved: Moved = nobody,
+) -> Begun:
+    """Begin an update; `parent` becomes its student.
+
+    `advance(done, total)` is called while images are read ahead of the first step, `moved` while
+    weights are. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
+    """
+    recipe, ranks = task.recipe, ranks or Alone()
+    require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there
+    columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
+    require_readable(parent, task.prompt, columns.names)
+    method = make_method(recipe, columns)
+    if method.reference_terms() and not task.reference:
+        raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
+    if method.scores and ranks.rank == 0 and task.selection is None:  # which alone concludes
+        raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
+    exemplars: Sequence[ManifestEntry] = ()
+    if recipe.method is Method.REPLAY:
+        encode = _Encoder(parent, artifacts, advance)
+        learned = {name.lower() for name in task.learned}
+        candidates = [e for e in task.exemplars if e.class_name.lower() in learned]
+        exemplars = choose_exemplars(recipe, candidates, encode)
+    models = Models.of(
+        task,
+        parent,
+        columns.names,
+        distils=method.distils,
+        load=lambda digest: load(digest, artifacts, parent.device, moved),
+    )
+    method.prepare(Beginning(task=task, models=models, artifacts=artifacts))
+    reading = Reading(
+        recipe,
+        columns,
+        artifacts,
+        parent.preprocess,
+        images=task.images,
+        exemplars=exemplars,
+        reference=task.reference if method.reference_terms() else (),
+        ranks=ranks,
+    )
+    gradients = LossGradients(
+        method=method,
+        models=models,
+        competing=columns.competing,
+        micro_batch=recipe.micro_batch,
+        reference_texts=_reference_texts(task, models) if method.reference_terms() else (),
+        reference_weight=1 / ranks.size,
+        known=None if recipe.augment else _known(method, models, reading, advance),
+    )
+    update = Update(
+        task=task,
+        models=models,
+        gradients=gradients,
+        replay=_replay(task, models) if method.replays_vocabulary else None,
+        steps=reading.course.steps,
+        ranks=ranks,
+    )
+    return Begun(update=update, reading=reading)
+
+
+def _replay(task: TrainingTask, models: Models) -> Replay:
+    return Replay(
+        sentences_of(task.recipe, models.student),
+        generator_of("sentences", task.recipe.seed),
+        [_reader(model) for model in models.readers],
+        block=max(1, BLOCK_SENTENCES // task.recipe.sentences),
+    )
+
+
+def _reader(model: ClipModel) -> Callable[[Tensor], Tensor]:
+    return torch.no_grad()(model.encode_tokens)
+
+
+def _reference_texts(task: TrainingTask, models: Models) -> tuple[Tensor, ...]:
+    """E' of each teacher, over every text of the reference set."""
+    texts = tuple(dict.fromkeys(text for entry in task.reference for text in entry.texts))
+    tokens = models.student.tokenise(texts)
+    return tuple(
+        torch.cat([_reader(teacher)(block) for block in torch.split(tokens, BLOCK_SENTENCES)])
+        for teacher in models.teachers
+    )
+
+
+def _known(
+    method: LearningMethod,
+    models: Models,
+    reading: Reading,
+    advance: Callable[[int, int], None],
+) -> Known | None:
+    """Frozen towers' features of all images, which are never cut anew; None if nothing is."""
+    if models.part is not ModelPart.TEXT and not method.distils_batches:
+        return None
+    blocks = []
+    for start in range(0, reading.count, BLOCK_IMAGES):
+        pixels = reading.whole(start, start + BLOCK_IMAGES)
+        blocks.append(models.know(pixels, distils=method.distils_batches))
+        advance(min(start + BLOCK_IMAGES, reading.count), reading.count)
+    students = [block.student for block in blocks if block.student is not None]
+    return Known(
+        student=torch.cat(students) if students else None,
+        teachers=tuple(torch.cat(rows) for rows in zip(*(b.teachers for b in blocks), strict=True)),
+    )
+
+
+class _Encoder:
+    """L2-normalised features of stored images, as the parent sees them uncut."""
+
+    def __init__(
+        self, model: ClipModel, artifacts: Artifacts, advance: Callable[[int, int], None]
+    ) -> None:
+        self._model = model
+        self._artifacts = artifacts
+        self._advance = advance
+
+    @torch.no_grad()
+    def __call__(self, entries: Sequence[ManifestEntry]) -> Tensor:
+        """(images, width)."""
+        blocks = []
+        for start in range(0, len(entries), BLOCK_IMAGES):
+            block = entries[start : start + BLOCK_IMAGES]
+            blocks.append(self._model.encode_images(torch.stack([self._pixels(e) for e in block])))
+            self._advance(start + len(block), len(entries))
+        return torch.cat(blocks)
+
+    def _pixels(self, entry: ManifestEntry) -> Tensor:
+        image = read_image(self._artifacts.get(entry.artifact))
+        return self._model.preprocess.evaluation_pixels(image)

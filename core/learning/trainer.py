@@ -1,0 +1,181 @@
+"""The trainer: from a parent's digest and a task to a candidate's weights."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from core.clip.decoded import DecodedImages
+from core.clip.environment import environment, thread_count
+from core.clip.instructions import native_precisions
+from core.clip.memory import memory_named, peak
+from core.clip.model import ClipModel
+from core.clip.prefetch import Ahead
+from core.clip.weights import load, publish, published_bytes
+from core.domain.recipes.class_lists import require_learnable
+from core.domain.recipes.recipe import Precision
+from core.domain.values import Digest, Json
+from core.errors import ModelNotTrainable
+from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
+from core.learning.determinism import repeatable
+from core.learning.distributed.ranks import Cue, Gather, GatherNobody, Ranks
+from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.models import mixing_anchor
+from core.learning.setup import Begun, begin
+from core.learning.training_run import Update
+from core.learning.validation import Ask, score
+from core.ports import Artifacts, Trained, TrainingTask, Watch
+
+SELECTION_BYTES = 2**30  # of decoded validation images, kept from one mixing weight to the next
+
+INEXACT = (
+    "The checkpoint was made on a machine of another kind. The update goes on from it, but its "
+    "weights will differ by rounding from those of a run that stayed on one machine."
+)
+
+
+class UpdateTrainer:
+    """ports.Trainer on one device, or on several as rank 0 of those that `gather` starts."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        *,
+        device: torch.device,
+        threads: int = 0,  # 0: one per core
+        ask: Ask | None = None,  # for methods that choose by validation parts
+        make_method: MakeMethod = method_of,
+        gather: Gather | None = None,  # None: this process alone
+        clock: Callable[[], float] = time.perf_counter,  # seconds
+    ) -> None:
+        self._artifacts = artifacts
+        self._device = device
+        self._threads = thread_count(threads)
+        self._ask = ask
+        self._make_method = make_method
+        self._gather = gather or GatherNobody()
+        self._clock = clock
+
+    def native_precisions(self) -> Collection[Precision]:
+        """The precisions that the device has instructions for."""
+        return native_precisions(self._device)
+
+    def environment(self) -> Mapping[str, str]:
+        """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
+        return {**environment(self._device, self._threads), "ranks": str(self._gather.size)}
+
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+        """Train and store the tensors; the weights' own artifact is stored too.
+
+        A checkpoint whose bytes are gone or damaged is left alone: from the start, the
+        result is the same. A batch for which memory runs out is read in halves from then on,
+        once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
+        OutOfMemory, RankLost, RanksDisagree.
+        """
+        with memory_named():
+            return self._train(task, resume, watch)
+
+    def _train(self, task: TrainingTask, resume: Digest | None, watch: Watch) -> Trained:
+        recipe = task.recipe
+        require_learnable(recipe, task.classes, task.learned, task.open_classes)
+        watch.advance("loading", 0, 1)
+        with (
+            repeatable(recipe.seed, device=self._device, threads=self._threads),
+            self._gather(task, resume) as ranks,
+        ):
+            parent = load(task.parent, self._artifacts, self._device, watch.moved)
+            begun = begin(
+                task,
+                parent,
+                self._artifacts,
+                ranks=ranks,
+                make_method=self._make_method,
+                advance=lambda done, total: watch.advance("loading", done, total),
+                moved=watch.moved,
+            )
+            watch.advance("loading", 1, 1)
+            environments: Environments = (self.environment(),)
+            if state := read_checkpoint(self._artifacts, resume, watch.moved):
+                begun.update.restore(state)
+                environments = self._go_on(environments_of(state), begun.update.step, watch)
+            checkpoints = Checkpoints(
+                self._artifacts,
+                watch,
+                newest=resume,
+                environments=environments,
+                weights_bytes=published_bytes(parent.network.state_dict()),
+            )
+            self._learn(begun, ranks, checkpoints, watch)
+            notes = self._conclude(task, parent, begun.update, watch)
+            weights = publish(
+                parent.config,
+                parent.network.state_dict(),
+                self._artifacts,
+                lambda done, total: watch.advance("publishing", done, total),
+                watch.moved,
+            )
+            return Trained(weights=weights, notes=notes, environments=environments)
+
+    def _go_on(self, been: Environments, step: int, watch: Watch) -> Environments:
+        """Return what training has been through, this process's included; tell of a change."""
+        before, here = been[-1], self.environment()
+        if before == here:
+            return been
+        changed = {
+            name: [before.get(name), here.get(name)]
+            for name in sorted({*before, *here})
+            if before.get(name) != here.get(name)
+        }
+        watch.tell(
+            "environment_changed", {"step": step, "changed": changed, "explanation": INEXACT}
+        )
+        return (*been, here)
+
+    def _learn(self, begun: Begun, ranks: Ranks, checkpoints: Checkpoints, watch: Watch) -> None:
+        update, reading = begun.update, begun.reading
+        ranks.compare(begun.fingerprint)
+        with Ahead(reading.step, update.step, update.steps, device=self._device) as ahead:
+            while update.step < update.steps:
+                began, waited = self._clock(), ahead.waited_s
+                data = ahead.take()
+                ranks.lead(Cue.STEP)
+                micro_batch = update.micro_batch
+                terms = update.advance(data)
+                if update.micro_batch != micro_batch:
+                    told = {"step": update.step, "micro_batch": update.micro_batch}
+                    watch.tell("out_of_memory", told)
+                if watch.checkpoint_due():
+                    ranks.compare(begun.fingerprint)
+                    checkpoints.keep(update.state(), update.step)
+                spent = max(self._clock() - began, 1e-9)
+                speed = {
+                    "images_per_second": round(reading.course.learned / spent, 1),
+                    "waited": round((ahead.waited_s - waited) / spent, 3),
+                }
+                watch.advance(
+                    "training", update.step, update.steps, {**terms, **speed, **peak(self._device)}
+                )
+        ranks.compare(begun.fingerprint)
+        ranks.lead(Cue.END)
+
+    def _conclude(
+        self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch
+    ) -> Json:
+        def anchor() -> dict[str, Tensor]:
+            version = load(mixing_anchor(task), self._artifacts, self._device, watch.moved)
+            return dict(version.network.named_parameters())
+
+        decoded = DecodedImages(
+            self._artifacts, student.preprocess.evaluation_pixels, cache_bytes=SELECTION_BYTES
+        )
+
+        def scored() -> tuple[float, float]:
+            if self._ask is None or task.selection is None:
+                raise ModelNotTrainable("This method chooses by validation parts; there are none.")
+            return score(student, task.selection, self._ask, watch, decoded)
+
+        notes = update.conclude(anchor, scored)
+        if update.micro_batch != task.recipe.micro_batch:
+            notes = {**notes, "micro_batch": update.micro_batch}
+        return notes

@@ -1,0 +1,181 @@
+"""One update in training: everything that a step changes, and how to keep and restore it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.clip.memory import FAILURES, ran_out, release
+from core.domain.values import Json
+from core.errors import ModelNotTrainable, TrainingDiverged
+from core.learning.averaging import AveragedWeights
+from core.learning.checkpoint import FORMAT
+from core.learning.data.vocabulary import Replay
+from core.learning.distributed.ranks import Alone, Ranks
+from core.learning.gradients import LossGradients, StepData
+from core.learning.methods.method import Ending
+from core.learning.models import Models
+from core.learning.optimisation import (
+    clamp_scale,
+    make_optimiser,
+    make_scaler,
+    rate_factor,
+    take_step,
+)
+from core.ports import TrainingTask
+
+SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, no step will ever be finite
+
+
+class Update:
+    """A student on its way. `step` counts the steps taken, of `steps`."""
+
+    def __init__(
+        self,
+        *,
+        task: TrainingTask,
+        models: Models,
+        gradients: LossGradients,
+        replay: Replay | None,
+        steps: int,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.models = models
+        self.step = 0
+        self.steps = steps
+        self._task = task
+        self._recipe = task.recipe
+        self._gradients = gradients
+        self._replay = replay
+        self._ranks = ranks or Alone()
+        self._optimiser = make_optimiser(task.recipe, models.parameters)
+        self._scaler = make_scaler(task.recipe, models.student.device)
+        self._average = AveragedWeights(task.recipe, models.parameters)
+        self._terms: dict[str, float] = {}
+
+    def advance(self, data: StepData) -> dict[str, float]:
+        """Take one step; the loss, its terms and the batch's accuracy before it.
+
+        Raises TrainingDiverged, with the step and the last good terms, and what torch raises for
+        want of memory.
+        """
+        terms = self.gradients(data)
+        self._require_finite(terms["loss"])
+        self._gradients.method.adjust(self.models.parameters, self.step)
+        norm = take_step(
+            self._optimiser,
+            self._scaler,
+            self.models.parameters,
+            recipe=self._recipe,
+            factor=rate_factor(self._recipe.schedule, self.step, self.steps),
+        )
+        if self._scaler.is_enabled():  # it has skipped the step, and will try a smaller scale
+            self._require_finite(norm if self._scaler.get_scale() < SMALLEST_SCALE else 0.0)
+        else:
+            self._require_finite(norm)
+        clamp_scale(self.models.student)
+        self.step += 1
+        self._average.sample(self.step)
+        self._terms = terms
+        return terms
+
+    def gradients(self, data: StepData) -> dict[str, float]:
+        """Forward and backward pass of one batch; gradients are left on the parameters."""
+        data = data.to(self.models.student.device)
+        numbers = self._backward(data, *self._sentences())
+        if self._ranks.size > 1:
+            self._add_up(numbers)
+        names = [*self._gradients.names, "scale"]
+        return dict(zip(names, [*numbers.tolist(), self.models.student.scale.item()], strict=True))
+
+    @property
+    def micro_batch(self) -> int:
+        """The recipe's, or what became of it when memory ran out."""
+        return self._gradients.micro_batch
+
+    def conclude(
+        self, anchor: Callable[[], Mapping[str, Tensor]], score: Callable[[], tuple[float, float]]
+    ) -> Json:
+        """Give the student its final weights; what was chosen by itself.
+
+        `anchor` reads the weights that the new ones may be mixed with, `score` the student's
+        accuracies on validation parts: both are called only by methods that ask.
+        """
+        self._average.apply()
+        return self._gradients.method.conclude(
+            Ending(parameters=self.models.parameters, anchor=anchor, score=score)
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on exactly here."""
+        return {
+            "format": FORMAT,
+            "parent": self._task.parent,
+            "step": self.step,
+            "weights": {name: p.detach() for name, p in self.models.parameters.items()},
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state(),
+            "replay": self._replay.state() if self._replay else None,
+            "torch": torch.get_rng_state(),
+            "terms": self._terms,
+            "micro_batch": self.micro_batch,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, in an update begun from the same task."""
+        if state["parent"] != self._task.parent:
+            raise ModelNotTrainable("The checkpoint belongs to another parent.")
+        with torch.no_grad():
+            for name, parameter in self.models.parameters.items():
+                parameter.copy_(state["weights"][name])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._average.restore(state["average"])
+        if self._replay:
+            self._replay.restore(state["replay"])
+        torch.set_rng_state(state["torch"])
+        self.step, self._terms = state["step"], state["terms"]
+        micro_batch = state.get("micro_batch", self.micro_batch)  # states of an earlier release
+        self._gradients = replace(self._gradients, micro_batch=micro_batch)
+
+    def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if self._replay:
+            return self._replay.draw()
+        return self.models.class_tokens[:0], tuple(
+            classes[:0] for classes in self.models.reader_classes
+        )
+
+    def _backward(self, data: StepData, sentences: Tensor, replayed: tuple[Tensor, ...]) -> Tensor:
+        """The step's gradients and numbers; a batch that does not fit is read again in halves.
+
+        That is done once an update: a second want of memory is raised.
+        """
+        try:
+            texts = self.models.texts(sentences, replayed)
+            return self._gradients.backward(data, texts, self._scaler)
+        except FAILURES as error:
+            images = min(self.micro_batch or len(data.target), len(data.target))
+            if not ran_out(error) or self.micro_batch != self._recipe.micro_batch or images < 2:
+                raise
+            for parameter in self.models.parameters.values():
+                parameter.grad = None
+            release(error)
+        self._gradients = replace(self._gradients, micro_batch=math.ceil(images / 2))
+        return self._backward(data, sentences, replayed)
+
+    def _add_up(self, numbers: Tensor) -> None:
+        """Sum gradients and numbers over the ranks; what none has a gradient for keeps none."""
+        parameters = list(self.models.parameters.values())
+        given = torch.tensor([float(p.grad is not None) for p in parameters]).to(numbers.device)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self._ranks.add_up([*gradients, numbers, given])
+        for parameter, gradient, ranks in zip(parameters, gradients, given.tolist(), strict=True):
+            parameter.grad = gradient if ranks else None
+
+    def _require_finite(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingDiverged(step=self.step, terms=self._terms)

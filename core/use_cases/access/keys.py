@@ -1,0 +1,72 @@
+"""API keys: 256 random bits, shown once, stored as a SHA-256."""
+
+import secrets
+
+from core.domain.values import sha256
+from core.errors import Unauthorised, UnsafeConfiguration
+from core.ports import Platform
+
+PREFIX = "pk_"
+ADMIN = "admin"
+SHORTEST_KEY = 20
+
+
+def make_key() -> str:
+    """A fresh key."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def require_unguessable(variable: str, key: str) -> None:
+    """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
+    if len(key) < SHORTEST_KEY:
+        raise UnsafeConfiguration(
+            f"{variable} has {len(key)} characters; a key has at least {SHORTEST_KEY} random ones. "
+            "`perennial key` makes one."
+        )
+
+
+def ensure_admin_key(platform: Platform) -> str | None:
+    """The admin key if this call made one, None when some key is there already.
+
+    A key given by the settings is stored under its hash and never returned.
+    """
+    given = platform.settings.admin_key.get_secret_value()
+    key = given or make_key()
+    with platform.transactions() as work:
+        digest = sha256(key.encode())
+        if given and work.keys.find(digest):
+            return None
+        if not given and work.keys.any():
+            return None
+        work.keys.add("admin", ADMIN, digest, platform.clock())
+        work.commit()
+    return None if given else key
+
+
+def revoke_other_keys(platform: Platform) -> int:
+    """Let in the key of the settings and no other from now on; how many others there were.
+
+    Raises UnsafeConfiguration if the settings have none.
+    """
+    given = platform.settings.admin_key.get_secret_value()
+    if not given:
+        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key that is to stay.")
+    with platform.transactions() as work:
+        digest = sha256(given.encode())
+        work.keys.add("admin", ADMIN, digest, platform.clock())
+        others = work.keys.forget_others(digest)
+        work.commit()
+    return others
+
+
+def authenticate(platform: Platform, key: str) -> tuple[str, str]:
+    """(actor, role) of a key. Raises Unauthorised.
+
+    Only the SHA-256 of what was sent meets the stored hashes, so the look-up's timing says
+    nothing about a key.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.keys.find(sha256(key.encode()))
+    if found is None:
+        raise Unauthorised
+    return found

@@ -1,0 +1,125 @@
+"""Make datasets, put images into them, freeze versions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from core.domain.datasets.dataset import (
+    Dataset,
+    DatasetKind,
+    Image,
+    Side,
+)
+from core.domain.values import (
+    DatasetId,
+    Digest,
+    clean_caption,
+    clean_class,
+    clean_file_label,
+    clean_name,
+    new_id,
+)
+from core.errors import Invalid, LabelConflict, StorageFull
+from core.ports import Decoder, Platform
+
+
+class Reception(StrEnum):
+    """What became of an uploaded file."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    LABEL_CONFLICT = "label_conflict"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """An uploaded file after decoding: a stored image, or the reason why not."""
+
+    text: str  # class or caption: cleaned, or as it was sent when that is what was refused
+    file_label: str
+    image: Image | None = None
+    thumbnail: str = ""  # of the image
+    refusal: Invalid | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What the client is told about one file."""
+
+    file_label: str
+    text: str
+    outcome: Reception
+    pixels: Digest | None = None
+    side: Side | None = None
+    near_duplicate_of: Digest | None = None  # an older image, on the same side
+    refusal: Invalid | LabelConflict | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the image is in the dataset under this text now."""
+        return self.outcome in {Reception.CREATED, Reception.DUPLICATE}
+
+    def to_json(self) -> dict[str, Any]:
+        """The receipt as plain JSON; refused files say why, by code."""
+        refusal = self.refusal
+        return {
+            "file": self.file_label,
+            "text": self.text[:600],
+            "outcome": self.outcome.value,
+            "pixels": self.pixels,
+            "side": self.side.value if self.side else None,
+            "near_duplicate_of": self.near_duplicate_of,
+            "error": refusal and {"code": refusal.code, "detail": refusal.message},
+        }
+
+
+def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
+    """Open an empty dataset. Raises NameInvalid or NameTaken."""
+    now = platform.clock()
+    dataset = Dataset(
+        id=DatasetId(new_id("ds", now)), name=clean_name(name), kind=kind, created_at=now
+    )
+    with platform.transactions() as work:
+        work.datasets.add(dataset)
+        work.commit()
+    return dataset
+
+
+def require_room(platform: Platform) -> None:
+    """Raise StorageFull unless the disk has the head-room that the settings ask for."""
+    free = platform.artifacts.free_bytes()
+    if free < platform.settings.min_free_bytes:
+        raise StorageFull(free_bytes=free)
+
+
+def receive_file(
+    keep: Callable[[bytes], Digest],
+    decoder: Decoder,
+    kind: DatasetKind,
+    *,
+    text: str,
+    file_name: str | None,
+    data: bytes,
+) -> Upload:
+    """Decode one untrusted file and keep its one form; a refusal is part of the answer.
+
+    `keep` stores bytes and names their digest: at once, or on trial until a form has ended
+    well. A file whose text is refused is not decoded.
+    """
+    upload = Upload(text=text, file_label=clean_file_label(file_name))
+    try:
+        text = clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
+        decoded = decoder.decode(data)
+    except Invalid as refusal:
+        return replace(upload, refusal=refusal)
+    image = Image(
+        pixels=decoded.pixels,
+        artifact=keep(decoded.data),
+        width=decoded.width,
+        height=decoded.height,
+        size=len(decoded.data),
+        dhash=decoded.dhash,
+    )
+    return replace(upload, text=text, image=image, thumbnail=decoded.thumbnail)

@@ -1,0 +1,103 @@
+"""Freeze a dataset's present images into its next version."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.domain.datasets.dataset import (
+    Dataset,
+    DatasetKind,
+    DatasetVersion,
+    Manifest,
+    ManifestEntry,
+)
+from core.domain.values import Digest
+from core.errors import ImageInSuite
+from core.ports import Artifacts, Platform, UnitOfWork
+
+_TRIES = 3  # beside writers; the dataset that still changes is then frozen with its row locked
+
+
+def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
+    """Freeze a dataset's present images into its next version.
+
+    The manifest is made and stored before the transaction that writes the version, which only
+    asks whether the dataset has changed since. Whether every class has enough images is the
+    update's question, since a suite may have one image of a class. Raises DatasetEmpty, or
+    ImageInSuite when an image has become a suite's since it was uploaded.
+    """
+    for _ in range(_TRIES):
+        with platform.transactions(read_only=True) as work:
+            dataset = work.datasets.get(reference)
+            read = _read(work, dataset)
+        stored = platform.artifacts.put(read.manifest.to_bytes())
+        with platform.transactions() as work:
+            number = work.datasets.next_version(dataset.id)
+            if work.datasets.revision(dataset.id) == read.revision:
+                version = _write(work, dataset, read.manifest, stored, number, platform.clock())
+                work.commit()
+                return version
+    with platform.transactions() as work:
+        version = freeze(work, platform.artifacts, dataset, platform.clock())
+        work.commit()
+    return version
+
+
+def freeze(
+    work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
+) -> DatasetVersion:
+    """Freeze a dataset's present images, all within a transaction: for a few images."""
+    number = work.datasets.next_version(dataset.id)  # nobody changes the dataset from here on
+    manifest = _read(work, dataset).manifest
+    return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    revision: int
+    manifest: Manifest
+
+
+def _read(work: UnitOfWork, dataset: Dataset) -> _Read:
+    revision = work.datasets.revision(dataset.id)  # first: what comes in between is noticed
+    return _Read(
+        revision=revision, manifest=Manifest.of(dataset.kind, work.datasets.images(dataset.id))
+    )
+
+
+def _write(
+    work: UnitOfWork,
+    dataset: Dataset,
+    manifest: Manifest,
+    stored: Digest,
+    number: int,
+    now: datetime,
+) -> DatasetVersion:
+    labelled = dataset.kind is DatasetKind.LABELLED
+    if labelled:
+        refuse_suite_images(work, manifest.entries)
+    version = DatasetVersion(
+        dataset=dataset.id,
+        number=number,
+        manifest=stored,
+        classes=manifest.classes,
+        counts=manifest.counts() if labelled else {},
+        images=len(manifest.entries),
+        near_duplicates=sum(entry.near_duplicate_of is not None for entry in manifest.entries),
+        created_at=now,
+    )
+    work.datasets.add_version(version, manifest)
+    return version
+
+
+def refuse_suite_images(
+    work: UnitOfWork, entries: Collection[ManifestEntry], *, of: str = "the dataset"
+) -> None:
+    """Raise ImageInSuite when an image to learn from is, or looks like, one of a suite."""
+    asked = work.suites.contains({entry.group for entry in entries})
+    shared = sorted(entry.pixels for entry in entries if entry.group in asked)
+    if shared:
+        raise ImageInSuite(
+            f"{len(shared)} images of {of} belong to a suite, or look like one that does.",
+            pixels=shared[:20],
+        )

@@ -1,0 +1,94 @@
+"""Which of the images that arrive are near-duplicates of one another or of known ones.
+
+The search among all known images is done before the transaction that records the new ones;
+within it, only what has come since is searched.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from core.domain.datasets.dataset import Image
+from core.domain.datasets.near_duplicates import LookAlike, group_of
+from core.domain.values import Digest
+from core.errors import ArtifactCorrupt, ArtifactMissing, ImageCorrupt, ImageTooLarge, SplitConflict
+from core.ports import Decoder, Platform, Seen, UnitOfWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The look-alikes of some thumbnails among the images up to a position."""
+
+    position: int
+    found: Mapping[str, Sequence[LookAlike]]
+
+
+def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> Search:
+    """Look for the look-alikes of some images among all known ones."""
+    _complete(platform, decoder, {image.dhash for image, _ in arriving})
+    with platform.transactions(read_only=True) as work:
+        known = work.thumbnails.all()
+    return Search(
+        position=known.position,
+        found={thumbnail: known.near(thumbnail) for _, thumbnail in arriving},
+    )
+
+
+def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) -> None:
+    """Make the thumbnails that are missing of images which might be look-alikes.
+
+    Only images of before there were thumbnails have none; each is decoded once.
+    """
+    with platform.transactions(read_only=True) as work:
+        missing = work.thumbnails.missing(dhashes)
+    made: list[Seen] = []
+    for image in missing:
+        # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
+        with suppress(ArtifactMissing, ArtifactCorrupt, ImageCorrupt, ImageTooLarge):
+            decoded = decoder.decode(platform.artifacts.get(image.artifact))
+            made.append((image, decoded.thumbnail))
+    if made:
+        with platform.transactions() as work:
+            work.thumbnails.lock()
+            work.thumbnails.add(made)
+            work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An image in its group, and all groups that it looks like, its own among them."""
+
+    image: Image
+    alike: frozenset[Digest]
+
+
+def group(
+    work: UnitOfWork, arriving: Iterable[Seen], searched: Search
+) -> dict[Digest, Placed | SplitConflict]:
+    """Put images into their groups, in the order they come; keeps others from adding any.
+
+    A known image stays where it is. One that looks like both sides is answered by the error.
+    """
+    arriving = list(arriving)
+    work.thumbnails.lock()
+    recent = work.thumbnails.after(searched.position)
+    known = work.thumbnails.originals({image.pixels for image, _ in arriving})
+    placed: dict[Digest, Placed | SplitConflict] = {}
+    for image, thumbnail in arriving:
+        if image.pixels in placed:
+            continue
+        look_alikes = [*searched.found[thumbnail], *recent.near(thumbnail)]
+        if image.pixels in known:
+            original = known[image.pixels]
+        else:
+            try:
+                original = group_of(look_alikes)
+            except SplitConflict as conflict:
+                placed[image.pixels] = conflict
+                continue
+            recent = recent.plus(original or image.pixels, thumbnail)
+        placed[image.pixels] = Placed(
+            image=replace(image, near_duplicate_of=original),
+            alike=frozenset({original or image.pixels, *(like.group for like in look_alikes)}),
+        )
+    return placed

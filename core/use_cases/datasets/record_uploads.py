@@ -1,0 +1,110 @@
+"""Put decoded uploads into a dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, side_of
+from core.domain.values import Digest
+from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
+from core.ports import Decoder, Platform, Seen, UnitOfWork
+from core.use_cases.datasets.datasets import Receipt, Reception, Upload
+from core.use_cases.datasets.near_duplicates import Placed, Search, group, search
+
+
+def record_uploads(
+    platform: Platform, decoder: Decoder, dataset: Dataset, uploads: Sequence[Upload]
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, all in one transaction; one receipt a file.
+
+    Raises AllRejected, with the receipts, when no file was accepted.
+    """
+    searched = search_uploads(platform, decoder, uploads)
+    with platform.transactions() as work:
+        receipts = record(work, dataset, uploads, searched, platform.clock())
+        work.commit()
+    return receipts
+
+
+def search_uploads(platform: Platform, decoder: Decoder, uploads: Sequence[Upload]) -> Search:
+    """Look for the known look-alikes of uploads, before the transaction that records them."""
+    return search(platform, decoder, _seen(uploads))
+
+
+def _seen(uploads: Sequence[Upload]) -> list[Seen]:
+    return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
+
+
+def record(
+    work: UnitOfWork,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    searched: Search,
+    now: datetime,
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
+    placed = group(work, _seen(uploads), searched)
+    groups = {alike for one in placed.values() if isinstance(one, Placed) for alike in one.alike}
+    reception = _Receiving(
+        dataset=dataset,
+        placed=placed,
+        in_suites=work.suites.contains(groups),
+        texts={
+            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, placed).items()
+        },
+        now=now,
+    )
+    receipts = [reception.receive(upload) for upload in uploads]
+    if not any(receipt.accepted for receipt in receipts):
+        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+    work.datasets.add_images(dataset.id, reception.rows)
+    work.thumbnails.add(reception.seen)
+    return receipts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Receiving:
+    """Uploads are received one by one; what they add is collected and stored at once."""
+
+    dataset: Dataset
+    placed: Mapping[Digest, Placed | SplitConflict]
+    in_suites: set[Digest]  # groups
+    texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
+    now: datetime
+    rows: list[DatasetImage] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+    def receive(self, upload: Upload) -> Receipt:
+        """Collect one upload, unless something is against it."""
+        text, label = upload.text, upload.file_label
+        receipt = Receipt(file_label=label, text=text, outcome=Reception.REJECTED)
+        if upload.image is None:
+            return replace(receipt, refusal=upload.refusal)
+        placed = self.placed[upload.image.pixels]
+        if isinstance(placed, SplitConflict):
+            return replace(receipt, refusal=placed)
+        image = placed.image
+        receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
+        labelled = self.dataset.kind is DatasetKind.LABELLED
+        if labelled and not placed.alike.isdisjoint(self.in_suites):
+            return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
+        receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
+        known = self.texts.setdefault(image.pixels, [])
+        if text in known:
+            return replace(receipt, outcome=Reception.DUPLICATE)
+        if known and labelled:
+            held = known[0]
+            conflict = LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
+            return replace(receipt, outcome=Reception.LABEL_CONFLICT, refusal=conflict)
+        known.append(text)
+        self.seen.append((image, upload.thumbnail))
+        self.rows.append(
+            DatasetImage(
+                dataset=self.dataset.id,
+                image=image,
+                text=text,
+                file_label=label,
+                added_at=self.now,
+            )
+        )
+        return replace(receipt, outcome=Reception.CREATED)

@@ -1,0 +1,114 @@
+"""Make suites and gate policies, and tell a model which of them to use."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.gate.policy import GatePolicy
+from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.registry.version import Model
+from core.domain.values import PolicyId, SuiteId, clean_name, new_id
+from core.errors import FieldInvalid, ImageInTraining, NameTaken, PolicyNotFound
+from core.ports import Platform
+from core.use_cases.datasets.manifests import read_manifest
+
+DEFAULT_POLICY = "default"
+
+
+def create_suite(
+    platform: Platform,
+    *,
+    name: str,
+    kind: SuiteKind,
+    dataset: str,
+    dataset_version: int,
+    prompt: PromptTemplate = DEFAULT_PROMPT,
+) -> Suite:
+    """Make a suite of all images of a dataset version.
+
+    Raises FieldInvalid when the dataset is of the other kind, ImageInTraining when one of
+    the images is on the training side of a dataset version, NameTaken.
+    """
+    now = platform.clock()
+    with platform.transactions(read_only=True) as work:
+        source = work.datasets.get(dataset)
+        if source.kind is not kind.dataset_kind:
+            raise FieldInvalid(
+                f"A {kind.value} suite needs a {kind.dataset_kind.value} dataset.",
+                pointer="/dataset",
+            )
+        version = work.datasets.version(source.id, dataset_version)
+    manifest = read_manifest(platform.artifacts, version.manifest)
+    groups = {entry.group for entry in manifest.entries}
+    with platform.transactions() as work:
+        # An image that is in a suite already cannot have been trained on since: what looks like
+        # the training side of a version is the dataset that suite was made from.
+        trained = work.datasets.trained_groups(groups, except_for=source.id)
+        trained -= work.suites.contains(trained)
+        if trained:
+            shared = sorted(entry.pixels for entry in manifest.entries if entry.group in trained)
+            raise ImageInTraining(
+                f"{len(shared)} images are on the training side of a dataset version, or look "
+                "like one that is.",
+                pixels=shared[:20],
+            )
+        suite = Suite(
+            id=SuiteId(new_id("suite", now)),
+            name=clean_name(name),
+            kind=kind,
+            manifest=version.manifest,
+            classes=manifest.classes,
+            images=len(manifest.entries),
+            prompt=prompt,
+            created_at=now,
+        )
+        work.suites.add(suite, manifest)
+        work.commit()
+    return suite
+
+
+def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
+    """Store a gate policy. Raises NameInvalid or NameTaken."""
+    clean_name(policy.name)
+    with platform.transactions() as work:
+        work.policies.add(policy)
+        work.commit()
+    return policy
+
+
+def add_suite(platform: Platform, model: str, suite: Suite) -> None:
+    """Have a model scored by one more suite. Raises ModelNotFound."""
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        if suite.id not in found.suites:
+            work.models.set_suites(found.id, [*found.suites, suite.id])
+            work.commit()
+
+
+def ensure_default_policy(platform: Platform) -> None:
+    """Make sure that there is a policy named 'default'."""
+    policy = GatePolicy(
+        id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=platform.clock()
+    )
+    with platform.transactions() as work, suppress(NameTaken):  # by another process, just now
+        try:
+            work.policies.get(DEFAULT_POLICY)
+        except PolicyNotFound:
+            work.policies.add(policy)
+            work.commit()
+
+
+def configure_model(
+    platform: Platform, model: str, *, suites: Sequence[str] | None, policy: str | None
+) -> Model:
+    """Choose the suites and the policy that judge a model's next versions."""
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        if suites is not None:
+            chosen = dict.fromkeys(work.suites.get(name).id for name in suites)
+            work.models.set_suites(found.id, [*chosen])
+        if policy is not None:
+            work.models.set_policy(found.id, work.policies.get(policy).id)
+        work.commit()
+    with platform.transactions(read_only=True) as work:
+        return work.models.get(model)

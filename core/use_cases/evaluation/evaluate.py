@@ -1,0 +1,114 @@
+"""Score a candidate for forgetting and let the gate judge it."""
+
+import json
+from collections.abc import Sequence
+
+from core.domain.evaluation.build_report import mark
+from core.domain.evaluation.plan import Examination
+from core.domain.evaluation.query import Answers, Question, answers_from_json, answers_to_json
+from core.domain.evaluation.results import Given
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.registry.version import Version
+from core.domain.values import Digest, Json, canonical_json
+from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.ports import Artifacts, Evaluator, Platform, Watch
+from core.use_cases.evaluation.plan_evaluation import examine
+from core.use_cases.registry.promote_if_passed import promote_if_passed
+
+
+def evaluate_version(
+    platform: Platform,
+    evaluator: Evaluator,
+    job: Job,
+    number: int,
+    watch: Watch,
+    *,
+    promote: UpdateOrder | None,
+) -> None:
+    """Ask, mark, judge; then report, verdict, promotion and the job's end in one transaction.
+
+    `promote` is the update that may move its alias; None judges without moving anything.
+    """
+    examination, previous, near_duplicates = examine(platform, job, number)
+    answers = _answer(platform, evaluator, job, examination, watch)
+    report = mark(
+        examination,
+        answers,
+        previous=previous,
+        judged_before=_judged_before(platform, examination),
+        near_duplicates=near_duplicates,
+    )
+    stored = platform.artifacts.put(report.to_bytes())
+    now = platform.clock()
+    with platform.transactions() as work:
+        version = work.versions.get(job.model, number, lock=True).judged(report.verdict, stored)
+        work.versions.save(version)
+        result = {"version": number, "report": stored, "verdict": report.verdict.value}
+        if promote is not None:
+            result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.jobs.add_event(job.id, "done", {"status": "succeeded", **result}, now)
+        work.commit()
+
+
+def _answer(
+    platform: Platform, evaluator: Evaluator, job: Job, examination: Examination, watch: Watch
+) -> Given:
+    """All answers; what a version was asked before is read back, not asked again."""
+    answers: dict[tuple[Digest, Digest], Answers] = {}
+    for version, questions in examination.questions:
+        known = _recall(platform, version, questions)
+        unknown = [question for question in questions if question.digest not in known]
+        if unknown:
+            version.require_weights()
+            given = evaluator.answer(version.digest, unknown, watch)
+            fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
+            _remember(platform, job, version, fresh)
+            known |= fresh
+        answers |= {(version.digest, question): answer for question, answer in known.items()}
+    return answers
+
+
+def _recall(
+    platform: Platform, version: Version, questions: Sequence[Question]
+) -> dict[Digest, Answers]:
+    with platform.transactions(read_only=True) as work:
+        found = {q.digest: work.answers.find(version.digest, q.digest) for q in questions}
+    kept = {
+        question: _read(platform.artifacts, artifact)
+        for question, artifact in found.items()
+        if artifact is not None
+    }
+    return {question: answers_from_json(value) for question, value in kept.items() if value}
+
+
+def _read(artifacts: Artifacts, digest: Digest) -> Json | None:
+    """A JSON object that can be done without, or made again, if its bytes are gone or damaged."""
+    try:
+        found: Json = json.loads(artifacts.get(digest))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+    return found
+
+
+def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:
+    """Keep answers for the next examination. Raises LeaseLost."""
+    stored = {
+        question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
+        for question, answers in fresh.items()
+    }
+    with platform.transactions() as work:
+        work.jobs.status(job.id, job.fence)
+        for question, artifact in stored.items():
+            work.answers.add(version.digest, question, artifact)
+        work.commit()
+
+
+def _judged_before(platform: Platform, examination: Examination) -> int:
+    """How many other versions have answered the suites' questions, as candidates or baselines."""
+    asked = [exam.own.digest for exam in examination.zero_shot]
+    asked += [exam.own.digest for exam in examination.retrieval]
+    with platform.transactions(read_only=True) as work:
+        counts = [work.answers.judged(question) for question in asked]
+    others = {examination.candidate.digest, examination.root.digest}
+    return max(0, max(counts, default=0) - len(others))

@@ -1,0 +1,73 @@
+"""Put together what a candidate must be asked."""
+
+import json
+from collections.abc import Iterable
+
+from core.domain.evaluation.plan import Examination, LiveLine, ScoredSuite, Update, plan
+from core.domain.evaluation.report import Report
+from core.domain.jobs.job import EvaluateOrder, Job, UpdateOrder
+from core.domain.registry.version import Version
+from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.registry.in_force import leads_back, line_beside
+from core.use_cases.registry.lineage import ancestors, holdout_of
+from core.use_cases.registry.model_suites import pinned_model, suites_of
+
+
+def examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Report | None, int]:
+    """The questions, the parent's report for the older matrix rows, and near-duplicates."""
+    artifacts = platform.artifacts
+    with platform.transactions(read_only=True) as work:
+        model = pinned_model(work, job.id)
+        candidate = work.versions.get(job.model, number)
+        line = ancestors(work, candidate)
+        own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
+        examination = plan(
+            model=model,
+            policy=work.policies.get(model.policy),
+            candidate=own,
+            parent=line[-1],
+            root=line[0],
+            earlier=earlier,
+            suites=[
+                ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+                for suite in suites_of(work, model)
+            ],
+            live=_live_line(work, artifacts, job, candidate),
+        )
+        near = 0
+        if candidate.dataset is not None and candidate.dataset_version is not None:
+            near = work.datasets.version(
+                candidate.dataset, candidate.dataset_version
+            ).near_duplicates
+    return examination, _previous(artifacts, line[-1]), near
+
+
+def _live_line(
+    work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
+) -> LiveLine | None:
+    """What the alias that the job is about would lose, but for the way back to an ancestor."""
+    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
+        return None
+    line = line_beside(work, candidate, job.order.alias)
+    if not line or leads_back(line, candidate):
+        return None
+    return LiveLine(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
+
+
+def _updates(work: UnitOfWork, artifacts: Artifacts, versions: Iterable[Version]) -> list[Update]:
+    return [
+        Update(version=version, holdout=holdout_of(work, artifacts, version))
+        for version in versions
+    ]
+
+
+def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
+    """The parent's report, if it can be read: it only fills in older cells of a table."""
+    if parent.report is None:
+        return None
+    try:
+        return Report.from_json(json.loads(artifacts.get(parent.report)))
+    except (ArtifactMissing, ArtifactCorrupt, ReportUnreadable):
+        return None

@@ -1,0 +1,150 @@
+"""The eye on a running job."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.values import Digest, Json
+from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
+from core.ports import Platform, UnitOfWork
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 0.5
+EVENT_EVERY_S = 5.0
+
+
+class JobWatch:
+    """Renews a job's lease while its counter moves, and raises when the job must stop.
+
+    Each step reads the job's status by fence; progress is written, and the lease renewed,
+    at most every half second. A worker that hangs between two steps renews nothing.
+    """
+
+    def __init__(self, platform: Platform, job: Job, *, stopping: Callable[[], bool]) -> None:
+        self._platform = platform
+        self._job = job
+        self.stopping = stopping
+        self._phase = ""
+        self._phase_began = self._entered = 0.0
+        self._first_step = self._step = 0
+        self._written = 0.0  # progress, and the lease with it
+        self._renewed = 0.0  # the lease, with or without progress
+        self._told = 0.0
+        self._kept = time.monotonic()
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
+        now = time.monotonic()
+        entered = phase != self._phase
+        before = (self._phase, now - self._entered)
+        if entered:
+            self._entered = now
+        if entered or step < self._step:  # a phase begins again for every version that is asked
+            self._phase, self._phase_began, self._first_step = phase, now, step
+        self._step = step
+        due = entered or step >= total or now - self._written >= WRITE_EVERY_S
+        progress = Progress(
+            step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}
+        )
+        with self._platform.transactions(read_only=not due) as work:
+            if due:
+                status = work.jobs.advance(
+                    self._job.id,
+                    self._job.fence,
+                    lease_s=self._platform.settings.lease_seconds,
+                    phase=phase,
+                    progress=progress,
+                )
+                self._written = self._renewed = now
+                self._tell(work, entered, progress, now)
+                if entered:
+                    self._count(work, *before)
+                work.commit()
+            else:
+                status = work.jobs.status(self._job.id, self._job.fence)
+        if status is JobStatus.CANCELLING:
+            raise CancelRequested
+        # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
+        if self.stopping() and phase != "training":
+            raise StopRequested
+
+    def moved(self, count: int) -> None:  # noqa: ARG002  (any byte is progress)
+        """Renew the lease, at most every half second, because bytes of an artifact move.
+
+        May be called from any thread. Raises LeaseLost, or CancelRequested: nobody needs the
+        rest. A stop waits for what is being written.
+        """
+        now = time.monotonic()
+        if now - self._renewed < WRITE_EVERY_S:
+            return
+        self._renewed = now  # two threads that come here at once renew twice: no harm
+        with self._platform.transactions() as work:
+            lease_s = self._platform.settings.lease_seconds
+            status = work.jobs.renew(self._job.id, self._job.fence, lease_s)
+            work.commit()
+        if status is JobStatus.CANCELLING:
+            raise CancelRequested
+
+    def checkpoint_due(self) -> bool:
+        """Whether the checkpoint interval has passed, or the worker is about to stop."""
+        interval = self._platform.settings.checkpoint_seconds
+        return self.stopping() or time.monotonic() - self._kept >= interval
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Make a stored checkpoint the one that counts.
+
+        Raises LeaseLost, and StopRequested when the worker is shutting down.
+        """
+        with self._platform.transactions() as work:
+            work.jobs.set_checkpoint(self._job.id, self._job.fence, digest)
+            work.jobs.add_event(self._job.id, "checkpoint", {"step": step}, self._platform.clock())
+            work.commit()
+        self._checkpoint_is_past()
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Tell that there was no room for a checkpoint. Raises LeaseLost or StopRequested."""
+        self.tell("checkpoint_skipped", {"step": step, **facts})
+        self._checkpoint_is_past()
+
+    def _checkpoint_is_past(self) -> None:
+        self._kept = time.monotonic()
+        if self.stopping():
+            raise StopRequested
+
+    def tell(self, kind: str, data: Json) -> None:
+        """Add an event to the job's history. Raises LeaseLost."""
+        log.warning("job has news: %s", kind, extra=dict(data))
+        with self._platform.transactions() as work:
+            work.jobs.status(self._job.id, self._job.fence)
+            work.jobs.add_event(self._job.id, kind, data, self._platform.clock())
+            work.commit()
+
+    def end(self) -> None:
+        """Count the last phase too, if the database is there: the job has ended or was released."""
+        with suppress(DatabaseUnavailable), self._platform.transactions() as work:
+            self._count(work, self._phase, time.monotonic() - self._entered)
+            work.commit()
+
+    def _count(self, work: UnitOfWork, phase: str, seconds: float) -> None:
+        if phase:
+            work.tallies.add_phase({"type": self._job.type.value, "phase": phase}, seconds)
+
+    def _eta(self, step: int, total: int, now: float) -> float | None:
+        done = step - self._first_step
+        if done <= 0 or step >= total:
+            return None
+        return round((now - self._phase_began) / done * (total - step), 1)
+
+    def _tell(self, work: UnitOfWork, entered: bool, progress: Progress, now: float) -> None:
+        """Add an event on entering a phase, and one now and then within it."""
+        if not entered and now - self._told < EVENT_EVERY_S and progress.step < progress.total:
+            return
+        self._told = now
+        data = {"phase": self._phase, "step": progress.step, "total": progress.total}
+        kind = "phase" if entered else "progress"
+        work.jobs.add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())

@@ -1,0 +1,60 @@
+"""What somebody must do now and then so that nothing is lost."""
+
+import logging
+from contextlib import suppress
+from datetime import timedelta
+
+from core.domain.jobs.job import Queue
+from core.domain.values import JobId
+from core.errors import LeaseLost
+from core.ports import Doorbell, Platform
+from core.use_cases.operations.workers import FORGOTTEN_AFTER_S
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_HOURS = 24
+TEMPORARY_AGE_S = 3600.0
+ANY_JOB = JobId("any")
+
+
+def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
+    """Ring again in this worker's queues where some job could be claimed; whether there was one."""
+    with platform.transactions(read_only=True) as work:
+        waiting = work.jobs.claimable([Queue(queue) for queue in platform.settings.queues])
+    for queue in waiting:
+        doorbell.ring(ANY_JOB, queue)
+    return bool(waiting)
+
+
+def end_cancelled_jobs(platform: Platform) -> None:
+    """End the jobs that are being cancelled and that no worker holds, and drop their checkpoints.
+
+    So the next job of their model need not wait until some worker is free to look at them.
+    """
+    with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
+        alone = work.jobs.cancelling_alone()
+    for job in alone:
+        now = platform.clock()
+        with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
+            ended = job.cancelled(now)
+            work.jobs.finish(ended, job.fence)
+            work.jobs.add_event(job.id, "done", {"status": ended.status.value}, now)
+            work.commit()
+            log.info("job cancelled: its worker is gone", extra={"job": job.id})
+            if job.checkpoint is not None:
+                platform.artifacts.delete(job.checkpoint)
+
+
+def forget_old_traces(platform: Platform) -> None:
+    """Forget what nobody needs any more.
+
+    Idempotency-Keys after a day, temporaries of dead writers after an hour, checkpoints of jobs
+    that ended without a worker, workers that fell silent a day ago.
+    """
+    with platform.transactions() as work:
+        work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work.beats.forget_silent(FORGOTTEN_AFTER_S)
+        for checkpoint in work.jobs.take_spent_checkpoints():
+            platform.artifacts.delete(checkpoint)
+        work.commit()
+    platform.artifacts.sweep(TEMPORARY_AGE_S)

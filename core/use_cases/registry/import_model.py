@@ -1,0 +1,49 @@
+"""Make a model's root from a base."""
+
+from core.domain.jobs.job import ImportOrder, Job
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.registry.alias import PRODUCTION, MoveKind, move
+from core.domain.registry.version import Version, VersionStatus
+from core.ports import Importer, Platform, Watch
+from core.use_cases.registry.import_state import require_no_root
+
+
+def import_model(
+    platform: Platform, importer: Importer, job: Job, order: ImportOrder, watch: Watch
+) -> None:
+    """Load the base, store it as version 1 and point `production` at it, in one transaction.
+
+    Raises Conflict when another import has made the root: an import may be retried twice.
+    """
+    with platform.transactions(read_only=True) as work:
+        require_no_root(work, job.model)
+    weights, prompt = importer.load(order.base, watch)
+    now = platform.clock()
+    with platform.transactions() as work:
+        root = Version(
+            model=job.model,
+            number=work.versions.next_number(job.model),
+            status=VersionStatus.PROMOTED,
+            digest=weights.digest,
+            size=weights.size,
+            job=job.id,
+            prompt=PromptTemplate(prompt),
+            created_at=now,
+        )
+        work.versions.add(root)
+        alias, row = move(
+            None,
+            model=job.model,
+            name=PRODUCTION,
+            to=root,
+            kind=MoveKind.CREATED,
+            reason=f"imported from {order.base}",
+            actor="import",
+            expected_revision=0,
+            now=now,
+        )
+        work.aliases.move(alias, row)
+        result = {"version": root.number, "report": None, "verdict": None}
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.jobs.add_event(job.id, "done", {"status": "succeeded", **result}, now)
+        work.commit()

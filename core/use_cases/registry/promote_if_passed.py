@@ -1,0 +1,55 @@
+"""Let an update that passed the gate go live by itself."""
+
+from core.domain.evaluation.report import Report
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.registry.alias import MoveKind, move
+from core.domain.registry.promotion import Answered
+from core.domain.registry.version import Version
+from core.domain.values import Json
+from core.errors import EvaluationStale, StaleBase, StaleRevision
+from core.ports import Platform, UnitOfWork
+from core.use_cases.registry.in_force import in_force
+
+
+def promote_if_passed(
+    platform: Platform,
+    work: UnitOfWork,
+    job: Job,
+    version: Version,
+    report: Report,
+    order: UpdateOrder,
+) -> Json:
+    """Move the alias if the gate passed, promotion was asked for and nothing has changed since.
+
+    The alias must still point at the parent, and the report answer what is in force now.
+    """
+    outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
+    if version.verdict is not Verdict.PASSED:
+        return outcome
+    if not order.auto_promote:
+        return outcome | {"reason": "not_asked_for"}
+    alias = work.aliases.find(job.model, order.alias)
+    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
+    if alias is None or alias.version != version.parent:
+        return stale
+    answered = Answered.by(report.to_json())
+    if facts := in_force(work, version, order.alias).unanswered_by(answered):
+        return outcome | {"reason": EvaluationStale().code, **facts}
+    moved, row = move(
+        alias,
+        model=job.model,
+        name=order.alias,
+        to=version,
+        kind=MoveKind.PROMOTED,
+        reason="passed the gate",
+        actor=f"job {job.id}",
+        expected_revision=alias.revision,
+        now=platform.clock(),
+    )
+    try:
+        work.aliases.move(moved, row)
+    except StaleRevision:  # it moved just now
+        return stale | {"alias_version": work.aliases.get(job.model, order.alias).version}
+    work.versions.save(version.went_live())
+    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}

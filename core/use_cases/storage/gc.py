@@ -1,0 +1,147 @@
+"""Give up weights that nobody needs, and delete bytes that no row names.
+
+Why no byte that is needed goes, while anything else runs beside:
+
+- A row names an artifact only after a `put` of it, by the same process and within `C` seconds, and
+  `put` makes what is there young again. Nothing else makes a row name what no row named: manifests
+  and suites repeat what datasets and manifests name. A manifest is made before the transaction that
+  writes its version, which therefore locks the dataset and writes only if the dataset's revision is
+  still the one that was read. Removing an image and replacing its bytes lock it too and raise that.
+- The rows are read at the beginning, at time r. A byte goes at a time d only if no row named it at
+  r or before, and if it is older than the grace G at d, which the store tests as it deletes it.
+- If a row names it after r, then after r - C it was put, so at d it is younger than d - r + C. We
+  stop deleting once d - r has reached G / 2. So all is well while publishing takes less than
+  C = G / 2: at G's default half a day, and half an hour at the least that may be asked for.
+- Weights are given up in a transaction that locks their version, as do promoting, rolling back,
+  ordering an evaluation or an update of a named version, and an update that fixes its parent.
+  Each of them looks at what the other has written.
+
+Why every update that can be ordered afterwards can be scored:
+
+- Scoring asks candidate, parent and root what they have never been asked. The candidate is new,
+  roots keep their weights, and the parent has them or its update is refused, before it trains.
+- An ancestor between them is asked one question: of its own holdout, over its own classes. It was
+  asked that as a candidate. Its answer was remembered before its verdict was written, and answers
+  are never forgotten. An ancestor without a verdict keeps its weights.
+- An evaluation asks the same of its subject, the subject's parent and ancestors. It is refused
+  unless the first two have their weights.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.registry.retention import Amount, Retention, spare_versions
+from core.domain.registry.version import Model, Version
+from core.domain.values import Digest
+from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.storage.reachability import Kind, follow, named, tensors_of
+
+GRACE = timedelta(hours=24)
+LEAST_GRACE = timedelta(hours=1)
+_MANY = 1_000_000
+
+
+@dataclass(kw_only=True)
+class Tidied:
+    """What a collection has found and done; on a dry run, would have done."""
+
+    dry_run: bool
+    given_up: list[Version] = field(default_factory=list)
+    kept: dict[Kind, Amount] = field(default_factory=dict)
+    collected: dict[Kind, Amount] = field(default_factory=dict)
+    young: Amount = field(default_factory=Amount)  # nobody names it, but it may be about to be
+    temporaries: int = 0  # of dead writers
+    unreadable: list[Digest] = field(default_factory=list)  # lists; then nothing was collected
+    complete: bool = True  # False: the time was up; the next run goes on
+
+
+def collect_garbage(
+    platform: Platform,
+    *,
+    grace: timedelta = GRACE,
+    retention: Retention | None = None,
+    dry_run: bool = False,
+) -> Tidied:
+    """Delete the artifacts that no row names and that nobody has put for `grace`.
+
+    With `retention`, versions that it finds spare give up their weights first. Lists (weights,
+    manifests) that cannot be read leave open what else is needed, so then nothing is deleted.
+    """
+    began, tidied = platform.clock(), Tidied(dry_run=dry_run)
+    if retention is not None:
+        tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))
+    with platform.transactions(read_only=True) as work:
+        rows_name = named(work.references, without=tidied.given_up)
+    needed = follow(platform.artifacts, rows_name)
+    if needed.unreadable:
+        tidied.unreadable = needed.unreadable
+        return tidied
+    known = _known(platform.artifacts, (version.digest for version in tidied.given_up))
+    grace_s = grace.total_seconds()
+    for found in platform.artifacts.stored():
+        if not dry_run and platform.clock() - began > grace / 2:
+            tidied.complete = False
+            break
+        if (kind := needed.kinds.get(found.digest)) is not None:
+            tidied.kept[kind] = tidied.kept.get(kind, Amount()).plus(found.size)
+        elif found.age_s < grace_s:
+            tidied.young = tidied.young.plus(found.size)
+        elif dry_run or platform.artifacts.collect(found.digest, grace_s):
+            kind = known.get(found.digest, Kind.UNKNOWN)
+            tidied.collected[kind] = tidied.collected.get(kind, Amount()).plus(found.size)
+    if not dry_run:
+        tidied.temporaries = platform.artifacts.sweep(grace_s)
+    return tidied
+
+
+def _give_up(
+    platform: Platform, retention: Retention, now: datetime, *, dry_run: bool
+) -> Iterator[Version]:
+    """One short transaction a model."""
+    with platform.transactions(read_only=True) as work:
+        models = work.models.page(_MANY, None)
+    for model in models:
+        with platform.transactions(read_only=dry_run) as work:
+            spare = _spare(work, model, retention)
+            if spare and not dry_run:
+                for version in spare:
+                    work.versions.get(model.id, version.number, lock=True)
+                # Whoever needed one of them meanwhile has written so before its lock was ours.
+                # What has become spare meanwhile is not locked: it waits for the next run.
+                locked = {version.number for version in spare}
+                spare = [v for v in _spare(work, model, retention) if v.number in locked]
+                for version in spare:
+                    work.versions.give_up_weights(model.id, version.number, now)
+                work.commit()
+        yield from spare
+
+
+def _spare(work: UnitOfWork, model: Model, retention: Retention) -> list[Version]:
+    return spare_versions(
+        work.versions.all(model.id),
+        histories=[
+            work.aliases.history(model.id, alias.name) for alias in work.aliases.all(model.id)
+        ],
+        unfinished=_unfinished(work, model),
+        retention=retention,
+    )
+
+
+def _unfinished(work: UnitOfWork, model: Model) -> Iterator[Job]:
+    for status in JobStatus:
+        if not status.done:
+            yield from work.jobs.page(_MANY, None, model=model.id, status=status)
+
+
+def _known(artifacts: Artifacts, weights: Iterable[Digest]) -> dict[Digest, Kind]:
+    known: dict[Digest, Kind] = {}
+    for digest in weights:
+        known[digest] = Kind.WEIGHTS
+        try:
+            known |= tensors_of(artifacts, digest)
+        except (ArtifactMissing, ArtifactCorrupt):
+            continue  # it goes without a name
+    return known

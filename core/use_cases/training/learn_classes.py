@@ -1,0 +1,117 @@
+"""The one-call start: images of some classes become a dataset, its version and an update."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion, Manifest
+from core.domain.jobs.job import Job, JobType, UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import DatasetId, new_id
+from core.errors import IdempotencyMismatch, TooFewPerClass
+from core.ports import Decoder, Doorbell, Platform, UnitOfWork
+from core.use_cases.datasets.datasets import Receipt, Upload
+from core.use_cases.datasets.freeze import freeze
+from core.use_cases.datasets.near_duplicates import Search
+from core.use_cases.datasets.record_uploads import record, search_uploads
+from core.use_cases.jobs.queue import Request, announce, place, replayed
+from core.use_cases.training.preflight import require_startable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the one call made."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    receipts: Sequence[Receipt]
+    job: Job
+
+
+def learn_classes(
+    platform: Platform,
+    decoder: Decoder,
+    doorbell: Doorbell,
+    request: Request,
+    *,
+    model: str,
+    recipe: Recipe,
+    reference: DatasetRef | None = None,
+    uploads: Sequence[Upload],
+    keep_images: Callable[[], None],
+) -> Start:
+    """Teach a model the classes of some images, all or nothing.
+
+    Everything is tried in a transaction that is given up again before `keep_images` stores
+    the first byte, so a refusal leaves nothing behind. Raises what `order_update` raises,
+    AllRejected, and TooFewPerClass also when no image of a class was accepted.
+    """
+    now = platform.clock()
+    dataset_id = DatasetId(new_id("ds", now))
+    name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
+    dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
+    order = UpdateOrder(dataset=dataset_id, dataset_version=1, recipe=recipe, reference=reference)
+    searched = search_uploads(platform, decoder, uploads)
+    start = _Start(platform, request, model, order, dataset, uploads, searched, now)
+    with platform.transactions() as work:
+        if known := replayed(work, request):
+            return start.again(work, known)
+        start.make(work)
+    keep_images()
+    with platform.transactions() as work:
+        made = start.make(work)
+        work.commit()
+    announce(doorbell, made.job)
+    return made
+
+
+@dataclass(frozen=True)
+class _Start:
+    platform: Platform
+    request: Request
+    model: str
+    order: UpdateOrder
+    dataset: Dataset
+    uploads: Sequence[Upload]
+    searched: Search
+    now: datetime
+
+    def make(self, work: UnitOfWork) -> Start:
+        """Fill the dataset, freeze it and queue the update."""
+        model = work.models.get(self.model)
+        receipts = self._record(work)
+        manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
+        _require_every_class(self.uploads, manifest)
+        artifacts = self.platform.artifacts
+        order = require_startable(work, artifacts, model, self.order, manifest)
+        version = freeze(work, artifacts, self.dataset, self.now)
+        order = replace(order, dataset_version=version.number)
+        job = place(work, self.request, model, JobType.UPDATE, order, self.now)
+        return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
+
+    def again(self, work: UnitOfWork, job: Job) -> Start:
+        """What the call that first used the Idempotency-Key was told."""
+        receipts = self._record(work)
+        order = job.order
+        if not isinstance(order, UpdateOrder):
+            raise IdempotencyMismatch
+        return Start(
+            dataset=work.datasets.get(order.dataset),
+            version=work.datasets.version(order.dataset, order.dataset_version),
+            receipts=receipts,
+            job=job,
+        )
+
+    def _record(self, work: UnitOfWork) -> list[Receipt]:
+        work.datasets.add(self.dataset)
+        return record(work, self.dataset, self.uploads, self.searched, self.now)
+
+
+def _require_every_class(uploads: Sequence[Upload], manifest: Manifest) -> None:
+    """Raise TooFewPerClass for a class that was named and has no image."""
+    missing = sorted({upload.text for upload in uploads} - set(manifest.classes))
+    if missing:
+        raise TooFewPerClass(
+            f"No image of these classes was accepted: {', '.join(missing)}.",
+            classes=dict.fromkeys(missing, 0),
+        )

@@ -1,0 +1,117 @@
+"""Whatever would keep a job from starting is an error when it is ordered."""
+
+from dataclasses import replace
+
+from core.domain.datasets.dataset import DatasetKind, DatasetRef, Manifest, Side
+from core.domain.evaluation.plan import ScoredSuite
+from core.domain.jobs.job import EvaluateOrder, UpdateOrder
+from core.domain.recipes.class_lists import require_learnable
+from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.domain.recipes.recipe import Method
+from core.domain.registry.retention import require_scorable
+from core.domain.registry.version import Model, Version
+from core.domain.values import ModelId
+from core.errors import FieldInvalid
+from core.ports import Artifacts, UnitOfWork
+from core.use_cases.datasets.freeze import refuse_suite_images
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.registry.bases import require_trainable_version
+from core.use_cases.registry.import_state import require_import
+from core.use_cases.registry.lineage import ancestors
+from core.use_cases.registry.model_suites import open_classes_of, suites_of
+from core.use_cases.training.reference_set import reference_entries, require_reference
+from core.use_cases.training.selection import selection_of
+
+
+def startable(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder
+) -> UpdateOrder:
+    """The order with its datasets named by id, if its update could start.
+
+    Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
+    what `require_startable` raises.
+    """
+    dataset = work.datasets.get(order.dataset)
+    if dataset.kind is not DatasetKind.LABELLED:
+        raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
+    version = work.datasets.version(dataset.id, order.dataset_version)
+    manifest = read_manifest(artifacts, version.manifest)
+    return require_startable(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
+
+
+def require_startable(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
+) -> UpdateOrder:
+    """The order with its reference set named by id, if an update of these images could start.
+
+    Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
+    ArtifactGone, ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite,
+    TooFewClasses; of methods that need more than images, FieldInvalid, RecipeInvalid,
+    DatasetNotFound, DatasetVersionNotFound.
+    """
+    if order.prompt is not None:
+        PromptTemplate(order.prompt)
+    require_import(work, model)
+    parent = _present_parent(work, model.id, order)
+    if parent is not None:
+        require_scorable((*ancestors(work, parent), parent))
+        require_trainable_version(artifacts, parent.digest, order.recipe)
+    manifest.require_trainable()
+    refuse_suite_images(work, manifest.entries)
+    learned = parent.classes if parent else ()
+    require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
+    require_reference(order)
+    if order.recipe.method is Method.WISE:
+        _require_choice(work, artifacts, model, manifest)
+    return _with_reference(work, artifacts, order)
+
+
+def require_evaluable(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
+    """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
+
+    It and its parent are locked, in the order in which garbage collection locks versions: from
+    now on they keep their weights, or have given them up.
+    """
+    subject = work.versions.get(model.id, order.version)
+    if subject.parent is None:
+        raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
+    parent = work.versions.get(model.id, subject.parent, lock=True)
+    work.versions.get(model.id, subject.number, lock=True).require_weights()
+    require_scorable((*ancestors(work, parent), parent))
+
+
+def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
+    """The parent the update would have if it were claimed now; None before the root exists.
+
+    A named one is locked, so that it keeps its weights from now on or has given them up.
+    Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
+    """
+    if order.parent is not None:
+        return work.versions.get(model, order.parent, lock=True)
+    if not work.versions.page(model, 1, None):
+        return None
+    return work.versions.get(model, work.aliases.get(model, order.alias).version)
+
+
+def _require_choice(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, manifest: Manifest
+) -> None:
+    """Raise RecipeInvalid when there are no validation images to choose a mixing weight by."""
+    selection_of(
+        holdout=manifest.on(Side.HOLDOUT),
+        classes=manifest.classes,
+        prompt=DEFAULT_PROMPT,
+        suites=[
+            ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            for suite in suites_of(work, model)
+        ],
+    )
+
+
+def _with_reference(work: UnitOfWork, artifacts: Artifacts, order: UpdateOrder) -> UpdateOrder:
+    if order.reference is None:
+        return order
+    dataset = work.datasets.get(order.reference.dataset)
+    version = work.datasets.version(dataset.id, order.reference.version)
+    reference_entries(work, read_manifest(artifacts, version.manifest), DEFAULT_PROMPT)
+    return replace(order, reference=DatasetRef(dataset=dataset.id, version=version.number))

@@ -1,0 +1,48 @@
+"""The reference set of method 'zscl': images whose similarities an update must keep."""
+
+from dataclasses import replace
+
+from core.domain.datasets.dataset import DatasetKind, Manifest, ManifestEntry, Side
+from core.domain.jobs.job import UpdateOrder
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Method
+from core.errors import FieldInvalid
+from core.ports import UnitOfWork
+
+POINTER = "/reference"
+
+
+def require_reference(order: UpdateOrder) -> None:
+    """Raise FieldInvalid unless the order names a reference set just where one is needed."""
+    needs = order.recipe.method is Method.ZSCL
+    if needs and order.reference is None:
+        raise FieldInvalid(
+            "Method 'zscl' distils a reference set: name a dataset version.", pointer=POINTER
+        )
+    if not needs and order.reference is not None:
+        raise FieldInvalid(
+            f"A reference set goes with method 'zscl'; this recipe's is {order.recipe.method!s}.",
+            pointer=POINTER,
+        )
+
+
+def reference_entries(
+    work: UnitOfWork, manifest: Manifest, prompt: PromptTemplate
+) -> tuple[ManifestEntry, ...]:
+    """The images of a reference set that may be seen in training, each with its sentences.
+
+    A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, what
+    looks like them, and those on the holdout side, are left out. Raises FieldInvalid when no
+    image is left.
+    """
+    trainable = manifest.on(Side.TRAIN)
+    asked = work.suites.contains({entry.group for entry in trainable})
+    entries = tuple(entry for entry in trainable if entry.group not in asked)
+    if not entries:
+        raise FieldInvalid(
+            "No image of the reference set may be trained on: all are in suites or held out.",
+            pointer=POINTER,
+        )
+    if manifest.kind is DatasetKind.CAPTIONED:
+        return entries
+    return tuple(replace(entry, texts=prompt.fill_all(entry.texts)) for entry in entries)

@@ -1,0 +1,44 @@
+"""What an update that chooses its own mixing weight may look at."""
+
+from collections.abc import Sequence
+
+from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.evaluation.plan import ScoredSuite, entries_in, suite_question
+from core.domain.evaluation.query import ClassQuestion
+from core.domain.recipes.prompt import PromptTemplate
+from core.errors import RecipeInvalid
+from core.ports import Selection
+
+
+def selection_of(
+    *,
+    holdout: Sequence[ManifestEntry],
+    classes: tuple[str, ...],
+    prompt: PromptTemplate,
+    suites: Sequence[ScoredSuite],
+) -> Selection:
+    """The examination's questions, asked about the validation parts instead of the test parts.
+
+    `holdout` is held out of the update, `classes` is all that the line will have learned.
+    Raises RecipeInvalid, naming what has no validation image: a choice that cannot see what is
+    gained, or one of the suites, would be blind on that side.
+    """
+    own = entries_in(Part.VALIDATION, holdout)
+    kept = {s.suite.name: suite_question(s, Part.VALIDATION) for s in suites}
+    missing = [f"suite {name!r}" for name, question in kept.items() if question is None]
+    if not own:
+        missing.insert(0, "this update's holdout")
+    if not suites:
+        missing.append("a suite of the model's (it has none)")
+    if missing:
+        raise RecipeInvalid(
+            "Method 'wise' chooses its mixing weight on validation images (about a fifth of "
+            f"the suites' and 4 % of the update's images), and there are none in: "
+            f"{', '.join(missing)}.",
+            pointer="/recipe/method",
+            missing=missing,
+        )
+    return Selection(
+        new=ClassQuestion(entries=own, classes=classes, prompt=prompt),
+        kept=tuple(question for question in kept.values() if question is not None),
+    )

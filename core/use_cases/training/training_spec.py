@@ -1,0 +1,134 @@
+"""The task of an update: fixed at its first claim, read from the store after it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from core.domain.datasets.dataset import DatasetVersion, Manifest, ManifestEntry, Side
+from core.domain.datasets.suite import Suite
+from core.domain.evaluation.plan import ScoredSuite
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.recipes.class_lists import distinct
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Method, Precision
+from core.domain.registry.retention import require_scorable
+from core.domain.registry.version import Model, Version
+from core.ports import Artifacts, Platform, Selection, TrainingTask, UnitOfWork
+from core.use_cases.datasets.freeze import refuse_suite_images
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.registry.lineage import ancestors
+from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
+from core.use_cases.training.exemplars import exemplars_of, lessons_of
+from core.use_cases.training.reference_set import reference_entries
+from core.use_cases.training.selection import selection_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """All rows that an update stands on. None of them changes once the job has pinned them."""
+
+    order: UpdateOrder
+    model: Model  # with the suites as they are pinned
+    line: tuple[Version, ...]  # root first, parent last
+    data: DatasetVersion
+    open_classes: tuple[str, ...]
+    suites: tuple[Suite, ...]
+    lessons: tuple[DatasetVersion, ...]  # of earlier updates, if the recipe replays them
+    reference: DatasetVersion | None
+
+    @property
+    def parent(self) -> Version:
+        """The version that is trained further."""
+        return self.line[-1]
+
+    @property
+    def prompt(self) -> PromptTemplate:
+        """The update's prompt template: the order's, or else the parent's."""
+        return PromptTemplate(self.order.prompt) if self.order.prompt else self.parent.prompt
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the line has learned once this update is in."""
+        return distinct(self.parent.classes + self.data.classes)
+
+
+def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]) -> Ground:
+    """Fix a claimed job's parent and precision, unless an earlier claim has.
+
+    Returns its rows; the order names the precision in force. `native` is what this worker's
+    device has instructions for.
+    Raises LeaseLost; AliasNotFound or VersionNotFound without a parent; ArtifactGone if its update
+    could not be trained or scored.
+    """
+    model = pinned_model(work, job.id)
+    number = job.parent_version or order.parent
+    if number is None:
+        number = work.aliases.get(model.id, order.alias).version
+    parent = work.versions.get(model.id, number, lock=True)
+    line = (*ancestors(work, parent), parent)
+    require_scorable(line)
+    work.jobs.set_parent(job.id, job.fence, parent.number)
+    precision = job.precision or order.recipe.precision.on(native)
+    work.jobs.pin_precision(job.id, job.fence, precision)
+    order = replace(order, recipe=replace(order.recipe, precision=precision))
+    if job.suites is None or job.policy is None:  # as an earlier release has ordered it
+        work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
+    reference = None
+    if order.reference is not None:
+        reference = work.datasets.version(order.reference.dataset, order.reference.version)
+    return Ground(
+        order=order,
+        model=model,
+        line=line,
+        data=work.datasets.version(order.dataset, order.dataset_version),
+        open_classes=open_classes_of(work, model),
+        suites=suites_of(work, model),
+        lessons=lessons_of(work, line) if order.recipe.method is Method.REPLAY else (),
+        reference=reference,
+    )
+
+
+def task_of(platform: Platform, ground: Ground) -> TrainingTask:
+    """The same task at every claim of a job, whatever has happened to its model in between.
+
+    Raises ImageInSuite when an image to train on has become a suite's since the job was
+    ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when
+    there is nothing to choose a mixing weight by.
+    """
+    artifacts, order = platform.artifacts, ground.order
+    manifest = read_manifest(artifacts, ground.data.manifest)
+    lessons = [read_manifest(artifacts, lesson.manifest) for lesson in ground.lessons]
+    exemplars = exemplars_of(lessons, manifest.entries)
+    reference: tuple[ManifestEntry, ...] = ()
+    with platform.transactions(read_only=True) as work:
+        refuse_suite_images(work, manifest.entries)
+        refuse_suite_images(work, exemplars, of="an earlier update")
+        if ground.reference is not None:
+            shown = read_manifest(artifacts, ground.reference.manifest)
+            reference = reference_entries(work, shown, ground.parent.prompt)
+    return TrainingTask(
+        parent=ground.parent.digest,
+        root=ground.line[0].digest,
+        recipe=order.recipe,
+        classes=ground.data.classes,
+        learned=ground.parent.classes,
+        open_classes=ground.open_classes,
+        images=manifest.on(Side.TRAIN),
+        prompt=ground.prompt,
+        exemplars=exemplars,
+        reference=reference,
+        selection=_selection(artifacts, ground, manifest),
+    )
+
+
+def _selection(artifacts: Artifacts, ground: Ground, manifest: Manifest) -> Selection | None:
+    if ground.order.recipe.method is not Method.WISE:
+        return None
+    return selection_of(
+        holdout=manifest.on(Side.HOLDOUT),
+        classes=ground.classes,
+        prompt=ground.prompt,
+        suites=[
+            ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            for suite in ground.suites
+        ],
+    )

@@ -1,0 +1,68 @@
+"""Train a candidate version."""
+
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.recipes.recipe import Precision
+from core.domain.registry.version import Version
+from core.domain.values import Json
+from core.ports import Platform, Trainer, Watch
+from core.use_cases.training.training_spec import pin, task_of
+
+
+def update_model(
+    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, watch: Watch
+) -> int:
+    """Train with no transaction open and commit the candidate; its version number.
+
+    A resumed job that has committed its candidate already goes on from there. Raises what
+    `pin`, `task_of` and the trainer raise.
+    """
+    if job.version is not None:
+        return job.version
+    native = trainer.native_precisions()
+    with platform.transactions() as work:
+        ground = pin(work, job, order, native=native)
+        work.commit()
+    recipe = ground.order.recipe
+    if recipe.precision not in native:
+        watch.tell("slow_precision", _slow(recipe.precision))
+    trained = trainer.train(task_of(platform, ground), resume=job.checkpoint, watch=watch)
+    now = platform.clock()
+    with platform.transactions() as work:
+        candidate = Version(
+            model=job.model,
+            number=work.versions.next_number(job.model),
+            digest=trained.weights.digest,
+            size=trained.weights.size,
+            parent=ground.parent.number,
+            job=job.id,
+            recipe=recipe,
+            dataset=order.dataset,
+            dataset_version=order.dataset_version,
+            update_classes=ground.data.classes,
+            classes=ground.classes,
+            prompt=ground.prompt,
+            environment=trained.environments[-1],
+            environments=trained.environments,
+            reference=order.reference,
+            notes=dict(trained.notes),
+            created_at=now,
+        )
+        work.versions.add(candidate)
+        checkpoint = work.jobs.get(job.id).checkpoint
+        work.jobs.set_version(job.id, job.fence, candidate.number)
+        work.jobs.add_event(job.id, "candidate", {"version": candidate.number}, now)
+        work.commit()
+    if checkpoint is not None:
+        platform.artifacts.delete(checkpoint)
+    return candidate.number
+
+
+def _slow(precision: Precision) -> Json:
+    """Return what a job's history says of an arithmetic without instructions for it."""
+    return {
+        "precision": precision,
+        "explanation": (
+            f"This worker's device has no instructions for {precision}, so each step may take ten "
+            "times as long as in fp32. With precision 'auto' or 'fp32' it does not."
+        ),
+    }

@@ -1,0 +1,108 @@
+"""What an embedded service says as it starts, and who may read what it keeps."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.api.image_files import picture
+from tests.support.places import ROOT
+from tests.support.processes import free_port, wait_for
+
+KEY = "pk_known-to-this-file-alone"
+LATE_S = 90  # the machine may be busy
+OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A service that has just been started on a home that nobody had made."""
+
+    home: Path
+    port: int
+    log: Path
+
+    def says(self, words: str) -> bool:
+        return words in self.log.read_text()
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", trust_env=False)
+
+
+@contextmanager
+def service(folder: Path, **settings: str) -> Iterator[Started]:
+    """`perennial serve`, from a user whose files are open to all."""
+    started = Started(home=folder / "data" / "home", port=free_port(), log=folder / "log")
+    given = {"HOME": str(started.home), "PORT": str(started.port), "ADMIN_KEY": KEY, "THREADS": "1"}
+    with started.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "serve"],
+            cwd=ROOT,
+            env=os.environ | {f"PERENNIAL_{k}": v for k, v in (given | settings).items()},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            umask=0o022,
+        )
+        try:
+            yield started
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, int]]:
+    """A service at the moment it says where it is, and the status of its `/readyz` then."""
+    with service(tmp_path_factory.mktemp("first")) as started:
+        wait_for(lambda: started.says("Perennial is at"), seconds=LATE_S, every=0.001)
+        try:
+            status = started.get("/readyz").status_code
+        except httpx.TransportError:
+            status = 0
+        wait_for(lambda: answers(started), seconds=LATE_S)
+        yield started, status
+
+
+def answers(started: Started) -> bool:
+    try:
+        return started.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_service_says_where_it_is_once_it_is_ready(ready: tuple[Started, int]) -> None:
+    started, status = ready
+    assert status == 200
+    assert started.says(f"Perennial is at http://127.0.0.1:{started.port};")
+
+
+def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:
+    started, _ = ready
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{started.port}/v1",
+        headers={"Authorization": f"Bearer {KEY}"},
+        trust_env=False,
+    )
+    with client:
+        client.post("/datasets", json={"name": "pets"})
+        sent = client.post("/datasets/pets/images", files=[("cat", ("a.png", picture(1)))])
+        assert sent.status_code == 200
+        assert client.post("/models", json={"name": "m", "base": "bundled"}).status_code == 202
+    kept = [started.home.parent, started.home, *started.home.rglob("*")]
+    names = {path.relative_to(started.home.parent).parts[1:2] for path in kept}
+    assert {("perennial.db",), ("artifacts",), ("broker",)} <= names
+    assert [path for path in kept if path.stat().st_mode & OPEN_TO_OTHERS] == []
+
+
+def test_service_that_cannot_get_ready_says_what_it_waits_for(tmp_path: Path) -> None:
+    with service(tmp_path, MIN_FREE_BYTES=str(2**62)) as started:
+        wait_for(lambda: started.says("it waits for disk."), seconds=LATE_S)
+        assert started.get("/readyz").status_code == 503
+        assert not started.says("Perennial is at")

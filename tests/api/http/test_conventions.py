@@ -1,0 +1,222 @@
+"""What holds for every endpoint: keys, problems, ids, headers, caps."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.app import create_app
+from api.openapi_document import to_text
+from core.errors import ArtifactsUnavailable, DatabaseUnavailable, UnsafeConfiguration
+from core.settings import Settings
+from tests.support.api.service import KEY, Service, code_of, running, settings_of
+from tests.support.places import ROOT
+
+
+def test_every_path_but_health_needs_a_key(service: Service) -> None:
+    for path in ("/v1/datasets", "/v1/models/x", "/openapi.json", "/nowhere"):
+        answer = service.client.get(path, headers={"Authorization": ""})
+        assert code_of(answer) == (401, "unauthorised")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert service.client.get("/healthz", headers={"Authorization": ""}).status_code == 200
+
+
+@pytest.mark.parametrize("sent", ["Bearer pk_wrong", f"Basic {KEY}", "Bearer", KEY])
+def test_a_wrong_key_is_refused(service: Service, sent: str) -> None:
+    answer = service.client.get("/v1/datasets", headers={"Authorization": sent})
+    assert code_of(answer) == (401, "unauthorised")
+    assert "pk_" not in answer.text
+
+
+def test_an_unauthorised_body_is_not_read(service: Service) -> None:
+    answer = service.client.post(
+        "/v1/datasets",
+        headers={"Authorization": "Bearer no", "Content-Type": "application/json"},
+        content=b"not json",
+    )
+    assert code_of(answer) == (401, "unauthorised")
+
+
+def test_problems_have_one_shape(service: Service) -> None:
+    answer = service.client.get("/v1/models/nobody", headers={"X-Request-Id": "mine-17"})
+    assert answer.json() == {
+        "type": "urn:perennial:problem:model_not_found",
+        "code": "model_not_found",
+        "title": "There is no such model.",
+        "status": 404,
+        "detail": "There is no such model.",
+        "errors": [],
+        "request_id": "mine-17",
+        "retryable": False,
+        "facts": {"model": "nobody"},
+    }
+    assert answer.headers["x-request-id"] == "mine-17"
+
+
+def test_a_request_id_that_is_not_plain_is_replaced(service: Service) -> None:
+    answer = service.client.get("/healthz", headers={"X-Request-Id": "<script>"})
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_every_reply_forbids_sniffing_and_scripts(service: Service) -> None:
+    for path in ("/healthz", "/v1/datasets", "/nowhere"):
+        headers = service.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_unknown_fields_are_named_by_pointer(service: Service) -> None:
+    with service.untouched():
+        answer = service.client.post("/v1/datasets", json={"name": "cats", "path": "/etc"})
+    assert code_of(answer) == (422, "field_unknown")
+    assert answer.json()["errors"] == [
+        {"code": "field_unknown", "pointer": "/path", "detail": "This field is not known."}
+    ]
+
+
+def test_pointers_leave_out_the_names_of_union_members(service: Service) -> None:
+    body = {"type": "update", "model": "demo", "dataset": "d", "dataset_version": 0}
+    answer = service.client.post("/v1/jobs", json=body)
+    assert code_of(answer) == (422, "field_invalid")
+    assert [line["pointer"] for line in answer.json()["errors"]] == ["/dataset_version"]
+
+
+def test_query_parameters_are_named_too(service: Service) -> None:
+    answer = service.client.get("/v1/datasets?limit=0")
+    assert answer.json()["errors"][0]["pointer"] == "#query/limit"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b'{"name": "\xff"}', b'{"name": ' + b"[" * 100_000],
+    ids=["cut short", "not UTF-8", "deep"],
+)
+def test_a_body_that_is_not_json(service: Service, body: bytes) -> None:
+    answer = service.client.post(
+        "/v1/datasets", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert code_of(answer) == (400, "malformed")
+
+
+def test_text_that_no_database_could_hold(service: Service) -> None:
+    with service.untouched():
+        for odd in (r"\ud800", r"a\u0000"):
+            answer = service.client.post(
+                "/v1/jobs",
+                content=f'{{"type": "update", "recipe": {{"vocabulary_texts": ["a", "{odd}"]}}}}',
+                headers={"Content-Type": "application/json", "Idempotency-Key": "k"},
+            )
+            assert code_of(answer) == (422, "field_invalid")
+            assert answer.json()["errors"][0]["pointer"] == "/recipe/vocabulary_texts/1"
+    assert code_of(service.client.get("/v1/datasets/%00")) == (404, "not_found")
+    assert code_of(service.client.get("/v1/jobs?model=a%00")) == (422, "field_invalid")
+
+
+def test_unknown_paths_and_methods(service: Service) -> None:
+    assert code_of(service.client.get("/v1/nothing")) == (404, "not_found")
+    slash = service.client.get("/v1/datasets/", follow_redirects=False)
+    assert code_of(slash) == (404, "not_found")
+    answer = service.client.delete("/v1/datasets/x")
+    assert code_of(answer) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
+
+
+def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path) -> None:
+    with running(settings_of(home, max_body_bytes=1000)) as service, service.untouched():
+        sent = service.client.post(
+            "/v1/datasets",
+            content=iter([b'{"name": "', *[b"a" * 100] * 20]),
+            headers={"Content-Type": "application/json"},
+        )
+        declared = service.client.post("/v1/datasets", json={"name": "a" * 2000})
+    assert code_of(sent) == (413, "body_too_large")
+    assert code_of(declared) == (413, "body_too_large")
+
+
+def test_a_fault_of_ours_tells_its_id_and_nothing_else(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(type(service.platform.transactions), "__call__", broken)
+    answer = service.client.get("/v1/datasets", headers={"X-Request-Id": "abc"})
+    assert code_of(answer) == (500, "internal")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "abc"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_a_database_that_is_down_is_a_503(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(type(service.platform.transactions), "__call__", away)
+    answer = service.client.get("/v1/datasets")
+    assert code_of(answer) == (503, "database_unavailable")
+    assert answer.json()["retryable"] is True
+    assert int(answer.headers["retry-after"]) > 0
+    ready = service.client.get("/readyz")
+    assert code_of(ready) == (503, "not_ready")
+    assert ready.json()["facts"]["checks"]["database"] is False
+    assert service.client.get("/healthz").status_code == 200
+
+
+def test_ready_means_a_worker_lives(service: Service) -> None:
+    answer = service.client.get("/readyz")
+    assert code_of(answer) == (503, "not_ready")
+    assert answer.json()["facts"] == {"checks": {"database": True, "disk": True, "worker": False}}
+    with service.platform.transactions() as work:
+        work.beats.beat("host:1", {})
+        work.commit()
+    assert service.client.get("/readyz").json()["status"] == "ok"
+
+
+def test_not_ready_when_the_disk_is_full(home: Path) -> None:
+    with running(settings_of(home, min_free_bytes=2**60)) as service:
+        checks = service.client.get("/readyz").json()["facts"]["checks"]
+        assert checks["disk"] is False
+
+
+def test_not_ready_when_the_artifacts_are_away_and_says_so_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> int:
+        raise ArtifactsUnavailable
+
+    monkeypatch.setattr(type(service.platform.artifacts), "free_bytes", away)
+    checks = service.client.get("/readyz").json()["facts"]["checks"]
+    assert (checks["disk"], checks["database"]) == (False, True)
+
+
+@pytest.mark.parametrize("changes", [{"host": "0.0.0.0", "admin_key": ""}, {"admin_key": "admin"}])
+def test_an_unsafe_configuration_does_not_start(tmp_path: Path, changes: dict[str, str]) -> None:
+    with pytest.raises(UnsafeConfiguration, match="key"):
+        create_app(Settings(home=tmp_path, **changes))
+
+
+def test_the_api_never_loads_torch() -> None:
+    script = (
+        "import sys; from api.app import create_app; from core.settings import Settings;"
+        "create_app(Settings()).openapi(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_committed_document_is_the_present_one(service: Service) -> None:
+    committed = (ROOT / "docs" / "openapi.json").read_text("utf-8")
+    present = to_text(service.client.app)  # type: ignore[arg-type]
+    assert committed == present, "python -m api.openapi > docs/openapi.json"
+
+
+def test_operation_ids_are_stable_and_ours(service: Service) -> None:
+    paths = service.client.get("/openapi.json").json()["paths"]
+    found = [operation for methods in paths.values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in found]
+    assert len(names) == len(set(names)) > 30
+    assert all(name.isidentifier() for name in names)
+    assert not any("HTTPValidationError" in str(operation) for operation in found)

@@ -1,0 +1,94 @@
+"""What a request costs, counted: statements of the database, and waits for a thread."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio.to_thread
+import pytest
+from sqlalchemy import Engine, event
+
+from core.domain.gate.policy import Verdict
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import EMBEDDED, Service
+from tests.support.factories import NOW, a_dataset, a_job, a_manifest, a_policy, a_suite, digest
+
+PATHS = (
+    "/v1/jobs",
+    "/v1/models",
+    "/v1/models/model-1/versions",
+    "/v1/datasets",
+    "/v1/suites",
+    "/v1/gate-policies",
+)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements that ask a database for rows meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def grow(service: Service, numbers: range) -> None:
+    """A model with a policy, a suite, a dataset version and an update's job for each number."""
+    for number in numbers:
+        model = a_root(service.platform, f"model-{number}")
+        parent = a_candidate(service.platform, model, verdict=Verdict.PASSED)
+        with service.platform.transactions() as work:
+            policy, suite = a_policy(), a_suite()
+            dataset = replace(a_dataset(), name=f"dataset-{number}")
+            manifest = a_manifest(dataset, {digest(number): "cat"})
+            work.policies.add(policy)
+            work.suites.add(suite, manifest)
+            work.models.set_policy(model.id, policy.id)
+            work.models.set_suites(model.id, [suite.id])
+            work.datasets.add(dataset)
+            work.jobs.add(replace(a_job(model).succeed({}, NOW), parent_version=parent.number))
+            work.commit()
+    with service.platform.transactions(read_only=True) as work:
+        first = work.models.get("model-1")
+    a_candidate(service.platform, first, verdict=Verdict.PASSED)
+
+
+def test_a_list_takes_as_many_statements_for_many_rows_as_for_one(service: Service) -> None:
+    grow(service, range(1, 2))
+    for path in PATHS:
+        service.client.get(path)  # opens the connections
+    few = {path: count(service, path) for path in PATHS}
+    grow(service, range(2, 9))
+    many = {path: count(service, path) for path in PATHS}
+    assert many == few
+
+
+def count(service: Service, path: str) -> int:
+    with statements() as seen:
+        assert service.client.get(path).json()["data"]
+    return len(seen)
+
+
+@EMBEDDED
+@pytest.mark.parametrize("path", ["/v1/jobs/{job}", "/v1/jobs", "/v1/datasets"])
+def test_a_request_waits_for_a_thread_twice_for_its_key_and_for_its_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    grow(service, range(1, 2))
+    job = service.client.get("/v1/jobs").json()["data"][0]["id"]
+    waits: list[Callable[..., Any]] = []
+    run_sync = anyio.to_thread.run_sync
+
+    async def counted(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        waits.append(work)
+        return await run_sync(work, *args, **options)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    assert service.client.get(path.format(job=job)).status_code == 200
+    assert len(waits) == 2

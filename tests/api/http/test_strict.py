@@ -1,0 +1,204 @@
+"""A value of another type is refused and never turned into the wanted one; so is what is not asked.
+
+A switch that was sent as a number, or a filter with a mistyped name, would else mean something
+that its sender did not.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.api.image_files import picture
+from tests.support.api.orders import update
+from tests.support.api.service import EMBEDDED, Service, code_of
+
+pytestmark = EMBEDDED
+
+
+def pointers(answer: Any) -> list[str]:
+    """Where an answer says that something is wrong."""
+    return [line["pointer"] for line in answer.json()["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/v1/gate-policies", {"name": "p", "parent_tolerance": True}, "/parent_tolerance"),
+        ("/v1/gate-policies", {"name": "p", "alpha": "0.1"}, "/alpha"),
+        ("/v1/gate-policies", {"name": "p", "minimum_count": 10.0}, "/minimum_count"),
+        ("/v1/gc", {"dry_run": "yes"}, "/dry_run"),
+        ("/v1/gc", {"dry_run": 1}, "/dry_run"),
+        ("/v1/gc", {"keep_last": False}, "/keep_last"),
+        ("/v1/gc", {"keep_last": "2"}, "/keep_last"),
+        ("/v1/jobs", update(dataset_version="1"), "/dataset_version"),
+        ("/v1/jobs", update(dataset_version=1.0), "/dataset_version"),
+        ("/v1/jobs", update(auto_promote="no"), "/auto_promote"),
+        ("/v1/jobs", update(priority="9"), "/priority"),
+        ("/v1/jobs", update(reference={"dataset": "d", "version": "1"}), "/reference/version"),
+    ],
+)
+def test_a_value_of_another_json_type_is_refused(
+    ready: Service, path: str, body: dict[str, Any], pointer: str
+) -> None:
+    with ready.untouched():
+        answer = ready.client.post(path, json=body)
+    assert code_of(answer) == (422, "field_invalid")
+    assert pointers(answer) == [pointer]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"epochs": 6.0},
+        {"epochs": True},
+        {"learning_rate": "0.1"},
+        {"mixing": True},
+        {"augment": 1},
+        {"method": ["vrlwf"]},
+        {"vocabulary_texts": "a text"},
+    ],
+)
+def test_a_recipe_takes_no_value_of_another_json_type(
+    ready: Service, recipe: dict[str, Any]
+) -> None:
+    with ready.untouched():
+        answer = ready.client.post("/v1/jobs", json=update(recipe=recipe))
+    assert code_of(answer) == (422, "recipe_invalid")
+    assert pointers(answer) == [f"/recipe/{next(iter(recipe))}"]
+
+
+TWICE = '{"name": "p", "parent_tolerance": 0, "parent_tolerance": 1}'
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "name"),
+    [
+        ("/v1/gate-policies", TWICE, "parent_tolerance"),
+        ("/v1/jobs", json.dumps(update())[:-1] + ', "metadata": {"a": "1", "a": "2"}}', "a"),
+    ],
+    ids=["in the body", "within a field"],
+)
+def test_a_field_that_is_there_twice_is_refused(
+    ready: Service, path: str, text: str, name: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    with ready.untouched():
+        answer = ready.client.post(path, content=text, headers=headers)
+    assert code_of(answer) == (422, "field_invalid")
+    assert repr(name) in answer.json()["detail"]
+
+
+def test_a_field_that_is_there_twice_in_a_forms_json_is_refused(ready: Service) -> None:
+    files = [("cat", (f"{seed}.png", picture(seed))) for seed in range(4)]
+    recipe = {"recipe": '{"epochs": 1, "epochs": 2}'}
+    with ready.untouched():
+        answer = ready.client.post("/v1/models/demo/classes", data=recipe, files=files)
+    assert code_of(answer) == (422, "field_invalid")
+
+
+def test_a_whole_number_is_a_number_and_a_choice_is_a_text(service: Service) -> None:
+    body = {"name": "p", "parent_tolerance": 0, "root_tolerance": 1}
+    assert service.client.post("/v1/gate-policies", json=body).status_code == 201
+    body = {"name": "talk", "kind": "captioned"}
+    assert service.client.post("/v1/datasets", json=body).json()["kind"] == "captioned"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "pointer"),
+    [
+        ("recipe", '{"epochs": "6"}', "/recipe/epochs"),
+        ("reference", '{"dataset": "d", "version": "1"}', "/reference"),
+    ],
+)
+def test_json_in_a_form_is_read_as_strictly(
+    ready: Service, field: str, value: str, pointer: str
+) -> None:
+    files = [("cat", (f"{seed}.png", picture(seed))) for seed in range(4)]
+    with ready.untouched():
+        answer = ready.client.post("/v1/models/demo/classes", data={field: value}, files=files)
+    assert answer.status_code == 422
+    assert pointers(answer) == [pointer]
+
+
+def test_a_form_field_that_is_sent_twice_is_refused(ready: Service) -> None:
+    files = [
+        ("recipe", (None, json.dumps({"epochs": 1}))),
+        ("recipe", (None, json.dumps({"epochs": 2}))),
+        *(("cat", (f"{seed}.png", picture(seed))) for seed in range(4)),
+    ]
+    with ready.untouched():
+        answer = ready.client.post("/v1/models/demo/classes", files=files)
+    assert code_of(answer) == (422, "field_invalid")
+    assert pointers(answer) == ["/recipe"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs",
+        "/v1/workers",
+        "/v1/models/demo",
+        "/v1/models/demo/versions/1/download",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+    ],
+)
+def test_a_query_parameter_that_no_route_knows_is_refused(ready: Service, path: str) -> None:
+    answer = ready.client.get(path, params={"created_after": "2026-01-01"})
+    assert code_of(answer) == (422, "field_unknown")
+    assert pointers(answer) == ["#query/created_after"]
+    known = ready.client.get("/v1/jobs?type=update&status=queued&limit=3&model=demo")
+    assert known.status_code == 200
+
+
+def test_a_query_parameter_is_not_known_to_a_post_either(ready: Service) -> None:
+    with ready.untouched():
+        answer = ready.client.post("/v1/gc?dry_run=true", json={})
+        form = ready.client.post(
+            "/v1/datasets/products/images?class=cat", files=[("cat", ("1.png", picture(99)))]
+        )
+    assert code_of(answer) == (422, "field_unknown")
+    assert code_of(form) == (422, "field_unknown")
+
+
+@pytest.mark.parametrize("value", ["5.0", "%205", "1_0", "%2B5", "٥"])
+def test_a_number_in_an_address_is_plain_digits(ready: Service, value: str) -> None:
+    listed = ready.client.get(f"/v1/jobs?limit={value}")
+    assert code_of(listed) == (422, "field_invalid")
+    assert pointers(listed) == ["#query/limit"]
+    one = ready.client.get(f"/v1/models/demo/versions/{value}")
+    assert code_of(one) == (422, "field_invalid")
+
+
+def test_a_query_parameter_that_is_sent_twice_is_refused(ready: Service) -> None:
+    answer = ready.client.get("/v1/jobs?limit=1&limit=200")
+    assert code_of(answer) == (422, "field_invalid")
+    assert pointers(answer) == ["#query/limit"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_json_under_another_content_type_is_refused_as_such(service: Service, kind: str) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    with service.untouched():
+        answer = service.client.post("/v1/datasets", content=b'{"name": "cats"}', headers=headers)
+    assert code_of(answer) == (415, "unsupported_media_type")
+    assert "application/json" in answer.json()["detail"]
+
+
+def test_json_sent_to_a_form_is_refused_as_such(ready: Service) -> None:
+    answer = ready.client.post("/v1/datasets/products/images", json={"cat": "1.png"})
+    assert code_of(answer) == (415, "unsupported_media_type")
+    assert "multipart/form-data" in answer.json()["detail"]
+
+
+def test_json_with_a_suffix_or_a_charset_is_json(service: Service) -> None:
+    for number, kind in enumerate(["application/json; charset=utf-8", "application/x+json"]):
+        body = json.dumps({"name": f"cats{number}"})
+        answer = service.client.post("/v1/datasets", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 201
+
+
+def test_a_body_that_may_be_left_out_needs_no_content_type(ready: Service) -> None:
+    assert ready.client.post("/v1/datasets/products/versions").status_code == 201

@@ -1,0 +1,190 @@
+"""What one scrape of the API says of the whole service."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update as sql_update
+
+from core.adapters.database.tables.jobs import jobs
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.counter import BUCKETS, duration
+from core.domain.jobs.job import Progress
+from core.errors import DatabaseUnavailable
+from core.use_cases.jobs.monitor import JobWatch
+from core.use_cases.jobs.queue import cancel_job
+from tests.support.api.orders import update
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of
+from tests.support.factories import a_job
+
+
+def scrape(service: Service) -> "Scrape":
+    answer = service.client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return Scrape(answer.text)
+
+
+class Scrape:
+    """The samples of a scrape, by name and labels."""
+
+    def __init__(self, text: str) -> None:
+        self.samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    def all(self, name: str, labels: Mapping[str, Any]) -> list[float]:
+        return [
+            sample.value
+            for sample in self.samples
+            if sample.name == f"perennial_{name}" and labels.items() <= sample.labels.items()
+        ]
+
+    def __call__(self, name: str, **labels: Any) -> float:
+        (value,) = self.all(name, labels)
+        return value
+
+
+def test_metrics_need_a_key(service: Service) -> None:
+    answer = service.client.get("/metrics", headers={"Authorization": ""})
+    assert code_of(answer) == (401, "unauthorised")
+
+
+def test_requests_are_counted_by_template_method_and_status(service: Service) -> None:
+    for name in ("one", "two"):
+        service.client.get(f"/v1/models/{name}")
+    service.client.get("/v1/models/x", headers={"Authorization": ""})
+    service.client.get("/no/such/path")
+    service.client.request("BREW", "/healthz")
+    found = scrape(service)
+    route = {"method": "GET", "route": "/v1/models/{model}"}
+    assert found("http_requests_total", status="404", **route) == 2
+    assert found("http_request_seconds_count", **route) == 2
+    assert found("http_requests_total", status="401", route="(none)") == 1
+    assert found("http_requests_total", status="404", route="(none)") == 1
+    assert found("http_requests_total", method="OTHER") == 1
+
+
+def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
+    for _ in range(2):
+        assert ready.client.post("/v1/jobs", json=update()).status_code == 202
+    with ready.platform.transactions() as work:
+        (newest, oldest) = work.jobs.page(2, None)
+        long_ago = oldest.created_at - timedelta(seconds=90)
+        work.jobs._connection.execute(  # type: ignore[attr-defined]
+            sql_update(jobs).where(jobs.c.id == oldest.id).values(created_at=long_ago)
+        )
+        work.commit()
+    found = scrape(ready)
+    assert found("jobs", type="update", status="queued") == 2
+    assert 89 < found("oldest_queued_seconds", type="update") < 120
+    cancel_job(ready.platform, newest.id)
+    found = scrape(ready)
+    assert found("jobs", type="update", status="queued") == 1
+    assert found("jobs_ended_total", type="update", status="cancelled") == 1
+
+
+def test_a_running_job_shows_its_steps_rate_and_memory(service: Service) -> None:
+    model = a_root(service.platform)
+    with service.platform.transactions() as work:
+        work.jobs.add(a_job(model))
+        job = work.jobs.claim("gpu-7:1f3a:99", 60, 3)
+        assert job is not None
+        terms = {"loss": 0.5, "images_per_second": 81.5, "device_mib": 3.0}
+        progress = Progress(step=30, total=90, terms=terms)
+        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
+        work.commit()
+    found = scrape(service)
+    assert found("job_steps", job=job.id, phase="training") == 30
+    assert found("job_planned_steps", job=job.id) == 90
+    assert found("images_per_second", worker="gpu-7:1f3a") == 81.5
+    assert found("device_memory_bytes", job=job.id) == 3 * 2**20
+
+
+def test_phases_are_a_histogram_of_what_their_workers_saw(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_root(service.platform)
+    with service.platform.transactions() as work:
+        work.jobs.add(a_job(model))
+        job = work.jobs.claim("gpu-7:1f3a:99", 60, 3)
+        assert job is not None
+        work.commit()
+    now = [100.0]
+    monkeypatch.setattr("core.use_cases.jobs.monitor.time.monotonic", lambda: now[0])
+    watch = JobWatch(service.platform, job, stopping=lambda: False)
+    for phase, seconds in (("loading", 1.0), ("training", 30.0), ("evaluating", 0.25)):
+        watch.advance(phase, 0, 2)
+        now[0] += seconds
+        watch.advance(phase, 1, 2)
+    watch.end()
+    found = scrape(service)
+    labels = {"type": job.type.value, "phase": "training"}
+    assert found("job_phase_seconds_sum", **labels) == 30
+    assert found("job_phase_seconds_bucket", le="10.0", **labels) == 0
+    assert found("job_phase_seconds_bucket", le="60.0", **labels) == 1
+    assert found("job_phase_seconds_bucket", le="+Inf", **labels) == 1
+    assert found("job_phase_seconds_sum", phase="evaluating") == 0.25
+
+
+def test_verdicts_versions_and_alias_moves(service: Service) -> None:
+    model = a_root(service.platform)
+    a_candidate(service.platform, model, verdict=Verdict.PASSED)
+    with service.platform.transactions() as work:
+        now = service.platform.clock()
+        job = a_job(model)
+        work.jobs.add(job)
+        claimed = work.jobs.claim("w:1:2", 60, 3)
+        assert claimed is not None
+        work.jobs.finish(claimed.succeed({"verdict": "failed"}, now), claimed.fence)
+        work.commit()
+    found = scrape(service)
+    assert found("gate_verdicts_total", verdict="failed") == 1
+    assert found("jobs_ended_total", type=job.type.value, status="succeeded") == 1
+    assert found("versions", verdict="passed") == 1
+    assert found("alias_moves_total", kind="created") == 1
+
+
+def test_workers_alive_busy_and_stale(service: Service) -> None:
+    with service.platform.transactions() as work:
+        work.beats.beat("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
+        work.beats.beat("b:1", {"state": "idle"})
+        work.commit()
+    found = scrape(service)
+    assert [found("workers", state=state) for state in ("busy", "idle", "stale")] == [1, 1, 0]
+    assert found("worker_memory_bytes", host="a") == 7
+
+
+def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
+    with service.platform.transactions() as work:
+        work.beats.beat("a:1", {"queues": ["gpu"]})
+        work.beats.beat("b:1", {"queues": ["gpu"]})
+        work.commit()
+    served = scrape(service)
+    assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
+
+
+def test_a_database_that_is_away_leaves_what_the_process_knows(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.client.get("/healthz")
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr("api.observability.state_metrics.read_state", away)
+    found = scrape(service)
+    assert found("database_up") == 0
+    assert found("http_requests_total", route="/healthz") == 1
+    assert found.all("jobs", {}) == []
+
+
+def test_every_duration_falls_into_one_bucket() -> None:
+    for seconds in (0.0, 0.1, 59.9, timedelta(days=2).total_seconds()):
+        (bucket, one), (total, added) = duration({"phase": "x"}, seconds)
+        assert (one, added, total["phase"]) == (1.0, seconds, "x")
+        assert seconds <= float(bucket["le"])
+        assert float(bucket["le"]) in BUCKETS

@@ -1,0 +1,83 @@
+"""docs/operations.md says of settings and metrics what there is, no more and no less."""
+
+import json
+import re
+
+from pydantic import SecretStr
+
+from core.settings import Settings
+from tests.support import compose
+from tests.support.api.service import Service
+from tests.support.places import ROOT
+
+PAGE = (ROOT / "docs/operations.md").read_text()
+METRIC = re.compile(r"\b(?:perennial|process|python)_[a-z0-9_]+")
+OF_A_HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
+
+
+def section(heading: str) -> str:
+    """What stands under a heading."""
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the tables under a heading, first row and rule left out."""
+    tables = re.findall(r"(?:^\|.*\n)+", section(heading), flags=re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def exposed(service: Service) -> set[str]:
+    """The names in a scrape; when a counter began (`_created`) is a remark on it."""
+    service.client.get("/healthz")
+    scrape = service.client.get("/metrics").text
+    names = set(re.findall(r"^# TYPE (\S+)", scrape, flags=re.MULTILINE))
+    return {name for name in names if not name.endswith("_created")}
+
+
+def spelled(default: object) -> str:
+    """A default as the environment would spell it."""
+    match default:
+        case SecretStr() | "":
+            return ""
+        case bool() | tuple():
+            return f"`{json.dumps(default, separators=(',', ':'))}`"
+        case _:
+            return f"`{default}`"
+
+
+def test_every_setting_stands_there_with_its_default() -> None:
+    told = {name: default for name, default, _ in rows("Configuration")}
+    assert told == {
+        f"`PERENNIAL_{name.upper()}`": spelled(field.default)
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_what_compose_may_be_told_stands_there_with_its_default() -> None:
+    told = {}
+    for names, defaults, _ in rows("Deploy with Compose"):
+        values = re.split(r", (?![^\[]*\])", defaults)
+        told |= dict(zip(names.split(", "), (one.strip("`") for one in values), strict=True))
+    asked = compose.asked()
+    optional = {f"`{name}`": rest for name, (form, rest) in asked.items() if form == "-"}
+    assert told == optional
+    for name, (form, _) in asked.items():
+        assert form == "-" or name in section("Deploy with Compose")
+
+
+def test_every_metric_stands_there(service: Service) -> None:
+    assert {name.strip("`") for name, _, _ in rows("Monitor")} == exposed(service)
+
+
+def test_alarms_watch_metrics_that_there_are(service: Service) -> None:
+    conditions = [condition for condition, *_ in rows("Alarms")]
+    watched = {name for text in conditions for name in METRIC.findall(text)}
+    assert len(conditions) > 9
+    assert {OF_A_HISTOGRAM.sub("", name) for name in watched} <= exposed(service)
+
+
+def test_contents_name_every_heading() -> None:
+    headings = re.findall(r"^## (.+)$", PAGE, flags=re.MULTILINE)
+    anchors = re.findall(r"\]\(#([\w-]+)\)", PAGE)
+    assert anchors == [heading.lower().replace(" ", "-") for heading in headings]

@@ -1,0 +1,99 @@
+"""What the service writes about requests, and what it must not."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from core import logs
+from core.settings import Settings
+from tests.support.api.image_files import picture
+from tests.support.api.orders import update
+from tests.support.api.service import KEY, Service
+
+FILE, CLASS = "grandmother-at-the-beach.png", "very private class"
+
+
+@pytest.fixture
+def lines(settings: Settings) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The lines that the service has written since."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    chosen = settings.model_copy(update={"log_format": "json", "log_level": "debug"})
+    logs.configure(chosen, process="api", stream=stream)
+
+    def said() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in stream.getvalue().splitlines()]
+        return [line for line in found if not line["logger"].startswith("httpx")]  # the client's
+
+    yield said
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+def test_a_request_is_one_line_with_its_id(
+    lines: Callable[[], list[dict[str, Any]]], service: Service
+) -> None:
+    service.client.get("/v1/models/nobody/classes?alias=x", headers={"X-Request-Id": "mine-17"})
+    (line,) = [line for line in lines() if line["event"] == "request"]
+    expected = {
+        "level": "info",
+        "request_id": "mine-17",
+        "method": "GET",
+        "route": "/v1/models/{model}/classes",
+        "status": 404,
+    }
+    assert {name: line.get(name) for name in expected} == expected
+    assert line["seconds"] >= 0
+
+
+def test_an_order_is_told_with_the_requests_id_and_the_jobs(
+    lines: Callable[[], list[dict[str, Any]]], ready: Service
+) -> None:
+    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine-18"})
+    (line,) = [line for line in lines() if line["event"] == "job queued"]
+    assert (line["request_id"], line["job"]) == ("mine-18", answer.json()["id"])
+
+
+def test_what_goes_wrong_is_told_with_the_requests_id(
+    lines: Callable[[], list[dict[str, Any]]],
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        logging.getLogger("below").warning("odd")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("api.routes.workers.list_workers", broken)
+    answer = service.client.get("/v1/workers")
+    told = {line["event"]: line for line in lines()}
+    assert told["odd"]["request_id"] == answer.headers["x-request-id"]
+    assert told["request"]["status"] == 500
+
+
+def test_neither_keys_nor_file_names_nor_bodies_are_written(
+    lines: Callable[[], list[dict[str, Any]]], service: Service
+) -> None:
+    service.client.post("/v1/datasets", json={"name": "beach"})
+    files = [(CLASS, (FILE, picture(1))), (CLASS, (FILE, b"not an image"))]
+    service.client.post("/v1/datasets/beach/images", files=files)
+    service.client.post("/v1/datasets", json={"name": CLASS, "unknown": FILE})
+    service.client.post("/v1/datasets", content=b'{"name": "' + CLASS.encode())
+    service.client.get(f"/v1/datasets/{CLASS}/images?after={KEY}")
+    service.client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}x"})
+    text = json.dumps(lines())
+    assert len(lines()) >= 6
+    assert not [word for word in (FILE, CLASS, KEY, "not an image", "beach") if word in text]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_what_is_asked_every_few_seconds_is_told_at_debug_level(
+    lines: Callable[[], list[dict[str, Any]]], service: Service, path: str
+) -> None:
+    service.client.get(path)
+    (line,) = [line for line in lines() if line.get("route") == path]
+    assert line["level"] == "debug"

@@ -1,0 +1,260 @@
+"""Aliases: preconditions, the gate's last word, rollback, history."""
+
+from typing import Any
+
+import pytest
+
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Model
+from core.domain.values import sha256
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of
+from tests.support.factories import NOW
+
+PRODUCTION = "/v1/models/demo/aliases/production"
+TAUGHT = ("cat", "dog")
+
+
+@pytest.fixture
+def model(service: Service) -> Model:
+    """The model `demo`: 1 live, 2 passed, 3 failed, 4 inconclusive, 5 not judged; 4 is from 2."""
+    made = a_root(service.platform)
+    for verdict, parent in (
+        (Verdict.PASSED, 1),
+        (Verdict.FAILED, 1),
+        (Verdict.INCONCLUSIVE, 2),
+        (None, 1),
+    ):
+        a_candidate(service.platform, made, verdict=verdict, parent=parent, teaches=TAUGHT)
+    return made
+
+
+def put(service: Service, version: int, match: str | None = '"1"', **body: Any) -> Any:
+    headers = {"If-Match": match} if match else {}
+    return service.client.put(PRODUCTION, json={"version": version, **body}, headers=headers)
+
+
+def test_an_alias_tells_its_version_digest_and_revision(service: Service, model: Model) -> None:
+    answer = service.client.get(PRODUCTION)
+    root = service.client.get("/v1/models/demo/versions/1").json()
+    assert answer.headers["etag"] == '"1"'
+    assert (answer.json()["version"], answer.json()["digest"]) == (1, root["digest"])
+    assert service.client.get("/v1/models/demo/aliases").json()["data"] == [answer.json()]
+    missing = service.client.get("/v1/models/demo/aliases/x")
+    assert code_of(missing) == (404, "alias_not_found")
+
+
+def test_a_passed_version_is_promoted(service: Service, model: Model) -> None:
+    answer = put(service, 2, reason="better")
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    assert answer.json()["version"] == 2
+    version = service.client.get("/v1/models/demo/versions/2").json()
+    assert version["status"] == "promoted"
+
+
+def test_a_move_needs_a_precondition(service: Service, model: Model) -> None:
+    with service.untouched():
+        assert code_of(put(service, 2, None)) == (428, "precondition_required")
+
+
+@pytest.mark.parametrize("match", ['"2"', '"0"', '"x"', "1", 'W/"1"', '"99999999999"', '""'])
+def test_a_stale_or_strange_tag_moves_nothing(service: Service, model: Model, match: str) -> None:
+    with service.untouched():
+        assert code_of(put(service, 2, match)) == (412, "stale_revision")
+
+
+def test_any_tag_matches_an_alias_that_exists(service: Service, model: Model) -> None:
+    assert put(service, 2, "*").status_code == 200
+    answer = service.client.put(
+        "/v1/models/demo/aliases/staging", json={"version": 2}, headers={"If-Match": "*"}
+    )
+    assert code_of(answer) == (412, "stale_revision")
+    none = service.client.put(
+        "/v1/models/demo/aliases/staging", json={"version": 2}, headers={"If-Match": '"0"'}
+    )
+    assert code_of(none) == (412, "stale_revision")
+
+
+def test_if_none_match_creates_once(service: Service, model: Model) -> None:
+    path, headers = "/v1/models/demo/aliases/staging", {"If-None-Match": "*"}
+    made = service.client.put(path, json={"version": 2}, headers=headers)
+    assert (made.status_code, made.headers["etag"]) == (200, '"1"')
+    with service.untouched():
+        again = service.client.put(path, json={"version": 1}, headers=headers)
+    assert code_of(again) == (412, "stale_revision")
+
+
+def test_the_gate_forbids_a_version_that_failed_and_names_the_scores(
+    service: Service, model: Model
+) -> None:
+    with service.untouched():
+        answer = put(service, 3, reason="try it anyway")
+    assert code_of(answer) == (409, "gate_failed")
+    facts = answer.json()["facts"]
+    assert (facts["version"], facts["verdict"]) == (3, "failed")
+    assert facts["scores"]["reasons"] == ["It forgot."]
+    assert facts["scores"]["measures"]
+
+
+def test_an_inconclusive_version_needs_a_reason(service: Service, model: Model) -> None:
+    with service.untouched():
+        assert code_of(put(service, 4)) == (409, "gate_failed")
+    assert put(service, 4, reason="enough for us").status_code == 200
+
+
+def test_an_override_needs_a_reason_and_is_recorded(service: Service, model: Model) -> None:
+    with service.untouched():
+        assert code_of(put(service, 3, override=True)) == (422, "field_invalid")
+    assert put(service, 3, override=True, reason="only boots matter").status_code == 200
+    row = service.client.get(PRODUCTION + "/history").json()["data"][-1]
+    assert (row["to_version"], row["reason"], row["actor"]) == (3, "only boots matter", "admin")
+    assert row["override"]
+    versions = service.client.get("/v1/models/demo/versions").json()["data"]
+    assert [row["overridden"] for row in versions] == [False, False, True, False, False]
+    assert service.client.get("/v1/models/demo/versions/3").json()["overridden"]
+
+
+def test_an_override_that_was_not_needed_is_none(service: Service, model: Model) -> None:
+    put(service, 2, override=True, reason="just in case")
+    assert not service.client.get(PRODUCTION + "/history").json()["data"][-1]["override"]
+
+
+def test_a_version_that_failed_needs_an_override_each_time(service: Service, model: Model) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    service.client.post(PRODUCTION + "/rollback", json={"reason": "worse"})
+    for body in ({}, {"reason": "again"}):
+        with service.untouched():
+            assert code_of(put(service, 3, '"3"', **body)) == (409, "gate_failed")
+    assert put(service, 3, '"3"', reason="again", override=True).status_code == 200
+
+
+def test_a_rollback_passes_over_what_went_live_by_override(service: Service, model: Model) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    put(service, 2, '"2"', override=True, reason="cats too")
+    answer = service.client.post(PRODUCTION + "/rollback", json={"reason": "worse"})
+    assert answer.json()["version"] == 1
+
+
+def test_a_rollback_to_a_version_that_failed_needs_an_override(
+    service: Service, model: Model
+) -> None:
+    put(service, 3, override=True, reason="only boots matter")
+    put(service, 2, '"2"', override=True, reason="cats too")
+    body = {"reason": "boots after all", "to": 3}
+    with service.untouched():
+        answer = service.client.post(PRODUCTION + "/rollback", json=body)
+        assert code_of(answer) == (409, "gate_failed")
+    body["override"] = True
+    assert service.client.post(PRODUCTION + "/rollback", json=body).json()["version"] == 3
+    row = service.client.get(PRODUCTION + "/history").json()["data"][-1]
+    assert (row["kind"], row["override"]) == ("rolled_back", True)
+
+
+def test_a_version_beside_the_live_one_says_what_would_be_lost_and_how_to_score_it(
+    service: Service, model: Model
+) -> None:
+    put(service, 2)
+    a_candidate(service.platform, model, verdict=Verdict.PASSED, teaches=("owl",))
+    with service.untouched():
+        answer = put(service, 6, '"2"', reason="owls")
+    assert code_of(answer) == (409, "evaluation_stale")
+    assert "Version 2 is live as 'production'" in answer.json()["detail"]
+    assert "it has not learned cat, dog." in answer.json()["detail"]
+    facts = answer.json()["facts"]
+    assert (facts["live"], facts["lost"]) == (2, {"versions": [2], "classes": ["cat", "dog"]})
+    ordered = service.client.post("/v1/jobs", json=facts["score_again"])
+    assert (ordered.status_code, ordered.json()["type"]) == (202, "evaluate")
+
+
+@pytest.mark.parametrize("path", ["", "/rollback"])
+def test_only_admins_override(service: Service, model: Model, path: str) -> None:
+    with service.platform.transactions() as work:
+        work.keys.add("someone", "promoter", sha256(b"pk_promoter"), NOW)
+        work.commit()
+    headers = {"Authorization": "Bearer pk_promoter", "If-Match": '"1"'}
+    body = {"reason": "mine", "override": True} | ({} if path else {"version": 3})
+    with service.untouched():
+        answer = service.client.request(
+            "POST" if path else "PUT", PRODUCTION + path, json=body, headers=headers
+        )
+    assert code_of(answer) == (403, "forbidden")
+
+
+def test_the_root_takes_an_override_or_a_rollback(service: Service, model: Model) -> None:
+    put(service, 2)
+    with service.untouched():
+        answer = put(service, 1, '"2"', reason="start again")
+    assert code_of(answer) == (409, "evaluation_stale")
+    assert "roll back" in answer.json()["detail"]
+    assert put(service, 1, '"2"', reason="start again", override=True).status_code == 200
+
+
+def test_a_version_without_a_verdict_waits(service: Service, model: Model) -> None:
+    with service.untouched():
+        assert code_of(put(service, 5)) == (409, "evaluation_pending")
+        assert code_of(put(service, 9)) == (404, "version_not_found")
+
+
+def test_weights_that_are_gone_are_not_promoted(service: Service, model: Model) -> None:
+    with service.platform.transactions(read_only=True) as work:
+        service.platform.artifacts.delete(work.versions.get(model.id, 2).digest)
+    with service.untouched():
+        assert code_of(put(service, 2)) == (410, "artifact_gone")
+
+
+def test_rollback_goes_back_and_never_toggles(service: Service, model: Model) -> None:
+    put(service, 2)
+    put(service, 4, '"2"', reason="enough")
+    live = [
+        service.client.post(PRODUCTION + "/rollback", json={"reason": "worse"}).json()["version"]
+        for _ in range(2)
+    ]
+    assert live == [2, 1]
+    with service.untouched():
+        answer = service.client.post(PRODUCTION + "/rollback", json={"reason": "more"})
+    assert code_of(answer) == (409, "no_previous")
+    page = service.client.get(PRODUCTION + "/history").json()
+    told = [
+        (row["revision"], row["kind"], row["from_version"], row["to_version"])
+        for row in page["data"]
+    ]
+    assert told == [
+        (1, "created", None, 1),
+        (2, "promoted", 1, 2),
+        (3, "promoted", 2, 4),
+        (4, "rolled_back", 4, 2),
+        (5, "rolled_back", 2, 1),
+    ]
+    second = service.client.get(PRODUCTION + "/history?limit=2&after=2").json()
+    assert [row["revision"] for row in second["data"]] == [3, 4]
+    assert second["next"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("body", "match", "status", "code"),
+    [
+        ({}, None, 422, "field_invalid"),
+        ({"reason": ""}, None, 422, "field_invalid"),
+        ({"reason": " \n"}, None, 422, "field_invalid"),
+        ({"reason": "r", "to": 3}, None, 422, "field_invalid"),
+        ({"reason": "r", "to": 77}, None, 404, "version_not_found"),
+        ({"reason": "r"}, '"1"', 412, "stale_revision"),
+    ],
+)
+def test_a_rollback_that_cannot_be(
+    service: Service, model: Model, body: dict[str, Any], match: str | None, status: int, code: str
+) -> None:
+    put(service, 2)
+    headers = {"If-Match": match} if match else {}
+    with service.untouched():
+        answer = service.client.post(PRODUCTION + "/rollback", json=body, headers=headers)
+    assert code_of(answer) == (status, code)
+
+
+def test_a_rollback_may_name_its_target_and_its_revision(service: Service, model: Model) -> None:
+    put(service, 2)
+    answer = service.client.post(
+        PRODUCTION + "/rollback", json={"reason": "r", "to": 1}, headers={"If-Match": '"2"'}
+    )
+    assert (answer.status_code, answer.json()["version"]) == (200, 1)
+    assert answer.headers["etag"] == '"3"'

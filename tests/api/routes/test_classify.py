@@ -1,0 +1,274 @@
+"""Classify: what is forwarded to the inference process, and what is told when it cannot be."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Model
+from core.inference_limits import MAX_IMAGES
+from core.settings import Settings
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of, settings_of
+
+NO_KEY = (503, "inference_unavailable")
+CLASSIFY = "/v1/models/demo/classify"
+
+
+class Oracle:
+    """An inference process that knows nothing: it answers with the classes in their order."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.requests: list[int] = []  # how many images each had
+        self.answer: Response | None = None
+        app = Starlette(routes=[Route("/classify", self.classify, methods=["POST"])])
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
+
+    async def classify(self, request: Request) -> Response:
+        async with request.form() as form:
+            images = [await one.read() for one in form.getlist("images")]  # type: ignore[union-attr]
+            names = ("digest", "classes", "prompts", "top_k")
+            self.asked = {name: form[name] for name in names} | {"images": images}
+        self.requests.append(len(images))
+        self.request_id = request.headers.get("x-request-id")
+        self.key = request.headers.get("authorization")
+        if self.answer is not None:
+            return self.answer
+        best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
+        rows = [[{"class": name, "probability": 0.5} for name in best] for _ in images]
+        return JSONResponse({"digest": self.asked["digest"], "predictions": rows})
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    """A running stand-in for the inference process."""
+    made = Oracle()
+    made.thread.start()
+    while not made.server.started:
+        time.sleep(0.01)
+    yield made
+    made.server.should_exit = True
+    made.thread.join()
+    made.socket.close()
+
+
+@pytest.fixture
+def settings(home: Path, oracle: Oracle) -> Settings:
+    """Settings that lead to the stand-in."""
+    oracle.answer = None
+    oracle.requests = []
+    port = oracle.socket.getsockname()[1]
+    return settings_of(
+        home,
+        inference_url=f"http://127.0.0.1:{port}",
+        inference_key=SecretStr("pk_that-inference-knows"),
+    )
+
+
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for all that leaves this machine, which is down."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+
+
+@pytest.fixture
+def model(service: Service) -> Model:
+    """The model `demo`: a root, and version 2 that has learned two classes."""
+    made = a_root(service.platform)
+    a_candidate(service.platform, made, verdict=Verdict.PASSED, teaches=("boot", "bag"))
+    return made
+
+
+def image(seed: int = 1) -> tuple[str, tuple[str, bytes]]:
+    return "images", (f"{seed}.png", picture(seed))
+
+
+def test_the_inference_process_hears_the_requests_id(service: Service, oracle: Oracle) -> None:
+    a_root(service.platform)
+    files = {"images": ("a.png", picture(1))}
+    fields = {"classes": json.dumps(["cat", "dog"])}
+    answer = service.client.post(CLASSIFY, data=fields, files=files)
+    assert answer.status_code == 200
+    assert oracle.request_id == answer.headers["x-request-id"]
+    assert oracle.key == "Bearer pk_that-inference-knows"
+
+
+def test_many_images_are_asked_in_parts_and_answered_in_their_order(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    files = [image(seed) for seed in range(MAX_IMAGES + 2)]
+    answer = service.client.post("/v1/models/demo:2/classify", files=files)
+    assert oracle.requests == [MAX_IMAGES, 2]
+    rows = answer.json()["data"]
+    assert [row["file"] for row in rows] == [f"{seed}.png" for seed in range(MAX_IMAGES + 2)]
+    assert all(len(row["predictions"]) == 2 for row in rows)
+
+
+def test_a_version_answers_over_what_it_has_learned(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    answer = service.client.post("/v1/models/demo:2/classify", files=[image(1), image(2)])
+    assert answer.status_code == 200, answer.text
+    version = service.client.get("/v1/models/demo/versions/2").json()
+    assert (answer.json()["version"], answer.json()["digest"]) == (2, version["digest"])
+    assert [row["file"] for row in answer.json()["data"]] == ["1.png", "2.png"]
+    assert answer.json()["data"][0]["predictions"][0] == {"class": "boot", "probability": 0.5}
+    assert oracle.asked["digest"] == version["digest"]
+    assert json.loads(oracle.asked["classes"]) == ["boot", "bag"]
+    assert json.loads(oracle.asked["prompts"]) == ["a photo of a boot.", "a photo of a bag."]
+    assert all(data.startswith(b"RIFF") for data in oracle.asked["images"])  # the stored form
+
+
+def test_classes_prompt_and_top_k_are_the_callers_choice(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    data = {"classes": '["Cat", "dog", "Cat"]', "prompt": "one {name}", "top_k": "1"}
+    answer = service.client.post(CLASSIFY, files=[image()], data=data)
+    assert [row["class"] for row in answer.json()["data"][0]["predictions"]] == ["Cat"]
+    assert json.loads(oracle.asked["prompts"]) == ["one cat", "one dog"]
+
+
+def test_a_root_answers_over_its_suites_classes(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    with service.untouched():
+        nothing = service.client.post(CLASSIFY, files=[image()])
+    assert code_of(nothing) == (422, "field_invalid")
+    service.client.post("/v1/datasets", json={"name": "asked"})
+    service.client.post("/v1/datasets/asked/images", files=[("cat", ("a.png", picture(9)))])
+    service.client.post("/v1/datasets/asked/versions")
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
+    service.client.post("/v1/suites", json=suite)
+    service.client.patch("/v1/models/demo", json={"suites": ["asked"]})
+    assert service.client.post(CLASSIFY, files=[image()]).status_code == 200
+    assert json.loads(oracle.asked["classes"]) == ["cat"]
+
+
+def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> None:
+    digest = service.client.get("/v1/models/demo/versions/2").json()["digest"]
+    data = {"classes": '["a", "b"]'}
+    for reference, version in (
+        ("demo", 1),
+        ("demo@production", 1),
+        ("demo:2", 2),
+        (f"demo@sha256:{digest}", 2),
+    ):
+        path = f"/v1/models/{reference}/classify"
+        answer = service.client.post(path, files=[image()], data=data)
+        assert answer.json()["version"] == version
+    for reference, code in (
+        ("nope", "model_not_found"),
+        ("demo@x", "alias_not_found"),
+        ("demo:x", "version_not_found"),
+        ("demo:9", "version_not_found"),
+        ("demo:٢", "version_not_found"),
+        ("demo@sha256:00", "version_not_found"),
+    ):
+        answer = service.client.post(f"/v1/models/{reference}/classify", files=[image()], data=data)
+        assert code_of(answer) == (404, code)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        ({"classes": "boot"}, 422, "field_invalid"),
+        ({"classes": "[" * 100_000}, 422, "field_invalid"),
+        ({"classes": '["a", 1]'}, 422, "field_invalid"),
+        ({"classes": '["a", ""]'}, 422, "class_invalid"),
+        ({"prompt": "no slot"}, 422, "prompt_invalid"),
+        ({"top_k": "0"}, 422, "field_invalid"),
+        ({"top_k": "many"}, 422, "field_invalid"),
+        ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
+        ({"model": "x"}, 422, "field_unknown"),
+    ],
+)
+def test_a_question_that_cannot_be_asked(
+    service: Service, model: Model, data: dict[str, str], status: int, code: str
+) -> None:
+    path = "/v1/models/demo:2/classify"
+    assert code_of(service.client.post(path, files=[image()], data=data)) == (status, code)
+
+
+def test_the_expected_digest_may_have_its_prefix(service: Service, model: Model) -> None:
+    digest = service.client.get("/v1/models/demo/versions/2").json()["digest"]
+    answer = service.client.post(
+        "/v1/models/demo:2/classify", files=[image()], data={"expect_digest": f"sha256:{digest}"}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (pictures.tiff(), 415, "unsupported_image"),
+        (b"<svg/>", 415, "unsupported_image"),
+        (pictures.truncated(), 422, "image_corrupt"),
+        (pictures.huge(), 422, "image_too_large"),
+    ],
+    ids=["tiff", "svg", "truncated", "huge"],
+)
+def test_a_bad_image_is_refused_by_its_reason(
+    service: Service, model: Model, data: bytes, status: int, code: str
+) -> None:
+    with service.untouched():
+        answer = service.client.post("/v1/models/demo:2/classify", files=[("images", ("a", data))])
+    assert code_of(answer) == (status, code)
+
+
+def test_a_bad_image_among_good_ones_is_told_by_name(service: Service, model: Model) -> None:
+    files = [image(1), ("images", ("bad.tiff", pictures.tiff())), image(2)]
+    rows = service.client.post("/v1/models/demo:2/classify", files=files).json()["data"]
+    assert [(row["error"] or {}).get("code") for row in rows] == [None, "unsupported_image", None]
+    assert [len(row["predictions"]) for row in rows] == [2, 0, 2]
+    all_bad = service.client.post("/v1/models/demo:2/classify", files=[files[1], files[1]])
+    assert code_of(all_bad) == (422, "all_rejected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
+        (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
+        (Response("oops", 500), 503, "inference_unavailable"),
+        (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
+        (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
+    ],
+)
+def test_what_the_inference_process_refuses(
+    service: Service, oracle: Oracle, model: Model, answer: Response, status: int, code: str
+) -> None:
+    oracle.answer = answer
+    told = service.client.post("/v1/models/demo:2/classify", files=[image()])
+    assert code_of(told) == (status, code)
+    assert ("retry-after" in told.headers) == told.json()["retryable"] == (status == 503)
+
+
+def test_no_inference_process(service: Service, model: Model) -> None:
+    service.services.inference.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    away = type(service.services.inference)(
+        service.settings.model_copy(update={"inference_url": f"http://127.0.0.1:{port}"})
+    )
+    object.__setattr__(service.services, "inference", away)
+    answer = service.client.post("/v1/models/demo:2/classify", files=[image()])
+    assert code_of(answer) == (503, "inference_unavailable")
+    assert answer.headers["retry-after"]

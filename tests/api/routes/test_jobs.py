@@ -1,0 +1,219 @@
+"""Orders: what is refused at once, what is queued, replayed, cancelled and retried."""
+
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.dataset import Side
+from core.domain.jobs.job import Progress
+from core.domain.values import JobId
+from core.use_cases.jobs.queue import cancel_job
+from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.orders import a_dataset, update
+from tests.support.api.seeds import a_candidate
+from tests.support.api.service import Service, code_of
+from tests.support.processes import wait_for
+
+
+def test_an_update_is_queued(ready: Service) -> None:
+    recipe = {"method": "ft", "epochs": 3}
+    answer = ready.client.post("/v1/jobs", json=update(recipe=recipe, metadata={"team": "shoes"}))
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert int(answer.headers["retry-after"]) > 0
+    assert (job["status"], job["done"], job["model"]) == ("queued", False, "demo")
+    assert (job["recipe"]["method"], job["recipe"]["epochs"]) == ("ft", 3)
+    assert job["recipe"]["batch_size"] == 100
+    assert job["dataset_version"]["version"] == 1
+    assert job["metadata"] == {"team": "shoes"}
+    assert ready.client.get(answer.headers["location"]).json() == job
+    wait_for(ready.rings, seconds=60)
+
+
+def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update(priority=7)).json()
+    assert job["priority"] == 7
+    cancel_job(ready.platform, JobId(job["id"]))
+    again = ready.client.post(f"/v1/jobs/{job['id']}/retry").json()
+    assert (again["retry_of"], again["priority"]) == (job["id"], 7)
+    with ready.platform.transactions(read_only=True) as work:
+        assert work.jobs.get(JobId(again["id"])).priority == 7
+
+
+def test_a_job_is_queued_while_the_broker_is_down(
+    ready: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("celery.Celery.send_task", down)
+    assert ready.client.post("/v1/jobs", json=update()).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"model": "nope"}, 404, "model_not_found"),
+        ({"dataset": "nope"}, 404, "dataset_not_found"),
+        ({"dataset_version": 2}, 404, "dataset_version_not_found"),
+        ({"parent": 7}, 404, "version_not_found"),
+        ({"alias": "staging"}, 404, "alias_not_found"),
+        ({"recipe": {"metod": "ft"}}, 422, "recipe_invalid"),
+        ({"recipe": {"epochs": 0}}, 422, "recipe_invalid"),
+        ({"recipe": {"method": "magic"}}, 422, "recipe_invalid"),
+        ({"prompt": "no slot"}, 422, "prompt_invalid"),
+        ({"type": "dream"}, 422, "field_invalid"),
+        ({"path": "file:/etc/passwd"}, 422, "field_unknown"),
+        ({"model": None}, 422, "field_invalid"),
+        ({"metadata": {"k": 1}}, 422, "field_invalid"),
+        ({"priority": 10}, 422, "field_invalid"),
+        ({"priority": -1}, 422, "field_invalid"),
+        ({"priority": 1.5}, 422, "field_invalid"),
+    ],
+)
+def test_what_would_keep_an_update_from_starting(
+    ready: Service, changes: dict[str, Any], status: int, code: str
+) -> None:
+    with ready.untouched():
+        answer = ready.client.post("/v1/jobs", json=update(**changes))
+    assert code_of(answer) == (status, code)
+
+
+def test_a_recipe_names_the_field_that_is_wrong(ready: Service) -> None:
+    answer = ready.client.post("/v1/jobs", json=update(recipe={"learning_rate": 5}))
+    assert answer.json()["errors"][0]["pointer"] == "/recipe/learning_rate"
+
+
+def test_too_few_images_of_a_class(ready: Service) -> None:
+    ready.client.post("/v1/datasets", json={"name": "poor"})
+    files = [("boot", ("a.png", pictures_on(Side.TRAIN, 9)[8]))]
+    ready.client.post("/v1/datasets/poor/images", files=files)
+    ready.client.post("/v1/datasets/poor/versions")
+    with ready.untouched():
+        answer = ready.client.post("/v1/jobs", json=update(dataset="poor"))
+    assert code_of(answer) == (422, "too_few_per_class")
+    assert answer.json()["facts"]["classes"] == {"boot": 1}
+
+
+def test_one_class_alone_would_teach_nothing(ready: Service) -> None:
+    a_dataset(ready, "single", hat=6)
+    with ready.untouched():
+        answer = ready.client.post("/v1/jobs", json=update(dataset="single"))
+    assert code_of(answer) == (422, "too_few_classes")
+    assert answer.json()["errors"][0]["pointer"] == "/recipe/label_space"
+
+
+def test_an_image_that_has_become_a_suites_is_not_trained_on(ready: Service) -> None:
+    ready.client.post("/v1/datasets", json={"name": "asked", "kind": "captioned"})
+    files = [("a boot", ("a.png", pictures_on(Side.TRAIN, 9)[0]))]
+    ready.client.post("/v1/datasets/asked/images", files=files)
+    ready.client.post("/v1/datasets/asked/versions")
+    suite = {"name": "asked", "kind": "retrieval", "dataset": "asked", "dataset_version": 1}
+    with ready.untouched():  # the other way round: a trained image may not be asked about
+        answer = ready.client.post("/v1/suites", json=suite)
+    assert code_of(answer) == (409, "image_in_training")
+
+
+def test_captions_are_not_classes(ready: Service) -> None:
+    ready.client.post("/v1/datasets", json={"name": "talk", "kind": "captioned"})
+    ready.client.post("/v1/datasets/talk/images", files=[("hi", ("a.png", picture(90)))])
+    ready.client.post("/v1/datasets/talk/versions")
+    with ready.untouched():
+        answer = ready.client.post("/v1/jobs", json=update(dataset="talk"))
+    assert code_of(answer) == (422, "field_invalid")
+
+
+def test_the_same_idempotency_key_and_body_give_the_same_job(ready: Service) -> None:
+    key = {"Idempotency-Key": "order-1"}
+    first = ready.client.post("/v1/jobs", json=update(), headers=key)
+    with ready.untouched():
+        again = ready.client.post("/v1/jobs", json=update(), headers=key)
+        other = ready.client.post("/v1/jobs", json=update(parent=1), headers=key)
+        elsewhere = ready.client.post("/v1/models", json={"name": "x"}, headers=key)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert code_of(other) == (422, "idempotency_mismatch")
+    assert code_of(elsewhere) == (422, "idempotency_mismatch")
+    fresh = ready.client.post("/v1/jobs", json=update(), headers={"Idempotency-Key": "order-2"})
+    assert fresh.json()["id"] != first.json()["id"]
+
+
+def test_an_evaluation_is_queued_for_a_version_that_has_a_parent(ready: Service) -> None:
+    with ready.platform.transactions(read_only=True) as work:
+        model = work.models.get("demo")
+    a_candidate(ready.platform, model)
+    body = {"type": "evaluate", "model": "demo", "version": 2}
+    answer = ready.client.post("/v1/jobs", json=body)
+    assert answer.json()["links"]["version"] == "/v1/models/demo/versions/2"
+    with ready.untouched():
+        root = ready.client.post("/v1/jobs", json=body | {"version": 1})
+        missing = ready.client.post("/v1/jobs", json=body | {"version": 9})
+    assert code_of(root) == (422, "field_invalid")
+    assert code_of(missing) == (404, "version_not_found")
+
+
+def test_a_job_is_cancelled_once(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    answer = ready.client.post(job["links"]["cancel"])
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["done"]) == ("cancelled", True)
+    with ready.untouched():
+        again = ready.client.post(job["links"]["cancel"])
+        missing = ready.client.post("/v1/jobs/job_nope/cancel")
+    assert code_of(again) == (409, "job_finished")
+    assert code_of(missing) == (404, "job_not_found")
+
+
+def test_a_running_job_is_cancelling_until_its_worker_has_stopped(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    claim(ready)
+    assert ready.client.post(job["links"]["cancel"]).json()["status"] == "cancelling"
+    assert code_of(ready.client.post(job["links"]["cancel"])) == (409, "job_finished")
+
+
+def claim(service: Service) -> JobId:
+    with service.platform.transactions() as work:
+        job = work.jobs.claim("worker", 60, 3)
+        assert job is not None
+        progress = Progress(step=2, total=9, eta_s=1.5, terms={"loss": 0.5})
+        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
+        work.jobs.set_parent(job.id, job.fence, 1)
+        work.commit()
+    return job.id
+
+
+def test_a_running_job_tells_how_far_it_is(ready: Service) -> None:
+    ready.client.post("/v1/jobs", json=update())
+    job = ready.client.get(f"/v1/jobs/{claim(ready)}").json()
+    assert (job["status"], job["phase"], job["attempt"]) == ("running", "training", 1)
+    assert job["progress"] == {"step": 2, "total": 9, "eta_s": 1.5, "terms": {"loss": 0.5}}
+    root = ready.client.get("/v1/models/demo/versions/1").json()
+    assert (job["parent_version"], job["parent_digest"]) == (1, root["digest"])
+
+
+def test_a_retry_is_a_new_job_that_names_the_old_one(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    with ready.untouched():
+        early = ready.client.post(f"/v1/jobs/{job['id']}/retry")
+    assert code_of(early) == (409, "conflict")
+    ready.client.post(job["links"]["cancel"])
+    key = {"Idempotency-Key": "again"}
+    again = ready.client.post(f"/v1/jobs/{job['id']}/retry", headers=key)
+    assert again.status_code == 202
+    assert again.json()["retry_of"] == job["id"]
+    assert again.json()["recipe"] == job["recipe"]
+    replay = ready.client.post(f"/v1/jobs/{job['id']}/retry", headers=key)
+    assert replay.json()["id"] == again.json()["id"]
+
+
+def test_jobs_are_listed_newest_first_and_filtered(ready: Service) -> None:
+    made = [ready.client.post("/v1/jobs", json=update()).json()["id"] for _ in range(3)]
+    ready.client.post(f"/v1/jobs/{made[0]}/cancel")
+    page = ready.client.get("/v1/jobs?type=update&limit=2").json()
+    assert [job["id"] for job in page["data"]] == made[:0:-1]
+    rest = ready.client.get("/v1/jobs", params={"type": "update", "after": page["next"]}).json()
+    assert [job["id"] for job in rest["data"]] == made[:1]
+    queued = ready.client.get("/v1/jobs?status=cancelled&model=demo").json()
+    assert [job["id"] for job in queued["data"]] == made[:1]
+    assert code_of(ready.client.get("/v1/jobs?model=nope")) == (404, "model_not_found")

@@ -1,0 +1,121 @@
+"""Models, suites and policies."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_root
+from tests.support.api.service import Service, code_of
+
+
+def a_suite(service: Service, name: str, seed: int) -> dict[str, Any]:
+    service.client.post("/v1/datasets", json={"name": name})
+    files = [("cat", (f"{name}.png", picture(seed)))]
+    service.client.post(f"/v1/datasets/{name}/images", files=files)
+    service.client.post(f"/v1/datasets/{name}/versions")
+    body = {"name": name, "kind": "zero_shot", "dataset": name, "dataset_version": 1}
+    answer = service.client.post("/v1/suites", json=body)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_model_is_made_by_a_job(service: Service) -> None:
+    a_suite(service, "emoji", 1)
+    answer = service.client.post("/v1/models", json={"name": "demo", "suites": ["emoji"]})
+    assert answer.status_code == 202
+    job = service.client.get(answer.headers["location"]).json()
+    assert (job["type"], job["model"], job["recipe"]) == ("import", "demo", None)
+    model = service.client.get("/v1/models/demo").json()
+    assert (model["suites"], model["policy"], model["aliases"]) == (["emoji"], "default", {})
+
+
+def test_a_model_key_is_replayed(service: Service) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = service.client.post("/v1/models", json={"name": "demo"}, headers=key).json()
+    assert service.client.post("/v1/models", json={"name": "demo"}, headers=key).json() == first
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"name": "demo"}, 409, "name_taken"),
+        ({"name": "De mo"}, 422, "name_invalid"),
+        ({"name": "x", "suites": ["nope"]}, 404, "suite_not_found"),
+        ({"name": "x", "policy": "nope"}, 404, "policy_not_found"),
+        ({"name": "x", "base": "/etc"}, 422, "base_unknown"),
+        ({"name": "x", "base": "local-dir:/etc"}, 422, "base_unknown"),
+        ({"name": "x", "base": "file:///etc/passwd"}, 422, "base_unknown"),
+        ({"name": "x", "base": ""}, 422, "base_unknown"),
+        ({"name": "x", "weights": "/etc/passwd"}, 422, "field_unknown"),
+    ],
+)
+def test_a_model_that_cannot_be_made(
+    service: Service, body: dict[str, Any], status: int, code: str
+) -> None:
+    a_root(service.platform, "demo")
+    with service.untouched():
+        assert code_of(service.client.post("/v1/models", json=body)) == (status, code)
+
+
+@pytest.mark.parametrize("base", ["bundled", "ViT-B-32:laion2b_s34b_b79k"])
+def test_bases_that_the_worker_will_look_for(service: Service, base: str) -> None:
+    assert service.client.post("/v1/models", json={"name": "x", "base": base}).status_code == 202
+
+
+def test_suites_and_policy_are_chosen_later(service: Service) -> None:
+    a_root(service.platform)
+    a_suite(service, "emoji", 1)
+    policy = {"name": "small-model", "parent_tolerance": 0.06, "reason": "it is small"}
+    made = service.client.post("/v1/gate-policies", json=policy)
+    assert (made.status_code, made.json()["root_tolerance"]) == (201, 0.05)
+    assert service.client.get("/v1/gate-policies/small-model").json() == made.json()
+    change = {"suites": ["emoji"], "policy": "small-model"}
+    model = service.client.patch("/v1/models/demo", json=change).json()
+    assert (model["suites"], model["policy"]) == (["emoji"], "small-model")
+    model = service.client.patch("/v1/models/demo", json={"suites": []}).json()
+    assert (model["suites"], model["policy"]) == ([], "small-model")
+    with service.untouched():
+        answer = service.client.patch("/v1/models/demo", json={"policy": "nope"})
+    assert code_of(answer) == (404, "policy_not_found")
+
+
+@pytest.mark.parametrize("field", ["parent_tolerance", "alpha", "minimum_count"])
+def test_a_policy_has_bounds(service: Service, field: str) -> None:
+    with service.untouched():
+        answer = service.client.post("/v1/gate-policies", json={"name": "p", field: -1})
+    assert code_of(answer) == (422, "field_invalid")
+    assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+def test_a_suite_is_made_once_and_never_edited(service: Service) -> None:
+    suite = a_suite(service, "emoji", 1)
+    assert service.client.get("/v1/suites/emoji").json() == suite
+    assert service.client.get(f"/v1/suites/{suite['id']}").json() == suite
+    assert service.client.get("/v1/suites").json()["data"] == [suite]
+    body = {"name": "emoji", "kind": "zero_shot", "dataset": "emoji", "dataset_version": 1}
+    with service.untouched():
+        assert code_of(service.client.post("/v1/suites", json=body)) == (409, "name_taken")
+        kind = service.client.post("/v1/suites", json=body | {"name": "b", "kind": "retrieval"})
+        prompt = service.client.post("/v1/suites", json=body | {"name": "b", "prompt": "x"})
+        version = service.client.post("/v1/suites", json=body | {"name": "b", "dataset_version": 9})
+    assert code_of(kind) == (422, "field_invalid")
+    assert code_of(prompt) == (422, "prompt_invalid")
+    assert code_of(version) == (404, "dataset_version_not_found")
+
+
+def test_the_same_images_may_be_a_captioned_suite_too(service: Service) -> None:
+    a_suite(service, "emoji", 1)
+    service.client.post("/v1/datasets", json={"name": "talk", "kind": "captioned"})
+    files = [("a cat", ("a.png", picture(1)))]
+    service.client.post("/v1/datasets/talk/images", files=files)
+    service.client.post("/v1/datasets/talk/versions")
+    body = {"name": "talk", "kind": "retrieval", "dataset": "talk", "dataset_version": 1}
+    assert service.client.post("/v1/suites", json=body).status_code == 201
+
+
+def test_what_is_not_there(service: Service) -> None:
+    assert code_of(service.client.get("/v1/models/x")) == (404, "model_not_found")
+    assert code_of(service.client.get("/v1/suites/x")) == (404, "suite_not_found")
+    assert code_of(service.client.get("/v1/gate-policies/x")) == (404, "policy_not_found")

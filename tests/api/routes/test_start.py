@@ -1,0 +1,139 @@
+"""The one-call start: images named after their classes become an update, or nothing at all."""
+
+import json
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.dataset import Side
+from core.domain.gate.policy import Verdict
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of
+
+PATH = "/v1/models/demo/classes"
+
+
+@pytest.fixture
+def demo(service: Service) -> Service:
+    """A service with the model `demo`."""
+    a_root(service.platform)
+    return service
+
+
+def images(**counts: int) -> list[Any]:
+    """So many training images of each class, no image twice."""
+    pool = iter(pictures_on(Side.TRAIN, 8))
+    return [
+        (name, (f"{name}-{n}.png", next(pool)))
+        for name, count in counts.items()
+        for n in range(count)
+    ]
+
+
+def test_one_call_makes_dataset_version_and_job(demo: Service) -> None:
+    recipe = {"recipe": json.dumps({"epochs": 2})}
+    answer = demo.client.post(PATH, files=[*images(panda=3, okapi=3)], data=recipe)
+    assert answer.status_code == 202, answer.text
+    made = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{made['job']['id']}"
+    assert made["job"]["recipe"]["epochs"] == 2
+    assert made["job"]["dataset_version"] == {"dataset": made["dataset"]["id"], "version": 1}
+    assert made["dataset_version"]["classes"] == ["okapi", "panda"]
+    assert {row["outcome"] for row in made["files"]} == {"created"}
+    assert demo.client.get(answer.headers["location"]).json() == made["job"]
+    version = demo.client.get(f"/v1/datasets/{made['dataset']['name']}/versions/1")
+    assert version.json() == made["dataset_version"]
+    page = demo.client.get(f"/v1/datasets/{made['dataset']['name']}/images").json()
+    assert len(page["data"]) == 6
+
+
+def test_a_bad_file_is_told_and_stops_nothing(demo: Service) -> None:
+    files = [*images(panda=2, okapi=2), ("okapi", ("half.jpg", pictures.truncated()))]
+    rows = demo.client.post(PATH, files=files).json()["files"]
+    assert [row["outcome"] for row in rows] == ["created"] * 4 + ["rejected"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "bad", "data", "status", "code"),
+    [
+        ({"panda": 1, "okapi": 3}, [], {}, 422, "too_few_per_class"),
+        ({"panda": 3}, [], {}, 422, "too_few_classes"),
+        ({"panda": 2, "okapi": 2}, ["yak"], {}, 422, "too_few_per_class"),
+        ({}, ["yak"], {}, 422, "all_rejected"),
+        ({"panda": 2, "okapi": 2}, [], {"recipe": "{"}, 422, "recipe_invalid"),
+        ({"panda": 2, "okapi": 2}, [], {"recipe": "[]"}, 422, "recipe_invalid"),
+        ({"panda": 2, "okapi": 2}, [], {"recipe": "[" * 100_000}, 422, "recipe_invalid"),
+        ({"panda": 2, "okapi": 2}, [], {"recipe": '{"a": "\\ud800"}'}, 422, "field_invalid"),
+        ({"panda": 2, "okapi": 2}, [], {"recipe": '{"epoch": 1}'}, 422, "recipe_invalid"),
+        ({"panda": 2, "okapi": 2}, [], {"method": "ft"}, 422, "field_unknown"),
+    ],
+)
+def test_a_start_that_cannot_be_made_leaves_nothing(
+    demo: Service,
+    counts: dict[str, int],
+    bad: list[str],
+    data: dict[str, str],
+    status: int,
+    code: str,
+) -> None:
+    files = [*images(**counts), *((name, ("x.jpg", b"no image")) for name in bad)]
+    with demo.untouched():
+        answer = demo.client.post(PATH, files=files, data=data)
+    assert code_of(answer) == (status, code)
+
+
+def test_a_form_without_a_file_leaves_nothing(demo: Service) -> None:
+    with demo.untouched():
+        answer = demo.client.post(PATH, files=[("recipe", (None, "{}"))])
+    assert code_of(answer) == (422, "all_rejected")
+
+
+def test_an_unknown_model_is_told_before_the_images_are_read(demo: Service) -> None:
+    with demo.untouched():
+        answer = demo.client.post("/v1/models/nope/classes", files=images(a=2, b=2))
+    assert code_of(answer) == (404, "model_not_found")
+
+
+def test_a_start_is_replayed_by_its_key_whatever_the_boundary(demo: Service) -> None:
+    key = {"Idempotency-Key": "start"}
+    files = [*images(panda=2, okapi=2), ("okapi", ("half.jpg", pictures.truncated()))]
+    first = demo.client.post(PATH, files=files, headers=key)
+    with demo.untouched():
+        again = demo.client.post(PATH, files=files, headers=key)
+        other = demo.client.post(PATH, files=files[1:], headers=key)
+    assert again.status_code == 202
+    assert again.json() == first.json()
+    assert code_of(other) == (422, "idempotency_mismatch")
+
+
+def test_learned_classes_name_their_last_teacher(demo: Service) -> None:
+    assert demo.client.get(PATH).json()["data"] == []
+    with demo.platform.transactions(read_only=True) as work:
+        model = work.models.get("demo")
+    a_candidate(demo.platform, model, verdict=Verdict.PASSED, teaches=("panda", "okapi"))
+    a_candidate(demo.platform, model, verdict=Verdict.PASSED, parent=2, teaches=("okapi", "yak"))
+    promoted = demo.client.put(
+        "/v1/models/demo/aliases/production", json={"version": 3}, headers={"If-Match": '"1"'}
+    )
+    assert promoted.status_code == 200
+    found = demo.client.get(PATH).json()
+    assert (found["version"], found["digest"]) == (3, promoted.json()["digest"])
+    assert found["data"] == [
+        {"class": "panda", "version": 2},
+        {"class": "okapi", "version": 3},
+        {"class": "yak", "version": 3},
+    ]
+    assert code_of(demo.client.get(PATH + "?alias=x")) == (404, "alias_not_found")
+
+
+def test_an_image_of_a_suite_is_refused(demo: Service) -> None:
+    demo.client.post("/v1/datasets", json={"name": "asked"})
+    demo.client.post("/v1/datasets/asked/images", files=[("cat", ("a.png", picture(500)))])
+    demo.client.post("/v1/datasets/asked/versions")
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
+    demo.client.post("/v1/suites", json=suite)
+    files = [*images(panda=2, okapi=2), ("okapi", ("a.png", picture(500)))]
+    rows = demo.client.post(PATH, files=files).json()["files"]
+    assert rows[-1]["error"]["code"] == "image_in_suite"

@@ -1,0 +1,256 @@
+"""Images as multipart forms: a receipt a file, caps while streaming, nothing left behind."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.types import Message
+
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import picture
+from tests.support.api.service import KEY, Service, code_of, running, settings_of
+
+BOUNDARY = "frontier"
+
+
+@pytest.fixture
+def products(service: Service) -> str:
+    """An empty labelled dataset."""
+    service.client.post("/v1/datasets", json={"name": "products"})
+    return "/v1/datasets/products/images"
+
+
+def part(name: str, data: bytes, file_name: str = "a.png") -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"'
+    return head.encode() + b"\r\n\r\n" + data + b"\r\n"
+
+
+def send(service: Service, path: str, body: Iterator[bytes] | bytes) -> object:
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    return service.client.post(path, content=body, headers={"Content-Type": kind})
+
+
+def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
+    service: Service, products: str
+) -> None:
+    answer = service.client.post(
+        products,
+        files=[
+            ("boot", ("1.png", picture(1))),
+            ("boot", ("2.tiff", pictures.tiff())),
+            ("boot", ("3.jpg", pictures.truncated())),
+            ("boot", ("4.png", pictures.huge())),
+            ("boot", ("5.png", b"")),
+            ("", ("6.png", picture(6))),
+            ("x" * 101, ("7.png", picture(7))),
+            ("bo\tot", ("8.png", picture(8))),
+            ("boot", ("9.png", picture(1))),
+            ("bag", ("10.png", picture(1))),
+            ("bag", ("11.webp", picture(11, file_format="WEBP"))),
+            ("bag", ("12.gif", pictures.frames("GIF"))),
+            ("gnp\u202etac", ("13.png", picture(13))),
+        ],
+    )
+    assert answer.status_code == 200
+    told = [
+        (row["file"], row["outcome"], (row["error"] or {}).get("code"))
+        for row in answer.json()["data"]
+    ]
+    assert told == [
+        ("1.png", "created", None),
+        ("2.tiff", "rejected", "unsupported_image"),
+        ("3.jpg", "rejected", "image_corrupt"),
+        ("4.png", "rejected", "image_too_large"),
+        ("5.png", "rejected", "unsupported_image"),
+        ("6.png", "rejected", "class_invalid"),
+        ("7.png", "rejected", "class_invalid"),
+        ("8.png", "rejected", "class_invalid"),
+        ("9.png", "duplicate", None),
+        ("10.png", "label_conflict", "label_conflict"),
+        ("11.webp", "created", None),
+        ("12.gif", "rejected", "image_animated"),
+        ("13.png", "rejected", "class_invalid"),
+    ]
+    assert service.client.get("/v1/datasets/products").json()["counts"] == {"bag": 1, "boot": 1}
+    assert len(list(service.platform.artifacts.digests())) == 2
+
+
+def test_all_rejected_is_an_error_with_the_receipts(service: Service, products: str) -> None:
+    with service.untouched():
+        answer = service.client.post(
+            products,
+            files=[
+                ("boot", ("a.tiff", pictures.tiff())),
+                ("boot", ("b.jpg", pictures.truncated())),
+                (" ", ("c.png", picture(3))),
+            ],
+        )
+    assert code_of(answer) == (422, "all_rejected")
+    codes = [row["error"]["code"] for row in answer.json()["facts"]["files"]]
+    assert codes == ["unsupported_image", "image_corrupt", "class_invalid"]
+
+
+def test_odd_file_names_are_shown_cleaned(service: Service, products: str) -> None:
+    body = part("boot", picture(1), "../../etc/passwd") + part("boot", picture(2), "n" * 5000)
+    body += part("boot", picture(3), "a%0D%0Ab.png") + f"--{BOUNDARY}--\r\n".encode()
+    rows = send(service, products, body).json()["data"]  # type: ignore[attr-defined]
+    assert [row["file"] for row in rows] == ["passwd", "n" * 100, "ab.png"]
+    assert {row["outcome"] for row in rows} == {"created"}
+
+
+def test_a_script_as_a_class_name_is_only_a_name(service: Service, products: str) -> None:
+    name = "<script>alert(1)</script>"
+    answer = service.client.post(products, files=[(name, ("a.png", picture(1)))])
+    assert answer.json()["data"][0]["text"] == name
+    assert service.client.get("/v1/datasets/products").json()["counts"] == {name: 1}
+
+
+def test_a_body_over_the_cap_is_refused_before_it_has_ended(home: Path) -> None:
+    with running(settings_of(home, max_body_bytes=50_000)) as service:
+        service.client.post("/v1/datasets", json={"name": "products"})
+        chunks = (part("boot", bytes(2000)) for _ in itertools.count())
+        with service.untouched():
+            status, read = asyncio.run(post_endlessly(service, chunks))
+        assert status == 413
+        assert read < 30
+
+
+async def post_endlessly(service: Service, chunks: Iterator[bytes]) -> tuple[int, int]:
+    """The status that a body without end is answered with, and how many chunks that took."""
+    read, statuses = 0, []
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": next(chunks), "more_body": True}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status"))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/datasets/products/images",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", f"Bearer {KEY}".encode()),
+            (b"content-type", f"multipart/form-data; boundary={BOUNDARY}".encode()),
+        ],
+    }
+    await service.client.app(scope, receive, send)
+    return statuses[0], read
+
+
+def test_too_many_parts_are_refused(home: Path) -> None:
+    with running(settings_of(home, max_parts=3)) as service:
+        service.client.post("/v1/datasets", json={"name": "products"})
+        files = [("boot", (f"{seed}.png", picture(seed))) for seed in range(4)]
+        with service.untouched():
+            answer = service.client.post("/v1/datasets/products/images", files=files)
+        assert code_of(answer) == (413, "too_many_parts")
+
+
+def test_a_file_over_its_cap_is_rejected_by_name(home: Path) -> None:
+    with running(settings_of(home, max_file_bytes=2000)) as service:
+        service.client.post("/v1/datasets", json={"name": "products"})
+        files = [("boot", ("big.png", bytes(5000))), ("boot", ("small.png", picture(1)))]
+        rows = service.client.post("/v1/datasets/products/images", files=files).json()["data"]
+        assert [row["outcome"] for row in rows] == ["rejected", "created"]
+        assert rows[0]["error"]["code"] == "file_too_large"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no boundary in here",
+        part("boot", b"never ends"),
+        b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n",
+        b'--frontier\r\nContent-Disposition: form-data; name="\xff"; filename="a"\r\n\r\n'
+        b"x\r\n--frontier--\r\n",
+    ],
+)
+def test_a_form_that_cannot_be_parsed(service: Service, products: str, body: bytes) -> None:
+    with service.untouched():
+        assert code_of(send(service, products, body)) == (400, "malformed_multipart")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("multipart/form-data", 400, "malformed_multipart"),
+        ("application/json", 415, "unsupported_media_type"),
+        ("", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_form_without_a_boundary(
+    service: Service, products: str, kind: str, status: int, code: str
+) -> None:
+    with service.untouched():
+        answer = service.client.post(products, content=b"x", headers={"Content-Type": kind})
+    assert code_of(answer) == (status, code)
+
+
+def test_what_arrived_before_a_broken_end_is_not_kept(service: Service, products: str) -> None:
+    with service.untouched():
+        answer = send(service, products, part("boot", picture(1)) + part("boot", picture(2))[:-40])
+    assert code_of(answer) == (400, "malformed_multipart")
+
+
+def test_text_fields_are_not_known_here(service: Service, products: str) -> None:
+    with service.untouched():
+        answer = service.client.post(
+            products, files=[("boot", ("a.png", picture(1)))], data={"class": "boot"}
+        )
+    assert code_of(answer) == (422, "field_unknown")
+    assert answer.json()["errors"][0]["pointer"] == "/class"
+
+
+def test_parts_are_found_however_the_bytes_are_cut(service: Service, products: str) -> None:
+    body = part("boot", picture(1)) + part("bag", picture(2)) + f"--{BOUNDARY}--\r\n".encode()
+    answer = send(service, products, (body[i : i + 7] for i in range(0, len(body), 7)))
+    assert [row["text"] for row in answer.json()["data"]] == ["boot", "bag"]  # type: ignore[attr-defined]
+
+
+def test_no_room_on_the_disk(home: Path) -> None:
+    with running(settings_of(home)) as service:
+        service.client.post("/v1/datasets", json={"name": "products"})
+    with running(settings_of(home, min_free_bytes=2**60)) as service, service.untouched():
+        answer = service.client.post(
+            "/v1/datasets/products/images", files=[("boot", ("a.png", picture(1)))]
+        )
+        assert code_of(answer) == (507, "storage_full")
+        assert answer.headers["retry-after"]
+
+
+def test_an_image_of_a_suite_is_refused_for_training(service: Service, products: str) -> None:
+    service.client.post("/v1/datasets", json={"name": "asked"})
+    service.client.post("/v1/datasets/asked/images", files=[("cat", ("a.png", picture(1)))])
+    service.client.post("/v1/datasets/asked/versions")
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
+    assert service.client.post("/v1/suites", json=suite).status_code == 201
+    with service.untouched():
+        answer = service.client.post(products, files=[("boot", ("a.png", picture(1)))])
+    assert answer.json()["facts"]["files"][0]["error"]["code"] == "image_in_suite"
+
+
+def test_an_unknown_dataset(service: Service) -> None:
+    with service.untouched():
+        answer = service.client.post(
+            "/v1/datasets/nope/images", files=[("boot", ("a.png", picture(1)))]
+        )
+    assert code_of(answer) == (404, "dataset_not_found")
+
+
+def test_captions_are_texts_too(service: Service) -> None:
+    service.client.post("/v1/datasets", json={"name": "talk", "kind": "captioned"})
+    files = [("a red boot", ("a.png", picture(1))), ("one boot", ("a.png", picture(1)))]
+    files.append(("x" * 501, ("b.png", picture(2))))
+    rows = service.client.post("/v1/datasets/talk/images", files=files).json()["data"]
+    assert [row["outcome"] for row in rows] == ["created", "created", "rejected"]
+    assert rows[2]["error"]["code"] == "caption_invalid"
+    (image,) = service.client.get("/v1/datasets/talk/images").json()["data"]
+    assert image["texts"] == ["a red boot", "one boot"]
+    assert service.client.get("/v1/datasets/talk").json()["images"] == 1

@@ -1,0 +1,144 @@
+"""Versions: pages, downloads, forgetting reports."""
+
+import errno
+import io
+import json
+import tarfile
+from typing import Any
+
+import pytest
+
+from api.pages.report_page import style_policy
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Model
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of
+from tests.support.evaluations import report_of, second_update
+
+VERSIONS = "/v1/models/demo/versions"
+
+
+@pytest.fixture
+def model(service: Service) -> Model:
+    """The model `demo`, which has a root only."""
+    return a_root(service.platform)
+
+
+def test_versions_are_listed_oldest_first(service: Service, model: Model) -> None:
+    for _ in range(3):
+        a_candidate(service.platform, model, teaches=("boot",))
+    first = service.client.get(VERSIONS + "?limit=3").json()
+    rest = service.client.get(VERSIONS, params={"after": first["next"]}).json()
+    assert [row["version"] for row in first["data"] + rest["data"]] == [1, 2, 3, 4]
+    assert rest["has_more"] is False
+    one = service.client.get(VERSIONS + "/2").json()
+    assert one == first["data"][1]
+    assert (one["parent"], one["status"], one["classes"]) == (1, "candidate", ["boot"])
+    assert code_of(service.client.get(VERSIONS + "/9")) == (404, "version_not_found")
+    assert code_of(service.client.get(VERSIONS + "/0")) == (422, "field_invalid")
+
+
+def test_a_download_is_the_folder_that_open_clip_loads(service: Service, model: Model) -> None:
+    answer = service.client.get(VERSIONS + "/1/download")
+    digest = service.client.get(VERSIONS + "/1").json()["digest"]
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert answer.headers["etag"] == f'"{digest}"'
+    assert 'filename="demo-1.tar"' in answer.headers["content-disposition"]
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        assert tar.getnames() == [
+            "demo-1/open_clip_config.json",
+            "demo-1/open_clip_model.safetensors",
+        ]
+        weights = tar.extractfile("demo-1/open_clip_model.safetensors")
+        assert weights is not None
+        data = weights.read()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert header["visual.proj"]["shape"] == [4]
+    assert service.client.get(VERSIONS + "/1/download").content == answer.content
+
+
+def test_an_interrupted_download_is_resumed_by_range(service: Service, model: Model) -> None:
+    whole = service.client.get(VERSIONS + "/1/download")
+    headers = {"Range": "bytes=100-", "If-Range": whole.headers["etag"]}
+    rest = service.client.get(VERSIONS + "/1/download", headers=headers)
+    assert rest.status_code == 206
+    assert rest.content == whole.content[100:]
+    beyond = service.client.get(VERSIONS + "/1/download", headers={"Range": "bytes=9999999-"})
+    assert code_of(beyond) == (416, "range_not_satisfiable")
+    assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+    odd = service.client.get(VERSIONS + "/1/download", headers={"Range": "bytes=5-1"})
+    assert code_of(odd) == (400, "malformed")
+
+
+def test_a_full_disk_leaves_no_half_of_a_download(
+    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(*given: Any) -> None:
+        given[-1].write(b"half")
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr("api.http.export_cache.write_tar", half)
+    with service.untouched():
+        answer = service.client.get(VERSIONS + "/1/download")
+    assert code_of(answer) == (507, "storage_full")
+
+
+def test_a_flipped_bit_is_found_before_it_is_served(service: Service, model: Model) -> None:
+    digest = service.client.get(VERSIONS + "/1").json()["digest"]
+    folder = service.settings.artifacts
+    (path,) = [path for path in folder.rglob("*") if path.parent.name + path.name == digest]
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(data)
+    with service.untouched():
+        answer = service.client.get(VERSIONS + "/1/download")
+        assert code_of(answer) == (500, "artifact_corrupt")
+
+
+def test_a_flipped_bit_in_a_kept_download_is_found_and_healed(
+    service: Service, model: Model
+) -> None:
+    first = service.client.get(VERSIONS + "/1/download").content
+    (kept,) = (service.settings.home / "exports").iterdir()
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    for _ in range(2):
+        assert service.client.get(VERSIONS + "/1/download").content == first
+    (kept,) = (service.settings.home / "exports").iterdir()
+    assert kept.read_bytes() == first
+
+
+def test_a_report_comes_as_json_and_as_a_page(service: Service, model: Model) -> None:
+    report = report_of(second_update(), lambda *_: True)
+    a_candidate(service.platform, model, verdict=Verdict.FAILED, report=report)
+    path = VERSIONS + "/2/forgetting"
+    answer = service.client.get(path)
+    assert answer.json() == json.loads(report.to_bytes())
+    assert answer.headers["vary"] == "Accept"
+    page = service.client.get(path, headers={"Accept": "text/html,*/*;q=0.1"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"] == style_policy()
+    assert page.text.lstrip().lower().startswith("<!doctype html>")
+    refused = service.client.get(path, headers={"Accept": "image/png"})
+    assert code_of(refused) == (406, "not_acceptable")
+
+
+def test_a_report_before_the_evaluation_has_ended(service: Service, model: Model) -> None:
+    a_candidate(service.platform, model)
+    with service.untouched():
+        pending = service.client.get(VERSIONS + "/2/forgetting")
+        root = service.client.get(VERSIONS + "/1/forgetting")
+        missing = service.client.get(VERSIONS + "/7/forgetting")
+    assert code_of(pending) == (409, "evaluation_pending")
+    assert code_of(root) == (404, "report_not_found")
+    assert code_of(missing) == (404, "version_not_found")
+
+
+def test_a_report_of_an_unknown_format_has_no_page(service: Service) -> None:
+    a_candidate(service.platform, a_root(service.platform), verdict=Verdict.PASSED)
+    path = "/v1/models/demo/versions/2/forgetting"
+    answer = service.client.get(path, headers={"Accept": "text/html"})
+    assert code_of(answer) == (409, "report_unreadable")
+    assert service.client.get(path).status_code == 200

@@ -1,0 +1,53 @@
+"""Who works for the service, as its workers say themselves."""
+
+from core.domain.values import JobId
+from core.ports import HeldJob
+from core.use_cases.operations.maintenance import forget_old_traces
+from tests.support.api.service import Service
+from worker.supervision.heartbeat import facts_of
+
+
+def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:
+    facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
+    with service.platform.transactions() as work:
+        work.beats.beat(name, facts)
+        work.commit()
+
+
+def age(service: Service, seconds: float) -> None:
+    """Let all beats be so much older."""
+    with service.platform.transactions() as work:
+        work.beats._connection.exec_driver_sql(  # type: ignore[attr-defined]
+            f"UPDATE beats SET at = at - {seconds}"
+        )
+        work.commit()
+
+
+def test_a_worker_is_listed_with_what_it_does(service: Service) -> None:
+    job = JobId("job_1")
+    beat(service, held=(HeldJob(id=job, status="running", lease_s=9),))
+    (shown,) = service.client.get("/v1/workers").json()["data"]
+    assert (shown["id"], shown["fresh"], shown["state"]) == ("gpu-7:1f3a", True, "busy")
+    assert (shown["job"], shown["device"], shown["starts"]) == (job, "cuda:0", 2)
+    assert shown["queues"] == ["gpu"]
+    assert shown["version"]
+    assert 0 <= shown["beat_age_s"] < 10
+
+
+def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Service) -> None:
+    beat(service)
+    age(service, 60)
+    assert service.client.get("/readyz").status_code == 503
+    (shown,) = service.client.get("/v1/workers").json()["data"]
+    assert (shown["fresh"], round(shown["beat_age_s"], -1)) == (False, 60)
+    age(service, 25 * 3600)
+    forget_old_traces(service.platform)
+    assert service.client.get("/v1/workers").json()["data"] == []
+
+
+def test_beats_of_an_earlier_release_are_still_shown(service: Service) -> None:
+    with service.platform.transactions() as work:
+        work.beats.beat("old:1", {"device": "cpu", "child": 5, "starts": 1})
+        work.commit()
+    (shown,) = service.client.get("/v1/workers").json()["data"]
+    assert (shown["host"], shown["child_pid"], shown["version"]) == ("old", 5, "")

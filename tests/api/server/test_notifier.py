@@ -1,0 +1,29 @@
+"""The doorbell: a message that says which job, on whatever broker, or nothing at all."""
+
+import base64
+import json
+from pathlib import Path
+
+from api.queue import CeleryDoorbell
+from core.adapters.broker.options import TASK
+from core.domain.jobs.job import Queue
+from core.domain.values import JobId
+from core.settings import Settings
+
+
+def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
+    doorbell = CeleryDoorbell(Settings(home=tmp_path))
+    doorbell.ring(JobId("job_1"), Queue.HOUSEKEEPING)
+    doorbell.close()
+    (path,) = (tmp_path / "broker").glob("*.msg")
+    message = json.loads(path.read_text())
+    arguments, _, _ = json.loads(base64.b64decode(message["body"]))
+    assert message["headers"]["task"] == TASK
+    assert arguments == ["job_1"]
+    assert message["properties"]["delivery_info"]["routing_key"] == "perennial.housekeeping"
+
+
+def test_a_broker_that_is_away_raises_nothing(tmp_path: Path) -> None:
+    doorbell = CeleryDoorbell(Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0"))
+    doorbell.ring(JobId("job_1"), Queue.HOUSEKEEPING)
+    doorbell.close()

@@ -1,0 +1,190 @@
+"""What the server answers to bytes on a socket that no client library would send.
+
+The service runs as a process of its own, as `perennial serve` starts it.
+"""
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.http.middleware import SECURITY_HEADERS
+from tests.support.api.service import KEY
+from tests.support.processes import Site, free_port, wait_for
+
+LONG_S = 60  # far more than the service waits; a test that needs it fails
+HEAD = b"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+KEYED = HEAD + f"Authorization: Bearer {KEY}\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where a service listens that waits half a second for what a client owes it."""
+    home = tmp_path_factory.mktemp("server")
+    site = Site(home, embedded=False, port=free_port(), admin_key=KEY)
+    site.start("cli", "serve", PERENNIAL_RECEIVE_SECONDS="0.5")
+    found = ("127.0.0.1", site.settings.port)
+    wait_for(lambda: _listens(found), seconds=LONG_S)
+    yield found
+    site.close()
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def answers_to(address: tuple[str, int], *pieces: bytes) -> bytes:
+    """All bytes that come back until the server closes the connection; it must."""
+    with socket.create_connection(address, timeout=LONG_S) as client:
+        for piece in pieces:
+            client.sendall(piece)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def problem_in(answer: bytes) -> tuple[int, Any, dict[str, str]]:
+    """Status, problem document and headers of the only answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert headers["content-type"] == "application/problem+json"
+    for name, value in SECURITY_HEADERS.items():
+        assert headers[name.lower()] == value.lower()
+    problem = json.loads(body)
+    assert problem["request_id"] == headers["x-request-id"]
+    assert problem["status"] == int(first.split(" ")[1])
+    return problem["status"], problem, headers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ", KEYED],
+    ids=["a letter", "half a header", "no end"],
+)
+def test_half_a_head_is_answered_and_the_connection_closed(
+    address: tuple[str, int], head: bytes
+) -> None:
+    status, problem, _ = problem_in(answers_to(address, head))
+    assert (status, problem["code"]) == (408, "request_timeout")
+
+
+def test_a_connection_that_says_nothing_is_closed(address: tuple[str, int]) -> None:
+    assert answers_to(address) == b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 99\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"],
+    ids=["by length", "by chunks"],
+)
+def test_half_a_body_is_answered_and_the_connection_closed(
+    address: tuple[str, int], body: bytes
+) -> None:
+    status, problem, _ = problem_in(answers_to(address, KEYED + body))
+    assert (status, problem["code"], problem["retryable"]) == (408, "request_timeout", True)
+
+
+def test_half_a_form_is_answered_too(address: tuple[str, int]) -> None:
+    head = KEYED.replace(b"/v1/datasets", b"/v1/models/m/classes")
+    head = head.replace(b"application/json", b"multipart/form-data; boundary=b")
+    status, problem, _ = problem_in(answers_to(address, head + b"Content-Length: 99\r\n\r\n--b"))
+    assert (status, problem["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ", 408),
+        (HEAD + b"Content-Length: 999999\r\n\r\n{", 401),  # answered before its body has come
+        (KEYED + b"Content-Length: 999999\r\n\r\n{", 408),
+    ],
+    ids=["a head", "a body that nobody reads", "a body that is read"],
+)
+def test_bytes_that_drip_on_do_not_hold_a_connection_open(
+    address: tuple[str, int], begun: bytes, status: int
+) -> None:
+    """Bytes are sent on and on until the server hangs up."""
+    answer = b""
+    with socket.create_connection(address, timeout=LONG_S) as client:
+        client.sendall(begun)
+        client.settimeout(0.02)
+        for _ in range(LONG_S * 50):
+            try:
+                client.sendall(b"a")
+                received = client.recv(65536)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+            if not received:
+                break
+            answer += received
+        else:
+            pytest.fail("the connection is still open")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_connection_whose_body_came_after_its_answer_is_closed(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address, timeout=LONG_S) as client:
+        client.sendall(HEAD + b"Content-Length: 3\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+        client.sendall(b"abc")
+        assert b"HTTP/1.1" not in b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_a_body_of_another_type_is_refused_before_it_comes(address: tuple[str, int]) -> None:
+    head = KEYED.replace(b"application/json", b"multipart/form-data; boundary=b")
+    status, problem, _ = problem_in(answers_to(address, head + b"Content-Length: 99\r\n\r\n{"))
+    assert (status, problem["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_length_beside_chunks_is_refused(address: tuple[str, int]) -> None:
+    body = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body += b'10\r\n{"name": "cats"}\r\n0\r\n\r\n'
+    status, problem, headers = problem_in(answers_to(address, KEYED + body))
+    assert (status, problem["code"]) == (400, "malformed")
+    assert headers["connection"] == "close"
+
+
+def test_a_length_beside_chunks_is_refused_before_the_key(address: tuple[str, int]) -> None:
+    body = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    status, problem, _ = problem_in(answers_to(address, HEAD + body))
+    assert (status, problem["code"]) == (400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        KEYED + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        KEYED + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000,
+    ],
+    ids=["no request line", "bad header", "no host", "two lengths", "bad chunk", "too long"],
+)
+def test_what_is_not_http_is_answered_with_a_problem_document(
+    address: tuple[str, int], sent: bytes
+) -> None:
+    status, problem, headers = problem_in(answers_to(address, sent))
+    assert (status, problem["code"]) == (400, "malformed")
+    assert headers["connection"] == "close"
+
+
+def test_a_whole_request_is_answered_as_ever_and_the_next_one_too(
+    address: tuple[str, int],
+) -> None:
+    body = b'{"name": "cats"}'
+    one = KEYED + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    two = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answers = answers_to(address, one, two)
+    assert answers.startswith(b"HTTP/1.1 201 ")
+    assert answers.endswith(b'{"status":"ok"}')

@@ -1,0 +1,260 @@
+"""What is true of the store on S3 alone."""
+
+import os
+import pickle
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, IncompleteReadError
+
+from core import bootstrap
+from core.adapters.artifacts import s3_upload as s3_sending
+from core.adapters.artifacts.local import LocalArtifacts
+from core.adapters.artifacts.s3 import S3Artifacts
+from core.adapters.artifacts.s3_client import S3Place
+from core.domain.values import Digest, sha256
+from core.errors import (
+    ArtifactMissing,
+    ArtifactsUnavailable,
+    PerennialError,
+    StorageFull,
+    UnsafeConfiguration,
+)
+from core.settings import Settings
+from tests.support.servers.s3 import CREDENTIALS, s3_server
+
+DATA = b"some bytes"
+LARGE = 11 << 20  # three parts
+
+
+def keys_in(s3: S3Artifacts) -> list[str]:
+    found = s3._client.list_objects_v2(Bucket=s3._place.bucket)
+    return [row["Key"] for row in found.get("Contents", ())]
+
+
+def unfinished_in(s3: S3Artifacts) -> int:
+    found = s3._client.list_multipart_uploads(Bucket=s3._place.bucket)
+    return len(found.get("Uploads", ()))
+
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "so there"}}, "PutObject")
+
+
+class CutOff(nullcontext[Any]):
+    """The body of an answer whose connection broke."""
+
+    def __enter__(self) -> "CutOff":
+        return self
+
+    def read(self, size: int) -> bytes:
+        raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
+
+
+def test_large_artifacts_travel_in_parts(s3: S3Artifacts) -> None:
+    data = os.urandom(LARGE)
+    found = s3.put(data)
+    assert s3.get(found) == data
+    head = s3._client.head_object(Bucket=s3._place.bucket, Key=s3._key(found))
+    assert head["ETag"].endswith('-3"')
+    assert unfinished_in(s3) == 0
+
+
+def test_a_part_that_fails_leaves_nothing_behind(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = s3._client.upload_part
+
+    def fails_at_the_second(**given: Any) -> Any:
+        if given["PartNumber"] == 2:
+            raise refusal("XMinioStorageFull")
+        return real(**given)
+
+    monkeypatch.setattr(s3._client, "upload_part", fails_at_the_second)
+    with pytest.raises(StorageFull):
+        s3.put(os.urandom(LARGE))
+    assert keys_in(s3) == []
+    assert unfinished_in(s3) == 0
+
+
+def test_an_upload_that_its_writer_left_is_given_up(s3: S3Artifacts) -> None:
+    kept = s3.put(DATA)
+    where = {"Bucket": s3._place.bucket, "Key": f"{s3._place.prefix}ab/cd"}
+    upload = s3._client.create_multipart_upload(**where)["UploadId"]
+    s3._client.upload_part(**where, UploadId=upload, PartNumber=1, Body=DATA)
+    assert list(s3.digests()) == [kept]
+    assert s3.sweep(60) == 1  # this server says that every upload began long ago
+    assert unfinished_in(s3) == 0
+    assert s3.get(kept) == DATA
+
+
+def test_the_server_is_told_the_sha256_of_what_it_gets(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+    real = s3._client.put_object
+    monkeypatch.setattr(s3._client, "put_object", lambda **row: sent.append(row) or real(**row))
+    found = s3.put(DATA)
+    assert s3_sending.base64.b64decode(sent[0]["ChecksumSHA256"]).hex() == found
+
+
+def test_only_what_lies_below_the_prefix_is_seen(s3: S3Artifacts) -> None:
+    found = s3.put(DATA)
+    other = S3Artifacts(replace(s3._place, prefix="another/"))
+    other._connected = s3._connected
+    assert not other.has(found)
+    assert list(other.stored()) == []
+    assert other.sweep(0) == 0
+    s3._client.put_object(Bucket=s3._place.bucket, Key=f"{s3._place.prefix}readme.txt", Body=b"")
+    assert list(s3.digests()) == [found]
+
+
+def test_a_writer_waits_for_the_collector_that_has_looked_at_its_object(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = s3.put(DATA)
+    once = s3._clients.asks_once
+    real = once.delete_object
+    writes: list[Future[Digest]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def meets_a_writer(**row: Any) -> Any:
+            writes.append(pool.submit(s3.put, DATA))
+            time.sleep(0.7)
+            assert not writes[0].done()
+            return real(**row)
+
+        monkeypatch.setattr(once, "delete_object", meets_a_writer)
+        assert s3.collect(found, 0)
+        writes[0].result(20)
+    assert s3.get(sha256(DATA)) == DATA
+    assert [key for key in keys_in(s3) if "collecting" in key] == []
+
+
+def test_two_collectors_do_not_meet(s3: S3Artifacts) -> None:
+    found = s3.put(DATA)
+    assert s3._collecting._set(s3._collecting._mark(found))
+    assert not s3.collect(found, 0)
+    assert s3.has(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "fact"),
+    [
+        ("AccessDenied", ArtifactsUnavailable),
+        ("SlowDown", ArtifactsUnavailable),
+        ("NoSuchBucket", ArtifactsUnavailable),
+        ("QuotaExceeded", StorageFull),
+        ("507", StorageFull),
+    ],
+)
+def test_refusals_have_names(
+    s3: S3Artifacts, code: str, fact: type[PerennialError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(**_: Any) -> None:
+        raise refusal(code)
+
+    monkeypatch.setattr(s3._client, "put_object", refuses)
+    with pytest.raises(fact) as told:
+        s3.put(DATA)
+    assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in f"{told.value!r} {told.value.facts}"
+
+
+def test_a_bucket_that_is_not_there_is_not_a_missing_artifact(s3: S3Artifacts) -> None:
+    nowhere = S3Artifacts(replace(s3._place, bucket="nowhere"))
+    nowhere._connected = s3._connected
+    with pytest.raises(ArtifactsUnavailable, match="NoSuchBucket"):
+        nowhere.put(DATA)
+    with pytest.raises(ArtifactsUnavailable):
+        nowhere.free_bytes()
+
+
+def test_an_answer_cut_off_midway_is_asked_for_again(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = s3.put(DATA)
+    real, asked = s3._client.get_object, []
+
+    def cut_off(**given: Any) -> Any:
+        asked.append(given)
+        return real(**given) if len(asked) == 3 else {"Body": CutOff()}
+
+    monkeypatch.setattr(s3._client, "get_object", cut_off)
+    assert s3.get(found) == DATA
+    assert len(asked) == 3
+
+
+def test_a_server_that_hangs_or_dies_is_told_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as (url, process):
+        place = S3Place.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
+        store = S3Artifacts(replace(place, connect_s=0.5, read_s=0.5, tries=2))
+        store._client.create_bucket(Bucket="bucket")
+        found = store.put(DATA)
+        for harm in (signal.SIGSTOP, signal.SIGKILL):
+            process.send_signal(harm)
+            began = time.monotonic()
+            for act in (lambda: store.get(found), lambda: store.put(DATA), store.free_bytes):
+                with pytest.raises(ArtifactsUnavailable):
+                    act()
+            assert time.monotonic() - began < 20.0
+        store.close()
+
+
+def test_a_store_is_handed_on_without_its_secrets(s3: S3Artifacts) -> None:
+    found = s3.put(DATA)
+    packed = pickle.dumps(s3)
+    for secret in CREDENTIALS.values():
+        assert secret.encode() not in packed
+        assert secret not in repr(s3)
+    handed = pickle.loads(packed)
+    assert handed.get(found) == DATA
+    handed.close()
+
+
+def test_settings_choose_the_store(s3: S3Artifacts, tmp_path: Path) -> None:
+    url = f"s3://{s3._place.bucket}/some/prefix/"
+    settings = Settings(home=tmp_path, artifacts_url=url, s3_endpoint=s3._place.endpoint or "")
+    platform = bootstrap.build(settings)
+    assert platform.artifacts.get(s3.put(DATA)) == DATA
+    bootstrap.close(platform)
+    for folder in ("", str(tmp_path / "elsewhere")):
+        chosen = bootstrap.artifacts_of(Settings(home=tmp_path, artifacts_url=folder))
+        assert isinstance(chosen, LocalArtifacts)
+
+
+def test_a_bucket_is_made_once(s3: S3Artifacts) -> None:
+    fresh = S3Artifacts(replace(s3._place, bucket="not-yet-there"))
+    with pytest.raises(ArtifactsUnavailable):
+        fresh.put(DATA)
+    assert fresh.make_bucket()
+    assert not fresh.make_bucket()
+    assert fresh.get(fresh.put(DATA)) == DATA
+    elsewhere = S3Artifacts(replace(s3._place, bucket="in-europe", region="eu-central-1"))
+    assert elsewhere.make_bucket()
+    found = elsewhere._client.get_bucket_location(Bucket="in-europe")
+    assert found["LocationConstraint"] == "eu-central-1"
+    for store in (fresh, elsewhere):
+        store.close()
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://key:secret@bucket/x", "s3://b/x?y=z", "gs://b"])
+def test_an_address_that_says_too_little_or_too_much_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UnsafeConfiguration) as told:
+        bootstrap.artifacts_of(Settings(home=tmp_path, artifacts_url=url))
+    assert "secret@" not in told.value.message
+
+
+def test_a_missing_artifact_is_told_by_its_digest(s3: S3Artifacts) -> None:
+    with pytest.raises(ArtifactMissing) as told:
+        s3.get(sha256(b"never stored"))
+    assert told.value.facts == {"digest": sha256(b"never stored")}

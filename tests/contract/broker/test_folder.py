@@ -1,0 +1,57 @@
+"""The doorbell in a folder, as a full disk or a killed sender leaves it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from api.queue import CeleryDoorbell
+from core.adapters.broker.options import name_of
+from core.domain.jobs.job import Queue
+from core.settings import Settings
+from tests.support.celery_worker import JOB, hears_another, listening
+from tests.support.processes import wait_for
+
+# A worker that runs as root is told off; worker.__main__ has an answer.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def doorbell(settings: Settings) -> Iterator[CeleryDoorbell]:
+    with closing(CeleryDoorbell(settings)) as doorbell:
+        yield doorbell
+
+
+def test_a_message_written_in_part_is_dropped_and_the_next_is_heard(
+    settings: Settings, doorbell: CeleryDoorbell
+) -> None:
+    doorbell.ring(JOB, Queue.GPU)
+    folder = settings.home / "broker"
+    (whole,) = folder.glob("*.msg")
+    half = whole.read_bytes()[:100]
+    for number, written in enumerate([b"", half]):
+        (folder / f"{number}_in_part.{name_of(Queue.GPU)}.msg").write_bytes(written)
+    with listening(settings, lambda: None) as heard:
+        wait_for(lambda: heard, seconds=20)
+    assert heard == [JOB]
+    assert list(folder.glob("*.msg")) == []
+
+
+@pytest.mark.parametrize("written", [b"", b'[["perennial.'])
+def test_an_exchange_written_in_part_is_written_again_by_the_next_worker(
+    settings: Settings, doorbell: CeleryDoorbell, written: bytes
+) -> None:
+    doorbell.ring(JOB, Queue.GPU)
+    exchange = settings.home / "broker/control" / f"{name_of(Queue.GPU)}.exchange"
+    whole = exchange.read_bytes()
+    exchange.write_bytes(written)
+    doorbell.ring(JOB, Queue.GPU)  # raises nothing
+    with listening(settings, lambda: None) as heard:
+        hears_another(doorbell, heard)
+    assert exchange.read_bytes() == whole

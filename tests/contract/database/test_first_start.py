@@ -1,0 +1,62 @@
+"""Two processes that start for the first time at once."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import SecretStr
+
+from core.domain.gate.policy import GatePolicy
+from core.domain.values import PolicyId, sha256
+from core.ports import Platform, Transactions, UnitOfWork
+from core.settings import Settings
+from core.use_cases.access.keys import authenticate, ensure_admin_key
+from core.use_cases.datasets.suites import DEFAULT_POLICY, ensure_default_policy
+from tests.support.factories import NOW
+from tests.support.memory_artifacts import MemoryArtifacts
+
+KEY = "pk_of-both"
+
+
+def meanwhile(
+    transactions: Transactions, first: Callable[[UnitOfWork], None], second: Callable[[], object]
+) -> None:
+    """Begin `second` while `first` is written but not yet committed."""
+    with ThreadPoolExecutor(1) as pool:
+        with transactions() as work:
+            first(work)
+            other = pool.submit(second)
+            time.sleep(0.3)
+            work.commit()
+        other.result()
+
+
+def platform_of(transactions: Transactions) -> Platform:
+    return Platform(
+        settings=Settings(admin_key=SecretStr(KEY)),
+        transactions=transactions,
+        artifacts=MemoryArtifacts(),
+        clock=lambda: NOW,
+    )
+
+
+def test_default_policy_is_made_once(transactions: Transactions) -> None:
+    platform = platform_of(transactions)
+    policy = GatePolicy(id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=NOW)
+    meanwhile(
+        transactions,
+        lambda work: work.policies.add(policy),
+        lambda: ensure_default_policy(platform),
+    )
+    with transactions(read_only=True) as work:
+        assert work.policies.get(DEFAULT_POLICY) == policy
+
+
+def test_given_key_is_let_in_once(transactions: Transactions) -> None:
+    platform = platform_of(transactions)
+    meanwhile(
+        transactions,
+        lambda work: work.keys.add("admin", "admin", sha256(KEY.encode()), NOW),
+        lambda: ensure_admin_key(platform),
+    )
+    assert authenticate(platform, KEY) == ("admin", "admin")

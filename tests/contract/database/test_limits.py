@@ -1,0 +1,93 @@
+"""What takes too long gives way; nothing is held while a job trains."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import text
+
+from core.adapters.database.engine import Limits
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.errors import DatabaseUnavailable
+from core.ports import Watch
+from tests.support.factories import a_dataset
+from tests.support.scene import Scene
+
+FOR_EVER = {
+    "sqlite": "WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+    "postgresql": "SELECT pg_sleep(60)",
+}
+
+
+@pytest.fixture
+def hasty(url: str) -> Iterator[SqlTransactions]:
+    """Transactions that wait for next to nothing."""
+    transactions = SqlTransactions(url, limits=Limits(lock_s=0.2, statement_s=0.2))
+    yield transactions
+    transactions.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_the_next_transaction_works(
+    hasty: SqlTransactions,
+) -> None:
+    statement = text(FOR_EVER[hasty._engine.dialect.name])
+    with pytest.raises(DatabaseUnavailable), hasty() as work:
+        work._connection.execute(statement)
+    dataset = a_dataset()
+    with hasty() as work:
+        work.datasets.add(dataset)
+        work.commit()
+    with hasty(read_only=True) as work:
+        assert work.datasets.page(9, None) == [dataset]
+
+
+def test_who_finds_every_connection_taken_waits_a_moment_and_says_unavailable(
+    hasty: SqlTransactions,
+) -> None:
+    pool = hasty._engine.pool
+    with ExitStack() as readers:
+        for _ in range(pool.size() + pool._max_overflow):
+            readers.enter_context(hasty(read_only=True))
+        with pytest.raises(DatabaseUnavailable), hasty(read_only=True):
+            pass
+    with hasty(read_only=True) as work:
+        assert work.datasets.page(9, None) == []
+
+
+def test_who_waits_for_a_connection_gets_the_next_that_is_free(
+    transactions: SqlTransactions,
+) -> None:
+    pool, found = transactions._engine.pool, []
+
+    def read() -> None:
+        with transactions(read_only=True) as work:
+            found.append(work.datasets.page(9, None))
+
+    with ExitStack() as readers:
+        for _ in range(pool.size() + pool._max_overflow):
+            readers.enter_context(transactions(read_only=True))
+        waiting = threading.Thread(target=read)
+        waiting.start()
+        waiting.join(0.3)
+        assert found == []
+    waiting.join(10)
+    assert found == [[]]
+
+
+def test_no_connection_is_held_while_a_job_trains_or_is_scored(
+    transactions: SqlTransactions,
+) -> None:
+    scene = Scene(transactions)
+    model = scene.model()
+    scene.suite(model, scene.frozen("hat", "bag", offset=100))
+    scene.update(model, scene.frozen("cat", "dog"))
+    held: list[int] = []
+
+    def look(watch: Watch) -> None:
+        watch.advance("training", 1, 2)
+        held.append(transactions._engine.pool.checkedout())
+
+    scene.script.training = scene.script.evaluating = look
+    assert scene.run().error is None
+    assert held == [0] * 3  # training, then candidate and parent are asked

@@ -1,0 +1,178 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+
+from core.adapters.database.engine import open_engine
+from core.adapters.database.migrate import METADATA, migrate, revert
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.jobs.job import UpdateOrder
+from core.domain.values import Digest, JobId
+from core.ports import UnitOfWork
+from tests.support.old_rows import (
+    BYTES,
+    DATASET,
+    MANIFEST,
+    MODEL,
+    PIXELS,
+    POLICY,
+    REPORT,
+    SUITE,
+    WEIGHTS,
+    WHEN,
+    read_rows,
+    revisions,
+    write_rows,
+)
+from tests.support.places import ROOT
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def tables_of(url: str) -> set[str]:
+    engine = open_engine(url)
+    names = set(sqlalchemy.inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
+def test_migrated_database_matches_the_tables(url: str) -> None:
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+    engine.dispose()
+    assert tables_of(url) == {*METADATA.tables, "alembic_version"}
+
+
+def test_migrations_go_up_and_down_and_up(empty_url: str) -> None:
+    migrate(empty_url)
+    assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
+    revert(empty_url, "base")
+    assert tables_of(empty_url) == {"alembic_version"}
+    migrate(empty_url)
+    assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_rows_of_every_revision_survive_the_way_up_and_down(empty_url: str, revision: str) -> None:
+    migrate(empty_url, revision)
+    with writing(empty_url) as connection:
+        write_rows(connection, revision)
+        before = read_rows(connection)
+    assert all(before.values()), "a table without rows"
+
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        assert_readable(work)
+        work_goes_on(work)
+        work.commit()
+    revert(empty_url, revision)
+
+    with writing(empty_url) as connection:
+        after = read_rows(connection)
+        assert {table: len(rows) for table, rows in after.items()} == {
+            table: len(rows) + (table in {"jobs", "versions"}) for table, rows in before.items()
+        }
+        for table in before.keys() - {"jobs"}:  # whose first was claimed in between
+            assert set(before[table]) <= set(after[table])
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        assert_readable(work)
+
+
+def assert_readable(work: UnitOfWork) -> None:
+    """Every repository reads what an earlier release wrote."""
+    (dataset,), (suite,), (policy,) = (
+        work.datasets.page(9, None),
+        work.suites.page(9, None),
+        work.policies.page(9, None),
+    )
+    assert (dataset.created_at, suite.classes, policy.alpha) == (WHEN, ("cat",), 0.05)
+    (image,) = work.datasets.images(dataset.id)
+    assert (image.image.artifact, image.text) == (BYTES, "cat")
+    assert work.datasets.version(dataset.id, 1).manifest == MANIFEST
+    assert work.suites.contains([PIXELS]) == {PIXELS}
+    (model,) = work.models.page(9, None)
+    assert model.suites == (SUITE,)
+    version = work.versions.get(model.id, 1)
+    assert (version.digest, version.size, version.report) == (WEIGHTS, 2**40, REPORT)
+    assert work.aliases.get(model.id, "production").version == 1
+    assert [move.actor for move in work.aliases.history(model.id, "production")] == ["import"]
+    done, job = work.jobs.get(JobId("job_2")), work.jobs.get(JobId("job_1"))
+    assert (done.result or {})["report"] == REPORT
+    assert isinstance(job.order, UpdateOrder)
+    assert (job.order.dataset, job.order.reference) == (DATASET, None)
+    assert job.progress.terms == {"loss": 0.5}
+    assert [event.kind for event in work.jobs.events(job.id, 9, 0)] == ["queued"]
+    assert work.keys.find(Digest("6" * 64)) == ("admin", "admin")
+    reply = work.idempotency.find("admin", "once")
+    assert reply is not None
+    assert reply.job == job.id
+    assert work.answers.find(WEIGHTS, Digest("8" * 64)) == "9" * 64
+    assert [beat.worker for beat in work.beats.all()] == ["host:1:2"]
+
+
+def work_goes_on(work: UnitOfWork) -> None:
+    """What an earlier release has queued is run, and what is new is stored beside the old."""
+    job = work.jobs.claim("w", 60, 3)
+    assert job is not None
+    assert job.id == "job_1"
+    work.jobs.pin(job.id, job.fence, suites=[SUITE], policy=POLICY)
+    pinned = work.jobs.get(job.id)
+    assert (pinned.suites, pinned.policy) == ((SUITE,), POLICY)
+    named = DatasetRef(dataset=DATASET, version=1)
+    first = work.versions.get(MODEL, 1)
+    work.versions.add(replace(first, number=2, notes={"mixing": 0.7}, reference=named))
+    added = work.versions.get(MODEL, 2)
+    assert (added.notes, added.reference) == ({"mixing": 0.7}, named)
+    work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
+    assert work.jobs.get(JobId("job_3")).priority == 9
+
+
+def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
+    migrate(empty_url, "0001")
+    with writing(empty_url) as connection:
+        write_rows(connection, "0001")
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
+        assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
+        assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
+        assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
+        assert work.tallies.all() == []
+
+
+def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
+    code = "import sys; from core.adapters.database.migrate import migrate; migrate(sys.argv[1])"
+    running = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
+
+
+def test_operator_migrates_by_hand(empty_url: str) -> None:
+    root = ROOT
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=root,
+        env={**os.environ, "PERENNIAL_DATABASE_URL": empty_url},
+        check=True,
+        capture_output=True,
+    )
+    assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}

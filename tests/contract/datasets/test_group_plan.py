@@ -1,0 +1,52 @@
+"""Asking for a few groups looks their images up by indexes, however many there are."""
+
+from typing import Any
+
+from sqlalchemy import event, text
+
+from core.adapters.database.engine import open_engine
+from core.adapters.database.images import keep_images
+from core.adapters.database.suites import SqlSuites
+from core.adapters.database.thumbnail_cache import ThumbnailCache
+from core.adapters.database.thumbnails import SqlThumbnails
+from core.domain.datasets.dataset import DatasetKind, Image, Manifest, ManifestEntry
+from tests.support.factories import a_suite, an_image, digest
+
+ROWS = 5000
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
+
+
+def images_in_groups_of(size: int) -> list[Image]:
+    """ROWS images; the first of each group is its oldest."""
+    return [
+        an_image(digest(n), near_duplicate_of=digest(n - n % size) if n % size else None)
+        for n in range(ROWS)
+    ]
+
+
+def test_asking_for_groups_never_reads_through_all_images(url: str) -> None:
+    made = images_in_groups_of(3)
+    entries = tuple(
+        ManifestEntry(pixels=image.pixels, artifact=image.artifact, texts=("cat",))
+        for image in made[1:]
+    )
+    engine = open_engine(url)
+    asked: list[tuple[str, Any]] = []
+    with engine.begin() as connection:
+        keep_images(connection, made)
+        SqlThumbnails(connection, ThumbnailCache()).add([(image, "00") for image in made])
+        SqlSuites(connection).add(a_suite(), Manifest(kind=DatasetKind.LABELLED, entries=entries))
+        connection.execute(text("ANALYZE"))
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+            asked.append((statement, values))
+
+        known = {made[0].group, made[-1].group}
+        assert SqlSuites(connection).contains({*known, digest("unknown")}) == known
+        ((statement, values),) = asked
+        rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
+        plan = "\n".join(str(row) for row in rows)
+    engine.dispose()
+    for scan in ("SCAN suite_images", "SCAN thumbnails", "Seq Scan"):
+        assert scan not in plan, plan

@@ -1,0 +1,227 @@
+"""Which group an arriving image joins, for ever."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.datasets.dataset import (
+    Dataset,
+    DatasetImage,
+    DatasetKind,
+    Part,
+    Side,
+    part_of,
+    side_of,
+)
+from core.domain.datasets.suite import SuiteKind
+from core.domain.values import Digest
+from core.ports import Artifacts, Decoder, Transactions
+from core.use_cases.datasets.datasets import Receipt, Upload, create_dataset, receive_file
+from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.datasets.record_uploads import record, record_uploads, search_uploads
+from core.use_cases.datasets.suites import create_suite
+from tests.support.api.image_files import photograph
+from tests.support.factories import NOW, an_image, pixels_on
+from tests.support.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[SandboxDecoder]:
+    with closing(decoder_of(max_pixels=25_000_000)) as opened:
+        yield opened
+
+
+def decoder_of(max_pixels: int) -> SandboxDecoder:
+    return SandboxDecoder(
+        processes=1, seconds=20, memory_bytes=2**30, max_pixels=max_pixels, stored_side=512
+    )
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+@pytest.fixture
+def dataset(scene: Scene) -> Dataset:
+    return create_dataset(scene.platform, "pets", DatasetKind.LABELLED)
+
+
+def upload(artifacts: Artifacts, decoder: Decoder, seed: int, quality: int) -> Upload:
+    """A photograph, decoded and stored."""
+    data = photograph(seed, quality=quality)
+    kind = DatasetKind.LABELLED
+    return receive_file(artifacts.put, decoder, kind, text="cat", file_name=None, data=data)
+
+
+def looking(pixels: Digest, level: int) -> Upload:
+    """An image of one grey."""
+    thumbnail = bytes([level] * 192).hex()
+    return Upload(text="cat", file_label="a.png", image=an_image(pixels), thumbnail=thumbnail)
+
+
+def sent(scene: Scene, decoder: Decoder, dataset: Dataset, *uploads: Upload) -> list[Receipt]:
+    return record_uploads(scene.platform, decoder, dataset, uploads)
+
+
+def test_image_that_comes_back_stays_where_it_was(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    train, holdout = pixels_on(Side.TRAIN, 1)[0], pixels_on(Side.HOLDOUT, 1)[0]
+    sent(scene, decoder, dataset, looking(train, 100), looking(holdout, 103))
+    other = create_dataset(scene.platform, "others", DatasetKind.LABELLED)
+    again = sent(scene, decoder, other, looking(holdout, 103), looking(train, 100))
+    assert [(one.pixels, one.side) for one in again] == [
+        (holdout, Side.TRAIN),
+        (train, Side.TRAIN),
+    ]
+
+
+def test_look_alike_of_a_look_alike_joins_the_same_group(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    first, *later = pixels_on(Side.TRAIN, 3)
+    uploads = [
+        looking(pixels, level)
+        for pixels, level in zip([first, *later], (100, 104, 108), strict=True)
+    ]
+    receipts = sent(scene, decoder, dataset, *uploads)
+    assert [one.near_duplicate_of for one in receipts] == [None, first, first]
+
+
+def test_image_that_looks_like_both_sides_is_refused(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    train, between = pixels_on(Side.TRAIN, 2)
+    (holdout,) = pixels_on(Side.HOLDOUT, 1)
+    receipts = sent(
+        scene, decoder, dataset, looking(train, 100), looking(holdout, 108), looking(between, 104)
+    )
+    assert [one.side for one in receipts] == [Side.TRAIN, Side.HOLDOUT, None]
+    refusal = receipts[2].to_json()["error"]
+    assert refusal["code"] == "split_conflict"
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.datasets.count(dataset.id) == {"cat": 2}
+        assert work.thumbnails.originals([between]) == {}
+
+
+def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_from(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    asked, other, between = [one for one in pixels_on(Side.TRAIN, 20) if part_of(one) is Part.TEST][
+        :3
+    ]
+    exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
+    sent(scene, decoder, exam, looking(asked, 100))
+    version = freeze_version(scene.platform, exam.id)
+    create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=exam.id,
+        dataset_version=version.number,
+    )
+    receipts = sent(scene, decoder, dataset, looking(other, 108), looking(between, 105))
+    assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
+
+
+def test_what_came_after_the_search_is_seen_as_well(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    first, second = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
+    searched = search_uploads(scene.platform, decoder, [second])
+    (older,) = sent(scene, decoder, dataset, first)
+    with scene.platform.transactions() as work:
+        (copy,) = record(work, dataset, [second], searched, NOW)
+        work.commit()
+    assert (copy.near_duplicate_of, copy.side) == (older.pixels, older.side)
+
+
+def test_search_reads_only_what_came_since_the_last_one(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+) -> None:
+    uploads = [
+        looking(pixels, level)
+        for pixels, level in zip(pixels_on(Side.TRAIN, 3), (100, 150, 200), strict=True)
+    ]
+    sent(scene, decoder, dataset, *uploads[:2])
+    known = search_uploads(scene.platform, decoder, uploads)
+    asked: list[object] = []
+
+    @event.listens_for(transactions._engine, "before_cursor_execute")
+    def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+        if "thumbnails.thumbnail" in statement:
+            asked.extend(values.values() if isinstance(values, dict) else values)
+
+    again = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert again == known
+    sent(scene, decoder, dataset, uploads[2])
+    asked.clear()
+    later = search_uploads(scene.platform, decoder, uploads)
+    assert asked == [known.position]
+    assert later.position > known.position
+    assert [len(found) for found in later.found.values()] == [1, 1, 1]
+
+
+def test_search_does_not_find_what_was_rolled_back(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
+    searched = search_uploads(scene.platform, decoder, [one])
+    with scene.platform.transactions() as work:
+        record(work, dataset, [one], searched, NOW)
+        assert work.thumbnails.all().near(one.thumbnail)
+    assert search_uploads(scene.platform, decoder, [one]) == searched
+
+
+def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+) -> None:
+    artifacts = scene.platform.artifacts
+    old = [upload(artifacts, decoder, seed, 95).image for seed in range(20)]
+    with scene.platform.transactions() as work:
+        for image in old:
+            assert image is not None
+            work.datasets.add_image(
+                DatasetImage(
+                    dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW
+                )
+            )
+        work.commit()
+    copies = sent(
+        scene, decoder, dataset, *(upload(artifacts, decoder, seed, 75) for seed in range(20))
+    )
+    for image, copy in zip(old, copies, strict=True):
+        assert image is not None
+        assert (copy.near_duplicate_of, copy.side) == (image.pixels, side_of(image.pixels))
+
+
+@pytest.mark.parametrize("cap", [25_000_000, 1])
+def test_old_image_that_is_gone_or_is_refused_by_now_stops_nobody(
+    cap: int,
+    scene: Scene,
+    decoder: SandboxDecoder,
+    dataset: Dataset,
+    transactions: SqlTransactions,
+) -> None:
+    artifacts = scene.platform.artifacts
+    first, copy = (upload(artifacts, decoder, 1, quality) for quality in (95, 75))
+    assert first.image is not None
+    with transactions() as work:
+        work.datasets.add_image(
+            DatasetImage(
+                dataset=dataset.id, image=first.image, text="cat", file_label="", added_at=NOW
+            )
+        )
+        work.commit()
+    if cap > 1:
+        artifacts.delete(first.image.artifact)
+    with closing(decoder_of(max_pixels=cap)) as stricter:
+        (receipt,) = sent(scene, stricter, dataset, copy)
+    assert receipt.near_duplicate_of is None

@@ -1,0 +1,208 @@
+"""Evaluation and promotion where bytes are gone, or somebody else is at it too."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from core.adapters.database.aliases import SqlAliases
+from core.domain.datasets.suite import SuiteKind
+from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuestion, Question
+from core.domain.gate.policy import GatePolicy, Verdict
+from core.domain.jobs.job import EvaluateOrder, JobStatus
+from core.domain.registry.alias import Alias
+from core.domain.registry.version import Model, Version, VersionStatus
+from core.domain.values import Digest
+from core.errors import GateFailed, StaleRevision
+from core.ports import Watch
+from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
+from core.use_cases.registry.move_alias import promote
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import a_policy
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+
+
+def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
+    given = {"expected_revision": 1, "reason": "", "override": False, "actor": "test"}
+    return promote(
+        scene.platform, model=model.name, alias="production", version=version, **given | changes
+    )
+
+
+def test_answers_that_are_gone_or_damaged_are_asked_again(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    model = scene.model()
+    scene.script.wrong = {scene.version(model, 1).digest}
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    answers = [key for key, data in artifacts.bytes_of.items() if b'"predicted"' in data]
+    gone, damaged = answers
+    artifacts.delete(gone)
+    artifacts.bytes_of[damaged] = b"damaged"
+    scene.script.asked.clear()
+    scene.order(model, EvaluateOrder(version=2))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert len(scene.script.asked) == 2
+
+
+def test_lost_report_of_the_parent_does_not_keep_its_children_from_being_scored(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    artifacts.delete(report_of(scene.version(model, 2)))
+    scene.update(model, scene.frozen("owl", "elk"), parent=2)
+    ended = scene.run()
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+
+
+def test_worker_whose_lease_is_lost_remembers_no_answer(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+
+    def lose_the_lease(watch: Watch) -> None:
+        with scene.platform.transactions() as work:
+            work.jobs.release_owner("w")
+            assert work.jobs.claim("another", 60, 3) is not None
+            work.commit()
+
+    scene.script.evaluating = lose_the_lease
+    scene.run()
+    with scene.platform.transactions(read_only=True) as work:
+        assert scene.script.asked_questions
+        for version, question in scene.script.asked_questions:
+            assert work.answers.find(version, question) is None
+
+
+def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
+    model = guarded(scene)
+    ended = scene.run()
+    assert ended.result is not None
+    assert ended.result["promotion"]["moved"]
+    assert (scene.live(model), scene.version(model, 2).status) == (2, VersionStatus.PROMOTED)
+
+
+def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = guarded(scene)
+
+    def beaten(self: SqlAliases, alias: Alias, row: object) -> None:
+        raise StaleRevision
+
+    monkeypatch.setattr(SqlAliases, "move", beaten)
+    ended = scene.run()
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert ended.result is not None
+    assert ended.result["verdict"] == "passed"
+    assert ended.result["promotion"]["reason"] == "stale_base"
+    assert scene.live(model) == 1
+    assert scene.version(model, 2).status is VersionStatus.CANDIDATE
+
+
+def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED)
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            version = work.versions.get(model.id, 2, lock=True)
+            work.versions.save(version.judged(Verdict.FAILED, report_of(version)))
+            promotion = pool.submit(go_live, scene, model, 2)
+            time.sleep(0.3)
+            work.commit()
+        with pytest.raises(GateFailed):
+            promotion.result()
+    found = scene.version(model, 2)
+    assert (found.verdict, found.status) == (Verdict.FAILED, VersionStatus.REJECTED)
+
+
+def test_refusal_at_the_gate_does_not_need_the_report(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    model = scene.model()
+    failed = a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    artifacts.delete(report_of(failed))
+    with pytest.raises(GateFailed) as refusal:
+        go_live(scene, model, 2)
+    assert refusal.value.facts["scores"] == {}
+
+
+def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = guarded(scene)
+    lose_numbers(scene, monkeypatch, of=2)
+    ended = scene.run()
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert ended.result is not None
+    assert ended.result["promotion"]["reason"] == "gate_failed"
+    report = scene.platform.artifacts.get(report_of(scene.version(model, 2)))
+    assert b"not finite numbers" in report
+
+
+def test_parent_that_gives_no_numbers_fails_the_job_by_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = guarded(scene)
+    lose_numbers(scene, monkeypatch, of=1)
+    ended = scene.run()
+    assert (ended.status, scene.live(model)) == (JobStatus.FAILED, 1)
+    assert ended.error is not None
+    assert (ended.error["code"], ended.error["version"]) == ("answers_not_finite", 1)
+
+
+def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> None:
+    """Let one version of the model answer as one whose features are NaN."""
+    answer = scene.script.answer
+
+    def answer_or_not(
+        version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        given = answer(version, questions, watch)
+        (model,) = read_models(scene)
+        if version != scene.version(model, of).digest:
+            return given
+        return [
+            ClassAnswers(predicted=(len(question.classes),) * len(question.entries))
+            for question in questions
+            if isinstance(question, ClassQuestion)
+        ]
+
+    monkeypatch.setattr(scene.script, "answer", answer_or_not)
+
+
+def read_models(scene: Scene) -> Sequence[Model]:
+    with scene.platform.transactions(read_only=True) as work:
+        return work.models.page(9, None)
+
+
+def report_of(version: Version) -> Digest:
+    assert version.report is not None
+    return version.report
+
+
+def guarded(scene: Scene) -> Model:
+    """A model with a suite, and a queued update that passes: only the root answers wrong."""
+    model = scene.model()
+    suited = scene.frozen("sun", "moon", offset=100)
+    suite = create_suite(
+        scene.platform,
+        name="sky",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=suited.dataset,
+        dataset_version=1,
+    )
+    add_suite(scene.platform, model.name, suite)
+    policy: GatePolicy = a_policy(
+        minimum_count=1, parent_tolerance=1.0, root_tolerance=1.0, alpha=0.1
+    )
+    create_policy(scene.platform, policy)
+    configure_model(scene.platform, model.name, suites=None, policy=policy.name)
+    scene.update(model, scene.frozen("cat", "dog", each=8))
+    scene.script.wrong = {scene.version(model, 1).digest}
+    return model

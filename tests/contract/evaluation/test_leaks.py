@@ -1,0 +1,55 @@
+"""No image is both learned from and asked about."""
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.jobs.job import JobStatus
+from core.errors import ImageInTraining
+from core.ports import Transactions
+from core.use_cases.datasets.suites import create_suite
+from core.use_cases.jobs.queue import cancel_job
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def suite_of(scene: Scene, data: DatasetVersion) -> Suite:
+    return create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=data.dataset,
+        dataset_version=data.number,
+    )
+
+
+def test_images_that_a_version_has_learned_from_become_no_suite(scene: Scene) -> None:
+    data = scene.frozen("cat", "dog")
+    scene.update(scene.model(), data)
+    assert scene.run().version == 2
+    with pytest.raises(ImageInTraining):
+        suite_of(scene, data)
+
+
+def test_images_that_wait_to_be_learned_from_become_no_suite(scene: Scene) -> None:
+    data = scene.frozen("cat", "dog")
+    job = scene.update(scene.model(), data)
+    with pytest.raises(ImageInTraining):
+        suite_of(scene, data)
+    cancel_job(scene.platform, job.id)
+    assert suite_of(scene, data).images == data.images
+
+
+def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    suite_of(scene, data)
+    scene.update(model, data)  # as one that was ordered at the same moment, or is tried again
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "image_in_suite"
+    assert scene.script.tasks == []

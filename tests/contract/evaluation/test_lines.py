@@ -1,0 +1,172 @@
+"""The baselines of a version of a longer line, and its parent from one claim to the next."""
+
+from collections.abc import Callable
+
+import pytest
+
+from core.domain.gate.measure import MeasureKind
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.errors import ArtifactGone, DatabaseUnavailable
+from core.ports import Watch
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW
+from tests.support.judged import (
+    ANTS,
+    CATS,
+    OWLS,
+    SUITES,
+    against,
+    go_back,
+    go_live,
+    judged_by,
+    knowing,
+    report,
+    update,
+)
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene, nothing
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    made = scene.model()
+    judged_by(scene, made)
+    scene.suite(made, scene.frozen(*SUITES, each=30, offset=500))
+    return made
+
+
+# ---- Compared with --------------------------------------------------------------------------
+
+
+def test_suites_are_compared_with_the_parent_and_with_the_root(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: CATS, 3: CATS + OWLS})
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS, parent=2)
+    found = report(scene, model, 3)
+    assert (found.root, found.parent) == (1, 2)
+    ((root,), (parent, _)) = against(found, "root"), against(found, "parent")
+    assert (root.baseline_version, root.right_before, root.right) == (1, root.count, 0)
+    assert (parent.baseline_version, parent.right_before) == (2, 0)
+    assert found.verdict is Verdict.FAILED
+
+
+def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learned_it(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS, 4: SUITES + OWLS + ANTS}
+    knowing(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS, parent=2)
+    update(scene, model, *ANTS, parent=3)
+    found = report(scene, model, 4)
+    holdouts = [r.measure for r in found.rulings if r.measure.kind is MeasureKind.HOLDOUT]
+    told = {m.name: (m.baseline_version, m.right_before, m.lost) for m in holdouts}
+    count = holdouts[0].count
+    assert told == {"version 2": (2, count, count), "version 3": (3, holdouts[1].count, 0)}
+    assert found.verdict is Verdict.FAILED
+
+
+def test_gain_is_compared_with_the_parent(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS + OWLS, 3: SUITES + CATS + OWLS}
+    knowing(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    (gain,) = [
+        r.measure for r in report(scene, model, 3).rulings if r.measure.kind is MeasureKind.GAIN
+    ]
+    assert (gain.baseline_version, gain.right_before, gain.difference) == (2, gain.count, 0.0)
+
+
+def test_holdouts_of_a_line_are_judged_together_too(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS, 4: SUITES + OWLS + ANTS}
+    knowing(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS, parent=2)
+    update(scene, model, *ANTS, parent=3)
+    rulings = [r.measure for r in report(scene, model, 4).rulings]
+    first, second = (m for m in rulings if m.kind is MeasureKind.HOLDOUT)
+    (together,) = (m for m in rulings if m.kind is MeasureKind.HOLDOUTS)
+    assert together.images == first.images + second.images
+    assert (together.lost, together.baseline_version) == (first.count, None)
+
+
+# ---- Pinned ---------------------------------------------------------------------------------
+
+
+def test_parent_stays_the_same_when_the_alias_moves_before_the_second_claim(
+    scene: Scene, model: Model
+) -> None:
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED)
+    job = scene.update(model, scene.frozen(*CATS))
+
+    def move_the_alias_and_die(watch: Watch) -> None:
+        go_live(scene, model, 2, override=True, reason="meanwhile")
+        raise DatabaseUnavailable
+
+    scene.script.training = move_the_alias_and_die
+    assert scene.run().status is JobStatus.QUEUED
+    scene.script.training = nothing
+    assert scene.run().status is JobStatus.SUCCEEDED
+    first, second = scene.script.tasks
+    assert first.parent == second.parent == scene.version(model, 1).digest
+    assert scene.job(job).parent_version == scene.version(model, 3).parent == 1
+
+
+def test_update_that_passes_stays_out_when_the_alias_has_left_its_parent(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
+    knowing(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    scene.script.training = lambda watch: go_back(scene, model)
+    ended = update(scene, model, *OWLS)
+    assert ended.result is not None
+    assert (ended.result["verdict"], ended.parent_version) == ("passed", 2)
+    assert ended.result["promotion"]["reason"] == "stale_base"
+    assert scene.live(model) == 1
+
+
+# ---- Weights --------------------------------------------------------------------------------
+
+
+def promote_it(scene: Scene, model: Model) -> None:
+    go_live(scene, model, 2, override=True, reason="seeded")
+
+
+def go_back_to_it(scene: Scene, model: Model) -> None:
+    go_back(scene, model, to=2)
+
+
+@pytest.mark.parametrize("move", [promote_it, go_back_to_it])
+def test_weights_that_are_given_up_as_an_alias_moves_to_them_keep_it_where_it_is(
+    scene: Scene,
+    model: Model,
+    artifacts: MemoryArtifacts,
+    monkeypatch: pytest.MonkeyPatch,
+    move: Callable[[Scene, Model], None],
+) -> None:
+    for number in (2, 3):
+        a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=number - 1)
+        go_live(scene, model, number, override=True, reason="seeded")
+    has = artifacts.has
+
+    def give_up_meanwhile(digest: Digest) -> bool:
+        if digest == scene.version(model, 2).digest:
+            with scene.platform.transactions() as work:
+                work.versions.give_up_weights(model.id, 2, NOW)
+                work.commit()
+        return has(digest)
+
+    monkeypatch.setattr(artifacts, "has", give_up_meanwhile)
+    with pytest.raises(ArtifactGone):
+        move(scene, model)
+    assert scene.live(model) == 3

@@ -1,0 +1,153 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from core.domain.jobs.job import JobStatus, JobType, Progress, UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.domain.values import DatasetId, JobId
+from core.errors import JobFinished, JobNotFound
+from core.ports import Transactions
+from tests.support.factories import NOW, a_job, digest
+
+LATER = NOW + timedelta(minutes=1)
+
+
+def test_job_comes_back_as_it_was(transactions: Transactions, model: Model) -> None:
+    order = UpdateOrder(
+        dataset=DatasetId("ds_1"), dataset_version=2, recipe=Recipe(seed=3), auto_promote=False
+    )
+    first = a_job(model)
+    job = a_job(model, type=JobType.UPDATE, order=order, metadata={"k": "v"}, retry_of=first.id)
+    with transactions() as work:
+        work.jobs.add(first)
+        work.jobs.add(job)
+        work.commit()
+    with transactions(read_only=True) as work:
+        assert work.jobs.get(job.id) == job
+        with pytest.raises(JobNotFound):
+            work.jobs.get(JobId("job_none"))
+
+
+def test_jobs_page_newest_first(transactions: Transactions, model: Model) -> None:
+    made = [a_job(model) for _ in range(5)]
+    with transactions() as work:
+        for job in made:
+            work.jobs.add(job)
+        first = work.jobs.page(2, None)
+        second = work.jobs.page(2, first[-1].id)
+        third = work.jobs.page(2, second[-1].id)
+    assert [*first, *second, *third] == made[::-1]
+
+
+def test_jobs_are_filtered(transactions: Transactions, make_model) -> None:
+    one, two = make_model(), make_model()
+    mine, theirs = a_job(one), a_job(two)
+    with transactions() as work:
+        work.jobs.add(mine)
+        work.jobs.add(theirs)
+        work.jobs.cancel(theirs.cancel(LATER), JobStatus.QUEUED)
+        assert work.jobs.page(9, None, model=one.id) == [mine]
+        assert work.jobs.page(9, None, status=JobStatus.CANCELLED)[0].id == theirs.id
+        assert len(work.jobs.page(9, None, job_type=JobType.IMPORT)) == 2
+        assert work.jobs.page(9, None, job_type=JobType.UPDATE) == []
+
+
+def test_queued_job_is_cancelled_at_once(transactions: Transactions, model: Model) -> None:
+    job = a_job(model)
+    with transactions() as work:
+        work.jobs.add(job)
+        work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED)
+        found = work.jobs.get(job.id)
+        assert (found.status, found.finished_at) == (JobStatus.CANCELLED, LATER)
+        assert work.jobs.claim("w", 60, 3) is None
+
+
+def test_cancelling_keeps_what_the_worker_wrote(transactions: Transactions, model: Model) -> None:
+    with transactions() as work:
+        work.jobs.add(a_job(model))
+        seen = work.jobs.claim("w", 60, 3)
+        work.jobs.advance(seen.id, 1, lease_s=60, phase="training", progress=Progress(step=5))
+        work.jobs.cancel(seen.cancel(LATER), JobStatus.RUNNING)
+        found = work.jobs.get(seen.id)
+        assert found.status is JobStatus.CANCELLING
+        assert (found.phase, found.progress.step) == ("training", 5)
+        status = work.jobs.advance(
+            seen.id, 1, lease_s=60, phase="training", progress=Progress(step=6)
+        )
+        assert status is JobStatus.CANCELLING
+
+
+def test_job_that_changed_meanwhile_is_not_cancelled(
+    transactions: Transactions, model: Model
+) -> None:
+    job = a_job(model)
+    with transactions() as work:
+        work.jobs.add(job)
+        work.jobs.claim("w", 60, 3)
+        with pytest.raises(JobFinished):
+            work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED)
+        assert work.jobs.get(job.id).status is JobStatus.RUNNING
+
+
+def test_events_are_numbered_from_one_within_a_job(
+    transactions: Transactions, model: Model
+) -> None:
+    one, two = a_job(model), a_job(model)
+    with transactions() as work:
+        work.jobs.add(one)
+        work.jobs.add(two)
+        made = [work.jobs.add_event(one.id, "progress", {"step": n}, NOW) for n in range(4)]
+        assert work.jobs.add_event(two.id, "queued", {}, NOW).sequence == 1
+        assert [event.sequence for event in made] == [1, 2, 3, 4]
+        assert work.jobs.events(one.id, 2, 1) == made[1:3]
+        assert work.jobs.events(one.id, 9, 4) == []
+        with pytest.raises(JobNotFound):
+            work.jobs.add_event(JobId("job_none"), "queued", {}, NOW)
+
+
+def test_number_that_json_does_not_know_becomes_null(
+    transactions: Transactions, model: Model
+) -> None:
+    job = a_job(model)
+    with transactions() as work:
+        work.jobs.add(job)
+        work.jobs.add_event(job.id, "progress", {"loss": float("nan"), "ok": 1.5}, NOW)
+        assert work.jobs.events(job.id, 1, 0)[0].data == {"loss": None, "ok": 1.5}
+        claimed = work.jobs.claim("w", 60, 3)
+        terms = {"kl": float("inf"), "ce": 0.5}
+        work.jobs.advance(
+            job.id, claimed.fence, lease_s=60, phase="training", progress=Progress(terms=terms)
+        )
+        assert work.jobs.get(job.id).progress.terms == {"ce": 0.5}
+
+
+def test_facts_of_an_error_are_kept_whatever_they_are(
+    transactions: Transactions, model: Model
+) -> None:
+    facts = {"names": {"b", "a"}, "at": NOW, "shape": (1, 2), "status": JobStatus.QUEUED}
+    with transactions() as work:
+        work.jobs.add(a_job(model))
+        job = work.jobs.claim("w", 60, 3)
+        work.jobs.finish(job.fail({"code": "x", **facts}, LATER), job.fence)
+        assert work.jobs.get(job.id).error == {
+            "code": "x",
+            "names": ["a", "b"],
+            "at": str(NOW),
+            "shape": [1, 2],
+            "status": "queued",
+        }
+
+
+def test_only_unfinished_jobs_keep_their_checkpoints(
+    transactions: Transactions, make_model
+) -> None:
+    done, running = (a_job(make_model()) for _ in range(2))
+    with transactions() as work:
+        for job in (done, running):
+            work.jobs.add(job)
+            work.jobs.claim("w", 60, 3)
+            work.jobs.set_checkpoint(job.id, 1, digest(job.id))
+        work.jobs.finish(replace(work.jobs.get(done.id), checkpoint=None).succeed({}, LATER), 1)
+        assert work.jobs.live_checkpoints() == {digest(running.id)}

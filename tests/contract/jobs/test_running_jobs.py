@@ -1,0 +1,316 @@
+"""How a job ends, whatever happens while it runs."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from core.domain.jobs.job import ImportOrder, Job, JobStatus
+from core.domain.values import Digest
+from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
+from core.ports import Transactions, Watch
+from core.use_cases.jobs.monitor import JobWatch
+from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.operations.maintenance import end_cancelled_jobs, forget_old_traces
+from tests.support.factories import a_model
+from tests.support.scene import Scene, nothing
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def lose_lease(scene: Scene) -> None:
+    """Let another worker claim what this one holds."""
+    with scene.platform.transactions() as work:
+        work.jobs.release_owner("w")
+        assert work.jobs.claim("another", 60, 3) is not None
+        work.commit()
+
+
+def test_update_makes_a_candidate_and_scores_it(scene: Scene) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    ended = scene.run()
+    assert (ended.id, ended.status, ended.version) == (job.id, JobStatus.SUCCEEDED, 2)
+    assert [event.kind for event in scene.events(job)][-1] == "done"
+
+
+def test_what_nobody_foresaw_fails_the_job_with_a_stable_code(scene: Scene) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def divide(watch: Watch) -> float:
+        return 1 / 0
+
+    scene.script.training = divide
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "internal"
+    assert "ZeroDivisionError" in ended.error["message"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OutOfMemory(allocator="no room")])
+def test_want_of_memory_fails_the_job_by_name_and_the_next_one_runs(
+    scene: Scene, error: Exception
+) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.update(model, scene.frozen("cow", "ant", offset=8))
+
+    def exhaust(watch: Watch) -> None:
+        scene.script.training = nothing
+        raise error
+
+    scene.script.training = exhaust
+    ended = scene.run()
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "out_of_memory")
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def test_a_running_job_tells_what_it_had_to_change_by_its_fence(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def halve(watch: Watch) -> None:
+        watch.tell("out_of_memory", {"step": 3, "micro_batch": 50})
+        lose_lease(scene)
+        with pytest.raises(LeaseLost):
+            watch.tell("out_of_memory", {"step": 4, "micro_batch": 25})
+
+    scene.script.training = halve
+    scene.run()
+    told = [event.data for event in scene.events(job) if event.kind == "out_of_memory"]
+    assert told == [{"step": 3, "micro_batch": 50}]
+
+
+def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def stop_late(watch: Watch) -> None:
+        watch.advance("loading", 0, 1)
+        scene.stopping = True
+        watch.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
+
+    def lose_then_stop(watch: Watch) -> None:
+        try:
+            stop_late(watch)
+        finally:
+            lose_lease(scene)
+
+    scene.script.training = lose_then_stop
+    left = scene.run()
+    assert (left.id, left.status, left.fence) == (job.id, JobStatus.RUNNING, 2)
+
+
+def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    abandon(scene)
+    cancel_job(scene.platform, job.id)
+    ended = scene.run()
+    assert (ended.id, ended.status) == (job.id, JobStatus.CANCELLED)
+    assert scene.script.tasks == []
+
+
+def test_cancelling_job_that_nobody_holds_is_ended_by_the_sweeper(scene: Scene) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    following = scene.update(model, scene.frozen("cow", "ant", offset=8))
+    spent = checkpoint(scene, abandon(scene))
+    end_cancelled_jobs(scene.platform)
+    assert scene.job(job).status is JobStatus.RUNNING
+    cancel_job(scene.platform, job.id)
+    end_cancelled_jobs(scene.platform)
+    ended, last = scene.job(job), scene.events(job)[-1]
+    assert (ended.status, ended.checkpoint, ended.error) == (JobStatus.CANCELLED, None, None)
+    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
+    assert not scene.platform.artifacts.has(spent)
+    assert scene.run().id == following.id
+
+
+def test_cancelling_job_whose_worker_lives_is_left_to_it(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def cancel(watch: Watch) -> None:
+        cancel_job(scene.platform, job.id)
+        end_cancelled_jobs(scene.platform)
+        assert scene.job(job).status is JobStatus.CANCELLING
+        watch.advance("training", 1, 2)
+
+    scene.script.training = cancel
+    assert scene.run().status is JobStatus.CANCELLED
+
+
+def test_cancelling_job_that_is_lost_too_often_is_cancelled_and_not_failed(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    for _ in range(3):
+        abandon(scene)
+    cancel_job(scene.platform, job.id)
+    assert abandon(scene, expected=False) is None
+    ended = scene.job(job)
+    assert (ended.status, ended.error) == (JobStatus.CANCELLED, None)
+    last = scene.events(job)[-1]
+    assert (last.kind, last.data["status"]) == ("done", "cancelled")
+
+
+def test_cancellation_that_comes_as_the_job_ends_keeps_the_alias_where_it_is(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    left = [1, 2]  # candidate and parent, who is the root
+
+    def cancel_at_the_last_question(watch: Watch) -> None:
+        watch.advance("evaluating", 1, 1)
+        left.pop()
+        if not left:
+            cancel_job(scene.platform, job.id)
+
+    scene.script.evaluating = cancel_at_the_last_question
+    ended = scene.run()
+    assert (ended.status, ended.result) == (JobStatus.CANCELLED, None)
+    assert scene.version(model, 2).verdict is None
+    assert scene.live(model) == 1
+
+
+def test_cancelled_import_makes_no_root(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    job = scene.order(model, ImportOrder(base="bundled"))
+    scene.script.training = lambda watch: cancel_job(scene.platform, job.id)
+    assert scene.run().status is JobStatus.CANCELLED
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.versions.all(model.id) == []
+
+
+def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    first, second = (scene.order(model, ImportOrder(base="bundled")) for _ in range(2))
+    loads: list[Watch] = []
+    scene.script.training = loads.append
+    assert [scene.run().id for _ in range(2)] == [first.id, second.id]
+    ended = scene.job(second)
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "conflict")
+    assert len(scene.versions(model)) == len(loads) == 1
+
+
+def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def lose_the_database(watch: Watch) -> None:
+        raise DatabaseUnavailable
+
+    scene.script.training = lose_the_database
+    left = scene.run()
+    assert (left.id, left.status, left.error, left.lost) == (job.id, JobStatus.QUEUED, None, 1)
+    for _ in range(2):
+        scene.run()
+    assert abandon(scene, expected=False) is None
+    assert scene.job(job).status is JobStatus.FAILED
+
+
+def test_job_goes_back_to_the_queue_as_often_as_the_artifacts_are_away(scene: Scene) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def lose_the_artifacts(watch: Watch) -> None:
+        raise ArtifactsUnavailable
+
+    scene.script.training = lose_the_artifacts
+    for _ in range(5):
+        left = scene.run()
+        assert (left.status, left.error, left.lost) == (JobStatus.QUEUED, None, 0)
+    scene.script.training = nothing
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def test_update_of_a_model_whose_import_failed_fails_by_name(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    scene.update(model, scene.frozen("cat", "dog"))
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "alias_not_found"
+
+
+def test_checkpoint_of_a_job_that_was_lost_too_often_is_swept(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    spent = checkpoint(scene, abandon(scene))
+    for _ in range(2):
+        abandon(scene)
+    assert abandon(scene, expected=False) is None
+    assert scene.job(job).status is JobStatus.FAILED
+    forget_old_traces(scene.platform)
+    assert not scene.platform.artifacts.has(spent)
+    assert scene.job(job).checkpoint is None
+
+
+def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    claimed = abandon(scene)
+    spent = checkpoint(scene, claimed)
+    with scene.platform.transactions() as work:
+        work.jobs.release(job.id, claimed.fence)
+        work.commit()
+    forget_old_traces(scene.platform)
+    assert scene.platform.artifacts.has(spent)
+    cancel_job(scene.platform, job.id)
+    forget_old_traces(scene.platform)
+    assert not scene.platform.artifacts.has(spent)
+
+
+def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            assert work.jobs.claim("w", 60, 3) is not None
+            cancellation = pool.submit(cancel_job, scene.platform, job.id)
+            time.sleep(0.3)
+            work.commit()
+        assert cancellation.result().status is JobStatus.CANCELLING
+
+
+def test_time_left_is_told_anew_for_each_version_that_is_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(
+        "core.use_cases.jobs.monitor.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim("w", 60, 3)
+        work.commit()
+    assert job is not None
+    watch = JobWatch(scene.platform, job, stopping=lambda: False)
+    for at, step in ((0, 0), (100, 10), (100, 0), (105, 5)):
+        now[0] = at
+        watch.advance("evaluating", step, 10)
+    assert scene.job(job).progress.eta_s == 5.0
+
+
+def checkpoint(scene: Scene, job: Job) -> Digest:
+    """Store a checkpoint of a claimed job."""
+    stored = scene.platform.artifacts.put(b"state")
+    with scene.platform.transactions() as work:
+        work.jobs.set_checkpoint(job.id, job.fence, stored)
+        work.commit()
+    return stored
+
+
+def abandon(scene: Scene, *, expected: bool = True) -> Job | None:
+    """Claim the next job as a worker that dies at once."""
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim("dead", 60, 3)
+        work.jobs.release_owner("dead")
+        work.commit()
+    assert (job is not None) is expected
+    return job

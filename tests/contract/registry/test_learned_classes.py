@@ -1,0 +1,73 @@
+"""What a line of versions has learned, by name."""
+
+import pytest
+
+from core.domain.datasets.suite import SuiteKind
+from core.domain.registry.alias import MoveKind, move
+from core.errors import VersionNotFound
+from core.ports import Transactions
+from core.use_cases.datasets.suites import add_suite, create_suite
+from core.use_cases.registry.classify import prepare_classification
+from core.use_cases.registry.model_reference import learned_classes, resolve
+from tests.support.factories import NOW
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("Cat", "dog"))
+    scene.run()
+    scene.update(model, scene.frozen("cat", "owl", offset=50), parent=2)
+    ended = scene.run()
+    assert ended.error is None
+    version = scene.version(model, 3)
+    assert version.classes == ("Cat", "dog", "owl")
+    assert version.update_classes == ("cat", "owl")
+    with scene.platform.transactions() as work:
+        alias = work.aliases.get(model.id, "production")
+        work.aliases.move(
+            *move(
+                alias,
+                model=model.id,
+                name="production",
+                to=version,
+                kind=MoveKind.PROMOTED,
+                reason="",
+                actor="test",
+                expected_revision=None,
+                now=NOW,
+            )
+        )
+        _, _, taught = learned_classes(work, model.name, "production")
+    assert taught == {"Cat": 3, "dog": 2, "owl": 3}
+
+
+def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
+    def asked(classes: list[str] | None) -> tuple[str, ...]:
+        return prepare_classification(
+            scene.platform, model.name, classes=classes, prompt=None, expect_digest=None
+        ).classes
+
+    model = scene.model()
+    suite = create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=scene.frozen("Owl", "elk", "owl").dataset,
+        dataset_version=1,
+    )
+    add_suite(scene.platform, model.name, suite)
+    assert asked(None) == ("Owl", "elk")
+    assert asked(["Cat", "cat", "dog"]) == ("Cat", "dog")
+
+
+@pytest.mark.parametrize("number", ["²", "x", "", "-1", "9999999999"])
+def test_reference_to_no_version_number_is_no_version(scene: Scene, number: str) -> None:
+    model = scene.model()
+    with scene.platform.transactions(read_only=True) as work, pytest.raises(VersionNotFound):
+        resolve(work, f"{model.name}:{number}")

@@ -1,0 +1,62 @@
+"""The version that each form of a model reference means."""
+
+import pytest
+
+from core.domain.registry.version import Model, Version
+from core.errors import AliasNotFound, ModelNotFound, PerennialError, VersionNotFound
+from core.use_cases.registry.model_reference import resolve
+from tests.support.api.seeds import a_candidate
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    """A model whose root is live, with a candidate beside it."""
+    made = scene.model()
+    a_candidate(scene.platform, made)
+    scene.model("other")
+    return made
+
+
+def meant(scene: Scene, reference: str) -> tuple[Model, Version]:
+    with scene.platform.transactions(read_only=True) as work:
+        return resolve(work, reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "number"),
+    [("demo", 1), ("demo@production", 1), ("demo:1", 1), ("demo:2", 2), ("demo:000000002", 2)],
+)
+def test_name_alias_or_number_mean_one_version_of_that_model(
+    reference: str, number: int, scene: Scene, model: Model
+) -> None:
+    found, version = meant(scene, reference)
+    assert (found, version.model, version.number) == (model, model.id, number)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_digest_means_the_version_of_that_model_that_has_it(
+    number: int, scene: Scene, model: Model
+) -> None:
+    version = scene.version(model, number)
+    assert meant(scene, f"demo@sha256:{version.digest}") == (model, version)
+
+
+@pytest.mark.parametrize(
+    ("reference", "fault"),
+    [
+        ("nobody", ModelNotFound),
+        ("nobody:1", ModelNotFound),
+        ("nobody@sha256:" + "0" * 64, ModelNotFound),
+        ("demo@nowhere", AliasNotFound),
+        ("demo@sha256:" + "0" * 64, VersionNotFound),
+        ("demo:3", VersionNotFound),
+        ("demo:1:2", VersionNotFound),
+        ("demo@production@production", AliasNotFound),
+    ],
+)
+def test_what_is_not_there_is_named(
+    reference: str, fault: type[PerennialError], scene: Scene, model: Model
+) -> None:
+    with pytest.raises(fault):
+        meant(scene, reference)

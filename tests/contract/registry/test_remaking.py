@@ -1,0 +1,31 @@
+"""A name that a failed import has freed is given out once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from core.errors import BaseUnknown, NameTaken
+from core.ports import Transactions, Watch
+from core.use_cases.jobs.queue import Request, create_model
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+
+CLIENTS = 8
+
+
+def test_of_many_who_make_a_model_again_at_once_one_does(transactions: Transactions) -> None:
+    scene = Scene(transactions)
+
+    def fail(_: Watch) -> None:
+        raise BaseUnknown
+
+    def make(_: int = 0) -> bool:
+        try:
+            create_model(scene.platform, Silence(), Request(actor="a"), name="demo", base="bundled")
+        except NameTaken:
+            return False
+        return True
+
+    assert make()
+    scene.script.training = fail
+    scene.run()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        assert sorted(pool.map(make, range(CLIENTS))) == [False] * (CLIENTS - 1) + [True]

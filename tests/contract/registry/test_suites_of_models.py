@@ -1,0 +1,49 @@
+"""Which suites judge a model."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from core.domain.datasets.suite import SuiteKind
+from core.ports import Transactions
+from core.use_cases.datasets.suites import configure_model, create_suite
+from tests.support.scene import Scene
+
+
+def test_suite_named_twice_judges_once(transactions: Transactions) -> None:
+    scene = Scene(transactions)
+    data, model = scene.frozen("cat", "dog"), scene.model()
+    suite = create_suite(
+        scene.platform,
+        name="asked",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=data.dataset,
+        dataset_version=1,
+    )
+    found = configure_model(
+        scene.platform, model.name, suites=["asked", suite.id, "asked"], policy=None
+    )
+    assert found.suites == (suite.id,)
+
+
+def test_last_choice_of_suites_at_the_same_time_counts(transactions: Transactions) -> None:
+    scene = Scene(transactions)
+    data, model = scene.frozen("cat", "dog"), scene.model()
+    one, two = (
+        create_suite(
+            scene.platform,
+            name=name,
+            kind=SuiteKind.ZERO_SHOT,
+            dataset=data.dataset,
+            dataset_version=1,
+        )
+        for name in ("one", "two")
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            work.models.set_suites(model.id, [one.id])
+            choice = pool.submit(
+                configure_model, scene.platform, model.name, suites=["two"], policy=None
+            )
+            time.sleep(0.3)
+            work.commit()
+        assert choice.result().suites == (two.id,)

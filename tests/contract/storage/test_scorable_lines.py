@@ -1,0 +1,232 @@
+"""Whatever a collection gives up, every line that may still be taught can be scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from core.adapters.database.versions import SqlVersions
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import EvaluateOrder, Job, JobStatus, UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.retention import Retention
+from core.domain.registry.version import Model, Version
+from core.domain.values import ModelId
+from core.errors import ArtifactGone
+from core.ports import Watch
+from core.use_cases.jobs.queue import Request, cancel_job, order_evaluation, order_update, retry_job
+from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.storage.gc import collect_garbage
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene, nothing
+from tests.support.silent_notifier import Silence
+
+PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
+REQUEST = Request(actor="tests")
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    model = scene.model()
+    scene.suite(model, scene.frozen("hat", "bag", offset=500))
+    return model
+
+
+def teach(scene: Scene, model: Model, *, parent: int | None = None) -> Job:
+    """Update a model with two classes that no version has learned; the job as it ended."""
+    count = len(scene.versions(model))
+    pair = PAIRS[count - 1] if count <= len(PAIRS) else (f"left {count}", f"right {count}")
+    scene.update(model, scene.frozen(*pair, offset=20 * count), parent=parent, auto_promote=False)
+    return scene.run()
+
+
+def teach_a_line(scene: Scene, model: Model, length: int) -> None:
+    """Updates from version 2 to `length`, each of the one before."""
+    for parent in range(1, length):
+        assert teach(scene, model, parent=parent).status is JobStatus.SUCCEEDED
+
+
+def move(scene: Scene, model: Model, *moves: int) -> None:
+    """Promote versions one after another; a negative number rolls back to that version."""
+    for number in moves:
+        if number < 0:
+            roll_back(
+                scene.platform,
+                model=model.name,
+                alias="production",
+                to=-number,
+                expected_revision=None,
+                reason="for this test",
+                actor="tests",
+            )
+        else:
+            promote(
+                scene.platform,
+                model=model.name,
+                alias="production",
+                version=number,
+                expected_revision=None,
+                reason="for this test",
+                override=True,
+                actor="tests",
+            )
+
+
+def tidy(scene: Scene, artifacts: MemoryArtifacts, keep_last: int) -> list[int]:
+    """Collect with everything old; the versions that gave up their weights."""
+    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
+    retention = Retention(keep_last=keep_last, made_before=NOW + timedelta(days=100))
+    tidied = collect_garbage(scene.platform, retention=retention)
+    return [version.number for version in tidied.given_up]
+
+
+@pytest.mark.parametrize(
+    ("moves", "given_up"),
+    [
+        ([], [2, 3]),  # 5 is the newest, and 4 its parent
+        ([5], [2, 3]),
+        ([2, 3, 4, 5, -2], [3]),
+        ([2, 3, 4, 5, -2, 5], [3]),
+    ],
+)
+def test_a_line_learns_new_classes_after_its_learners_gave_up_their_weights(
+    scene: Scene,
+    model: Model,
+    artifacts: MemoryArtifacts,
+    moves: Sequence[int],
+    given_up: list[int],
+) -> None:
+    teach_a_line(scene, model, 5)
+    move(scene, model, *moves)
+    assert tidy(scene, artifacts, 1) == given_up
+    kept = [version.number for version in scene.versions(model) if not version.collected_at]
+    for parent in kept:
+        ended = teach(scene, model, parent=parent)
+        assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+
+
+def test_a_line_learns_on_and_on_while_all_but_the_newest_are_given_up(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    for number in range(2, 8):
+        assert teach(scene, model, parent=number - 1).status is JobStatus.SUCCEEDED
+        tidy(scene, artifacts, 1)
+        held = [v.number for v in scene.versions(model) if not v.collected_at]
+        assert held == sorted({1, number - 1, number})
+
+
+def test_ancestors_are_asked_nothing_once_they_were_judged(scene: Scene, model: Model) -> None:
+    """What scoring costs does not grow with the line."""
+    teach_a_line(scene, model, 4)
+    scene.script.asked.clear()
+    teach(scene, model, parent=4)
+    asked = [
+        version.number for version in scene.versions(model) if version.digest in scene.script.asked
+    ]
+    assert asked == [1, 4, 5]
+
+
+def unjudged(scene: Scene, model: Model, *, parent: int) -> None:
+    """A version whose job was cancelled before it was scored."""
+    count = len(scene.versions(model))
+    data = scene.frozen(*PAIRS[count - 1], offset=20 * count)
+    job = scene.update(model, data, parent=parent, auto_promote=False)
+
+    def cancel(watch: Watch) -> None:
+        cancel_job(scene.platform, job.id)
+        watch.advance("evaluating", 1, 1)
+
+    scene.script.evaluating = cancel
+    assert scene.run().status is JobStatus.CANCELLED
+    scene.script.evaluating = nothing
+    assert scene.version(model, count + 1).verdict is None
+
+
+def test_an_ancestor_keeps_its_weights_until_it_was_asked_what_it_learned(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    unjudged(scene, model, parent=1)
+    unjudged(scene, model, parent=2)
+    unjudged(scene, model, parent=1)  # nobody's ancestor
+    unjudged(scene, model, parent=3)
+    assert tidy(scene, artifacts, 1) == [4]
+    ended = teach(scene, model, parent=5)
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+
+
+def test_what_cannot_be_scored_any_more_is_not_ordered(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    teach_a_line(scene, model, 5)
+    assert tidy(scene, artifacts, 1) == [2, 3]
+    with pytest.raises(ArtifactGone) as told:
+        order_evaluation(scene.platform, Silence(), REQUEST, model=model.name, version=4)
+    assert told.value.facts["version"] == 3
+    assert order_evaluation(scene.platform, Silence(), REQUEST, model=model.name, version=5)
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("order", ["update", "evaluate"])
+def test_what_cannot_be_scored_any_more_is_not_tried_again(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, order: str
+) -> None:
+    teach_a_line(scene, model, 5)
+    if order == "update":
+        data = scene.frozen("gnu", "yak", offset=200)
+        job = scene.update(model, data, parent=3)
+    else:
+        job = scene.order(model, EvaluateOrder(version=4))
+    cancel_job(scene.platform, job.id)
+    assert tidy(scene, artifacts, 1) == [2, 3]
+    with pytest.raises(ArtifactGone):
+        retry_job(scene.platform, Silence(), REQUEST, job.id)
+
+
+@pytest.mark.parametrize("given_up", [2, 3])
+def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
+    scene: Scene, model: Model, given_up: int
+) -> None:
+    """It gave up versions that had not been asked what they learned."""
+    unjudged(scene, model, parent=1)
+    teach(scene, model, parent=2)
+    teach(scene, model, parent=3)
+    with scene.platform.transactions() as work:
+        work.versions.save(replace(work.versions.get(model.id, given_up), verdict=None))
+        work.versions.give_up_weights(model.id, given_up, NOW)
+        work.commit()
+    data = scene.frozen("gnu", "yak", offset=200)
+    order = UpdateOrder(
+        dataset=data.dataset, dataset_version=data.number, recipe=Recipe(), parent=4
+    )
+    with pytest.raises(ArtifactGone) as told:
+        order_update(scene.platform, Silence(), REQUEST, model=model.name, order=order)
+    assert told.value.facts["version"] == given_up
+    scene.update(model, data, parent=4)  # ordered before
+    ended = scene.run()
+    assert ended.error is not None
+    assert ended.error["code"] == "artifact_gone"
+    assert ended.version is None
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weights(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that becomes spare between the two looks may be about to go live."""
+    for _ in range(3):
+        a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    job = scene.order(model, EvaluateOrder(version=3))
+    meanwhile: list[Callable[[], object]] = [lambda: cancel_job(scene.platform, job.id)]
+    get = SqlVersions.get
+
+    def get_later(self: SqlVersions, of: ModelId, number: int, *, lock: bool = False) -> Version:
+        if lock and meanwhile:
+            meanwhile.pop()()
+        return get(self, of, number, lock=lock)
+
+    monkeypatch.setattr(SqlVersions, "get", get_later)
+    assert tidy(scene, artifacts, 1) == [2]
+    assert tidy(scene, artifacts, 1) == [3]

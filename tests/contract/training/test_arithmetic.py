@@ -1,0 +1,109 @@
+"""Which arithmetic an update computes in, and what is said when its machine changed on the way."""
+
+import pytest
+
+from core.domain.jobs.job import JobStatus
+from core.domain.recipes.recipe import Precision, Recipe
+from core.errors import DatabaseUnavailable
+from core.ports import Transactions, Watch
+from tests.support.scene import Scene
+
+NATIVE = {
+    Precision.BF16: frozenset({Precision.FP32, Precision.BF16}),
+    Precision.FP32: frozenset({Precision.FP32}),
+}
+HOME, AWAY = {"device": "cpu", "threads": "2"}, {"device": "cuda", "threads": "2"}
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def die(watch: Watch) -> None:
+    raise DatabaseUnavailable
+
+
+def quietly(watch: Watch) -> None:
+    watch.advance("training", 1, 2)
+
+
+@pytest.mark.parametrize("precision", NATIVE)
+def test_auto_is_bf16_where_the_device_has_it_and_fp32_elsewhere(
+    precision: Precision, scene: Scene
+) -> None:
+    model = scene.model()
+    scene.script.native = NATIVE[precision]
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    assert scene.job(job).precision is None
+    assert scene.run().precision is precision
+    version = scene.version(model, 2)
+    assert version.recipe == Recipe(precision=precision)
+    assert scene.script.tasks[-1].recipe == version.recipe
+    assert scene.report(version)["recipe"]["precision"] == precision
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(Precision.BF16, Precision.FP32), (Precision.FP32, Precision.BF16)],
+)
+def test_a_later_claim_on_another_machine_keeps_the_arithmetic_of_the_first(
+    first: Precision, second: Precision, scene: Scene
+) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.script.native, scene.script.training = NATIVE[first], die
+    assert scene.run().status is JobStatus.QUEUED
+    scene.script.native, scene.script.training = NATIVE[second], quietly
+    assert scene.run().precision is first
+    assert {task.recipe.precision for task in scene.script.tasks} == {first}
+
+
+def test_the_order_keeps_what_was_asked_for_so_that_a_retry_chooses_anew(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    scene.run()
+    assert scene.job(job).order.recipe.precision is Precision.AUTO
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_slow_arithmetic_is_obeyed_and_said(precision: Precision, scene: Scene) -> None:
+    scene.script.native = NATIVE[Precision.FP32]
+    job = scene.update(
+        scene.model(), scene.frozen("cat", "dog"), recipe=Recipe(precision=precision)
+    )
+    assert scene.run().precision is precision
+    assert scene.script.tasks[-1].recipe.precision is precision
+    (told,) = [event.data for event in scene.events(job) if event.kind == "slow_precision"]
+    assert told["precision"] == precision
+    assert "'auto'" in told["explanation"]
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(precision=Precision.FP32)])
+def test_native_arithmetic_needs_no_word(recipe: Recipe, scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"), recipe=recipe)
+    scene.run()
+    assert "slow_precision" not in {event.kind for event in scene.events(job)}
+
+
+@pytest.mark.parametrize(
+    ("environments", "exact"), [((HOME,), True), ((HOME, AWAY), False), ((HOME, AWAY, HOME), False)]
+)
+def test_version_and_report_say_where_training_went_and_if_a_repeat_is_exact(
+    environments: tuple[dict[str, str], ...], exact: bool, scene: Scene
+) -> None:
+    model = scene.model()
+    scene.script.environments = environments
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    version = scene.version(model, 2)
+    assert version.environment == environments[-1]
+    assert version.environments == environments
+    assert version.exact is exact
+    report = scene.report(version)
+    assert (report["environments"], report["exact"]) == (list(environments), exact)
+
+
+def test_a_root_was_not_trained_here(scene: Scene) -> None:
+    root = scene.version(scene.model(), 1)
+    assert root.environments == ()
+    assert root.exact is None

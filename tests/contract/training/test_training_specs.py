@@ -1,0 +1,258 @@
+"""What an update is given to train on, and that it stays the same at every claim."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from core.domain.datasets.dataset import (
+    DatasetKind,
+    DatasetRef,
+    DatasetVersion,
+    ManifestEntry,
+    Part,
+    Side,
+)
+from core.domain.evaluation.query import ClassQuestion, RetrievalQuestion
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.domain.registry.version import Model
+from core.errors import DatabaseUnavailable, ImageInTraining
+from core.ports import Transactions, Watch
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.suites import configure_model
+from tests.support.factories import a_suite
+from tests.support.scene import Scene
+
+REPLAY, WISE, ZSCL = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE, Method.ZSCL))
+
+
+@pytest.fixture
+def scene(transactions: Transactions) -> Scene:
+    return Scene(transactions)
+
+
+def entries(scene: Scene, data: DatasetVersion, side: Side) -> tuple[ManifestEntry, ...]:
+    return read_manifest(scene.platform.artifacts, data.manifest).on(side)
+
+
+def taught(scene: Scene, model: Model, *lessons: DatasetVersion) -> None:
+    """A line of versions, each taught one lesson."""
+    for parent, lesson in enumerate(lessons, start=1):
+        scene.update(model, lesson, parent=parent)
+        assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def texts_of(found: Sequence[ManifestEntry]) -> dict[str, tuple[str, ...]]:
+    return {entry.pixels: entry.texts for entry in found}
+
+
+def failure(ended: Job) -> object:
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    return ended.error["code"]
+
+
+# ---- Exemplars ------------------------------------------------------------------------------
+
+
+def test_replay_may_choose_from_the_training_sides_of_earlier_updates_oldest_first(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    first, second = scene.frozen("cat", "dog"), scene.frozen("owl", "elk", offset=50)
+    taught(scene, model, first, second)
+    scene.update(model, scene.frozen("ant", "bee", offset=100), parent=3, recipe=REPLAY)
+    scene.run()
+    task = scene.script.tasks[-1]
+    assert task.exemplars == entries(scene, first, Side.TRAIN) + entries(scene, second, Side.TRAIN)
+    assert task.learned == ("cat", "dog", "elk", "owl")
+
+
+def test_versions_beside_the_line_and_other_methods_give_no_exemplars(scene: Scene) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("cat", "dog"))
+    for recipe in (REPLAY, Recipe()):
+        scene.update(model, scene.frozen("owl", "elk", offset=50), parent=1, recipe=recipe)
+        assert scene.run().status is JobStatus.SUCCEEDED
+        assert scene.script.tasks[-1].exemplars == ()
+
+
+def test_image_taught_twice_is_one_exemplar_as_what_it_was_last_taught_to_be(scene: Scene) -> None:
+    model = scene.model()
+    first = scene.frozen("cat", "dog")
+    taught(scene, model, first, scene.frozen("puma", "wolf"))
+    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=3, recipe=REPLAY)
+    scene.run()
+    exemplars = scene.script.tasks[-1].exemplars
+    same = {entry.pixels for entry in entries(scene, first, Side.TRAIN)}
+    assert {entry.pixels for entry in exemplars} == same
+    assert len(exemplars) == len(same)
+    assert {entry.class_name for entry in exemplars} == {"puma", "wolf"}
+
+
+def test_image_that_the_update_brings_itself_is_no_exemplar(scene: Scene) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("cat", "dog"))
+    scene.update(model, scene.frozen("puma", "wolf"), parent=2, recipe=REPLAY)
+    scene.run()
+    assert scene.script.tasks[-1].exemplars == ()
+
+
+def test_exemplar_that_has_become_a_suites_is_refused(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    taught(scene, model, data)
+    with scene.platform.transactions() as work:  # as two that came at the same moment
+        work.suites.add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest))
+        work.commit()
+    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
+    assert failure(scene.run()) == "image_in_suite"
+
+
+# ---- Reference set --------------------------------------------------------------------------
+
+
+def test_captions_of_a_reference_set_stand_as_they_are_and_no_holdout_is_shown(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    shown = scene.frozen("A Red ring", "dots", offset=50, kind=DatasetKind.CAPTIONED)
+    update = {"recipe": ZSCL, "reference": DatasetRef(dataset=shown.dataset, version=1)}
+    scene.update(model, scene.frozen("cat", "dog"), **update)
+    scene.run()
+    assert scene.script.tasks[-1].reference == entries(scene, shown, Side.TRAIN)
+    assert scene.version(model, 2).reference == update["reference"]
+
+
+def test_classes_of_a_reference_set_stand_in_the_parents_prompt(scene: Scene) -> None:
+    model, shown = scene.model(), scene.frozen("Sun", "moon", offset=50)
+    taught(scene, model, scene.frozen("ant", "bee", offset=90))
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    data = scene.frozen("cat", "dog")
+    scene.update(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=2)
+    scene.run()
+    task = scene.script.tasks[-1]
+    assert {entry.texts for entry in task.reference} == {
+        ("a photo of a sun.",),
+        ("a photo of a moon.",),
+    }
+    assert task.prompt.text == "the {name}"
+
+
+def test_images_of_a_suite_are_left_out_of_a_reference_set(scene: Scene) -> None:
+    model = scene.model()
+    asked = scene.frozen("cup", "jar", each=2, offset=50)
+    scene.suite(model, asked)
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    scene.run()
+    held = {entry.pixels for entry in entries(scene, asked, Side.TRAIN)}
+    assert len(held) == 4
+    found = {entry.pixels for entry in scene.script.tasks[-1].reference}
+    assert found == {e.pixels for e in entries(scene, shown, Side.TRAIN)} - held
+
+
+def test_reference_set_of_which_nothing_is_left_fails_the_job(scene: Scene) -> None:
+    model = scene.model()
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    scene.suite(model, shown)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    assert failure(scene.run()) == "field_invalid"
+    assert scene.script.tasks == []
+
+
+def test_images_that_are_or_will_be_distilled_become_no_suite(scene: Scene) -> None:
+    model = scene.model()
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    with pytest.raises(ImageInTraining):
+        scene.suite(model, shown)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    with pytest.raises(ImageInTraining):
+        scene.suite(model, shown)
+
+
+# ---- Selection ------------------------------------------------------------------------------
+
+
+def test_selection_asks_the_examinations_questions_about_the_validation_parts(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("ant", "bee", offset=150))
+    labelled = scene.suite(model, scene.frozen("Sun", "moon", each=10, offset=50), "sky")
+    captions = scene.frozen("a", "b", each=10, offset=100, kind=DatasetKind.CAPTIONED)
+    scene.suite(model, captions, "words")
+    data = scene.frozen("cat", "dog", each=10)
+    scene.update(model, data, recipe=WISE, parent=2, prompt="the {name}")
+    assert scene.run().status is JobStatus.SUCCEEDED
+    selection = scene.script.tasks[-1].selection
+    assert selection is not None
+    new, (sky, words) = selection.new, selection.kept
+    assert new.entries == tuple(
+        e for e in entries(scene, data, Side.HOLDOUT) if e.part is Part.VALIDATION
+    )
+    assert new.classes == scene.version(model, 3).classes == ("ant", "bee", "cat", "dog")
+    assert new.prompt.text == "the {name}"
+    assert isinstance(sky, ClassQuestion)
+    assert (sky.classes, sky.prompt) == (labelled.classes, labelled.prompt)
+    assert isinstance(words, RetrievalQuestion)
+    assert all(e.part is Part.VALIDATION for q in (new, sky, words) for e in q.entries)
+    asked = {question for _, question in scene.script.asked_questions}
+    assert asked.isdisjoint({new.digest, sky.digest, words.digest})
+
+
+def test_other_methods_have_nothing_to_select_by(scene: Scene) -> None:
+    model = scene.model()
+    scene.suite(model, scene.frozen("sun", "moon", each=10, offset=50))
+    taught(scene, model, scene.frozen("cat", "dog", each=10))
+    assert scene.script.tasks[-1].selection is None
+
+
+def test_update_that_has_nothing_left_to_choose_by_fails_before_it_trains(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog", each=10), recipe=WISE)
+    ended = scene.run()
+    assert failure(ended) == "recipe_invalid"
+    assert "it has none" in str(ended.error)
+    assert scene.script.tasks == []
+
+
+# ---- The same at every claim ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(label_space=LabelSpace.OPEN), WISE], ids=["open", "wise"]
+)
+def test_suites_that_change_in_mid_training_change_nothing_of_the_task(
+    scene: Scene, recipe: Recipe
+) -> None:
+    model = scene.model()
+    sky = scene.suite(model, scene.frozen("sun", "moon", each=10, offset=50), "sky")
+    job = scene.update(model, scene.frozen("cat", "dog", each=10), recipe=recipe)
+
+    def choose_others_and_die(watch: Watch) -> None:
+        configure_model(scene.platform, model.name, suites=[], policy=None)
+        scene.suite(model, scene.frozen("cup", "jar", each=10, offset=100), "kitchen")
+        raise DatabaseUnavailable
+
+    scene.script.training = choose_others_and_die
+    assert scene.run().status is JobStatus.QUEUED
+    scene.script.training = lambda watch: watch.advance("training", 1, 2)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    first, second = scene.script.tasks
+    assert first == second
+    assert first.open_classes == ("moon", "sun")
+    assert scene.job(job).suites == (sky.id,)
+
+
+def test_what_training_chose_is_kept_with_the_version_and_reported(scene: Scene) -> None:
+    model = scene.model()
+    scene.script.notes = {"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.5, "kept": 0.75}]}
+    taught(scene, model, scene.frozen("cat", "dog"))
+    version = scene.version(model, 2)
+    assert version.notes == scene.script.notes
+    assert version.report is not None
+    assert b'"tried":[{' in scene.platform.artifacts.get(version.report)

@@ -1,0 +1,80 @@
+"""Image files of every kind that a client may send."""
+
+import functools
+import io
+import itertools
+import random
+
+from PIL import Image
+
+from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.datasets.dataset import Part, Side, part_of, side_of
+from core.domain.values import Digest
+
+
+def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
+    """A small picture that looks like no other seed's."""
+    pixels = random.Random(seed).randbytes(side * side * 3)
+    return _encode(Image.frombytes("RGB", (side, side), pixels), file_format)
+
+
+def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
+    """A JPEG of soft colours that looks like no other seed's, at any quality."""
+    colours = Image.frombytes("RGB", (6, 6), random.Random(seed).randbytes(6 * 6 * 3))
+    out = io.BytesIO()
+    colours.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+@functools.cache
+def _on(side: Side, count: int, first: int) -> tuple[tuple[bytes, Digest], ...]:
+    decoder = SandboxDecoder(
+        processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
+    )
+    try:
+        seen = (
+            (data, decoder.decode(data).pixels) for data in map(picture, itertools.count(first))
+        )
+        return tuple(itertools.islice((one for one in seen if side_of(one[1]) is side), count))
+    finally:
+        decoder.close()
+
+
+def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
+    """Pictures that fall on one side, as the service will see them."""
+    return tuple(data for data, _ in _on(side, count, first))
+
+
+def parts_of(side: Side, count: int) -> tuple[Part, ...]:
+    """The parts that these pictures of one side are in, where they are held out or asked."""
+    return tuple(part_of(pixels) for _, pixels in _on(side, count, 0))
+
+
+def truncated() -> bytes:
+    """A JPEG that stops half-way."""
+    whole = picture(1, file_format="JPEG", side=64)
+    return whole[: len(whole) // 2]
+
+
+def huge() -> bytes:
+    """A PNG whose header says 6,000 x 6,000."""
+    return _encode(Image.new("1", (6000, 6000)), "PNG")
+
+
+def frames(file_format: str, count: int = 2) -> bytes:
+    """A file of several pictures that differ."""
+    first, *rest = (Image.new("RGB", (12, 12), (40 * n, 0, 0)) for n in range(count))
+    out = io.BytesIO()
+    first.save(out, file_format, save_all=True, append_images=rest)
+    return out.getvalue()
+
+
+def tiff() -> bytes:
+    """A format that is not taken."""
+    return picture(1, file_format="TIFF")
+
+
+def _encode(image: Image.Image, file_format: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, file_format)
+    return out.getvalue()

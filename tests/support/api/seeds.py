@@ -1,0 +1,97 @@
+"""Models with versions, put into a service without training anything."""
+
+from core.domain.evaluation.report import Report
+from core.domain.gate.policy import Verdict
+from core.domain.registry.alias import PRODUCTION, MoveKind, move
+from core.domain.registry.version import Model, TensorEntry, Version, VersionStatus, Weights
+from core.domain.values import Digest, Json, canonical_json
+from core.ports import Platform
+from core.use_cases.datasets.suites import DEFAULT_POLICY
+from tests.support.factories import NOW, a_job, a_model, a_version
+
+
+def a_root(platform: Platform, name: str = "demo", model_cfg: Json | None = None) -> Model:
+    """A model whose root is live as `production`; its architecture, if it matters."""
+    with platform.transactions() as work:
+        model = a_model(work.policies.get(DEFAULT_POLICY), name=name)
+        work.models.add(model)
+        job = a_job(model).succeed({}, NOW)
+        work.jobs.add(job)
+        number = work.versions.next_number(model.id)
+        weights = some_weights(platform, number, model_cfg)
+        root = a_version(
+            job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
+        )
+        work.versions.add(root)
+        alias, row = move(
+            None,
+            model=model.id,
+            name=PRODUCTION,
+            to=root,
+            kind=MoveKind.CREATED,
+            reason="imported",
+            actor="import",
+            expected_revision=0,
+            now=NOW,
+        )
+        work.aliases.move(alias, row)
+        work.commit()
+    return model
+
+
+def a_candidate(
+    platform: Platform,
+    model: Model,
+    *,
+    verdict: Verdict | None = None,
+    report: Report | None = None,
+    parent: int = 1,
+    teaches: tuple[str, ...] = (),
+) -> Version:
+    """A version trained from another one; judged, if a verdict is given."""
+    with platform.transactions() as work:
+        job = a_job(model).succeed({}, NOW)
+        work.jobs.add(job)
+        number = work.versions.next_number(model.id)
+        weights = some_weights(platform, number)
+        before = work.versions.get(model.id, parent).classes
+        version = a_version(
+            job,
+            number,
+            parent=parent,
+            digest=weights.digest,
+            size=weights.size,
+            update_classes=teaches,
+            classes=tuple(dict.fromkeys(before + teaches)),
+        )
+        work.versions.add(version)
+        if verdict is not None:
+            stored = _store(platform, model, report)
+            version = version.judged(verdict, stored)
+            work.versions.save(version)
+        work.commit()
+    return version
+
+
+def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -> Weights:
+    """Weights of two tensors, stored."""
+    tensors = []
+    for name, width in (("visual.proj", 4), ("text.bias", 1)):
+        data = bytes([seed]) * 4 * width
+        digest = platform.artifacts.put(data)
+        tensors.append(
+            TensorEntry(name=name, dtype="F32", shape=(width,), digest=digest, size=len(data))
+        )
+    weights = Weights(
+        config={"model_cfg": model_cfg or {}, "preprocess_cfg": {}}, tensors=tuple(tensors)
+    )
+    platform.artifacts.put(weights.to_bytes())
+    return weights
+
+
+def _store(platform: Platform, model: Model, report: Report | None) -> Digest:
+    if report is not None:
+        return platform.artifacts.put(report.to_bytes())
+    answered = {"suites": {}, "policy": {"id": model.policy}, "live": None}
+    found = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    return platform.artifacts.put(canonical_json(answered | found))

@@ -1,0 +1,180 @@
+"""Small examinations with chosen answers, for tests of the report and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from core.domain.datasets.dataset import Manifest, ManifestEntry, Part, part_of
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.evaluation.build_report import mark
+from core.domain.evaluation.plan import Examination, ScoredSuite, Update, plan
+from core.domain.evaluation.query import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    Question,
+    RetrievalAnswers,
+)
+from core.domain.evaluation.report import Report
+from core.domain.gate.policy import GatePolicy
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model, Version, VersionStatus
+from core.domain.values import (
+    DatasetId,
+    Digest,
+    JobId,
+    ModelId,
+    PolicyId,
+    SuiteId,
+    sha256,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def policy(**changes: Any) -> GatePolicy:
+    """The default policy, with changes."""
+    values = {"id": PolicyId("gate_1"), "name": "default", "minimum_count": 10, "created_at": NOW}
+    return GatePolicy(**{**values, **changes})
+
+
+def model() -> Model:
+    """A model named demo."""
+    return Model(
+        id=ModelId("model_1"), name="demo", suites=(), policy=PolicyId("gate_1"), created_at=NOW
+    )
+
+
+def version(number: int, *, parent: int | None = None, teaches: Sequence[str] = ()) -> Version:
+    """Version 1 is a root, the others are candidates."""
+    return Version(
+        model=ModelId("model_1"),
+        number=number,
+        status=VersionStatus.PROMOTED if parent is None else VersionStatus.CANDIDATE,
+        digest=sha256(f"version {number}".encode()),
+        size=1,
+        parent=parent,
+        job=JobId("job_1"),
+        recipe=None if parent is None else Recipe(),
+        dataset=None if parent is None else DatasetId("ds_1"),
+        dataset_version=None if parent is None else 1,
+        update_classes=tuple(teaches),
+        prompt=DEFAULT_PROMPT,
+        created_at=NOW,
+    )
+
+
+def taught(before: Version, number: int, teaches: Sequence[str]) -> Version:
+    """The version that an update of `before` made."""
+    made = version(number, parent=before.number, teaches=teaches)
+    return replace(made, classes=before.classes + tuple(teaches))
+
+
+def entries(
+    name: str, texts: Sequence[tuple[str, ...]], part: Part = Part.TEST
+) -> tuple[ManifestEntry, ...]:
+    """One image of the wanted part for each tuple of texts."""
+    digests = _digests(name, part)
+    return tuple(
+        ManifestEntry(pixels=pixels, artifact=sha256(pixels.encode()), texts=text)
+        for pixels, text in zip(digests, texts, strict=False)
+    )
+
+
+def _digests(name: str, part: Part) -> Iterator[Digest]:
+    for index in count():
+        digest = sha256(f"{name} {index}".encode())
+        if part_of(digest) is part:
+            yield digest
+
+
+def suite(name: str, images: Sequence[ManifestEntry], kind: SuiteKind) -> ScoredSuite:
+    """A suite of these images."""
+    manifest = Manifest(kind=kind.dataset_kind, entries=tuple(images))
+    return ScoredSuite(
+        suite=Suite(
+            id=SuiteId(f"suite_{name}"),
+            name=name,
+            kind=kind,
+            manifest=sha256(manifest.to_bytes()),
+            classes=manifest.classes,
+            images=len(images),
+            prompt=DEFAULT_PROMPT,
+            created_at=NOW,
+        ),
+        manifest=manifest,
+    )
+
+
+def answered(
+    examination: Examination, right: Callable[[Version, Question, int], bool]
+) -> dict[tuple[Digest, Digest], Answers]:
+    """Answers that are right where `right(version, question, index)` says so."""
+    return {
+        (who.digest, question.digest): _answer(
+            question, lambda i, w=who, q=question: right(w, q, i)
+        )
+        for who, questions in examination.questions
+        for question in questions
+    }
+
+
+def _answer(question: Question, right: Callable[[int], bool]) -> Answers:
+    if isinstance(question, ClassQuestion):
+        column = {name: index for index, name in enumerate(question.classes)}
+        size = len(question.classes)
+        return ClassAnswers(
+            predicted=tuple(
+                (column[entry.class_name] + (0 if right(i) else 1)) % size
+                for i, entry in enumerate(question.entries)
+            )
+        )
+    captions = [i for i, entry in enumerate(question.entries) for _ in entry.texts]
+    return RetrievalAnswers(
+        image_ranks=tuple(0 if right(i) else 3 for i in range(len(question.entries))),
+        caption_ranks=tuple(0 if right(i) else 7 for i in captions),
+    )
+
+
+ROOT = version(1)
+FIRST = taught(ROOT, 2, ("bag", "shirt"))
+SECOND = taught(FIRST, 3, ("boot", "coat"))
+
+
+def second_update(**changes: Any) -> Examination:
+    """The examination of version 3: the line has learned bag and shirt, now boot and coat."""
+    emoji = [("cat",), ("dog",), ("Bag",), ("sun",)] * 10
+    captions = [("a red square", "a square"), ("a blue ring",), ("a dot", "one dot", "a point")] * 5
+    values: dict[str, Any] = {
+        "model": model(),
+        "policy": policy(),
+        "candidate": Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+        "parent": FIRST,
+        "root": ROOT,
+        "earlier": [Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10))],
+        "suites": [
+            suite("emoji", entries("emoji", emoji), SuiteKind.ZERO_SHOT),
+            suite("shapes", entries("shapes", captions), SuiteKind.RETRIEVAL),
+        ],
+    }
+    return plan(**{**values, **changes})
+
+
+def report_of(
+    examination: Examination,
+    right: Callable[[Version, Question, int], bool],
+    previous: Report | None = None,
+) -> Report:
+    """The report when the versions answer as `right` says."""
+    return mark(
+        examination,
+        answered(examination, right),
+        previous=previous,
+        judged_before=2,
+        near_duplicates=1,
+    )

@@ -1,0 +1,165 @@
+"""Domain objects with everything filled in; a test names only what it is about."""
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from core.domain.datasets.dataset import (
+    Dataset,
+    DatasetImage,
+    DatasetKind,
+    DatasetVersion,
+    Image,
+    Manifest,
+    Side,
+    side_of,
+)
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.gate.policy import GatePolicy
+from core.domain.jobs.job import ImportOrder, Job, JobType
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.registry.alias import Alias, AliasMove, MoveKind
+from core.domain.registry.version import Model, Version
+from core.domain.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+_numbers = itertools.count(1)
+
+
+def digest(seed: object) -> Digest:
+    """A digest that depends on the seed alone."""
+    return sha256(str(seed).encode())
+
+
+def pixels_on(side: Side, count: int) -> list[Digest]:
+    """Digests of images that fall on one side."""
+    found = (digest(f"pixels {n}") for n in itertools.count())
+    return list(itertools.islice((one for one in found if side_of(one) is side), count))
+
+
+def a_dataset(**changes: Any) -> Dataset:
+    """An empty labelled dataset with a name of its own."""
+    n = next(_numbers)
+    made = Dataset(
+        id=DatasetId(f"ds_{n:06}"), name=f"dataset-{n}", kind=DatasetKind.LABELLED, created_at=NOW
+    )
+    return replace(made, **changes)
+
+
+def an_image(pixels: Digest, **changes: Any) -> Image:
+    """A stored image."""
+    made = Image(
+        pixels=pixels,
+        artifact=digest(f"artifact of {pixels}"),
+        width=8,
+        height=6,
+        size=100,
+        dhash=pixels[:16],
+    )
+    return replace(made, **changes)
+
+
+def a_row(dataset: Dataset, pixels: Digest, text: str) -> DatasetImage:
+    """An image in a dataset."""
+    return DatasetImage(
+        dataset=dataset.id, image=an_image(pixels), text=text, file_label="a.png", added_at=NOW
+    )
+
+
+def a_manifest(dataset: Dataset, texts: dict[Digest, str]) -> Manifest:
+    """The manifest of images with one text each."""
+    return Manifest.of(dataset.kind, [a_row(dataset, *pair) for pair in texts.items()])
+
+
+def a_dataset_version(dataset: Dataset, number: int, manifest: Manifest) -> DatasetVersion:
+    """A frozen version of a dataset."""
+    return DatasetVersion(
+        dataset=dataset.id,
+        number=number,
+        manifest=sha256(manifest.to_bytes()),
+        classes=manifest.classes,
+        counts=manifest.counts(),
+        images=len(manifest.entries),
+        near_duplicates=0,
+        created_at=NOW,
+    )
+
+
+def a_suite(**changes: Any) -> Suite:
+    """A zero-shot suite with a name of its own."""
+    n = next(_numbers)
+    made = Suite(
+        id=SuiteId(f"suite_{n:06}"),
+        name=f"suite-{n}",
+        kind=SuiteKind.ZERO_SHOT,
+        manifest=digest(f"suite {n}"),
+        classes=("cat", "dog"),
+        images=2,
+        prompt=DEFAULT_PROMPT,
+        created_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_policy(**changes: Any) -> GatePolicy:
+    """The default policy under a name of its own."""
+    n = next(_numbers)
+    return replace(
+        GatePolicy(id=PolicyId(f"gate_{n:06}"), name=f"policy-{n}", created_at=NOW), **changes
+    )
+
+
+def a_model(policy: GatePolicy, **changes: Any) -> Model:
+    """A model without suites, with a name of its own."""
+    n = next(_numbers)
+    made = Model(
+        id=ModelId(f"model_{n:06}"),
+        name=f"model-{n}",
+        suites=(),
+        policy=policy.id,
+        created_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_job(model: Model, **changes: Any) -> Job:
+    """A queued import of a model."""
+    made = Job(
+        id=JobId(f"job_{next(_numbers):06}"),
+        type=JobType.IMPORT,
+        model=model.id,
+        order=ImportOrder(base="bundled"),
+        created_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_version(job: Job, number: int = 1, **changes: Any) -> Version:
+    """A version that a job has made."""
+    made = Version(
+        model=job.model,
+        number=number,
+        digest=digest(f"version {number}"),
+        size=1000,
+        job=job.id,
+        prompt=DEFAULT_PROMPT,
+        created_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_move(alias: Alias, **changes: Any) -> AliasMove:
+    """The history row of an alias's last move."""
+    made = AliasMove(
+        model=alias.model,
+        alias=alias.name,
+        revision=alias.revision,
+        kind=MoveKind.PROMOTED,
+        from_version=None,
+        to_version=alias.version,
+        reason="",
+        actor="tests",
+        at=NOW,
+    )
+    return replace(made, **changes)

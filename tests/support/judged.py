@@ -1,0 +1,93 @@
+"""What tests of verdicts share: versions that know some classes, and what was found about them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from core.domain.evaluation.query import Answers, Question
+from core.domain.evaluation.report import Report
+from core.domain.gate.measure import Measure
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.registry.alias import Alias
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.ports import Watch
+from core.use_cases.datasets.suites import configure_model, create_policy
+from core.use_cases.evaluation.reports import read_report
+from core.use_cases.registry.move_alias import promote, roll_back
+from tests.support.factories import a_policy
+from tests.support.scene import Scene, answered
+
+SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant", "bee")
+
+
+def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
+    """The name of a lenient policy that the model is judged by from now on."""
+    given = {"minimum_count": 1, "alpha": 0.2, "parent_tolerance": 0.5, "root_tolerance": 0.5}
+    made = create_policy(scene.platform, a_policy(**given | changes))
+    configure_model(scene.platform, model.name, suites=None, policy=made.name)
+    return made.name
+
+
+def knowing(
+    scene: Scene,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    known: Mapping[int, Sequence[str]],
+) -> None:
+    """Let versions be right about images of these classes, and wrong about all others."""
+
+    def answer(version: Digest, questions: Sequence[Question], watch: Watch) -> Sequence[Answers]:
+        scene.script.asked.append(version)
+        (number,) = [v.number for v in scene.versions(model) if v.digest == version]
+        return [
+            answered(question, right=question.entries[0].class_name in known[number])
+            for question in questions
+        ]
+
+    monkeypatch.setattr(scene.script, "answer", answer)
+
+
+def update(scene: Scene, model: Model, *classes: str, **changes: Any) -> Job:
+    """Teach some classes, two at least, and see it through."""
+    offset = 40 * len(scene.versions(model))
+    scene.update(model, scene.frozen(*classes, each=15, offset=offset), **changes)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    return ended
+
+
+def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
+    """Promote a version by hand."""
+    given: dict[str, Any] = {
+        "alias": "production",
+        "expected_revision": None,
+        "reason": "",
+        "override": False,
+        "actor": "test",
+    }
+    return promote(scene.platform, model=model.name, version=version, **given | changes)
+
+
+def go_back(scene: Scene, model: Model, **changes: Any) -> int:
+    """Roll back; the version that is live then."""
+    given: dict[str, Any] = {
+        "alias": "production",
+        "to": None,
+        "expected_revision": None,
+        "reason": "bad",
+        "actor": "test",
+    }
+    return roll_back(scene.platform, model=model.name, **given | changes).version
+
+
+def report(scene: Scene, model: Model, version: int) -> Report:
+    """A version's newest report."""
+    found = read_report(scene.platform.artifacts, scene.version(model, version))
+    return Report.from_json(found)
+
+
+def against(report: Report, baseline: str) -> list[Measure]:
+    """The measures against one baseline."""
+    return [ruling.measure for ruling in report.rulings if ruling.measure.baseline == baseline]

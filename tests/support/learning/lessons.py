@@ -1,0 +1,160 @@
+"""Small lessons for the trainer, and a watch that records how one goes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.clip.weights import publish
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.evaluation.query import ClassQuestion, RetrievalQuestion
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.registry.version import Weights
+from core.domain.values import Digest, Json
+from core.errors import (
+    StopRequested,
+)
+from core.evaluation.evaluator import VersionEvaluator
+from core.learning.trainer import UpdateTrainer
+from core.ports import Artifacts, Selection, TrainingTask
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_clip import tiny_clip
+
+PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
+
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=4,
+    learning_rate=3e-3,
+    sentences=6,
+    sentence_length=6,
+    replay_weight=1.0,
+    precision=Precision.FP32,
+    seed=11,
+)
+
+
+@dataclass
+class Watching:
+    """A watch that keeps a checkpoint every `every` steps and raises at `stop_at`."""
+
+    every: int = 0
+    stop_at: int = 0
+    stop_with: type[Exception] = StopRequested
+    saved: list[tuple[int, Digest]] = field(default_factory=list)
+    steps: list[tuple[str, int, int]] = field(default_factory=list)
+    terms: list[Mapping[str, float]] = field(default_factory=list)
+    told: list[tuple[str, Json]] = field(default_factory=list)
+    taken: int = 0
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        self.steps.append((phase, step, total))
+        if phase == "training":
+            self.terms.append(terms or {})
+            if step == self.stop_at:
+                raise self.stop_with
+
+    def checkpoint_due(self) -> bool:
+        self.taken += 1
+        return bool(self.every) and self.taken % self.every == 0
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        self.told.append(("checkpoint_skipped", {"step": step, **facts}))
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        self.saved.append((step, digest))
+
+    def tell(self, kind: str, data: Json) -> None:
+        self.told.append((kind, data))
+
+
+class StoppingAsItSaves(Watching):
+    """As the real watch does: the checkpoint counts, then the worker is told to stop."""
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        super().save_checkpoint(digest, step)
+        raise self.stop_with
+
+
+def image(colour: tuple[int, int, int]) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (20, 18), colour).save(out, "WEBP", lossless=True)
+    return out.getvalue()
+
+
+def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:
+    digest = artifacts.put(image(colour))
+    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
+
+
+def train(
+    artifacts: Artifacts,
+    task: TrainingTask,
+    watch: Watching | None = None,
+    resume: Digest | None = None,
+) -> Weights:
+    cpu = torch.device("cpu")
+    ask = VersionEvaluator(artifacts, device=cpu, threads=1).ask
+    trainer = UpdateTrainer(artifacts, device=cpu, threads=1, ask=ask)
+    return trainer.train(task, resume=resume, watch=watch or Watching()).weights
+
+
+def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
+    return replace(task, recipe=replace(task.recipe, **changes))
+
+
+def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingTask:
+    """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
+
+    Green squares stand by as exemplars and suite, so that every method can start.
+    """
+    model = tiny_clip(config=config)
+    parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
+    entries = [
+        square(artifacts, name, colour)
+        for shade in range(5)
+        for name, colour in (("red", (250 - shade, 0, 9)), ("blue", (9, 0, 250 - shade)))
+    ]
+    greens = tuple(square(artifacts, "green", (9, 250 - shade, 0)) for shade in range(4))
+    reference = [(200, 200, shade) for shade in range(4)]
+    return TrainingTask(
+        parent=parent.digest,
+        root=parent.digest,
+        recipe=RECIPE,
+        classes=("blue", "red"),
+        learned=(),
+        open_classes=("green", "Red"),
+        images=tuple(sorted(entries, key=lambda entry: entry.pixels)),
+        prompt=DEFAULT_PROMPT,
+        exemplars=greens,
+        reference=tuple(square(artifacts, f"a wall of shade {c[2]}", c) for c in reference),
+        selection=Selection(
+            new=ClassQuestion(
+                entries=tuple(entries), classes=("blue", "red"), prompt=DEFAULT_PROMPT
+            ),
+            kept=(
+                ClassQuestion(entries=greens, classes=("green", "grey"), prompt=DEFAULT_PROMPT),
+                RetrievalQuestion(entries=greens),
+            ),
+        ),
+    )
+
+
+def shaded(artifacts: MemoryArtifacts, text: str, seed: int) -> ManifestEntry:
+    """An image on which every cut looks different."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randint(256, (18, 20, 3), generator=generator, dtype=torch.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise.numpy()).save(out, "WEBP", lossless=True)
+    digest = artifacts.put(out.getvalue())
+    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))

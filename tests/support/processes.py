@@ -1,0 +1,104 @@
+"""Real processes on a home of their own, all of them gone afterwards."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from api.embedded_processes import environment_of
+from core.bootstrap import build, close, migrate
+from core.settings import Settings
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], T | None], *, seconds: float, every: float = 0.05) -> T:
+    """The first true answer; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(every)
+    raise AssertionError(f"did not happen within {seconds} s")
+
+
+class Site:
+    """A home with a database, and the processes that were started on it."""
+
+    def __init__(self, home: Path, **changes: Any) -> None:
+        self.settings = Settings(home=home, threads=1, **changes)
+        self.platform = build(self.settings)
+        migrate(self.settings)
+        self._log = (home / "processes.log").open("wb")
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, module: str, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a module of this project; its end of standard input is ours."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=os.environ | environment_of(self.settings) | settings,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that works on this home."""
+        return [found for found in psutil.process_iter() if _home_of(found) == self.home]
+
+    @property
+    def home(self) -> str:
+        return str(self.settings.home)
+
+    @property
+    def log(self) -> str:
+        """What the processes have written so far."""
+        return Path(self._log.name).read_text()
+
+    def close(self) -> None:
+        """Stop what is left, kill what does not stop, and fail if that was needed."""
+        for process in self._started:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._started:
+            process.wait(self.settings.grace_seconds + 10)
+            if process.stdin is not None:
+                process.stdin.close()
+        left = self.processes()
+        for straggler in left:
+            straggler.kill()
+        self._log.close()
+        close(self.platform)
+        assert not left, f"processes left behind: {left}\n{self.log}"
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and bury it."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def _home_of(process: psutil.Process) -> str | None:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.environ().get("PERENNIAL_HOME") if process.pid != os.getpid() else None
+    except psutil.Error:
+        return None

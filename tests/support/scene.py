@@ -1,0 +1,218 @@
+"""A platform with a model, a dataset version and jobs; what needs torch is scripted."""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.domain.datasets.dataset import DatasetKind, DatasetVersion, Side
+from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.evaluation.query import (
+    Answers,
+    ClassAnswers,
+    ClassQuestion,
+    Question,
+    RetrievalAnswers,
+)
+from core.domain.jobs.job import Job, JobEvent, JobType, Order, UpdateOrder
+from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.registry.version import Model, Version, Weights
+from core.domain.values import Digest, Json
+from core.ports import Artifacts, Platform, Trained, TrainingTask, Transactions, Watch
+from core.settings import Settings
+from core.use_cases.datasets.freeze import freeze
+from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
+from core.use_cases.run_job import Tools, run_next_job
+from tests.support.api.seeds import a_root, some_weights
+from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_inputs import read_for_answers, read_for_training
+
+FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
+
+Event = Callable[[Watch], object]
+
+
+def nothing(watch: Watch) -> None:
+    """What happens while a quiet job runs."""
+    watch.advance("training", 1, 2)
+
+
+@dataclass
+class Script:
+    """The three tools that need torch, in one: what happens meanwhile is the test's."""
+
+    platform: Platform
+    training: Event = nothing
+    evaluating: Event = nothing
+    asked: list[Digest] = field(default_factory=list)  # versions, one a call
+    asked_questions: list[tuple[Digest, Digest]] = field(default_factory=list)
+    wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
+    tasks: list[TrainingTask] = field(default_factory=list)
+    notes: Json = field(default_factory=dict)  # what training will have chosen
+    environments: tuple[Mapping[str, str], ...] = ({},)  # what it will have gone through
+    native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
+
+    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+        """An import."""
+        self.training(watch)
+        return some_weights(self.platform, 1), f"{base} {{name}}"
+
+    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+        """An update; its weights are told apart by how many were trained before."""
+        self.tasks.append(task)
+        read_for_training(self.platform.artifacts, task)
+        self.training(watch)
+        weights = some_weights(self.platform, 100 + len(self.tasks))
+        return Trained(weights=weights, notes=self.notes, environments=self.environments)
+
+    def native_precisions(self) -> Collection[Precision]:
+        """What the worker's device computes in."""
+        return self.native
+
+    def answer(
+        self, version: Digest, questions: Sequence[Question], watch: Watch
+    ) -> Sequence[Answers]:
+        """Every answer is right, or every one is wrong."""
+        self.asked.append(version)
+        self.asked_questions += [(version, question.digest) for question in questions]
+        read_for_answers(self.platform.artifacts, version, questions)
+        self.evaluating(watch)
+        return [answered(question, right=version not in self.wrong) for question in questions]
+
+
+def answered(question: Question, *, right: bool) -> Answers:
+    """The right answers, or wrong ones."""
+    if isinstance(question, ClassQuestion):
+        shift = 0 if right else 1
+        names = [name.lower() for name in question.classes]
+        columns = [names.index(entry.class_name.lower()) for entry in question.entries]
+        return ClassAnswers(
+            predicted=tuple((column + shift) % len(question.classes) for column in columns)
+        )
+    captions = sum(len(entry.texts) for entry in question.entries)
+    rank = 0 if right else 1
+    return RetrievalAnswers(
+        image_ranks=(rank,) * len(question.entries), caption_ranks=(rank,) * captions
+    )
+
+
+class Scene:
+    """A model with a live root, a dataset version that can be taught, and a worker."""
+
+    def __init__(self, transactions: Transactions, artifacts: Artifacts | None = None) -> None:
+        self.platform = Platform(
+            settings=Settings(checkpoint_seconds=3600.0),
+            transactions=transactions,
+            artifacts=artifacts or MemoryArtifacts(),
+            clock=lambda: NOW,
+        )
+        ensure_default_policy(self.platform)
+        self.script = Script(self.platform)
+        self.stopping = False
+
+    def model(self, name: str = "demo") -> Model:
+        """A model whose root is live."""
+        return a_root(self.platform, name)
+
+    def frozen(
+        self,
+        *classes: str,
+        each: int = 4,
+        offset: int = 0,
+        kind: DatasetKind = DatasetKind.LABELLED,
+    ) -> DatasetVersion:
+        """A dataset version with `each` training and holdout images of every class.
+
+        Images are the same for the same `offset`.
+        """
+        dataset, count = a_dataset(kind=kind), each * len(classes)
+        train = pixels_on(Side.TRAIN, offset + count)[offset:]
+        holdout = pixels_on(Side.HOLDOUT, offset + count)[offset:]
+        with self.platform.transactions() as work:
+            work.datasets.add(dataset)
+            for index, pixels in enumerate((*train, *holdout)):
+                row = a_row(dataset, pixels, classes[index % len(classes)])
+                form = self.platform.artifacts.put(
+                    f"one of {FORMS} images: {index % FORMS}".encode()
+                )
+                work.datasets.add_image(replace(row, image=replace(row.image, artifact=form)))
+            version = freeze(work, self.platform.artifacts, dataset, NOW)
+            work.commit()
+        return version
+
+    def order(self, model: Model, order: Order, **changes: Any) -> Job:
+        """A queued job, to be judged by the model's suites and policy as they are now."""
+        kind = {"ImportOrder": JobType.IMPORT, "UpdateOrder": JobType.UPDATE}
+        job_type = kind.get(type(order).__name__, JobType.EVALUATE)
+        with self.platform.transactions() as work:
+            now = work.models.get(model.id)
+            pinned = {"suites": now.suites, "policy": now.policy}
+            if job_type is JobType.IMPORT:
+                pinned = {}
+            job = a_job(model, type=job_type, order=order, **pinned | changes)
+            work.jobs.add(job)
+            work.commit()
+        return job
+
+    def suite(self, model: Model, data: DatasetVersion, name: str = "asked") -> Suite:
+        """A suite of all images of a dataset version, by which the model is scored."""
+        with self.platform.transactions(read_only=True) as work:
+            labelled = work.datasets.get(data.dataset).kind is DatasetKind.LABELLED
+        suite = create_suite(
+            self.platform,
+            name=name,
+            kind=SuiteKind.ZERO_SHOT if labelled else SuiteKind.RETRIEVAL,
+            dataset=data.dataset,
+            dataset_version=data.number,
+        )
+        add_suite(self.platform, model.name, suite)
+        return suite
+
+    def update(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
+        """A queued update."""
+        order = UpdateOrder(
+            dataset=data.dataset,
+            dataset_version=data.number,
+            recipe=changes.pop("recipe", Recipe()),
+            **changes,
+        )
+        return self.order(model, order)
+
+    def run(self) -> Job:
+        """Have the worker run the next job; the job as it is afterwards."""
+        tools = Tools(importer=self.script, trainer=self.script, evaluator=self.script)
+        job = run_next_job(self.platform, tools, owner="w", stopping=lambda: self.stopping)
+        assert job is not None
+        return self.job(job)
+
+    def job(self, job: Job) -> Job:
+        """A job as it is now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.jobs.get(job.id)
+
+    def version(self, model: Model, number: int) -> Version:
+        """A version as it is now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.versions.get(model.id, number)
+
+    def versions(self, model: Model) -> Sequence[Version]:
+        """All versions of a model, oldest first."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.versions.all(model.id)
+
+    def report(self, version: Version) -> dict[str, Any]:
+        """A version's report, as it is stored."""
+        assert version.report is not None
+        found: dict[str, Any] = json.loads(self.platform.artifacts.get(version.report))
+        return found
+
+    def live(self, model: Model) -> int:
+        """The version behind `production`."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.aliases.get(model.id, "production").version
+
+    def events(self, job: Job) -> Sequence[JobEvent]:
+        """A job's history."""
+        with self.platform.transactions(read_only=True) as work:
+            return work.jobs.events(job.id, 1000, 0)

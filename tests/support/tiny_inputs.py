@@ -1,0 +1,36 @@
+"""What trainers and evaluators read before they can begin; tools without torch read it too."""
+
+from collections.abc import Iterable
+
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.evaluation.query import Question
+from core.domain.registry.version import Weights
+from core.domain.values import Digest
+from core.ports import Artifacts, TrainingTask
+
+
+def read_for_training(artifacts: Artifacts, task: TrainingTask) -> None:
+    """The parent's weights, the root's and the images. Raises ArtifactMissing."""
+    _read_weights(artifacts, {task.parent, task.root})
+    _read_images(artifacts, (*task.images, *task.exemplars, *task.reference))
+    if task.selection is not None:
+        for question in (task.selection.new, *task.selection.kept):
+            _read_images(artifacts, question.entries)
+
+
+def read_for_answers(artifacts: Artifacts, version: Digest, questions: Iterable[Question]) -> None:
+    """The version's weights and the images that it is asked about. Raises ArtifactMissing."""
+    _read_weights(artifacts, {version})
+    for question in questions:
+        _read_images(artifacts, question.entries)
+
+
+def _read_weights(artifacts: Artifacts, versions: Iterable[Digest]) -> None:
+    for version in versions:
+        for tensor in Weights.from_bytes(artifacts.get(version)).tensors:
+            artifacts.get(tensor.digest)
+
+
+def _read_images(artifacts: Artifacts, entries: Iterable[ManifestEntry]) -> None:
+    for form in {entry.artifact for entry in entries}:
+        artifacts.get(form)

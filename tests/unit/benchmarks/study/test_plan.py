@@ -1,0 +1,286 @@
+"""What a study reads: plans, folders, captions, zips; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.study.cli import PLANS, main
+from benchmarks.study.folders import files_of, locate
+from benchmarks.study.ledger import Ledger, key_of
+from benchmarks.study.material import Material, Reader
+from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
+from benchmarks.study.published import compare
+from benchmarks.study.shelf import Shelf
+from core.adapters.images.sandbox import SandboxDecoder
+from core.domain.recipes.recipe import Precision
+from core.errors import RecipeInvalid
+from tests.support.learning.squares import KEPT, NEW, TEST, TRAIN, build, paint
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.pictures import make_decoder
+
+ROWS = [{"name": "ft", "recipe": {"method": "ft"}}]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plans")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxDecoder]:
+    decoder = make_decoder()
+    yield decoder
+    decoder.close()
+
+
+class Counting:
+    """A decoder that counts."""
+
+    def __init__(self, decoder: SandboxDecoder) -> None:
+        self.decoder = decoder
+        self.count = 0
+
+    def decode(self, data: bytes) -> Any:
+        self.count += 1
+        return self.decoder.decode(data)
+
+
+def reader(place: Path, index: Path, decoder: Any) -> Reader:
+    return Reader(
+        shelf=Shelf(MemoryArtifacts(), index, decoder, threads=1),
+        places=(place,),
+        unzipped=index,
+        tell=lambda title, done, total: None,
+    )
+
+
+def material(place: Path, index: Path, decoder: Any) -> Material:
+    return reader(place, index, decoder).read(read(place / "squares.toml", {}))
+
+
+def test_classes_keep_the_plans_order_and_the_rest_is_retained(
+    place: Path, tmp_path: Path, sandbox: SandboxDecoder
+) -> None:
+    found = material(place, tmp_path, sandbox)
+    assert found.classes == ("red", "blue", "dark green", "pink")
+    assert found.sessions(2) == (("red", "blue"), ("dark green", "pink"))
+    assert found.retained["others"].classes == tuple(sorted(KEPT))
+    assert (len(found.train), len(found.test)) == (len(NEW) * TRAIN, len(NEW) * TEST)
+    assert len(found.retrieval) == 6 * len(KEPT)
+    assert {entry.texts for entry in found.retrieval} == {(f"a {name} tile",) for name in KEPT}
+
+
+def test_images_are_decoded_once(place: Path, tmp_path: Path, sandbox: SandboxDecoder) -> None:
+    decoder = Counting(sandbox)
+    first = material(place, tmp_path, decoder)
+    decoded = decoder.count
+    assert material(place, tmp_path, decoder) == first
+    assert decoder.count == decoded
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path, sandbox: SandboxDecoder) -> None:
+    (path,) = paint(tmp_path / "set" / "train" / "red", (200, 0, 0), [1])
+    decoder = Counting(sandbox)
+    shelf = Shelf(MemoryArtifacts(), tmp_path / "index", decoder, threads=1)
+    before = shelf.entries([(path, "red")], lambda done, total: None)
+    paint(tmp_path / "set" / "train" / "red", (0, 200, 0), [1])
+    assert shelf.entries([(path, "red")], lambda done, total: None) != before
+    assert decoder.count == 2
+
+
+def test_what_is_asked_is_never_learned(
+    place: Path, tmp_path: Path, sandbox: SandboxDecoder
+) -> None:
+    build(tmp_path)
+    paint(tmp_path / "squares" / "train" / "red", NEW["red"], [20])  # a test image
+    found = material(tmp_path, tmp_path / "index", sandbox)
+    assert found.left_out == 1
+    assert not {e.pixels for e in found.train} & {e.pixels for e in found.test}
+
+
+def test_a_zip_is_unzipped_once(place: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.write(place / "squares" / "test" / "red" / "20.png", "test/red/20.png")
+    folder = locate("set", [tmp_path], tmp_path / "unzipped")
+    assert files_of(ImageSet(name="set", data="set", split="test"), folder) == [
+        (tmp_path / "unzipped" / "set" / "test" / "red" / "20.png", "red")
+    ]
+    assert locate("set", [tmp_path], tmp_path / "unzipped") == folder
+    assert [path.name for path in (tmp_path / "unzipped").iterdir()] == ["set"]
+
+
+def test_sets_are_cut_per_class_and_evenly(place: Path) -> None:
+    folder = place / "squares"
+    few = ImageSet(name="s", data="s", split="test", per_class=2, classes=("red", "pink"))
+    assert [text for _, text in files_of(few, folder)] == ["pink", "pink", "red", "red"]
+    spread = ImageSet(name="s", data="s", split="test", images=10)
+    assert len({text for _, text in files_of(spread, folder)}) == 10
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ({"split": "nowhere"}, "holds no images"),
+        ({"classes": ("mauve",)}, "has no class 'mauve'"),
+        ({"text": "caption"}, "has no captions.jsonl"),
+    ],
+)
+def test_folders_that_lack_something_say_so(images: dict[str, Any], says: str, place: Path) -> None:
+    asked = ImageSet(**{"name": "squares", "data": "squares", "split": "test", **images})
+    with pytest.raises(PlanInvalid, match=says):
+        files_of(asked, place / "squares")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"path": "test/../../secret.png", "caption": "a"}', "leaves the folder"),
+        ('{"path": "/etc/test/secret.png", "caption": "a"}', "leaves the folder"),
+        ('{"caption": "a"}', "line 2: no path"),
+        ('["test/red/1.png"]', "line 2: no path"),
+        ("test/red/1.png", "line 2: no path"),
+        ('{"path": "test/red/1.png", "text": "a"}', "no field 'caption'"),
+    ],
+)
+def test_captions_name_files_of_their_own_folder(line: str, says: str, tmp_path: Path) -> None:
+    sound = '{"path": "test/red/0.png", "caption": "a red tile"}'
+    (tmp_path / "captions.jsonl").write_text(f"{sound}\n{line}\n")
+    images = ImageSet(name="set", data="set", split="test", text="caption")
+    with pytest.raises(PlanInvalid, match=says):
+        files_of(images, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "a/b", "..", ""])
+def test_a_study_stays_in_its_own_folder(name: str) -> None:
+    with pytest.raises(PlanInvalid, match="names its folder"):
+        parse({"name": name, "target": {"data": "x"}, "rows": ROWS})
+
+
+def test_a_folder_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match="--data says where"):
+        locate("nothing", [tmp_path], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ({"rows": ROWS}, "'target'"),
+        ({"target": {"data": "x"}}, "'rows'"),
+        ({"target": {"data": "x"}, "rows": ROWS, "speed": 3}, "speed"),
+        ({"target": {"data": "x"}, "rows": ROWS + ROWS}, "names are equal"),
+        ({"target": {"data": "x"}, "rows": ROWS, "seeds": []}, "at least one seed"),
+        ({"target": {"data": "x"}, "rows": [{"recipe": {}}]}, "a row has a name"),
+        ({"target": {"data": "x", "colour": 1}, "rows": ROWS}, "colour"),
+        ({"target": {"data": "x"}, "rows": [{"name": "z", "compared": "zz"}]}, "no 'zz'"),
+    ],
+)
+def test_a_plan_that_lacks_or_adds_something_is_refused(
+    declared: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(PlanInvalid, match=says):
+        parse({"name": "x", **declared})
+
+
+def test_a_recipe_out_of_bounds_is_refused_before_anything_runs() -> None:
+    rows = [{"name": "ft", "recipe": {"epochs": 0}}]
+    with pytest.raises(RecipeInvalid):
+        parse({"name": "x", "target": {"data": "x"}, "rows": rows})
+
+
+def test_a_row_takes_the_common_recipe_then_tuned_then_its_own(tmp_path: Path) -> None:
+    tuned = {"ft": {"values": {"learning_rate": 0.5, "epochs": 9}}}
+    (tmp_path / "tuned.json").write_text(json.dumps(tuned))
+    plan = parse(
+        {
+            "name": "x",
+            "target": {"data": "x"},
+            "tuned": "tuned.json",
+            "recipe": {"batch_size": 7, "learning_rate": 0.1},
+            "rows": [
+                {"name": "ft", "recipe": {"method": "ft", "epochs": 2}},
+                {"name": "long", "tuned_as": "ft"},
+            ],
+        },
+        tmp_path,
+    )
+    recipe = plan.rows[0].seeded(3).recipe
+    assert (recipe.batch_size, recipe.learning_rate, recipe.epochs) == (7, 0.5, 2)
+    assert (recipe.method, recipe.seed) == ("ft", 3)
+    assert plan.rows[1].seeded(3).recipe.epochs == 9
+
+
+def test_the_committed_plans_read() -> None:
+    new = set(read(PLANS / "cifar20.toml", {}).test.classes)
+    (kept, _) = read(PLANS / "fashion.toml", {}).retained
+    assert (len(new), len(kept.classes), len(new & set(kept.classes))) == (20, 80, 0)
+    assert read(PLANS / "cifar20_sessions.toml", {}).sessions == 5
+
+
+def test_sessions_and_command_must_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["one", "cifar20_sessions"]) == 2
+    assert main(["many", "cifar20"]) == 2
+    assert "how many sessions?" in capsys.readouterr().out
+
+
+def test_a_claimed_run_is_not_begun_twice(tmp_path: Path) -> None:
+    key = key_of(recipe="a")
+    with Ledger(tmp_path).claim(key) as first, Ledger(tmp_path).claim(key) as second:
+        assert (first, second) == (True, False)
+    with Ledger(tmp_path).claim(key) as again:
+        assert again
+
+
+def test_published_scores_are_recomputed_from_their_matrix() -> None:
+    matrix = [[90.0, 50.0, 40.0], [80.0, 92.0, 36.0], [70.0, 86.0, 94.0]]
+    given = {
+        "matrix": matrix,
+        "transfer": (50 + (40 + 36) / 2) / 2,  # column means first
+        "avg": sum(map(sum, matrix)) / 9,
+        "last": (70 + 86 + 94) / 3,
+        "bwt": ((70 - 90) + (86 - 92)) / 2,
+    }
+    assert all(row["agree"] for row in compare({"ours": given}))
+    rows = compare({"ours": {**given, "transfer": 44.06}})
+    assert [row["score"] for row in rows if not row["agree"]] == ["transfer"]
+
+
+def test_the_published_command_says_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"matrix": [[90.0, 50.0], [80.0, 92.0]], "transfer": 50.0, "avg": 78.0}
+    path = tmp_path / "matrix.json"
+    path.write_text(json.dumps({"methods": {"ft": {**given, "last": 86.0, "bwt": -10.0}}}))
+    assert main(["published", str(path)]) == 0
+    path.write_text(json.dumps({"methods": {"ft": {**given, "last": 86.0, "bwt": -5.0}}}))
+    assert main(["published", str(path)]) == 1
+    assert "'score': 'bwt'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("common", "precision"), [({}, Precision.FP32), ({"precision": "bf16"}, Precision.BF16)]
+)
+def test_runs_that_are_compared_share_an_arithmetic_whatever_the_machine(
+    common: dict[str, Any], precision: Precision
+) -> None:
+    plan = parse({"name": "x", "target": {"data": "x"}, "recipe": common, "rows": ROWS})
+    assert {row.seeded(0).recipe.precision for row in plan.rows} == {precision}
+
+
+def test_a_plan_that_leaves_precision_to_the_machine_is_refused() -> None:
+    rows = [{"name": "ft", "recipe": {"precision": "auto"}}]
+    with pytest.raises(RecipeInvalid, match="fp32, bf16 or fp16"):
+        parse({"name": "x", "target": {"data": "x"}, "rows": rows})
+
+
+def test_committed_plans_compute_in_what_their_published_tables_were_made_in() -> None:
+    for path in sorted(PLANS.glob("*.toml")):
+        recipes = [row.seeded(0).recipe for row in read(path, {}).rows]
+        assert {recipe.precision for recipe in recipes} == {Precision.BF16}, path.name

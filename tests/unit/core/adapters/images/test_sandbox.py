@@ -1,0 +1,186 @@
+"""What the sandbox takes, what it refuses, and what it stores."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Iterator
+from hashlib import sha256
+
+import pytest
+from PIL import Image
+
+from core.adapters.images.sandbox import SandboxDecoder
+from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
+from core.ports import DecodedImage
+from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[SandboxDecoder]:
+    made = make_decoder()
+    yield made
+    made.close()
+
+
+def stored(decoded: DecodedImage) -> Image.Image:
+    image = Image.open(io.BytesIO(decoded.data))
+    image.load()
+    return image
+
+
+# ---- What is taken ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG"])
+def test_every_kind_we_name_is_taken(decoder: SandboxDecoder, kind: str) -> None:
+    decoded = decoder.decode(encode(picture(), kind))
+    assert (decoded.width, decoded.height) == (40, 30)
+    assert stored(decoded).size == (40, 30)
+
+
+def test_stored_form_is_lossless_and_named_by_its_pixels(decoder: SandboxDecoder) -> None:
+    decoded = decoder.decode(encode(picture(), "PNG"))
+    image = stored(decoded)
+    assert (image.format, image.mode) == ("WEBP", "RGB")
+    assert image.tobytes() == picture().tobytes()
+    size = struct.pack(">II", 40, 30)
+    assert decoded.pixels == sha256(size + picture().tobytes()).hexdigest()
+
+
+def test_same_pixels_have_one_form_whatever_the_file(decoder: SandboxDecoder) -> None:
+    forms = [
+        encode(picture(), "PNG", compress_level=0),
+        encode(picture(), "PNG", compress_level=9, dpi=(72, 72)),
+        encode(picture(), "BMP"),
+        encode(picture(), "WEBP", lossless=True),
+    ]
+    assert len({decoder.decode(form) for form in forms}) == 1
+
+
+def test_longest_side_is_bounded_and_nothing_is_enlarged(decoder: SandboxDecoder) -> None:
+    wide = decoder.decode(encode(picture(400, 100), "PNG"))
+    thread = decoder.decode(encode(picture(3000, 2), "PNG"))
+    assert (wide.width, wide.height) == (64, 16)
+    assert (thread.width, thread.height) == (64, 1)
+
+
+def test_orientation_is_applied_and_metadata_dropped(decoder: SandboxDecoder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter to the right
+    exif[0x010E] = "secret place"
+    decoded = decoder.decode(encode(picture(), "PNG", exif=exif))
+    assert (decoded.width, decoded.height) == (30, 40)
+    assert stored(decoded).tobytes() == picture().transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert b"secret" not in decoded.data
+    assert not stored(decoded).getexif()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_becomes_white(decoder: SandboxDecoder, mode: str) -> None:
+    clear = Image.new(mode, (4, 4), 0)
+    assert stored(decoder.decode(encode(clear, "PNG"))).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_palette_with_a_transparent_colour_becomes_white(decoder: SandboxDecoder) -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.putpixel((0, 0), 0)
+    decoded = stored(decoder.decode(encode(image, "PNG", transparency=0)))
+    assert decoded.getpixel((0, 0)) == (255, 255, 255)
+    assert decoded.getpixel((1, 1)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+def test_every_mode_becomes_rgb(decoder: SandboxDecoder, mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    assert stored(decoder.decode(encode(picture(mode=mode), kind))).mode == "RGB"
+
+
+def test_sixteen_bits_are_scaled_not_clipped(decoder: SandboxDecoder) -> None:
+    grey = Image.new("I;16", (4, 4), 0x8000)
+    assert stored(decoder.decode(encode(grey, "PNG"))).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_near_duplicates_share_a_hash_and_mirrors_do_not(decoder: SandboxDecoder) -> None:
+    plain = decoder.decode(encode(picture(60, 60), "PNG")).dhash
+    photo = decoder.decode(encode(picture(60, 60), "JPEG", quality=90)).dhash
+    mirrored = picture(60, 60).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert len(plain) == 16
+    assert bin(int(plain, 16) ^ int(photo, 16)).count("1") <= 4
+    other = decoder.decode(encode(mirrored, "PNG")).dhash
+    assert bin(int(plain, 16) ^ int(other, 16)).count("1") > 32
+
+
+def test_zip_behind_a_jpeg_is_not_kept(decoder: SandboxDecoder) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("evil.txt", "payload" * 10)
+    polyglot = encode(picture(), "JPEG") + packed.getvalue()
+    assert zipfile.is_zipfile(io.BytesIO(polyglot))
+    assert not zipfile.is_zipfile(io.BytesIO(decoder.decode(polyglot).data))
+
+
+# ---- What is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"BM what a text",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        encode(picture(), "TIFF"),
+        encode(picture(), "ICO"),
+        encode(picture(), "PPM"),
+    ],
+)
+def test_other_kinds_are_refused(decoder: SandboxDecoder, data: bytes) -> None:
+    with pytest.raises(UnsupportedImage):
+        decoder.decode(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG", "GIF"])
+def test_half_an_image_is_refused(decoder: SandboxDecoder, kind: str) -> None:
+    data = encode(picture(200, 150), kind)
+    with pytest.raises(ImageCorrupt):
+        decoder.decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_magic_with_noise_behind_is_refused(decoder: SandboxDecoder, magic: bytes) -> None:
+    noise = bytes(range(256)) * 4
+    with pytest.raises(ImageCorrupt):
+        decoder.decode(magic + noise)
+
+
+def test_pixels_are_counted_before_decoding(decoder: SandboxDecoder) -> None:
+    head = png_of_zeros(12_000, 12_000)[:64]  # decoded first, it would be a broken file
+    with pytest.raises(ImageTooLarge):
+        decoder.decode(head)
+
+
+# ---- More than one frame ------------------------------------------------------------------------
+
+
+def frames(kind: str, count: int) -> bytes:
+    first, *rest = (Image.new("RGB", (40, 30), (40 * n, 0, 0)) for n in range(count))
+    out = io.BytesIO()
+    first.save(out, kind, save_all=True, append_images=rest)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_is_refused_and_a_single_frame_of_it_taken(
+    decoder: SandboxDecoder, kind: str
+) -> None:
+    with pytest.raises(ImageAnimated):
+        decoder.decode(frames(kind, 2))
+    assert decoder.decode(frames(kind, 1)).width == 40
+
+
+def test_a_photograph_with_a_preview_behind_it_is_taken(decoder: SandboxDecoder) -> None:
+    photograph = frames("MPO", 2)
+    with Image.open(io.BytesIO(photograph)) as seen:
+        assert getattr(seen, "n_frames", 1) == 2
+    assert decoder.decode(photograph).width == 40

@@ -1,0 +1,345 @@
+"""Weights survive the artifact store, and their digest names them alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from core.clip.base import BaseImporter
+from core.clip.model import ClipModel
+from core.clip.weights import AT_ONCE, load, publish, read_state
+from core.domain.registry.version import Weights
+from core.domain.values import Digest, Json
+from core.errors import (
+    ArtifactCorrupt,
+    BaseUnknown,
+    CancelRequested,
+    ModelNotTrainable,
+    PromptInvalid,
+    WeightsFormat,
+)
+from core.ports import Moved, nobody
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_clip import tiny_clip, tiny_config
+
+
+class Silent:
+    """A watch that lets everything pass and remembers the phases."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+
+    def advance(self, phase: str, step: int, total: int, terms: object = None) -> None:
+        self.phases.append(phase)
+
+    def checkpoint_due(self) -> bool:
+        return False
+
+    def moved(self, count: int) -> None: ...
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
+
+    def save_checkpoint(self, digest: str, step: int) -> None: ...
+
+
+def stored(model: ClipModel, artifacts: MemoryArtifacts) -> Weights:
+    return publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
+
+
+def folder_of(path: Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> Path:
+    path.mkdir(parents=True)
+    (path / "open_clip_config.json").write_text(json.dumps(model.config))
+    state = {name: t.to(dtype) for name, t in model.network.state_dict().items()}
+    save_file(state, path / "open_clip_model.safetensors")
+    return path
+
+
+def test_a_stored_model_comes_back_bit_for_bit() -> None:
+    artifacts, model = MemoryArtifacts(), tiny_clip()
+    weights = stored(model, artifacts)
+    back = load(weights.digest, artifacts)
+    assert back.config == model.config
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, back.network.state_dict()[name])
+    assert torch.equal(back.encode_texts(["a dog"]), model.encode_texts(["a dog"]))
+
+
+def test_bytes_of_an_imported_folder_are_told_as_they_are_read_and_stored(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    size = (folder / "open_clip_model.safetensors").stat().st_size
+
+    class Counting(Silent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.moves: dict[str, int] = {}
+
+        def moved(self, count: int) -> None:
+            self.moves[self.phases[-1]] = self.moves.get(self.phases[-1], 0) + count
+
+    watch = Counting()
+    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), watch)
+    assert watch.moves["loading"] >= size
+    assert sum(watch.moves.values()) >= size + weights.size
+
+
+def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
+    artifacts, model = MemoryArtifacts(), tiny_clip()
+    state = model.network.state_dict()
+    backwards = dict(reversed(state.items()))
+    again = publish(model.config, backwards, artifacts, lambda done, total: None)
+    assert again.digest == stored(model, artifacts).digest
+
+
+def test_digest_changes_with_one_bit_of_one_tensor_and_the_rest_is_shared() -> None:
+    artifacts, model = MemoryArtifacts(), tiny_clip()
+    before = stored(model, artifacts)
+    held = len(artifacts.bytes_of)
+    with torch.no_grad():
+        model.logit_scale.add_(1e-6)
+    assert stored(model, artifacts).digest != before.digest
+    assert len(artifacts.bytes_of) == held + 2  # the scale, and the new list
+
+
+def test_every_dtype_and_shape_survives_and_half_becomes_single() -> None:
+    artifacts = MemoryArtifacts()
+    state = {
+        "scalar": torch.tensor(2.5),
+        "count": torch.tensor([3, 2**40]),
+        "mask": torch.tensor([[True], [False]]),
+        "none": torch.zeros(0, 4),
+        "half": torch.tensor([0.5, 1.25], dtype=torch.float16),
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+    }
+    back = read_state(publish({}, state, artifacts, lambda done, total: None), artifacts)
+    assert back["half"].dtype == torch.float32
+    for name, tensor in state.items():
+        assert torch.equal(back[name], tensor.to(back[name].dtype))
+
+
+def test_tensors_are_stored_as_raw_little_endian_bytes() -> None:
+    artifacts = MemoryArtifacts()
+    weights = publish({}, {"one": torch.tensor([1.0])}, artifacts, lambda done, total: None)
+    assert artifacts.get(weights.tensors[0].digest) == b"\x00\x00\x80\x3f"
+
+
+class Gated(MemoryArtifacts):
+    """Stores zeros at once, and more only when the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+        if any(data):
+            self.gate.wait(30)
+        return super().put(data, moved)
+
+
+def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    artifacts = Gated()
+    state = {f"{number:03}": torch.tensor([float(number)]) for number in range(100)}
+    shut = ThreadPoolExecutor.shutdown
+
+    def shut_and_open(pool: ThreadPoolExecutor, *, cancel_futures: bool = False) -> None:
+        shut(pool, wait=False, cancel_futures=cancel_futures)
+        artifacts.gate.set()  # only now, when what had not begun has been given up
+        shut(pool)
+
+    def cancel(done: int, total: int) -> None:
+        assert (done, total) == (1, 100)
+        raise CancelRequested
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_and_open)
+    with pytest.raises(CancelRequested):
+        publish({}, state, artifacts, cancel)
+    assert len(artifacts.bytes_of) <= 1 + AT_ONCE
+
+
+def test_a_flipped_bit_is_found_before_the_model_is_used() -> None:
+    artifacts, model = MemoryArtifacts(), tiny_clip()
+    weights = stored(model, artifacts)
+    entry = next(entry for entry in weights.tensors if entry.name == "visual.proj")
+    data = bytearray(artifacts.bytes_of[entry.digest])
+    data[7] ^= 1
+    artifacts.bytes_of[entry.digest] = bytes(data)
+    with pytest.raises(ArtifactCorrupt):
+        load(weights.digest, artifacts)
+
+
+def test_open_clip_loads_the_config_and_tensors_unchanged(tmp_path: Path) -> None:
+    model = tiny_clip()
+    model.config["perennial"] = {"trained_tokens": [1, 2], "prompt": "a {name}"}
+    folder = folder_of(tmp_path / "version", model)
+    theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    image = Image.linear_gradient("L").convert("RGB")
+    pixels = model.preprocess.evaluation_pixels(image)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            theirs.encode_image(transform(image)[None], normalize=True),
+            model.encode_images(pixels),
+        )
+        torch.testing.assert_close(
+            theirs.encode_text(tokenizer(["an okapi"]), normalize=True),
+            model.encode_texts(["an okapi"]),
+        )
+
+
+def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
+    artifacts, watch, model = MemoryArtifacts(), Silent(), tiny_clip()
+    folder = folder_of(tmp_path / "base", model, torch.float16)
+    importer = BaseImporter(artifacts, folders=(tmp_path,))
+    weights, prompt = importer.load(f"local-dir:{folder}", watch)
+    assert {entry.dtype for entry in weights.tensors} == {"F32"}
+    assert prompt == "a photo of a {name}."
+    assert artifacts.has(weights.digest)
+    assert {"loading", "publishing"} <= set(watch.phases)
+    assert importer.load(str(folder), watch)[0].digest == weights.digest
+
+
+def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "tiny", tiny_clip())
+    (folder / "trained_tokens.json").write_text("[7, 9]")
+    (folder / "perennial.json").write_text('{"prompt": "see {name}"}')
+    artifacts = MemoryArtifacts()
+    weights, prompt = BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
+    assert prompt == "see {name}"
+    assert load(weights.digest, artifacts).trained_tokens == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("trained_tokens.json", "[7, 49408]"),
+        ("trained_tokens.json", "[7, -1]"),
+        ("trained_tokens.json", '["cat"]'),
+        ("trained_tokens.json", '{"7": 9}'),
+        ("trained_tokens.json", "[7,"),
+        ("perennial.json", '{"prompt": 7}'),
+        ("perennial.json", '{"prompt": "no slot"}'),
+        ("perennial.json", "[7]"),
+        ("perennial.json", "see {name}"),
+        ("perennial.json", "null"),
+    ],
+)
+def test_odd_files_beside_the_weights_are_refused_at_import(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "odd", tiny_clip())
+    (folder / name).write_text(content)
+    refused_untouched(folder)
+
+
+def test_an_odd_config_part_of_ours_is_refused_at_import(tmp_path: Path) -> None:
+    model = tiny_clip()
+    model.config["perennial"] = ["see {name}"]
+    refused_untouched(folder_of(tmp_path / "odd", model))
+
+
+def refused_untouched(folder: Path) -> None:
+    artifacts = MemoryArtifacts()
+    with pytest.raises((BaseUnknown, PromptInvalid)):
+        BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
+    assert artifacts.bytes_of == {}
+
+
+def test_importing_an_imported_folder_again_gives_the_same_digest(tmp_path: Path) -> None:
+    artifacts, model = MemoryArtifacts(), tiny_clip()
+    folder = folder_of(tmp_path / "version", model)
+    importer = BaseImporter(artifacts, folders=(tmp_path,))
+    assert importer.load(str(folder), Silent())[0].digest == stored(model, artifacts).digest
+
+
+@pytest.mark.parametrize("base", ["", "no-such", "ViT-B-32:no-such-tag", "NoNet:openai", "/etc"])
+def test_an_unknown_base_is_refused(base: str, tmp_path: Path) -> None:
+    with pytest.raises(BaseUnknown):
+        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(base, Silent())
+
+
+def test_a_folder_outside_the_allowed_ones_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "secret" / "model", tiny_clip())
+    (tmp_path / "open").mkdir()
+    importer = BaseImporter(MemoryArtifacts(), folders=(tmp_path / "open",))
+    for base in (str(folder), f"{tmp_path}/open/../secret/model"):
+        with pytest.raises(BaseUnknown):
+            importer.load(base, Silent())
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    (folder / "open_clip_model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(WeightsFormat):
+        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other_shape", "bad_config", "no_weights"])
+def test_a_damaged_folder_is_refused(damage: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    weights, config = folder / "open_clip_model.safetensors", folder / "open_clip_config.json"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "other_shape":
+        config.write_text(json.dumps(tiny_config(width=12)))
+    elif damage == "bad_config":
+        config.write_text("{")
+    else:
+        weights.unlink()
+    with pytest.raises(BaseUnknown):
+        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
+
+
+@pytest.mark.parametrize(
+    "model_cfg",
+    [
+        {"text_cfg": {"hf_tokenizer_name": "some/tokenizer"}},
+        {"text_cfg": {"hf_model_name": "some/encoder"}},
+        {"text_cfg": {}, "multimodal_cfg": {}},
+    ],
+)
+def test_towers_that_we_cannot_feed_are_refused(
+    model_cfg: dict[str, object], tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "base", tiny_clip())
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
+    with pytest.raises(ModelNotTrainable):
+        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
+
+
+def test_a_listed_base_keeps_the_activation_its_weights_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenAI's weights need QuickGELU, which the plain name's config does not say."""
+    network = tiny_clip(config=tiny_config()).network
+    open_clip.set_model_preprocess_cfg(
+        network, {"size": (16, 16), "mean": (0.1, 0.2, 0.3), "std": (1, 1, 1)}
+    )
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config()["model_cfg"])
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **settings: network)
+    artifacts = MemoryArtifacts()
+    weights, _ = BaseImporter(artifacts).load("ViT-Tiny:openai", Silent())
+    back = load(weights.digest, artifacts)
+    assert back.config["model_cfg"]["quick_gelu"] is True
+    assert back.config["preprocess_cfg"]["mean"] == [0.1, 0.2, 0.3]
+    assert torch.equal(
+        back.network.state_dict()["visual.proj"], network.state_dict()["visual.proj"]
+    )
+
+
+def test_a_base_that_does_not_download_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **settings: object) -> None:
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(BaseUnknown, match="no route"):
+        BaseImporter(MemoryArtifacts()).load("ViT-B-32:openai", Silent())

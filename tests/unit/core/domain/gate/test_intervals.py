@@ -1,0 +1,159 @@
+"""Intervals against published examples, and what the gate relies on beyond them."""
+
+from math import comb
+from random import Random
+
+import pytest
+
+from core.domain.gate.intervals import (
+    Flips,
+    corrected_score,
+    design_effect,
+    p_below,
+    paired_interval,
+    proportion_interval,
+    quantile,
+    score,
+)
+
+
+def flips(count: float, gained: float, lost: float) -> Flips:
+    return Flips(count=count, gained=gained, lost=lost)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "alpha", "lower", "upper"),
+    [
+        # Cavo et al. 2012, as worked in Fagerland, Lydersen and Laake, Statistical Analysis of
+        # Contingency Tables, chapter 8 (Tango's interval, 95 %).
+        (flips(161, 6, 16), 0.025, -0.1240, -0.0054),
+        # PropCIs::scoreci.mp(41, 48, 549), 90 %.
+        (flips(549, 48, 41), 0.05, -0.0157, 0.0414),
+    ],
+)
+def test_paired_interval_agrees_with_published_examples(
+    pairs: Flips, alpha: float, lower: float, upper: float
+) -> None:
+    interval = paired_interval(pairs, alpha)
+    assert interval.lower == pytest.approx(lower, abs=6e-5)
+    assert interval.upper == pytest.approx(upper, abs=6e-5)
+
+
+@pytest.mark.parametrize("count", [5, 50, 1000])
+def test_without_flips_the_bounds_have_a_closed_form(count: int) -> None:
+    bound = 1.959964**2 / (count + 1.959964**2)
+    interval = paired_interval(flips(count, 0, 0), 0.025)
+    assert interval.lower == pytest.approx(-bound, abs=1e-6)
+    assert interval.upper == pytest.approx(bound, abs=1e-6)
+
+
+def test_bounds_end_at_one() -> None:
+    interval = paired_interval(flips(30, 30, 0), 0.025)
+    assert 0.7 < interval.lower < interval.upper == 1.0
+
+
+def test_bounds_lie_z_standard_deviations_away() -> None:
+    pairs = flips(1470, 40, 95)
+    interval = paired_interval(pairs, 0.005)
+    assert score(pairs, interval.lower) == pytest.approx(2.5758293, abs=1e-5)
+    assert score(pairs, interval.upper) == pytest.approx(-2.5758293, abs=1e-5)
+
+
+def test_no_flips_still_leave_a_width() -> None:
+    interval = paired_interval(flips(5, 0, 0), 0.005)
+    assert interval.lower < -0.5
+    assert interval.upper > 0.5
+
+
+def test_swapping_gains_and_losses_mirrors_the_interval() -> None:
+    one, other = paired_interval(flips(90, 12, 5)), paired_interval(flips(90, 5, 12))
+    assert one.lower == pytest.approx(-other.upper)
+    assert one.upper == pytest.approx(-other.lower)
+
+
+def test_half_widths_match_the_orientation_in_the_gate_notes() -> None:
+    for count, half_width in ((1000, 0.023), (360, 0.039)):
+        even = flips(count, count * 0.05, count * 0.05)
+        interval = paired_interval(even, 0.01)
+        assert interval.upper == pytest.approx(half_width, rel=0.06)
+
+
+def test_score_and_bound_agree_on_which_side_the_tolerance_is() -> None:
+    pairs = flips(400, 10, 50)
+    upper = paired_interval(pairs, 0.005).upper
+    assert score(pairs, upper + 1e-6) < -quantile(0.005) < score(pairs, upper - 1e-6)
+
+
+@pytest.mark.parametrize("tests", [2, 6, 22, 42])
+@pytest.mark.parametrize("count", [20, 100, 300, 499])
+@pytest.mark.parametrize("loss", [0.03, 0.05])
+def test_measures_on_which_nothing_was_gained_do_not_fail_too_often_together(
+    loss: float, count: int, tests: int
+) -> None:
+    level = 0.005 / tests
+    failing = [n for n in range(count + 1) if p_below(flips(count, 0, n), -loss) < level]
+    wrong = sum(comb(count, n) * loss**n * (1 - loss) ** (count - n) for n in failing)
+    assert 1 - (1 - wrong) ** tests < 0.006
+
+
+def test_correction_is_nothing_where_gains_and_losses_are_alike() -> None:
+    assert corrected_score(flips(300, 20, 20), 0.0) == score(flips(300, 20, 20), 0.0)
+    assert corrected_score(flips(300, 9, 30), 0.0) == score(flips(300, 9, 30), 0.0)
+
+
+def test_the_score_is_zero_when_nothing_differs() -> None:
+    assert score(flips(10, 0, 0), 0.0) == 0.0
+    assert p_below(flips(10, 0, 0), 0.0) == pytest.approx(0.5)
+
+
+def test_a_difference_beyond_reach_is_infinitely_far() -> None:
+    assert score(flips(10, 0, 0), 1.0) == float("-inf")
+
+
+def test_proportion_interval_agrees_with_wilsons_formula() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998) 857-872, table I, method 3.
+    for hits, count, lower, upper in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        interval = proportion_interval(hits, count, 0.025)
+        assert interval.lower == pytest.approx(lower, abs=6e-5)
+        assert interval.upper == pytest.approx(upper, abs=6e-5)
+
+
+def test_single_answers_have_no_design_effect() -> None:
+    singles = [flips(1, 1, 0)] * 3 + [flips(1, 0, 1)] * 5 + [flips(1, 0, 0)] * 92
+    assert design_effect(singles) == pytest.approx(1.0)
+
+
+def test_captions_that_flip_together_count_as_one() -> None:
+    together = [flips(5, 5, 0)] * 30 + [flips(5, 0, 5)] * 30 + [flips(5, 0, 0)] * 440
+    assert design_effect(together) == pytest.approx(5.0, rel=0.01)
+
+
+def test_captions_that_flip_apart_count_nearly_one_each() -> None:
+    apart = [flips(5, 1, 0)] * 200 + [flips(5, 0, 1)] * 200 + [flips(5, 0, 0)] * 600
+    assert 1.0 <= design_effect(apart) < 1.1
+
+
+def test_without_flips_the_images_count_and_not_their_captions() -> None:
+    still = [flips(5, 0, 0)] * 100
+    assert design_effect(still) == pytest.approx(5.0)
+    wide = paired_interval(flips(500, 0, 0).scaled(1 / 5))
+    assert wide.upper == pytest.approx(paired_interval(flips(100, 0, 0)).upper)
+
+
+def test_clustered_interval_covers_what_the_plain_one_misses() -> None:
+    random, plain_misses, misses, rounds = Random(7), 0, 0, 400
+    for _ in range(rounds):
+        images = [random.choices((5, -5, 0), (1, 1, 8))[0] for _ in range(120)]
+        groups = [flips(5, max(0, d), max(0, -d)) for d in images]
+        total = flips(600, sum(g.gained for g in groups), sum(g.lost for g in groups))
+        plain = paired_interval(total, 0.05)
+        honest = paired_interval(total.scaled(1 / design_effect(groups, 0.05)), 0.05)
+        plain_misses += not plain.lower <= 0 <= plain.upper
+        misses += not honest.lower <= 0 <= honest.upper
+    assert misses / rounds < 0.13  # nominal 0.10
+    assert plain_misses / rounds > 0.3

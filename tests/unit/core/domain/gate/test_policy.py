@@ -1,0 +1,224 @@
+"""What the gate decides, and what it says."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from core.domain.gate.intervals import p_below, paired_interval
+from core.domain.gate.measure import Measure, MeasureKind, Outcome
+from core.domain.gate.policy import GatePolicy, Judgement, Verdict, images_to_settle, judge
+from core.domain.values import PolicyId
+
+
+def policy(**changes: Any) -> GatePolicy:
+    return GatePolicy(
+        id=PolicyId("gate_1"),
+        name="default",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        **changes,
+    )
+
+
+def measure(
+    kind: MeasureKind = MeasureKind.ZERO_SHOT,
+    *,
+    count: int = 2000,
+    gained: int = 0,
+    lost: int = 0,
+    tolerance: float = 0.03,
+    name: str = "emoji",
+    design_effect: float = 1.0,
+    images: int | None = None,
+) -> Measure:
+    still = count - gained - lost
+    return Measure.of(
+        kind,
+        name=name,
+        baseline="parent",
+        baseline_version=1,
+        tolerance=tolerance,
+        images=images or count,
+        now=[True] * gained + [False] * lost + [True] * still,
+        before=[False] * gained + [True] * lost + [True] * still,
+        design_effect=design_effect,
+        alpha=0.005,
+    )
+
+
+def gain(gained: int = 60, lost: int = 5, count: int = 100, wanted: float = 0.0) -> Measure:
+    return measure(
+        MeasureKind.GAIN, count=count, gained=gained, lost=lost, tolerance=-wanted, name="version 2"
+    )
+
+
+def outcomes(judgement: Judgement) -> list[Outcome]:
+    return [ruling.outcome for ruling in judgement.rulings]
+
+
+def test_measure_counts_flips_and_accuracies() -> None:
+    found = measure(count=100, gained=3, lost=7)
+    assert (found.right, found.right_before) == (93, 97)
+    assert found.difference == pytest.approx(-0.04)
+    assert found.lower < -0.04 < found.upper
+
+
+def test_harmless_update_passes() -> None:
+    judgement = judge([measure(gained=20, lost=25), gain()], policy())
+    assert judgement.verdict is Verdict.PASSED
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
+    assert "within tolerance" in judgement.reasons[0]
+
+
+def test_forgetting_beyond_tolerance_fails_whatever_was_gained() -> None:
+    judgement = judge([measure(lost=200), gain()], policy())
+    assert judgement.verdict is Verdict.FAILED
+    assert outcomes(judgement) == [Outcome.FAILS, Outcome.HOLDS]
+    assert "Top-1 on emoji against the parent changed by −10.0 points" in judgement.reasons[0]
+
+
+def test_noise_neither_passes_nor_fails() -> None:
+    judgement = judge([measure(count=600, gained=20, lost=34), gain()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert outcomes(judgement) == [Outcome.OPEN, Outcome.HOLDS]
+
+
+def test_one_open_measure_among_many_holding_ones_blocks() -> None:
+    holding = [measure(name=f"suite-{i}") for i in range(5)]
+    judgement = judge([*holding, measure(count=600, gained=20, lost=34), gain()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+
+
+def test_failing_is_corrected_for_the_number_of_measures() -> None:
+    # Below its tolerance at one-sided 0.5 %, but not at a twentieth of that.
+    barely = measure(count=1000, gained=20, lost=77)
+    assert barely.upper < -barely.tolerance
+    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+    crowd = [measure(name=f"suite-{i}") for i in range(200)]
+    judgement = judge([barely, *crowd, gain()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.rulings[0].outcome is Outcome.OPEN
+
+
+def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
+    # Its p-value, 0.0035, is under 0.005 but not under a half of it.
+    barely = measure(count=1000, gained=20, lost=75, name="second")
+    assert outcomes(judge([barely, measure()], policy()))[0] is Outcome.OPEN
+    judgement = judge([measure(lost=400), barely], policy())
+    assert outcomes(judgement) == [Outcome.FAILS, Outcome.FAILS]
+
+
+@pytest.mark.parametrize("count", [20, 100, 400, 499])
+@pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT])
+def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
+    small = measure(kind, count=count, lost=count * 9 // 10, name="small")
+    judgement = judge([measure(), small, gain()], policy())
+    assert judgement.verdict is Verdict.FAILED
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.FAILS, Outcome.HOLDS]
+    assert "small against the parent changed by" in judgement.reasons[0]
+
+
+def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> None:
+    small = measure(count=300, gained=6, lost=12, name="small")
+    assert not small.holds
+    judgement = judge([measure(), small, gain()], policy())
+    assert judgement.verdict is Verdict.PASSED
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
+    assert judgement.rulings[1].more_images == 200
+    assert "Fewer than the 500 test images" in judgement.reasons[-1]
+
+
+def test_few_images_that_hold_are_no_guard() -> None:
+    small = measure(count=499, name="small")
+    assert small.holds
+    judgement = judge([small, gain()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
+
+
+def test_measures_of_few_images_share_the_error_of_failing() -> None:
+    barely = measure(count=1000, gained=20, lost=77)
+    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+    crowd = [measure(count=30, name=f"small-{i}") for i in range(200)]
+    assert judge([barely, *crowd, gain()], policy()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
+    judgement = judge([measure(), gain()], policy(), ["It answers nothing."])
+    assert judgement.verdict is Verdict.FAILED
+    assert judgement.reasons[0] == "It answers nothing."
+
+
+def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
+    captions = measure(MeasureKind.TEXT_TO_IMAGE, count=2000, images=400, design_effect=3.0)
+    assert outcomes(judge([captions, gain()], policy())) == [Outcome.ADVISORY, Outcome.HOLDS]
+
+
+def test_five_unchanged_images_do_not_pass() -> None:
+    judgement = judge([measure(count=5), gain()], policy(minimum_count=1))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+
+
+def test_unguarded_model_is_never_promoted_and_says_why() -> None:
+    for measures in ([gain()], [gain(), measure(count=100)]):
+        judgement = judge(measures, policy())
+        assert judgement.verdict is Verdict.INCONCLUSIVE
+        assert any("Nothing guards this model" in reason for reason in judgement.reasons)
+
+
+def test_without_a_holdout_nothing_is_promoted() -> None:
+    judgement = judge([measure()], policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert any("holdout has no test image" in reason for reason in judgement.reasons)
+
+
+def test_small_holdout_is_judged_by_its_interval() -> None:
+    assert judge([measure(), gain(12, 0, 20)], policy()).verdict is Verdict.PASSED
+    doubtful = judge([measure(), gain(3, 1, 20)], policy())
+    assert doubtful.verdict is Verdict.INCONCLUSIVE
+    assert any("the wanted gain" in reason for reason in doubtful.reasons)
+
+
+def test_update_that_lost_its_own_classes_fails() -> None:
+    judgement = judge([measure(), gain(2, 40)], policy())
+    assert judgement.verdict is Verdict.FAILED
+    assert "less than the wanted gain" in judgement.reasons[0]
+
+
+def test_wanted_gain_is_asked_for() -> None:
+    assert judge([measure(), gain(60, 5, wanted=0.3)], policy()).verdict is Verdict.PASSED
+    assert judge([measure(), gain(40, 5, wanted=0.3)], policy()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_tolerance_is_a_choice_of_the_policy() -> None:
+    lenient = measure(gained=40, lost=120, tolerance=0.06)
+    assert judge([lenient, gain()], policy()).verdict is Verdict.PASSED
+    strict = measure(gained=40, lost=120, tolerance=0.02)
+    assert judge([strict, gain()], policy()).verdict is not Verdict.PASSED
+
+
+def test_as_many_more_images_as_promised_do_settle_it() -> None:
+    doubtful = measure(count=600, gained=20, lost=30)
+    more = images_to_settle(doubtful, alpha=0.005, tests=2)
+    assert more is not None
+    enough = doubtful.flips.scaled((600 + more) / 600)
+    assert paired_interval(enough, 0.005).lower >= -0.03
+    short = doubtful.flips.scaled((600 + more - 5) / 600)
+    assert paired_interval(short, 0.005).lower < -0.03
+
+
+def test_as_many_more_images_as_promised_do_fail_it() -> None:
+    doubtful = measure(count=600, gained=20, lost=55)
+    more = images_to_settle(doubtful, alpha=0.005, tests=3)
+    assert more is not None
+    enough = doubtful.flips.scaled((600 + more) / 600)
+    assert p_below(enough, -0.03) < 0.005 / 3
+    short = doubtful.flips.scaled((600 + more - 5) / 600)
+    assert p_below(short, -0.03) > 0.005 / 3
+
+
+def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:
+    doubtful = measure(count=1000, gained=20, lost=50)
+    assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
+    judgement = judge([doubtful, gain()], policy())
+    assert any("no practical number" in reason for reason in judgement.reasons)

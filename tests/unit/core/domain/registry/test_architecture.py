@@ -1,0 +1,169 @@
+"""Which architectures can be taught is known from their config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+
+from core.clip.base import require_features
+from core.clip.model import empty_network
+from core.domain.recipes.recipe import Method, Recipe, Vocabulary
+from core.domain.registry.architecture import obstacle, require_recipe_fits, require_trainable
+from core.errors import ModelNotTrainable
+from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
+from tests.support.tiny_clip import tiny_config
+
+CONFIGS = {
+    path.stem: json.loads(path.read_bytes())
+    for path in (Path(open_clip.__file__).parent / "model_configs").glob("*.json")
+}
+FAMILIES = (  # one of each kind that open_clip lists and that runs with CLIP's tokenizer
+    "EVA02-B-16",
+    "MobileCLIP2-S0",
+    "PE-Core-T-16-384",
+    "RN50",
+    "ViT-S-32",
+    "ViTamin-S",
+    "convnext_tiny",
+    "swin_base_patch4_window7_224",
+    "vit_relpos_medium_patch16_cls_224",
+)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_the_rules_let_through_gives_one_vector_an_input(name: str) -> None:
+    """On the meta device: the real architecture, without its memory and its arithmetic."""
+    model_cfg = CONFIGS[name]
+    assert obstacle(model_cfg) is None
+    with torch.device("meta"), torch.no_grad():
+        network = empty_network({"model_cfg": model_cfg}).eval()
+        size = model_cfg["vision_cfg"]["image_size"]
+        context = model_cfg["text_cfg"]["context_length"]
+        images = network.encode_image(torch.empty(2, 3, size, size))
+        texts = network.encode_text(torch.zeros(2, context, dtype=torch.long))
+    assert images.shape == texts.shape == (2, model_cfg["embed_dim"])
+
+
+def test_all_that_open_clip_lists_is_told_apart() -> None:
+    refused = {name for name, config in CONFIGS.items() if obstacle(config)}
+    own_tokenizer = {
+        name
+        for name, config in CONFIGS.items()
+        if config["text_cfg"].get("hf_tokenizer_name") or config["text_cfg"].get("hf_model_name")
+    }
+    decoders = {name for name, config in CONFIGS.items() if "multimodal_cfg" in config}
+    assert refused == own_tokenizer | decoders
+    assert set(FAMILIES) <= set(CONFIGS) - refused
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_towers_of_the_tests_can_be_taught(tower: str) -> None:
+    assert obstacle(TOWERS[tower]) is None
+
+
+def changed(section: str, **values: Any) -> dict[str, Any]:
+    model_cfg: dict[str, Any] = tiny_config()["model_cfg"]
+    model_cfg[section].update(values)
+    return model_cfg
+
+
+@pytest.mark.parametrize(
+    ("model_cfg", "reason"),
+    [
+        (changed("text_cfg", hf_model_name="roberta-base"), "roberta-base"),
+        (changed("text_cfg", hf_tokenizer_name="some/t5"), "some/t5"),
+        (changed("text_cfg", vocab_size=32_000), "32000 tokens"),
+        (changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}), "settings"),
+        (changed("text_cfg", tokenizer_kwargs={"clean": "odd"}), "settings"),
+        (changed("text_cfg", pool_type="none"), "pooling"),
+        (changed("text_cfg", pool_type="first"), "start token"),
+        (changed("text_cfg", pool_type="eos", eos_id=2), "end token"),
+        (changed("text_cfg", embed_cls=True), "custom_text"),
+        (changed("text_cfg", output_tokens=True) | {"custom_text": True}, "every token"),
+        (changed("vision_cfg", output_tokens=True), "every patch"),
+        (changed("vision_cfg", pool_type="none"), "without pooling"),
+        (changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj="none"), "'x'"),
+        (tiny_config()["model_cfg"] | {"multimodal_cfg": {}}, "CoCa"),
+        (tiny_config()["model_cfg"] | {"audio_cfg": {}}, "audio_cfg"),
+    ],
+)
+def test_a_reason_is_given_for_what_cannot_be_taught(
+    model_cfg: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ModelNotTrainable, match=reason) as caught:
+        require_trainable(model_cfg, pointer="/base")
+    assert caught.value.pointer == "/base"
+
+
+@pytest.mark.parametrize("odd", [{}, {"vision_cfg": [], "text_cfg": None}, {"text_cfg": "x"}])
+def test_a_config_of_any_shape_gets_an_answer(odd: dict[str, Any]) -> None:
+    assert obstacle(odd) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        tiny_config(pool_type="eos", eos_id=49_407),
+        tiny_config(no_causal_mask=True, pool_type="first"),
+        {"model_cfg": changed("text_cfg", embed_cls=True) | {"custom_text": True}},
+        {"model_cfg": changed("vision_cfg", pool_type="avg")},
+    ],
+)
+def test_uncommon_but_sound_configs_are_taken(config: dict[str, Any]) -> None:
+    require_trainable(config["model_cfg"])
+    require_features(config, empty_network(config))
+
+
+def test_a_tower_that_no_rule_knows_is_asked_itself() -> None:
+    narrow = {"model_cfg": changed("text_cfg", proj_type="none")}
+    assert obstacle(narrow["model_cfg"]) is None
+    with pytest.raises(ModelNotTrainable, match="vectors of one width"):
+        require_features(narrow, empty_network(narrow))
+
+
+@pytest.mark.parametrize("tensor", ["visual.proj", "text_projection"])
+def test_weights_that_are_no_numbers_are_refused(tensor: str) -> None:
+    network = empty_network(tiny_config())
+    with torch.no_grad():
+        network.get_parameter(tensor)[0, 0] = torch.nan
+    with pytest.raises(ModelNotTrainable, match="NaN"):
+        require_features(tiny_config(), network)
+
+
+def test_a_resnet_says_that_it_recomputes_nothing() -> None:
+    recipe = Recipe(gradient_checkpointing=True)
+    with pytest.raises(ModelNotTrainable) as caught:
+        require_recipe_fits({"model_cfg": RESNET}, recipe)
+    assert caught.value.pointer == "/recipe/gradient_checkpointing"
+    require_recipe_fits({"model_cfg": RESNET}, Recipe())
+    require_recipe_fits({"model_cfg": TIMM_DROPOUT}, recipe)
+
+
+def test_sentences_that_the_model_cannot_read_whole_are_refused() -> None:
+    config, recipe = tiny_config(context_length=16), Recipe(sentence_length=17)
+    with pytest.raises(ModelNotTrainable, match=r"17 tokens.* 16") as caught:
+        require_recipe_fits(config, recipe)
+    assert caught.value.pointer == "/recipe/sentence_length"
+    require_recipe_fits(config, replace(recipe, sentence_length=16))
+    require_recipe_fits(config, replace(recipe, method=Method.LWF))  # replays none
+    given = replace(recipe, vocabulary=Vocabulary.FILE, vocabulary_texts=("a cat", "a dog"))
+    require_recipe_fits(config, given)  # given texts have lengths of their own
+
+
+def test_a_context_that_is_not_said_is_clips_own() -> None:
+    require_recipe_fits({"model_cfg": {"text_cfg": {}}}, Recipe(sentence_length=77))
+
+
+def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
+    recipe = Recipe(vocabulary=Vocabulary.TRAINED)
+    with pytest.raises(ModelNotTrainable) as caught:
+        require_recipe_fits(tiny_config(), recipe)
+    assert caught.value.pointer == "/recipe/vocabulary"
+    require_recipe_fits(tiny_config() | {"perennial": {"trained_tokens": [5, 6]}}, recipe)
+    require_recipe_fits(tiny_config(), replace(recipe, method=Method.FT))

@@ -1,0 +1,148 @@
+"""Ranks by counting, against hand-worked scores and against sorting."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.study.compatibility import Embeddings, compatibility, neighbours_kept
+from benchmarks.study.folds import fold_recalls
+from core.domain.evaluation.metrics import recalls
+from core.evaluation import retrieval
+from core.evaluation.retrieval import caption_ranks, image_ranks
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def unit(count: int, seed: int, width: int = 8) -> Tensor:
+    rows = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def by_sorting(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[list[int], list[int]]:
+    """The same ranks from a stable sort of every row."""
+    order = (images @ captions.T).argsort(dim=1, descending=True, stable=True)
+    own = [min(j for j, c in enumerate(row) if owner[c] == i) for i, row in enumerate(order)]
+    order = (captions @ images.T).argsort(dim=1, descending=True, stable=True)
+    own_images = [row.tolist().index(int(owner[c])) for c, row in enumerate(order)]
+    return own, own_images
+
+
+def test_one_caption_each_by_hand() -> None:
+    images = torch.eye(3)
+    captions = torch.tensor([[0.9, 0.0, 0.1], [0.8, 0.5, 0.2], [0.0, 0.6, 0.3]])
+    owner = torch.tensor([0, 1, 2])
+    # image 0 scores .9 .8 0; image 1 scores 0 .5 .6; image 2 scores .1 .2 .3
+    assert image_ranks(images, captions, owner) == (0, 1, 0)
+    # caption 0 scores .9 0 .1; caption 1 scores .8 .5 .2; caption 2 scores 0 .6 .3
+    assert caption_ranks(images, captions, owner) == (0, 1, 1)
+
+
+def test_an_image_is_found_by_the_best_of_its_captions() -> None:
+    images = torch.tensor([[1.0, 0.0]])
+    captions = torch.tensor([[0.1, 0.0], [0.9, 0.0], [0.5, 0.0]])
+    two = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert image_ranks(images, captions, torch.tensor([0, 0, 0])) == (0,)
+    assert image_ranks(two, captions, torch.tensor([0, 1, 0]))[0] == 1
+
+
+def test_ties_go_to_the_lower_index() -> None:
+    images = torch.ones(4, 1)
+    captions = torch.ones(4, 1)
+    owner = torch.arange(4)
+    assert image_ranks(images, captions, owner) == (0, 1, 2, 3)
+    assert caption_ranks(images, captions, owner) == (0, 1, 2, 3)
+
+
+def test_what_has_no_score_has_no_rank_and_outranks_nothing() -> None:
+    nan = float("nan")
+    lost = torch.tensor([[1.0, 0.0], [nan, nan], [0.0, 1.0]])
+    whole = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    owner = torch.arange(3)
+    assert image_ranks(lost, whole, owner) == (0, 3, 0)
+    assert caption_ranks(lost, whole, owner) == (0, 3, 0)
+    assert image_ranks(whole, lost, owner) == (0, 3, 0)
+    nothing = torch.full((3, 2), nan)
+    assert (
+        image_ranks(nothing, nothing, owner) == caption_ranks(nothing, nothing, owner) == (3,) * 3
+    )
+
+
+def test_tied_own_captions_count_once_by_their_first() -> None:
+    images = torch.ones(2, 1)
+    captions = torch.ones(4, 1)
+    assert image_ranks(images, captions, torch.tensor([1, 1, 0, 0])) == (2, 0)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 12, [5] * 12, [1, 2, 7, 1, 3, 1, 1, 4, 2, 1, 1, 6]])
+def test_ranks_agree_with_sorting(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "BLOCK", 5)  # several blocks, the last one short
+    owner = torch.tensor([image for image, size in enumerate(sizes) for _ in range(size)])
+    images, captions = unit(12, 1), unit(len(owner), 2)
+    captions[-1] = captions[0]  # a tie between captions of different images
+    by_image, by_caption = by_sorting(images, captions, owner)
+    assert list(image_ranks(images, captions, owner)) == by_image
+    assert list(caption_ranks(images, captions, owner)) == by_caption
+
+
+def test_recall_of_mixed_captions() -> None:
+    owner = torch.tensor([0, 0, 1, 2, 2, 2])
+    images = torch.eye(3)
+    captions = torch.eye(3)[owner]
+    assert recalls(image_ranks(images, captions, owner)) == {1: 1.0, 5: 1.0, 10: 1.0}
+    assert recalls(caption_ranks(images, captions, owner)) == {1: 1.0, 5: 1.0, 10: 1.0}
+
+
+def test_same_vectors_are_wholly_compatible() -> None:
+    owner = torch.arange(30)
+    images = unit(30, 3)
+    both = Embeddings(images=images, captions=images)
+    found = compatibility(both, both, owner)
+    assert found.new_on_old == found.old_on_new == (1.0, 1.0)
+    assert found.image_cosine == pytest.approx(1.0)
+    assert found.neighbours_kept == 1.0
+
+
+def test_a_joint_rotation_keeps_neighbours_but_not_the_index() -> None:
+    owner = torch.arange(30)
+    images = unit(30, 3)
+    rotation = torch.linalg.qr(unit(8, 4)).Q
+    old = Embeddings(images=images, captions=images)
+    new = Embeddings(images=images @ rotation, captions=images @ rotation)
+    found = compatibility(old, new, owner)
+    assert found.neighbours_kept == pytest.approx(1.0, abs=0.02)
+    assert found.new_on_old[0] < 0.5
+    assert found.image_cosine < 0.5
+
+
+def test_neighbours_kept_is_a_share() -> None:
+    line = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [1.0, 1.1]]), dim=1
+    )
+    swapped = line[[0, 2, 1, 3]]
+    assert neighbours_kept(line, line, count=1) == 1.0
+    assert neighbours_kept(line, swapped, count=1) == 0.0
+
+
+def test_recall_in_folds_is_the_mean_over_small_galleries_and_leaves_out_the_rest() -> None:
+    images, captions = unit(7, 1), unit(14, 2)
+    owner = torch.arange(14) % 7  # an image's captions need not stand together
+    first, second = [], []
+    for start in (0, 3):
+        own = [c for c in range(14) if start <= int(owner[c]) < start + 3]
+        one, two = by_sorting(images[start : start + 3], captions[own], owner[own] - start)
+        first.append(recalls(one))
+        second.append(recalls(two))
+    found = fold_recalls(images, captions, owner, size=3)
+    for way, folds in zip(found, (first, second), strict=True):
+        assert way == {k: pytest.approx((folds[0][k] + folds[1][k]) / 2) for k in (1, 5, 10)}
+
+
+def test_one_fold_is_the_whole_gallery_and_less_is_none() -> None:
+    images, captions, owner = unit(4, 3), unit(8, 4), torch.arange(4).repeat_interleave(2)
+    whole = recalls(image_ranks(images, captions, owner))
+    assert fold_recalls(images, captions, owner, size=4)[0] == whole
+    with pytest.raises(ValueError, match="no fold"):
+        fold_recalls(images, captions, owner, size=5)

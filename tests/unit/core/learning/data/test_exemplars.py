@@ -1,0 +1,150 @@
+"""Which images of earlier updates are replayed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.domain.datasets.dataset import ManifestEntry
+from core.domain.recipes.recipe import ExemplarChoice, Recipe
+from core.learning.data.exemplars import choose_exemplars, herd
+from tests.support.factories import digest
+
+
+def rows(count: int, seed: int = 0, width: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(count, width, generator=generator) + 0.5
+    return torch.nn.functional.normalize(drawn, dim=1)
+
+
+def entries(**counts: int) -> list[ManifestEntry]:
+    """So many images of each class, the classes interleaved."""
+    named = [
+        (number, name.replace("_", " "), ManifestEntry(pixels=one, artifact=one, texts=(name,)))
+        for name, count in counts.items()
+        for number in range(count)
+        for one in [digest((name, number))]
+    ]
+    return [entry for _, _, entry in sorted(named, key=lambda row: row[:2])]
+
+
+class Encoder:
+    """Random features, the same for an image wherever it stands."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, images: Sequence[ManifestEntry]) -> Tensor:
+        self.asked.append(len(images))
+        return torch.cat([rows(1, seed=int(image.pixels[:8], 16)) for image in images])
+
+
+def chosen(recipe: Recipe, candidates: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    return choose_exemplars(recipe, candidates, Encoder())
+
+
+def classes(found: Sequence[ManifestEntry]) -> dict[str, int]:
+    return dict(Counter(entry.class_name for entry in found))
+
+
+def greedy_by_hand(features: Tensor, count: int) -> list[int]:
+    """iCaRL's choice: each next image brings the mean of those chosen nearest to the class's."""
+    points = features.double().tolist()
+    mean = [sum(axis) / len(points) for axis in zip(*points, strict=True)]
+    kept: list[int] = []
+    while len(kept) < count:
+
+        def distance(index: int) -> float:
+            group = [points[one] for one in (*kept, index)]
+            centre = [sum(axis) / len(group) for axis in zip(*group, strict=True)]
+            return sum((a - b) ** 2 for a, b in zip(mean, centre, strict=True))
+
+        kept.append(min((i for i in range(len(points)) if i not in kept), key=distance))
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_herding_is_the_greedy_choice_by_hand(seed: int) -> None:
+    features = rows(12, seed)
+    assert herd(features, 7) == greedy_by_hand(features, 7)
+
+
+def test_the_first_herded_image_is_the_one_nearest_to_the_mean() -> None:
+    features = rows(30)
+    distances = (features.double() - features.double().mean(dim=0)).norm(dim=1)
+    assert herd(features, 1) == [int(distances.argmin())]
+
+
+def test_herded_images_stand_for_their_class_better_than_most_do() -> None:
+    features = rows(9).double()
+    mean = features.mean(dim=0)
+    of_all = [
+        (features[list(some)].mean(dim=0) - mean).norm().item()
+        for some in combinations(range(9), 4)
+    ]
+    herded = (features[herd(features, 4)].mean(dim=0) - mean).norm().item()
+    assert sum(other < herded for other in of_all) < 0.1 * len(of_all)
+
+
+def test_herding_takes_no_image_twice_and_no_more_than_there_are() -> None:
+    same = torch.ones(4, 3)
+    assert herd(same, 3) == [0, 1, 2]
+    assert sorted(herd(rows(5), 9)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("choice", ExemplarChoice)
+def test_every_class_has_equally_many(choice: ExemplarChoice) -> None:
+    recipe = Recipe(exemplars=10, exemplar_choice=choice)
+    found = chosen(recipe, entries(okapi=20, ibis=5, newt=9))
+    assert classes(found) == {"ibis": 3, "newt": 3, "okapi": 3}
+    assert len(set(found)) == 9
+
+
+@pytest.mark.parametrize("choice", ExemplarChoice)
+def test_a_class_with_fewer_images_gives_all_it_has(choice: ExemplarChoice) -> None:
+    recipe = Recipe(exemplars=10, exemplar_choice=choice)
+    assert classes(chosen(recipe, entries(okapi=20, ibis=2))) == {"ibis": 2, "okapi": 5}
+
+
+def test_no_class_goes_without() -> None:
+    found = chosen(Recipe(exemplars=2), entries(okapi=4, ibis=4, newt=4))
+    assert classes(found) == {"ibis": 1, "newt": 1, "okapi": 1}
+
+
+@pytest.mark.parametrize("choice", ExemplarChoice)
+def test_names_that_differ_in_case_alone_are_one_class(choice: ExemplarChoice) -> None:
+    recipe = Recipe(exemplars=8, exemplar_choice=choice)
+    found = chosen(recipe, entries(Okapi=10, okapi=10, ibis=10))
+    assert Counter(entry.class_name.lower() for entry in found) == {"okapi": 4, "ibis": 4}
+
+
+@pytest.mark.parametrize("choice", ExemplarChoice)
+def test_the_choice_is_the_same_each_time(choice: ExemplarChoice) -> None:
+    recipe = Recipe(exemplars=6, exemplar_choice=choice)
+    candidates = entries(okapi=20, ibis=20)
+    assert chosen(recipe, candidates) == chosen(recipe, candidates)
+
+
+def test_a_random_choice_is_its_seeds_and_no_class_depends_on_another() -> None:
+    def of(seed: int, **counts: int) -> set[ManifestEntry]:
+        recipe = Recipe(exemplars=5 * len(counts), exemplar_choice=ExemplarChoice.RANDOM, seed=seed)
+        return {e for e in chosen(recipe, entries(**counts)) if e.class_name == "okapi"}
+
+    assert of(0, okapi=20) != of(1, okapi=20)
+    assert of(0, okapi=20) == of(0, okapi=20, ibis=20)
+
+
+def test_herding_asks_for_all_features_at_once_and_random_choice_for_none() -> None:
+    for choice, asked in ((ExemplarChoice.HERDING, [7]), (ExemplarChoice.RANDOM, [])):
+        encoder = Encoder()
+        choose_exemplars(Recipe(exemplar_choice=choice), entries(okapi=4, ibis=3), encoder)
+        assert encoder.asked == asked
+
+
+def test_without_earlier_updates_there_are_none() -> None:
+    assert chosen(Recipe(), []) == ()

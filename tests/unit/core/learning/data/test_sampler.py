@@ -1,0 +1,190 @@
+"""Which images each step reads, and with which target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.clip.weights import load
+from core.domain.recipes.recipe import ExemplarChoice, Method, ModelPart, Precision, Recipe
+from core.learning.data.batches import TrainingImages
+from core.learning.data.loader import Reading
+from core.learning.data.sampler import Course
+from core.learning.setup import begin
+from core.ports import TrainingTask
+from tests.support.learning.lessons import red_and_blue, shaded, square, with_recipe
+from tests.support.memory_artifacts import MemoryArtifacts
+
+RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
+
+
+def course(**changes: int) -> Course:
+    return Course(RECIPE, **{"images": 10, "exemplars": 7, "reference": 9, **changes})
+
+
+def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -> None:
+    made = course()
+    assert made.steps == 10
+    for epoch in range(5):
+        steps = [step for step in range(10) if made.epoch(step) == epoch]
+        seen = [index for step in steps for index in made.images(step)]
+        assert len(seen) == len(set(seen)) == 8
+        assert set(seen) <= set(range(10))
+
+
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
+    made = course(images=3)
+    assert made.steps == 5
+    assert sorted(made.images(4)) == [0, 1, 2]
+
+
+def test_every_step_has_its_exemplars_and_reference_images() -> None:
+    made = course()
+    for step in range(10):
+        assert len(made.exemplars(step)) == 3
+        assert len(made.reference(step)) == 4
+        assert set(made.exemplars(step)) <= set(range(10, 17))
+        assert set(made.reference(step)) <= set(range(17, 26))
+
+
+@pytest.mark.parametrize(("kind", "size"), [("exemplars", 7), ("reference", 9)])
+def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
+    made = course()
+    stream = [index for step in range(30) for index in getattr(made, kind)(step)]
+    for start in range(0, len(stream) - size + 1, size):
+        assert len(set(stream[start : start + size])) == size
+    assert max(Counter(stream).values()) - min(Counter(stream).values()) <= 1
+
+
+def test_each_round_has_an_order_of_its_own() -> None:
+    made = course()
+    stream = [index for step in range(14) for index in made.exemplars(step)]
+    rounds = {tuple(stream[start : start + 7]) for start in range(0, 42, 7)}
+    assert len(rounds) == 6
+
+
+def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:
+    made = course(exemplars=2)
+    assert all(sorted(made.exemplars(step)) == [10, 11] for step in range(10))
+
+
+def test_without_any_there_are_none() -> None:
+    made = course(exemplars=0, reference=0)
+    assert all(made.exemplars(step) == made.reference(step) == [] for step in range(10))
+
+
+def test_what_a_step_reads_depends_on_the_step_alone() -> None:
+    """So a resumed run reads what the undisturbed one would have read."""
+    straight, backwards = course(), course()
+    forward = [
+        (straight.images(step), straight.exemplars(step), straight.reference(step))
+        for step in range(10)
+    ]
+    for step in reversed(range(10)):
+        assert forward[step] == (
+            backwards.images(step),
+            backwards.exemplars(step),
+            backwards.reference(step),
+        )
+
+
+def test_another_seed_reads_in_another_order() -> None:
+    other = Course(replace(RECIPE, seed=3), images=10, exemplars=7, reference=9)
+    for kind in ("images", "exemplars", "reference"):
+        ours, theirs = ([getattr(c, kind)(step) for step in range(10)] for c in (course(), other))
+        assert ours != theirs
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingTask:
+    task = with_recipe(red_and_blue(artifacts), method=Method.REPLAY, exemplar_batch=3, **recipe)
+    return replace(task, learned=("Green",))
+
+
+def reading_of(task: TrainingTask, artifacts: MemoryArtifacts) -> Reading:
+    return begin(task, load(task.parent, artifacts), artifacts).reading
+
+
+def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
+    reading = reading_of(replaying(artifacts), artifacts)
+    for step in range(reading.course.steps):
+        data = reading.step(step)
+        assert data.pixels.shape == (4 + 3, 3, 16, 16)
+        strongest = data.pixels.float().mean(dim=(2, 3)).argmax(dim=1)
+        red, green, blue = 1, 2, 0  # columns: the update's classes as given, then those learned
+        of_channel = torch.tensor([red, green, blue])
+        assert torch.equal(data.target, of_channel[strongest])
+        assert (data.target == green).tolist() == [False] * 4 + [True] * 3
+
+
+def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
+    artifacts: MemoryArtifacts,
+) -> None:
+    task = replaying(artifacts)
+    stranger = square(artifacts, "grey", (120, 120, 120))
+    reading = reading_of(replace(task, exemplars=(*task.exemplars, stranger)), artifacts)
+    assert reading.count == 10 + 4
+
+
+def test_methods_without_replay_read_no_exemplar(artifacts: MemoryArtifacts) -> None:
+    reading = reading_of(replace(replaying(artifacts), recipe=RECIPE), artifacts)
+    assert reading.count == 10
+    assert len(reading.step(0).pixels) == 4
+
+
+@pytest.mark.parametrize("method", Method)
+def test_only_zscl_reads_reference_images(method: Method, artifacts: MemoryArtifacts) -> None:
+    reading = reading_of(
+        replace(replaying(artifacts), recipe=replace(RECIPE, method=method)), artifacts
+    )
+    reference = reading.step(0).reference
+    assert reference.dtype == torch.uint8
+    assert reference.shape == (4 if method is Method.ZSCL else 0, 3, 16, 16)
+
+
+def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts) -> None:
+    """As `TrainingImages` alone would cut them; in the first steps the two numbers coincide."""
+    task = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
+    task = replace(
+        task,
+        exemplars=tuple(shaded(artifacts, "green", seed=n) for n in range(20, 25)),
+        images=tuple(shaded(artifacts, ("red", "blue")[n % 2], seed=n) for n in range(10)),
+    )
+    reading = reading_of(task, artifacts)
+    course = reading.course
+    listed = {pixels: row for row, pixels in enumerate(reading.pixels)}
+    by_digest = {entry.pixels: entry for entry in (*task.images, *task.exemplars)}
+    ordered = [by_digest[pixels] for pixels in listed]
+    model = load(task.parent, artifacts)
+    alone = TrainingImages(
+        ordered, artifacts, model.preprocess, seed=task.recipe.seed, augment=True
+    )
+    for step in range(course.steps):
+        own = alone.batch(course.images(step), epoch=course.epoch(step))
+        others = alone.batch(course.exemplars(step), epoch=step)
+        assert torch.equal(reading.step(step).pixels, torch.cat([own, others]))
+
+
+def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
+    artifacts: MemoryArtifacts,
+) -> None:
+    """Read ahead, block by block, and found again by index."""
+    recipe = {"part": ModelPart.TEXT, "augment": False, "precision": Precision.FP32}
+    task = replaying(artifacts, **recipe)
+    made = begin(task, load(task.parent, artifacts), artifacts)
+    model = load(task.parent, artifacts)
+    for step in range(made.reading.course.steps):
+        data = made.reading.step(step)
+        with torch.no_grad():
+            prompts = model.encode_texts(task.prompt.fill_all(("blue", "red", "green")))
+            logits = model.scale * model.encode_images(data.pixels) @ prompts.T
+        expected = torch.nn.functional.cross_entropy(logits, data.target)
+        blank = replace(data, pixels=torch.zeros_like(data.pixels))  # nobody looks
+        assert made.update.gradients(blank)["ce"] == pytest.approx(expected.item(), rel=1e-5)

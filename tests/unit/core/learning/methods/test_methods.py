@@ -1,0 +1,248 @@
+"""Which terms each method has, over which columns, and what they sum to."""
+
+from __future__ import annotations
+
+from math import exp, log
+from statistics import fmean
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.domain.recipes.class_lists import require_learnable
+from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.errors import TooFewClasses
+from core.learning import losses
+from core.learning.columns import Columns
+from core.learning.features import Batch, Features
+from core.learning.methods.catalogue import METHODS, method_of
+from core.learning.methods.method import LearningMethod
+from core.learning.methods.terms import Term, total
+
+CLASSES, LEARNED, OPEN = ("okapi", "red panda"), ("ibis", "newt"), ("Okapi", "car", "ibis", "dog")
+
+
+def columns(recipe: Recipe, learned: tuple[str, ...] = LEARNED) -> Columns:
+    return Columns.of(recipe, CLASSES, learned, OPEN)
+
+
+def method(recipe: Recipe, learned: tuple[str, ...] = LEARNED) -> LearningMethod:
+    return method_of(recipe, columns(recipe, learned))
+
+
+def names(terms: tuple[Term, ...]) -> list[str]:
+    return [term.name for term in terms]
+
+
+def features(seed: int, classes: int = 6) -> Features:
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(count: int) -> Tensor:
+        drawn = torch.randn(count, 8, generator=generator, dtype=torch.float64)
+        return torch.nn.functional.normalize(drawn, dim=1)
+
+    return Features(
+        images=rows(5),
+        classes=rows(classes),
+        sentences=rows(7),
+        scale=torch.tensor(5.0 + seed, dtype=torch.float64),
+    )
+
+
+def batch(student: Features, *teachers: Features) -> Batch:
+    return Batch(student=student, teachers=teachers, target=torch.tensor([0, 1, 1, 0, 1]))
+
+
+def loss_by_name(terms: tuple[Term, ...], seen: Batch) -> dict[str, Tensor]:
+    return {term.name: term.loss(seen) for term in terms}
+
+
+def test_every_method_of_a_recipe_has_its_class() -> None:
+    assert set(METHODS) == set(Method)
+
+
+@pytest.mark.parametrize(
+    ("name", "learned", "expected"),
+    [
+        (Method.FT, (), ["ce"]),
+        (Method.FT, LEARNED, ["ce"]),
+        (Method.LWF, (), ["ce", "lwf"]),
+        (Method.LWF, LEARNED, ["ce", "lwf"]),
+        (Method.VRLWF, (), ["ce", "vr"]),
+        (Method.VRLWF, LEARNED, ["ce", "vr", "lwf"]),
+        (Method.VRLWF_CROSS, (), ["ce", "vr", "cross"]),
+        (Method.VRLWF_CROSS, LEARNED, ["ce", "vr", "lwf", "cross"]),
+        (Method.IMM_MEAN, LEARNED, ["ce"]),
+        (Method.WISE, LEARNED, ["ce"]),
+        (Method.REPLAY, LEARNED, ["ce"]),
+        (Method.ZSCL, LEARNED, ["ce"]),
+    ],
+)
+def test_terms_of_each_method(name: Method, learned: tuple[str, ...], expected: list[str]) -> None:
+    assert names(method(Recipe(method=name), learned).terms()) == expected
+
+
+@pytest.mark.parametrize("name", Method)
+def test_only_zscl_reads_a_reference_set_and_only_distilling_methods_need_teachers(
+    name: Method,
+) -> None:
+    made = method(Recipe(method=name))
+    expected = ["zscl_i", "zscl_t"] if name is Method.ZSCL else []
+    assert names(made.reference_terms()) == expected
+    distilling = {Method.LWF, Method.VRLWF, Method.VRLWF_CROSS, Method.ZSCL}
+    assert made.distils is (name in distilling)
+    assert made.replays_vocabulary is (name in {Method.VRLWF, Method.VRLWF_CROSS})
+
+
+@pytest.mark.parametrize(
+    ("space", "competing"),
+    [
+        (LabelSpace.SESSION, ("okapi", "red panda")),
+        (LabelSpace.SEEN, ("okapi", "red panda", "ibis", "newt")),
+        (LabelSpace.OPEN, ("okapi", "red panda", "ibis", "newt", "car", "dog")),
+    ],
+)
+def test_columns_of_the_cross_entropy(space: LabelSpace, competing: tuple[str, ...]) -> None:
+    found = columns(Recipe(method=Method.FT, label_space=space))
+    assert found.names[: found.competing] == competing
+    assert found.of_class("red panda") == 1
+
+
+def test_replayed_classes_compete_even_where_the_session_alone_would() -> None:
+    """Exemplars are of classes learned before: each needs a column that is scored."""
+    found = columns(Recipe(method=Method.REPLAY, label_space=LabelSpace.SESSION))
+    assert found.names[: found.competing] == ("okapi", "red panda", "ibis", "newt")
+
+
+def test_a_class_that_a_suite_has_too_is_one_column() -> None:
+    found = columns(Recipe(label_space=LabelSpace.OPEN))
+    assert [name.lower() for name in found.names].count("okapi") == 1
+
+
+def test_class_distillation_compares_learned_and_current_classes_only() -> None:
+    found = columns(Recipe(label_space=LabelSpace.OPEN))
+    assert [found.names[column] for column in found.seen] == ["ibis", "newt", "okapi", "red panda"]
+
+
+def test_no_prompt_is_encoded_for_nothing() -> None:
+    assert columns(Recipe(method=Method.FT)).names == CLASSES
+    assert columns(Recipe(method=Method.VRLWF), learned=()).names == CLASSES
+    assert set(columns(Recipe(method=Method.LWF)).names) == {*CLASSES, *LEARNED}
+
+
+def test_a_class_taught_again_is_both_learned_and_current() -> None:
+    found = Columns.of(Recipe(label_space=LabelSpace.SEEN), CLASSES, ("red panda",), ())
+    assert found.names == ("okapi", "red panda")
+    assert sorted(found.seen) == [0, 1]
+
+
+def test_columns_outside_the_label_space_get_no_gradient_from_the_cross_entropy() -> None:
+    ce, _ = method(Recipe(method=Method.LWF, label_space=LabelSpace.SESSION)).terms()
+    student = features(0, classes=4)
+    student.classes.requires_grad_()
+    ce.loss(batch(student)).backward()
+    assert student.classes.grad is not None
+    assert student.classes.grad[2:].abs().sum() == 0
+    assert student.classes.grad[:2].abs().min() > 0
+
+
+def test_the_whole_loss_is_the_weighted_sum_by_hand() -> None:
+    recipe = Recipe(
+        method=Method.VRLWF_CROSS,
+        replay_weight=3.0,
+        lwf_weight=0.25,
+        cross_weight=0.5,
+        temperature=2.0,
+        label_space=LabelSpace.SEEN,
+    )
+    student, teacher = features(0, classes=4), features(1, classes=4)
+    seen = batch(student, teacher)
+    terms = method(recipe).terms()
+    s, t = student, teacher
+    v_teacher = t.scale * t.images @ t.sentences.T
+    expected = (
+        losses.cross_entropy(s.scale * s.images @ s.classes.T, seen.target)
+        + 3.0 * losses.distillation(s.scale * s.images @ s.sentences.T, v_teacher, 2.0)
+        + 0.25
+        * losses.distillation(
+            s.scale * s.images @ s.classes.T, t.scale * t.images @ t.classes.T, 2.0
+        )
+        + 0.5 * losses.distillation(t.scale * s.images @ t.sentences.T, v_teacher, 2.0)
+        + 0.5 * losses.distillation(t.scale * t.images @ s.sentences.T, v_teacher, 2.0)
+    )
+    torch.testing.assert_close(total(terms, [term.loss(seen) for term in terms]), expected)
+
+
+def test_turning_both_towers_together_is_seen_by_the_cross_terms_alone() -> None:
+    terms = method(Recipe(method=Method.VRLWF_CROSS)).terms()
+    student, teacher = features(0, classes=4), features(1, classes=4)
+    generator = torch.Generator().manual_seed(9)
+    turn, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))
+    turned = Features(
+        images=student.images @ turn,
+        classes=student.classes @ turn,
+        sentences=student.sentences @ turn,
+        scale=student.scale,
+    )
+    before = loss_by_name(terms, batch(student, teacher))
+    after = loss_by_name(terms, batch(turned, teacher))
+    for same in ("ce", "vr", "lwf"):
+        torch.testing.assert_close(after[same], before[same])
+    assert abs(after["cross"] - before["cross"]) > 1e-3
+
+
+@pytest.mark.parametrize("name", [Method.LWF, Method.VRLWF_CROSS, Method.ZSCL])
+def test_two_teachers_count_half_each(name: Method) -> None:
+    made = method(Recipe(method=name))
+    terms = (*made.terms(), *made.reference_terms())
+    student, one, other = (features(seed, classes=4) for seed in range(3))
+    both = loss_by_name(terms, batch(student, one, other))
+    with_one, with_other = (loss_by_name(terms, batch(student, t)) for t in (one, other))
+    for term in terms:
+        expected = (with_one[term.name] + with_other[term.name]) / 2
+        torch.testing.assert_close(both[term.name], expected)
+    assert any(abs(with_one[term.name] - with_other[term.name]) > 1e-3 for term in terms)
+
+
+def test_zscl_ranks_the_old_texts_by_the_new_images_and_the_reverse() -> None:
+    """The sums by hand: the student's scale on both, its images alone take gradient."""
+    tau = 2.0
+    terms = method(Recipe(method=Method.ZSCL, temperature=tau)).reference_terms()
+    student, teacher = features(0), features(1)
+    for tensor in (student.images, student.classes, student.scale):
+        tensor.requires_grad_()
+    found = loss_by_name(terms, batch(student, teacher))
+    new = (student.scale * student.images @ teacher.classes.T / tau).tolist()
+    old = (student.scale * teacher.images @ teacher.classes.T / tau).tolist()
+    assert found["zscl_i"].item() == pytest.approx(tau**2 * cross_entropy_of(old, new))
+    columns_first = [list(map(list, zip(*table, strict=True))) for table in (old, new)]
+    assert found["zscl_t"].item() == pytest.approx(tau**2 * cross_entropy_of(*columns_first))
+    torch.stack(list(found.values())).sum().backward()
+    assert student.images.grad is not None
+    assert student.images.grad.abs().min() > 0
+    assert student.classes.grad is None
+    assert student.scale.grad is None
+
+
+def cross_entropy_of(wanted: list[list[float]], given: list[list[float]]) -> float:
+    """Mean over rows of −Σ softmax(wanted) ln softmax(given), without torch."""
+    rows = []
+    for want, give in zip(wanted, given, strict=True):
+        q, p = softmax(want), softmax(give)
+        rows.append(-sum(a * log(b) for a, b in zip(q, p, strict=True)))
+    return fmean(rows)
+
+
+def softmax(row: list[float]) -> list[float]:
+    powers = [exp(value) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def test_one_class_alone_cannot_be_learned() -> None:
+    with pytest.raises(TooFewClasses):
+        require_learnable(Recipe(label_space=LabelSpace.SESSION), ("okapi",), LEARNED, OPEN)
+    with pytest.raises(TooFewClasses):
+        require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), ("Okapi",), OPEN)
+    require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), LEARNED, ())
+    require_learnable(Recipe(label_space=LabelSpace.OPEN), ("okapi",), (), OPEN)
+    require_learnable(Recipe(label_space=LabelSpace.SESSION), CLASSES, (), ())

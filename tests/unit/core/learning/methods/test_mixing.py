@@ -1,0 +1,312 @@
+"""Mixing new weights with old ones: ends to the bit, in log space, by the best validation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.clip.decoded import DecodedImages
+from core.clip.model import ClipModel
+from core.clip.weights import load, read_state
+from core.domain.evaluation.metrics import recall_at
+from core.domain.evaluation.query import ClassAnswers, RetrievalAnswers
+from core.domain.recipes.recipe import Averaging, Method, ModelPart, Recipe, TeacherPolicy
+from core.domain.registry.version import Weights
+from core.domain.values import Digest, Json
+from core.errors import ModelNotTrainable
+from core.evaluation.evaluator import VersionEvaluator
+from core.learning import trainer as session
+from core.learning.columns import Columns
+from core.learning.methods.catalogue import method_of
+from core.learning.methods.method import Ending
+from core.learning.methods.mixing import SHARES, mix
+from core.learning.trainer import UpdateTrainer
+from core.learning.validation import score
+from core.ports import Moved, Selection, TrainingTask, nobody
+from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.memory_artifacts import MemoryArtifacts
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def task(artifacts: MemoryArtifacts) -> TrainingTask:
+    return red_and_blue(artifacts)
+
+
+def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:
+    return read_state(Weights.from_bytes(artifacts.get(version)), artifacts)
+
+
+def seen(model: ClipModel, artifacts: MemoryArtifacts | None = None) -> DecodedImages:
+    """Images as a model sees them when it is asked."""
+    return DecodedImages(artifacts or MemoryArtifacts(), model.preprocess.evaluation_pixels)
+
+
+def concluded(
+    recipe: Recipe, new: float, old: float, score_of: Callable[[float], tuple[float, float]]
+) -> tuple[float, Json]:
+    """A one-parameter student after its method's end; `score_of` judges the parameter's value."""
+    parameter = nn.Parameter(torch.tensor([new], dtype=torch.float64))
+    ending = Ending(
+        parameters={"p": parameter},
+        anchor=lambda: {"p": torch.tensor([old], dtype=torch.float64)},
+        score=lambda: score_of(parameter.item()),
+    )
+    notes = method_of(recipe, Columns.of(recipe, ("a", "b"), (), ())).conclude(ending)
+    return parameter.item(), notes
+
+
+@pytest.mark.parametrize(("share", "end"), [(0.0, "old"), (1.0, "new")])
+def test_shares_of_nothing_and_all_give_the_ends_to_the_bit(share: float, end: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ends: Mapping[str, Tensor] = {
+        name: torch.randn(1000, generator=generator) * 10 for name in ("new", "old")
+    }
+    ends["new"][:2], ends["old"][:2] = torch.tensor([3e38, -0.0]), torch.tensor([-3e38, -0.0])
+    parameter = nn.Parameter(torch.zeros(1000))
+    mix({"p": parameter}, {"p": ends["new"]}, {"p": ends["old"]}, share)
+    assert torch.equal(parameter.detach().view(torch.int32), ends[end].view(torch.int32))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.6, 0.9])
+def test_a_share_is_the_new_weights_share(share: float) -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    mix({"p": parameter}, {"p": torch.tensor([1.0, 5.0])}, {"p": torch.tensor([0.0, 3.0])}, share)
+    torch.testing.assert_close(parameter.detach(), torch.tensor([share, 3 + 2 * share]))
+
+
+def test_imm_mixes_what_trained_and_nothing_else(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    new = tensors(artifacts, train(artifacts, with_recipe(task, method=Method.FT)).digest)
+    recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.WHOLE}
+    mixed = tensors(artifacts, train(artifacts, with_recipe(task, **recipe)).digest)
+    old = tensors(artifacts, task.parent)
+    for name, value in mixed.items():
+        torch.testing.assert_close(value, old[name].double().lerp(new[name].double(), 0.3).float())
+    log_scale = 0.7 * old["logit_scale"] + 0.3 * new["logit_scale"]
+    torch.testing.assert_close(mixed["logit_scale"], log_scale)  # a geometric mean of the scales
+    assert old["logit_scale"] != new["logit_scale"]
+
+
+@pytest.mark.parametrize(("share", "like"), [(0.0, "parent"), (1.0, "ft")])
+def test_an_update_mixed_with_nothing_or_all_has_the_digest_of_that_end(
+    share: float, like: str, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    ends = {
+        "parent": task.parent,
+        "ft": train(artifacts, with_recipe(task, method=Method.FT)).digest,
+    }
+    mixed = train(artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=share))
+    assert mixed.digest == ends[like]
+
+
+def test_a_frozen_part_is_not_mixed(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
+    recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.TEXT}
+    mixed = train(artifacts, with_recipe(task, **recipe)).digest
+    old = tensors(artifacts, task.parent)
+    assert all(
+        torch.equal(value, old[name])
+        for name, value in tensors(artifacts, mixed).items()
+        if name.startswith("visual.")
+    )
+
+
+def test_over_two_updates_the_roots_share_falls_as_a_power(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    """θ2 = a new2 + (1 − a) (a new1 + (1 − a) root), each new one trained from the mixed last."""
+    a = 0.3
+    imm = with_recipe(task, method=Method.IMM_MEAN, mixing=a)
+    first = train(artifacts, imm).digest
+    second = train(artifacts, replace(imm, parent=first)).digest
+    ft = with_recipe(task, method=Method.FT)
+    new = [train(artifacts, replace(ft, parent=parent)).digest for parent in (task.parent, first)]
+    root, new_1, new_2 = (tensors(artifacts, version) for version in (task.parent, *new))
+    for name, value in tensors(artifacts, second).items():
+        expected = (1 - a) ** 2 * root[name] + a * (1 - a) * new_1[name] + a * new_2[name]
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("policy", "share_of_root"), [(TeacherPolicy.PARENT, 0), (TeacherPolicy.ROOT, 1)]
+)
+def test_the_anchor_is_the_teachers_version(
+    policy: TeacherPolicy, share_of_root: int, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    parent = train(artifacts, task).digest
+    later = replace(task, parent=parent)
+    mixed = train(
+        artifacts, with_recipe(later, method=Method.IMM_MEAN, mixing=0.0, teacher=policy)
+    ).digest
+    assert mixed == (task.root if share_of_root else parent)
+
+
+def test_wise_keeps_the_share_that_validates_best() -> None:
+    def score_of(value: float) -> tuple[float, float]:
+        return value, 1 - (value - 0.3) ** 2  # their sum is best at 0.8
+
+    value, notes = concluded(Recipe(method=Method.WISE), new=1.0, old=0.0, score_of=score_of)
+    assert value == pytest.approx(0.8)
+    assert notes["mixing"] == 0.8
+    assert [row["mixing"] for row in notes["tried"]] == [n / 10 for n in range(11)]
+    for row in notes["tried"]:
+        assert (row["new"], row["kept"]) == pytest.approx(score_of(row["mixing"]))
+
+
+@pytest.mark.parametrize(
+    ("score_of", "best"),
+    [
+        (lambda value: (0.5, 0.5), 0.0),
+        (lambda value: (float(value > 0.35), 0.5), 0.4),
+        (lambda value: (value, 1 - value), 0.0),  # a dead heat but for rounding
+    ],
+)
+def test_of_equals_wise_takes_the_smaller_share(
+    score_of: Callable[[float], tuple[float, float]], best: float
+) -> None:
+    value, notes = concluded(Recipe(method=Method.WISE), new=1.0, old=0.0, score_of=score_of)
+    assert notes["mixing"] == best
+    assert value == pytest.approx(best)
+
+
+def test_wise_is_told_what_validation_parts_say(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    """The notes are the scores of the versions that the shares make, as anyone would get them."""
+    evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
+    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=evaluator.ask)
+    trained = trainer.train(
+        with_recipe(task, method=Method.WISE, epochs=4), resume=None, watch=Watching()
+    )
+    assert task.selection is not None
+    for row in trained.notes["tried"][::5]:
+        version = train(
+            artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=row["mixing"], epochs=4)
+        )
+        questions = (task.selection.new, *task.selection.kept)
+        new, zero_shot, retrieval = evaluator.answer(version.digest, questions, Watching())
+        recalls = [recall_at(retrieval.image_ranks, 1), recall_at(retrieval.caption_ranks, 1)]
+        hits = [
+            sum(given.hits(asked)) / len(asked.entries)
+            for given, asked in ((new, task.selection.new), (zero_shot, task.selection.kept[0]))
+        ]
+        assert row["new"] == pytest.approx(hits[0])
+        assert row["kept"] == pytest.approx((hits[1] + sum(recalls) / 2) / 2)
+    best = max(row["new"] + row["kept"] for row in trained.notes["tried"])
+    chosen = next(r for r in trained.notes["tried"] if r["mixing"] == trained.notes["mixing"])
+    assert chosen["new"] + chosen["kept"] == best
+
+
+class Counting(MemoryArtifacts):
+    """Remembers what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: Counter[Digest] = Counter()
+
+    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+        self.read[digest] += 1
+        return super().get(digest, moved)
+
+
+@pytest.mark.parametrize(("room", "times"), [(2**20, 1), (0, 11)])
+def test_validation_images_are_read_once_for_all_shares_and_it_changes_nothing(
+    room: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room to keep them they are read once a share, to the same choice and scores."""
+    monkeypatch.setattr(session, "SELECTION_BYTES", room)
+    artifacts = Counting()
+    task = with_recipe(red_and_blue(artifacts), method=Method.WISE)
+    assert task.selection is not None
+    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
+    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
+    notes = trainer.train(task, resume=None, watch=Watching()).notes
+    (greens, _) = task.selection.kept
+    assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
+    assert notes == notes_without_memory(task)
+
+
+def notes_without_memory(task: TrainingTask) -> Json:
+    """What the shares score, each as a version of its own whose images are decoded for it."""
+    artifacts = MemoryArtifacts()
+    assert red_and_blue(artifacts).parent == task.parent
+    evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
+    assert task.selection is not None
+    tried = []
+    for share in SHARES:
+        version = train(artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=share)).digest
+        model = load(version, artifacts)
+        new, kept = score(model, task.selection, evaluator.ask, Watching(), seen(model, artifacts))
+        tried.append({"mixing": share, "new": new, "kept": kept})
+    best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))
+    return {"mixing": best["mixing"], "tried": tried}
+
+
+def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    assert task.selection is not None
+    answers = [
+        ClassAnswers(predicted=(0,) * 10),
+        ClassAnswers(predicted=(0, 0, 1, 1)),
+        RetrievalAnswers(image_ranks=(0, 0, 1, 1), caption_ranks=(0, 9, 9, 9)),
+    ]
+    model = load(task.parent, artifacts)
+    new, kept = score(model, task.selection, lambda *_, **__: answers, Watching(), seen(model))
+    assert new == pytest.approx(0.5)
+    assert kept == pytest.approx((0.5 + (0.5 + 0.25) / 2) / 2)
+
+
+def test_without_kept_suites_the_new_classes_decide(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    assert task.selection is not None
+    alone = Selection(new=task.selection.new, kept=())
+    model = load(task.parent, artifacts)
+    evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
+    new, kept = score(model, alone, evaluator.ask, Watching(), seen(model, artifacts))
+    assert 0 <= new <= 1
+    assert kept == 0
+
+
+def test_wise_without_validation_parts_says_so(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    watch = Watching()
+    with pytest.raises(ModelNotTrainable):
+        train(artifacts, replace(with_recipe(task, method=Method.WISE), selection=None), watch)
+    assert not watch.terms  # before the first step, not after the last
+
+
+@pytest.mark.parametrize("averaging", [Averaging.EMA, Averaging.RUNNING])
+def test_an_average_is_mixed_not_the_last_step(
+    averaging: Averaging, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    averaged = with_recipe(task, averaging=averaging, averaging_decay=0.5)
+    ft = train(artifacts, with_recipe(averaged, method=Method.FT)).digest
+    all_new = train(artifacts, with_recipe(averaged, method=Method.IMM_MEAN, mixing=1.0)).digest
+    assert all_new == ft
+    assert ft != train(artifacts, with_recipe(task, method=Method.FT)).digest
+
+
+def test_the_scale_is_mixed_as_its_logarithm() -> None:
+    value, _ = concluded(
+        Recipe(method=Method.IMM_MEAN, mixing=0.5),
+        new=math.log(100),
+        old=math.log(25),
+        score_of=lambda _: (0, 0),
+    )
+    assert math.exp(value) == pytest.approx(50)

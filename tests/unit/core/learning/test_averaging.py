@@ -1,0 +1,99 @@
+"""Averages of the weights, against loops by hand."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+import torch
+from torch import nn
+
+from core.clip.weights import load, read_state
+from core.domain.recipes.recipe import Averaging, Method, Recipe
+from core.domain.registry.version import Weights
+from core.domain.values import Digest
+from core.learning.averaging import AveragedWeights
+from core.learning.determinism import repeatable
+from core.learning.setup import begin
+from core.ports import TrainingTask
+from tests.support.learning.lessons import red_and_blue, train, with_recipe
+from tests.support.memory_artifacts import MemoryArtifacts
+
+PATH = (3.0, 5.0, 4.0, 8.0, 1.0, 9.0)  # of a weight, its start included
+
+
+def averaged(recipe: Recipe, restart_at: int = 0) -> float:
+    """The average of the path, perhaps kept and restored on the way."""
+    parameters = {"p": nn.Parameter(torch.tensor([PATH[0]], dtype=torch.float64))}
+    average = AveragedWeights(recipe, parameters)
+    for step, value in enumerate(PATH[1:], start=1):
+        parameters["p"].data.fill_(value)
+        average.sample(step)
+        if step == restart_at:
+            state = average.state()
+            parameters = {"p": nn.Parameter(torch.zeros(1, dtype=torch.float64))}
+            average = AveragedWeights(recipe, parameters)
+            average.restore(state)
+    average.apply()
+    return parameters["p"].item()
+
+
+def test_without_averaging_the_last_step_stays() -> None:
+    assert averaged(Recipe(averaging=Averaging.NONE)) == PATH[-1]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_running_is_the_plain_mean_of_the_samples_and_the_start(every: int) -> None:
+    recipe = Recipe(averaging=Averaging.RUNNING, averaging_every=every)
+    assert averaged(recipe) == pytest.approx(fmean(PATH[::every]))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("decay", [0.0, 0.25, 0.9])
+def test_ema_keeps_its_decay_of_what_it_was(decay: float, every: int) -> None:
+    recipe = Recipe(averaging=Averaging.EMA, averaging_decay=decay, averaging_every=every)
+    expected = PATH[0]
+    for value in PATH[every::every]:
+        expected = decay * expected + (1 - decay) * value
+    assert averaged(recipe) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("averaging", [Averaging.EMA, Averaging.RUNNING])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_restored_average_goes_on_to_the_bit(averaging: Averaging, step: int) -> None:
+    recipe = Recipe(averaging=averaging, averaging_decay=0.9)
+    assert averaged(recipe, restart_at=step) == averaged(recipe)
+
+
+def weights_along(artifacts: MemoryArtifacts, task: TrainingTask) -> list[dict[str, torch.Tensor]]:
+    """A student's parameters before its first step and after each."""
+    found = []
+    with repeatable(task.recipe.seed, device=torch.device("cpu"), threads=1):
+        begun = begin(task, load(task.parent, artifacts), artifacts)
+        parameters = begun.update.models.parameters
+        for step in range(begun.update.steps + 1):
+            found.append({name: p.detach().double() for name, p in parameters.items()})
+            if step < begun.update.steps:
+                begun.update.advance(begun.reading.step(step))
+    return found
+
+
+@pytest.mark.parametrize("method", [Method.FT, Method.VRLWF])
+@pytest.mark.parametrize(
+    ("averaging", "shares"),
+    [
+        (Averaging.RUNNING, (0.2, 0.2, 0.2, 0.2, 0.2)),
+        (Averaging.EMA, (0.0625, 0.0625, 0.125, 0.25, 0.5)),
+    ],
+)
+def test_a_version_is_the_average_along_its_update(
+    method: Method, averaging: Averaging, shares: tuple[float, ...]
+) -> None:
+    artifacts = MemoryArtifacts()
+    task = with_recipe(red_and_blue(artifacts), method=method)
+    path = weights_along(artifacts, task)
+    made = train(artifacts, with_recipe(task, averaging=averaging, averaging_decay=0.5)).digest
+    found = read_state(Weights.from_bytes(artifacts.get(Digest(made))), artifacts)
+    for name in path[0]:
+        mean = sum(share * point[name] for share, point in zip(shares, path, strict=True))
+        torch.testing.assert_close(found[name].double(), mean, rtol=1e-5, atol=1e-7)

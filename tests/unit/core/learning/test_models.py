@@ -1,0 +1,242 @@
+"""The student and its teachers: who they are, what they share, and whose text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.clip.model import ClipModel
+from core.domain.recipes.recipe import Method, ModelPart, Precision, Recipe, TeacherPolicy
+from core.learning import losses
+from core.learning.determinism import repeatable
+from core.learning.features import Batch
+from core.learning.models import mixing_anchor
+from tests.support.learning.lessons import PRECISIONS
+from tests.support.learning.steps import (
+    PARENT,
+    ROOT,
+    Stand,
+    in_double,
+    noisy,
+    random_pixels,
+    stand,
+    step_data,
+    task_of,
+)
+from tests.support.rounding import logit_error
+from tests.support.tiny_clip import tiny_clip
+
+RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)
+
+
+@pytest.fixture(autouse=True)
+def still() -> Iterator[None]:
+    with repeatable(0, device=torch.device("cpu"), threads=1):
+        yield
+
+
+def is_text(name: str) -> bool:
+    return not name.startswith("visual.")
+
+
+def later(recipe: Recipe, **moved: ClipModel) -> Stand:
+    """A second update: the parent has moved away from the root."""
+    return stand(recipe, **{"parent": noisy(tiny_clip()), "root": tiny_clip(), **moved})
+
+
+def batch_of(made: Stand, pixels: Tensor) -> Batch:
+    texts = made.models.texts(made.sentences, made.replayed)
+    return made.models.batch(pixels, torch.zeros(len(pixels), dtype=torch.long), texts)
+
+
+def vr_by_hand(student: ClipModel, teacher: ClipModel, sentences: Tensor) -> float:
+    """L_vr of the batch that `step` reads, from two models that know nothing of each other."""
+    pixels = step_data().pixels
+    with torch.no_grad():
+        v, v_teacher = (
+            model.scale * model.encode_images(pixels) @ model.encode_tokens(sentences).T
+            for model in (student, teacher)
+        )
+        q = v_teacher.softmax(dim=1)
+        return float((q * (q.log() - v.softmax(dim=1).log())).sum(dim=1).mean())
+
+
+@pytest.mark.parametrize(
+    ("policy", "weights"),
+    [
+        (TeacherPolicy.PARENT, (1.0, 0.0)),
+        (TeacherPolicy.ROOT, (0.0, 1.0)),
+        (TeacherPolicy.BOTH, (0.5, 0.5)),
+    ],
+)
+def test_a_later_update_is_held_to_whom_its_recipe_names(
+    policy: TeacherPolicy, weights: tuple[float, float]
+) -> None:
+    """The student has moved on from its parent, so that both teachers differ from it."""
+    recipe = replace(RECIPE, teacher=policy, replay_weight=1.0)
+    made = later(recipe, parent=in_double(noisy(tiny_clip())), root=in_double(tiny_clip()))
+    student, parent = (in_double(noisy(tiny_clip())) for _ in range(2))
+    for model in (made.models.student, student):
+        with torch.no_grad():
+            model.network.get_parameter("visual.proj").mul_(-0.5)
+            model.network.get_parameter("text_projection")[0] += 0.3
+            model.logit_scale.fill_(3.0)
+    numbers, _ = made.step()
+    by_parent = vr_by_hand(student, parent, made.sentences)
+    by_root = vr_by_hand(student, in_double(tiny_clip()), made.sentences)
+    assert abs(by_parent - by_root) > 1e-4
+    expected = weights[0] * by_parent + weights[1] * by_root
+    assert numbers["vr"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("policy", TeacherPolicy)
+def test_in_a_first_update_all_policies_have_one_teacher(policy: TeacherPolicy) -> None:
+    made = stand(replace(RECIPE, teacher=policy))
+    assert len(made.models.teachers) == 1
+    assert made.step()[0]["vr"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", TeacherPolicy)
+@pytest.mark.parametrize("part", ModelPart)
+def test_nothing_of_a_teacher_takes_a_gradient_or_moves(
+    policy: TeacherPolicy, part: ModelPart
+) -> None:
+    made = later(replace(RECIPE, teacher=policy, part=part))
+    before = [
+        [p.detach().clone() for p in teacher.network.parameters()]
+        for teacher in made.models.teachers
+    ]
+    made.step()
+    with torch.no_grad():
+        for parameter in made.models.parameters.values():
+            parameter.add_(1.0)
+    for teacher, values in zip(made.models.teachers, before, strict=True):
+        for parameter, value in zip(teacher.network.parameters(), values, strict=True):
+            assert not parameter.requires_grad
+            assert parameter.grad is None
+            assert torch.equal(parameter, value)
+
+
+@pytest.mark.parametrize(
+    ("part", "visual", "textual"),
+    [
+        (ModelPart.WHOLE, True, True),
+        (ModelPart.IMAGE, True, False),
+        (ModelPart.TEXT, False, True),
+    ],
+)
+def test_a_part_trains_its_tower_and_the_scale_and_shares_the_rest(
+    part: ModelPart, visual: bool, textual: bool
+) -> None:
+    models = stand(replace(RECIPE, part=part)).models
+    trained = set(models.parameters)
+    assert "logit_scale" in trained
+    assert ("visual.conv1.weight" in trained) is visual
+    assert ("token_embedding.weight" in trained) is textual
+    teacher = dict(models.teachers[0].network.named_parameters())
+    for name, parameter in models.student.network.named_parameters():
+        assert parameter.requires_grad is (name in trained)
+        assert (teacher[name] is parameter) is (name not in trained)
+
+
+@pytest.mark.parametrize("part", [ModelPart.IMAGE, ModelPart.TEXT])
+def test_a_root_shares_the_frozen_tensors_that_are_still_equal(part: ModelPart) -> None:
+    moved = ("token_embedding.weight", "visual.proj")
+    made = later(
+        replace(RECIPE, part=part, teacher=TeacherPolicy.ROOT),
+        parent=noisy(tiny_clip(), moved.__contains__),
+    )
+    (root,) = made.models.teachers
+    theirs = dict(root.network.named_parameters())
+    shared = {
+        name
+        for name, parameter in made.models.student.network.named_parameters()
+        if parameter.data_ptr() == theirs[name].data_ptr()
+    }
+    frozen = {name for name, _ in root.network.named_parameters()} - set(made.models.parameters)
+    assert shared == frozen - set(moved)
+    assert torch.equal(theirs["visual.proj"], tiny_clip().network.get_parameter("visual.proj"))
+
+
+def test_a_student_with_a_frozen_text_tower_reads_by_its_own_not_by_the_roots() -> None:
+    recipe = replace(RECIPE, part=ModelPart.IMAGE, teacher=TeacherPolicy.ROOT)
+    made = later(recipe)
+    batch = batch_of(made, random_pixels(4))
+    with torch.no_grad():
+        for model, features in (
+            (noisy(tiny_clip()), batch.student),
+            (tiny_clip(), batch.teachers[0]),
+        ):
+            torch.testing.assert_close(features.sentences, model.encode_tokens(made.sentences))
+            prompts = model.encode_tokens(made.models.class_tokens)
+            torch.testing.assert_close(features.classes, prompts)
+    assert (batch.student.sentences - batch.teachers[0].sentences).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("policy", TeacherPolicy)
+def test_fine_tuning_the_image_tower_reads_texts_by_the_students_tower(
+    policy: TeacherPolicy,
+) -> None:
+    recipe = replace(RECIPE, method=Method.FT, part=ModelPart.IMAGE, teacher=policy)
+    made = later(recipe)
+    batch = batch_of(made, random_pixels(4))
+    with torch.no_grad():
+        expected = noisy(tiny_clip()).encode_tokens(made.models.class_tokens)
+    torch.testing.assert_close(batch.student.classes, expected)
+    assert batch.teachers == ()
+
+
+def test_a_frozen_image_tower_is_shared_with_a_root_only_where_it_is_the_same() -> None:
+    recipe = replace(RECIPE, part=ModelPart.TEXT, teacher=TeacherPolicy.ROOT)
+    same = batch_of(later(recipe, parent=noisy(tiny_clip(), is_text)), random_pixels(4))
+    assert same.teachers[0].images is same.student.images
+    with torch.no_grad():
+        expected = tiny_clip().encode_images(random_pixels(4))
+    for parent in (noisy(tiny_clip()), noisy(tiny_clip(), "visual.proj".__eq__)):
+        other = batch_of(later(recipe, parent=parent), random_pixels(4))
+        torch.testing.assert_close(other.teachers[0].images, expected)
+        assert (other.student.images - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_tower_runs_in_the_same_arithmetic(precision: Precision) -> None:
+    batch = batch_of(stand(replace(RECIPE, precision=precision)), random_pixels(4))
+    assert torch.equal(batch.student.images, batch.teachers[0].images)
+    assert {row.dtype for row in (batch.student.images, batch.student.classes)} == {torch.float32}
+
+
+@pytest.mark.parametrize("part", [ModelPart.IMAGE, ModelPart.TEXT])
+def test_skipping_the_frozen_tower_changes_no_number(part: ModelPart) -> None:
+    frugal = batch_of(stand(replace(RECIPE, part=part)), random_pixels(4))
+    whole = batch_of(stand(RECIPE), random_pixels(4))
+    error = logit_error(tiny_clip(), torch.float32)
+    for logits in ("class_logits", "sentence_logits"):
+        found, expected = (getattr(one.student, logits) for one in (frugal, whole))
+        torch.testing.assert_close(found, expected, rtol=0, atol=error)
+
+
+def test_each_model_counts_by_its_own_scale() -> None:
+    made = stand(RECIPE)
+    with torch.no_grad():
+        made.models.student.logit_scale.fill_(1.0)
+    batch = batch_of(made, random_pixels(4))
+    assert batch.student.scale.item() == pytest.approx(2.718281828)
+    assert batch.teachers[0].scale.item() == pytest.approx(1 / 0.07, rel=1e-4)
+    rows = losses.logits(batch.student.images, batch.student.classes, torch.tensor(1.0))
+    torch.testing.assert_close(batch.student.class_logits, rows * 2.718281828)
+
+
+@pytest.mark.parametrize(
+    ("policy", "anchor"),
+    [
+        (TeacherPolicy.PARENT, PARENT),
+        (TeacherPolicy.ROOT, ROOT),
+        (TeacherPolicy.BOTH, PARENT),
+    ],
+)
+def test_weights_are_mixed_with_the_teachers(policy: TeacherPolicy, anchor: str) -> None:
+    assert mixing_anchor(task_of(replace(RECIPE, teacher=policy))) == anchor

@@ -1,0 +1,231 @@
+"""Schedules, clipping and the bound on the scale."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core.domain.recipes.recipe import Optimiser, Precision, Recipe, Schedule
+from core.learning.optimisation import (
+    clamp_scale,
+    make_optimiser,
+    make_scaler,
+    rate_factor,
+    take_step,
+)
+from tests.support.tiny_clip import tiny_clip
+
+
+def test_a_constant_rate_stays() -> None:
+    assert {rate_factor(Schedule.CONSTANT, step, 30) for step in range(30)} == {1.0}
+
+
+def test_a_stepped_rate_falls_to_a_tenth_after_two_thirds() -> None:
+    factors = [rate_factor(Schedule.STEP, step, 15) for step in range(15)]
+    assert factors == [1.0] * 10 + [0.1] * 5
+
+
+def test_a_cosine_rate_rises_for_a_twentieth_and_falls_to_nearly_nothing() -> None:
+    factors = [rate_factor(Schedule.COSINE, step, 100) for step in range(100)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5:] == sorted(factors[5:], reverse=True)
+    assert max(factors) == 1
+    assert 0 < factors[-1] < 0.001
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_short_runs_have_rates_above_zero(steps: int) -> None:
+    assert all(rate_factor(Schedule.COSINE, step, steps) > 0 for step in range(steps))
+
+
+CPU = torch.device("cpu")
+
+
+def step(
+    rule: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    recipe: Recipe,
+    factor: float = 1.0,
+) -> float:
+    """A step of a recipe that is not fp16; the norm that was measured."""
+    return take_step(rule, make_scaler(recipe, CPU), parameters, recipe=recipe, factor=factor)
+
+
+def stepped(gradient: list[float], **changes: Any) -> tuple[torch.Tensor, float]:
+    """What plain gradient descent at rate 1 adds, and the norm that was measured."""
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor(gradient)
+    rule = torch.optim.SGD([parameter], lr=1.0)
+    norm = step(rule, {"p": parameter}, Recipe(learning_rate=1.0, **changes))
+    return parameter.detach(), norm
+
+
+def test_a_short_gradient_is_not_clipped() -> None:
+    moved, norm = stepped([0.3, 0.4], clip_norm=1.0)
+    assert norm == pytest.approx(0.5)
+    torch.testing.assert_close(moved, torch.tensor([-0.3, -0.4]))
+
+
+def test_a_long_gradient_is_cut_to_the_norm_in_its_direction() -> None:
+    moved, norm = stepped([30.0, 40.0], clip_norm=1.0)
+    assert norm == pytest.approx(50)
+    torch.testing.assert_close(moved, torch.tensor([-0.6, -0.8]), rtol=1e-5, atol=0)
+
+
+def test_adam_moves_by_the_rate_whatever_the_gradients_size() -> None:
+    """As it must: the released code, clipping a scaled gradient, moved by a tenth of that."""
+    for size in (1e-4, 1e-2):
+        parameter = nn.Parameter(torch.zeros(3))
+        parameter.grad = torch.full((3,), size)
+        recipe = Recipe(learning_rate=1e-3)
+        step(make_optimiser(recipe, {"p": parameter}), {"p": parameter}, recipe)
+        torch.testing.assert_close(parameter.detach(), torch.full((3,), -1e-3), rtol=1e-3, atol=0)
+
+
+def test_a_step_forgets_its_gradient_and_uses_the_rate_given() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    recipe = Recipe(learning_rate=0.5)
+    rule = make_optimiser(recipe, {"p": parameter})
+    parameter.grad = torch.ones(1)
+    step(rule, {"p": parameter}, recipe, factor=0.0)
+    assert parameter.item() == 0
+    assert parameter.grad is None
+
+
+def test_vectors_and_scalars_are_not_decayed() -> None:
+    parameters = {"matrix": nn.Parameter(torch.ones(2, 2)), "scale": nn.Parameter(torch.ones([]))}
+    for parameter in parameters.values():
+        parameter.grad = torch.zeros_like(parameter)
+    recipe = Recipe(optimiser=Optimiser.ADAMW, weight_decay=0.5, learning_rate=0.1)
+    step(make_optimiser(recipe, parameters), parameters, recipe)
+    torch.testing.assert_close(parameters["matrix"].detach(), torch.full((2, 2), 0.95))
+    assert parameters["scale"].item() == 1
+
+
+def test_the_scale_never_exceeds_a_hundred() -> None:
+    model = tiny_clip()
+    model.logit_scale.data.fill_(6.0)
+    clamp_scale(model)
+    assert model.scale.item() == pytest.approx(100, rel=1e-5)
+    model.logit_scale.data.fill_(1.0)
+    clamp_scale(model)
+    assert model.scale.item() == pytest.approx(math.e)
+
+
+LOSS_SCALE = 2.0**16
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 40.0])
+def test_the_released_recipe_takes_the_steps_of_the_released_code(size: float) -> None:
+    """That code clips while gradients are still multiplied by the loss scale S.
+
+    What reaches Adam then has norm 1 / S, if it was longer than that before. Adam divides it by
+    its own size plus ε: multiplied by S, that is a gradient of norm 1 and an ε of S · 1e-8. The
+    learning rate is the same. Only a guard against division by zero in the clipping, 1e-6 beside
+    a norm in the hundreds, tells the two apart.
+    """
+    generator = torch.Generator().manual_seed(0)
+    start = {
+        name: torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for name, shape in {"matrix": (5, 4), "vector": (7,)}.items()
+    }
+    released = {name: nn.Parameter(value.clone()) for name, value in start.items()}
+    ours = {name: nn.Parameter(value.clone()) for name, value in start.items()}
+    recipe = Recipe.from_json({"preset": "released", "learning_rate": 1e-3})
+    adam = torch.optim.Adam(released.values(), lr=1e-3, eps=1e-8)
+    rule = make_optimiser(recipe, ours)
+    for _ in range(20):
+        for name, value in start.items():
+            gradient = size * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            released[name].grad = gradient * LOSS_SCALE
+            ours[name].grad = gradient.clone()
+        nn.utils.clip_grad_norm_(released.values(), 1.0)
+        for parameter in released.values():
+            assert parameter.grad is not None
+            parameter.grad /= LOSS_SCALE
+        adam.step()
+        step(rule, ours, recipe)
+    for name, value in start.items():
+        moved = (released[name] - value).detach()
+        assert moved.abs().min() > 1e-6
+        torch.testing.assert_close((ours[name] - value).detach(), moved, rtol=1e-6, atol=0)
+
+
+def test_the_released_recipe_is_not_what_a_correct_clipping_would_do() -> None:
+    """Or the test above could not fail: with ε as it is written, steps are many times longer."""
+    lengths = []
+    for recipe in (
+        Recipe.from_json({"preset": "released", "learning_rate": 1e-3}),
+        Recipe(learning_rate=1e-3, precision=Precision.FP32),
+    ):
+        parameter = nn.Parameter(torch.zeros(100_000))
+        generator = torch.Generator().manual_seed(0)
+        parameter.grad = torch.randn(100_000, generator=generator)
+        step(make_optimiser(recipe, {"p": parameter}), {"p": parameter}, recipe)
+        lengths.append(parameter.detach().abs().mean().item() / 1e-3)
+    assert lengths[0] < 0.9
+    assert lengths[1] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("gradient", [[3e-9, 4e-9], [0.3, 0.4], [30.0, 40.0]])
+def test_a_unit_gradient_has_the_norm_whatever_it_had(gradient: list[float]) -> None:
+    moved, norm = stepped(gradient, clip_norm=2.0, unit_gradient=True)
+    assert norm == pytest.approx(math.hypot(*gradient))
+    torch.testing.assert_close(moved, torch.tensor([-1.2, -1.6]), rtol=1e-5, atol=0)
+
+
+def test_no_gradient_at_all_moves_nothing() -> None:
+    moved, norm = stepped([0.0, 0.0], unit_gradient=True)
+    assert (moved.tolist(), norm) == ([0, 0], 0)
+
+
+FP16 = Recipe(precision=Precision.FP16, learning_rate=1.0)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"), [([0.3, 0.4], [-0.3, -0.4]), ([30.0, 40.0], [-0.6, -0.8])]
+)
+def test_scaled_gradients_are_unscaled_before_they_are_clipped(
+    gradient: list[float], expected: list[float]
+) -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    rule, scaler = torch.optim.SGD([parameter], lr=1.0), make_scaler(FP16, CPU)
+    scaler.scale((parameter * torch.tensor(gradient)).sum()).backward()
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == pytest.approx([LOSS_SCALE * value for value in gradient])
+    norm = take_step(rule, scaler, {"p": parameter}, recipe=FP16, factor=1.0)
+    assert norm == pytest.approx(math.hypot(*gradient))
+    torch.testing.assert_close(parameter.detach(), torch.tensor(expected), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize("optimiser", Optimiser)
+def test_an_overflow_takes_no_step_and_halves_the_scale(bad: float, optimiser: Optimiser) -> None:
+    recipe = Recipe(precision=Precision.FP16, optimiser=optimiser, weight_decay=0.1)
+    parameters = {"p": nn.Parameter(torch.ones(2, 2)), "q": nn.Parameter(torch.ones(3))}
+    rule, scaler = make_optimiser(recipe, parameters), make_scaler(recipe, CPU)
+
+    def taken(factor: float) -> float:
+        loss = sum((factor * parameter).sum() for parameter in parameters.values())
+        scaler.scale(torch.as_tensor(loss)).backward()
+        return take_step(rule, scaler, parameters, recipe=recipe, factor=1.0)
+
+    taken(1.0)
+    before = [parameter.detach().clone() for parameter in parameters.values()]
+    memory = [state["step"].item() for state in rule.state_dict()["state"].values()]
+    assert not math.isfinite(taken(bad))
+    assert scaler.get_scale() == LOSS_SCALE / 2
+    assert all(map(torch.equal, parameters.values(), before))
+    assert [state["step"].item() for state in rule.state_dict()["state"].values()] == memory
+    assert all(parameter.grad is None for parameter in parameters.values())
+    taken(1.0)
+    assert not any(map(torch.equal, parameters.values(), before))
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_other_precisions_scale_nothing(precision: Precision) -> None:
+    scaler = make_scaler(Recipe(precision=precision), CPU)
+    assert scaler.scale(torch.tensor(2.0)).item() == 2
+    assert not scaler.is_enabled()

@@ -1,0 +1,198 @@
+"""Half precision: overflows pass, and what is no number any more stops the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.clip.weights import load
+from core.domain.recipes.recipe import Precision, Recipe, TeacherPolicy
+from core.errors import TrainingDiverged
+from core.learning.checkpoint import from_bytes, to_bytes
+from core.learning.columns import Columns
+from core.learning.features import Batch
+from core.learning.methods.catalogue import MakeMethod
+from core.learning.methods.distilling import FineTuning
+from core.learning.methods.terms import Term
+from core.learning.setup import Begun, begin
+from core.learning.trainer import UpdateTrainer
+from core.ports import TrainingTask
+from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
+from tests.support.learning.steps import noisy, stand
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.rounding import unit
+from tests.support.tiny_clip import tiny_clip
+
+CPU = torch.device("cpu")
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def task(artifacts: MemoryArtifacts) -> TrainingTask:
+    return red_and_blue(artifacts)
+
+
+def spoiling(value: float, when: Callable[[int], bool]) -> MakeMethod:
+    """Fine-tuning whose gradients are spoilt at some steps."""
+
+    class Spoiling(FineTuning):
+        def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+            if when(step):
+                for parameter in parameters.values():
+                    parameter.grad = torch.full_like(parameter, value)
+
+    return Spoiling
+
+
+def losing(after: int) -> MakeMethod:
+    """Fine-tuning whose loss is no number any more after so many steps."""
+
+    class Losing(FineTuning):
+        def __init__(self, recipe: Recipe, columns: Columns) -> None:
+            super().__init__(recipe, columns)
+            self._step = 0
+
+        def terms(self) -> tuple[Term, ...]:
+            (ce,) = super().terms()
+
+            def loss(batch: Batch) -> Tensor:
+                value = ce.loss(batch)
+                return value * torch.nan if self._step >= after else value
+
+            return (replace(ce, loss=loss),)
+
+        def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+            self._step = step + 1
+
+    return Losing
+
+
+def begun(artifacts: MemoryArtifacts, task: TrainingTask, make_method: MakeMethod) -> Begun:
+    return begin(task, load(task.parent, artifacts), artifacts, make_method=make_method)
+
+
+def values(update: Begun) -> list[Tensor]:
+    return [p.detach().clone() for p in update.update.models.parameters.values()]
+
+
+def advance(update: Begun) -> dict[str, float]:
+    return update.update.advance(update.reading.step(update.update.step))
+
+
+def run(artifacts: MemoryArtifacts, task: TrainingTask, make_method: MakeMethod) -> Watching:
+    """Train until it ends or diverges; the watch has the terms of every good step."""
+    watch = Watching()
+    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, make_method=make_method)
+    with pytest.raises(TrainingDiverged) as caught:
+        trainer.train(task, resume=None, watch=watch)
+    assert caught.value.facts["step"] == len(watch.terms)
+    last = {name: watch.terms[-1][name] for name in ("ce", "loss", "accuracy", "scale")}
+    assert caught.value.facts["terms"] == last
+    return watch
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_terms(
+    precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    watch = run(artifacts, with_recipe(task, precision=precision), losing(after=2))
+    assert len(watch.terms) == 2
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_a_gradient_that_is_no_number_stops_at_once_where_nothing_scales_it(
+    precision: Precision, value: float, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    spoilt = spoiling(value, when=lambda step: step >= 3)
+    watch = run(artifacts, with_recipe(task, precision=precision), spoilt)
+    assert len(watch.terms) == 3
+
+
+def test_one_overflow_in_fp16_skips_its_step_and_training_goes_on(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    spoilt = spoiling(torch.inf, when=lambda step: step == 1)
+    update = begun(artifacts, with_recipe(task, precision=Precision.FP16), spoilt)
+    path = [values(update)]
+    for _ in range(3):
+        advance(update)
+        path.append(values(update))
+    assert update.update.step == 3
+    moved = [not all(map(torch.equal, *pair)) for pair in pairwise(path)]
+    assert moved == [True, False, True]
+    assert update.update.state()["scaler"]["scale"] == 2.0**15
+
+
+def test_overflows_without_end_in_fp16_stop_the_update(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    recipe = {"precision": Precision.FP16, "epochs": 50}
+    watch = run(artifacts, with_recipe(task, **recipe), spoiling(torch.inf, when=lambda _: True))
+    assert len(watch.terms) == 26  # from a scale of 2^16 to less than 2^-10
+
+
+def test_a_restored_update_goes_on_with_the_scale_it_had(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    task = with_recipe(task, precision=Precision.FP16)
+    first = begun(artifacts, task, spoiling(torch.inf, when=lambda step: step < 2))
+    for _ in range(3):
+        advance(first)
+    state = from_bytes(to_bytes(first.update.state()))
+    second = begun(artifacts, task, FineTuning)
+    second.update.restore(state)
+    assert second.update.state()["scaler"] == first.update.state()["scaler"]
+    assert second.update.state()["scaler"]["scale"] == 2.0**14
+    assert advance(first) == advance(second)
+    assert all(map(torch.equal, values(first), values(second)))
+
+
+def test_a_restored_update_still_knows_its_last_good_terms(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    first = begun(artifacts, task, FineTuning)
+    terms = [advance(first) for _ in range(2)]
+    second = begun(artifacts, task, losing(after=0))
+    second.update.restore(first.update.state())
+    with pytest.raises(TrainingDiverged) as caught:
+        advance(second)
+    assert caught.value.facts == {"step": 2, "terms": terms[-1]}
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
+    recipe = Recipe(
+        sentences=6, sentence_length=6, teacher=TeacherPolicy.ROOT, precision=Precision.FP32
+    )
+    (numbers, exact), (near, rough) = (
+        stand(replace(recipe, precision=p), parent=noisy(tiny_clip()), root=tiny_clip()).step()
+        for p in (Precision.FP32, precision)
+    )
+    # About ten results on an image's way are rounded to half precision; the rest is fp32.
+    within = 10 * unit(torch.bfloat16)
+    assert near == pytest.approx(numbers, rel=within)
+    for name, gradient in exact.items():
+        assert rough[name].dtype == torch.float32
+        if gradient.abs().max() > 1e-4:
+            alike = torch.cosine_similarity(gradient.flatten(), rough[name].flatten(), dim=0)
+            assert alike > 0.98, name
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_whatever_computes_the_parameters_stay_fp32(
+    precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    update = begun(artifacts, with_recipe(task, precision=precision), FineTuning)
+    advance(update)
+    assert {value.dtype for value in values(update)} == {torch.float32}

@@ -1,0 +1,229 @@
+"""Every kind of tower that can be taught: through store, training and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from core.clip.model import ClipModel, empty_network
+from core.clip.text import is_croppable
+from core.clip.weights import load, publish
+from core.domain.recipes.recipe import Method, ModelPart, Precision, Recipe
+from core.domain.registry.version import Weights
+from core.domain.values import Digest
+from core.errors import ModelNotTrainable
+from core.learning.data.vocabulary import generator_of, sentences_of
+from core.learning.optimisation import trained_parameters
+from core.ports import TrainingTask
+from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.towers import TOWERS, config_of
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_clip import tiny_clip
+
+torch.set_num_threads(1)
+BATCH_NORM = ("resnet", "timm with batch norm")
+# A step of any size shows what moves; a small one keeps random towers from diverging.
+RECIPE = Recipe(
+    epochs=1,
+    batch_size=4,
+    learning_rate=1e-3,
+    sentences=6,
+    sentence_length=6,
+    precision=Precision.FP32,
+    seed=3,
+)
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+def lesson(artifacts: MemoryArtifacts, config: dict[str, Any]) -> TrainingTask:
+    """Red and blue squares for a fresh model of a config."""
+    model = tiny_clip(config=config)
+    spread_statistics(model)
+    parent = publish(config, model.network.state_dict(), artifacts, lambda done, total: None)
+    task = red_and_blue(artifacts)
+    return replace(task, parent=parent.digest, root=parent.digest, recipe=RECIPE)
+
+
+def spread_statistics(model: ClipModel) -> None:
+    """Statistics as training leaves them: a fresh BatchNorm has means 0 and variances 1."""
+    generator = torch.Generator().manual_seed(1)
+    for layer in model.network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.running_mean.normal_(std=0.1, generator=generator)
+            layer.running_var.uniform_(0.5, 1.5, generator=generator)
+
+
+def tensors_of(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Digest]:
+    weights = Weights.from_bytes(artifacts.get(version))
+    return {entry.name: entry.digest for entry in weights.tensors}
+
+
+def batch_norm_of(model: ClipModel) -> set[str]:
+    """Names of all tensors of BatchNorm layers: statistics, weights and biases."""
+    return {
+        f"{layer}.{name}"
+        for layer, module in model.network.named_modules()
+        if isinstance(module, _BatchNorm)
+        for name in module.state_dict()
+    }
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("part", ModelPart)
+@pytest.mark.parametrize("method", [Method.FT, Method.VRLWF])
+def test_a_part_of_any_tower_learns_and_the_rest_keeps_every_bit(
+    tower: str, part: ModelPart, method: Method, artifacts: MemoryArtifacts
+) -> None:
+    task = with_recipe(lesson(artifacts, config_of(tower)), part=part, method=method)
+    watch = Watching()
+    version = train(artifacts, task, watch).digest
+    before, after = tensors_of(artifacts, task.parent), tensors_of(artifacts, version)
+    model = load(version, artifacts)
+    changed = {name for name in after if after[name] != before[name]}
+    assert before.keys() == after.keys()
+    assert "logit_scale" in changed
+    assert changed <= set(trained_parameters(model, part))
+    sides = {name.startswith("visual.") for name in changed - {"logit_scale"}}
+    assert (
+        sides
+        == {
+            ModelPart.WHOLE: {True, False},
+            ModelPart.IMAGE: {True},
+            ModelPart.TEXT: {False},
+        }[part]
+    )
+    if method is Method.VRLWF:  # dropout is off and statistics are fixed: no distance yet
+        assert watch.terms[0]["vr"] == pytest.approx(0, abs=1e-5)
+        assert watch.terms[-1]["vr"] > 1e-5
+    images, texts = model.encode_images(blank(model)), model.encode_texts(["a photo of a cat."])
+    assert images.shape == texts.shape == (1, model.config["model_cfg"]["embed_dim"])
+
+
+def blank(model: ClipModel) -> torch.Tensor:
+    return torch.full((1, 3, *model.preprocess.size), 200, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("tower", BATCH_NORM)
+def test_batch_norm_stays_as_it_is_to_the_bit(tower: str, artifacts: MemoryArtifacts) -> None:
+    task = lesson(artifacts, config_of(tower))
+    frozen = batch_norm_of(tiny_clip(config=config_of(tower)))
+    version = train(artifacts, task).digest
+    before, after = tensors_of(artifacts, task.parent), tensors_of(artifacts, version)
+    assert {name.rpartition(".")[2] for name in frozen} == {
+        "weight",
+        "bias",
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
+    assert {name: after[name] for name in frozen} == {name: before[name] for name in frozen}
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_batch_read_in_parts_and_recomputed_gives_the_same_update(
+    tower: str, artifacts: MemoryArtifacts
+) -> None:
+    """Also with BatchNorm: its statistics are fixed, so an image does not feel its neighbours."""
+    # Adam's epsilon is large: it would make steps of the rounding where a gradient is zero.
+    changes = {"precision": Precision.FP32, "epsilon": 1e-4}
+    task = with_recipe(lesson(artifacts, config_of(tower)), **changes)
+    parts = with_recipe(task, micro_batch=2, gradient_checkpointing=tower != "resnet")
+    watches = Watching(), Watching()
+    for one, watch in zip((task, parts), watches, strict=True):
+        train(artifacts, one, watch)
+    for whole, part in zip(*(watch.terms for watch in watches), strict=True):
+        for term in ("loss", "ce", "vr"):
+            assert part[term] == pytest.approx(whole[term], rel=1e-3, abs=1e-6)
+
+
+def test_the_images_of_a_resnet_are_laid_out_by_channel(artifacts: MemoryArtifacts) -> None:
+    model = load(lesson(artifacts, config_of("resnet")).parent, artifacts)
+    weight = model.network.get_parameter("visual.layer1.0.conv2.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_was_ordered_before_its_model_was_known_is_refused_before_the_first_step(
+    artifacts: MemoryArtifacts,
+) -> None:
+    task, watch = lesson(artifacts, config_of("resnet")), Watching()
+    with pytest.raises(ModelNotTrainable) as refusal:
+        train(artifacts, with_recipe(task, gradient_checkpointing=True), watch)
+    assert refusal.value.pointer == "/recipe/gradient_checkpointing"
+    assert not watch.terms
+
+
+def test_a_logit_bias_changes_nothing_and_is_not_changed(artifacts: MemoryArtifacts) -> None:
+    """Z = s I T' + b: softmax over the classes is the same for every b."""
+    learned = []
+    for bias in (-10.0, 0.0):
+        config = config_of("siglip", init_logit_bias=bias)
+        task = lesson(artifacts, config)
+        tensors = tensors_of(artifacts, train(artifacts, task).digest)
+        assert tensors.pop("logit_bias") == tensors_of(artifacts, task.parent)["logit_bias"]
+        assert "logit_bias" not in trained_parameters(load(task.parent, artifacts), ModelPart.WHOLE)
+        learned.append(tensors)
+    assert learned[0] == learned[1]
+
+
+def test_a_sentence_that_sees_its_padding_is_never_cropped(artifacts: MemoryArtifacts) -> None:
+    model = load(lesson(artifacts, config_of("siglip")).parent, artifacts)
+    drawn = sentences_of(RECIPE, model).draw(generator_of("test"))
+    assert not is_croppable(model.network)
+    full = torch.nn.functional.normalize(model.network.encode_text(drawn), dim=-1)
+    torch.testing.assert_close(model.encode_tokens(drawn), full, rtol=1e-6, atol=1e-6)
+    cropped = model.network.text(drawn[:, : RECIPE.sentence_length])
+    cropped = torch.nn.functional.normalize(cropped, dim=-1)
+    assert (cropped - full).abs().max() > 1e-3
+
+
+def test_random_sentences_are_padded_as_the_tokenizer_pads(artifacts: MemoryArtifacts) -> None:
+    model = load(lesson(artifacts, config_of("siglip")).parent, artifacts)
+    drawn = sentences_of(RECIPE, model).draw(generator_of("test"))
+    text = model.tokenise(["a cat"])[0]
+    end = model.tokenizer.eot_token_id
+    padding = text[(text == end).nonzero().item() + 1 :].unique()
+    assert torch.equal(drawn[:, RECIPE.sentence_length :].unique(), padding)
+    assert (drawn[:, RECIPE.sentence_length - 1] == end).all()
+
+
+def test_a_vit_b_32_trains_by_the_names_of_its_parts() -> None:
+    config = {"model_cfg": VIT_B_32, "preprocess_cfg": {}}
+    with torch.device("meta"):
+        model = ClipModel(network=empty_network(config), config=config)
+    count = {part: sizes(trained_parameters(model, part)) for part in ModelPart}
+    assert count[ModelPart.WHOLE] == 151_277_313
+    assert count[ModelPart.IMAGE] == 87_849_216 + 1  # the tower and the scale
+    assert count[ModelPart.TEXT] == 63_428_096 + 1
+    assert {name.split(".")[0] for name in trained_parameters(model, ModelPart.TEXT)} == {
+        "logit_scale",
+        "ln_final",
+        "positional_embedding",
+        "text_projection",
+        "token_embedding",
+        "transformer",
+    }
+
+
+VIT_B_32: dict[str, Any] = {
+    "embed_dim": 512,
+    "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 512,
+        "heads": 8,
+        "layers": 12,
+    },
+}
+
+
+def sizes(parameters: dict[str, torch.nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters.values())

@@ -1,0 +1,286 @@
+"""A task repeats to the bit, and a run that was stopped resumes to the same bits."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.clip.weights import publish
+from core.domain.recipes.recipe import (
+    Averaging,
+    Method,
+    ModelPart,
+    Optimiser,
+    Precision,
+    Recipe,
+    Schedule,
+    TeacherPolicy,
+    Vocabulary,
+)
+from core.domain.values import Digest
+from core.errors import (
+    LeaseLost,
+    StopRequested,
+)
+from core.learning import checkpoint
+from core.learning.trainer import UpdateTrainer
+from core.ports import TrainingTask
+from tests.support.learning.lessons import (
+    RECIPE,
+    StoppingAsItSaves,
+    Watching,
+    red_and_blue,
+    train,
+    with_recipe,
+)
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_clip import tiny_clip
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def task(artifacts: MemoryArtifacts) -> TrainingTask:
+    return red_and_blue(artifacts)
+
+
+def test_the_same_task_gives_the_same_digest_and_another_seed_another(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    first = train(artifacts, task)
+    torch.rand(3)
+    assert train(artifacts, task).digest == first.digest
+    assert train(artifacts, with_recipe(task, seed=12)).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
+        replace(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
+        replace(RECIPE, part=ModelPart.TEXT, augment=False),
+        replace(
+            RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
+        ),
+        replace(
+            RECIPE,
+            method=Method.VRLWF_CROSS,
+            teacher=TeacherPolicy.BOTH,
+            precision=Precision.FP16,
+            averaging=Averaging.EMA,
+            averaging_decay=0.6,
+        ),
+        replace(
+            RECIPE,
+            method=Method.REPLAY,
+            exemplars=3,
+            exemplar_batch=2,
+            precision=Precision.FP16,
+            averaging=Averaging.RUNNING,
+        ),
+        replace(
+            RECIPE,
+            method=Method.ZSCL,
+            teacher=TeacherPolicy.ROOT,
+            averaging=Averaging.RUNNING,
+            averaging_every=2,
+        ),
+        replace(
+            RECIPE,
+            method=Method.WISE,
+            micro_batch=3,
+            gradient_checkpointing=True,
+            averaging=Averaging.RUNNING,
+        ),
+        replace(
+            RECIPE,
+            method=Method.IMM_MEAN,
+            optimiser=Optimiser.ADAMW,
+            weight_decay=0.1,
+            unit_gradient=True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
+    recipe: Recipe, step: int, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    root = another_root(artifacts)
+    task = replace(task, recipe=recipe, learned=("green",), root=root)
+    undisturbed = train(artifacts, task)
+    watch = Watching(every=1, stop_at=step)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, watch)
+    kept_step, kept = watch.saved[-1]
+    assert kept_step == step
+    resumed = Watching()
+    assert train(artifacts, task, resumed, resume=kept).digest == undisturbed.digest
+    assert len(resumed.terms) == 4 - step
+
+
+def test_a_run_stopped_at_every_step_ends_in_the_same_digest(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    task = with_recipe(task, sentences=200)  # two steps a block of the teacher's reading
+    undisturbed = train(artifacts, task)
+    kept: Digest | None = None
+    for _ in range(4):
+        watch = StoppingAsItSaves(every=1)
+        with pytest.raises(StopRequested):
+            train(artifacts, task, watch, resume=kept)
+        kept = watch.saved[-1][1]
+    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+
+
+def test_steps_after_the_checkpoint_are_taken_again(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    undisturbed = train(artifacts, task)
+    watch = Watching(every=2, stop_at=3)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, watch)
+    step, kept = watch.saved[-1]
+    assert step == 2
+    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+
+
+def another_root(artifacts: MemoryArtifacts) -> Digest:
+    """A version that the parent has moved away from."""
+    model = tiny_clip(seed=1)
+    state = model.network.state_dict()
+    return publish(model.config, state, artifacts, lambda done, total: None).digest
+
+
+@pytest.mark.parametrize("damage", ["gone", "corrupt", "of another format"])
+def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
+    damage: str, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    undisturbed = train(artifacts, task)
+    watch = Watching(every=1, stop_at=2)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, watch)
+    kept = watch.saved[-1][1]
+    if damage == "gone":
+        artifacts.delete(kept)
+    elif damage == "of another format":
+        state = checkpoint.from_bytes(artifacts.get(kept))
+        kept = artifacts.put(checkpoint.to_bytes({"format": 1, "step": state["step"]}))
+    else:
+        artifacts.bytes_of[kept] = artifacts.bytes_of[kept][:-1]
+    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+
+
+@pytest.mark.parametrize("watch", [Watching(every=1, stop_at=3), StoppingAsItSaves(every=3)])
+def test_only_the_newest_checkpoint_is_kept(
+    watch: Watching, artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    old = artifacts.put(b"the checkpoint of an earlier attempt, damaged")
+    artifacts.bytes_of[old] = b"!"
+    with pytest.raises(StopRequested):
+        train(artifacts, task, watch, resume=old)
+    assert not artifacts.has(old)
+    assert [artifacts.has(digest) for _, digest in watch.saved] == [False] * (
+        len(watch.saved) - 1
+    ) + [True]
+
+
+def test_equal_updates_of_two_models_keep_a_checkpoint_each(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    stopped = Watching(every=1, stop_at=2)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, stopped)
+    kept = stopped.saved[-1][1]
+    train(artifacts, task, Watching(every=1))  # the other model's; each of its own is replaced
+    assert artifacts.has(kept)
+
+
+def test_a_checkpoint_that_was_refused_leaves_the_one_that_counts(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    watch = Watching(every=1, stop_at=1)
+    with pytest.raises(StopRequested):
+        train(artifacts, task, watch)
+    kept = watch.saved[-1][1]
+    with pytest.raises(LeaseLost):
+        train(artifacts, task, StoppingAsItSaves(every=1, stop_with=LeaseLost), resume=kept)
+    assert artifacts.has(kept)
+
+
+def trainer_with(threads: int, artifacts: MemoryArtifacts) -> UpdateTrainer:
+    """A worker; thread counts make two of another kind."""
+    return UpdateTrainer(artifacts, device=torch.device("cpu"), threads=threads)
+
+
+def stopped(artifacts: MemoryArtifacts, task: TrainingTask, *, threads: int) -> Digest:
+    """The checkpoint of a worker that stopped after two steps."""
+    watch = Watching(every=1, stop_at=2)
+    with pytest.raises(StopRequested):
+        trainer_with(threads, artifacts).train(task, resume=None, watch=watch)
+    return watch.saved[-1][1]
+
+
+def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    kept = stopped(artifacts, task, threads=1)
+    trainer, watch = trainer_with(1, artifacts), Watching()
+    trained = trainer.train(task, resume=kept, watch=watch)
+    assert trained.environments == (trainer.environment(),)
+    assert watch.told == []
+
+
+def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    kept = stopped(artifacts, task, threads=1)
+    watch = StoppingAsItSaves(every=1)
+    with pytest.raises(StopRequested):
+        trainer_with(2, artifacts).train(task, resume=kept, watch=watch)
+    ((kind, told),) = watch.told
+    assert kind == "environment_changed"
+    assert (told["step"], told["changed"]) == (2, {"threads": ["1", "2"]})
+    assert "rounding" in told["explanation"]
+    watch_again = Watching()
+    home = trainer_with(1, artifacts)
+    trained = home.train(task, resume=watch.saved[-1][1], watch=watch_again)
+    away = trainer_with(2, artifacts).environment()
+    assert trained.environments == (home.environment(), away, home.environment())
+    assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
+
+
+def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    undisturbed = train(artifacts, task)
+    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, task, threads=1)))
+    del state["environments"]
+    kept = artifacts.put(checkpoint.to_bytes(state))
+    watch = Watching()
+    trained = trainer_with(1, artifacts).train(task, resume=kept, watch=watch)
+    assert trained.weights.digest == undisturbed.digest
+    assert len(watch.terms) == 2
+    assert trained.environments[0] == {}
+    assert len(trained.environments) == 2
+
+
+def test_a_run_that_was_never_stopped_has_one_environment(
+    artifacts: MemoryArtifacts, task: TrainingTask
+) -> None:
+    trainer = trainer_with(1, artifacts)
+    trained = trainer.train(task, resume=None, watch=Watching())
+    assert trained.environments == (trainer.environment(),)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused() -> None:
+    out = io.BytesIO()
+    torch.save({"step": Watching()}, out)
+    with pytest.raises(Exception, match=r"Weights only"):
+        checkpoint.from_bytes(out.getvalue())

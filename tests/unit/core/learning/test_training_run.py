@@ -1,0 +1,98 @@
+"""What every step of an update does, which the released trainer does in part or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.clip.weights import load, publish
+from core.domain.recipes.recipe import Method, Precision, Recipe, Schedule
+from core.learning.setup import begin
+from core.ports import TrainingTask
+from tests.support.learning.lessons import red_and_blue, train, with_recipe
+from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.tiny_clip import tiny_clip
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+def moves(artifacts: MemoryArtifacts, task: TrainingTask) -> list[Tensor]:
+    """What each step adds to all weights that train."""
+    begun = begin(task, load(task.parent, artifacts), artifacts)
+    update = begun.update
+
+    def weights() -> Tensor:
+        return torch.cat([p.detach().flatten() for p in update.models.parameters.values()])
+
+    found, before = [], weights()
+    while update.step < update.steps:
+        update.advance(begun.reading.step(update.step))
+        found.append(weights() - before)
+        before = weights()
+    return found
+
+
+@pytest.mark.parametrize("learned", [(), ("green",)])
+def test_the_rate_follows_its_schedule_in_the_first_update_and_in_later_ones(
+    learned: tuple[str, ...], artifacts: MemoryArtifacts
+) -> None:
+    """The released trainer builds a schedule for several sessions and never steps it."""
+    task = replace(with_recipe(red_and_blue(artifacts), epochs=3), learned=learned)
+    stepped, constant = (
+        moves(artifacts, with_recipe(task, schedule=schedule, precision=Precision.FP32))
+        for schedule in (Schedule.STEP, Schedule.CONSTANT)
+    )
+    assert len(stepped) == 6
+    for one, other in zip(stepped[:4], constant, strict=False):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(stepped[4], 0.1 * constant[4], rtol=1e-2, atol=1e-6)
+    assert constant[4].abs().max() > 1e-3
+
+
+def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryArtifacts) -> None:
+    """The released trainer lets it grow."""
+    model = tiny_clip()
+    model.logit_scale.data.fill_(6.0)
+    parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
+    task = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    version = load(train(artifacts, with_recipe(task, epochs=1)).digest, artifacts)
+    assert model.scale.item() > 400
+    assert version.scale.item() <= 100.001
+
+
+def test_no_attention_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They rule out fused attention, and every block would keep them until the backward pass."""
+    asked: list[bool] = []
+    attention = torch.nn.functional.multi_head_attention_forward
+
+    def watched(*given: Any, need_weights: bool = True, **named: Any) -> Any:
+        asked.append(need_weights)
+        return attention(*given, need_weights=need_weights, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "multi_head_attention_forward", watched)
+    stand(Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)).step()
+    assert set(asked) == {False}
+    assert len(asked) >= 3 + 3  # the layers of both towers, of student and teacher
+
+
+def test_zscls_reference_texts_are_not_read_again_at_every_step() -> None:
+    recipe = Recipe(method=Method.ZSCL, precision=Precision.FP32)
+    made = stand(recipe, parent=noisy(tiny_clip()), root=tiny_clip())
+    (teacher,) = made.models.teachers
+    with (
+        counted(teacher.network.transformer) as old,
+        counted(made.models.student.network.transformer) as own,
+    ):
+        made.step(replace(step_data(5), reference=random_pixels(4)))
+    assert old == []
+    assert own == [len(made.models.class_tokens)]  # the class prompts, for the cross entropy

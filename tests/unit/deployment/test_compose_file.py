@@ -1,0 +1,141 @@
+"""docker-compose.yml against Compose's own schema, and against rule 18."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from jsonschema.validators import validator_for
+
+from core.domain.jobs.job import Queue
+from core.settings import Settings
+from tests.support import compose
+
+GIVEN = {
+    "COMPOSE_PROFILES": "cpu",
+    "PERENNIAL_ADMIN_KEY": "an-admin-key-of-some-length",
+    "PERENNIAL_INFERENCE_KEY": "an-inference-key-of-some-length",
+    "POSTGRES_PASSWORD": "one",
+    "REDIS_PASSWORD": "two",
+    "S3_ACCESS_KEY": "three",
+    "S3_SECRET_KEY": "four",
+}
+SECRETS = GIVEN.keys() - {"COMPOSE_PROFILES"}
+OURS = {"api", "worker", "worker-gpu", "worker-housekeeping", "inference", "migrate"}
+WORKERS = {name for name in OURS if name.startswith("worker")}
+SERVICES = sorted(compose.services(GIVEN))
+
+
+def of(service: str) -> dict[str, Any]:
+    return compose.services(GIVEN)[service]
+
+
+def valid(document: object) -> list[str]:
+    """What Compose's schema, as check-jsonschema ships it, has against a file."""
+    text = (files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text()
+    schema = json.loads(text)
+    return [error.message for error in validator_for(schema)(schema).iter_errors(document)]
+
+
+def test_the_file_is_valid_by_composes_own_schema() -> None:
+    assert valid(compose.read()) == []
+    assert valid(compose.read(GIVEN)) == []
+
+
+def test_the_schema_finds_a_slip() -> None:
+    broken = compose.read(GIVEN)
+    broken["services"]["api"]["read-only"] = True
+    assert valid(broken)
+
+
+def test_secrets_are_asked_for_and_have_no_default() -> None:
+    asked = compose.asked()
+    assert {name for name, (form, _) in asked.items() if form != "-"} == set(GIVEN)
+    for missing in GIVEN:
+        rest = {name: value for name, value in GIVEN.items() if name != missing}
+        with pytest.raises(compose.Unset, match=missing):
+            compose.read(rest)
+    assert "secret" not in json.dumps({n: d for n, (f, d) in asked.items() if f == "-"}).lower()
+
+
+def test_only_the_api_is_published_and_on_loopback_unless_asked_otherwise() -> None:
+    ports = {name: of(name)["ports"] for name in SERVICES if "ports" in of(name)}
+    assert ports == {"api": ["127.0.0.1:8750:8750"]}
+    networks = compose.read()["networks"]
+    assert networks["internal"] == {"internal": True}
+    outward = {name for name in SERVICES if set(of(name)["networks"]) != {"internal"}}
+    assert outward == {"api", *WORKERS}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_contained(service: str) -> None:
+    found = of(service)
+    assert found["read_only"] is True
+    assert found["user"].split(":")[0] not in {"root", "0"}
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert {"cpus", "memory"} <= set(found["deploy"]["resources"]["limits"])
+    assert service == "migrate" or found["healthcheck"]["test"]
+    assert found["restart"] == ("no" if service == "migrate" else "unless-stopped")
+    assert ":" in found["image"] or service in OURS
+
+
+def test_postgres_and_redis_keep_what_they_acknowledge_and_the_store_its_folder() -> None:
+    assert "--appendonly yes" in " ".join(of("redis")["command"])
+    kept = {name: of(name)["volumes"] for name in ("postgres", "redis", "s3")}
+    assert kept == {
+        "postgres": ["postgres:/var/lib/postgresql/data"],
+        "redis": ["redis:/data"],
+        "s3": ["s3:/tmp"],
+    }
+    assert of("s3")["command"][-2:] == ["posix", "/tmp"]
+
+
+def takers(profile: str) -> dict[str, set[str]]:
+    """On which devices the workers of a profile take the jobs of each queue."""
+    found: dict[str, set[str]] = {queue.value: set() for queue in Queue}
+    for name in SERVICES:
+        environment = of(name).get("environment", {})
+        if "PERENNIAL_QUEUES" in environment and profile in of(name).get("profiles", [profile]):
+            for queue in json.loads(environment["PERENNIAL_QUEUES"]):
+                found[queue].add(environment.get("PERENNIAL_DEVICE", "cpu"))
+    return found
+
+
+def test_beside_gpus_no_processor_takes_an_update() -> None:
+    assert takers("gpu") == {"gpu": {"cuda"}, "housekeeping": {"cpu"}}
+
+
+def test_without_gpus_processors_take_every_job() -> None:
+    assert takers("cpu") == {"gpu": {"cpu"}, "housekeeping": {"cpu"}}
+
+
+def test_gpu_workers_come_with_their_profile_alone_and_reserve_devices() -> None:
+    (device,) = of("worker-gpu")["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    profiles = {name: of(name)["profiles"] for name in SERVICES if "profiles" in of(name)}
+    assert profiles == {
+        "worker": ["cpu"],
+        "worker-gpu": ["gpu"],
+        "worker-housekeeping": ["gpu"],
+    }
+
+
+@pytest.mark.parametrize("service", sorted(OURS))
+def test_our_processes_read_every_variable_that_they_are_given(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = of(service)["environment"]
+    ours = {name.removeprefix("PERENNIAL_").lower() for name in environment if "PEREN" in name}
+    assert ours <= set(Settings.model_fields)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    settings = Settings()
+    assert settings.database.startswith("postgresql+psycopg://perennial:one@postgres")
+    assert (settings.embedded, settings.migrate_on_start) == (False, False)
+
+
+def test_no_worker_is_killed_by_docker_before_its_child_may_end() -> None:
+    for service in WORKERS:
+        grace_s = float(of(service)["environment"]["PERENNIAL_GRACE_SECONDS"])
+        assert float(of(service)["stop_grace_period"].removesuffix("s")) > grace_s + 2

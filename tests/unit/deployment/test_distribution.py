@@ -1,0 +1,89 @@
+"""Requirements, pins and images: the API comes without torch, all else at pinned releases."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.support.places import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SERVICE = PROJECT["project"]["dependencies"]
+WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
+DEV = PROJECT["dependency-groups"]["dev"]
+MUTANTS = PROJECT["dependency-groups"]["mutants"]
+TORCH = {"torch", "torchvision"}
+TENSOR_PACKAGES = TORCH | {"open-clip-torch", "safetensors", "timm"}
+
+
+def installed_for(requirements: Iterable[str]) -> dict[str, list[Requirement]]:
+    """Every distribution that these requirements bring, with what is asked of each."""
+    found: dict[str, list[Requirement]] = {}
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        asked = waiting.pop()
+        name = canonicalize_name(asked.name)
+        known = found.setdefault(name, [])
+        if str(asked) in map(str, known):
+            continue
+        known.append(asked)
+        waiting += dependencies_of(asked)
+    return found
+
+
+def dependencies_of(asked: Requirement) -> Iterator[Requirement]:
+    try:
+        texts = requires(asked.name) or []
+    except PackageNotFoundError:
+        return
+    for needed in map(Requirement, texts):
+        extras = asked.extras or {""}
+        if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
+            yield needed
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def stages() -> dict[str, str]:
+    """The stages of the Dockerfile by name."""
+    text = (ROOT / "Dockerfile").read_text()
+    parts = re.split(r"^FROM \S+ AS (\S+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_service_itself_brings_no_tensor_package() -> None:
+    assert not TENSOR_PACKAGES & set(installed_for(SERVICE))
+    assert set(installed_for([*SERVICE, *WORKER])) >= TENSOR_PACKAGES
+
+
+def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:
+    pinned = pins()
+    theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH
+    for name, asked in installed_for([*SERVICE, *WORKER, *DEV, *MUTANTS]).items():
+        if name in theirs or re.match("nvidia-|cuda-", name):
+            assert name not in pinned
+            continue
+        for requirement in asked:
+            assert requirement.specifier.contains(pinned[name], prereleases=True), requirement
+
+
+def test_the_images_hold_what_their_processes_need_and_no_more() -> None:
+    found = stages()
+    assert set(found) == {"api", "worker", "worker-gpu"}
+    installs = {stage: re.findall(r"pip install (.+)", text) for stage, text in found.items()}
+    assert [line.split()[-1] for line in installs["api"]] == ["."]
+    assert "$TORCH_CPU_INDEX" in installs["worker"][0]
+    assert installs["worker"][0].endswith("torch torchvision \\")
+    assert installs["worker-gpu"] == installs["worker"][1:]
+    assert re.search(r"^ARG TORCH_CPU_INDEX=\S+/cpu$", found["worker"], flags=re.MULTILINE)
+    for lines in installs.values():
+        pinned = [line for line in lines if "--editable" in line]
+        assert pinned
+        assert all("--constraint constraints.txt" in line for line in pinned)

@@ -1,0 +1,243 @@
+"""What the inference port answers to whoever should not be there, or asks for too much."""
+
+import asyncio
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from core.bootstrap import build, migrate
+from core.clip.weights import publish
+from core.errors import UnsafeConfiguration
+from core.inference_limits import MAX_IMAGES, most_body_bytes
+from core.settings import Settings
+from tests.support.pictures import encode, picture, png_of_zeros
+from tests.support.tiny_clip import tiny_clip
+from worker.inference.admission import Guard
+from worker.inference.server import make_app
+
+KEY = "pk_that-the-api-shows"
+SHOWN = {"Authorization": f"Bearer {KEY}"}
+STORED = encode(picture(), "WEBP", lossless=True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = Settings(home=tmp_path, inference_key=SecretStr(KEY))
+    migrate(found)
+    return found
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(make_app(build(settings))) as client:
+        yield client
+
+
+@pytest.fixture
+def question(settings: Settings) -> dict[str, str]:
+    """The fields of a question that a version in the store can answer."""
+    clip, artifacts = tiny_clip(1), build(settings).artifacts
+    weights = publish(clip.config, clip.network.state_dict(), artifacts, lambda done, total: None)
+    return {"digest": weights.digest, "classes": '["a"]', "prompts": '["an a"]', "top_k": "1"}
+
+
+def ask(client: TestClient, question: dict[str, str], *images: bytes) -> tuple[int, str]:
+    files = [("images", (str(n), data)) for n, data in enumerate(images)]
+    answer = client.post("/classify", data=question, files=files, headers=SHOWN)
+    return answer.status_code, answer.json().get("code", "")
+
+
+# ---- Who may ask --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer pk_another-one-of-that-length"}])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/classify"), ("POST", "/embed"), ("GET", "/loaded"), ("GET", "/nowhere")],
+)
+def test_without_the_key_nothing_is_answered(
+    client: TestClient, method: str, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.request(method, path, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
+
+
+def test_a_web_page_cannot_ask(client: TestClient, question: dict[str, str]) -> None:
+    """A form of any page may be sent here by a browser, with every header but the key."""
+    from_page = {"Origin": "https://example.com", "Host": "127.0.0.1:8751"}
+    files = [("images", ("a.webp", STORED))]
+    answer = client.post("/classify", data=question, files=files, headers=from_page)
+    assert answer.status_code == 401
+
+
+def test_health_needs_no_key_and_tells_nothing_else(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_without_a_key_that_nobody_guesses_it_does_not_start(
+    tmp_path: Path, key: str, host: str
+) -> None:
+    settings = Settings(home=tmp_path, inference_key=SecretStr(key), inference_host=host)
+    with pytest.raises(UnsafeConfiguration, match="PERENNIAL_INFERENCE_KEY"):
+        make_app(build(settings))
+
+
+# ---- What it reads ------------------------------------------------------------------------------
+
+
+def lossless_head(width: int, height: int) -> bytes:
+    """A stored image's file, but that its head says another size."""
+    return STORED[:21] + struct.pack("<I", (width - 1) | (height - 1) << 14) + STORED[25:]
+
+
+def test_the_stored_form_is_read(client: TestClient, question: dict[str, str]) -> None:
+    assert ask(client, question, STORED) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"", 415, "unsupported_image"),
+        (b"no image, but of some length to speak of", 415, "unsupported_image"),
+        (png_of_zeros(12_000, 12_000), 415, "unsupported_image"),
+        (encode(picture(), "PNG"), 415, "unsupported_image"),
+        (encode(picture(), "TIFF"), 415, "unsupported_image"),
+        (encode(picture(), "PCX"), 415, "unsupported_image"),
+        (encode(picture(), "WEBP", quality=80), 415, "unsupported_image"),
+        (encode(picture(513, 2), "WEBP", lossless=True), 422, "image_too_large"),
+        (lossless_head(16_384, 16_384), 422, "image_too_large"),
+        (lossless_head(400, 300), 422, "image_corrupt"),
+        (STORED[: len(STORED) // 2], 422, "image_corrupt"),
+    ],
+    ids=[
+        *("empty", "text", "bomb", "png", "tiff", "pcx", "lossy"),
+        *("too wide", "too wide by its head", "another size", "half"),
+    ],
+)
+def test_no_other_image_is_read(
+    client: TestClient,
+    question: dict[str, str],
+    data: bytes,
+    status: int,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(
+        Image, "open", lambda *a, _open=Image.open, **k: opened.append(a) or _open(*a, **k)
+    )
+    assert ask(client, question, data) == (status, code)
+    assert bool(opened) == (code == "image_corrupt")  # the others by their first bytes alone
+
+
+def test_more_images_than_the_api_sends_are_refused(
+    client: TestClient, question: dict[str, str]
+) -> None:
+    assert ask(client, question, *[STORED] * MAX_IMAGES)[0] == 200
+    assert ask(client, question, *[STORED] * (MAX_IMAGES + 1))[0] == 400
+
+
+def test_more_texts_than_the_api_sends_are_refused(
+    client: TestClient, question: dict[str, str]
+) -> None:
+    many = json.dumps(["a"] * 10_001)
+    changed = {**question, "classes": many, "prompts": many}
+    assert ask(client, changed, STORED) == (422, "field_invalid")
+    answer = client.post(
+        "/embed", data={"digest": question["digest"], "texts": many}, headers=SHOWN
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "field_invalid")
+
+
+# ---- How much it takes --------------------------------------------------------------------------
+
+
+def guarded(**changes: int) -> tuple[Guard, asyncio.Event, list[int]]:
+    """A guarded app that reads a body and answers once the event is set; what it has read."""
+    go_on, read = asyncio.Event(), []
+
+    async def answer(request: Request) -> Response:
+        read.append(len(await request.body()))
+        await go_on.wait()
+        return Response("done")
+
+    app = Starlette(routes=[Route("/", answer, methods=["POST"])])
+    limits = {"max_body_bytes": 100, "max_requests": 2, "max_bytes": 150, **changes}
+    return Guard(app, key=KEY, **limits), go_on, read
+
+
+async def crowd(
+    guard: Guard, go_on: asyncio.Event, read: list[int], *sizes: int
+) -> list[httpx.Response]:
+    """The answers to bodies of these sizes, each sent while the ones before are in flight."""
+    transport = httpx.ASGITransport(guard)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://here", headers=SHOWN
+    ) as client:
+        tasks = []
+        for size in sizes:
+            before = len(read)
+            tasks.append(asyncio.create_task(client.post("/", content=b"x" * size)))
+            while len(read) == before and not tasks[-1].done():
+                await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.gather(*tasks)
+
+
+def test_more_requests_than_it_takes_are_told_to_come_again() -> None:
+    async def story() -> None:
+        guard, go_on, read = guarded()
+        *taken, refused = await crowd(guard, go_on, read, 1, 1, 1)
+        assert [answer.status_code for answer in taken] == [200, 200]
+        assert (refused.status_code, refused.json()["code"]) == (503, "inference_busy")
+        assert int(refused.headers["retry-after"]) > 0
+        assert len(read) == 2  # nothing was read of the third
+        assert [answer.status_code for answer in await crowd(guard, go_on, read, 1)] == [200]
+
+    asyncio.run(story())
+
+
+def test_more_bytes_than_it_takes_are_told_to_come_again() -> None:
+    async def story() -> None:
+        guard, go_on, read = guarded()
+        answers = await crowd(guard, go_on, read, 100, 51, 50)
+        assert [answer.status_code for answer in answers] == [200, 503, 200]
+
+    asyncio.run(story())
+
+
+def test_a_body_beyond_the_cap_or_of_unknown_length_is_not_read() -> None:
+    async def story() -> None:
+        guard, go_on, read = guarded()
+        (refused,) = await crowd(guard, go_on, read, 101)
+        assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+
+        async def unending():  # type: ignore[no-untyped-def]
+            yield b"x"
+
+        transport = httpx.ASGITransport(guard)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.post("/", content=unending(), headers=SHOWN)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+        assert read == []
+
+    asyncio.run(story())
+
+
+def test_the_cap_is_that_of_the_largest_question_there_is(client: TestClient) -> None:
+    length = {"Content-Length": str(most_body_bytes(512) + 1)}
+    answer = client.post("/classify", content=b"", headers=SHOWN | length)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

@@ -1,0 +1,260 @@
+"""The inference process's HTTP surface over a minuscule CLIP."""
+
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+from pydantic import SecretStr
+
+from core import logs
+from core.bootstrap import build, migrate
+from core.clip.images import read_image
+from core.clip.model import ClipModel
+from core.clip.weights import publish
+from core.domain.registry.alias import MoveKind, move
+from core.domain.registry.version import Version
+from core.domain.values import Digest
+from core.errors import ArtifactsUnavailable
+from core.ports import Platform
+from core.settings import Settings
+from tests.support.connections import accepted, waits_for_acknowledgement
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
+from tests.support.processes import free_port
+from tests.support.tiny_clip import tiny_clip
+from worker.inference.alias_follower import AliasFollower
+from worker.inference.batcher import MicroBatcher
+from worker.inference.model_cache import LiveModels
+from worker.inference.server import make_app, server_of
+
+CLASSES = ["cat", "dog", "red panda"]
+KEY = "pk_that-the-api-shows"
+SHOWN = {"Authorization": f"Bearer {KEY}"}
+PROMPTS = [f"a photo of a {name}." for name in CLASSES]
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    settings = Settings(home=tmp_path, inference_key=SecretStr(KEY))
+    migrate(settings)
+    return build(settings)
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[TestClient]:
+    with TestClient(make_app(platform), headers=SHOWN) as client:
+        yield client
+
+
+def store(platform: Platform, seed: int) -> Digest:
+    """A version's weights in the artifact store."""
+    clip = tiny_clip(seed)
+    state = clip.network.state_dict()
+    return publish(clip.config, state, platform.artifacts, lambda done, total: None).digest
+
+
+def image(seed: int) -> bytes:
+    out = io.BytesIO()
+    colour = (seed * 53 % 256, seed * 101 % 256, seed * 197 % 256)
+    Image.new("RGB", (20, 24), colour).save(out, "WEBP", lossless=True)
+    return out.getvalue()
+
+
+def ask(client: TestClient, digest: str, seeds: list[int], **changes: str) -> Any:
+    fields = {"digest": digest, "classes": json.dumps(CLASSES), "prompts": json.dumps(PROMPTS)}
+    files = [("images", (str(seed), image(seed), "image/webp")) for seed in seeds]
+    return client.post("/classify", data={**fields, "top_k": "2", **changes}, files=files)
+
+
+def test_predictions_are_the_softmax_of_the_models_own_logits(
+    client: TestClient, platform: Platform
+) -> None:
+    digest = store(platform, 1)
+
+    answer = ask(client, digest, [4, 9])
+
+    assert answer.status_code == 200
+    clip = tiny_clip(1)
+    pixels = torch.stack([clip.preprocess.evaluation_pixels(read_image(image(s))) for s in (4, 9)])
+    with torch.inference_mode():
+        logits = clip.scale * clip.encode_images(pixels) @ clip.encode_texts(PROMPTS).T
+    for row, predictions in zip(logits.softmax(dim=-1), answer.json()["predictions"], strict=True):
+        order = row.argsort(descending=True)[:2]
+        assert [one["class"] for one in predictions] == [CLASSES[column] for column in order]
+        given = torch.tensor([one["probability"] for one in predictions])
+        torch.testing.assert_close(given, row[order], atol=1e-5, rtol=1e-4)
+
+
+def test_a_request_is_one_line_with_the_id_that_it_came_with(platform: Platform) -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(Settings(log_format="json"), process="inference", stream=stream)
+    with TestClient(make_app(platform), headers={**SHOWN, "X-Request-Id": "req_1"}) as client:
+        assert ask(client, "0" * 64, [1]).status_code == 404
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "request"]
+    told = {name: line[name] for name in ("process", "request_id", "route", "status")}
+    assert told == {
+        "process": "inference",
+        "request_id": "req_1",
+        "route": "/classify",
+        "status": 404,
+    }
+
+
+def test_many_clients_at_once_get_what_each_would_get_alone(
+    client: TestClient, platform: Platform
+) -> None:
+    digest = store(platform, 1)
+    alone = [ask(client, digest, [seed]).json() for seed in range(12)]
+
+    with ThreadPoolExecutor(6) as clients:
+        together = list(clients.map(lambda seed: ask(client, digest, [seed]).json(), range(12)))
+
+    for one, other in zip(alone, together, strict=True):
+        for given, expected in zip(one["predictions"][0], other["predictions"][0], strict=True):
+            assert given["class"] == expected["class"]
+            assert given["probability"] == pytest.approx(expected["probability"], abs=1e-5)
+
+
+def test_images_and_texts_are_embedded_as_unit_vectors(
+    client: TestClient, platform: Platform
+) -> None:
+    files = [("images", ("a", image(3), "image/webp"))]
+    fields = {"digest": store(platform, 1), "texts": json.dumps(["a cat", "a dog"])}
+
+    answer = client.post("/embed", data=fields, files=files).json()
+
+    assert (len(answer["images"]), len(answer["texts"])) == (1, 2)
+    norms = torch.tensor(answer["images"] + answer["texts"]).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"digest": "0" * 64}, 404, "artifact_missing"),
+        ({"classes": "not json"}, 422, "field_invalid"),
+        ({"prompts": '["only one"]'}, 422, "field_invalid"),
+        ({"top_k": "0"}, 422, "field_invalid"),
+        ({"top_k": "²"}, 422, "field_invalid"),
+    ],
+)
+def test_wrong_questions_are_refused_by_name(
+    client: TestClient, platform: Platform, changes: dict[str, str], status: int, code: str
+) -> None:
+    asked = {"digest": store(platform, 1), **changes}
+
+    answer = ask(client, seeds=[1], **asked)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_flipped_bit_is_found_before_it_is_served(client: TestClient, platform: Platform) -> None:
+    digest = store(platform, 1)
+    folder = platform.settings.artifacts
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    damaged = bytearray(largest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    largest.chmod(0o600)
+    largest.write_bytes(damaged)
+
+    answer = ask(client, digest, [1])
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "artifact_corrupt")
+
+
+def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:
+    first, second = store(platform, 1), store(platform, 2)
+    with platform.transactions() as work:
+        policy = a_policy()
+        work.policies.add(policy)
+        model = a_model(policy)
+        work.models.add(model)
+        job = a_job(model)
+        work.jobs.add(job)
+        versions = [a_version(job, n, digest=d) for n, d in ((1, first), (2, second))]
+        for version in versions:
+            work.versions.add(version)
+        work.commit()
+
+    for version in versions:
+        point_production_to(platform, version)
+        deadline = time.monotonic() + 5
+        while version.digest not in client.get("/loaded").json()["digests"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def point_production_to(platform: Platform, version: Version) -> None:
+    with platform.transactions() as work:
+        moved, row = move(
+            work.aliases.find(version.model, "production"),
+            model=version.model,
+            name="production",
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="",
+            actor="tests",
+            expected_revision=None,
+            now=NOW,
+        )
+        work.aliases.move(moved, row)
+        work.commit()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no luck"), ArtifactsUnavailable("no luck")])
+def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    class Unlucky(LiveModels):
+        def get(self, digest: Digest) -> ClipModel:
+            raise fault
+
+    models = Unlucky(platform.artifacts, torch.device("cpu"), max_bytes=1)
+    follower = AliasFollower(platform, models)
+    digest = store(platform, 1)
+    monkeypatch.setattr(AliasFollower, "_named", lambda _: [digest])
+    follower.look()
+    follower.look()
+    assert caplog.text.count("no luck") == 1
+
+
+def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
+    clip = tiny_clip(1)
+    batcher = MicroBatcher()
+    good = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    bad = torch.zeros(1, 3, 8, 16, dtype=torch.uint8)
+    hold = batcher.run(lambda: time.sleep(0.2))
+
+    answers = [batcher.encode(clip, pixels) for pixels in (bad, good, good)]
+
+    hold.result()
+    with pytest.raises(RuntimeError):
+        answers[0].result()
+    assert answers[1].result().shape == (1, 16)
+    assert answers[2].result().shape == (1, 16)
+    batcher.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
+    platform: Platform, host: str
+) -> None:
+    where = {"inference_host": host, "inference_port": free_port()}
+    server = server_of(make_app(platform), platform.settings.model_copy(update=where))
+    with accepted(server) as connection:
+        assert not waits_for_acknowledgement(connection)

@@ -1,0 +1,165 @@
+"""The processes that train along come and go with the update."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+
+from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.weights import read_state
+from core.domain.recipes.recipe import Precision
+from core.domain.registry.version import Weights
+from core.domain.values import Digest
+from core.errors import RankLost, StopRequested, UnsafeConfiguration
+from core.learning.trainer import UpdateTrainer
+from core.ports import TrainingTask
+from core.settings import Settings
+from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
+from tests.support.processes import wait_for
+from worker.bootstrap import gather_of
+from worker.ranks.launcher import Crew
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> LocalArtifacts:
+    return LocalArtifacts(tmp_path)
+
+
+@pytest.fixture
+def task(artifacts: LocalArtifacts) -> TrainingTask:
+    return with_recipe(red_and_blue(artifacts), precision=Precision.FP32, epsilon=1e-2)
+
+
+class Signalling(Watching):
+    """Sends the other rank a signal after the first step."""
+
+    number = signal.SIGKILL
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        super().advance(phase, step, total, terms)
+        if phase == "training" and step == 1:
+            (other,) = others()
+            other.send_signal(self.number)
+
+
+def others() -> list[psutil.Process]:
+    """The other ranks; tests that ran before may have left servers running for those to come."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if is_rank(child)]
+
+
+def is_rank(child: psutil.Process) -> bool:
+    return child.status() == psutil.STATUS_ZOMBIE or "worker.ranks.rank" in child.cmdline()
+
+
+def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:
+    crew = Crew(
+        ranks, artifacts=LocalArtifacts(folder), device=CPU, threads=1, patience_s=patience_s
+    )
+    return UpdateTrainer(
+        LocalArtifacts(folder), device=CPU, threads=1, gather=crew if ranks > 1 else None
+    )
+
+
+def train(
+    folder: Path, task: TrainingTask, watch: Watching, ranks: int = 2, resume: Digest | None = None
+) -> Weights:
+    return trainer(folder, ranks=ranks).train(task, resume=resume, watch=watch).weights
+
+
+def assert_nothing_is_left(threads: int) -> None:
+    assert not others()
+    assert threading.active_count() == threads
+    assert not dist.is_initialized()
+
+
+def test_an_interrupted_run_leaves_nothing_and_goes_on_where_it_was(
+    tmp_path: Path, artifacts: LocalArtifacts, task: TrainingTask
+) -> None:
+    threads = threading.active_count()
+    watch = Watching(every=2, stop_at=2)
+    with pytest.raises(StopRequested):
+        train(tmp_path, task, watch)
+    assert_nothing_is_left(threads)
+    resumed = train(tmp_path, task, Watching(), resume=watch.saved[-1][1])
+    assert_nothing_is_left(threads)
+    alone = read_state(train(tmp_path, task, Watching(), ranks=1), artifacts)
+    for name, value in read_state(resumed, artifacts).items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("number", "patience_s", "said"),
+    [
+        (signal.SIGKILL, 60, "Rank 1 was killed by signal 9"),  # noticed at once
+        (signal.SIGSTOP, 6, "does not answer"),
+    ],
+)
+def test_a_lost_rank_ends_the_run_in_time(
+    number: signal.Signals, patience_s: float, said: str, tmp_path: Path, task: TrainingTask
+) -> None:
+    threads = threading.active_count()
+    watch = Signalling()
+    watch.number = number
+    with pytest.raises(RankLost, match=said):
+        trainer(tmp_path, ranks=2, patience_s=patience_s).train(task, resume=None, watch=watch)
+    assert len(watch.terms) == 1
+    assert_nothing_is_left(threads)
+
+
+ORPHANING = """
+import sys, time
+from worker.ranks.rank_process import Companion
+from worker.ranks.rank_task import Handover
+
+companion = Companion.start(1, size=2, port=9)  # where nobody meets it
+companion.hand(Handover(task=None, resume=None, artifacts=None, device="cpu", threads=1))
+print(companion.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_rank_ends_with_a_killed_worker() -> None:
+    worker = subprocess.Popen([sys.executable, "-c", ORPHANING], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    rank = psutil.Process(int(worker.stdout.readline()))
+    assert rank.ppid() == worker.pid
+    wait_for(lambda: rank.num_threads() > 1, seconds=20)  # it knows what to do and whom to follow
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    wait_for(lambda: not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE, seconds=5)
+
+
+def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(
+    tmp_path: Path, artifacts: LocalArtifacts
+) -> None:
+    assert gather_of(Settings(home=tmp_path), artifacts, CPU).size == 1
+    assert gather_of(Settings(home=tmp_path, ranks=3), artifacts, CPU).size == 3
+
+
+@pytest.mark.parametrize(("ranks", "device"), [(0, "cpu"), (1000, "cuda"), (2, "cuda:99")])
+def test_ranks_that_cannot_be_are_refused(
+    ranks: int, device: str, artifacts: LocalArtifacts
+) -> None:
+    with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
+        gather_of(Settings(ranks=ranks), artifacts, torch.device(device))
+
+
+def test_the_environment_names_the_ranks(tmp_path: Path) -> None:
+    assert trainer(tmp_path, ranks=1).environment()["ranks"] == "1"
+    assert trainer(tmp_path, ranks=2).environment()["ranks"] == "2"

@@ -1,0 +1,285 @@
+"""The supervisor over a real database and small real children."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.bootstrap import build, close, migrate
+from core.domain.jobs.job import Job, JobStatus, Queue
+from core.domain.values import JobId
+from core.errors import DatabaseUnavailable
+from core.ports import Platform, UnitOfWork
+from core.settings import Settings
+from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.operations.maintenance import ring_for_waiting_jobs
+from tests.support.factories import a_job, a_model, a_policy
+from worker.supervision.child import Child
+from worker.supervision.supervisor import Supervisor
+
+SLEEP = "import time; print(flush=True); time.sleep(60)"
+DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+
+
+class Bell:
+    """Counts how often it was rung."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    def ring(self, job: JobId, queue: Queue) -> None:
+        self.rung += 1
+
+
+class Nursery:
+    """Starts small children and remembers them."""
+
+    def __init__(self, program: str = SLEEP) -> None:
+        self.program = program
+        self.children: list[Child] = []
+
+    def start(self, owner: str) -> Child:
+        process = subprocess.Popen(
+            [sys.executable, "-c", self.program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # it is as deaf as it will get
+        process.stdout.close()
+        self.children.append(Child(owner, process))
+        return self.children[-1]
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    settings = Settings(home=tmp_path, lease_seconds=30, grace_seconds=0.3, sweep_seconds=1)
+    migrate(settings)
+    made = build(settings)
+    yield made
+    close(made)
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    for child in made.children:
+        child.kill()
+
+
+def supervise(platform: Platform, nursery: Nursery, bell: Bell | None = None) -> Supervisor:
+    return Supervisor(platform, bell or Bell(), nursery.start, name="here:1")
+
+
+def queue(platform: Platform) -> Job:
+    with platform.transactions() as work:
+        policy = a_policy()
+        work.policies.add(policy)
+        model = a_model(policy)
+        work.models.add(model)
+        job = a_job(model)
+        work.jobs.add(job)
+        work.commit()
+    return job
+
+
+def claim(platform: Platform, owner: str, lease_s: float = 30) -> Job:
+    with platform.transactions() as work:
+        job = work.jobs.claim(owner, lease_s, 3)
+        work.commit()
+    assert job is not None
+    return job
+
+
+def claimable(platform: Platform) -> bool:
+    with platform.transactions(read_only=True) as work:
+        return work.jobs.claimable()
+
+
+def test_dead_child_is_replaced_under_a_new_owner_and_its_job_is_free_at_once(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    queue(platform)
+    claim(platform, nursery.children[0].owner)
+    assert not claimable(platform)
+
+    psutil.Process(nursery.children[0].pid).kill()
+    psutil.Process(nursery.children[0].pid).wait(5)
+    supervisor.tick(now + 1)
+
+    assert claimable(platform)
+    supervisor.tick(now + 10)
+    first, second = nursery.children
+    assert first.owner != second.owner
+    assert second.owner.startswith("here:1:")
+    assert second.exit_code is None
+
+
+def test_child_that_renews_no_lease_is_killed_and_its_job_is_free(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    queue(platform)
+    claim(platform, nursery.children[0].owner, lease_s=1.0)
+
+    supervisor.tick(now + 1)
+    supervisor.tick(now + 2)
+
+    assert nursery.children[0].exit_code == -9
+    assert claimable(platform)
+
+
+def test_child_that_ignores_a_cancellation_is_terminated_then_killed(
+    platform: Platform, nursery: Nursery
+) -> None:
+    nursery.program = DEAF
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claim(platform, nursery.children[0].owner)
+    assert cancel_job(platform, job.id).status is JobStatus.CANCELLING
+
+    for passed in (0.1, 0.45):
+        supervisor.tick(now + passed)
+        assert nursery.children[0].exit_code is None
+    supervisor.tick(now + 0.75)
+
+    assert nursery.children[0].exit_code == -9
+
+
+def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
+    platform: Platform, nursery: Nursery
+) -> None:
+    nursery.program = DEAF
+    supervisor = supervise(platform, nursery)
+    supervisor.tick(time.monotonic())
+    queue(platform)
+    claim(platform, nursery.children[0].owner)
+
+    supervisor.stop()
+    supervisor.run()
+
+    assert nursery.children[0].exit_code == -9
+    assert claimable(platform)
+    with platform.transactions(read_only=True) as work:
+        assert work.beats.fresh(60) == []
+
+
+def test_waiting_job_is_rung_for_less_and_less_often(platform: Platform, nursery: Nursery) -> None:
+    bell, now = Bell(), time.monotonic()
+    supervisor = supervise(platform, nursery, bell)
+    queue(platform)
+
+    for second in range(60):
+        supervisor.tick(now + second)
+
+    # after 0, 1, 3, 7 and 15 seconds, then every 8
+    assert bell.rung == 10
+
+
+def test_what_no_queue_of_this_worker_holds_is_left_to_others(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, queues=("gpu",))
+    migrate(settings)
+    platform, bell = build(settings), Bell()
+    queue(platform)  # an import
+    ring_for_waiting_jobs(platform, bell)
+    assert bell.rung == 0
+    everybody = replace(platform, settings=Settings(home=tmp_path))
+    ring_for_waiting_jobs(everybody, bell)
+    assert bell.rung == 1
+    close(platform)
+
+
+def test_nobody_rings_when_nothing_waits(platform: Platform, nursery: Nursery) -> None:
+    bell, now = Bell(), time.monotonic()
+    supervisor = supervise(platform, nursery, bell)
+
+    for second in range(5):
+        supervisor.tick(now + second)
+
+    assert bell.rung == 0
+
+
+def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
+    supervise(platform, nursery).tick(time.monotonic())
+
+    with platform.transactions(read_only=True) as work:
+        ((name, facts),) = work.beats.fresh(60)
+    assert name == "here:1"
+    assert facts["child"] == nursery.children[0].pid
+
+
+def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> None:
+    away = True
+
+    def transactions(*, read_only: bool = False) -> UnitOfWork:
+        if away:
+            raise DatabaseUnavailable
+        return platform.transactions(read_only=read_only)
+
+    patient = Platform(
+        settings=platform.settings,
+        transactions=transactions,
+        artifacts=platform.artifacts,
+        clock=platform.clock,
+    )
+    bell, now = Bell(), time.monotonic()
+    supervisor = supervise(patient, nursery, bell)
+    queue(platform)
+    supervisor.tick(now)
+    assert bell.rung == 0
+
+    away = False
+    supervisor.tick(now + 1)
+
+    assert bell.rung == 1
+
+
+def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claimed = claim(platform, "there:7:dead", lease_s=-1)
+    checkpoint = platform.artifacts.put(b"state")
+    with platform.transactions() as work:
+        work.jobs.set_checkpoint(job.id, claimed.fence, checkpoint)
+        following = a_job(work.models.get(job.model))
+        work.jobs.add(following)
+        work.commit()
+    cancel_job(platform, job.id)
+
+    supervisor.tick(now + 1)
+
+    with platform.transactions(read_only=True) as work:
+        ended, last = work.jobs.get(job.id), work.jobs.events(job.id, 99, 0)[-1]
+    assert (ended.status, ended.checkpoint) == (JobStatus.CANCELLED, None)
+    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
+    assert not platform.artifacts.has(checkpoint)
+    assert claim(platform, "there:8:alive").id == following.id
+
+
+def test_cancelled_job_of_a_living_worker_is_left_to_it(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claim(platform, "there:7:alive")
+    cancel_job(platform, job.id)
+
+    supervisor.tick(now + 1)
+
+    with platform.transactions(read_only=True) as work:
+        assert work.jobs.get(job.id).status is JobStatus.CANCELLING

@@ -1,0 +1,43 @@
+"""The inference process: `python -m worker.inference [--exit-with-parent]`."""
+
+import argparse
+import sys
+
+import torch
+
+from core import logs
+from core.bootstrap import build, keep_private
+from core.clip.environment import thread_count
+from core.errors import UnsafeConfiguration
+from core.secrecy import hide_environment
+from core.settings import Settings
+from worker.inference.server import make_app, server_of
+from worker.parent import when_parent_is_gone
+
+
+def main() -> None:
+    """Serve until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+    parser = argparse.ArgumentParser(prog="python -m worker.inference", description=__doc__)
+    parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
+    arguments = parser.parse_args()
+    hide_environment()
+    keep_private()
+    settings = Settings()
+    logs.configure(settings, process="inference")
+    torch.set_num_threads(thread_count(settings.threads))
+    try:
+        app = make_app(build(settings))
+    except UnsafeConfiguration as fault:
+        sys.exit(f"perennial: {fault.message}")
+    server = server_of(app, settings)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    if arguments.exit_with_parent:
+        when_parent_is_gone(stop)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

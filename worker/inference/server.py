@@ -1,0 +1,75 @@
+"""The HTTP server of the inference process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from core.bootstrap import close
+from core.errors import UnsafeConfiguration
+from core.ports import Platform
+from core.settings import Settings
+from core.use_cases.access.keys import require_unguessable
+from worker.inference.alias_follower import AliasFollower
+from worker.inference.app import make_inference_app
+from worker.inference.batcher import MicroBatcher
+from worker.inference.classifier import Classifier
+from worker.inference.model_cache import LiveModels
+from worker.inference.text_features import TextFeatures
+
+
+def make_app(platform: Platform) -> FastAPI:
+    """The inference service on a platform; it follows the aliases while it runs.
+
+    Raises UnsafeConfiguration.
+    """
+    settings = platform.settings
+    require_key(settings)
+    for_texts = settings.inference_memory_bytes // 8
+    models = LiveModels(
+        platform.artifacts,
+        torch.device(settings.device),
+        max_bytes=settings.inference_memory_bytes - for_texts,
+    )
+    batcher = MicroBatcher()
+    texts = TextFeatures(batcher, max_bytes=for_texts)
+    follower = AliasFollower(platform, models)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        follower.start()
+        yield
+        follower.stop()
+        batcher.close()
+        close(platform)
+
+    classifier = Classifier(models, batcher, texts, stored_side=settings.stored_side)
+    return make_inference_app(models, classifier, settings, lifespan)
+
+
+def require_key(settings: Settings) -> None:
+    """Raise UnsafeConfiguration unless the settings have a key that nobody guesses."""
+    key = settings.inference_key.get_secret_value()
+    if not key:
+        raise UnsafeConfiguration(
+            "The inference process answers nobody without a key: set PERENNIAL_INFERENCE_KEY to "
+            "the same key for it and for the API. `perennial key` makes one."
+        )
+    require_unguessable("PERENNIAL_INFERENCE_KEY", key)
+
+
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """The server of the inference service, as its process runs it."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.inference_host,
+            port=settings.inference_port,
+            log_config=None,  # ours
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),
+        )
+    )

@@ -1,0 +1,50 @@
+"""What the text tower makes of class lists."""
+
+from collections.abc import Sequence
+from functools import partial
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from core.clip.model import ClipModel
+from core.domain.values import Digest, canonical_json, sha256
+from worker.inference.batcher import MicroBatcher
+from worker.inference.byte_limited_cache import Kept
+
+AT_ONCE = 256  # texts: the tower's activations take memory for so many at a time
+
+
+class TextFeatures:
+    """Features of texts, computed part by part and kept for the next time."""
+
+    def __init__(self, batcher: MicroBatcher, *, max_bytes: int) -> None:
+        self._batcher = batcher
+        self._computing = Lock()
+        self._kept: Kept[tuple[Digest, Digest], Tensor] = Kept(max_bytes=max_bytes)
+
+    def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
+        """Return the features (texts, width) that the version of this digest gives them.
+
+        Between two parts the device is free for whoever else waits for it.
+        """
+        key = digest, sha256(canonical_json(list(texts)))
+        found = self._kept.get(key)
+        if found is not None:
+            return found
+        with self._computing:  # who asks the same meanwhile waits for this answer
+            found = self._kept.get(key)
+            if found is None:
+                found = self._compute(model, texts)
+                self._kept.put(key, found, found.nbytes)
+        return found
+
+    def _compute(self, model: ClipModel, texts: Sequence[str]) -> Tensor:
+        parts = [texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE)]
+        turns = (self._batcher.run(partial(_encode, model, part)).result() for part in parts)
+        return torch.cat(list(turns))
+
+
+def _encode(model: ClipModel, texts: Sequence[str]) -> Tensor:
+    with torch.inference_mode():
+        return model.encode_texts(texts)

@@ -1,0 +1,69 @@
+"""A process that trains along with a worker child. Started by `worker.ranks.launcher`.
+
+Which rank it is and where the ranks meet stands in torchrun's variables: RANK, LOCAL_RANK,
+WORLD_SIZE, MASTER_ADDR, MASTER_PORT.
+"""
+
+import argparse
+import logging
+import os
+import pickle
+import sys
+
+from core import logs
+from core.errors import PerennialError, RankLost
+from core.secrecy import hide_environment
+from core.settings import Settings
+from worker.parent import die_with
+from worker.ranks.rank_task import Handover
+
+log = logging.getLogger(__name__)
+
+READY = b"ready\n"
+LOST_OTHERS = 75  # the exit code of a rank that another one left alone
+
+
+def main() -> int:
+    """Follow rank 0 through one update, handed over on standard input; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m worker.ranks.rank", description=__doc__)
+    parser.add_argument("--parent", required=True, type=int, help="rank 0's process id")
+    arguments = parser.parse_args()
+    hide_environment()
+    # Nobody but the parent can write here, so what is read is what it has packed.
+    handover: Handover = pickle.load(sys.stdin.buffer)  # noqa: S301
+    die_with(arguments.parent)
+    logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
+
+    import torch  # takes seconds
+
+    from core.clip.environment import thread_count
+    from core.learning.distributed.follower import follow
+    from core.learning.distributed.process_group import joined, rank_device
+
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
+    torch.use_deterministic_algorithms(True)  # as rank 0 does: NCCL chooses by it how to add
+    device = rank_device(torch.device(handover.device), int(os.environ["LOCAL_RANK"]))
+    try:
+        with joined(device) as ranks:
+            follow(
+                handover.task,
+                handover.artifacts,
+                ranks,
+                resume=handover.resume,
+                device=device,
+                threads=thread_count(handover.threads),
+            )
+    except RankLost:
+        return LOST_OTHERS
+    except PerennialError as fault:
+        log.warning("rank %s ends: %s", os.environ["RANK"], fault.message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # taking torch apart takes a second, for which rank 0 would wait

@@ -1,0 +1,44 @@
+"""The worker's parent process: `python -m worker.supervision [--exit-with-parent]`."""
+
+import argparse
+import secrets
+import signal
+import socket
+
+from core import logs
+from core.adapters.broker.background import BackgroundDoorbell
+from core.bootstrap import build, keep_private
+from core.secrecy import hide_environment
+from core.settings import Settings
+from worker.app import make_app
+from worker.doorbell import CeleryDoorbell
+from worker.parent import when_parent_is_gone
+from worker.supervision.child import Child
+from worker.supervision.supervisor import Supervisor
+
+
+def main() -> None:
+    """Run a supervisor until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+    parser = argparse.ArgumentParser(prog="python -m worker.supervision", description=__doc__)
+    parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
+    arguments = parser.parse_args()
+    hide_environment()
+    keep_private()
+    settings = Settings()
+    name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
+    logs.configure(settings, process="supervisor", worker=name)
+    supervisor = Supervisor(
+        build(settings),
+        BackgroundDoorbell(CeleryDoorbell(make_app(settings))),
+        Child.start,
+        name=name,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    if arguments.exit_with_parent:
+        when_parent_is_gone(supervisor.stop)
+    supervisor.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`python -m worker.supervision.health` exits with 0 if a worker of this machine is alive."""
+
+import socket
+import sys
+
+from core.bootstrap import build, close
+from core.errors import Unavailable
+from core.ports import Platform
+from core.settings import Settings
+from core.use_cases.operations.workers import patience_s
+
+
+def is_alive(platform: Platform, host: str) -> bool:
+    """Whether a worker on this host has beaten of late. Raises Unavailable."""
+    with platform.transactions(read_only=True) as work:
+        fresh = work.beats.fresh(patience_s(platform.settings))
+    return any(facts.get("host") == host for _, facts in fresh)
+
+
+def main() -> int:
+    """0 when one lives; 1 when none does or the database does not say."""
+    platform = build(Settings())
+    try:
+        return 0 if is_alive(platform, socket.gethostname()) else 1
+    except Unavailable as fault:
+        sys.stderr.write(f"{fault.message}\n")
+        return 1
+    finally:
+        close(platform)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
