@@ -10,7 +10,7 @@ from api.inference_client import Inference
 from api.observability.metrics import Metrics
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
-from core.ports import Decoder, Doorbell, Platform
+from core.ports import Decoder, JobNotifier, Platform
 from core.use_cases.access.keys import ADMIN
 from core.use_cases.jobs.queue import Request as JobRequest
 
@@ -21,7 +21,7 @@ class Services:
 
     platform: Platform
     decoder: Decoder
-    doorbell: Doorbell
+    notifier: JobNotifier
     inference: Inference
     metrics: Metrics
     # Threads that may wait for these two at once: the rest serve everybody else.
@@ -30,7 +30,7 @@ class Services:
 
 
 @dataclass(frozen=True)
-class Actor:
+class Principal:
     """Who holds the key that was sent."""
 
     name: str
@@ -51,13 +51,13 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def actor(request: Request) -> Actor:
+async def actor(request: Request) -> Principal:
     """Return the actor that the key check has found."""
-    return Actor(*request.scope["state"]["actor"])
+    return Principal(*request.scope["state"]["actor"])
 
 
 Wired = Annotated[Services, Depends(services)]
-Asking = Annotated[Actor, Depends(actor)]
+Asking = Annotated[Principal, Depends(actor)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -69,7 +69,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def job_request(request: Request, asking: Actor, key: str | None, body: object) -> JobRequest:
+def job_request(request: Request, asking: Principal, key: str | None, body: object) -> JobRequest:
     """Who orders a job, with the digest of what was sent under the Idempotency-Key.
 
     The path counts as part of the body, so a key is good for one endpoint only.

@@ -21,7 +21,7 @@ MARGIN_S = 2.0  # a supervisor spends the grace time on its child, then gives th
 log = logging.getLogger(__name__)
 
 
-class Companions:
+class EmbeddedProcesses:
     """Keeps one process of each module running, each in a process group of its own.
 
     Every one holds the read end of a pipe that only this process can write to, and ends

@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.embedded_processes import Companions
+from api.embedded_processes import EmbeddedProcesses
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
-from api.queue import CeleryDoorbell
 from core import bootstrap
-from core.adapters.broker.background import BackgroundDoorbell
+from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.notifier import CeleryNotifier
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.access.keys import ensure_admin_key
@@ -50,10 +50,10 @@ def _open(
     ensure_default_policy(platform)
     decoder = bootstrap.decoder(settings)
     stack.callback(decoder.close)
-    celery = CeleryDoorbell(settings)
+    celery = CeleryNotifier(settings)
     stack.callback(celery.close)
-    doorbell = BackgroundDoorbell(celery)
-    stack.callback(doorbell.close)
+    notifier = BackgroundNotifier(celery)
+    stack.callback(notifier.close)
     if settings.embedded:
         settings = with_inference_key(settings)
     inference = Inference(settings)
@@ -61,16 +61,16 @@ def _open(
     app.state.services = Services(
         platform=platform,
         decoder=decoder,
-        doorbell=doorbell,
+        notifier=notifier,
         inference=inference,
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         inferring=CapacityLimiter(INFERRING),
     )
     if settings.embedded:
-        companions = Companions(settings)
-        stack.callback(companions.stop)
-        companions.start()
+        processes = EmbeddedProcesses(settings)
+        stack.callback(processes.stop)
+        processes.start()
 
 
 def _tell(key: str | None) -> None:

@@ -18,17 +18,17 @@ from benchmarks.evaluate import CPU, products
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.environment import thread_count
 from core.clip.prefetch import Ahead
-from core.domain.evaluation.query import ClassQuestion
+from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import sha256
 from core.learning.determinism import repeatable
-from core.learning.setup import Begun, begin
-from core.ports import Artifacts, TrainingTask
+from core.learning.setup import PreparedRun, prepare_run
+from core.ports import Artifacts, TrainingSpec
 
 EPOCHS = ("decoding", "decoded")
 
 
-def ahead(begun: Begun) -> list[tuple[float, float]]:
+def ahead(begun: PreparedRun) -> list[tuple[float, float]]:
     """(seconds, seconds waited) of each epoch, batches made ahead."""
     update, reading = begun.update, begun.reading
     found = []
@@ -41,7 +41,7 @@ def ahead(begun: Begun) -> list[tuple[float, float]]:
     return found
 
 
-def direct(begun: Begun) -> list[tuple[float, float]]:
+def direct(begun: PreparedRun) -> list[tuple[float, float]]:
     """The same with each batch made on the spot."""
     update, reading = begun.update, begun.reading
     found = []
@@ -59,15 +59,15 @@ def direct(begun: Begun) -> list[tuple[float, float]]:
 WAYS = {"ahead": ahead, "direct": direct}
 
 
-def begun(artifacts: Artifacts, images: int) -> Begun:
+def begun(artifacts: Artifacts, images: int) -> PreparedRun:
     """An update of two epochs, nothing decoded yet."""
     model, question = products(artifacts, images)
-    return begin(_task(question), model, artifacts)
+    return prepare_run(_task(question), model, artifacts)
 
 
-def _task(question: ClassQuestion) -> TrainingTask:
+def _task(question: ClassQuery) -> TrainingSpec:
     parent = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
-    return TrainingTask(
+    return TrainingSpec(
         parent=parent,
         root=parent,
         recipe=Recipe(epochs=len(EPOCHS), precision=Precision.FP32),

@@ -31,7 +31,7 @@ from core.clip.base import BUNDLED, read_folder
 from core.clip.environment import thread_count
 from core.clip.model import ClipModel, empty_network
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.evaluation.evaluator import VersionEvaluator
 from core.ports import Artifacts
@@ -43,17 +43,17 @@ CPU = torch.device("cpu")
 Clock = Callable[[], float]  # seconds
 
 
-def emoji(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+def emoji(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
     """The bundled model and emoji of the demo's pack: about three images a class."""
     return _bundled(artifacts, named("twemoji")[:images])
 
 
-def products(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+def products(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
     """The bundled model and the products of the demo's pack: ten classes."""
     return _bundled(artifacts, named("fashion_mnist")[:images])
 
 
-def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel, ClassQuestion]:
+def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel, ClassQuery]:
     config, network = read_folder(BUNDLED)
     sandbox = decoder(Settings())
     try:
@@ -67,7 +67,7 @@ def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel
     return ClipModel.build(config, network.state_dict(), CPU), _question(entries)
 
 
-def vit(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
+def vit(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
     """ViT-B/32 with random weights, and synthetic pictures of 256 pixels."""
     settings = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
     torch.manual_seed(0)
@@ -76,17 +76,17 @@ def vit(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuestion]:
     return model, _question(stored_pictures(artifacts, names, side=224))
 
 
-def _question(entries: Sequence[ManifestEntry]) -> ClassQuestion:
+def _question(entries: Sequence[ManifestEntry]) -> ClassQuery:
     unique = {entry.pixels: entry for entry in entries}
     classes = tuple(sorted({entry.class_name for entry in entries}))
-    return ClassQuestion(entries=tuple(unique.values()), classes=classes, prompt=DEFAULT_PROMPT)
+    return ClassQuery(entries=tuple(unique.values()), classes=classes, prompt=DEFAULT_PROMPT)
 
 
 class BareLoop:
     """What one writes with open_clip alone."""
 
     def __init__(
-        self, model: ClipModel, question: ClassQuestion, artifacts: Artifacts, batch: int
+        self, model: ClipModel, question: ClassQuery, artifacts: Artifacts, batch: int
     ) -> None:
         self._network: Any = model.network
         self._transform = image_transform_v2(model.preprocess.settings, is_train=False)
@@ -116,7 +116,7 @@ class BareLoop:
 
 def measure(
     model: ClipModel,
-    question: ClassQuestion,
+    question: ClassQuery,
     artifacts: Artifacts,
     *,
     batch: int,

@@ -33,7 +33,7 @@ from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.terms import total
 from core.learning.models import Models, Texts
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 
 GIB = 2**30
 FAKE_WARNINGS = (  # torch's, about its own fake tensors
@@ -171,9 +171,9 @@ def _bytes(tensors: Mapping[int, Tensor]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
 
 
-def _task(recipe: Recipe, names: tuple[str, ...]) -> TrainingTask:
+def _task(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
     nowhere = Digest("0" * 64)
-    return TrainingTask(
+    return TrainingSpec(
         parent=nowhere,
         root=nowhere,
         recipe=recipe,

@@ -20,8 +20,8 @@ from core.domain.recipes.recipe import ModelPart, Precision, Recipe
 from core.domain.values import sha256
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import StepData
-from core.learning.setup import Begun, begin
-from core.ports import Artifacts, TrainingTask
+from core.learning.setup import PreparedRun, prepare_run
+from core.ports import Artifacts, TrainingSpec
 
 CPU = torch.device("cpu")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "orange", "pink", "golden")
@@ -76,7 +76,7 @@ class Trial:
     """One row, ready to be timed: the trainer's own step, the reference and the floor."""
 
     row: Row
-    begun: Begun
+    begun: PreparedRun
     attention_weights: bool
 
     @classmethod
@@ -85,7 +85,7 @@ class Trial:
         model = row.model()
         entries = stored_pictures(artifacts, CLASSES[: row.batch], side=model.preprocess.size[0])
         digest = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
-        task = TrainingTask(
+        spec = TrainingSpec(
             parent=digest,
             root=digest,
             recipe=row.recipe,
@@ -95,7 +95,7 @@ class Trial:
             images=entries,
             prompt=DEFAULT_PROMPT,
         )
-        begun = begin(task, model, artifacts)
+        begun = prepare_run(spec, model, artifacts)
         chance = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for value in begun.update.models.parameters.values():

@@ -24,13 +24,13 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter
 from core.domain.datasets.dataset import ManifestEntry, Part, Side
-from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
-from core.ports import Decoder, TrainingTask
+from core.ports import Decoder, TrainingSpec
 from core.settings import Settings
 from demo import recipes
 from demo.pack_reader import PackImage, by_class, named
@@ -60,7 +60,7 @@ class Quiet:
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Never called."""
 
-    def tell(self, kind: str, data: Mapping[str, object]) -> None:
+    def emit(self, kind: str, data: Mapping[str, object]) -> None:
         """Say nothing."""
 
 
@@ -69,8 +69,8 @@ class Data:
     """What the settings learn from and what they are chosen by."""
 
     train: tuple[ManifestEntry, ...]
-    products: ClassQuestion
-    suite: ClassQuestion
+    products: ClassQuery
+    suite: ClassQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Bench:
     def run(self, setting: Mapping[str, Any], seed: int) -> tuple[float, float, float]:
         """(new classes, suite, seconds of training) after one update."""
         recipe = Recipe.from_json({**recipes.COMMON, **setting, "seed": seed})
-        task = TrainingTask(
+        task = TrainingSpec(
             parent=self.root,
             root=self.root,
             recipe=replace(recipe, precision=recipe.precision.on(self.trainer.native_precisions())),
@@ -106,7 +106,7 @@ class Bench:
             prompt=self.data.products.prompt,
         )
         began = time.perf_counter()
-        weights = self.trainer.train(task, resume=None, watch=Quiet()).weights
+        weights = self.trainer.train(task, resume=None, monitor=Quiet()).weights
         spent = time.perf_counter() - began
         return *self.accuracies(weights.digest), spent
 
@@ -126,10 +126,10 @@ def read_data(artifacts: LocalArtifacts, decode: Decoder) -> Data:
     prompt = PromptTemplate(recipes.PROMPT)
     return Data(
         train=tuple(entry for entry in uploaded if entry.side is Side.TRAIN),
-        products=ClassQuestion(
+        products=ClassQuery(
             entries=(*held_out, *spare), classes=tuple(sorted(train)), prompt=prompt
         ),
-        suite=ClassQuestion(entries=tuple(emoji), classes=names, prompt=prompt),
+        suite=ClassQuery(entries=tuple(emoji), classes=names, prompt=prompt),
     )
 
 

@@ -17,7 +17,7 @@ from core.errors import FieldInvalid
 from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.storage.copy_artifacts import Copied, copy_artifacts
-from core.use_cases.storage.reachability import Kind, follow, named
+from core.use_cases.storage.reachability import ArtifactKind, expand, roots_of
 
 TRIES = 3
 
@@ -43,7 +43,7 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
         for _ in range(TRIES):
             before = done.lost
             with snapshot(settings.database) as seen:
-                database, rows_name = seen.dump(target.rows.put), named(seen.references)
+                database, rows_name = seen.dump(target.rows.put), roots_of(seen.references)
             artifacts = _copy(platform.artifacts, target.artifacts, rows_name, done)
             # Collected meanwhile, or of a job that has ended: then newer rows do not need it.
             if not done.lost or done.lost == before:
@@ -72,16 +72,18 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
 
 
 def _copy(
-    source: Artifacts, target: Artifacts, rows_name: dict[Kind, set[Digest]], done: Copied
+    source: Artifacts, target: Artifacts, rows_name: dict[ArtifactKind, set[Digest]], done: Copied
 ) -> set[Digest]:
     """Copy what rows name and what lists name; all that the back-up is to hold.
 
     Checkpoints go while jobs go on, and jobs do without them: those that are gone do not count.
     """
-    copy_artifacts(source, target, rows_name[Kind.MANIFEST] | rows_name[Kind.WEIGHTS], done)
-    needed = follow(target, rows_name).kinds
+    copy_artifacts(
+        source, target, rows_name[ArtifactKind.MANIFEST] | rows_name[ArtifactKind.WEIGHTS], done
+    )
+    needed = expand(target, rows_name).kinds
     copy_artifacts(source, target, needed, done)
-    gone = {digest for digest in done.missing if needed.get(digest) == Kind.CHECKPOINT}
+    gone = {digest for digest in done.missing if needed.get(digest) == ArtifactKind.CHECKPOINT}
     wanted = needed.keys() - gone
     done.missing &= wanted
     done.damaged &= wanted

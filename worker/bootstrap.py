@@ -8,12 +8,12 @@ from core.clip.base import BaseImporter
 from core.clip.environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.distributed.ranks import Gather, GatherNobody
+from core.learning.distributed.ranks import RankProvider, SingleRankProvider
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.run_job import Tools
-from worker.ranks.launcher import Crew
+from worker.ranks.launcher import RankLauncher
 
 
 def build_tools(platform: Platform) -> Tools:
@@ -29,22 +29,24 @@ def build_tools(platform: Platform) -> Tools:
             device=device,
             threads=settings.threads,
             ask=evaluator.ask,
-            gather=gather_of(settings, platform.artifacts, device),
+            provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
     )
 
 
-def gather_of(settings: Settings, artifacts: Artifacts, device: torch.device) -> Gather:
+def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device) -> RankProvider:
     """Who trains along with this process. Raises UnsafeConfiguration for want of GPUs."""
     if settings.ranks == 1:
-        return GatherNobody()
+        return SingleRankProvider()
     gpus, needed = torch.cuda.device_count(), (device.index or 0) + settings.ranks
     if settings.ranks < 1 or (device.type == "cuda" and needed > gpus):
         raise UnsafeConfiguration(
             f"PERENNIAL_RANKS is {settings.ranks}, from device '{device}' on; GPUs here: {gpus}."
         )
-    return Crew(settings.ranks, artifacts=artifacts, device=device, threads=settings.threads)
+    return RankLauncher(
+        settings.ranks, artifacts=artifacts, device=device, threads=settings.threads
+    )
 
 
 def prepare_torch(settings: Settings) -> None:

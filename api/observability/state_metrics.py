@@ -11,11 +11,11 @@ from prometheus_client.core import (
     Metric,
 )
 
-from core.domain.jobs.counter import BUCKETS, JOBS_ENDED, PHASE_SECONDS, Tally
+from core.domain.jobs.counter import BUCKETS, JOBS_ENDED, PHASE_SECONDS, CounterValue
 from core.domain.jobs.job import JobStatus, Queue
 from core.errors import Unavailable
 from core.ports import Platform
-from core.use_cases.operations.stats import State, read_state
+from core.use_cases.operations.stats import ServiceStats, read_stats
 from core.use_cases.operations.workers import is_fresh
 
 
@@ -33,7 +33,7 @@ class StateCollector:
         """The metrics of this moment."""
         up = GaugeMetricFamily("perennial_database_up", "1 if the database answered this scrape.")
         try:
-            state = read_state(self._platform)
+            state = read_stats(self._platform)
         except Unavailable:
             up.add_metric([], 0)
             yield up
@@ -47,7 +47,7 @@ class StateCollector:
         yield from _tallies(state)
 
 
-def _queue(state: State) -> Iterator[Metric]:
+def _queue(state: ServiceStats) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
         "perennial_jobs", "Unfinished jobs by type and status.", labels=["type", "status"]
     )
@@ -64,7 +64,7 @@ def _queue(state: State) -> Iterator[Metric]:
     yield age
 
 
-def _running(state: State) -> Iterator[Metric]:
+def _running(state: ServiceStats) -> Iterator[Metric]:
     steps = GaugeMetricFamily(
         "perennial_job_steps", "Steps taken in the present phase.", labels=["job", "type", "phase"]
     )
@@ -92,7 +92,7 @@ def _running(state: State) -> Iterator[Metric]:
     yield from (steps, total, rate, memory)
 
 
-def _workers(state: State, platform: Platform) -> Iterator[Metric]:
+def _workers(state: ServiceStats, platform: Platform) -> Iterator[Metric]:
     alive = GaugeMetricFamily("perennial_workers", "Workers by state.", labels=["state"])
     memory = GaugeMetricFamily(
         "perennial_worker_memory_bytes",
@@ -100,7 +100,7 @@ def _workers(state: State, platform: Platform) -> Iterator[Metric]:
         labels=["worker", "host"],
     )
     states: dict[str, int] = {"idle": 0, "busy": 0, "stale": 0}
-    for beat in state.beats:
+    for beat in state.heartbeats:
         fresh = is_fresh(platform.settings, beat.age_s)
         kind = str(beat.facts.get("state", "idle")) if fresh else "stale"
         states[kind] = states.get(kind, 0) + 1
@@ -113,13 +113,13 @@ def _workers(state: State, platform: Platform) -> Iterator[Metric]:
     yield from (alive, memory, _served(state, platform))
 
 
-def _served(state: State, platform: Platform) -> Metric:
+def _served(state: ServiceStats, platform: Platform) -> Metric:
     """Whether anybody takes the jobs of each queue; workers of an earlier release took all."""
     served = GaugeMetricFamily(
         "perennial_queue_workers", "Living workers that take a queue's jobs.", labels=["queue"]
     )
     counts = dict.fromkeys(Queue, 0)
-    for beat in state.beats:
+    for beat in state.heartbeats:
         if is_fresh(platform.settings, beat.age_s):
             theirs = set(beat.facts.get("queues", ())) & set(Queue)
             for queue in theirs or set(Queue):
@@ -129,7 +129,7 @@ def _served(state: State, platform: Platform) -> Metric:
     return served
 
 
-def _registry(state: State) -> Iterator[Metric]:
+def _registry(state: ServiceStats) -> Iterator[Metric]:
     versions = GaugeMetricFamily(
         "perennial_versions",
         "Versions by status and the gate's verdict.",
@@ -145,7 +145,7 @@ def _registry(state: State) -> Iterator[Metric]:
     yield from (versions, moves)
 
 
-def _tallies(state: State) -> Iterator[Metric]:
+def _tallies(state: ServiceStats) -> Iterator[Metric]:
     ended = CounterMetricFamily(
         "perennial_jobs_ended", "Ended jobs by type and status.", labels=["type", "status"]
     )
@@ -167,7 +167,7 @@ def _tallies(state: State) -> Iterator[Metric]:
     yield from (ended, verdicts, _phases(phases))
 
 
-def _phases(tallies: list[Tally]) -> Metric:
+def _phases(tallies: list[CounterValue]) -> Metric:
     """A histogram of the durations; `le` tallies count a bucket each, Prometheus wants sums."""
     seconds = HistogramMetricFamily(
         "perennial_job_phase_seconds",

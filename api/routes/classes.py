@@ -115,7 +115,7 @@ def _start(
     start = learn_classes(
         services.platform,
         services.decoder,
-        services.doorbell,
+        services.notifier,
         ordered_by,
         model=model,
         recipe=_recipe(one_field(form.fields, RECIPE)),

@@ -18,7 +18,7 @@ from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
 from core import errors
 from core.domain.values import clean_file_label
-from core.use_cases.registry.classify import Asked, prepare_classification
+from core.use_cases.registry.classify import ClassificationRequest, prepare_classification
 from core.use_cases.registry.model_reference import resolve
 
 router = APIRouter(
@@ -121,7 +121,7 @@ def _answer(services: Services, reference: str, form: Form[Seen]) -> ClassifyVie
 
 
 def _show(
-    asked: Asked, images: Sequence[Seen], predictions: Sequence[Sequence[object]]
+    asked: ClassificationRequest, images: Sequence[Seen], predictions: Sequence[Sequence[object]]
 ) -> ClassifyView:
     given = iter(predictions)
     return ClassifyView(

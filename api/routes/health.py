@@ -5,14 +5,14 @@ from fastapi import APIRouter
 from api.dependencies import Wired
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.common import Shown
+from api.schemas.common import ResponseModel
 from core.errors import NotReady
 from core.use_cases.operations.readiness import check_readiness
 
 router = APIRouter(tags=["health"], route_class=ThreadRoute)
 
 
-class Health(Shown):
+class Health(ResponseModel):
     """The process answers."""
 
     status: str = "ok"

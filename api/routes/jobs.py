@@ -52,7 +52,7 @@ def order_job(
     if isinstance(body, NewUpdate):
         job = order_update(
             services.platform,
-            services.doorbell,
+            services.notifier,
             ordered_by,
             model=body.model,
             order=body.order(),
@@ -62,7 +62,7 @@ def order_job(
     else:
         job = order_evaluation(
             services.platform,
-            services.doorbell,
+            services.notifier,
             ordered_by,
             model=body.model,
             version=body.version,
@@ -124,5 +124,5 @@ def order_job_again(
 ) -> JobView:
     """Order a failed or cancelled job again, as a new one; it is refused if it could not start."""
     ordered_by = job_request(request, asking, key, None)
-    again = retry_job(services.platform, services.doorbell, ordered_by, JobId(job))
+    again = retry_job(services.platform, services.notifier, ordered_by, JobId(job))
     return accepted(services, response, again)

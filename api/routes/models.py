@@ -46,7 +46,7 @@ def register_model(
     """Make a model; the job imports its root as version 1."""
     job = create_model(
         services.platform,
-        services.doorbell,
+        services.notifier,
         job_request(request, asking, key, body.model_dump()),
         name=body.name,
         base=body.base,

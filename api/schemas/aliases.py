@@ -5,14 +5,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import Asked, Number, Shown
+from api.schemas.common import Number, RequestModel, ResponseModel
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Version
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
-class Promotion(Asked):
+class Promotion(RequestModel):
     """Point the alias at a version."""
 
     version: Number = Field(examples=[2])
@@ -24,7 +24,7 @@ class Promotion(Asked):
     )
 
 
-class Rollback(Asked):
+class Rollback(RequestModel):
     """Point the alias at the version live before, or at a named one that was live."""
 
     reason: Reason = Field(examples=["boots are called sandals"])
@@ -39,7 +39,7 @@ class Rollback(Asked):
     )
 
 
-class AliasView(Shown):
+class AliasView(ResponseModel):
     """An alias and the version it means."""
 
     model: str = Field(examples=["demo"])
@@ -62,7 +62,7 @@ class AliasView(Shown):
         )
 
 
-class MoveView(Shown):
+class MoveView(ResponseModel):
     """One move of an alias."""
 
     revision: int = Field(examples=[2])

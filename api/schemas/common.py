@@ -35,7 +35,7 @@ After = Annotated[
 BY_TEXT = Strict(False)
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A request body, in which no value is turned into another type.
 
     A field it does not know is refused, and so is what cannot be stored.
@@ -50,7 +50,7 @@ class Asked(BaseModel):
         return value
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     """A reply, or a part of one."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -60,7 +60,7 @@ View = TypeVar("View")
 Row = TypeVar("Row")
 
 
-class Page(Shown, Generic[View]):
+class Page(ResponseModel, Generic[View]):
     """Some of many; ask again with `after` = `next` while `has_more`."""
 
     data: list[View]
@@ -90,7 +90,7 @@ def number_after(after: str | None) -> int:
     return int(after)
 
 
-class Problem(Shown):
+class Problem(ResponseModel):
     """An RFC 9457 problem document."""
 
     type: str = Field(examples=["urn:perennial:problem:gate_failed"])
@@ -104,7 +104,7 @@ class Problem(Shown):
     facts: dict[str, Any] | None = None
 
 
-class ProblemLine(Shown):
+class ProblemLine(ResponseModel):
     """One thing that is wrong, and by JSON pointer where."""
 
     code: str

@@ -6,23 +6,23 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.common import BY_TEXT, Asked, Shown
+from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
-from core.use_cases.datasets.datasets import Receipt, Reception
+from core.use_cases.datasets.datasets import Receipt, UploadOutcome
 
 
-class NewDataset(Asked):
+class NewDataset(RequestModel):
     """A dataset to open."""
 
     name: str = Field(examples=["products"])
     kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
 
 
-class NewDatasetVersion(Asked):
+class NewDatasetVersion(RequestModel):
     """Nothing to choose: a version is all images of the moment."""
 
 
-class DatasetView(Shown):
+class DatasetView(ResponseModel):
     """A dataset."""
 
     id: str = Field(examples=["ds_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
@@ -48,19 +48,19 @@ class DatasetDetail(DatasetView):
     )
 
 
-class ReceiptError(Shown):
+class ReceiptError(ResponseModel):
     """Why a file was not accepted."""
 
     code: str = Field(examples=["image_corrupt"])
     detail: str = Field(examples=["The image cannot be decoded to its end."])
 
 
-class ReceiptView(Shown):
+class ReceiptView(ResponseModel):
     """What became of one uploaded file."""
 
     file: str = Field(examples=["boot-1.jpg"], description="A label, cleaned of paths.")
     text: str = Field(examples=["ankle boot"], description="Its class, or its caption.")
-    outcome: Reception
+    outcome: UploadOutcome
     pixels: str | None = Field(description="SHA-256 of what is seen.")
     side: str | None = Field(examples=["train"])
     near_duplicate_of: str | None = Field(
@@ -74,13 +74,13 @@ class ReceiptView(Shown):
         return cls.model_validate(receipt.to_json())
 
 
-class UploadView(Shown):
+class UploadView(ResponseModel):
     """One receipt a file, in the order they were sent."""
 
     data: list[ReceiptView]
 
 
-class ImageView(Shown):
+class ImageView(ResponseModel):
     """An image of a dataset."""
 
     pixels: str = Field(description="SHA-256 of what is seen.")
@@ -112,7 +112,7 @@ class ImageView(Shown):
         )
 
 
-class DatasetVersionView(Shown):
+class DatasetVersionView(ResponseModel):
     """A frozen dataset."""
 
     dataset: str

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
-from api.schemas.common import Asked, Shown
+from api.schemas.common import RequestModel, ResponseModel
 from core.domain.registry.retention import Amount, Retention
 from core.ports import Platform
 from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied, collect_garbage
@@ -13,7 +13,7 @@ from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied, collect_garbag
 HOUR = timedelta(hours=1)
 
 
-class NewCollection(Asked):
+class NewCollection(RequestModel):
     """What may go."""
 
     dry_run: bool = Field(False, description="Tell what would go, and delete nothing.")
@@ -47,7 +47,7 @@ class NewCollection(Asked):
         )
 
 
-class AmountView(Shown):
+class AmountView(ResponseModel):
     """So many artifacts, so many bytes."""
 
     count: int
@@ -59,14 +59,14 @@ class AmountView(Shown):
         return cls(count=amount.count, size=amount.size)
 
 
-class VersionName(Shown):
+class VersionName(ResponseModel):
     """A version."""
 
     model: str = Field(description="The model's id.")
     version: int
 
 
-class CollectionView(Shown):
+class CollectionView(ResponseModel):
     """What a collection did or, on a dry run, would have done."""
 
     dry_run: bool

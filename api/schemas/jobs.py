@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import Asked, Number, Shown
+from api.schemas.common import Number, RequestModel, ResponseModel
 from api.schemas.recipes import RecipeFields
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.jobs.job import (
@@ -40,7 +40,7 @@ Priority = Annotated[
 ]
 
 
-class ReferenceSet(Asked):
+class ReferenceSet(RequestModel):
     """The dataset version whose images method 'zscl' distils, with captions or classes."""
 
     dataset: str = Field(examples=["captions"], description="Its name or id.")
@@ -51,7 +51,7 @@ class ReferenceSet(Asked):
         return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
 
 
-class NewUpdate(Asked):
+class NewUpdate(RequestModel):
     """Teach a model the classes of a dataset version."""
 
     type: Literal["update"]
@@ -81,7 +81,7 @@ class NewUpdate(Asked):
         )
 
 
-class NewEvaluation(Asked):
+class NewEvaluation(RequestModel):
     """Score a version again, on the suites and by the policy the model has now."""
 
     type: Literal["evaluate"]
@@ -98,7 +98,7 @@ class NewEvaluation(Asked):
 NewJob = Annotated[NewUpdate | NewEvaluation, Field(discriminator="type")]
 
 
-class ProgressView(Shown):
+class ProgressView(ResponseModel):
     """How far a job is within its phase."""
 
     step: int = Field(examples=[120])
@@ -114,7 +114,7 @@ class ProgressView(Shown):
     )
 
 
-class DatasetVersionRef(Shown):
+class DatasetVersionRef(ResponseModel):
     """Names a dataset version."""
 
     dataset: str
@@ -126,7 +126,7 @@ class DatasetVersionRef(Shown):
         return cls(dataset=named.dataset, version=named.version) if named else None
 
 
-class JobView(Shown):
+class JobView(ResponseModel):
     """A job. `status` never has other words than these; finer news is the `phase`."""
 
     id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
@@ -206,7 +206,7 @@ def _links(job: Job, model: str) -> dict[str, str]:
     return links
 
 
-class EventView(Shown):
+class EventView(ResponseModel):
     """One line of a job's history."""
 
     id: int = Field(examples=[3], description="Counts from 1 within the job.")

@@ -5,14 +5,14 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from api.schemas.common import Asked, Shown
+from api.schemas.common import RequestModel, ResponseModel
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import DatasetVersionRef, JobView
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model, Version, VersionStatus
 
 
-class NewModel(Asked):
+class NewModel(RequestModel):
     """A model to make from a base; its root is version 1."""
 
     name: str = Field(examples=["demo"])
@@ -26,14 +26,14 @@ class NewModel(Asked):
     policy: str = "default"
 
 
-class ModelChange(Asked):
+class ModelChange(RequestModel):
     """The suites and the policy that judge the model's next versions; what is absent stays."""
 
     suites: list[str] | None = Field(None, max_length=50)
     policy: str | None = None
 
 
-class ModelView(Shown):
+class ModelView(ResponseModel):
     """A model."""
 
     id: str = Field(examples=["model_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
@@ -56,7 +56,7 @@ class ModelView(Shown):
         )
 
 
-class VersionView(Shown):
+class VersionView(ResponseModel):
     """A version."""
 
     model: str = Field(examples=["demo"])
@@ -135,14 +135,14 @@ class VersionView(Shown):
         )
 
 
-class LearnedClass(Shown):
+class LearnedClass(ResponseModel):
     """A class and the version that last learned it."""
 
     name: str = Field(alias="class", examples=["okapi"])
     version: int = Field(examples=[2])
 
 
-class LearnedView(Shown):
+class LearnedView(ResponseModel):
     """What a model has learned, as the version of one of its aliases knows it."""
 
     model: str
@@ -151,7 +151,7 @@ class LearnedView(Shown):
     data: list[LearnedClass]
 
 
-class StartView(Shown):
+class StartView(ResponseModel):
     """What the one-call start made."""
 
     job: JobView

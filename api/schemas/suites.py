@@ -6,14 +6,14 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.common import BY_TEXT, Asked, Number, Shown
+from api.schemas.common import BY_TEXT, Number, RequestModel, ResponseModel
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.values import PolicyId
 
 
-class NewSuite(Asked):
+class NewSuite(RequestModel):
     """A suite to make of all images of a dataset version."""
 
     name: str = Field(examples=["unseen-emoji"])
@@ -23,7 +23,7 @@ class NewSuite(Asked):
     prompt: str = Field(DEFAULT_PROMPT.text, description="Unused for retrieval.")
 
 
-class SuiteView(Shown):
+class SuiteView(ResponseModel):
     """A suite; it is never edited."""
 
     id: str
@@ -50,7 +50,7 @@ class SuiteView(Shown):
         )
 
 
-class NewPolicy(Asked):
+class NewPolicy(RequestModel):
     """How much a version may forget; fractions of 1, so 0.03 is three points."""
 
     name: str = Field(examples=["small-model"])

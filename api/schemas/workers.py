@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field
 
-from api.schemas.common import Shown
+from api.schemas.common import ResponseModel
 from core.use_cases.operations.workers import WorkerState
 
 
-class WorkerView(Shown):
+class WorkerView(ResponseModel):
     """A worker: a supervisor and its child, which holds one device."""
 
     id: str = Field(examples=["gpu-7:1f3a09bc"], description="Fresh at each start.")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.baselines.memory import Memory
 from core.domain.values import Json
 from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import Beginning, Ending
+from core.learning.methods.method import TrainingEnd, TrainingStart
 
 
 class AGem(FineTuning):
@@ -26,7 +26,7 @@ class AGem(FineTuning):
     with VR-LwF takes g_r from the current batch, so its memory is never used.
     """
 
-    def prepare(self, beginning: Beginning) -> None:
+    def prepare(self, beginning: TrainingStart) -> None:
         """Choose the memory. Raises ModelNotTrainable."""
         self._memory = Memory(beginning)
         self._steps = self._projected = 0
@@ -45,7 +45,7 @@ class AGem(FineTuning):
         own = [p.grad for p in parameters.values() if p.grad is not None]
         self._projected += project(own, reference)
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """The memory's size, and how often it was in the way since training began or resumed."""
         del ending
         return {

@@ -10,7 +10,7 @@ from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.features import Batch, Features
 from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import Beginning, Ending
+from core.learning.methods.method import TrainingEnd, TrainingStart
 from core.learning.methods.terms import Term
 
 MOST_FAILURES = 10  # of one term's SVD in an update, before it is given up
@@ -30,7 +30,7 @@ class GeoDl(FineTuning):
     Source: GeoDL (Simon et al., On Learning the Geodesic Path for Incremental Learning, 2021).
     """
 
-    def prepare(self, beginning: Beginning) -> None:
+    def prepare(self, beginning: TrainingStart) -> None:
         """Count failures from here on. Raises ModelNotTrainable."""
         del beginning
         if self.recipe.micro_batch:
@@ -47,7 +47,7 @@ class GeoDl(FineTuning):
         classes = self._distance("geo_t", lambda features: features.classes[seen])
         return (*super().terms(), images, classes)
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """How often each term's SVD failed since training began or resumed."""
         del ending
         return {"svd_failures": dict(self._failures)}

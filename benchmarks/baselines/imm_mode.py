@@ -15,7 +15,7 @@ from core.learning.data.batches import TrainingImages
 from core.learning.data.vocabulary import generator_of
 from core.learning.losses import logits
 from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import Beginning, Ending
+from core.learning.methods.method import TrainingEnd, TrainingStart
 from core.learning.methods.mixing import mix, snapshot
 
 IMAGES = 1000
@@ -45,16 +45,16 @@ class ModeImm(FineTuning):
         self._images = images
         self._group = group
 
-    def prepare(self, beginning: Beginning) -> None:
+    def prepare(self, beginning: TrainingStart) -> None:
         """Keep the task, whose images are read at the end."""
         self._beginning = beginning
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """Mix; how many images each model's F was measured on."""
-        task = self._beginning.task
-        learned = {name.lower() for name in task.learned}
-        kept = [e for e in task.exemplars if e.class_name.lower() in learned]
-        taught, remembered = self._some(task.images), self._some((*kept, *task.reference))
+        spec = self._beginning.spec
+        learned = {name.lower() for name in spec.learned}
+        kept = [e for e in spec.exemplars if e.class_name.lower() in learned]
+        taught, remembered = self._some(spec.images), self._some((*kept, *spec.reference))
         new, anchor = snapshot(ending.parameters), ending.anchor()
         old = {name: anchor[name].detach() for name in new}
         if not remembered:
@@ -62,7 +62,7 @@ class ModeImm(FineTuning):
             return {"fisher_images": {"new": 0, "old": 0}}
         sharp_new = self._fisher(ending, taught, self.columns.names[: self.columns.competing])
         mix(ending.parameters, new, old, 0)
-        known = distinct((*task.learned, *task.open_classes)) or self.columns.names
+        known = distinct((*spec.learned, *spec.open_classes)) or self.columns.names
         sharp_old = self._fisher(ending, remembered, known)
         merged = merge(new, old, (sharp_new, sharp_old), self.recipe.mixing)
         mix(ending.parameters, merged, old, 1)
@@ -74,11 +74,11 @@ class ModeImm(FineTuning):
         return [entries[index] for index in order.tolist()]
 
     def _fisher(
-        self, ending: Ending, entries: Sequence[ManifestEntry], classes: Sequence[str]
+        self, ending: TrainingEnd, entries: Sequence[ManifestEntry], classes: Sequence[str]
     ) -> dict[str, Tensor]:
         """F of the student as it is now, in fp32 on images that are not cut."""
         student = self._beginning.models.student
-        prompts = student.tokenise(self._beginning.task.prompt.fill_all(classes))
+        prompts = student.tokenise(self._beginning.spec.prompt.fill_all(classes))
 
         def log_probabilities(pixels: Tensor) -> Tensor:
             images, texts = student.encode_images(pixels), student.encode_tokens(prompts)

@@ -15,7 +15,7 @@ from core.learning import losses
 from core.learning.data.batches import TrainingImages
 from core.learning.data.exemplars import choose_exemplars
 from core.learning.data.vocabulary import generator_of
-from core.learning.methods.method import Beginning
+from core.learning.methods.method import TrainingStart
 
 
 class Memory:
@@ -27,21 +27,21 @@ class Memory:
     Raises ModelNotTrainable when classes were learned before and there is neither.
     """
 
-    def __init__(self, beginning: Beginning) -> None:
-        task, self._models = beginning.task, beginning.models
-        recipe, student = task.recipe, self._models.student
+    def __init__(self, beginning: TrainingStart) -> None:
+        spec, self._models = beginning.spec, beginning.models
+        recipe, student = spec.recipe, self._models.student
         self._seed, self._batch = recipe.seed, recipe.exemplar_batch
-        alone = min(self._batch, len(task.reference)) < 2  # a text with no rival costs nothing
-        self._pairs = () if alone else task.reference
+        alone = min(self._batch, len(spec.reference)) < 2  # a text with no rival costs nothing
+        self._pairs = () if alone else spec.reference
         self._exemplars = _exemplars(beginning)
-        if task.learned and not self:
+        if spec.learned and not self:
             raise ModelNotTrainable(
                 "A-GEM needs a memory: a reference set of at least two pairs, or images of "
                 "earlier updates.",
                 pointer="/reference",
             )
-        seen = distinct((*task.learned, *task.classes))
-        self._prompts = student.tokenise(task.prompt.fill_all(seen))
+        seen = distinct((*spec.learned, *spec.classes))
+        self._prompts = student.tokenise(spec.prompt.fill_all(seen))
         position = {name.lower(): column for column, name in enumerate(seen)}
         self._target = torch.tensor([position[e.class_name.lower()] for e in self._exemplars])
         self._images = TrainingImages(
@@ -98,11 +98,11 @@ def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-def _exemplars(beginning: Beginning) -> tuple[ManifestEntry, ...]:
-    task = beginning.task
-    learned = {name.lower() for name in task.learned}
-    candidates = [e for e in task.exemplars if e.class_name.lower() in learned]
-    recipe = replace(task.recipe, exemplar_choice=ExemplarChoice.RANDOM)
+def _exemplars(beginning: TrainingStart) -> tuple[ManifestEntry, ...]:
+    spec = beginning.spec
+    learned = {name.lower() for name in spec.learned}
+    candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
+    recipe = replace(spec.recipe, exemplar_choice=ExemplarChoice.RANDOM)
     return choose_exemplars(recipe, candidates, _reads_no_image)
 
 

@@ -10,7 +10,7 @@ from core.learning.data.vocabulary import RandomSentences, generator_of
 from core.learning.features import Batch
 from core.learning.methods import terms
 from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import Beginning
+from core.learning.methods.method import TrainingStart
 from core.learning.methods.terms import Term
 
 SENTENCES = 1000
@@ -34,7 +34,7 @@ class ZsclLwfVr(FineTuning):
     Source: ZSCL (Zheng et al., 2303.06628), its script for "LwF-VR".
     """
 
-    def prepare(self, beginning: Beginning) -> None:
+    def prepare(self, beginning: TrainingStart) -> None:
         """Draw the sentences and let each teacher read them. Raises ModelNotTrainable."""
         if self.recipe.micro_batch:
             raise ModelNotTrainable(

@@ -41,7 +41,7 @@ from core.domain.values import Json
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from core.settings import Settings
 from demo import recipes
 
@@ -157,14 +157,14 @@ def training() -> Iterator[Train]:
         trainer = UpdateTrainer(artifacts, device=CPU, threads=1)
 
         @cache
-        def task() -> TrainingTask:
+        def task() -> TrainingSpec:
             sandbox = decoder(Settings())
             try:
                 data = read_data(artifacts, sandbox)
             finally:
                 sandbox.close()
             root, _ = BaseImporter(artifacts, folders=()).load("bundled", Quiet())
-            return TrainingTask(
+            return TrainingSpec(
                 parent=root.digest,
                 root=root.digest,
                 recipe=Recipe(precision=Precision.FP32),
@@ -180,7 +180,7 @@ def training() -> Iterator[Train]:
             given = {**recipes.COMMON, "epochs": EPOCHS, **RECIPES[name], "seed": seed}
             recipe = replace(Recipe.from_json(given), precision=Precision.FP32)  # on any machine
             asked = replace(task(), recipe=recipe)
-            weights = trainer.train(asked, resume=None, watch=Quiet()).weights
+            weights = trainer.train(asked, resume=None, monitor=Quiet()).weights
             return read_state(weights, artifacts)
 
         yield train

@@ -11,7 +11,7 @@ from benchmarks.study.compatibility import Embeddings, compatibility
 from benchmarks.study.folds import FOLD, fold_recalls
 from core.clip.images import read_image
 from core.clip.model import ClipModel
-from core.domain.evaluation.query import RetrievalQuestion
+from core.domain.evaluation.query import RetrievalQuery
 from core.domain.values import Digest
 from core.ports import Artifacts
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 @torch.inference_mode()
-def embed(model: ClipModel, question: RetrievalQuestion, artifacts: Artifacts) -> Embeddings:
+def embed(model: ClipModel, question: RetrievalQuery, artifacts: Artifacts) -> Embeddings:
     """A model's vectors of the captioned images, as evaluation makes them."""
 
     def pixels(artifact: Digest) -> Tensor:
@@ -38,7 +38,7 @@ def embed(model: ClipModel, question: RetrievalQuestion, artifacts: Artifacts) -
     )
 
 
-def compare(old: Embeddings, new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
+def compare(old: Embeddings, new: Embeddings, question: RetrievalQuery) -> dict[str, float]:
     """An index made by `old`, asked by `new`, as scores named `index/...`."""
     found = asdict(compatibility(old, new, _owner(new, question)))
     scores: dict[str, float] = {}
@@ -50,7 +50,7 @@ def compare(old: Embeddings, new: Embeddings, question: RetrievalQuestion) -> di
     return scores
 
 
-def in_folds(new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
+def in_folds(new: Embeddings, question: RetrievalQuery) -> dict[str, float]:
     """Recalls over galleries of 1,000 images as `folds_1k/...`; none where there are no more."""
     if len(question.entries) <= FOLD:
         return {}
@@ -62,7 +62,7 @@ def in_folds(new: Embeddings, question: RetrievalQuestion) -> dict[str, float]:
     }
 
 
-def _owner(embedded: Embeddings, question: RetrievalQuestion) -> Tensor:
+def _owner(embedded: Embeddings, question: RetrievalQuery) -> Tensor:
     owner = [index for index, entry in enumerate(question.entries) for _ in entry.texts]
     return torch.tensor(owner, device=embedded.images.device)
 

@@ -16,10 +16,10 @@ from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, mic
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
-    RetrievalQuestion,
+    RetrievalQuery,
 )
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
@@ -42,30 +42,30 @@ class Exam:
     """
 
     sessions: tuple[tuple[str, ...], ...]
-    questions: Mapping[str, Question]
+    questions: Mapping[str, EvalQuery]
 
     @classmethod
     def of(cls, material: Material, sessions: int, prompt: PromptTemplate, part: Part) -> "Exam":
         """The exam on one part of what may be asked."""
-        new = ClassQuestion(
+        new = ClassQuery(
             entries=on_part(material.test, part), classes=material.classes, prompt=prompt
         )
         _require_each(material.classes, new.entries, part)
-        questions: dict[str, Question] = {NEW: new}
+        questions: dict[str, EvalQuery] = {NEW: new}
         for name, measure in material.retained.items():
-            kept = ClassQuestion(
+            kept = ClassQuery(
                 entries=on_part(measure.entries, part), classes=measure.classes, prompt=prompt
             )
             if not kept.entries:
                 raise PlanInvalid(f"the {part} part of {name!r} is empty")
             questions[f"retained/{name}"] = kept
-            questions[f"union/{name}"] = ClassQuestion(
+            questions[f"union/{name}"] = ClassQuery(
                 entries=(*new.entries, *kept.entries),
                 classes=distinct((*new.classes, *kept.classes)),
                 prompt=prompt,
             )
         if material.retrieval:
-            questions[RETRIEVAL] = RetrievalQuestion(entries=on_part(material.retrieval, part))
+            questions[RETRIEVAL] = RetrievalQuery(entries=on_part(material.retrieval, part))
         return cls(sessions=material.sessions(sessions), questions=questions)
 
     @property
@@ -75,17 +75,17 @@ class Exam:
         return sha256(canonical_json([asked, self.sessions]))
 
     @property
-    def new(self) -> ClassQuestion:
+    def new(self) -> ClassQuery:
         """The question about the new classes."""
         question = self.questions[NEW]
-        assert isinstance(question, ClassQuestion)
+        assert isinstance(question, ClassQuery)
         return question
 
     @property
-    def captions(self) -> RetrievalQuestion | None:
+    def captions(self) -> RetrievalQuery | None:
         """The captioned images, if the study has any."""
         question = self.questions.get(RETRIEVAL)
-        return question if isinstance(question, RetrievalQuestion) else None
+        return question if isinstance(question, RetrievalQuery) else None
 
     @property
     def retained(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Exam:
         scores: dict[str, Any] = {}
         hits: dict[str, NDArray[np.bool_]] = {}
         for (name, question), given in zip(self.questions.items(), answers, strict=True):
-            if isinstance(question, ClassQuestion) and isinstance(given, ClassAnswers):
+            if isinstance(question, ClassQuery) and isinstance(given, ClassAnswers):
                 hits[name] = np.array(given.hits(question))
                 counts = _counts(question, hits[name])
                 scores[name] = micro_accuracy(counts.values())
@@ -134,7 +134,7 @@ def _require_each(classes: Sequence[str], entries: Sequence[ManifestEntry], part
         raise PlanInvalid(f"no test image of class {missing[0]!r} is in the {part} part")
 
 
-def _counts(question: ClassQuestion, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
+def _counts(question: ClassQuery, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
     found = dict.fromkeys(question.classes, (0, 0))
     for entry, hit in zip(question.entries, hits.tolist(), strict=True):
         right, asked = found.get(entry.class_name, (0, 0))

@@ -24,7 +24,7 @@ from core.domain.values import Digest
 from core.errors import TrainingDiverged
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, Watch
+from core.ports import Artifacts, Monitor
 
 Record = Mapping[str, Any]
 
@@ -63,13 +63,13 @@ class Laboratory:
         """What every version is asked."""
         return self._exam
 
-    def untouched(self, watch: Watch) -> Record:
+    def untouched(self, monitor: Monitor) -> Record:
         """What the base answers: the table's first row."""
         key = key_of(base=self._root, exam=self._exam.digest, recipe=None)
         if found := self._ledger.find(key):
             return found
         began = time.perf_counter()
-        marks = self._examine(load(self._root, self._store, self._machine.device), watch, 0)
+        marks = self._examine(load(self._root, self._store, self._machine.device), monitor, 0)
         record = {"key": key, **marks, "evaluation_s": time.perf_counter() - began}
         self._ledger.write(key, record)
         return record
@@ -97,7 +97,7 @@ class Laboratory:
         found = self.finished(setting)
         return len(found) == self._lessons.count or any("failed" in record for record in found)
 
-    def run(self, setting: Setting, watch: Watch) -> bool:
+    def run(self, setting: Setting, monitor: Monitor) -> bool:
         """Run the sessions of a recipe that are missing; False when another process does so.
 
         The weights of an unfinished chain stay in the work folder; a session whose parent
@@ -114,7 +114,7 @@ class Laboratory:
                 found = []
             parent = Digest(found[-1]["version"]) if found else self._root
             for session in range(len(found), self._lessons.count):
-                record = self._session(setting, session, parent, overlay, watch)
+                record = self._session(setting, session, parent, overlay, monitor)
                 self._ledger.write(self.keys(setting)[session], record)
                 if "failed" in record:
                     break
@@ -123,7 +123,7 @@ class Laboratory:
             return True
 
     def _session(
-        self, setting: Setting, session: int, parent: Digest, overlay: Overlay, watch: Watch
+        self, setting: Setting, session: int, parent: Digest, overlay: Overlay, monitor: Monitor
     ) -> Record:
         device, threads = self._machine.device, self._machine.threads
         evaluator = VersionEvaluator(overlay, device=device)
@@ -134,23 +134,23 @@ class Laboratory:
             ask=evaluator.ask,
             make_method=setting.make_method,
         )
-        task = self._lessons.task(setting, session, parent=parent, root=self._root)
+        spec = self._lessons.spec(setting, session, parent=parent, root=self._root)
         record: dict[str, Any] = {
             "key": self.keys(setting)[session],
             "session": session,
             **setting.facts(),
-            "images": len(task.images),
-            "classes": list(task.classes),
+            "images": len(spec.images),
+            "classes": list(spec.classes),
             "environment": dict(trainer.environment()),
         }
         began = time.perf_counter()
         try:
-            trained = trainer.train(task, resume=None, watch=watch)
+            trained = trainer.train(spec, resume=None, monitor=monitor)
         except TrainingDiverged as error:
             return record | {"failed": error.message, "facts": dict(error.facts)}
         trained_at = time.perf_counter()
         version = trained.weights.digest
-        marks = self._examine(load(version, overlay, device), watch, session)
+        marks = self._examine(load(version, overlay, device), monitor, session)
         return record | {
             "version": version,
             "notes": dict(trained.notes),
@@ -159,12 +159,12 @@ class Laboratory:
             **marks,
         }
 
-    def _examine(self, model: ClipModel, watch: Watch, session: int) -> dict[str, Any]:
+    def _examine(self, model: ClipModel, monitor: Monitor, session: int) -> dict[str, Any]:
         model.freeze()
         if self._machine.threads:
             torch.set_num_threads(self._machine.threads)
         evaluator = VersionEvaluator(self._store, device=self._machine.device)
-        answers = evaluator.ask(model, tuple(self._exam.questions.values()), watch)
+        answers = evaluator.ask(model, tuple(self._exam.questions.values()), monitor)
         scores, hits = self._exam.marks(answers, session)
         if self._exam.captions:
             now = embed(model, self._exam.captions, self._store)

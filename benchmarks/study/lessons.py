@@ -9,11 +9,11 @@ from benchmarks.study.exam import Exam
 from benchmarks.study.material import Material, digest_of
 from benchmarks.study.setting import Setting
 from core.domain.datasets.dataset import ManifestEntry, Part
-from core.domain.evaluation.query import ClassQuestion
+from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.values import Digest
-from core.ports import Selection, TrainingTask
+from core.ports import Selection, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Lessons:
         """The classes of each session. Raises PlanInvalid on a remainder."""
         return self.material.sessions(self.count)
 
-    def task(self, setting: Setting, session: int, *, parent: Digest, root: Digest) -> TrainingTask:
+    def spec(self, setting: Setting, session: int, *, parent: Digest, root: Digest) -> TrainingSpec:
         """The update of a session, counted from 0, as the service would order it."""
         learned = tuple(name for group in self.sessions[:session] for name in group)
-        return TrainingTask(
+        return TrainingSpec(
             parent=parent,
             root=root,
             recipe=setting.recipe,
@@ -68,7 +68,7 @@ class Lessons:
         own = tuple(e for e in chooser.new.entries if e.class_name in set(classes))
         kept = tuple(q for name, q in chooser.questions.items() if name.startswith("ret"))
         return Selection(
-            new=ClassQuestion(entries=own, classes=classes, prompt=self.prompt), kept=kept
+            new=ClassQuery(entries=own, classes=classes, prompt=self.prompt), kept=kept
         )
 
     @cached_property

@@ -60,7 +60,7 @@ class Reader:
     shelf: Shelf
     places: tuple[Path, ...]
     unzipped: Path
-    tell: Callable[[str, int, int], None]
+    emit: Callable[[str, int, int], None]
 
     def read(self, plan: Plan) -> Material:
         """All images of a plan. Raises PlanInvalid, or Invalid where a file is no image."""
@@ -89,7 +89,7 @@ class Reader:
         folder = locate(images.data, self.places, self.unzipped)
         title = f"{images.data}/{images.split}"
         return self.shelf.entries(
-            files_of(images, folder), lambda done, total: self.tell(title, done, total)
+            files_of(images, folder), lambda done, total: self.emit(title, done, total)
         )
 
     def _measure(self, images: ImageSet, target: Sequence[str]) -> Measure:

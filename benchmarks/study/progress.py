@@ -92,7 +92,7 @@ class Screen:
     def save_checkpoint(self, digest: str, step: int) -> None:
         """Never called."""
 
-    def tell(self, kind: str, data: Mapping[str, object]) -> None:
+    def emit(self, kind: str, data: Mapping[str, object]) -> None:
         """Say what the run had to change."""
         self.say(f"{self._title}: {kind} {dict(data)}")
 

@@ -31,7 +31,7 @@ class Shelf:
         self._threads = threads
 
     def entries(
-        self, files: Sequence[Labelled], tell: Callable[[int, int], None]
+        self, files: Sequence[Labelled], emit: Callable[[int, int], None]
     ) -> tuple[ManifestEntry, ...]:
         """The files as manifest entries, sorted by pixels; equal pixels are one entry.
 
@@ -46,7 +46,7 @@ class Shelf:
                 group = missing[start : start + _AT_ONCE]
                 found = pool.map(self._decode, group)
                 known |= {str(f.absolute()): line for f, line in zip(group, found, strict=True)}
-                tell(start + len(group), len(missing))
+                emit(start + len(group), len(missing))
                 _write(path, _read(path) | known)
         by_pixels: dict[Digest, ManifestEntry] = {}
         for file, text in files:

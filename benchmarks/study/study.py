@@ -67,7 +67,7 @@ def open_bench(
             shelf=Shelf(store, places.artifacts / "index", sandbox),
             places=places.data,
             unzipped=places.out / "data",
-            tell=screen.decoding,
+            emit=screen.decoding,
         ).read(plan)
     exam = Exam.of(material, plan.sessions, prompt, part)
     laboratory = Laboratory(

@@ -18,7 +18,7 @@ from core.domain.registry.architecture import VOCABULARY, require_trainable
 from core.domain.registry.version import Weights
 from core.domain.values import Json
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
-from core.ports import Artifacts, Moved, Watch, nobody
+from core.ports import Artifacts, Monitor, Moved, nobody
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 FOLDER_PREFIX = "local-dir:"
@@ -41,22 +41,22 @@ class BaseImporter:
         self._folders = folders
         self._bundled = bundled
 
-    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+    def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """Store a base; its weights and default prompt.
 
         Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat; then nothing
         is stored.
         """
-        watch.advance("loading", 0, 1)
-        config, network = read_while_growing(lambda: self._read(base, watch.moved), watch)
-        watch.advance("loading", 1, 1)
+        monitor.advance("loading", 0, 1)
+        config, network = read_while_growing(lambda: self._read(base, monitor.moved), monitor)
+        monitor.advance("loading", 1, 1)
         prompt = config.get("perennial", {}).get("prompt", DEFAULT_PROMPT.text)
         weights = publish(
             config,
             network.state_dict(),
             self._artifacts,
-            lambda done, total: watch.advance("publishing", done, total),
-            watch.moved,
+            lambda done, total: monitor.advance("publishing", done, total),
+            monitor.moved,
         )
         return weights, prompt
 

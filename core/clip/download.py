@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from core.ports import Moved, Watch
+from core.ports import Monitor, Moved
 
 LOOK_EVERY_S = 1.0
 READ_BYTES = 1 << 20
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 def read_while_growing(
     read: Callable[[], _T],
-    watch: Watch,
+    monitor: Monitor,
     *,
     caches: tuple[Path, ...] = CACHES,
     look_every_s: float = LOOK_EVERY_S,
@@ -35,7 +35,7 @@ def read_while_growing(
             size = size_of(caches)
             if size > seen:
                 seen = size
-                watch.advance("loading", size - before, 0)
+                monitor.advance("loading", size - before, 0)
         return result.result()
 
 

@@ -18,16 +18,16 @@ from core.domain.datasets.dataset import ManifestEntry
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
-    RetrievalQuestion,
+    RetrievalQuery,
 )
 from core.domain.values import Digest
 from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
-from core.ports import Artifacts, Watch
+from core.ports import Artifacts, Monitor
 
 _Item = TypeVar("_Item")
 
@@ -45,7 +45,7 @@ class VersionEvaluator:
         self.batch = batch
 
     def answer(
-        self, version: Digest, questions: Sequence[Question], watch: Watch
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """The answers of a version, in the order of the questions.
 
@@ -57,17 +57,17 @@ class VersionEvaluator:
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            return self._answer(version, questions, watch, self.batch)
+            return self._answer(version, questions, monitor, self.batch)
         except OutOfMemory:
             half = max(1, self.batch // 2)
-        watch.tell("out_of_memory", {"batch": half})
-        return self._answer(version, questions, watch, half)
+        monitor.emit("out_of_memory", {"batch": half})
+        return self._answer(version, questions, monitor, half)
 
     def ask(
         self,
         model: ClipModel,
-        questions: Sequence[Question],
-        watch: Watch,
+        questions: Sequence[EvalQuery],
+        monitor: Monitor,
         batch: int | None = None,
         *,
         decoded: DecodedImages | None = None,
@@ -81,15 +81,15 @@ class VersionEvaluator:
             prepare = model.preprocess.evaluation_pixels
             decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
-            features = _encode(model, decoded, questions, batch or self.batch, watch)
+            features = _encode(model, decoded, questions, batch or self.batch, monitor)
             return tuple(_answer(question, features) for question in questions)
 
     def _answer(
-        self, version: Digest, questions: Sequence[Question], watch: Watch, batch: int
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor, batch: int
     ) -> Sequence[Answers]:
         with memory_named():
-            model = load(version, self.artifacts, self.device, watch.moved).freeze()
-            return self.ask(model, questions, watch, batch)
+            model = load(version, self.artifacts, self.device, monitor.moved).freeze()
+            return self.ask(model, questions, monitor, batch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,21 +113,21 @@ class _Features:
 def _encode(
     model: ClipModel,
     decoded: DecodedImages,
-    questions: Sequence[Question],
+    questions: Sequence[EvalQuery],
     batch: int,
-    watch: Watch,
+    monitor: Monitor,
 ) -> _Features:
     entries = {entry.pixels: entry for question in questions for entry in question.entries}
     texts = list(dict.fromkeys(text for question in questions for text in _texts(question)))
     total = len(entries) + len(texts)
-    watch.advance("evaluating", 0, total)
+    monitor.advance("evaluating", 0, total)
 
     text_blocks: list[Tensor] = []
     done = 0
     for names in _batches(texts, batch):
         text_blocks.append(model.encode_texts(names))  # (batch, width)
         done += len(names)
-        watch.advance("evaluating", done, total)
+        monitor.advance("evaluating", done, total)
 
     image_blocks: list[Tensor] = []
     groups = list(_batches(entries.values(), batch))
@@ -140,7 +140,7 @@ def _encode(
         for group in groups:
             image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
             done += len(group)
-            watch.advance("evaluating", done, total)
+            monitor.advance("evaluating", done, total)
 
     return _Features(
         images=torch.cat(image_blocks),
@@ -150,16 +150,16 @@ def _encode(
     )
 
 
-def _texts(question: Question) -> tuple[str, ...]:
-    if isinstance(question, ClassQuestion):
+def _texts(question: EvalQuery) -> tuple[str, ...]:
+    if isinstance(question, ClassQuery):
         return question.prompt.fill_all(question.classes)
     return tuple(text for entry in question.entries for text in entry.texts)
 
 
-def _answer(question: Question, features: _Features) -> Answers:
+def _answer(question: EvalQuery, features: _Features) -> Answers:
     images = features.of_images(question.entries)  # (images, width)
     texts = features.of_texts(_texts(question))  # (classes or captions, width)
-    if isinstance(question, RetrievalQuestion):
+    if isinstance(question, RetrievalQuery):
         owner = torch.tensor(
             [index for index, entry in enumerate(question.entries) for _ in entry.texts],
             device=images.device,

@@ -9,7 +9,7 @@ import torch
 
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
-from core.ports import Artifacts, Moved, Watch, nobody
+from core.ports import Artifacts, Monitor, Moved, nobody
 
 Environments = tuple[Mapping[str, str], ...]  # in order, the present one last
 
@@ -57,7 +57,7 @@ class Checkpoints:
     def __init__(
         self,
         artifacts: Artifacts,
-        watch: Watch,
+        monitor: Monitor,
         *,
         newest: Digest | None,
         environments: Environments,
@@ -65,7 +65,7 @@ class Checkpoints:
     ) -> None:
         """`weights_bytes`: what the update takes when it is published at the end."""
         self._artifacts = artifacts
-        self._watch = watch
+        self._watch = monitor
         self._newest = newest
         self._environments = environments
         self._weights_bytes = weights_bytes

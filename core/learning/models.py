@@ -13,7 +13,7 @@ from core.domain.recipes.recipe import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
 from core.learning.features import Batch, Features
 from core.learning.optimisation import trained_parameters
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 
 _AUTOCAST = {
     Precision.FP32: None,
@@ -79,7 +79,7 @@ class Models:
     @classmethod
     def of(
         cls,
-        task: TrainingTask,
+        spec: TrainingSpec,
         parent: ClipModel,
         names: Sequence[str],
         *,
@@ -87,19 +87,19 @@ class Models:
         load: Callable[[Digest], ClipModel],
     ) -> Self:
         """Make the parent the student, and its teachers; frozen tensors are shared."""
-        recipe = task.recipe
+        recipe = spec.recipe
         parameters = trained_parameters(parent, recipe.part)
         parent.freeze()
-        teachers = _teachers(task, parent, parameters, load) if distils else {}
+        teachers = _teachers(spec, parent, parameters, load) if distils else {}
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         if recipe.gradient_checkpointing:
             parent.checkpoint_gradients()
         readers, own = dict(teachers), None
         if recipe.part is ModelPart.IMAGE:
-            readers.setdefault(task.parent, parent)  # equal text towers: any copy will do
-            own = list(readers).index(task.parent)
-        tokens = parent.tokenise(task.prompt.fill_all(names))
+            readers.setdefault(spec.parent, parent)  # equal text towers: any copy will do
+            own = list(readers).index(spec.parent)
+        tokens = parent.tokenise(spec.prompt.fill_all(names))
         with torch.no_grad():
             classes = tuple(reader.encode_tokens(tokens) for reader in readers.values())
         return cls(
@@ -186,9 +186,9 @@ class Models:
             return model.encode_images(pixels)
 
 
-def mixing_anchor(task: TrainingTask) -> Digest:
+def mixing_anchor(spec: TrainingSpec) -> Digest:
     """The version whose weights the new ones are mixed with: the root's or the parent's."""
-    return task.root if task.recipe.teacher is TeacherPolicy.ROOT else task.parent
+    return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT else spec.parent
 
 
 def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:
@@ -196,22 +196,22 @@ def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Fea
 
 
 def _teachers(
-    task: TrainingTask,
+    spec: TrainingSpec,
     parent: ClipModel,
     parameters: Mapping[str, nn.Parameter],
     load: Callable[[Digest], ClipModel],
 ) -> dict[Digest, ClipModel]:
     """The recipe's teachers by version digest; in a first update, parent and root are one."""
     wanted = {
-        TeacherPolicy.PARENT: (task.parent,),
-        TeacherPolicy.ROOT: (task.root,),
-        TeacherPolicy.BOTH: (task.parent, task.root),
-    }[task.recipe.teacher]
+        TeacherPolicy.PARENT: (spec.parent,),
+        TeacherPolicy.ROOT: (spec.root,),
+        TeacherPolicy.BOTH: (spec.parent, spec.root),
+    }[spec.recipe.teacher]
     trained = {id(parameter) for parameter in parameters.values()}
     shared = {id(p): p for p in parent.network.parameters() if id(p) not in trained}
     found: dict[Digest, ClipModel] = {}
     for digest in dict.fromkeys(wanted):
-        if digest == task.parent:
+        if digest == spec.parent:
             network = copy.deepcopy(parent.network, dict(shared))
             found[digest] = ClipModel(network=network, config=parent.config)
         else:

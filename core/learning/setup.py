@@ -18,15 +18,15 @@ from core.domain.values import Digest
 from core.errors import ModelNotTrainable
 from core.learning.columns import Columns
 from core.learning.data.exemplars import choose_exemplars
-from core.learning.data.loader import Reading
+from core.learning.data.loader import BatchLoader
 from core.learning.data.vocabulary import Replay, generator_of, sentences_of
-from core.learning.distributed.ranks import Alone, Ranks
+from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.methods.catalogue import MakeMethod, method_of
-from core.learning.methods.method import Beginning, LearningMethod
+from core.learning.methods.method import LearningMethod, TrainingStart
 from core.learning.models import Known, Models
-from core.learning.training_run import Update
-from core.ports import Artifacts, Moved, TrainingTask, nobody
+from core.learning.training_run import TrainingRun
+from core.ports import Artifacts, Moved, TrainingSpec, nobody
 
 BLOCK_SENTENCES = 512  # that frozen readers read at once
 BLOCK_IMAGES = 128
@@ -37,11 +37,11 @@ def _say_nothing(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class PreparedRun:
     """An update at step 0 and what its steps read."""
 
-    update: Update
-    reading: Reading
+    update: TrainingRun
+    reading: BatchLoader
 
     def fingerprint(self) -> Digest:
         """What is the same in every rank: the images in order, the step, the weights."""
@@ -51,8 +51,8 @@ class Begun:
         return Digest(found.hexdigest())
 
 
-def begin(
-    task: TrainingTask,
+def prepare_run(
+    spec: TrainingSpec,
     parent: ClipModel,
     artifacts: Artifacts,
     *,
@@ -60,43 +60,43 @@ def begin(
     make_method: MakeMethod = method_of,
     advance: Callable[[int, int], None] = _say_nothing,
     moved: Moved = nobody,
-) -> Begun:
+) -> PreparedRun:
     """Begin an update; `parent` becomes its student.
 
     `advance(done, total)` is called while images are read ahead of the first step, `moved` while
     weights are. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
     """
-    recipe, ranks = task.recipe, ranks or Alone()
+    recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there
-    columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
-    require_readable(parent, task.prompt, columns.names)
+    columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
+    require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
-    if method.reference_terms() and not task.reference:
+    if method.reference_terms() and not spec.reference:
         raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
-    if method.scores and ranks.rank == 0 and task.selection is None:  # which alone concludes
+    if method.scores and ranks.rank == 0 and spec.selection is None:  # which alone concludes
         raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.method is Method.REPLAY:
         encode = _Encoder(parent, artifacts, advance)
-        learned = {name.lower() for name in task.learned}
-        candidates = [e for e in task.exemplars if e.class_name.lower() in learned]
+        learned = {name.lower() for name in spec.learned}
+        candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
         exemplars = choose_exemplars(recipe, candidates, encode)
     models = Models.of(
-        task,
+        spec,
         parent,
         columns.names,
         distils=method.distils,
         load=lambda digest: load(digest, artifacts, parent.device, moved),
     )
-    method.prepare(Beginning(task=task, models=models, artifacts=artifacts))
-    reading = Reading(
+    method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))
+    reading = BatchLoader(
         recipe,
         columns,
         artifacts,
         parent.preprocess,
-        images=task.images,
+        images=spec.images,
         exemplars=exemplars,
-        reference=task.reference if method.reference_terms() else (),
+        reference=spec.reference if method.reference_terms() else (),
         ranks=ranks,
     )
     gradients = LossGradients(
@@ -104,27 +104,27 @@ def begin(
         models=models,
         competing=columns.competing,
         micro_batch=recipe.micro_batch,
-        reference_texts=_reference_texts(task, models) if method.reference_terms() else (),
+        reference_texts=_reference_texts(spec, models) if method.reference_terms() else (),
         reference_weight=1 / ranks.size,
         known=None if recipe.augment else _known(method, models, reading, advance),
     )
-    update = Update(
-        task=task,
+    update = TrainingRun(
+        spec=spec,
         models=models,
         gradients=gradients,
-        replay=_replay(task, models) if method.replays_vocabulary else None,
+        replay=_replay(spec, models) if method.replays_vocabulary else None,
         steps=reading.course.steps,
         ranks=ranks,
     )
-    return Begun(update=update, reading=reading)
+    return PreparedRun(update=update, reading=reading)
 
 
-def _replay(task: TrainingTask, models: Models) -> Replay:
+def _replay(spec: TrainingSpec, models: Models) -> Replay:
     return Replay(
-        sentences_of(task.recipe, models.student),
-        generator_of("sentences", task.recipe.seed),
+        sentences_of(spec.recipe, models.student),
+        generator_of("sentences", spec.recipe.seed),
         [_reader(model) for model in models.readers],
-        block=max(1, BLOCK_SENTENCES // task.recipe.sentences),
+        block=max(1, BLOCK_SENTENCES // spec.recipe.sentences),
     )
 
 
@@ -132,9 +132,9 @@ def _reader(model: ClipModel) -> Callable[[Tensor], Tensor]:
     return torch.no_grad()(model.encode_tokens)
 
 
-def _reference_texts(task: TrainingTask, models: Models) -> tuple[Tensor, ...]:
+def _reference_texts(spec: TrainingSpec, models: Models) -> tuple[Tensor, ...]:
     """E' of each teacher, over every text of the reference set."""
-    texts = tuple(dict.fromkeys(text for entry in task.reference for text in entry.texts))
+    texts = tuple(dict.fromkeys(text for entry in spec.reference for text in entry.texts))
     tokens = models.student.tokenise(texts)
     return tuple(
         torch.cat([_reader(teacher)(block) for block in torch.split(tokens, BLOCK_SENTENCES)])
@@ -145,7 +145,7 @@ def _reference_texts(task: TrainingTask, models: Models) -> tuple[Tensor, ...]:
 def _known(
     method: LearningMethod,
     models: Models,
-    reading: Reading,
+    reading: BatchLoader,
     advance: Callable[[int, int], None],
 ) -> Known | None:
     """Frozen towers' features of all images, which are never cut anew; None if nothing is."""

@@ -19,13 +19,13 @@ from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
 from core.learning.determinism import repeatable
-from core.learning.distributed.ranks import Cue, Gather, GatherNobody, Ranks
+from core.learning.distributed.ranks import Command, RankProvider, Ranks, SingleRankProvider
 from core.learning.methods.catalogue import MakeMethod, method_of
 from core.learning.models import mixing_anchor
-from core.learning.setup import Begun, begin
-from core.learning.training_run import Update
-from core.learning.validation import Ask, score
-from core.ports import Artifacts, Trained, TrainingTask, Watch
+from core.learning.setup import PreparedRun, prepare_run
+from core.learning.training_run import TrainingRun
+from core.learning.validation import AnswerQueries, score
+from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 
 SELECTION_BYTES = 2**30  # of decoded validation images, kept from one mixing weight to the next
 
@@ -44,9 +44,9 @@ class UpdateTrainer:
         *,
         device: torch.device,
         threads: int = 0,  # 0: one per core
-        ask: Ask | None = None,  # for methods that choose by validation parts
+        ask: AnswerQueries | None = None,  # for methods that choose by validation parts
         make_method: MakeMethod = method_of,
-        gather: Gather | None = None,  # None: this process alone
+        provider: RankProvider | None = None,  # None: this process alone
         clock: Callable[[], float] = time.perf_counter,  # seconds
     ) -> None:
         self._artifacts = artifacts
@@ -54,7 +54,7 @@ class UpdateTrainer:
         self._threads = thread_count(threads)
         self._ask = ask
         self._make_method = make_method
-        self._gather = gather or GatherNobody()
+        self._gather = provider or SingleRankProvider()
         self._clock = clock
 
     def native_precisions(self) -> Collection[Precision]:
@@ -65,7 +65,7 @@ class UpdateTrainer:
         """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
         return {**environment(self._device, self._threads), "ranks": str(self._gather.size)}
 
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+    def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         A checkpoint whose bytes are gone or damaged is left alone: from the start, the
@@ -74,50 +74,50 @@ class UpdateTrainer:
         OutOfMemory, RankLost, RanksDisagree.
         """
         with memory_named():
-            return self._train(task, resume, watch)
+            return self._train(spec, resume, monitor)
 
-    def _train(self, task: TrainingTask, resume: Digest | None, watch: Watch) -> Trained:
-        recipe = task.recipe
-        require_learnable(recipe, task.classes, task.learned, task.open_classes)
-        watch.advance("loading", 0, 1)
+    def _train(self, spec: TrainingSpec, resume: Digest | None, monitor: Monitor) -> Trained:
+        recipe = spec.recipe
+        require_learnable(recipe, spec.classes, spec.learned, spec.open_classes)
+        monitor.advance("loading", 0, 1)
         with (
             repeatable(recipe.seed, device=self._device, threads=self._threads),
-            self._gather(task, resume) as ranks,
+            self._gather(spec, resume) as ranks,
         ):
-            parent = load(task.parent, self._artifacts, self._device, watch.moved)
-            begun = begin(
-                task,
+            parent = load(spec.parent, self._artifacts, self._device, monitor.moved)
+            prepared = prepare_run(
+                spec,
                 parent,
                 self._artifacts,
                 ranks=ranks,
                 make_method=self._make_method,
-                advance=lambda done, total: watch.advance("loading", done, total),
-                moved=watch.moved,
+                advance=lambda done, total: monitor.advance("loading", done, total),
+                moved=monitor.moved,
             )
-            watch.advance("loading", 1, 1)
+            monitor.advance("loading", 1, 1)
             environments: Environments = (self.environment(),)
-            if state := read_checkpoint(self._artifacts, resume, watch.moved):
-                begun.update.restore(state)
-                environments = self._go_on(environments_of(state), begun.update.step, watch)
+            if state := read_checkpoint(self._artifacts, resume, monitor.moved):
+                prepared.update.restore(state)
+                environments = self._go_on(environments_of(state), prepared.update.step, monitor)
             checkpoints = Checkpoints(
                 self._artifacts,
-                watch,
+                monitor,
                 newest=resume,
                 environments=environments,
                 weights_bytes=published_bytes(parent.network.state_dict()),
             )
-            self._learn(begun, ranks, checkpoints, watch)
-            notes = self._conclude(task, parent, begun.update, watch)
+            self._learn(prepared, ranks, checkpoints, monitor)
+            notes = self._conclude(spec, parent, prepared.update, monitor)
             weights = publish(
                 parent.config,
                 parent.network.state_dict(),
                 self._artifacts,
-                lambda done, total: watch.advance("publishing", done, total),
-                watch.moved,
+                lambda done, total: monitor.advance("publishing", done, total),
+                monitor.moved,
             )
             return Trained(weights=weights, notes=notes, environments=environments)
 
-    def _go_on(self, been: Environments, step: int, watch: Watch) -> Environments:
+    def _go_on(self, been: Environments, step: int, monitor: Monitor) -> Environments:
         """Return what training has been through, this process's included; tell of a change."""
         before, here = been[-1], self.environment()
         if before == here:
@@ -127,43 +127,45 @@ class UpdateTrainer:
             for name in sorted({*before, *here})
             if before.get(name) != here.get(name)
         }
-        watch.tell(
+        monitor.emit(
             "environment_changed", {"step": step, "changed": changed, "explanation": INEXACT}
         )
         return (*been, here)
 
-    def _learn(self, begun: Begun, ranks: Ranks, checkpoints: Checkpoints, watch: Watch) -> None:
-        update, reading = begun.update, begun.reading
-        ranks.compare(begun.fingerprint)
+    def _learn(
+        self, prepared: PreparedRun, ranks: Ranks, checkpoints: Checkpoints, monitor: Monitor
+    ) -> None:
+        update, reading = prepared.update, prepared.reading
+        ranks.compare(prepared.fingerprint)
         with Ahead(reading.step, update.step, update.steps, device=self._device) as ahead:
             while update.step < update.steps:
                 began, waited = self._clock(), ahead.waited_s
                 data = ahead.take()
-                ranks.lead(Cue.STEP)
+                ranks.send_command(Command.STEP)
                 micro_batch = update.micro_batch
                 terms = update.advance(data)
                 if update.micro_batch != micro_batch:
                     told = {"step": update.step, "micro_batch": update.micro_batch}
-                    watch.tell("out_of_memory", told)
-                if watch.checkpoint_due():
-                    ranks.compare(begun.fingerprint)
+                    monitor.emit("out_of_memory", told)
+                if monitor.checkpoint_due():
+                    ranks.compare(prepared.fingerprint)
                     checkpoints.keep(update.state(), update.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
                     "images_per_second": round(reading.course.learned / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
-                watch.advance(
+                monitor.advance(
                     "training", update.step, update.steps, {**terms, **speed, **peak(self._device)}
                 )
-        ranks.compare(begun.fingerprint)
-        ranks.lead(Cue.END)
+        ranks.compare(prepared.fingerprint)
+        ranks.send_command(Command.END)
 
     def _conclude(
-        self, task: TrainingTask, student: ClipModel, update: Update, watch: Watch
+        self, spec: TrainingSpec, student: ClipModel, update: TrainingRun, monitor: Monitor
     ) -> Json:
         def anchor() -> dict[str, Tensor]:
-            version = load(mixing_anchor(task), self._artifacts, self._device, watch.moved)
+            version = load(mixing_anchor(spec), self._artifacts, self._device, monitor.moved)
             return dict(version.network.named_parameters())
 
         decoded = DecodedImages(
@@ -171,11 +173,11 @@ class UpdateTrainer:
         )
 
         def scored() -> tuple[float, float]:
-            if self._ask is None or task.selection is None:
+            if self._ask is None or spec.selection is None:
                 raise ModelNotTrainable("This method chooses by validation parts; there are none.")
-            return score(student, task.selection, self._ask, watch, decoded)
+            return score(student, spec.selection, self._ask, monitor, decoded)
 
         notes = update.conclude(anchor, scored)
-        if update.micro_batch != task.recipe.micro_batch:
+        if update.micro_batch != spec.recipe.micro_batch:
             notes = {**notes, "micro_batch": update.micro_batch}
         return notes

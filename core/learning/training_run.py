@@ -14,9 +14,9 @@ from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
 from core.learning.checkpoint import FORMAT
 from core.learning.data.vocabulary import Replay
-from core.learning.distributed.ranks import Alone, Ranks
+from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients, StepData
-from core.learning.methods.method import Ending
+from core.learning.methods.method import TrainingEnd
 from core.learning.models import Models
 from core.learning.optimisation import (
     clamp_scale,
@@ -25,18 +25,18 @@ from core.learning.optimisation import (
     rate_factor,
     take_step,
 )
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, no step will ever be finite
 
 
-class Update:
+class TrainingRun:
     """A student on its way. `step` counts the steps taken, of `steps`."""
 
     def __init__(
         self,
         *,
-        task: TrainingTask,
+        spec: TrainingSpec,
         models: Models,
         gradients: LossGradients,
         replay: Replay | None,
@@ -46,14 +46,14 @@ class Update:
         self.models = models
         self.step = 0
         self.steps = steps
-        self._task = task
-        self._recipe = task.recipe
+        self._task = spec
+        self._recipe = spec.recipe
         self._gradients = gradients
         self._replay = replay
-        self._ranks = ranks or Alone()
-        self._optimiser = make_optimiser(task.recipe, models.parameters)
-        self._scaler = make_scaler(task.recipe, models.student.device)
-        self._average = AveragedWeights(task.recipe, models.parameters)
+        self._ranks = ranks or SingleRank()
+        self._optimiser = make_optimiser(spec.recipe, models.parameters)
+        self._scaler = make_scaler(spec.recipe, models.student.device)
+        self._average = AveragedWeights(spec.recipe, models.parameters)
         self._terms: dict[str, float] = {}
 
     def advance(self, data: StepData) -> dict[str, float]:
@@ -106,7 +106,7 @@ class Update:
         """
         self._average.apply()
         return self._gradients.method.conclude(
-            Ending(parameters=self.models.parameters, anchor=anchor, score=score)
+            TrainingEnd(parameters=self.models.parameters, anchor=anchor, score=score)
         )
 
     def state(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Update:
         parameters = list(self.models.parameters.values())
         given = torch.tensor([float(p.grad is not None) for p in parameters]).to(numbers.device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        self._ranks.add_up([*gradients, numbers, given])
+        self._ranks.all_reduce_sum([*gradients, numbers, given])
         for parameter, gradient, ranks in zip(parameters, gradients, given.tolist(), strict=True):
             parameter.grad = gradient if ranks else None
 

@@ -10,19 +10,19 @@ from core.domain.evaluation.metrics import recall_at
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
 )
-from core.ports import Selection, Watch
+from core.ports import Monitor, Selection
 
 
-class Ask(Protocol):
+class AnswerQueries(Protocol):
     def __call__(
         self,
         model: ClipModel,
-        questions: Sequence[Question],
-        watch: Watch,
+        questions: Sequence[EvalQuery],
+        monitor: Monitor,
         *,
         decoded: DecodedImages,
     ) -> Sequence[Answers]:
@@ -30,7 +30,11 @@ class Ask(Protocol):
 
 
 def score(
-    model: ClipModel, selection: Selection, ask: Ask, watch: Watch, decoded: DecodedImages
+    model: ClipModel,
+    selection: Selection,
+    ask: AnswerQueries,
+    monitor: Monitor,
+    decoded: DecodedImages,
 ) -> tuple[float, float]:
     """Accuracy on the new classes, and the mean over the kept suites.
 
@@ -38,17 +42,17 @@ def score(
     A zero-shot suite counts with its top-1 accuracy, a captioned one with the mean R@1 of both
     directions.
     """
-    questions: tuple[Question, ...] = (selection.new, *selection.kept)
-    answers = ask(model, questions, watch, decoded=decoded)
+    questions: tuple[EvalQuery, ...] = (selection.new, *selection.kept)
+    answers = ask(model, questions, monitor, decoded=decoded)
     new, *kept = [
         _share(question, given) for question, given in zip(questions, answers, strict=True)
     ]
     return new, fmean(kept) if kept else 0.0
 
 
-def _share(question: Question, answers: Answers) -> float:
+def _share(question: EvalQuery, answers: Answers) -> float:
     match question, answers:
-        case ClassQuestion(), ClassAnswers():
+        case ClassQuery(), ClassAnswers():
             return fmean(answers.hits(question))
         case _, RetrievalAnswers(image_ranks=images, caption_ranks=captions):
             return fmean((recall_at(images, 1), recall_at(captions, 1)))

@@ -1,27 +1,27 @@
 """What the rules need from outside, as protocols."""
 
-from core.ports.artifacts import Artifacts, Moved, References, StoredArtifact, nobody
+from core.ports.artifacts import ArtifactRoots, Artifacts, Moved, StoredArtifact, nobody
 from core.ports.datasets import (
     Datasets,
     DecodedImage,
     Decoder,
-    LookAlikes,
     Seen,
+    SimilarImages,
     Suites,
     Thumbnails,
 )
-from core.ports.jobs import Doorbell, HeldJob, Jobs, NamedJob
+from core.ports.jobs import HeldJob, JobNotifier, Jobs, NamedJob
 from core.ports.learning import (
     AnswerCache,
     Evaluator,
     Importer,
+    Monitor,
     Selection,
     Trained,
     Trainer,
-    TrainingTask,
-    Watch,
+    TrainingSpec,
 )
-from core.ports.operations import Beat, Beats, Figures, QueueFigure, RunningFigure, Tallies
+from core.ports.operations import Counters, Gauges, Heartbeat, Heartbeats, QueueGauge, RunningGauge
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.requests import Idempotency, IdempotentReply, Keys
@@ -29,43 +29,43 @@ from core.ports.requests import Idempotency, IdempotentReply, Keys
 __all__ = [
     "Aliases",
     "AnswerCache",
+    "ArtifactRoots",
     "Artifacts",
-    "Beat",
-    "Beats",
     "Clock",
+    "Counters",
     "Datasets",
     "DecodedImage",
     "Decoder",
-    "Doorbell",
     "Evaluator",
-    "Figures",
+    "Gauges",
+    "Heartbeat",
+    "Heartbeats",
     "HeldJob",
     "Idempotency",
     "IdempotentReply",
     "Importer",
+    "JobNotifier",
     "Jobs",
     "Keys",
-    "LookAlikes",
     "Models",
+    "Monitor",
     "Moved",
     "NamedJob",
     "Platform",
     "Policies",
-    "QueueFigure",
-    "References",
-    "RunningFigure",
+    "QueueGauge",
+    "RunningGauge",
     "Seen",
     "Selection",
+    "SimilarImages",
     "StoredArtifact",
     "Suites",
-    "Tallies",
     "Thumbnails",
     "Trained",
     "Trainer",
-    "TrainingTask",
+    "TrainingSpec",
     "Transactions",
     "UnitOfWork",
     "Versions",
-    "Watch",
     "nobody",
 ]

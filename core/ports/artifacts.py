@@ -66,7 +66,7 @@ class Artifacts(Protocol):
         """Room left."""
 
 
-class References(Protocol):
+class ArtifactRoots(Protocol):
     """Which artifacts rows name, by what they are. Ask for images first: freezing a dataset
     takes an image from the dataset's rows, where it may be removed, into a manifest.
     """

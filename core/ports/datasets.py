@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
-from core.domain.datasets.near_duplicates import LookAlike
+from core.domain.datasets.near_duplicates import SimilarImage
 from core.domain.datasets.suite import Suite
 from core.domain.values import DatasetId, Digest, SuiteId
 
@@ -82,14 +82,14 @@ class Suites(Protocol):
         """Those of the groups of which any suite holds an image."""
 
 
-class LookAlikes(Protocol):
+class SimilarImages(Protocol):
     """Images as they look, in memory. It never changes."""
 
     position: int  # of the last of them, in the order they came
 
-    def near(self, thumbnail: str) -> Sequence[LookAlike]: ...
+    def near(self, thumbnail: str) -> Sequence[SimilarImage]: ...
 
-    def plus(self, group: Digest, thumbnail: str) -> "LookAlikes":
+    def plus(self, group: Digest, thumbnail: str) -> "SimilarImages":
         """Return these images and one more."""
 
 
@@ -99,10 +99,10 @@ Seen = tuple[Image, str]  # an image with its thumbnail
 class Thumbnails(Protocol):
     """How images look; a thumbnail, once it is there, never changes."""
 
-    def all(self) -> LookAlikes:
+    def all(self) -> SimilarImages:
         """All images. A process that has asked before reads only what has come since."""
 
-    def after(self, position: int) -> LookAlikes:
+    def after(self, position: int) -> SimilarImages:
         """The images that came after a position; after 0 come all."""
 
     def lock(self) -> None:

@@ -150,6 +150,6 @@ class Jobs(Protocol):
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]: ...
 
 
-class Doorbell(Protocol):
-    def ring(self, job: JobId, queue: Queue) -> None:
+class JobNotifier(Protocol):
+    def notify(self, job: JobId, queue: Queue) -> None:
         """Tell some worker of a queue to look for work. Never raises: the sweeper rings again."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import Answers, ClassQuestion, Question
+from core.domain.evaluation.query import Answers, ClassQuery, EvalQuery
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
 
 
-class Watch(Protocol):
+class Monitor(Protocol):
     """The eye on a running job: renews its lease while it advances, and stops it."""
 
     def advance(
@@ -35,7 +35,7 @@ class Watch(Protocol):
         Raises LeaseLost or StopRequested.
         """
 
-    def tell(self, kind: str, data: Json) -> None:
+    def emit(self, kind: str, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
 
 
@@ -43,12 +43,12 @@ class Watch(Protocol):
 class Selection:
     """Validation parts, by which training may choose: never what a verdict is given on."""
 
-    new: ClassQuestion  # this update's own holdout
-    kept: tuple[Question, ...]  # the model's suites
+    new: ClassQuery  # this update's own holdout
+    kept: tuple[EvalQuery, ...]  # the model's suites
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingTask:
+class TrainingSpec:
     """Everything that decides the weights of an update."""
 
     parent: Digest  # version digest: the student's start and the teacher
@@ -78,7 +78,7 @@ class Trained:
 
 
 class Trainer(Protocol):
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+    def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
 
         `resume` is a checkpoint that an earlier attempt stored: in the same environment, the
@@ -91,13 +91,13 @@ class Trainer(Protocol):
 
 
 class Importer(Protocol):
-    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+    def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """Store a base as fp32 weights; also its default prompt template. Raises BaseUnknown."""
 
 
 class Evaluator(Protocol):
     def answer(
-        self, version: Digest, questions: Sequence[Question], watch: Watch
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Ask a version all questions; images that several share are encoded once."""
 

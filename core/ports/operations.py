@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.jobs.counter import Tally
+from core.domain.jobs.counter import CounterValue
 from core.domain.jobs.job import JobStatus, JobType, Progress
 from core.domain.values import JobId, Json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
+class Heartbeat:
     """What a worker last said of itself."""
 
     worker: str
@@ -19,13 +19,13 @@ class Beat:
     age_s: float  # by the database's clock
 
 
-class Beats(Protocol):
+class Heartbeats(Protocol):
     def beat(self, worker: str, facts: Json) -> None:
         """A worker says that it lives (by the database's clock)."""
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...
 
-    def all(self) -> Sequence[Beat]:
+    def all(self) -> Sequence[Heartbeat]:
         """The last beat of every worker that has not ended in order, by name."""
 
     def forget(self, worker: str) -> None: ...
@@ -34,18 +34,18 @@ class Beats(Protocol):
         """Forget workers that have long said nothing; how many."""
 
 
-class Tallies(Protocol):
+class Counters(Protocol):
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
         """Count more under a name and labels; part of the transaction."""
 
     def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
         """Count how long a phase has taken."""
 
-    def all(self) -> Sequence[Tally]: ...
+    def all(self) -> Sequence[CounterValue]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueFigure:
+class QueueGauge:
     """Unfinished jobs of one type and status."""
 
     type: JobType
@@ -55,7 +55,7 @@ class QueueFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunningFigure:
+class RunningGauge:
     """A claimed job and how far it is."""
 
     job: JobId
@@ -65,12 +65,12 @@ class RunningFigure:
     progress: Progress
 
 
-class Figures(Protocol):
+class Gauges(Protocol):
     """The present state in numbers; cheap enough to be asked every few seconds."""
 
-    def queue(self) -> Sequence[QueueFigure]: ...
+    def queue(self) -> Sequence[QueueGauge]: ...
 
-    def running(self) -> Sequence[RunningFigure]: ...
+    def running(self) -> Sequence[RunningGauge]: ...
 
     def versions(self) -> Mapping[tuple[str, str], int]:
         """How many versions have a status and a verdict ("" before one)."""

@@ -6,11 +6,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from core.ports.artifacts import Artifacts, References
+from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
-from core.ports.operations import Beats, Figures, Tallies
+from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.requests import Idempotency, Keys
 from core.settings import Settings
@@ -31,11 +31,11 @@ class UnitOfWork(Protocol):
     jobs: Jobs
     idempotency: Idempotency
     answers: AnswerCache
-    references: References
+    references: ArtifactRoots
     keys: Keys
-    beats: Beats
-    tallies: Tallies
-    figures: Figures
+    heartbeats: Heartbeats
+    tallies: Counters
+    gauges: Gauges
 
     def __enter__(self) -> Self: ...
 

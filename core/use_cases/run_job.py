@@ -20,7 +20,7 @@ from core.errors import (
 )
 from core.ports import Evaluator, Importer, Platform, Trainer
 from core.use_cases.evaluation.evaluate import evaluate_version
-from core.use_cases.jobs.monitor import JobWatch
+from core.use_cases.jobs.monitor import JobMonitor
 from core.use_cases.jobs.release import pause, release
 from core.use_cases.registry.import_model import import_model
 from core.use_cases.training.update_model import update_model
@@ -51,7 +51,7 @@ def run_next_job(
         return None
     with logs.about(job=job.id, type=job.type.value, fence=job.fence):
         log.info("job claimed", extra={"attempt": job.attempt})
-        _see_through(platform, tools, job, JobWatch(platform, job, stopping=stopping))
+        _see_through(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
     return job
 
 
@@ -74,9 +74,9 @@ def _claim(platform: Platform, owner: str) -> Job | None:
     return job
 
 
-def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> None:
+def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     try:
-        _dispatch(platform, tools, job, watch)
+        _dispatch(platform, tools, job, monitor)
     except LeaseLost:
         log.warning("the lease is lost, the job is left to its new owner")
         return
@@ -92,7 +92,7 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
         release(platform, job)
     except StorageFull as fault:
         log.warning("job is paused: %s", fault.message)
-        pause(platform, job, fault, stopping=watch.stopping)
+        pause(platform, job, fault, stopping=monitor.stopping)
     except CancelRequested:
         log.info("job cancelled")
         _end(platform, job, cancelled=True)
@@ -109,20 +109,22 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
         _end(platform, job, fault=Internal(f"{type(fault).__name__}: {fault}"))
     else:
         log.info("job succeeded")
-    watch.end()
+    monitor.end()
 
 
-def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> None:
+def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
         raise CancelRequested
     match job.order:
         case ImportOrder():
-            import_model(platform, tools.importer, job, job.order, watch)
+            import_model(platform, tools.importer, job, job.order, monitor)
         case UpdateOrder():
-            version = update_model(platform, tools.trainer, job, job.order, watch)
-            evaluate_version(platform, tools.evaluator, job, version, watch, promote=job.order)
+            version = update_model(platform, tools.trainer, job, job.order, monitor)
+            evaluate_version(platform, tools.evaluator, job, version, monitor, promote=job.order)
         case EvaluateOrder():
-            evaluate_version(platform, tools.evaluator, job, job.order.version, watch, promote=None)
+            evaluate_version(
+                platform, tools.evaluator, job, job.order.version, monitor, promote=None
+            )
 
 
 def _end(

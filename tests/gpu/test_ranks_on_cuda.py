@@ -16,7 +16,7 @@ from core.domain.recipes.recipe import Method, Precision
 from core.errors import RankLost
 from core.learning.trainer import UpdateTrainer
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
-from worker.ranks.launcher import Crew
+from worker.ranks.launcher import RankLauncher
 
 CUDA = torch.device("cuda")
 
@@ -34,7 +34,7 @@ class Killing(Watching):
 
 
 def trainer(folder: Path, *, patience_s: float = 60.0) -> UpdateTrainer:
-    crew = Crew(2, artifacts=LocalArtifacts(folder), device=CUDA, patience_s=patience_s)
+    crew = RankLauncher(2, artifacts=LocalArtifacts(folder), device=CUDA, patience_s=patience_s)
     return UpdateTrainer(LocalArtifacts(folder), device=CUDA, gather=crew)
 
 
@@ -44,10 +44,10 @@ def test_two_gpus_give_the_weights_of_one_and_repeat_to_the_bit(
 ) -> None:
     artifacts = LocalArtifacts(tmp_path)
     changes = {"method": method, "precision": Precision.FP32, "epsilon": 1e-4, "batch_size": 5}
-    task = with_recipe(red_and_blue(artifacts), **changes)
-    watch = Watching()
-    one = UpdateTrainer(artifacts, device=CUDA).train(task, resume=None, watch=watch).weights
-    two = [trainer(tmp_path).train(task, resume=None, watch=watch).weights for _ in range(2)]
+    spec = with_recipe(red_and_blue(artifacts), **changes)
+    monitor = Watching()
+    one = UpdateTrainer(artifacts, device=CUDA).train(spec, resume=None, monitor=monitor).weights
+    two = [trainer(tmp_path).train(spec, resume=None, monitor=monitor).weights for _ in range(2)]
     assert two[0].digest == two[1].digest
     alone = read_state(one, artifacts)
     for name, value in read_state(two[0], artifacts).items():
@@ -55,7 +55,7 @@ def test_two_gpus_give_the_weights_of_one_and_repeat_to_the_bit(
 
 
 def test_a_killed_rank_ends_the_run_in_time(tmp_path: Path) -> None:
-    task = red_and_blue(LocalArtifacts(tmp_path))
+    spec = red_and_blue(LocalArtifacts(tmp_path))
     with pytest.raises(RankLost, match="signal 9"):
-        trainer(tmp_path, patience_s=20).train(task, resume=None, watch=Killing())
+        trainer(tmp_path, patience_s=20).train(spec, resume=None, monitor=Killing())
     assert not psutil.Process().children()

@@ -11,7 +11,7 @@ from core.domain.recipes.recipe import Method, ModelPart, Precision
 from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import (
     PRECISIONS,
     StoppingAsItSaves,
@@ -30,7 +30,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
@@ -40,58 +40,58 @@ def trainer(artifacts: MemoryArtifacts, device: torch.device) -> UpdateTrainer:
     )
 
 
-def losses(artifacts: MemoryArtifacts, task: TrainingTask, device: torch.device) -> list[float]:
-    watch = Watching()
-    trainer(artifacts, device).train(task, resume=None, watch=watch)
-    return [terms["loss"] for terms in watch.terms]
+def losses(artifacts: MemoryArtifacts, spec: TrainingSpec, device: torch.device) -> list[float]:
+    monitor = Watching()
+    trainer(artifacts, device).train(spec, resume=None, monitor=monitor)
+    return [terms["loss"] for terms in monitor.terms]
 
 
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("part", ModelPart)
 def test_every_method_has_the_cpus_losses(
-    artifacts: MemoryArtifacts, task: TrainingTask, method: Method, part: ModelPart
+    artifacts: MemoryArtifacts, spec: TrainingSpec, method: Method, part: ModelPart
 ) -> None:
-    same = with_recipe(task, method=method, part=part, precision=Precision.FP32)
+    same = with_recipe(spec, method=method, part=part, precision=Precision.FP32)
     on_cpu, on_cuda = losses(artifacts, same, CPU), losses(artifacts, same, CUDA)
     assert on_cuda == pytest.approx(on_cpu, rel=1e-3)
 
 
 def test_every_step_tells_the_most_memory_that_tensors_have_held(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
-    trainer(artifacts, CUDA).train(task, resume=None, watch=watch)
-    assert watch.terms[-1]["device_mib"] >= watch.terms[0]["device_mib"] > 0
+    monitor = Watching()
+    trainer(artifacts, CUDA).train(spec, resume=None, monitor=monitor)
+    assert monitor.terms[-1]["device_mib"] >= monitor.terms[0]["device_mib"] > 0
 
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_half_precision_starts_at_the_same_loss(
-    artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision
+    artifacts: MemoryArtifacts, spec: TrainingSpec, precision: Precision
 ) -> None:
-    exact = losses(artifacts, with_recipe(task, precision=Precision.FP32), CUDA)[0]
-    half = losses(artifacts, with_recipe(task, precision=precision), CUDA)[0]
+    exact = losses(artifacts, with_recipe(spec, precision=Precision.FP32), CUDA)[0]
+    half = losses(artifacts, with_recipe(spec, precision=precision), CUDA)[0]
     assert half == pytest.approx(exact, rel=0.05)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_run_repeats_to_the_bit_and_so_does_a_resumed_one(
-    artifacts: MemoryArtifacts, task: TrainingTask, precision: Precision
+    artifacts: MemoryArtifacts, spec: TrainingSpec, precision: Precision
 ) -> None:
-    task = with_recipe(task, precision=precision)
+    spec = with_recipe(spec, precision=precision)
     on_cuda = trainer(artifacts, CUDA)
-    whole = on_cuda.train(task, resume=None, watch=Watching())
+    whole = on_cuda.train(spec, resume=None, monitor=Watching())
     stopped = StoppingAsItSaves(every=2)
     with pytest.raises(StopRequested):
-        on_cuda.train(task, resume=None, watch=stopped)
+        on_cuda.train(spec, resume=None, monitor=stopped)
     _, checkpoint = stopped.saved[-1]
-    resumed = on_cuda.train(task, resume=checkpoint, watch=Watching())
+    resumed = on_cuda.train(spec, resume=checkpoint, monitor=Watching())
     assert resumed.weights.digest == whole.weights.digest
 
 
 def test_micro_batches_and_recomputing_change_no_number(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    exact = with_recipe(task, precision=Precision.FP32)
+    exact = with_recipe(spec, precision=Precision.FP32)
     frugal = with_recipe(exact, micro_batch=3, gradient_checkpointing=True)
     assert losses(artifacts, frugal, CUDA) == pytest.approx(
         losses(artifacts, exact, CUDA), rel=1e-4

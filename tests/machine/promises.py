@@ -10,7 +10,7 @@ from core.domain.registry.alias import AliasMove, MoveKind, live_stack
 from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId
 from core.use_cases.registry.move_alias import require_weights
-from core.use_cases.storage.reachability import follow, named
+from core.use_cases.storage.reachability import expand, roots_of
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World
 
@@ -55,7 +55,7 @@ class Promises:
                 if version.collected_at is None:
                     require_weights(self.world.artifacts, version)
         with self.world.reading() as work:
-            needed = follow(self.world.artifacts, named(work.references))
+            needed = expand(self.world.artifacts, roots_of(work.references))
         assert not needed.unreadable
         for digest in needed.kinds:
             self.world.artifacts.get(digest)

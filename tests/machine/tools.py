@@ -9,15 +9,15 @@ from collections.abc import Collection, Sequence
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
 )
 from core.domain.recipes.recipe import Precision
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, Trained, TrainingTask, Watch
+from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 from tests.support.tiny_inputs import read_for_answers, read_for_training
 
 STEPS = 3
@@ -30,23 +30,23 @@ class TinyTools:
         self._artifacts = artifacts
         self._run = run
 
-    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+    def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """An import."""
-        watch.advance("importing", 0, 1)
+        monitor.advance("importing", 0, 1)
         return publish(self._artifacts, base), "a photo of {name}"
 
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+    def train(self, task: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """An update: a chain of hashes, of which each checkpoint is a link."""
-        watch.advance("loading", 0, 1)
+        monitor.advance("loading", 0, 1)
         read_for_training(self._artifacts, task)
         step, state = self._begin(task, resume)
         while step < STEPS:
-            watch.advance("training", step, STEPS)
+            monitor.advance("training", step, STEPS)
             step, state = step + 1, next_state(state)
-            if watch.checkpoint_due():
+            if monitor.checkpoint_due():
                 kept = self._artifacts.put(json.dumps([step, state, self._run]).encode())
-                watch.save_checkpoint(kept, step)
-        watch.advance("publishing", 0, 1)
+                monitor.save_checkpoint(kept, step)
+        monitor.advance("publishing", 0, 1)
         return Trained(weights=publish(self._artifacts, state), notes={}, environments=({},))
 
     def native_precisions(self) -> Collection[Precision]:
@@ -54,14 +54,14 @@ class TinyTools:
         return (Precision.FP32,)
 
     def answer(
-        self, version: Digest, questions: Sequence[Question], watch: Watch
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Some versions know nearly everything, others nearly nothing."""
-        watch.advance("evaluating", 0, 1)
+        monitor.advance("evaluating", 0, 1)
         read_for_answers(self._artifacts, version, questions)
         return [_answered(question, known=tenths_known(version)) for question in questions]
 
-    def _begin(self, task: TrainingTask, resume: Digest | None) -> tuple[int, str]:
+    def _begin(self, task: TrainingSpec, resume: Digest | None) -> tuple[int, str]:
         try:
             found = json.loads(self._artifacts.get(resume)) if resume else None
         except ArtifactMissing:
@@ -115,8 +115,8 @@ def tenths_known(version: Digest) -> int:
     return (2, 5, 8, 10)[int(version[:8], 16) % 4]
 
 
-def _answered(question: Question, *, known: int) -> Answers:
-    if isinstance(question, ClassQuestion):
+def _answered(question: EvalQuery, *, known: int) -> Answers:
+    if isinstance(question, ClassQuery):
         names = [name.lower() for name in question.classes]
         right = [names.index(entry.class_name.lower()) for entry in question.entries]
         return ClassAnswers(

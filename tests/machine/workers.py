@@ -71,8 +71,8 @@ class Workers(Machine):
     def overtake(self, which: int, points: int) -> None:
         """A worker hangs past its lease, another takes its job, and then it wakes up."""
         if not self.workers():
-            begun = self.world.start_worker()
-            self.advance(begun, lambda: begun.go_on(3))  # past its claim
+            prepared = self.world.start_worker()
+            self.advance(prepared, lambda: prepared.go_on(3))  # past its claim
         if not self.workers():
             return  # it ended before
         hung = pick(self.workers(), which)

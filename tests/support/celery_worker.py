@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-from api.queue import CeleryDoorbell
+from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import TASK
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
@@ -36,12 +36,12 @@ def listening(settings: Settings, work: Callable[[], object]) -> Iterator[list[J
         thread.join()
 
 
-def hears_another(doorbell: CeleryDoorbell, heard: list[JobId]) -> None:
+def hears_another(notifier: CeleryNotifier, heard: list[JobId]) -> None:
     """Ring now and then, as a sweeper does, until it is heard."""
     before = len(heard)
 
     def rung() -> bool:
-        doorbell.ring(JOB, Queue.GPU)
+        notifier.notify(JOB, Queue.GPU)
         return len(heard) > before
 
     wait_for(rung, seconds=WAKE_S, every=0.5)

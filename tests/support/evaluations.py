@@ -10,13 +10,13 @@ from typing import Any
 
 from core.domain.datasets.dataset import Manifest, ManifestEntry, Part, part_of
 from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.evaluation.build_report import mark
-from core.domain.evaluation.plan import Examination, ScoredSuite, Update, plan
+from core.domain.evaluation.build_report import build_report
+from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
 )
 from core.domain.evaluation.report import Report
@@ -112,20 +112,20 @@ def suite(name: str, images: Sequence[ManifestEntry], kind: SuiteKind) -> Scored
 
 
 def answered(
-    examination: Examination, right: Callable[[Version, Question, int], bool]
+    plan: EvaluationPlan, right: Callable[[Version, EvalQuery, int], bool]
 ) -> dict[tuple[Digest, Digest], Answers]:
     """Answers that are right where `right(version, question, index)` says so."""
     return {
         (who.digest, question.digest): _answer(
             question, lambda i, w=who, q=question: right(w, q, i)
         )
-        for who, questions in examination.questions
+        for who, questions in plan.questions
         for question in questions
     }
 
 
-def _answer(question: Question, right: Callable[[int], bool]) -> Answers:
-    if isinstance(question, ClassQuestion):
+def _answer(question: EvalQuery, right: Callable[[int], bool]) -> Answers:
+    if isinstance(question, ClassQuery):
         column = {name: index for index, name in enumerate(question.classes)}
         size = len(question.classes)
         return ClassAnswers(
@@ -146,34 +146,38 @@ FIRST = taught(ROOT, 2, ("bag", "shirt"))
 SECOND = taught(FIRST, 3, ("boot", "coat"))
 
 
-def second_update(**changes: Any) -> Examination:
+def second_update(**changes: Any) -> EvaluationPlan:
     """The examination of version 3: the line has learned bag and shirt, now boot and coat."""
     emoji = [("cat",), ("dog",), ("Bag",), ("sun",)] * 10
     captions = [("a red square", "a square"), ("a blue ring",), ("a dot", "one dot", "a point")] * 5
     values: dict[str, Any] = {
         "model": model(),
         "policy": policy(),
-        "candidate": Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+        "candidate": HeldOutUpdate(
+            version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)
+        ),
         "parent": FIRST,
         "root": ROOT,
-        "earlier": [Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10))],
+        "earlier": [
+            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10))
+        ],
         "suites": [
             suite("emoji", entries("emoji", emoji), SuiteKind.ZERO_SHOT),
             suite("shapes", entries("shapes", captions), SuiteKind.RETRIEVAL),
         ],
     }
-    return plan(**{**values, **changes})
+    return plan_queries(**{**values, **changes})
 
 
 def report_of(
-    examination: Examination,
-    right: Callable[[Version, Question, int], bool],
+    plan: EvaluationPlan,
+    right: Callable[[Version, EvalQuery, int], bool],
     previous: Report | None = None,
 ) -> Report:
     """The report when the versions answer as `right` says."""
-    return mark(
-        examination,
-        answered(examination, right),
+    return build_report(
+        plan,
+        answered(plan, right),
         previous=previous,
         judged_before=2,
         near_duplicates=1,

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from core.domain.evaluation.query import Answers, Question
+from core.domain.evaluation.query import Answers, EvalQuery
 from core.domain.evaluation.report import Report
 from core.domain.gate.measure import Measure
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Model
 from core.domain.values import Digest
-from core.ports import Watch
+from core.ports import Monitor
 from core.use_cases.datasets.suites import configure_model, create_policy
 from core.use_cases.evaluation.reports import read_report
 from core.use_cases.registry.move_alias import promote, roll_back
@@ -38,7 +38,9 @@ def knowing(
 ) -> None:
     """Let versions be right about images of these classes, and wrong about all others."""
 
-    def answer(version: Digest, questions: Sequence[Question], watch: Watch) -> Sequence[Answers]:
+    def answer(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
         scene.script.asked.append(version)
         (number,) = [v.number for v in scene.versions(model) if v.digest == version]
         return [

@@ -10,15 +10,15 @@ from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
 )
 from core.domain.jobs.job import Job, JobEvent, JobType, Order, UpdateOrder
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest, Json
-from core.ports import Artifacts, Platform, Trained, TrainingTask, Transactions, Watch
+from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec, Transactions
 from core.settings import Settings
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
@@ -30,12 +30,12 @@ from tests.support.tiny_inputs import read_for_answers, read_for_training
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
 
-Event = Callable[[Watch], object]
+Event = Callable[[Monitor], object]
 
 
-def nothing(watch: Watch) -> None:
+def nothing(monitor: Monitor) -> None:
     """What happens while a quiet job runs."""
-    watch.advance("training", 1, 2)
+    monitor.advance("training", 1, 2)
 
 
 @dataclass
@@ -48,21 +48,21 @@ class Script:
     asked: list[Digest] = field(default_factory=list)  # versions, one a call
     asked_questions: list[tuple[Digest, Digest]] = field(default_factory=list)
     wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
-    tasks: list[TrainingTask] = field(default_factory=list)
+    tasks: list[TrainingSpec] = field(default_factory=list)
     notes: Json = field(default_factory=dict)  # what training will have chosen
     environments: tuple[Mapping[str, str], ...] = ({},)  # what it will have gone through
     native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
 
-    def load(self, base: str, watch: Watch) -> tuple[Weights, str]:
+    def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """An import."""
-        self.training(watch)
+        self.training(monitor)
         return some_weights(self.platform, 1), f"{base} {{name}}"
 
-    def train(self, task: TrainingTask, *, resume: Digest | None, watch: Watch) -> Trained:
+    def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """An update; its weights are told apart by how many were trained before."""
-        self.tasks.append(task)
-        read_for_training(self.platform.artifacts, task)
-        self.training(watch)
+        self.tasks.append(spec)
+        read_for_training(self.platform.artifacts, spec)
+        self.training(monitor)
         weights = some_weights(self.platform, 100 + len(self.tasks))
         return Trained(weights=weights, notes=self.notes, environments=self.environments)
 
@@ -71,19 +71,19 @@ class Script:
         return self.native
 
     def answer(
-        self, version: Digest, questions: Sequence[Question], watch: Watch
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Every answer is right, or every one is wrong."""
         self.asked.append(version)
         self.asked_questions += [(version, question.digest) for question in questions]
         read_for_answers(self.platform.artifacts, version, questions)
-        self.evaluating(watch)
+        self.evaluating(monitor)
         return [answered(question, right=version not in self.wrong) for question in questions]
 
 
-def answered(question: Question, *, right: bool) -> Answers:
+def answered(question: EvalQuery, *, right: bool) -> Answers:
     """The right answers, or wrong ones."""
-    if isinstance(question, ClassQuestion):
+    if isinstance(question, ClassQuery):
         shift = 0 if right else 1
         names = [name.lower() for name in question.classes]
         columns = [names.index(entry.class_name.lower()) for entry in question.entries]

@@ -7,5 +7,5 @@ from core.domain.values import JobId
 class Silence:
     """A broker that loses every message; workers look for work by themselves."""
 
-    def ring(self, job: JobId, queue: Queue) -> None:
+    def notify(self, job: JobId, queue: Queue) -> None:
         """Say nothing."""

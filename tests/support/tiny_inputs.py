@@ -3,22 +3,22 @@
 from collections.abc import Iterable
 
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import Question
+from core.domain.evaluation.query import EvalQuery
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
-from core.ports import Artifacts, TrainingTask
+from core.ports import Artifacts, TrainingSpec
 
 
-def read_for_training(artifacts: Artifacts, task: TrainingTask) -> None:
+def read_for_training(artifacts: Artifacts, spec: TrainingSpec) -> None:
     """The parent's weights, the root's and the images. Raises ArtifactMissing."""
-    _read_weights(artifacts, {task.parent, task.root})
-    _read_images(artifacts, (*task.images, *task.exemplars, *task.reference))
-    if task.selection is not None:
-        for question in (task.selection.new, *task.selection.kept):
+    _read_weights(artifacts, {spec.parent, spec.root})
+    _read_images(artifacts, (*spec.images, *spec.exemplars, *spec.reference))
+    if spec.selection is not None:
+        for question in (spec.selection.new, *spec.selection.kept):
             _read_images(artifacts, question.entries)
 
 
-def read_for_answers(artifacts: Artifacts, version: Digest, questions: Iterable[Question]) -> None:
+def read_for_answers(artifacts: Artifacts, version: Digest, questions: Iterable[EvalQuery]) -> None:
     """The version's weights and the images that it is asked about. Raises ArtifactMissing."""
     _read_weights(artifacts, {version})
     for question in questions:

@@ -13,7 +13,7 @@ MAX_REQUESTS = 32  # that are read, wait or are answered
 MAX_BYTES = 512 * 1024 * 1024  # of their bodies
 
 
-class Guard:
+class AdmissionControl:
     """Lets in who holds the key, one body after its length is known, and no more than fits.
 
     Whoever is turned away has had nothing read: a web page that posts here without the key, a body

@@ -7,7 +7,7 @@ from threading import Event, Thread
 from core.domain.values import Digest
 from core.errors import ArtifactMissing, Corrupt, Unavailable
 from core.ports import Platform
-from worker.inference.model_cache import LiveModels
+from worker.inference.model_cache import ModelCache
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, Me
 class AliasFollower:
     """Keeps what the aliases name loaded, so that a promotion or rollback serves at once."""
 
-    def __init__(self, platform: Platform, models: LiveModels) -> None:
+    def __init__(self, platform: Platform, models: ModelCache) -> None:
         self._platform = platform
         self._models = models
         self._stopping = Event()

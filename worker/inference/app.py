@@ -19,16 +19,16 @@ from core.domain.values import Digest
 from core.errors import FieldInvalid, PerennialError
 from core.inference_limits import MAX_FIELD_BYTES, MAX_IMAGES, most_body_bytes
 from core.settings import Settings
-from worker.inference.admission import OPEN_PATH, Guard
+from worker.inference.admission import OPEN_PATH, AdmissionControl
 from worker.inference.classifier import Classifier
-from worker.inference.model_cache import LiveModels
+from worker.inference.model_cache import ModelCache
 from worker.inference.problems import problem
 
 log = logging.getLogger(__name__)
 
 
 def make_inference_app(
-    models: LiveModels,
+    models: ModelCache,
     classifier: Classifier,
     settings: Settings,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
@@ -39,7 +39,7 @@ def make_inference_app(
     """
     app = FastAPI(openapi_url=None, lifespan=lifespan)
     app.add_middleware(
-        Guard,
+        AdmissionControl,
         key=settings.inference_key.get_secret_value(),
         max_body_bytes=most_body_bytes(settings.stored_side),
     )

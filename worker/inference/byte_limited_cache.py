@@ -8,7 +8,7 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-class Kept(Generic[_Key, _Value]):
+class ByteLimitedCache(Generic[_Key, _Value]):
     """Values by key; safe to share between threads.
 
     Once they have more bytes than allowed, the least recently used go. The one that was put last

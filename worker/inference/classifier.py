@@ -11,7 +11,7 @@ from core.domain.values import Digest
 from core.errors import FieldInvalid
 from core.inference_limits import MAX_TEXTS
 from worker.inference.batcher import MicroBatcher
-from worker.inference.model_cache import LiveModels
+from worker.inference.model_cache import ModelCache
 from worker.inference.stored_images import read_stored
 from worker.inference.text_features import TextFeatures
 
@@ -24,7 +24,7 @@ class Classifier:
     """
 
     def __init__(
-        self, models: LiveModels, batcher: MicroBatcher, texts: TextFeatures, *, stored_side: int
+        self, models: ModelCache, batcher: MicroBatcher, texts: TextFeatures, *, stored_side: int
     ) -> None:
         self._models = models
         self._batcher = batcher

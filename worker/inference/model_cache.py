@@ -9,10 +9,10 @@ from core.clip.weights import load
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.ports import Artifacts
-from worker.inference.byte_limited_cache import Kept
+from worker.inference.byte_limited_cache import ByteLimitedCache
 
 
-class LiveModels:
+class ModelCache:
     """Versions by digest, verified at every load; the least recently used ones make room."""
 
     def __init__(self, artifacts: Artifacts, device: torch.device, *, max_bytes: int) -> None:
@@ -20,7 +20,7 @@ class LiveModels:
         self._device = device
         self._loading = Lock()
         self._sizes: dict[Digest, int] = {}
-        self._models: Kept[Digest, ClipModel] = Kept(max_bytes=max_bytes)
+        self._models: ByteLimitedCache[Digest, ClipModel] = ByteLimitedCache(max_bytes=max_bytes)
 
     @property
     def max_bytes(self) -> int:

@@ -16,7 +16,7 @@ from worker.inference.alias_follower import AliasFollower
 from worker.inference.app import make_inference_app
 from worker.inference.batcher import MicroBatcher
 from worker.inference.classifier import Classifier
-from worker.inference.model_cache import LiveModels
+from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import TextFeatures
 
 
@@ -28,7 +28,7 @@ def make_app(platform: Platform) -> FastAPI:
     settings = platform.settings
     require_key(settings)
     for_texts = settings.inference_memory_bytes // 8
-    models = LiveModels(
+    models = ModelCache(
         platform.artifacts,
         torch.device(settings.device),
         max_bytes=settings.inference_memory_bytes - for_texts,

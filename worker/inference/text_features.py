@@ -10,7 +10,7 @@ from torch import Tensor
 from core.clip.model import ClipModel
 from core.domain.values import Digest, canonical_json, sha256
 from worker.inference.batcher import MicroBatcher
-from worker.inference.byte_limited_cache import Kept
+from worker.inference.byte_limited_cache import ByteLimitedCache
 
 AT_ONCE = 256  # texts: the tower's activations take memory for so many at a time
 
@@ -21,7 +21,9 @@ class TextFeatures:
     def __init__(self, batcher: MicroBatcher, *, max_bytes: int) -> None:
         self._batcher = batcher
         self._computing = Lock()
-        self._kept: Kept[tuple[Digest, Digest], Tensor] = Kept(max_bytes=max_bytes)
+        self._kept: ByteLimitedCache[tuple[Digest, Digest], Tensor] = ByteLimitedCache(
+            max_bytes=max_bytes
+        )
 
     def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
         """Return the features (texts, width) that the version of this digest gives them.

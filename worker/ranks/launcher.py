@@ -11,18 +11,18 @@ import torch.distributed as dist
 
 from core.domain.values import Digest
 from core.errors import RankLost
-from core.learning.distributed.process_group import PATIENCE_S, joined
+from core.learning.distributed.process_group import PATIENCE_S, process_group
 from core.learning.distributed.ranks import Ranks
-from core.ports import Artifacts, TrainingTask
-from worker.ranks.rank_process import Companion
-from worker.ranks.rank_task import Handover
+from core.ports import Artifacts, TrainingSpec
+from worker.ranks.rank_process import RankProcess
+from worker.ranks.rank_task import RankTask
 
 HOST = "127.0.0.1"
 ENDING_S = 10.0  # from rank 0's last word to the end of the others
 LOOKING_S = 2.0  # for what became of a rank that does not answer
 
 
-class Crew:
+class RankLauncher:
     """Gather with `size - 1` processes of this machine beside this one."""
 
     def __init__(
@@ -41,13 +41,13 @@ class Crew:
         self._patience_s = patience_s
 
     @contextmanager
-    def __call__(self, task: TrainingTask, resume: Digest | None) -> Iterator[Ranks]:
+    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> Iterator[Ranks]:
         """Start the others, join them, and leave none behind however this ends.
 
         Raises RankLost, naming the rank that ended and how, when one did.
         """
-        handover = Handover(
-            task=replace(task, selection=None),  # rank 0 alone concludes
+        handover = RankTask(
+            spec=replace(spec, selection=None),  # rank 0 alone concludes
             resume=resume,
             artifacts=self._artifacts,
             device=str(self._device),
@@ -55,13 +55,13 @@ class Crew:
         )
         with (
             _meeting_place(self.size) as port,
-            _companions(self.size, port) as companions,
+            _companions(self.size, port) as processes,
         ):
-            for companion in companions:
-                companion.hand(handover)
-            for companion in companions:
-                companion.wait_until_ready()
-            with joined(
+            for process in processes:
+                process.hand(handover)
+            for process in processes:
+                process.wait_until_ready()
+            with process_group(
                 self._device,
                 meeting=f"tcp://{HOST}:{port}",
                 rank=0,
@@ -69,8 +69,8 @@ class Crew:
                 patience_s=self._patience_s,
             ) as ranks:
                 yield ranks
-            for companion in companions:
-                companion.wait(ENDING_S)
+            for process in processes:
+                process.wait(ENDING_S)
 
 
 @contextmanager
@@ -94,28 +94,28 @@ def _meeting_place(size: int) -> Iterator[int]:
 
 
 @contextmanager
-def _companions(size: int, port: int) -> Iterator[Sequence[Companion]]:
+def _companions(size: int, port: int) -> Iterator[Sequence[RankProcess]]:
     """Ranks 1 to `size - 1`, gone when this closes; a RankLost from within says which was lost."""
-    started: list[Companion] = []
+    started: list[RankProcess] = []
     try:
         for rank in range(1, size):
-            started.append(Companion.start(rank, size=size, port=port))
+            started.append(RankProcess.start(rank, size=size, port=port))
         yield started
     except RankLost as fault:
         if fate := _fate(started):
             raise RankLost(f"{fate} The worker's log may say why.") from fault
         raise
     finally:
-        for companion in started:
-            companion.kill()
+        for process in started:
+            process.kill()
 
 
-def _fate(companions: Sequence[Companion]) -> str | None:
+def _fate(processes: Sequence[RankProcess]) -> str | None:
     """What became of the rank that was lost, once that is known."""
     until = time.monotonic() + LOOKING_S
     while time.monotonic() < until:
-        for companion in companions:
-            if fate := companion.fate:
+        for process in processes:
+            if fate := process.fate:
                 return fate
         time.sleep(0.02)
     return None

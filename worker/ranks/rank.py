@@ -15,7 +15,7 @@ from core.errors import PerennialError, RankLost
 from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.parent import die_with
-from worker.ranks.rank_task import Handover
+from worker.ranks.rank_task import RankTask
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ def main() -> int:
     arguments = parser.parse_args()
     hide_environment()
     # Nobody but the parent can write here, so what is read is what it has packed.
-    handover: Handover = pickle.load(sys.stdin.buffer)  # noqa: S301
+    handover: RankTask = pickle.load(sys.stdin.buffer)  # noqa: S301
     die_with(arguments.parent)
     logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
 
     import torch  # takes seconds
 
     from core.clip.environment import thread_count
-    from core.learning.distributed.follower import follow
-    from core.learning.distributed.process_group import joined, rank_device
+    from core.learning.distributed.follower import run_follower
+    from core.learning.distributed.process_group import process_group, rank_device
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
@@ -46,9 +46,9 @@ def main() -> int:
     torch.use_deterministic_algorithms(True)  # as rank 0 does: NCCL chooses by it how to add
     device = rank_device(torch.device(handover.device), int(os.environ["LOCAL_RANK"]))
     try:
-        with joined(device) as ranks:
-            follow(
-                handover.task,
+        with process_group(device) as ranks:
+            run_follower(
+                handover.spec,
                 handover.artifacts,
                 ranks,
                 resume=handover.resume,

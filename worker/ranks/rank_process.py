@@ -9,10 +9,10 @@ from typing import Self
 
 from core.errors import RankLost
 from worker.ranks.rank import LOST_OTHERS, READY
-from worker.ranks.rank_task import Handover
+from worker.ranks.rank_task import RankTask
 
 
-class Companion:
+class RankProcess:
     """A rank that this process has started. It ends when this process does."""
 
     def __init__(self, rank: int, process: "subprocess.Popen[bytes]") -> None:
@@ -43,7 +43,7 @@ class Companion:
         """Its process id."""
         return self._process.pid
 
-    def hand(self, handover: Handover) -> None:
+    def hand(self, handover: RankTask) -> None:
         """Tell it what to do. Raises RankLost."""
         pipe = self._process.stdin
         try:

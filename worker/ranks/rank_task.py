@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from core.domain.values import Digest
-from core.ports import Artifacts, TrainingTask
+from core.ports import Artifacts, TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Handover:
+class RankTask:
     """An update as rank 0 begins it, and where."""
 
-    task: TrainingTask
+    spec: TrainingSpec
     resume: Digest | None
     artifacts: Artifacts  # a store that opens again in another process
     device: str  # rank 0's

@@ -6,12 +6,11 @@ import signal
 import socket
 
 from core import logs
-from core.adapters.broker.background import BackgroundDoorbell
+from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.notifier import CeleryNotifier
 from core.bootstrap import build, keep_private
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.app import make_app
-from worker.doorbell import CeleryDoorbell
 from worker.parent import when_parent_is_gone
 from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
@@ -29,7 +28,7 @@ def main() -> None:
     logs.configure(settings, process="supervisor", worker=name)
     supervisor = Supervisor(
         build(settings),
-        BackgroundDoorbell(CeleryDoorbell(make_app(settings))),
+        BackgroundNotifier(CeleryNotifier(settings)),
         Child.start,
         name=name,
     )

@@ -13,7 +13,7 @@ from core.use_cases.operations.workers import patience_s
 def is_alive(platform: Platform, host: str) -> bool:
     """Whether a worker on this host has beaten of late. Raises Unavailable."""
     with platform.transactions(read_only=True) as work:
-        fresh = work.beats.fresh(patience_s(platform.settings))
+        fresh = work.heartbeats.fresh(patience_s(platform.settings))
     return any(facts.get("host") == host for _, facts in fresh)
 
 

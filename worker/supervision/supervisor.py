@@ -10,11 +10,11 @@ from collections.abc import Callable
 from threading import Event
 
 from core.errors import Unavailable
-from core.ports import Doorbell, Platform
+from core.ports import JobNotifier, Platform
 from core.use_cases.operations.maintenance import (
     end_cancelled_jobs,
     forget_old_traces,
-    ring_for_waiting_jobs,
+    notify_waiting_jobs,
 )
 from worker.supervision.backoff import BackOff
 from worker.supervision.child import Child
@@ -32,11 +32,11 @@ class Supervisor:
     """Watches over one child after another; `name` is `<host>:<id>`, fresh at each start."""
 
     def __init__(
-        self, platform: Platform, doorbell: Doorbell, start: Callable[[str], Child], *, name: str
+        self, platform: Platform, notifier: JobNotifier, start: Callable[[str], Child], *, name: str
     ) -> None:
         settings = platform.settings
         self._platform = platform
-        self._doorbell = doorbell
+        self._doorbell = notifier
         self._start = start
         self._name = name
         self._stopping = Event()
@@ -125,7 +125,7 @@ class Supervisor:
             end_cancelled_jobs(self._platform)
             self._end_at = now + self._platform.settings.sweep_seconds
         if now >= self._ring_at:
-            waiting = ring_for_waiting_jobs(self._platform, self._doorbell)
+            waiting = notify_waiting_jobs(self._platform, self._doorbell)
             if not waiting:
                 self._ring.reset()
             self._ring_at = now + self._ring.next()
@@ -145,7 +145,7 @@ class Supervisor:
                 starts=self._starts,
                 held=work.jobs.held(child.owner),
             )
-            work.beats.beat(self._name, facts)
+            work.heartbeats.beat(self._name, facts)
             work.commit()
 
     def _shut_down(self) -> None:
@@ -155,7 +155,7 @@ class Supervisor:
         try:
             self._release()
             with self._platform.transactions() as work:
-                work.beats.forget(self._name)
+                work.heartbeats.forget(self._name)
                 work.commit()
         except Unavailable as fault:
             log.warning("ended without a word to the database: %s", fault.message)

@@ -15,7 +15,7 @@ from core.domain.registry.version import Version
 from core.domain.values import Digest
 
 
-class SqlReferences:
+class SqlArtifactRoots:
     """The port `References`."""
 
     def __init__(self, connection: Connection) -> None:

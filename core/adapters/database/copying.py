@@ -29,12 +29,12 @@ from sqlalchemy import (
     text,
 )
 
-from core.adapters.database.artifact_roots import SqlReferences
+from core.adapters.database.artifact_roots import SqlArtifactRoots
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine, to_json
 from core.adapters.database.migrate import METADATA, migrate, migrating, migration_config
 from core.domain.values import Digest, Json
 from core.errors import Conflict, Corrupt, NotFound
-from core.ports import References
+from core.ports import ArtifactRoots
 
 PART_ROWS = 20_000
 CHUNK = 500
@@ -48,7 +48,7 @@ class Snapshot:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.references: References = SqlReferences(connection)
+        self.references: ArtifactRoots = SqlArtifactRoots(connection)
 
     def dump(self, put: Callable[[bytes], Digest]) -> Json:
         """Store all rows in parts; the list of them, which `fill` needs."""

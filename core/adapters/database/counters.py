@@ -7,11 +7,11 @@ from sqlalchemy import Connection, select
 
 from core.adapters.database.statements import increase
 from core.adapters.database.tables.tallies import tallies
-from core.domain.jobs.counter import JOBS_ENDED, PHASE_SECONDS, Tally, duration
+from core.domain.jobs.counter import JOBS_ENDED, PHASE_SECONDS, CounterValue, duration
 from core.domain.jobs.job import Job
 
 
-class SqlTallies:
+class SqlCounters:
     """The port `Tallies`."""
 
     def __init__(self, connection: Connection) -> None:
@@ -33,10 +33,10 @@ class SqlTallies:
         labels = {"type": job.type.value, "status": job.status.value, "verdict": verdict}
         self.add(JOBS_ENDED, labels)
 
-    def all(self) -> Sequence[Tally]:
+    def all(self) -> Sequence[CounterValue]:
         """All of them: a few rows for each name."""
         query = select(tallies).order_by(tallies.c.name, tallies.c.labels)
         return [
-            Tally(name=row.name, labels=json.loads(row.labels), value=row.value)
+            CounterValue(name=row.name, labels=json.loads(row.labels), value=row.value)
             for row in self._connection.execute(query)
         ]

@@ -9,16 +9,16 @@ from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import alias_moves, versions
 from core.domain.jobs.job import JobStatus, JobType, Progress
 from core.domain.values import JobId
-from core.ports import QueueFigure, RunningFigure
+from core.ports import QueueGauge, RunningGauge
 
 
-class SqlFigures:
+class SqlGauges:
     """The port `Figures`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def queue(self) -> Sequence[QueueFigure]:
+    def queue(self) -> Sequence[QueueGauge]:
         """Unfinished jobs by type and status."""
         query = (
             select(jobs.c.type, jobs.c.status, func.count(), func.min(jobs.c.created_at))
@@ -26,11 +26,11 @@ class SqlFigures:
             .group_by(jobs.c.type, jobs.c.status)
         )
         return [
-            QueueFigure(type=JobType(kind), status=JobStatus(status), jobs=count, oldest=oldest)
+            QueueGauge(type=JobType(kind), status=JobStatus(status), jobs=count, oldest=oldest)
             for kind, status, count, oldest in self._connection.execute(query)
         ]
 
-    def running(self) -> Sequence[RunningFigure]:
+    def running(self) -> Sequence[RunningGauge]:
         """The claimed jobs with how far they are."""
         query = (
             select(jobs.c.id, jobs.c.type, jobs.c.owner, jobs.c.phase, jobs.c.progress)
@@ -38,7 +38,7 @@ class SqlFigures:
             .order_by(jobs.c.position)
         )
         return [
-            RunningFigure(
+            RunningGauge(
                 job=JobId(row.id),
                 type=JobType(row.type),
                 owner=row.owner or "",

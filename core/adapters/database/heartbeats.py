@@ -6,12 +6,12 @@ from sqlalchemy import Connection, delete, select
 
 from core.adapters.database.clock import epoch_now
 from core.adapters.database.statements import upsert
-from core.adapters.database.tables.access import beats
+from core.adapters.database.tables.access import heartbeats
 from core.domain.values import Json
-from core.ports import Beat
+from core.ports import Heartbeat
 
 
-class SqlBeats:
+class SqlHeartbeats:
     """The port `Beats`."""
 
     def __init__(self, connection: Connection) -> None:
@@ -20,31 +20,31 @@ class SqlBeats:
     def beat(self, worker: str, facts: Json) -> None:
         """A worker says that it lives (by the database's clock)."""
         values = {"worker": worker, "facts": dict(facts), "at": epoch_now()}
-        upsert(self._connection, beats, values, key=["worker"])
+        upsert(self._connection, heartbeats, values, key=["worker"])
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]:
         """The workers that have said so lately, by name."""
         query = (
-            select(beats.c.worker, beats.c.facts)
-            .where(beats.c.at > epoch_now() - within_s)
-            .order_by(beats.c.worker)
+            select(heartbeats.c.worker, heartbeats.c.facts)
+            .where(heartbeats.c.at > epoch_now() - within_s)
+            .order_by(heartbeats.c.worker)
         )
         return [(row.worker, row.facts) for row in self._connection.execute(query)]
 
-    def all(self) -> Sequence[Beat]:
+    def all(self) -> Sequence[Heartbeat]:
         """The last beat of every worker that has not ended in order, by name."""
-        age = (epoch_now() - beats.c.at).label("age_s")
-        query = select(beats.c.worker, beats.c.facts, age).order_by(beats.c.worker)
+        age = (epoch_now() - heartbeats.c.at).label("age_s")
+        query = select(heartbeats.c.worker, heartbeats.c.facts, age).order_by(heartbeats.c.worker)
         return [
-            Beat(worker=row.worker, facts=row.facts, age_s=row.age_s)
+            Heartbeat(worker=row.worker, facts=row.facts, age_s=row.age_s)
             for row in self._connection.execute(query)
         ]
 
     def forget(self, worker: str) -> None:
         """The worker has ended in order."""
-        self._connection.execute(delete(beats).where(beats.c.worker == worker))
+        self._connection.execute(delete(heartbeats).where(heartbeats.c.worker == worker))
 
     def forget_silent(self, older_than_s: float) -> int:
         """Forget workers that have long said nothing; how many."""
-        silent = delete(beats).where(beats.c.at < epoch_now() - older_than_s)
+        silent = delete(heartbeats).where(heartbeats.c.at < epoch_now() - older_than_s)
         return self._connection.execute(silent).rowcount

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 
 from core.adapters.database import claims
 from core.adapters.database.clock import epoch_now, read_clock
-from core.adapters.database.counters import SqlTallies
+from core.adapters.database.counters import SqlCounters
 from core.adapters.database.job_events import SqlJobEvents
 from core.adapters.database.job_reads import read_one, read_page
 from core.adapters.database.job_rows import (
@@ -34,7 +34,7 @@ class SqlJobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events = SqlJobEvents(connection)
-        self._tallies = SqlTallies(connection)
+        self._tallies = SqlCounters(connection)
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""

@@ -9,12 +9,12 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from core import ports
 from core.adapters.database.aliases import SqlAliases
 from core.adapters.database.answers import SqlAnswerCache
-from core.adapters.database.artifact_roots import SqlReferences
-from core.adapters.database.counters import SqlTallies
+from core.adapters.database.artifact_roots import SqlArtifactRoots
+from core.adapters.database.counters import SqlCounters
 from core.adapters.database.datasets import SqlDatasets
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine
-from core.adapters.database.gauges import SqlFigures
-from core.adapters.database.heartbeats import SqlBeats
+from core.adapters.database.gauges import SqlGauges
+from core.adapters.database.heartbeats import SqlHeartbeats
 from core.adapters.database.idempotency import SqlIdempotency
 from core.adapters.database.jobs import SqlJobs
 from core.adapters.database.keys import SqlKeys
@@ -58,11 +58,11 @@ class SqlUnitOfWork:
     jobs: ports.Jobs
     idempotency: ports.Idempotency
     answers: ports.AnswerCache
-    references: ports.References
+    references: ports.ArtifactRoots
     keys: ports.Keys
-    beats: ports.Beats
-    tallies: ports.Tallies
-    figures: ports.Figures
+    heartbeats: ports.Heartbeats
+    tallies: ports.Counters
+    gauges: ports.Gauges
 
     def __init__(self, engine: Engine, thumbnails: ThumbnailCache, *, read_only: bool) -> None:
         self._engine = engine
@@ -94,11 +94,11 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.idempotency = SqlIdempotency(connection)
         self.answers = SqlAnswerCache(connection)
-        self.references = SqlReferences(connection)
+        self.references = SqlArtifactRoots(connection)
         self.keys = SqlKeys(connection)
-        self.beats = SqlBeats(connection)
-        self.tallies = SqlTallies(connection)
-        self.figures = SqlFigures(connection)
+        self.heartbeats = SqlHeartbeats(connection)
+        self.tallies = SqlCounters(connection)
+        self.gauges = SqlGauges(connection)
         return self
 
     def __exit__(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.datasets.near_duplicates import NEAR, THUMBNAIL_SIDE, LookAlike
+from core.domain.datasets.near_duplicates import NEAR, THUMBNAIL_SIDE, SimilarImage
 from core.domain.values import Digest
 
 _CLOSE_BITS = 8  # of 64; JPEG at quality 50 flips fewer in 99 of 100 photographs
@@ -17,7 +17,7 @@ _NEAR_MEANS = NEAR * _CHANNELS**0.25
 
 
 class ThumbnailIndex:
-    """The port `LookAlikes`."""
+    """The port `SimilarImages`."""
 
     def __init__(self, rows: Iterable[tuple[Digest, str]] = (), *, position: int = 0) -> None:
         rows = list(rows)
@@ -26,7 +26,7 @@ class ThumbnailIndex:
         self._thumbnails = _decode("".join(thumbnail for _, thumbnail in rows))
         self._means = _means(self._thumbnails)
 
-    def near(self, thumbnail: str) -> Sequence[LookAlike]:
+    def near(self, thumbnail: str) -> Sequence[SimilarImage]:
         """Return the images at most NEAR away."""
         own = _decode(thumbnail)
         close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
@@ -34,7 +34,7 @@ class ThumbnailIndex:
         differences = self._thumbnails[rows].astype(np.float64) - own
         distances = np.sqrt(np.sqrt((differences**4).mean(axis=1)))
         return [
-            LookAlike(group=self._groups[row], distance=float(distance))
+            SimilarImage(group=self._groups[row], distance=float(distance))
             for row, distance in zip(rows, distances, strict=True)
             if distance <= NEAR
         ]

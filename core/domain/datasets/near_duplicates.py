@@ -15,21 +15,21 @@ NEAR = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookAlike:
+class SimilarImage:
     """A known image that a new one looks like."""
 
     group: Digest  # the oldest image of its group
     distance: float  # levels, at most NEAR
 
 
-def group_of(look_alikes: Sequence[LookAlike]) -> Digest | None:
+def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:
     """Return the group that a new image joins, its nearest look-alike's; None for no look-alike.
 
     Raises SplitConflict when the look-alikes are on different sides or in different parts: on
     either of them the image would be known on the other.
     """
-    groups = {like.group for like in look_alikes}
+    groups = {like.group for like in similar_images}
     if len({(side_of(group), part_of(group)) for group in groups}) > 1:
         raise SplitConflict(near=sorted(groups))
-    nearest = min(look_alikes, key=lambda like: (like.distance, like.group), default=None)
+    nearest = min(similar_images, key=lambda like: (like.distance, like.group), default=None)
     return nearest.group if nearest else None

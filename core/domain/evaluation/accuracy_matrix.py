@@ -9,13 +9,13 @@ from statistics import fmean
 
 from core.domain.evaluation import metrics
 from core.domain.evaluation.report import MatrixRow, Report, Task, Transfer
-from core.domain.evaluation.results import AnswerSheet
+from core.domain.evaluation.results import EvaluationResults
 
 Cell = tuple[float, float]  # micro, macro
 Cells = dict[tuple[int, int], Cell]  # (version, task's version)
 
 
-def tasks(sheet: AnswerSheet) -> tuple[Task, ...]:
+def tasks(sheet: EvaluationResults) -> tuple[Task, ...]:
     """The columns: the updates of the lineage that have a test image, oldest first."""
     return tuple(
         Task(
@@ -23,17 +23,17 @@ def tasks(sheet: AnswerSheet) -> tuple[Task, ...]:
             classes=holdout.learner.update_classes,
             images=len(holdout.exam.own.entries),
         )
-        for holdout in sheet.examination.holdouts
+        for holdout in sheet.plan.holdouts
     )
 
 
-def accuracy_matrix(sheet: AnswerSheet, previous: Report | None) -> tuple[MatrixRow, ...]:
+def accuracy_matrix(sheet: EvaluationResults, previous: Report | None) -> tuple[MatrixRow, ...]:
     """The root's row, then one row for each update of the lineage.
 
     Candidate, parent, root and the diagonal come from this examination's answers, the other
     cells from the parent's report; what neither knows is None.
     """
-    exam = sheet.examination
+    exam = sheet.plan
     cells = _known(previous)
     for holdout in exam.holdouts:
         for version in (exam.root, exam.parent, holdout.learner, exam.candidate):
@@ -68,12 +68,12 @@ def _part(cells: Cells, row: int, column: int, index: int) -> float | None:
     return None if cell is None else cell[index]
 
 
-def transfer(sheet: AnswerSheet, matrix: Sequence[MatrixRow]) -> Transfer:
+def transfer(sheet: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfer:
     """The transfer scores of the macro accuracies that the matrix allows."""
-    columns = [holdout.learner.number for holdout in sheet.examination.holdouts]
+    columns = [holdout.learner.number for holdout in sheet.plan.holdouts]
     rows = {row.version: row.macro for row in matrix}
     square = [rows[version] for version in columns]
-    if not columns or columns[-1] != sheet.examination.candidate.number:
+    if not columns or columns[-1] != sheet.plan.candidate.number:
         return Transfer()
     learned = fmean(_required(row[t]) for t, row in enumerate(square))
     if len(columns) == 1:
@@ -83,7 +83,7 @@ def transfer(sheet: AnswerSheet, matrix: Sequence[MatrixRow]) -> Transfer:
     seen = [[cell or 0.0 for cell in row] for row in square]
     triangle = [square[t][i] for t in range(count) for i in range(t + 1)]
     ahead = [square[i - 1][i] for i in range(1, count)]
-    untouched = rows[sheet.examination.root.number]
+    untouched = rows[sheet.plan.root.number]
     return Transfer(
         backward=metrics.backward_transfer(seen),
         backward_reference=metrics.backward_transfer_reference(seen),

@@ -6,16 +6,16 @@ from typing import Any
 
 from core.domain.evaluation.accuracy_matrix import accuracy_matrix, tasks, transfer
 from core.domain.evaluation.comparisons import measures
-from core.domain.evaluation.plan import ClassExam, Examination, RetrievalExam
+from core.domain.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.domain.evaluation.report import Report
-from core.domain.evaluation.results import AnswerSheet, Given
+from core.domain.evaluation.results import EvaluationResults, Given
 from core.domain.evaluation.tables import changes, list_scores, recall_rows, scores
 from core.domain.gate.policy import judge
 from core.errors import AnswersNotFinite
 
 
-def mark(
-    examination: Examination,
+def build_report(
+    plan: EvaluationPlan,
     answers: Given,
     *,
     previous: Report | None,
@@ -31,16 +31,16 @@ def mark(
     AnswersNotFinite when a version that the candidate is compared with gives no numbers; a
     candidate that does not has failed.
     """
-    sheet = AnswerSheet(examination=examination, answers=answers)
+    sheet = EvaluationResults(plan=plan, answers=answers)
     faults = tuple(_faults(sheet))
-    judgement = judge(measures(sheet), examination.policy, faults)
+    judgement = judge(measures(sheet), plan.policy, faults)
     headline = tuple(scores(sheet, role, version) for role, version in sheet.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(sheet, previous)
-    candidate, parent, root = examination.candidate, examination.parent, examination.root
-    live = examination.live
+    candidate, parent, root = plan.candidate, plan.parent, plan.root
+    live = plan.live
     return Report(
-        model=examination.model.name,
+        model=plan.model.name,
         version=candidate.number,
         digest=candidate.digest,
         parent=parent.number,
@@ -49,14 +49,14 @@ def mark(
         root_digest=root.digest,
         live=live.number if live else None,
         live_digest=live.digest if live else None,
-        suites={suite.id: suite.name for suite in examination.suites},
+        suites={suite.id: suite.name for suite in plan.suites},
         recipe=candidate.recipe.to_json() if candidate.recipe else None,
         dataset=candidate.dataset,
         dataset_version=candidate.dataset_version,
         update_classes=candidate.update_classes,
         classes=candidate.classes,
         prompt=candidate.prompt.text,
-        policy=_policy(examination),
+        policy=_policy(plan),
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         rulings=judgement.rulings,
@@ -71,7 +71,7 @@ def mark(
         recalls=tuple(recall_rows(sheet)),
         judged_before=judged_before,
         near_duplicates=near_duplicates,
-        images=_images(examination),
+        images=_images(plan),
         reference=asdict(candidate.reference) if candidate.reference else None,
         notes=dict(candidate.notes),
         environments=candidate.environments,
@@ -79,12 +79,12 @@ def mark(
     )
 
 
-def _faults(sheet: AnswerSheet) -> Iterator[str]:
-    for version, questions in sheet.examination.questions:
+def _faults(sheet: EvaluationResults) -> Iterator[str]:
+    for version, questions in sheet.plan.questions:
         broken = sheet.not_finite(version)
         if not broken:
             continue
-        if version.digest != sheet.examination.candidate.digest:
+        if version.digest != sheet.plan.candidate.digest:
             raise AnswersNotFinite(
                 f"Version {version.number}, which the candidate is compared with, gives features "
                 "that are not finite numbers (NaN or infinity): nothing can be compared with it.",
@@ -97,13 +97,13 @@ def _faults(sheet: AnswerSheet) -> Iterator[str]:
         )
 
 
-def _policy(examination: Examination) -> dict[str, Any]:
-    policy = examination.policy
+def _policy(plan: EvaluationPlan) -> dict[str, Any]:
+    policy = plan.policy
     return asdict(policy) | {"created_at": policy.created_at.isoformat()}
 
 
-def _images(examination: Examination) -> dict[str, int]:
-    exams: list[ClassExam | RetrievalExam] = [*examination.zero_shot, *examination.retrieval]
-    holdouts = (*examination.holdouts, *examination.live_holdouts)
+def _images(plan: EvaluationPlan) -> dict[str, int]:
+    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    holdouts = (*plan.holdouts, *plan.live_holdouts)
     exams += [holdout.exam for holdout in holdouts]
     return {exam.name: len(exam.own.entries) for exam in exams}

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from core.domain.evaluation.plan import ClassExam, HoldoutExam, RetrievalExam
-from core.domain.evaluation.results import LIVE, AnswerSheet, Baseline
+from core.domain.evaluation.plan import ClassEvaluation, HoldoutEvaluation, RetrievalEvaluation
+from core.domain.evaluation.results import LIVE, Baseline, EvaluationResults
 from core.domain.gate.intervals import Flips, design_effect
 from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.values import Digest
 
 
-def measures(sheet: AnswerSheet) -> list[Measure]:
+def measures(sheet: EvaluationResults) -> list[Measure]:
     """Suites against parent, root and live version, holdouts against who knows them, the gain."""
-    exam = sheet.examination
+    exam = sheet.plan
     found = [
         _top_1(sheet, MeasureKind.ZERO_SHOT, suite, baseline)
         for baseline in sheet.suite_baselines
@@ -32,7 +32,9 @@ def measures(sheet: AnswerSheet) -> list[Measure]:
     return found
 
 
-def _top_1(sheet: AnswerSheet, kind: MeasureKind, exam: ClassExam, baseline: Baseline) -> Measure:
+def _top_1(
+    sheet: EvaluationResults, kind: MeasureKind, exam: ClassEvaluation, baseline: Baseline
+) -> Measure:
     return Measure.of(
         kind,
         name=exam.name,
@@ -40,13 +42,15 @@ def _top_1(sheet: AnswerSheet, kind: MeasureKind, exam: ClassExam, baseline: Bas
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
         images=len(exam.own.entries),
-        now=sheet.hits(sheet.examination.candidate, exam.own),
+        now=sheet.hits(sheet.plan.candidate, exam.own),
         before=sheet.hits(baseline.version, exam.own),
-        alpha=sheet.examination.policy.alpha,
+        alpha=sheet.plan.policy.alpha,
     )
 
 
-def _together(sheet: AnswerSheet, pairs: Sequence[tuple[HoldoutExam, Baseline]]) -> Measure:
+def _together(
+    sheet: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
+) -> Measure:
     """Several holdouts as one measure, so that many small updates guard each other.
 
     An image in more than one of them counts once, as what it was last taught to be.
@@ -54,7 +58,7 @@ def _together(sheet: AnswerSheet, pairs: Sequence[tuple[HoldoutExam, Baseline]])
     hits: dict[Digest, tuple[bool, bool]] = {}
     for holdout, baseline in pairs:
         question = holdout.exam.own
-        now = sheet.hits(sheet.examination.candidate, question)
+        now = sheet.hits(sheet.plan.candidate, question)
         before = sheet.hits(baseline.version, question)
         for entry, *answers in zip(question.entries, now, before, strict=True):
             hits[entry.pixels] = (answers[0], answers[1])
@@ -69,12 +73,14 @@ def _together(sheet: AnswerSheet, pairs: Sequence[tuple[HoldoutExam, Baseline]])
         images=len(hits),
         now=[now for now, _ in hits.values()],
         before=[before for _, before in hits.values()],
-        alpha=sheet.examination.policy.alpha,
+        alpha=sheet.plan.policy.alpha,
     )
 
 
-def _recall_of_captions(sheet: AnswerSheet, exam: RetrievalExam, baseline: Baseline) -> Measure:
-    now = sheet.ranks(sheet.examination.candidate, exam.own).image_ranks
+def _recall_of_captions(
+    sheet: EvaluationResults, exam: RetrievalEvaluation, baseline: Baseline
+) -> Measure:
+    now = sheet.ranks(sheet.plan.candidate, exam.own).image_ranks
     before = sheet.ranks(baseline.version, exam.own).image_ranks
     return Measure.of(
         MeasureKind.IMAGE_TO_TEXT,
@@ -85,15 +91,17 @@ def _recall_of_captions(sheet: AnswerSheet, exam: RetrievalExam, baseline: Basel
         images=len(exam.own.entries),
         now=_first(now),
         before=_first(before),
-        alpha=sheet.examination.policy.alpha,
+        alpha=sheet.plan.policy.alpha,
     )
 
 
-def _recall_of_images(sheet: AnswerSheet, exam: RetrievalExam, baseline: Baseline) -> Measure:
-    now = _first(sheet.ranks(sheet.examination.candidate, exam.own).caption_ranks)
+def _recall_of_images(
+    sheet: EvaluationResults, exam: RetrievalEvaluation, baseline: Baseline
+) -> Measure:
+    now = _first(sheet.ranks(sheet.plan.candidate, exam.own).caption_ranks)
     before = _first(sheet.ranks(baseline.version, exam.own).caption_ranks)
     sizes = [len(entry.texts) for entry in exam.own.entries]
-    alpha = sheet.examination.policy.alpha
+    alpha = sheet.plan.policy.alpha
     return Measure.of(
         MeasureKind.TEXT_TO_IMAGE,
         name=exam.name,

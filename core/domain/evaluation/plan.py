@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from core.domain.datasets.dataset import Manifest, ManifestEntry, Part
 from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.evaluation.query import ClassQuestion, Question, RetrievalQuestion
+from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.version import Model, Version
 
@@ -22,7 +22,7 @@ class ScoredSuite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Update:
+class HeldOutUpdate:
     """What an update made, and the images that were held out of it (both parts)."""
 
     version: Version
@@ -30,7 +30,7 @@ class Update:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassExam:
+class ClassEvaluation:
     """One set of images, asked over the class list it came with and over the union.
 
     Forgetting is judged on `own`. In `union` all classes the candidate has learned compete
@@ -38,16 +38,16 @@ class ClassExam:
     """
 
     name: str
-    own: ClassQuestion
-    union: ClassQuestion
+    own: ClassQuery
+    union: ClassQuery
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalExam:
+class RetrievalEvaluation:
     """A captioned suite's question."""
 
     name: str
-    own: RetrievalQuestion
+    own: RetrievalQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,21 @@ class LiveLine:
     """The version that a promotion would replace though the candidate does not descend from it."""
 
     version: Version
-    updates: tuple[Update, ...]  # that the version has and the candidate has not, oldest first
+    updates: tuple[
+        HeldOutUpdate, ...
+    ]  # that the version has and the candidate has not, oldest first
 
 
 @dataclass(frozen=True, kw_only=True)
-class HoldoutExam:
+class HoldoutEvaluation:
     """An update's holdout, with the version that learned it."""
 
     learner: Version
-    exam: ClassExam
+    exam: ClassEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examination:
+class EvaluationPlan:
     """All questions of a candidate; holdouts in the order of the updates, its own last."""
 
     model: Model
@@ -77,23 +79,23 @@ class Examination:
     root: Version
     live: Version | None  # what a promotion would replace, if it is none of the candidate's line
     suites: tuple[Suite, ...]  # with those that have no test image, and are not asked
-    zero_shot: tuple[ClassExam, ...]
-    retrieval: tuple[RetrievalExam, ...]
-    holdouts: tuple[HoldoutExam, ...]  # those with a test image
-    live_holdouts: tuple[HoldoutExam, ...]  # of the updates that only the live version has
+    zero_shot: tuple[ClassEvaluation, ...]
+    retrieval: tuple[RetrievalEvaluation, ...]
+    holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
+    live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
 
     @property
-    def own(self) -> HoldoutExam | None:
+    def own(self) -> HoldoutEvaluation | None:
         """The candidate's own holdout, if it has a test image."""
         return next((h for h in self.holdouts if h.learner == self.candidate), None)
 
     @property
-    def earlier(self) -> tuple[HoldoutExam, ...]:
+    def earlier(self) -> tuple[HoldoutEvaluation, ...]:
         """The holdouts of the updates before the candidate's."""
         return tuple(h for h in self.holdouts if h.learner != self.candidate)
 
     @property
-    def questions(self) -> tuple[tuple[Version, tuple[Question, ...]], ...]:
+    def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """Who must answer what: different digests, different questions each.
 
         Candidate, parent, root and live version answer everything; what only the live version has
@@ -101,7 +103,7 @@ class Examination:
         answers its own question, which it was asked as a candidate: what it said is remembered,
         so its weights may be gone. The order is the same for the same examination.
         """
-        shared: list[Question] = [exam.own for exam in self.retrieval]
+        shared: list[EvalQuery] = [exam.own for exam in self.retrieval]
         for exam in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
             shared += [exam.own, exam.union]
         whole = list(shared)
@@ -118,33 +120,33 @@ class Examination:
         )
 
 
-def _distinct(questions: Iterable[Question]) -> tuple[Question, ...]:
+def _distinct(questions: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:
     return tuple({question.digest: question for question in questions}.values())
 
 
-def plan(
+def plan_queries(
     *,
     model: Model,
     policy: GatePolicy,
-    candidate: Update,
+    candidate: HeldOutUpdate,
     parent: Version,
     root: Version,
-    earlier: Sequence[Update],
+    earlier: Sequence[HeldOutUpdate],
     suites: Sequence[ScoredSuite],
     live: LiveLine | None = None,
-) -> Examination:
+) -> EvaluationPlan:
     """What must be asked about a candidate; `earlier` are its line's updates, oldest first."""
     learned = candidate.version.classes
-    zero_shot: list[ClassExam] = []
-    retrieval: list[RetrievalExam] = []
+    zero_shot: list[ClassEvaluation] = []
+    retrieval: list[RetrievalEvaluation] = []
     for scored in suites:
         name = scored.suite.name
-        match suite_question(scored, Part.TEST):
-            case RetrievalQuestion() as question:
-                retrieval.append(RetrievalExam(name=name, own=question))
-            case ClassQuestion() as question:
+        match suite_query(scored, Part.TEST):
+            case RetrievalQuery() as question:
+                retrieval.append(RetrievalEvaluation(name=name, own=question))
+            case ClassQuery() as question:
                 zero_shot.append(_class_exam(name, question, learned))
-    return Examination(
+    return EvaluationPlan(
         model=model,
         policy=policy,
         candidate=candidate.version,
@@ -159,14 +161,14 @@ def plan(
     )
 
 
-def suite_question(scored: ScoredSuite, part: Part) -> Question | None:
+def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
     """What a suite asks about its images in one part; None when it has none there."""
     suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
     if not entries:
         return None
     if suite.kind is SuiteKind.RETRIEVAL:
-        return RetrievalQuestion(entries=entries)
-    return ClassQuestion(entries=entries, classes=suite.classes, prompt=suite.prompt)
+        return RetrievalQuery(entries=entries)
+    return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
 
 
 def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
@@ -174,24 +176,26 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
     return tuple(entry for entry in entries if entry.part is part)
 
 
-def _class_exam(name: str, own: ClassQuestion, learned: tuple[str, ...]) -> ClassExam:
+def _class_exam(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
     union = replace(own, classes=_union(own.classes, learned))
-    return ClassExam(name=name, own=own, union=union)
+    return ClassEvaluation(name=name, own=own, union=union)
 
 
-def _holdout_exams(updates: Iterable[Update], learned: tuple[str, ...]) -> tuple[HoldoutExam, ...]:
+def _holdout_exams(
+    updates: Iterable[HeldOutUpdate], learned: tuple[str, ...]
+) -> tuple[HoldoutEvaluation, ...]:
     return tuple(
-        HoldoutExam(learner=update.version, exam=_holdout_exam(update, entries, learned))
+        HoldoutEvaluation(learner=update.version, exam=_holdout_exam(update, entries, learned))
         for update in updates
         if (entries := entries_in(Part.TEST, update.holdout))
     )
 
 
 def _holdout_exam(
-    update: Update, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
-) -> ClassExam:
+    update: HeldOutUpdate, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
+) -> ClassEvaluation:
     then, prompt = update.version.classes, update.version.prompt
-    own = ClassQuestion(entries=entries, classes=then, prompt=prompt)
+    own = ClassQuery(entries=entries, classes=then, prompt=prompt)
     return _class_exam(f"version {update.version.number}", own, learned)
 
 

@@ -10,7 +10,7 @@ from core.domain.values import Digest, Json, canonical_json, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassQuestion:
+class ClassQuery:
     """Which of `classes` is each image? Every entry's class is among them, whatever its case."""
 
     entries: tuple[ManifestEntry, ...]
@@ -25,7 +25,7 @@ class ClassQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalQuestion:
+class RetrievalQuery:
     """Which caption belongs to each image, and which image to each caption?
 
     The gallery is all entries; their captions stand in entry order, each entry's in its own.
@@ -40,7 +40,7 @@ class RetrievalQuestion:
         return sha256(canonical_json(["retrieval", rows]))
 
 
-Question = ClassQuestion | RetrievalQuestion
+EvalQuery = ClassQuery | RetrievalQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class ClassAnswers:
 
     predicted: tuple[int, ...]
 
-    def hits(self, question: ClassQuestion) -> tuple[bool, ...]:
+    def hits(self, question: ClassQuery) -> tuple[bool, ...]:
         """Image by image, whether the answer was right.
 
         Names that differ in case alone have one prompt between them, so either is right.
@@ -81,12 +81,12 @@ class RetrievalAnswers:
 Answers = ClassAnswers | RetrievalAnswers
 
 
-def are_finite(answers: Answers, question: Question) -> bool:
+def are_finite(answers: Answers, question: EvalQuery) -> bool:
     """Whether every image was given a class, or every image and caption has a rank."""
     if isinstance(answers, RetrievalAnswers):
         images, captions = len(answers.image_ranks), len(answers.caption_ranks)
         return max(answers.image_ranks) < captions and max(answers.caption_ranks) < images
-    classes = question.classes if isinstance(question, ClassQuestion) else ()
+    classes = question.classes if isinstance(question, ClassQuery) else ()
     return max(answers.predicted) < len(classes)
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from core.domain.evaluation.metrics import micro_accuracy
-from core.domain.evaluation.plan import Examination, HoldoutExam
+from core.domain.evaluation.plan import EvaluationPlan, HoldoutEvaluation
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
+    ClassQuery,
     RetrievalAnswers,
-    RetrievalQuestion,
+    RetrievalQuery,
     are_finite,
 )
 from core.domain.registry.version import Version
@@ -32,27 +32,27 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerSheet:
+class EvaluationResults:
     """An examination with its answers. A missing answer is a KeyError."""
 
-    examination: Examination
+    plan: EvaluationPlan
     answers: Given
 
-    def hits(self, version: Version, question: ClassQuestion) -> tuple[bool, ...]:
+    def hits(self, version: Version, question: ClassQuery) -> tuple[bool, ...]:
         """Image by image, whether a version was right."""
         given = self.answers[version.digest, question.digest]
         if not isinstance(given, ClassAnswers):
             raise TypeError(type(given))
         return given.hits(question)
 
-    def ranks(self, version: Version, question: RetrievalQuestion) -> RetrievalAnswers:
+    def ranks(self, version: Version, question: RetrievalQuery) -> RetrievalAnswers:
         """A version's ranks in both directions."""
         given = self.answers[version.digest, question.digest]
         if not isinstance(given, RetrievalAnswers):
             raise TypeError(type(given))
         return given
 
-    def counts(self, version: Version, question: ClassQuestion) -> Counts:
+    def counts(self, version: Version, question: ClassQuery) -> Counts:
         """(right, asked) of each class that has an image, by name."""
         found: dict[str, list[bool]] = {}
         hits = self.hits(version, question)
@@ -60,14 +60,14 @@ class AnswerSheet:
             found.setdefault(entry.class_name, []).append(hit)
         return [(sum(found[name]), len(found[name])) for name in sorted(found)]
 
-    def accuracy(self, version: Version, question: ClassQuestion) -> float:
+    def accuracy(self, version: Version, question: ClassQuery) -> float:
         """The share of right answers."""
         return micro_accuracy(self.counts(version, question))
 
     @property
     def roles(self) -> tuple[tuple[str, Version], ...]:
         """Who stands in every table of versions."""
-        exam = self.examination
+        exam = self.plan
         roles = ("candidate", exam.candidate), ("parent", exam.parent), ("root", exam.root)
         return roles if exam.live is None else (*roles, ("live", exam.live))
 
@@ -78,7 +78,7 @@ class AnswerSheet:
         Where parent and root are one version, it is one baseline with the lesser tolerance. The
         live version is what users have now, so it is held to the parent's.
         """
-        exam, policy = self.examination, self.examination.policy
+        exam, policy = self.plan, self.plan.policy
         parent, root = policy.parent_tolerance, policy.root_tolerance
         if exam.parent.digest == exam.root.digest:
             both = min(parent, root)
@@ -95,11 +95,11 @@ class AnswerSheet:
     @property
     def gain_baseline(self) -> Baseline:
         """The parent, on the update's own holdout; less than the wanted gain is a failure."""
-        wanted = self.examination.policy.wanted_gain
-        return Baseline(name="parent", version=self.examination.parent, tolerance=-wanted)
+        wanted = self.plan.policy.wanted_gain
+        return Baseline(name="parent", version=self.plan.parent, tolerance=-wanted)
 
     @property
-    def kept(self) -> tuple[tuple[HoldoutExam, Baseline], ...]:
+    def kept(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
         """The holdouts of the line's earlier updates, each with the version that learned it."""
         return tuple(
             (
@@ -107,16 +107,16 @@ class AnswerSheet:
                 Baseline(
                     name=f"version {holdout.learner.number}",
                     version=holdout.learner,
-                    tolerance=self.examination.policy.holdout_tolerance,
+                    tolerance=self.plan.policy.holdout_tolerance,
                 ),
             )
-            for holdout in self.examination.earlier
+            for holdout in self.plan.earlier
         )
 
     @property
-    def replaced(self) -> tuple[tuple[HoldoutExam, Baseline], ...]:
+    def replaced(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
         """The holdouts of what only the live version has learned, with the live version."""
-        exam = self.examination
+        exam = self.plan
         if exam.live is None:
             return ()
         live = Baseline(name=LIVE, version=exam.live, tolerance=exam.policy.holdout_tolerance)
@@ -126,7 +126,7 @@ class AnswerSheet:
         """How many of its questions a version answered with scores that are no numbers."""
         return sum(
             not are_finite(self.answers[version.digest, question.digest], question)
-            for asked, questions in self.examination.questions
+            for asked, questions in self.plan.questions
             if asked.digest == version.digest
             for question in questions
         )

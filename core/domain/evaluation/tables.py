@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
-from core.domain.evaluation.plan import ClassExam
-from core.domain.evaluation.query import ClassQuestion
+from core.domain.evaluation.plan import ClassEvaluation
+from core.domain.evaluation.query import ClassQuery
 from core.domain.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores
-from core.domain.evaluation.results import AnswerSheet
+from core.domain.evaluation.results import EvaluationResults
 from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
 from core.domain.gate.measure import MeasureKind
 from core.domain.registry.version import Version
 
 
-def scores(sheet: AnswerSheet, role: str, version: Version) -> Scores:
+def scores(sheet: EvaluationResults, role: str, version: Version) -> Scores:
     """The headline accuracies of one version."""
-    exam = sheet.examination
+    exam = sheet.plan
     tasks = [sheet.counts(version, holdout.exam.union) for holdout in exam.holdouts]
     suites = [sheet.counts(version, suite.own) for suite in exam.zero_shot]
     micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
@@ -31,9 +31,9 @@ def scores(sheet: AnswerSheet, role: str, version: Version) -> Scores:
     )
 
 
-def changes(sheet: AnswerSheet) -> Iterator[ChangeTable]:
+def changes(sheet: EvaluationResults) -> Iterator[ChangeTable]:
     """Class by class: the own holdout, each suite, each other holdout."""
-    exam = sheet.examination
+    exam = sheet.plan
     compared = [
         (MeasureKind.ZERO_SHOT, suite, baseline)
         for baseline in sheet.suite_baselines
@@ -59,7 +59,7 @@ def changes(sheet: AnswerSheet) -> Iterator[ChangeTable]:
 
 
 def class_changes(
-    question: ClassQuestion, *, now: Sequence[bool], before: Sequence[bool], alpha: float
+    question: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
 ) -> tuple[Change, ...]:
     """The change of every class that has an image, worst first; of equals, the surest first."""
     pairs: dict[str, list[tuple[bool, bool]]] = {}
@@ -91,9 +91,9 @@ def _change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Chan
     )
 
 
-def list_scores(sheet: AnswerSheet) -> Iterator[ListScore]:
+def list_scores(sheet: EvaluationResults) -> Iterator[ListScore]:
     """Accuracies over a question's own class list and over the union, side by side."""
-    exam = sheet.examination
+    exam = sheet.plan
     asked = [(MeasureKind.ZERO_SHOT, suite) for suite in exam.zero_shot]
     asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in exam.earlier]
     for kind, class_exam in asked:
@@ -105,7 +105,7 @@ def list_scores(sheet: AnswerSheet) -> Iterator[ListScore]:
 
 
 def _list_score(
-    sheet: AnswerSheet, kind: MeasureKind, exam: ClassExam, role: str, version: Version
+    sheet: EvaluationResults, kind: MeasureKind, exam: ClassEvaluation, role: str, version: Version
 ) -> ListScore:
     return ListScore(
         kind=kind,
@@ -120,9 +120,9 @@ def _list_score(
     )
 
 
-def recall_rows(sheet: AnswerSheet) -> Iterator[Recall]:
+def recall_rows(sheet: EvaluationResults) -> Iterator[Recall]:
     """R@1, R@5 and R@10 both ways, for candidate, parent, root and live version."""
-    for exam in sheet.examination.retrieval:
+    for exam in sheet.plan.retrieval:
         captions = sum(len(entry.texts) for entry in exam.own.entries)
         for role, version in sheet.roles:
             ranks = sheet.ranks(version, exam.own)

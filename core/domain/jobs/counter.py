@@ -12,7 +12,7 @@ PHASE_SECONDS = "phase_seconds"  # by type and phase; "queued" is the wait for t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
+class CounterValue:
     """What has been counted under a name and labels since the database was made."""
 
     name: str

@@ -29,7 +29,7 @@ def batch_indices(
     return order[batch * batch_size : (batch + 1) * batch_size]
 
 
-def cut(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
+def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
     """A random window of `size` (height, width), flipped half of the time; a view."""
     height, width = size
     top = int(chance.random() * (pixels.shape[1] - height + 1))
@@ -72,4 +72,4 @@ class TrainingImages:
         pixels = self._decoded.of(self._entries[index])
         if not self._augment:
             return pixels
-        return cut(pixels, self._size, Random(f"{self._seed}:{epoch}:{index}"))
+        return random_crop(pixels, self._size, Random(f"{self._seed}:{epoch}:{index}"))

@@ -14,13 +14,13 @@ from core.domain.datasets.dataset import ManifestEntry
 from core.domain.recipes.recipe import Recipe
 from core.learning.columns import Columns
 from core.learning.data.batches import TrainingImages
-from core.learning.data.sampler import Course
+from core.learning.data.sampler import BatchSampler
 from core.learning.distributed.ranks import Ranks
 from core.learning.gradients import StepData
 from core.ports import Artifacts
 
 
-class Reading:
+class BatchLoader:
     """The images of an update, step by step; a rank reads its share of every batch."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Reading:
         learned = (*images, *exemplars)
         self.count = len(learned)
         self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
-        self.course = Course(
+        self.course = BatchSampler(
             recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
         )
         self._images = TrainingImages(

@@ -9,7 +9,7 @@ from core.learning.data.batches import batch_count, batch_indices
 from core.learning.data.vocabulary import generator_of
 
 
-class Course:
+class BatchSampler:
     """Indices into one list: the update's images, then exemplars, then reference images.
 
     Each epoch passes once over the images. Exemplars and reference images go round by

@@ -7,15 +7,15 @@ from core.clip.weights import load
 from core.domain.values import Digest
 from core.learning.checkpoint import read_checkpoint
 from core.learning.determinism import repeatable
-from core.learning.distributed.ranks import Cue, Group
-from core.learning.setup import begin
-from core.ports import Artifacts, TrainingTask
+from core.learning.distributed.ranks import Command, DistributedRanks
+from core.learning.setup import prepare_run
+from core.ports import Artifacts, TrainingSpec
 
 
-def follow(
-    task: TrainingTask,
+def run_follower(
+    spec: TrainingSpec,
     artifacts: Artifacts,
-    ranks: Group,
+    ranks: DistributedRanks,
     *,
     resume: Digest | None,
     device: torch.device,
@@ -26,14 +26,14 @@ def follow(
     Returns at rank 0's cue. Raises RankLost, and what rank 0 raises too: RanksDisagree,
     TrainingDiverged, ModelNotTrainable.
     """
-    with repeatable(task.recipe.seed, device=device, threads=threads):
-        begun = begin(task, load(task.parent, artifacts, device), artifacts, ranks=ranks)
-        update = begun.update
+    with repeatable(spec.recipe.seed, device=device, threads=threads):
+        prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
+        update = prepared.update
         if state := read_checkpoint(artifacts, resume):
             update.restore(state)
-        with Ahead(begun.reading.step, update.step, update.steps, device=device) as ahead:
-            while (cue := ranks.heed()) is not Cue.END:
-                if cue is Cue.STEP:
+        with Ahead(prepared.reading.step, update.step, update.steps, device=device) as ahead:
+            while (command := ranks.receive_command()) is not Command.END:
+                if command is Command.STEP:
                     update.advance(ahead.take())
                 else:
-                    ranks.compare(begun.fingerprint)
+                    ranks.compare(prepared.fingerprint)

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import _abort_process_group
 
 from core.errors import RankLost
-from core.learning.distributed.ranks import Group
+from core.learning.distributed.ranks import DistributedRanks
 
 PATIENCE_S = 300.0  # with a rank that does not do its part
 CUE_PATIENCE_S = 3600.0  # with rank 0, which may be writing a checkpoint
@@ -25,14 +25,14 @@ def rank_device(first: torch.device, local_rank: int) -> torch.device:
 
 
 @contextmanager
-def joined(
+def process_group(
     device: torch.device,
     *,
     meeting: str = "env://",
     rank: int = -1,
     size: int = -1,
     patience_s: float = PATIENCE_S,
-) -> Iterator[Group]:
+) -> Iterator[DistributedRanks]:
     """Be one of the ranks while this is open: over NCCL on CUDA, over gloo elsewhere.
 
     Without arguments, who this is and where all meet stands in RANK, WORLD_SIZE, MASTER_ADDR and
@@ -57,12 +57,12 @@ def joined(
             device_id=device if cuda else None,
         )
         patience_s = patience_s if dist.get_rank() == 0 else CUE_PATIENCE_S
-        cues = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
+        commands = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
     except RuntimeError as error:
         _leave(cuda=cuda)
         raise RankLost("The processes that train together did not find each other.") from error
     try:
-        yield Group(device, cues)
+        yield DistributedRanks(device, commands)
     finally:
         _leave(cuda=cuda)
 

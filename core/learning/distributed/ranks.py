@@ -15,12 +15,12 @@ from torch import Tensor
 
 from core.domain.values import Digest
 from core.errors import RankLost, RanksDisagree
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 
 BUCKET = 2**24  # numbers that travel at once: 64 MiB of fp32
 
 
-class Cue(IntEnum):
+class Command(IntEnum):
     """What rank 0 does next, and the others with it."""
 
     STEP = 1
@@ -34,17 +34,17 @@ class Ranks(Protocol):
     rank: int
     size: int
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the ranks. Raises RankLost."""
 
-    def lead(self, cue: Cue) -> None:
+    def send_command(self, command: Command) -> None:
         """Say, as rank 0, what comes next. Raises RankLost."""
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
         """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
 
 
-class Gather(Protocol):
+class RankProvider(Protocol):
     """Brings the ranks of an update together for as long as its context is open."""
 
     @property
@@ -52,21 +52,21 @@ class Gather(Protocol):
         """How many they are."""
 
     def __call__(
-        self, task: TrainingTask, resume: Digest | None
+        self, spec: TrainingSpec, resume: Digest | None
     ) -> AbstractContextManager["Ranks"]:
         """Rank 0's side of them; the others begin the same task at the same checkpoint."""
 
 
-class Alone:
+class SingleRank:
     """One process reads the whole batch."""
 
     rank = 0
     size = 1
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """The sum over one."""
 
-    def lead(self, cue: Cue) -> None:
+    def send_command(self, command: Command) -> None:
         """Nobody listens."""
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
@@ -76,37 +76,37 @@ class Alone:
 class GatherJoined:
     """Gathers ranks that are together already, as torchrun starts them; the others `follow`."""
 
-    def __init__(self, ranks: "Group") -> None:
+    def __init__(self, ranks: "DistributedRanks") -> None:
         self.size = ranks.size
         self._ranks = ranks
 
-    def __call__(self, task: TrainingTask, resume: Digest | None) -> AbstractContextManager[Ranks]:
+    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> AbstractContextManager[Ranks]:
         """The same ranks each time."""
-        del task, resume
+        del spec, resume
         return nullcontext(self._ranks)
 
 
-class GatherNobody:
+class SingleRankProvider:
     """Gathers this process alone."""
 
     size = 1
 
-    def __call__(self, task: TrainingTask, resume: Digest | None) -> AbstractContextManager[Ranks]:
+    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> AbstractContextManager[Ranks]:
         """One rank."""
-        del task, resume
-        return nullcontext(Alone())
+        del spec, resume
+        return nullcontext(SingleRank())
 
 
-class Group:
+class DistributedRanks:
     """The default process group of torch.distributed, and a patient one for rank 0's cues."""
 
-    def __init__(self, device: torch.device, cues: dist.ProcessGroup) -> None:
+    def __init__(self, device: torch.device, commands: dist.ProcessGroup) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self._device = device
-        self._cues = cues
+        self._cues = commands
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """All-reduce the tensors laid end to end, a bucket at a time."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
@@ -116,18 +116,18 @@ class Group:
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def lead(self, cue: Cue) -> None:
+    def send_command(self, command: Command) -> None:
         """Say, as rank 0, what comes next."""
-        self._broadcast(torch.tensor(cue))
+        self._broadcast(torch.tensor(command))
 
-    def heed(self) -> Cue:
+    def receive_command(self) -> Command:
         """Wait, as another rank, for what comes next. Raises RankLost."""
-        return Cue(int(self._broadcast(torch.tensor(0))))
+        return Command(int(self._broadcast(torch.tensor(0))))
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
         """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
         if self.rank == 0:
-            self.lead(Cue.COMPARE)
+            self.send_command(Command.COMPARE)
         mine = torch.tensor(
             list(bytes.fromhex(fingerprint())), dtype=torch.uint8, device=self._device
         )

@@ -10,20 +10,20 @@ from core.domain.values import Json
 from core.learning.columns import Columns
 from core.learning.methods.terms import Term
 from core.learning.models import Models
-from core.ports import Artifacts, TrainingTask
+from core.ports import Artifacts, TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class TrainingStart:
     """An update before its first step."""
 
-    task: TrainingTask
+    spec: TrainingSpec
     models: Models
     artifacts: Artifacts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class TrainingEnd:
     """An update after its last step."""
 
     parameters: Mapping[str, nn.Parameter]  # those of the student that train
@@ -69,7 +69,7 @@ class LearningMethod:
         """Whether it chooses by validation parts after the last step."""
         return False
 
-    def prepare(self, beginning: Beginning) -> None:
+    def prepare(self, beginning: TrainingStart) -> None:
         """Keep or read what the steps will need; an update that resumes begins here as well."""
 
     def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
@@ -78,7 +78,7 @@ class LearningMethod:
         In fp16 they are still multiplied by the loss scale.
         """
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """Change the weights after the last step; what was chosen by itself, for the record."""
         del ending
         return {}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.domain.values import Json
 from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import Ending
+from core.learning.methods.method import TrainingEnd
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))  # of the new weights
 
@@ -25,7 +25,7 @@ class MeanImm(FineTuning):
     over k updates the root's share falls as (1 − a)^k.
     """
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """Mix; nothing was chosen."""
         mix(ending.parameters, snapshot(ending.parameters), ending.anchor(), self.recipe.mixing)
         return {}
@@ -43,7 +43,7 @@ class Wise(FineTuning):
         """It chooses its share."""
         return True
 
-    def conclude(self, ending: Ending) -> Json:
+    def conclude(self, ending: TrainingEnd) -> Json:
         """Mix with the best share; every share tried, with its scores."""
         new, old = snapshot(ending.parameters), ending.anchor()
         tried = []

@@ -24,7 +24,7 @@ from core.errors import Invalid, LabelConflict, StorageFull
 from core.ports import Decoder, Platform
 
 
-class Reception(StrEnum):
+class UploadOutcome(StrEnum):
     """What became of an uploaded file."""
 
     CREATED = "created"
@@ -50,7 +50,7 @@ class Receipt:
 
     file_label: str
     text: str
-    outcome: Reception
+    outcome: UploadOutcome
     pixels: Digest | None = None
     side: Side | None = None
     near_duplicate_of: Digest | None = None  # an older image, on the same side
@@ -59,7 +59,7 @@ class Receipt:
     @property
     def accepted(self) -> bool:
         """Whether the image is in the dataset under this text now."""
-        return self.outcome in {Reception.CREATED, Reception.DUPLICATE}
+        return self.outcome in {UploadOutcome.CREATED, UploadOutcome.DUPLICATE}
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as plain JSON; refused files say why, by code."""

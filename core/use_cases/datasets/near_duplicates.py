@@ -9,26 +9,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from core.domain.datasets.dataset import Image
-from core.domain.datasets.near_duplicates import LookAlike, group_of
+from core.domain.datasets.near_duplicates import SimilarImage, group_of
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ImageCorrupt, ImageTooLarge, SplitConflict
 from core.ports import Decoder, Platform, Seen, UnitOfWork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class SimilaritySearch:
     """The look-alikes of some thumbnails among the images up to a position."""
 
     position: int
-    found: Mapping[str, Sequence[LookAlike]]
+    found: Mapping[str, Sequence[SimilarImage]]
 
 
-def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> Search:
+def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> SimilaritySearch:
     """Look for the look-alikes of some images among all known ones."""
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
         known = work.thumbnails.all()
-    return Search(
+    return SimilaritySearch(
         position=known.position,
         found={thumbnail: known.near(thumbnail) for _, thumbnail in arriving},
     )
@@ -55,7 +55,7 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
+class GroupedImage:
     """An image in its group, and all groups that it looks like, its own among them."""
 
     image: Image
@@ -63,8 +63,8 @@ class Placed:
 
 
 def group(
-    work: UnitOfWork, arriving: Iterable[Seen], searched: Search
-) -> dict[Digest, Placed | SplitConflict]:
+    work: UnitOfWork, arriving: Iterable[Seen], searched: SimilaritySearch
+) -> dict[Digest, GroupedImage | SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
     A known image stays where it is. One that looks like both sides is answered by the error.
@@ -73,22 +73,22 @@ def group(
     work.thumbnails.lock()
     recent = work.thumbnails.after(searched.position)
     known = work.thumbnails.originals({image.pixels for image, _ in arriving})
-    placed: dict[Digest, Placed | SplitConflict] = {}
+    placed: dict[Digest, GroupedImage | SplitConflict] = {}
     for image, thumbnail in arriving:
         if image.pixels in placed:
             continue
-        look_alikes = [*searched.found[thumbnail], *recent.near(thumbnail)]
+        similar_images = [*searched.found[thumbnail], *recent.near(thumbnail)]
         if image.pixels in known:
             original = known[image.pixels]
         else:
             try:
-                original = group_of(look_alikes)
+                original = group_of(similar_images)
             except SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
             recent = recent.plus(original or image.pixels, thumbnail)
-        placed[image.pixels] = Placed(
+        placed[image.pixels] = GroupedImage(
             image=replace(image, near_duplicate_of=original),
-            alike=frozenset({original or image.pixels, *(like.group for like in look_alikes)}),
+            alike=frozenset({original or image.pixels, *(like.group for like in similar_images)}),
         )
     return placed

@@ -8,8 +8,8 @@ from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, sid
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
 from core.ports import Decoder, Platform, Seen, UnitOfWork
-from core.use_cases.datasets.datasets import Receipt, Reception, Upload
-from core.use_cases.datasets.near_duplicates import Placed, Search, group, search
+from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome
+from core.use_cases.datasets.near_duplicates import GroupedImage, SimilaritySearch, group, search
 
 
 def record_uploads(
@@ -26,7 +26,9 @@ def record_uploads(
     return receipts
 
 
-def search_uploads(platform: Platform, decoder: Decoder, uploads: Sequence[Upload]) -> Search:
+def search_uploads(
+    platform: Platform, decoder: Decoder, uploads: Sequence[Upload]
+) -> SimilaritySearch:
     """Look for the known look-alikes of uploads, before the transaction that records them."""
     return search(platform, decoder, _seen(uploads))
 
@@ -39,12 +41,14 @@ def record(
     work: UnitOfWork,
     dataset: Dataset,
     uploads: Sequence[Upload],
-    searched: Search,
+    searched: SimilaritySearch,
     now: datetime,
 ) -> list[Receipt]:
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
     placed = group(work, _seen(uploads), searched)
-    groups = {alike for one in placed.values() if isinstance(one, Placed) for alike in one.alike}
+    groups = {
+        alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
+    }
     reception = _Receiving(
         dataset=dataset,
         placed=placed,
@@ -67,7 +71,7 @@ class _Receiving:
     """Uploads are received one by one; what they add is collected and stored at once."""
 
     dataset: Dataset
-    placed: Mapping[Digest, Placed | SplitConflict]
+    placed: Mapping[Digest, GroupedImage | SplitConflict]
     in_suites: set[Digest]  # groups
     texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
@@ -77,7 +81,7 @@ class _Receiving:
     def receive(self, upload: Upload) -> Receipt:
         """Collect one upload, unless something is against it."""
         text, label = upload.text, upload.file_label
-        receipt = Receipt(file_label=label, text=text, outcome=Reception.REJECTED)
+        receipt = Receipt(file_label=label, text=text, outcome=UploadOutcome.REJECTED)
         if upload.image is None:
             return replace(receipt, refusal=upload.refusal)
         placed = self.placed[upload.image.pixels]
@@ -91,11 +95,11 @@ class _Receiving:
         receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
         known = self.texts.setdefault(image.pixels, [])
         if text in known:
-            return replace(receipt, outcome=Reception.DUPLICATE)
+            return replace(receipt, outcome=UploadOutcome.DUPLICATE)
         if known and labelled:
             held = known[0]
             conflict = LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
-            return replace(receipt, outcome=Reception.LABEL_CONFLICT, refusal=conflict)
+            return replace(receipt, outcome=UploadOutcome.LABEL_CONFLICT, refusal=conflict)
         known.append(text)
         self.seen.append((image, upload.thumbnail))
         self.rows.append(
@@ -107,4 +111,4 @@ class _Receiving:
                 added_at=self.now,
             )
         )
-        return replace(receipt, outcome=Reception.CREATED)
+        return replace(receipt, outcome=UploadOutcome.CREATED)

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Sequence
 
-from core.domain.evaluation.build_report import mark
-from core.domain.evaluation.plan import Examination
-from core.domain.evaluation.query import Answers, Question, answers_from_json, answers_to_json
+from core.domain.evaluation.build_report import build_report
+from core.domain.evaluation.plan import EvaluationPlan
+from core.domain.evaluation.query import Answers, EvalQuery, answers_from_json, answers_to_json
 from core.domain.evaluation.results import Given
 from core.domain.jobs.job import Job, UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, Json, canonical_json
 from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import Artifacts, Evaluator, Platform, Watch
-from core.use_cases.evaluation.plan_evaluation import examine
+from core.ports import Artifacts, Evaluator, Monitor, Platform
+from core.use_cases.evaluation.plan_evaluation import plan_evaluation
 from core.use_cases.registry.promote_if_passed import promote_if_passed
 
 
@@ -21,7 +21,7 @@ def evaluate_version(
     evaluator: Evaluator,
     job: Job,
     number: int,
-    watch: Watch,
+    monitor: Monitor,
     *,
     promote: UpdateOrder | None,
 ) -> None:
@@ -29,13 +29,13 @@ def evaluate_version(
 
     `promote` is the update that may move its alias; None judges without moving anything.
     """
-    examination, previous, near_duplicates = examine(platform, job, number)
-    answers = _answer(platform, evaluator, job, examination, watch)
-    report = mark(
-        examination,
+    plan, previous, near_duplicates = plan_evaluation(platform, job, number)
+    answers = _answer(platform, evaluator, job, plan, monitor)
+    report = build_report(
+        plan,
         answers,
         previous=previous,
-        judged_before=_judged_before(platform, examination),
+        judged_before=_judged_before(platform, plan),
         near_duplicates=near_duplicates,
     )
     stored = platform.artifacts.put(report.to_bytes())
@@ -52,16 +52,16 @@ def evaluate_version(
 
 
 def _answer(
-    platform: Platform, evaluator: Evaluator, job: Job, examination: Examination, watch: Watch
+    platform: Platform, evaluator: Evaluator, job: Job, plan: EvaluationPlan, monitor: Monitor
 ) -> Given:
     """All answers; what a version was asked before is read back, not asked again."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
-    for version, questions in examination.questions:
+    for version, questions in plan.questions:
         known = _recall(platform, version, questions)
         unknown = [question for question in questions if question.digest not in known]
         if unknown:
             version.require_weights()
-            given = evaluator.answer(version.digest, unknown, watch)
+            given = evaluator.answer(version.digest, unknown, monitor)
             fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
             _remember(platform, job, version, fresh)
             known |= fresh
@@ -70,7 +70,7 @@ def _answer(
 
 
 def _recall(
-    platform: Platform, version: Version, questions: Sequence[Question]
+    platform: Platform, version: Version, questions: Sequence[EvalQuery]
 ) -> dict[Digest, Answers]:
     with platform.transactions(read_only=True) as work:
         found = {q.digest: work.answers.find(version.digest, q.digest) for q in questions}
@@ -104,11 +104,11 @@ def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest
         work.commit()
 
 
-def _judged_before(platform: Platform, examination: Examination) -> int:
+def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
     """How many other versions have answered the suites' questions, as candidates or baselines."""
-    asked = [exam.own.digest for exam in examination.zero_shot]
-    asked += [exam.own.digest for exam in examination.retrieval]
+    asked = [exam.own.digest for exam in plan.zero_shot]
+    asked += [exam.own.digest for exam in plan.retrieval]
     with platform.transactions(read_only=True) as work:
         counts = [work.answers.judged(question) for question in asked]
-    others = {examination.candidate.digest, examination.root.digest}
+    others = {plan.candidate.digest, plan.root.digest}
     return max(0, max(counts, default=0) - len(others))

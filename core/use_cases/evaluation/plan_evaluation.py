@@ -3,7 +3,13 @@
 import json
 from collections.abc import Iterable
 
-from core.domain.evaluation.plan import Examination, LiveLine, ScoredSuite, Update, plan
+from core.domain.evaluation.plan import (
+    EvaluationPlan,
+    HeldOutUpdate,
+    LiveLine,
+    ScoredSuite,
+    plan_queries,
+)
 from core.domain.evaluation.report import Report
 from core.domain.jobs.job import EvaluateOrder, Job, UpdateOrder
 from core.domain.registry.version import Version
@@ -15,7 +21,9 @@ from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import pinned_model, suites_of
 
 
-def examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Report | None, int]:
+def plan_evaluation(
+    platform: Platform, job: Job, number: int
+) -> tuple[EvaluationPlan, Report | None, int]:
     """The questions, the parent's report for the older matrix rows, and near-duplicates."""
     artifacts = platform.artifacts
     with platform.transactions(read_only=True) as work:
@@ -23,7 +31,7 @@ def examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Rep
         candidate = work.versions.get(job.model, number)
         line = ancestors(work, candidate)
         own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
-        examination = plan(
+        plan = plan_queries(
             model=model,
             policy=work.policies.get(model.policy),
             candidate=own,
@@ -41,7 +49,7 @@ def examine(platform: Platform, job: Job, number: int) -> tuple[Examination, Rep
             near = work.datasets.version(
                 candidate.dataset, candidate.dataset_version
             ).near_duplicates
-    return examination, _previous(artifacts, line[-1]), near
+    return plan, _previous(artifacts, line[-1]), near
 
 
 def _live_line(
@@ -56,9 +64,11 @@ def _live_line(
     return LiveLine(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
 
 
-def _updates(work: UnitOfWork, artifacts: Artifacts, versions: Iterable[Version]) -> list[Update]:
+def _updates(
+    work: UnitOfWork, artifacts: Artifacts, versions: Iterable[Version]
+) -> list[HeldOutUpdate]:
     return [
-        Update(version=version, holdout=holdout_of(work, artifacts, version))
+        HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
         for version in versions
     ]
 

@@ -16,7 +16,7 @@ WRITE_EVERY_S = 0.5
 EVENT_EVERY_S = 5.0
 
 
-class JobWatch:
+class JobMonitor:
     """Renews a job's lease while its counter moves, and raises when the job must stop.
 
     Each step reads the job's status by fence; progress is written, and the lease renewed,
@@ -108,7 +108,7 @@ class JobWatch:
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
         """Tell that there was no room for a checkpoint. Raises LeaseLost or StopRequested."""
-        self.tell("checkpoint_skipped", {"step": step, **facts})
+        self.emit("checkpoint_skipped", {"step": step, **facts})
         self._checkpoint_is_past()
 
     def _checkpoint_is_past(self) -> None:
@@ -116,7 +116,7 @@ class JobWatch:
         if self.stopping():
             raise StopRequested
 
-    def tell(self, kind: str, data: Json) -> None:
+    def emit(self, kind: str, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
         log.warning("job has news: %s", kind, extra=dict(data))
         with self._platform.transactions() as work:

@@ -18,10 +18,10 @@ from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, ModelId, PolicyId, clean_name, new_id
 from core.errors import Conflict, IdempotencyMismatch, NameTaken
-from core.ports import Doorbell, IdempotentReply, Platform, UnitOfWork
+from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
 from core.use_cases.registry.bases import require_known_base
 from core.use_cases.registry.import_state import failed_import, require_no_root
-from core.use_cases.training.preflight import require_evaluable, startable
+from core.use_cases.training.preflight import preflight_evaluation, preflight_order
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Request:
 
 def create_model(
     platform: Platform,
-    doorbell: Doorbell,
+    notifier: JobNotifier,
     request: Request,
     *,
     name: str,
@@ -65,7 +65,7 @@ def create_model(
         model = _register(work, model)
         job = place(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
-    announce(doorbell, job)
+    announce(notifier, job)
     return job
 
 
@@ -85,7 +85,7 @@ def _register(work: UnitOfWork, model: Model) -> Model:
 
 def order_update(
     platform: Platform,
-    doorbell: Doorbell,
+    notifier: JobNotifier,
     request: Request,
     *,
     model: str,
@@ -108,19 +108,19 @@ def order_update(
             request,
             found,
             JobType.UPDATE,
-            startable(work, platform.artifacts, found, order),
+            preflight_order(work, platform.artifacts, found, order),
             now,
             priority=priority,
             metadata=metadata,
         )
         work.commit()
-    announce(doorbell, job)
+    announce(notifier, job)
     return job
 
 
 def order_evaluation(
     platform: Platform,
-    doorbell: Doorbell,
+    notifier: JobNotifier,
     request: Request,
     *,
     model: str,
@@ -140,12 +140,12 @@ def order_evaluation(
             return known
         found = work.models.get(model)
         order = EvaluateOrder(version=version, alias=alias)
-        require_evaluable(work, found, order)
+        preflight_evaluation(work, found, order)
         if alias != PRODUCTION:  # a typing error would compare with nothing
             work.aliases.get(found.id, alias)
         job = place(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
-    announce(doorbell, job)
+    announce(notifier, job)
     return job
 
 
@@ -161,7 +161,7 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
     return cancelled
 
 
-def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: JobId) -> Job:
+def retry_job(platform: Platform, notifier: JobNotifier, request: Request, job: JobId) -> Job:
     """Order again what an ended job was to do; a new job that names the old one.
 
     Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
@@ -179,9 +179,9 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
             case ImportOrder():
                 require_no_root(work, model.id)
             case UpdateOrder():
-                startable(work, platform.artifacts, model, found.order)
+                preflight_order(work, platform.artifacts, model, found.order)
             case EvaluateOrder():
-                require_evaluable(work, model, found.order)
+                preflight_evaluation(work, model, found.order)
         again = place(
             work,
             request,
@@ -194,14 +194,14 @@ def retry_job(platform: Platform, doorbell: Doorbell, request: Request, job: Job
             retry_of=job,
         )
         work.commit()
-    announce(doorbell, again)
+    announce(notifier, again)
     return again
 
 
-def announce(doorbell: Doorbell, job: Job) -> None:
+def announce(notifier: JobNotifier, job: Job) -> None:
     """Say of a job that has been committed that it waits."""
     log.info("job queued", extra={"job": job.id, "type": job.type.value})
-    doorbell.ring(job.id, job.type.queue)
+    notifier.notify(job.id, job.type.queue)
 
 
 def replayed(work: UnitOfWork, request: Request) -> Job | None:

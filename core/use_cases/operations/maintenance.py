@@ -7,7 +7,7 @@ from datetime import timedelta
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
 from core.errors import LeaseLost
-from core.ports import Doorbell, Platform
+from core.ports import JobNotifier, Platform
 from core.use_cases.operations.workers import FORGOTTEN_AFTER_S
 
 log = logging.getLogger(__name__)
@@ -17,12 +17,12 @@ TEMPORARY_AGE_S = 3600.0
 ANY_JOB = JobId("any")
 
 
-def ring_for_waiting_jobs(platform: Platform, doorbell: Doorbell) -> bool:
+def notify_waiting_jobs(platform: Platform, notifier: JobNotifier) -> bool:
     """Ring again in this worker's queues where some job could be claimed; whether there was one."""
     with platform.transactions(read_only=True) as work:
         waiting = work.jobs.claimable([Queue(queue) for queue in platform.settings.queues])
     for queue in waiting:
-        doorbell.ring(ANY_JOB, queue)
+        notifier.notify(ANY_JOB, queue)
     return bool(waiting)
 
 
@@ -53,7 +53,7 @@ def forget_old_traces(platform: Platform) -> None:
     """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
-        work.beats.forget_silent(FORGOTTEN_AFTER_S)
+        work.heartbeats.forget_silent(FORGOTTEN_AFTER_S)
         for checkpoint in work.jobs.take_spent_checkpoints():
             platform.artifacts.delete(checkpoint)
         work.commit()

@@ -4,32 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.jobs.counter import Tally
-from core.ports import Beat, Platform, QueueFigure, RunningFigure
+from core.domain.jobs.counter import CounterValue
+from core.ports import Heartbeat, Platform, QueueGauge, RunningGauge
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class ServiceStats:
     """What the database says now."""
 
     at: datetime
-    queue: Sequence[QueueFigure]
-    running: Sequence[RunningFigure]
-    beats: Sequence[Beat]
+    queue: Sequence[QueueGauge]
+    running: Sequence[RunningGauge]
+    heartbeats: Sequence[Heartbeat]
     versions: Mapping[tuple[str, str], int]
     alias_moves: Mapping[str, int]
-    tallies: Sequence[Tally]
+    tallies: Sequence[CounterValue]
 
 
-def read_state(platform: Platform) -> State:
+def read_stats(platform: Platform) -> ServiceStats:
     """Read it all; the cost does not grow with the number of ended jobs. Raises Unavailable."""
     with platform.transactions(read_only=True) as work:
-        return State(
+        return ServiceStats(
             at=platform.clock(),
-            queue=work.figures.queue(),
-            running=work.figures.running(),
-            beats=work.beats.all(),
-            versions=work.figures.versions(),
-            alias_moves=work.figures.alias_moves(),
+            queue=work.gauges.queue(),
+            running=work.gauges.running(),
+            heartbeats=work.heartbeats.all(),
+            versions=work.gauges.versions(),
+            alias_moves=work.gauges.alias_moves(),
             tallies=work.tallies.all(),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.ports import Beat, Platform
+from core.ports import Heartbeat, Platform
 from core.settings import Settings
 
 LEAST_PATIENCE_S = 15.0
@@ -14,7 +14,7 @@ FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed
 class WorkerState:
     """A worker's last beat, and whether it is young enough to believe."""
 
-    beat: Beat
+    beat: Heartbeat
     fresh: bool
 
 
@@ -23,7 +23,7 @@ def list_workers(platform: Platform) -> Sequence[WorkerState]:
     with platform.transactions(read_only=True) as work:
         return [
             WorkerState(beat=beat, fresh=is_fresh(platform.settings, beat.age_s))
-            for beat in work.beats.all()
+            for beat in work.heartbeats.all()
         ]
 
 

@@ -16,7 +16,7 @@ MAX_CLASSES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ClassificationRequest:
     """A version, the classes it may choose from, and the prompt of each."""
 
     model: Model
@@ -32,7 +32,7 @@ def prepare_classification(
     classes: Sequence[str] | None,
     prompt: str | None,
     expect_digest: str | None,
-) -> Asked:
+) -> ClassificationRequest:
     """Resolve a reference and settle classes and prompts.
 
     By default the classes are those the version has learned; for a root, those of the
@@ -55,4 +55,6 @@ def prepare_classification(
     if len(wanted) > MAX_CLASSES:
         raise FieldInvalid(f"At most {MAX_CLASSES:,} classes.", pointer="/classes")
     template = PromptTemplate(prompt) if prompt else version.prompt
-    return Asked(model=model, version=version, classes=wanted, prompts=template.fill_all(wanted))
+    return ClassificationRequest(
+        model=model, version=version, classes=wanted, prompts=template.fill_all(wanted)
+    )

@@ -4,12 +4,12 @@ from core.domain.jobs.job import ImportOrder, Job
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.alias import PRODUCTION, MoveKind, move
 from core.domain.registry.version import Version, VersionStatus
-from core.ports import Importer, Platform, Watch
+from core.ports import Importer, Monitor, Platform
 from core.use_cases.registry.import_state import require_no_root
 
 
 def import_model(
-    platform: Platform, importer: Importer, job: Job, order: ImportOrder, watch: Watch
+    platform: Platform, importer: Importer, job: Job, order: ImportOrder, monitor: Monitor
 ) -> None:
     """Load the base, store it as version 1 and point `production` at it, in one transaction.
 
@@ -17,7 +17,7 @@ def import_model(
     """
     with platform.transactions(read_only=True) as work:
         require_no_root(work, job.model)
-    weights, prompt = importer.load(order.base, watch)
+    weights, prompt = importer.load(order.base, monitor)
     now = platform.clock()
     with platform.transactions() as work:
         root = Version(

@@ -37,7 +37,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.storage.reachability import Kind, follow, named, tensors_of
+from core.use_cases.storage.reachability import ArtifactKind, expand, roots_of, tensors_of
 
 GRACE = timedelta(hours=24)
 LEAST_GRACE = timedelta(hours=1)
@@ -50,8 +50,8 @@ class Tidied:
 
     dry_run: bool
     given_up: list[Version] = field(default_factory=list)
-    kept: dict[Kind, Amount] = field(default_factory=dict)
-    collected: dict[Kind, Amount] = field(default_factory=dict)
+    kept: dict[ArtifactKind, Amount] = field(default_factory=dict)
+    collected: dict[ArtifactKind, Amount] = field(default_factory=dict)
     young: Amount = field(default_factory=Amount)  # nobody names it, but it may be about to be
     temporaries: int = 0  # of dead writers
     unreadable: list[Digest] = field(default_factory=list)  # lists; then nothing was collected
@@ -74,8 +74,8 @@ def collect_garbage(
     if retention is not None:
         tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:
-        rows_name = named(work.references, without=tidied.given_up)
-    needed = follow(platform.artifacts, rows_name)
+        rows_name = roots_of(work.references, without=tidied.given_up)
+    needed = expand(platform.artifacts, rows_name)
     if needed.unreadable:
         tidied.unreadable = needed.unreadable
         return tidied
@@ -90,7 +90,7 @@ def collect_garbage(
         elif found.age_s < grace_s:
             tidied.young = tidied.young.plus(found.size)
         elif dry_run or platform.artifacts.collect(found.digest, grace_s):
-            kind = known.get(found.digest, Kind.UNKNOWN)
+            kind = known.get(found.digest, ArtifactKind.UNKNOWN)
             tidied.collected[kind] = tidied.collected.get(kind, Amount()).plus(found.size)
     if not dry_run:
         tidied.temporaries = platform.artifacts.sweep(grace_s)
@@ -136,10 +136,10 @@ def _unfinished(work: UnitOfWork, model: Model) -> Iterator[Job]:
             yield from work.jobs.page(_MANY, None, model=model.id, status=status)
 
 
-def _known(artifacts: Artifacts, weights: Iterable[Digest]) -> dict[Digest, Kind]:
-    known: dict[Digest, Kind] = {}
+def _known(artifacts: Artifacts, weights: Iterable[Digest]) -> dict[Digest, ArtifactKind]:
+    known: dict[Digest, ArtifactKind] = {}
     for digest in weights:
-        known[digest] = Kind.WEIGHTS
+        known[digest] = ArtifactKind.WEIGHTS
         try:
             known |= tensors_of(artifacts, digest)
         except (ArtifactMissing, ArtifactCorrupt):

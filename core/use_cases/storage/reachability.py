@@ -7,11 +7,11 @@ from enum import StrEnum
 from core.domain.registry.version import Version, Weights
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import Artifacts, References
+from core.ports import ArtifactRoots, Artifacts
 from core.use_cases.datasets.manifests import read_manifest
 
 
-class Kind(StrEnum):
+class ArtifactKind(StrEnum):
     """What an artifact is, as far as the rows tell."""
 
     WEIGHTS = "weights"  # the lists of tensors
@@ -25,36 +25,40 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needed:
+class Reachable:
     """Artifacts with their kinds, and lists that could not be read: what else there is to need."""
 
-    kinds: dict[Digest, Kind]
+    kinds: dict[Digest, ArtifactKind]
     unreadable: list[Digest] = field(default_factory=list)
 
 
-def named(rows: References, *, without: Collection[Version] = ()) -> dict[Kind, set[Digest]]:
+def roots_of(
+    rows: ArtifactRoots, *, without: Collection[Version] = ()
+) -> dict[ArtifactKind, set[Digest]]:
     """What rows name, but for the weights of some versions; within one transaction."""
     return {
-        Kind.IMAGE: rows.images(),  # first: see `References`
-        Kind.MANIFEST: rows.manifests(),
-        Kind.WEIGHTS: rows.weights(without=without),
-        Kind.REPORT: rows.reports(),
-        Kind.ANSWERS: rows.answers(),
-        Kind.CHECKPOINT: rows.checkpoints(),
+        ArtifactKind.IMAGE: rows.images(),  # first: see `References`
+        ArtifactKind.MANIFEST: rows.manifests(),
+        ArtifactKind.WEIGHTS: rows.weights(without=without),
+        ArtifactKind.REPORT: rows.reports(),
+        ArtifactKind.ANSWERS: rows.answers(),
+        ArtifactKind.CHECKPOINT: rows.checkpoints(),
     }
 
 
-def follow(artifacts: Artifacts, rows_name: Mapping[Kind, Collection[Digest]]) -> Needed:
+def expand(artifacts: Artifacts, rows_name: Mapping[ArtifactKind, Collection[Digest]]) -> Reachable:
     """What rows name, with all that the lists among it name. Raises ArtifactsUnavailable."""
-    needed = Needed(kinds={})
-    for digest in rows_name[Kind.MANIFEST]:
+    needed = Reachable(kinds={})
+    for digest in rows_name[ArtifactKind.MANIFEST]:
         try:
             entries = read_manifest(artifacts, digest).entries
         except (ArtifactMissing, ArtifactCorrupt):
             needed.unreadable.append(digest)
             continue
-        needed.kinds.update(dict.fromkeys((entry.artifact for entry in entries), Kind.IMAGE))
-    for digest in rows_name[Kind.WEIGHTS]:
+        needed.kinds.update(
+            dict.fromkeys((entry.artifact for entry in entries), ArtifactKind.IMAGE)
+        )
+    for digest in rows_name[ArtifactKind.WEIGHTS]:
         try:
             needed.kinds.update(tensors_of(artifacts, digest))
         except (ArtifactMissing, ArtifactCorrupt):
@@ -64,7 +68,7 @@ def follow(artifacts: Artifacts, rows_name: Mapping[Kind, Collection[Digest]]) -
     return needed
 
 
-def tensors_of(artifacts: Artifacts, weights: Digest) -> dict[Digest, Kind]:
+def tensors_of(artifacts: Artifacts, weights: Digest) -> dict[Digest, ArtifactKind]:
     """The tensors of a list. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
     listed = Weights.from_bytes(artifacts.get(weights)).tensors
-    return {tensor.digest: Kind.TENSOR for tensor in listed}
+    return {tensor.digest: ArtifactKind.TENSOR for tensor in listed}

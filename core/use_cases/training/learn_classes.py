@@ -9,13 +9,13 @@ from core.domain.jobs.job import Job, JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
-from core.ports import Decoder, Doorbell, Platform, UnitOfWork
+from core.ports import Decoder, JobNotifier, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload
 from core.use_cases.datasets.freeze import freeze
-from core.use_cases.datasets.near_duplicates import Search
+from core.use_cases.datasets.near_duplicates import SimilaritySearch
 from core.use_cases.datasets.record_uploads import record, search_uploads
 from core.use_cases.jobs.queue import Request, announce, place, replayed
-from core.use_cases.training.preflight import require_startable
+from core.use_cases.training.preflight import preflight_update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Start:
 def learn_classes(
     platform: Platform,
     decoder: Decoder,
-    doorbell: Doorbell,
+    notifier: JobNotifier,
     request: Request,
     *,
     model: str,
@@ -61,7 +61,7 @@ def learn_classes(
     with platform.transactions() as work:
         made = start.make(work)
         work.commit()
-    announce(doorbell, made.job)
+    announce(notifier, made.job)
     return made
 
 
@@ -73,7 +73,7 @@ class _Start:
     order: UpdateOrder
     dataset: Dataset
     uploads: Sequence[Upload]
-    searched: Search
+    searched: SimilaritySearch
     now: datetime
 
     def make(self, work: UnitOfWork) -> Start:
@@ -83,7 +83,7 @@ class _Start:
         manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
         _require_every_class(self.uploads, manifest)
         artifacts = self.platform.artifacts
-        order = require_startable(work, artifacts, model, self.order, manifest)
+        order = preflight_update(work, artifacts, model, self.order, manifest)
         version = freeze(work, artifacts, self.dataset, self.now)
         order = replace(order, dataset_version=version.number)
         job = place(work, self.request, model, JobType.UPDATE, order, self.now)

@@ -23,7 +23,7 @@ from core.use_cases.training.reference_set import reference_entries, require_ref
 from core.use_cases.training.selection import selection_of
 
 
-def startable(
+def preflight_order(
     work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder
 ) -> UpdateOrder:
     """The order with its datasets named by id, if its update could start.
@@ -36,10 +36,10 @@ def startable(
         raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
     version = work.datasets.version(dataset.id, order.dataset_version)
     manifest = read_manifest(artifacts, version.manifest)
-    return require_startable(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
+    return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
 
 
-def require_startable(
+def preflight_update(
     work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
 ) -> UpdateOrder:
     """The order with its reference set named by id, if an update of these images could start.
@@ -66,7 +66,7 @@ def require_startable(
     return _with_reference(work, artifacts, order)
 
 
-def require_evaluable(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
+def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
     """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
 
     It and its parent are locked, in the order in which garbage collection locks versions: from

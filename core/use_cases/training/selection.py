@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from core.domain.datasets.dataset import ManifestEntry, Part
-from core.domain.evaluation.plan import ScoredSuite, entries_in, suite_question
-from core.domain.evaluation.query import ClassQuestion
+from core.domain.evaluation.plan import ScoredSuite, entries_in, suite_query
+from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.prompt import PromptTemplate
 from core.errors import RecipeInvalid
 from core.ports import Selection
@@ -24,7 +24,7 @@ def selection_of(
     gained, or one of the suites, would be blind on that side.
     """
     own = entries_in(Part.VALIDATION, holdout)
-    kept = {s.suite.name: suite_question(s, Part.VALIDATION) for s in suites}
+    kept = {s.suite.name: suite_query(s, Part.VALIDATION) for s in suites}
     missing = [f"suite {name!r}" for name, question in kept.items() if question is None]
     if not own:
         missing.insert(0, "this update's holdout")
@@ -39,6 +39,6 @@ def selection_of(
             missing=missing,
         )
     return Selection(
-        new=ClassQuestion(entries=own, classes=classes, prompt=prompt),
+        new=ClassQuery(entries=own, classes=classes, prompt=prompt),
         kept=tuple(question for question in kept.values() if question is not None),
     )

@@ -12,7 +12,7 @@ from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Method, Precision
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
-from core.ports import Artifacts, Platform, Selection, TrainingTask, UnitOfWork
+from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors
@@ -23,7 +23,7 @@ from core.use_cases.training.selection import selection_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class UpdateInputs:
     """All rows that an update stands on. None of them changes once the job has pinned them."""
 
     order: UpdateOrder
@@ -51,7 +51,9 @@ class Ground:
         return distinct(self.parent.classes + self.data.classes)
 
 
-def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]) -> Ground:
+def pin_inputs(
+    work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]
+) -> UpdateInputs:
     """Fix a claimed job's parent and precision, unless an earlier claim has.
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
@@ -75,7 +77,7 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Pr
     reference = None
     if order.reference is not None:
         reference = work.datasets.version(order.reference.dataset, order.reference.version)
-    return Ground(
+    return UpdateInputs(
         order=order,
         model=model,
         line=line,
@@ -87,48 +89,48 @@ def pin(work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Pr
     )
 
 
-def task_of(platform: Platform, ground: Ground) -> TrainingTask:
+def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
     """The same task at every claim of a job, whatever has happened to its model in between.
 
     Raises ImageInSuite when an image to train on has become a suite's since the job was
     ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when
     there is nothing to choose a mixing weight by.
     """
-    artifacts, order = platform.artifacts, ground.order
-    manifest = read_manifest(artifacts, ground.data.manifest)
-    lessons = [read_manifest(artifacts, lesson.manifest) for lesson in ground.lessons]
+    artifacts, order = platform.artifacts, inputs.order
+    manifest = read_manifest(artifacts, inputs.data.manifest)
+    lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     exemplars = exemplars_of(lessons, manifest.entries)
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
         refuse_suite_images(work, manifest.entries)
         refuse_suite_images(work, exemplars, of="an earlier update")
-        if ground.reference is not None:
-            shown = read_manifest(artifacts, ground.reference.manifest)
-            reference = reference_entries(work, shown, ground.parent.prompt)
-    return TrainingTask(
-        parent=ground.parent.digest,
-        root=ground.line[0].digest,
+        if inputs.reference is not None:
+            shown = read_manifest(artifacts, inputs.reference.manifest)
+            reference = reference_entries(work, shown, inputs.parent.prompt)
+    return TrainingSpec(
+        parent=inputs.parent.digest,
+        root=inputs.line[0].digest,
         recipe=order.recipe,
-        classes=ground.data.classes,
-        learned=ground.parent.classes,
-        open_classes=ground.open_classes,
+        classes=inputs.data.classes,
+        learned=inputs.parent.classes,
+        open_classes=inputs.open_classes,
         images=manifest.on(Side.TRAIN),
-        prompt=ground.prompt,
+        prompt=inputs.prompt,
         exemplars=exemplars,
         reference=reference,
-        selection=_selection(artifacts, ground, manifest),
+        selection=_selection(artifacts, inputs, manifest),
     )
 
 
-def _selection(artifacts: Artifacts, ground: Ground, manifest: Manifest) -> Selection | None:
-    if ground.order.recipe.method is not Method.WISE:
+def _selection(artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest) -> Selection | None:
+    if inputs.order.recipe.method is not Method.WISE:
         return None
     return selection_of(
         holdout=manifest.on(Side.HOLDOUT),
-        classes=ground.classes,
-        prompt=ground.prompt,
+        classes=inputs.classes,
+        prompt=inputs.prompt,
         suites=[
             ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
-            for suite in ground.suites
+            for suite in inputs.suites
         ],
     )

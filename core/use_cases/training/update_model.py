@@ -4,12 +4,12 @@ from core.domain.jobs.job import Job, UpdateOrder
 from core.domain.recipes.recipe import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json
-from core.ports import Platform, Trainer, Watch
-from core.use_cases.training.training_spec import pin, task_of
+from core.ports import Monitor, Platform, Trainer
+from core.use_cases.training.training_spec import pin_inputs, spec_of
 
 
 def update_model(
-    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, watch: Watch
+    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, monitor: Monitor
 ) -> int:
     """Train with no transaction open and commit the candidate; its version number.
 
@@ -20,12 +20,12 @@ def update_model(
         return job.version
     native = trainer.native_precisions()
     with platform.transactions() as work:
-        ground = pin(work, job, order, native=native)
+        inputs = pin_inputs(work, job, order, native=native)
         work.commit()
-    recipe = ground.order.recipe
+    recipe = inputs.order.recipe
     if recipe.precision not in native:
-        watch.tell("slow_precision", _slow(recipe.precision))
-    trained = trainer.train(task_of(platform, ground), resume=job.checkpoint, watch=watch)
+        monitor.emit("slow_precision", _slow(recipe.precision))
+    trained = trainer.train(spec_of(platform, inputs), resume=job.checkpoint, monitor=monitor)
     now = platform.clock()
     with platform.transactions() as work:
         candidate = Version(
@@ -33,14 +33,14 @@ def update_model(
             number=work.versions.next_number(job.model),
             digest=trained.weights.digest,
             size=trained.weights.size,
-            parent=ground.parent.number,
+            parent=inputs.parent.number,
             job=job.id,
             recipe=recipe,
             dataset=order.dataset,
             dataset_version=order.dataset_version,
-            update_classes=ground.data.classes,
-            classes=ground.classes,
-            prompt=ground.prompt,
+            update_classes=inputs.data.classes,
+            classes=inputs.classes,
+            prompt=inputs.prompt,
             environment=trained.environments[-1],
             environments=trained.environments,
             reference=order.reference,

@@ -13,7 +13,7 @@ from core.domain.gate.policy import Verdict
 from core.domain.jobs.counter import BUCKETS, duration
 from core.domain.jobs.job import Progress
 from core.errors import DatabaseUnavailable
-from core.use_cases.jobs.monitor import JobWatch
+from core.use_cases.jobs.monitor import JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
@@ -115,12 +115,12 @@ def test_phases_are_a_histogram_of_what_their_workers_saw(
         work.commit()
     now = [100.0]
     monkeypatch.setattr("core.use_cases.jobs.monitor.time.monotonic", lambda: now[0])
-    watch = JobWatch(service.platform, job, stopping=lambda: False)
+    monitor = JobMonitor(service.platform, job, stopping=lambda: False)
     for phase, seconds in (("loading", 1.0), ("training", 30.0), ("evaluating", 0.25)):
-        watch.advance(phase, 0, 2)
+        monitor.advance(phase, 0, 2)
         now[0] += seconds
-        watch.advance(phase, 1, 2)
-    watch.end()
+        monitor.advance(phase, 1, 2)
+    monitor.end()
     found = scrape(service)
     labels = {"type": job.type.value, "phase": "training"}
     assert found("job_phase_seconds_sum", **labels) == 30
@@ -150,8 +150,8 @@ def test_verdicts_versions_and_alias_moves(service: Service) -> None:
 
 def test_workers_alive_busy_and_stale(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.beats.beat("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
-        work.beats.beat("b:1", {"state": "idle"})
+        work.heartbeats.beat("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
+        work.heartbeats.beat("b:1", {"state": "idle"})
         work.commit()
     found = scrape(service)
     assert [found("workers", state=state) for state in ("busy", "idle", "stale")] == [1, 1, 0]
@@ -160,8 +160,8 @@ def test_workers_alive_busy_and_stale(service: Service) -> None:
 
 def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.beats.beat("a:1", {"queues": ["gpu"]})
-        work.beats.beat("b:1", {"queues": ["gpu"]})
+        work.heartbeats.beat("a:1", {"queues": ["gpu"]})
+        work.heartbeats.beat("b:1", {"queues": ["gpu"]})
         work.commit()
     served = scrape(service)
     assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.datasets.dataset import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
-from core.ports import Watch
+from core.ports import Monitor
 from core.use_cases.run_job import Tools, run_next_job
 from tests.support.api.image_files import parts_of, picture, pictures_on
 from tests.support.api.orders import update
@@ -24,8 +24,8 @@ FACTS = [
 def test_what_stops_training_is_the_jobs_error_with_all_its_facts(
     ready: Service, fact: Exception
 ) -> None:
-    def stop(watch: Watch) -> None:
-        watch.advance("training", 41, 100, {"loss": float("nan")})
+    def stop(monitor: Monitor) -> None:
+        monitor.advance("training", 41, 100, {"loss": float("nan")})
         raise fact
 
     script = Script(ready.platform, training=stop)

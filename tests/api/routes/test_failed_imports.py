@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.errors import BaseUnknown
-from core.ports import Watch
+from core.ports import Monitor
 from core.use_cases.run_job import Tools, run_next_job
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
@@ -16,7 +16,7 @@ from tests.support.scene import Script
 def work_on(service: Service, *, fault: Exception | None = None) -> None:
     """Have a worker run the next job; its import fails, if a fault is given."""
 
-    def meanwhile(_: Watch) -> None:
+    def meanwhile(_: Monitor) -> None:
         if fault is not None:
             raise fault
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from api.embedded_processes import Companions, environment_of
+from api.embedded_processes import EmbeddedProcesses, environment_of
 from core.settings import Settings
 from tests.support.places import ROOT
 
@@ -50,12 +50,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def started(home: Path) -> Iterator[Callable[..., Companions]]:
+def started(home: Path) -> Iterator[Callable[..., EmbeddedProcesses]]:
     """Start companions; whatever a test does, they are stopped at its end."""
-    made: list[Companions] = []
+    made: list[EmbeddedProcesses] = []
 
-    def start(*modules: str, grace_s: float = 0.3) -> Companions:
-        companions = Companions(Settings(home=home, grace_seconds=grace_s), modules)
+    def start(*modules: str, grace_s: float = 0.3) -> EmbeddedProcesses:
+        companions = EmbeddedProcesses(Settings(home=home, grace_seconds=grace_s), modules)
         companions.start()
         made.append(companions)
         return companions
@@ -83,14 +83,14 @@ def alive(pid: int) -> bool:
 
 
 def test_each_runs_in_a_process_group_of_its_own(
-    home: Path, started: Callable[..., Companions]
+    home: Path, started: Callable[..., EmbeddedProcesses]
 ) -> None:
     started(GENTLE, STUBBORN)
     assert {os.getpgid(pid) for pid in pids(home, 2)} == set(pids(home, 2))
 
 
 def test_one_that_dies_is_started_again(
-    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+    home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.embedded_processes.RESTART_AFTER_S", 0.05)
     started(GENTLE)
@@ -100,7 +100,7 @@ def test_one_that_dies_is_started_again(
 
 
 def test_stopping_ends_them_all_the_stubborn_by_force(
-    home: Path, started: Callable[..., Companions]
+    home: Path, started: Callable[..., EmbeddedProcesses]
 ) -> None:
     companions = started(GENTLE, STUBBORN)
     found = pids(home, 2)
@@ -109,7 +109,7 @@ def test_stopping_ends_them_all_the_stubborn_by_force(
 
 
 def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_order(
-    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+    home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.embedded_processes.MARGIN_S", 20)
     companions = started(BUSY, grace_s=0.1)
@@ -119,13 +119,13 @@ def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_or
 
 
 def test_one_that_cannot_be_started_is_tried_again(
-    home: Path, started: Callable[..., Companions], monkeypatch: pytest.MonkeyPatch
+    home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.embedded_processes.RESTART_AFTER_S", 0.05)
-    launch = Companions._launch
+    launch = EmbeddedProcesses._launch
     refused: list[str] = []
 
-    def sometimes(self: Companions, module: str) -> None:
+    def sometimes(self: EmbeddedProcesses, module: str) -> None:
         if len(refused) < 1:
             refused.append(module)
             raise BlockingIOError
@@ -133,14 +133,14 @@ def test_one_that_cannot_be_started_is_tried_again(
 
     started(GENTLE)
     (first,) = pids(home, 1)
-    monkeypatch.setattr(Companions, "_launch", sometimes)
+    monkeypatch.setattr(EmbeddedProcesses, "_launch", sometimes)
     os.kill(first, signal.SIGKILL)
     assert len(pids(home, 2)) == 2
     assert refused == [GENTLE]
 
 
 def test_companions_that_never_started_can_be_stopped(home: Path) -> None:
-    Companions(Settings(home=home), [GENTLE]).stop()
+    EmbeddedProcesses(Settings(home=home), [GENTLE]).stop()
 
 
 def test_killing_the_parent_leaves_none_behind(home: Path) -> None:

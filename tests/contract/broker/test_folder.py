@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.queue import CeleryDoorbell
+from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
 from core.domain.jobs.job import Queue
 from core.settings import Settings
@@ -23,15 +23,15 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def doorbell(settings: Settings) -> Iterator[CeleryDoorbell]:
-    with closing(CeleryDoorbell(settings)) as doorbell:
-        yield doorbell
+def notifier(settings: Settings) -> Iterator[CeleryNotifier]:
+    with closing(CeleryNotifier(settings)) as notifier:
+        yield notifier
 
 
 def test_a_message_written_in_part_is_dropped_and_the_next_is_heard(
-    settings: Settings, doorbell: CeleryDoorbell
+    settings: Settings, notifier: CeleryNotifier
 ) -> None:
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     folder = settings.home / "broker"
     (whole,) = folder.glob("*.msg")
     half = whole.read_bytes()[:100]
@@ -45,13 +45,13 @@ def test_a_message_written_in_part_is_dropped_and_the_next_is_heard(
 
 @pytest.mark.parametrize("written", [b"", b'[["perennial.'])
 def test_an_exchange_written_in_part_is_written_again_by_the_next_worker(
-    settings: Settings, doorbell: CeleryDoorbell, written: bytes
+    settings: Settings, notifier: CeleryNotifier, written: bytes
 ) -> None:
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     exchange = settings.home / "broker/control" / f"{name_of(Queue.GPU)}.exchange"
     whole = exchange.read_bytes()
     exchange.write_bytes(written)
-    doorbell.ring(JOB, Queue.GPU)  # raises nothing
+    notifier.notify(JOB, Queue.GPU)  # raises nothing
     with listening(settings, lambda: None) as heard:
-        hears_another(doorbell, heard)
+        hears_another(notifier, heard)
     assert exchange.read_bytes() == whole

@@ -10,8 +10,8 @@ from threading import Event
 import pytest
 from celery.signals import task_received
 
-from api.queue import CeleryDoorbell
-from core.adapters.broker.background import BackgroundDoorbell
+from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
@@ -31,11 +31,11 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def doorbell(server: RedisServer, tmp_path: Path) -> Iterator[CeleryDoorbell]:
+def notifier(server: RedisServer, tmp_path: Path) -> Iterator[CeleryNotifier]:
     with server.client() as client:
         client.flushall()
-    with closing(CeleryDoorbell(Settings(home=tmp_path, broker_url=server.url))) as doorbell:
-        yield doorbell
+    with closing(CeleryNotifier(Settings(home=tmp_path, broker_url=server.url))) as notifier:
+        yield notifier
 
 
 def rings(server: RedisServer) -> int:
@@ -44,33 +44,33 @@ def rings(server: RedisServer) -> int:
 
 
 def test_a_flushed_broker_is_rung_again_as_before(
-    server: RedisServer, doorbell: CeleryDoorbell
+    server: RedisServer, notifier: CeleryNotifier
 ) -> None:
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     assert rings(server) == 1
     with server.client() as client:
         client.flushall()
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     assert rings(server) == 1
 
 
 def test_a_killed_broker_keeps_its_rings_and_hears_the_next(
-    server: RedisServer, doorbell: CeleryDoorbell
+    server: RedisServer, notifier: CeleryNotifier
 ) -> None:
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     server.kill()
     began = time.monotonic()
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     assert time.monotonic() - began < 3
     server.start()
     assert rings(server) == 1
-    doorbell.ring(JOB, Queue.GPU)
+    notifier.notify(JOB, Queue.GPU)
     assert rings(server) == 2
 
 
 @UNWARNED
 def test_a_worker_whose_broker_died_with_a_ring_on_its_way_hears_the_next(
-    server: RedisServer, doorbell: CeleryDoorbell, tmp_path: Path
+    server: RedisServer, notifier: CeleryNotifier, tmp_path: Path
 ) -> None:
     def die(**_: object) -> None:
         task_received.disconnect(die)
@@ -78,36 +78,36 @@ def test_a_worker_whose_broker_died_with_a_ring_on_its_way_hears_the_next(
 
     with listening(Settings(home=tmp_path, broker_url=server.url), lambda: None) as heard:
         task_received.connect(die)
-        doorbell.ring(JOB, Queue.GPU)
+        notifier.notify(JOB, Queue.GPU)
         wait_for(lambda: heard, seconds=WAKE_S)
         server.start()
-        hears_another(doorbell, heard)
+        hears_another(notifier, heard)
 
 
 @UNWARNED
 def test_a_worker_that_was_busy_as_its_broker_died_hears_the_next_ring(
-    server: RedisServer, doorbell: CeleryDoorbell, tmp_path: Path
+    server: RedisServer, notifier: CeleryNotifier, tmp_path: Path
 ) -> None:
     went_on = Event()
 
     with listening(
         Settings(home=tmp_path, broker_url=server.url), lambda: went_on.wait(WAKE_S)
     ) as heard:
-        doorbell.ring(JOB, Queue.GPU)
+        notifier.notify(JOB, Queue.GPU)
         wait_for(lambda: heard, seconds=WAKE_S)
         server.kill()
         server.start()
         time.sleep(LONG_S)
         went_on.set()
-        hears_another(doorbell, heard)
+        hears_another(notifier, heard)
 
 
 def test_a_broker_that_refuses_writes_raises_nothing(
-    server: RedisServer, doorbell: CeleryDoorbell
+    server: RedisServer, notifier: CeleryNotifier
 ) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "1")
-        doorbell.ring(JOB, Queue.GPU)
+        notifier.notify(JOB, Queue.GPU)
         client.config_set("maxmemory", "0")
     assert rings(server) == 0
 
@@ -117,22 +117,22 @@ def test_who_rings_a_broker_that_takes_connections_and_says_nothing_waits_not_at
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
-        celery = CeleryDoorbell(Settings(home=tmp_path, broker_url=url))
-        background = BackgroundDoorbell(celery)
+        celery = CeleryNotifier(Settings(home=tmp_path, broker_url=url))
+        background = BackgroundNotifier(celery)
         began = time.monotonic()
         for _ in range(1000):
-            background.ring(JOB, Queue.GPU)
+            background.notify(JOB, Queue.GPU)
         assert time.monotonic() - began < 0.5
         background.close()
         assert time.monotonic() - began < 6
 
 
 def test_background_rings_arrive_and_closing_waits_for_them(
-    server: RedisServer, doorbell: CeleryDoorbell
+    server: RedisServer, notifier: CeleryNotifier
 ) -> None:
-    background = BackgroundDoorbell(doorbell)
+    background = BackgroundNotifier(notifier)
     for _ in range(3):
-        background.ring(JOB, Queue.GPU)
+        background.notify(JOB, Queue.GPU)
     background.close()
     assert rings(server) == 3
 
@@ -143,16 +143,16 @@ def test_rings_beyond_the_bound_are_let_go() -> None:
             self.heard = 0
             self.go = Event()
 
-        def ring(self, _: JobId, queue: Queue) -> None:
+        def notify(self, _: JobId, queue: Queue) -> None:
             self.heard += 1
             self.go.wait(10)
 
     slow = Slow()
-    background = BackgroundDoorbell(slow, most_waiting=2)
-    background.ring(JOB, Queue.GPU)
+    background = BackgroundNotifier(slow, most_waiting=2)
+    background.notify(JOB, Queue.GPU)
     wait_for(lambda: slow.heard, seconds=5)
     for _ in range(10):
-        background.ring(JOB, Queue.GPU)
+        background.notify(JOB, Queue.GPU)
     slow.go.set()
     background.close()
     assert slow.heard == 3

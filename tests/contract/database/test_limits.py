@@ -10,7 +10,7 @@ from sqlalchemy import text
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable
-from core.ports import Watch
+from core.ports import Monitor
 from tests.support.factories import a_dataset
 from tests.support.scene import Scene
 
@@ -84,8 +84,8 @@ def test_no_connection_is_held_while_a_job_trains_or_is_scored(
     scene.update(model, scene.frozen("cat", "dog"))
     held: list[int] = []
 
-    def look(watch: Watch) -> None:
-        watch.advance("training", 1, 2)
+    def look(monitor: Monitor) -> None:
+        monitor.advance("training", 1, 2)
         held.append(transactions._engine.pool.checkedout())
 
     scene.script.training = scene.script.evaluating = look

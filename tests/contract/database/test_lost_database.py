@@ -81,5 +81,5 @@ def test_who_falls_silent_within_a_claim_keeps_the_job_no_longer_than_a_lease(
         with pytest.raises(DatabaseUnavailable):
             silent.commit()
     with platform.transactions() as work:
-        assert [row.owner for row in work.figures.running()] == ["another"]
+        assert [row.owner for row in work.gauges.running()] == ["another"]
     bootstrap.close(platform)

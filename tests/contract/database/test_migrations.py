@@ -126,7 +126,7 @@ def assert_readable(work: UnitOfWork) -> None:
     assert reply is not None
     assert reply.job == job.id
     assert work.answers.find(WEIGHTS, Digest("8" * 64)) == "9" * 64
-    assert [beat.worker for beat in work.beats.all()] == ["host:1:2"]
+    assert [beat.worker for beat in work.heartbeats.all()] == ["host:1:2"]
 
 
 def work_goes_on(work: UnitOfWork) -> None:

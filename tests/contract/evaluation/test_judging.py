@@ -9,14 +9,14 @@ import pytest
 
 from core.adapters.database.aliases import SqlAliases
 from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuestion, Question
+from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.gate.policy import GatePolicy, Verdict
 from core.domain.jobs.job import EvaluateOrder, JobStatus
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Model, Version, VersionStatus
 from core.domain.values import Digest
 from core.errors import GateFailed, StaleRevision
-from core.ports import Watch
+from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
 from core.use_cases.registry.move_alias import promote
 from tests.support.api.seeds import a_candidate
@@ -65,7 +65,7 @@ def test_worker_whose_lease_is_lost_remembers_no_answer(scene: Scene) -> None:
     model = scene.model()
     scene.update(model, scene.frozen("cat", "dog"))
 
-    def lose_the_lease(watch: Watch) -> None:
+    def lose_the_lease(monitor: Monitor) -> None:
         with scene.platform.transactions() as work:
             work.jobs.release_owner("w")
             assert work.jobs.claim("another", 60, 3) is not None
@@ -161,16 +161,16 @@ def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> N
     answer = scene.script.answer
 
     def answer_or_not(
-        version: Digest, questions: Sequence[Question], watch: Watch
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        given = answer(version, questions, watch)
+        given = answer(version, questions, monitor)
         (model,) = read_models(scene)
         if version != scene.version(model, of).digest:
             return given
         return [
             ClassAnswers(predicted=(len(question.classes),) * len(question.entries))
             for question in questions
-            if isinstance(question, ClassQuestion)
+            if isinstance(question, ClassQuery)
         ]
 
     monkeypatch.setattr(scene.script, "answer", answer_or_not)

@@ -10,7 +10,7 @@ from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Model
 from core.domain.values import Digest
 from core.errors import ArtifactGone, DatabaseUnavailable
-from core.ports import Watch
+from core.ports import Monitor
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.judged import (
@@ -108,7 +108,7 @@ def test_parent_stays_the_same_when_the_alias_moves_before_the_second_claim(
     a_candidate(scene.platform, model, verdict=Verdict.PASSED)
     job = scene.update(model, scene.frozen(*CATS))
 
-    def move_the_alias_and_die(watch: Watch) -> None:
+    def move_the_alias_and_die(monitor: Monitor) -> None:
         go_live(scene, model, 2, override=True, reason="meanwhile")
         raise DatabaseUnavailable
 
@@ -127,7 +127,7 @@ def test_update_that_passes_stays_out_when_the_alias_has_left_its_parent(
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
     knowing(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
-    scene.script.training = lambda watch: go_back(scene, model)
+    scene.script.training = lambda monitor: go_back(scene, model)
     ended = update(scene, model, *OWLS)
     assert ended.result is not None
     assert (ended.result["verdict"], ended.parent_version) == ("passed", 2)

@@ -117,14 +117,14 @@ def test_events_of_many_threads_are_numbered_without_gap(
         work.jobs.add(job)
         work.commit()
 
-    def tell(_teller: int) -> int:
+    def emit(_teller: int) -> int:
         with transactions() as work:
             sequence = work.jobs.add_event(job.id, "progress", {}, NOW).sequence
             work.commit()
         return sequence
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(tell, range(40))) == list(range(1, 41))
+        assert sorted(pool.map(emit, range(40))) == list(range(1, 41))
 
 
 def test_numbers_of_versions_are_given_once(transactions: Transactions, model: Model) -> None:

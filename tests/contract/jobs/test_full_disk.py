@@ -13,7 +13,7 @@ from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.jobs.job import Job, JobStatus
 from core.errors import StorageFull
-from core.ports import Transactions, UnitOfWork, Watch
+from core.ports import Monitor, Transactions, UnitOfWork
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.run_job import Tools, run_next_job
 from tests.support.scene import Scene, nothing
@@ -66,9 +66,9 @@ def claimable(scene: Scene) -> bool:
 def fill_after_a_checkpoint(scene: Scene, disk: Disk) -> None:
     """The next training keeps a checkpoint; then the disk is full."""
 
-    def training(watch: Watch) -> None:
-        watch.advance("training", 1, 2)
-        watch.save_checkpoint(scene.platform.artifacts.put(STATE), 1)
+    def training(monitor: Monitor) -> None:
+        monitor.advance("training", 1, 2)
+        monitor.save_checkpoint(scene.platform.artifacts.put(STATE), 1)
         disk.full = True
 
     scene.script.training = training
@@ -136,7 +136,7 @@ def test_candidate_that_cannot_be_scored_for_want_of_room_is_scored_later(
     model = scene.model()
     job = scene.update(model, scene.frozen("cat", "dog"))
 
-    def fill(watch: Watch) -> None:
+    def fill(monitor: Monitor) -> None:
         disk.full = True
 
     scene.script.evaluating = fill
@@ -167,7 +167,7 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
     transactions, tries = scene.platform.transactions, []
 
-    def full(watch: Watch) -> None:
+    def full(monitor: Monitor) -> None:
         disk.full = True
 
         def refused(*, read_only: bool = False) -> UnitOfWork:
@@ -192,7 +192,7 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
 def test_pause_needs_the_fence(scene: Scene) -> None:
     scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def lose_then_fill(watch: Watch) -> None:
+    def lose_then_fill(monitor: Monitor) -> None:
         with scene.platform.transactions() as work:
             work.jobs.release_owner("w")
             assert work.jobs.claim("another", 60, 3) is not None

@@ -19,7 +19,7 @@ from core.domain.jobs.job import Job
 from core.errors import CancelRequested, LeaseLost
 from core.learning.checkpoint import Checkpoints, read_checkpoint
 from core.ports import Transactions
-from core.use_cases.jobs.monitor import WRITE_EVERY_S, JobWatch
+from core.use_cases.jobs.monitor import WRITE_EVERY_S, JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.scene import Scene
 from tests.support.tiny_clip import tiny_clip
@@ -59,10 +59,10 @@ def scene(transactions: Transactions, tmp_path: Path) -> Scene:
 
 
 @pytest.fixture
-def watch(scene: Scene, time: Time) -> JobWatch:
+def monitor(scene: Scene, time: Time) -> JobMonitor:
     """The watch of a job that a worker holds."""
     scene.update(scene.model(), scene.frozen("cat", "dog"))
-    return JobWatch(scene.platform, claimed(scene, "w"), stopping=lambda: False)
+    return JobMonitor(scene.platform, claimed(scene, "w"), stopping=lambda: False)
 
 
 def claimed(scene: Scene, owner: str) -> Job:
@@ -100,16 +100,16 @@ def slow_disk(scene: Scene, time: Time, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_worker_keeps_its_lease_while_a_checkpoint_is_written(
-    scene: Scene, watch: JobWatch, slow_disk: list[bool]
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
 ) -> None:
-    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     assert not any(slow_disk)
 
 
 def test_worker_keeps_its_lease_while_a_checkpoint_that_is_there_is_hashed(
-    scene: Scene, watch: JobWatch, request: pytest.FixtureRequest
+    scene: Scene, monitor: JobMonitor, request: pytest.FixtureRequest
 ) -> None:
-    checkpoints = Checkpoints(scene.platform.artifacts, watch, newest=None, environments=())
+    checkpoints = Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=())
     checkpoints.keep(STATE, 7)
     free = request.getfixturevalue("slow_disk")
     checkpoints.keep(STATE, 7)
@@ -117,31 +117,31 @@ def test_worker_keeps_its_lease_while_a_checkpoint_that_is_there_is_hashed(
 
 
 def test_worker_keeps_its_lease_while_a_checkpoint_is_read(
-    scene: Scene, watch: JobWatch, request: pytest.FixtureRequest
+    scene: Scene, monitor: JobMonitor, request: pytest.FixtureRequest
 ) -> None:
-    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     with scene.platform.transactions(read_only=True) as work:
         (stored,) = work.jobs.live_checkpoints()
     free = request.getfixturevalue("slow_disk")
-    assert read_checkpoint(scene.platform.artifacts, stored, watch.moved) is not None
+    assert read_checkpoint(scene.platform.artifacts, stored, monitor.moved) is not None
     assert not any(free)
 
 
 def test_worker_keeps_its_lease_while_weights_are_published_and_loaded(
-    scene: Scene, watch: JobWatch, slow_disk: list[bool], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.clip.weights.AT_ONCE", 1)  # or reads would wait for one another
     model = tiny_clip()
     state = {**model.network.state_dict()}
     published = publish(
-        model.config, state, scene.platform.artifacts, lambda done, total: None, watch.moved
+        model.config, state, scene.platform.artifacts, lambda done, total: None, monitor.moved
     )
-    load(published.digest, scene.platform.artifacts, moved=watch.moved)
+    load(published.digest, scene.platform.artifacts, moved=monitor.moved)
     assert not any(slow_disk)
 
 
 def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
-    scene: Scene, watch: JobWatch, time: Time, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monitor: JobMonitor, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(scene.platform.artifacts.digests())
     write, others = os.write, []
@@ -155,19 +155,19 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     disk = SimpleNamespace(**{**vars(os), "write": hang})
     monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
     with pytest.raises(LeaseLost):
-        Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
+        Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
 
 
 def test_bytes_that_move_keep_no_progress_from_being_told(
-    scene: Scene, watch: JobWatch, time: Time
+    scene: Scene, monitor: JobMonitor, time: Time
 ) -> None:
-    watch.advance("publishing", 1, 4)
+    monitor.advance("publishing", 1, 4)
     time.passes(WRITE_EVERY_S)
-    watch.moved(1)
-    watch.advance("publishing", 2, 4)
+    monitor.moved(1)
+    monitor.advance("publishing", 2, 4)
     with scene.platform.transactions(read_only=True) as work:
         (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
     assert job.progress.step == 2
@@ -206,15 +206,15 @@ def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(
 
 
 def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(
-    scene: Scene, watch: JobWatch, slow_disk: list[bool]
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
 ) -> None:
     with scene.platform.transactions(read_only=True) as work:
         (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
-    Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(STATE, 7)
+    Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     cancel_job(scene.platform, job.id)
     before = sorted(scene.platform.artifacts.digests())
     with pytest.raises(CancelRequested):
-        Checkpoints(scene.platform.artifacts, watch, newest=None, environments=()).keep(
+        Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(
             {**STATE, "format": 3}, 8
         )
     assert sorted(scene.platform.artifacts.digests()) == before

@@ -9,8 +9,8 @@ import pytest
 from core.domain.jobs.job import ImportOrder, Job, JobStatus
 from core.domain.values import Digest
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
-from core.ports import Transactions, Watch
-from core.use_cases.jobs.monitor import JobWatch
+from core.ports import Monitor, Transactions
+from core.use_cases.jobs.monitor import JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.operations.maintenance import end_cancelled_jobs, forget_old_traces
 from tests.support.factories import a_model
@@ -41,7 +41,7 @@ def test_update_makes_a_candidate_and_scores_it(scene: Scene) -> None:
 def test_what_nobody_foresaw_fails_the_job_with_a_stable_code(scene: Scene) -> None:
     scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def divide(watch: Watch) -> float:
+    def divide(monitor: Monitor) -> float:
         return 1 / 0
 
     scene.script.training = divide
@@ -60,7 +60,7 @@ def test_want_of_memory_fails_the_job_by_name_and_the_next_one_runs(
     scene.update(model, scene.frozen("cat", "dog"))
     scene.update(model, scene.frozen("cow", "ant", offset=8))
 
-    def exhaust(watch: Watch) -> None:
+    def exhaust(monitor: Monitor) -> None:
         scene.script.training = nothing
         raise error
 
@@ -73,11 +73,11 @@ def test_want_of_memory_fails_the_job_by_name_and_the_next_one_runs(
 def test_a_running_job_tells_what_it_had_to_change_by_its_fence(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def halve(watch: Watch) -> None:
-        watch.tell("out_of_memory", {"step": 3, "micro_batch": 50})
+    def halve(monitor: Monitor) -> None:
+        monitor.emit("out_of_memory", {"step": 3, "micro_batch": 50})
         lose_lease(scene)
         with pytest.raises(LeaseLost):
-            watch.tell("out_of_memory", {"step": 4, "micro_batch": 25})
+            monitor.emit("out_of_memory", {"step": 4, "micro_batch": 25})
 
     scene.script.training = halve
     scene.run()
@@ -88,14 +88,14 @@ def test_a_running_job_tells_what_it_had_to_change_by_its_fence(scene: Scene) ->
 def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def stop_late(watch: Watch) -> None:
-        watch.advance("loading", 0, 1)
+    def stop_late(monitor: Monitor) -> None:
+        monitor.advance("loading", 0, 1)
         scene.stopping = True
-        watch.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
+        monitor.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
 
-    def lose_then_stop(watch: Watch) -> None:
+    def lose_then_stop(monitor: Monitor) -> None:
         try:
-            stop_late(watch)
+            stop_late(monitor)
         finally:
             lose_lease(scene)
 
@@ -132,11 +132,11 @@ def test_cancelling_job_that_nobody_holds_is_ended_by_the_sweeper(scene: Scene) 
 def test_cancelling_job_whose_worker_lives_is_left_to_it(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def cancel(watch: Watch) -> None:
+    def cancel(monitor: Monitor) -> None:
         cancel_job(scene.platform, job.id)
         end_cancelled_jobs(scene.platform)
         assert scene.job(job).status is JobStatus.CANCELLING
-        watch.advance("training", 1, 2)
+        monitor.advance("training", 1, 2)
 
     scene.script.training = cancel
     assert scene.run().status is JobStatus.CANCELLED
@@ -161,8 +161,8 @@ def test_cancellation_that_comes_as_the_job_ends_keeps_the_alias_where_it_is(
     job = scene.update(model, scene.frozen("cat", "dog"))
     left = [1, 2]  # candidate and parent, who is the root
 
-    def cancel_at_the_last_question(watch: Watch) -> None:
-        watch.advance("evaluating", 1, 1)
+    def cancel_at_the_last_question(monitor: Monitor) -> None:
+        monitor.advance("evaluating", 1, 1)
         left.pop()
         if not left:
             cancel_job(scene.platform, job.id)
@@ -180,7 +180,7 @@ def test_cancelled_import_makes_no_root(scene: Scene) -> None:
         work.models.add(model)
         work.commit()
     job = scene.order(model, ImportOrder(base="bundled"))
-    scene.script.training = lambda watch: cancel_job(scene.platform, job.id)
+    scene.script.training = lambda monitor: cancel_job(scene.platform, job.id)
     assert scene.run().status is JobStatus.CANCELLED
     with scene.platform.transactions(read_only=True) as work:
         assert work.versions.all(model.id) == []
@@ -192,7 +192,7 @@ def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -
         work.models.add(model)
         work.commit()
     first, second = (scene.order(model, ImportOrder(base="bundled")) for _ in range(2))
-    loads: list[Watch] = []
+    loads: list[Monitor] = []
     scene.script.training = loads.append
     assert [scene.run().id for _ in range(2)] == [first.id, second.id]
     ended = scene.job(second)
@@ -203,7 +203,7 @@ def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -
 def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def lose_the_database(watch: Watch) -> None:
+    def lose_the_database(monitor: Monitor) -> None:
         raise DatabaseUnavailable
 
     scene.script.training = lose_the_database
@@ -218,7 +218,7 @@ def test_job_goes_back_to_the_queue_when_the_database_was_away(scene: Scene) -> 
 def test_job_goes_back_to_the_queue_as_often_as_the_artifacts_are_away(scene: Scene) -> None:
     scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def lose_the_artifacts(watch: Watch) -> None:
+    def lose_the_artifacts(monitor: Monitor) -> None:
         raise ArtifactsUnavailable
 
     scene.script.training = lose_the_artifacts
@@ -290,10 +290,10 @@ def test_time_left_is_told_anew_for_each_version_that_is_asked(
         job = work.jobs.claim("w", 60, 3)
         work.commit()
     assert job is not None
-    watch = JobWatch(scene.platform, job, stopping=lambda: False)
+    monitor = JobMonitor(scene.platform, job, stopping=lambda: False)
     for at, step in ((0, 0), (100, 10), (100, 0), (105, 5)):
         now[0] = at
-        watch.advance("evaluating", step, 10)
+        monitor.advance("evaluating", step, 10)
     assert scene.job(job).progress.eta_s == 5.0
 
 

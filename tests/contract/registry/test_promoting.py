@@ -163,7 +163,7 @@ def test_suite_that_is_dropped_while_an_update_trains_judges_it(
     hard = ("fox", "pig")
     scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
     knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
-    scene.script.training = lambda watch: configure_model(
+    scene.script.training = lambda monitor: configure_model(
         scene.platform, model.name, suites=["easy"], policy=None
     )
     ended = update(scene, model, *CATS)
@@ -177,7 +177,7 @@ def test_policy_that_is_chosen_while_an_update_trains_does_not_judge_it(
 ) -> None:
     knowing(scene, model, monkeypatch, {1: SUITES, 2: CATS})
     judged_by(scene, model, name="strict")
-    scene.script.training = lambda watch: judged_by(
+    scene.script.training = lambda monitor: judged_by(
         scene, model, parent_tolerance=1.0, root_tolerance=1.0
     )
     ended = update(scene, model, *CATS)
@@ -189,11 +189,11 @@ def test_update_whose_suites_or_policy_have_changed_meanwhile_does_not_go_live_b
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
-    scene.script.training = lambda watch: judged_by(scene, model, name="newer")
+    scene.script.training = lambda monitor: judged_by(scene, model, name="newer")
     told = promotion(update(scene, model, *CATS))
     assert (told["moved"], told["reason"], told["policy"]) == (False, "evaluation_stale", "newer")
     more = scene.frozen("fox", "pig", each=30, offset=700)
-    scene.script.training = lambda watch: scene.suite(model, more, name="hard")
+    scene.script.training = lambda monitor: scene.suite(model, more, name="hard")
     told = promotion(update(scene, model, *OWLS))
     assert (told["moved"], told["reason"], told["suites"]) == (False, "evaluation_stale", ["hard"])
     assert scene.live(model) == 1

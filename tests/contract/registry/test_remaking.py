@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from core.errors import BaseUnknown, NameTaken
-from core.ports import Transactions, Watch
+from core.ports import Monitor, Transactions
 from core.use_cases.jobs.queue import Request, create_model
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
@@ -14,7 +14,7 @@ CLIENTS = 8
 def test_of_many_who_make_a_model_again_at_once_one_does(transactions: Transactions) -> None:
     scene = Scene(transactions)
 
-    def fail(_: Watch) -> None:
+    def fail(_: Monitor) -> None:
         raise BaseUnknown
 
     def make(_: int = 0) -> bool:

@@ -135,7 +135,7 @@ def live_through(platform: Platform) -> Scene:
         assert held is not None
         work.jobs.set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
         work.jobs.add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
-        work.beats.beat("w", {})
+        work.heartbeats.beat("w", {})
         work.keys.add("me", "admin", digest("key"), NOW + timedelta(microseconds=1))
         work.tallies.add("jobs", {"type": "update"}, 0.1)
         work.commit()

@@ -17,13 +17,13 @@ from core.domain.registry.retention import Amount, Retention
 from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest
 from core.errors import ArtifactGone, ArtifactMissing, ArtifactsUnavailable
-from core.ports import Artifacts, Platform, Transactions, Watch
+from core.ports import Artifacts, Monitor, Platform, Transactions
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.jobs.queue import Request, order_evaluation
 from core.use_cases.registry.export_version import write_tar
 from core.use_cases.registry.move_alias import promote, roll_back
 from core.use_cases.storage.gc import Tidied, collect_garbage
-from core.use_cases.storage.reachability import Kind
+from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate, a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_move, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -110,7 +110,7 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert tidied.collected == {}
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
-    kept = set(Kind) - {Kind.CHECKPOINT, Kind.UNKNOWN}
+    kept = set(ArtifactKind) - {ArtifactKind.CHECKPOINT, ArtifactKind.UNKNOWN}
     assert set(tidied.kept) == kept
     assert scene.order(model, EvaluateOrder(version=2)) is not None
     assert scene.run().status is JobStatus.SUCCEEDED
@@ -120,7 +120,7 @@ def test_what_no_row_names_goes_once_it_is_old(scene: Scene, artifacts: MemoryAr
     orphan = artifacts.put(b"of a worker that died before it could commit")
     tidied = collect_garbage(scene.platform)
     assert (tidied.young, tidied.collected) == (Amount(count=1, size=44), {})
-    assert tidy(scene).collected == {Kind.UNKNOWN: Amount(count=1, size=44)}
+    assert tidy(scene).collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=44)}
     assert not artifacts.has(orphan)
 
 
@@ -136,8 +136,8 @@ def test_a_dry_run_tells_all_and_deletes_nothing(
     done = tidy(scene, NEWEST_ONLY)
     assert numbers(told.given_up) == numbers(done.given_up) == [2]
     assert told.collected == done.collected
-    assert set(done.collected) == {Kind.UNKNOWN, Kind.WEIGHTS, Kind.TENSOR}
-    assert done.collected[Kind.TENSOR] == Amount(count=2, size=20)
+    assert set(done.collected) == {ArtifactKind.UNKNOWN, ArtifactKind.WEIGHTS, ArtifactKind.TENSOR}
+    assert done.collected[ArtifactKind.TENSOR] == Amount(count=2, size=20)
     assert sum(amount.count for amount in done.collected.values()) == len(
         before - set(artifacts.digests())
     )
@@ -159,7 +159,7 @@ def test_images_stay_while_a_dataset_or_a_manifest_holds_them(
         freeze(work, artifacts, dataset, NOW)
         work.datasets.remove_image(dataset.id, rows[1].image.pixels)
         work.commit()
-    assert tidy(scene).collected == {Kind.UNKNOWN: Amount(count=1, size=1)}
+    assert tidy(scene).collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=1)}
     assert [artifacts.has(row.image.artifact) for row in rows] == [True, True, False]
 
 
@@ -172,7 +172,7 @@ def test_the_checkpoint_of_an_unfinished_job_stays(
         assert claimed is not None
         work.jobs.set_checkpoint(job.id, claimed.fence, artifacts.put(b"half an update"))
         work.commit()
-    assert tidy(scene).kept[Kind.CHECKPOINT] == Amount(count=1, size=14)
+    assert tidy(scene).kept[ArtifactKind.CHECKPOINT] == Amount(count=1, size=14)
 
 
 def test_lists_that_cannot_be_read_stop_the_collection(
@@ -210,7 +210,7 @@ def test_a_run_that_takes_too_long_stops_and_says_so(
     slow = replace(scene.platform, clock=lambda: NOW + timedelta(hours=next(hours)))
     tidied = collect_garbage(slow)
     assert not tidied.complete
-    assert 0 < tidied.collected[Kind.UNKNOWN].count < 5
+    assert 0 < tidied.collected[ArtifactKind.UNKNOWN].count < 5
 
 
 def test_a_run_that_was_suspended_for_long_deletes_nothing_when_it_wakes(
@@ -257,7 +257,7 @@ def test_an_update_that_publishes_what_is_being_collected_keeps_it(
     model = scene.model()
     scene.update(model, scene.frozen("cat", "dog"))
 
-    def die(watch: Watch) -> None:
+    def die(monitor: Monitor) -> None:
         raise ArtifactsUnavailable
 
     scene.script.evaluating = die
@@ -461,7 +461,7 @@ def test_a_collection_is_safe_on_every_store(
         tidied = collect_garbage(
             replace(platform), grace=timedelta(seconds=0), retention=NEWEST_ONLY
         )
-        assert tidied.collected[Kind.TENSOR].count == 2
+        assert tidied.collected[ArtifactKind.TENSOR].count == 2
         assert not store.has(orphan)
         assert not whole(scene, old)
         assert whole(scene, newest)

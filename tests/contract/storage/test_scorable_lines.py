@@ -14,7 +14,7 @@ from core.domain.registry.retention import Retention
 from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId
 from core.errors import ArtifactGone
-from core.ports import Watch
+from core.ports import Monitor
 from core.use_cases.jobs.queue import Request, cancel_job, order_evaluation, order_update, retry_job
 from core.use_cases.registry.move_alias import promote, roll_back
 from core.use_cases.storage.gc import collect_garbage
@@ -135,9 +135,9 @@ def unjudged(scene: Scene, model: Model, *, parent: int) -> None:
     data = scene.frozen(*PAIRS[count - 1], offset=20 * count)
     job = scene.update(model, data, parent=parent, auto_promote=False)
 
-    def cancel(watch: Watch) -> None:
+    def cancel(monitor: Monitor) -> None:
         cancel_job(scene.platform, job.id)
-        watch.advance("evaluating", 1, 1)
+        monitor.advance("evaluating", 1, 1)
 
     scene.script.evaluating = cancel
     assert scene.run().status is JobStatus.CANCELLED

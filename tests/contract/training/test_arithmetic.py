@@ -5,7 +5,7 @@ import pytest
 from core.domain.jobs.job import JobStatus
 from core.domain.recipes.recipe import Precision, Recipe
 from core.errors import DatabaseUnavailable
-from core.ports import Transactions, Watch
+from core.ports import Monitor, Transactions
 from tests.support.scene import Scene
 
 NATIVE = {
@@ -20,12 +20,12 @@ def scene(transactions: Transactions) -> Scene:
     return Scene(transactions)
 
 
-def die(watch: Watch) -> None:
+def die(monitor: Monitor) -> None:
     raise DatabaseUnavailable
 
 
-def quietly(watch: Watch) -> None:
-    watch.advance("training", 1, 2)
+def quietly(monitor: Monitor) -> None:
+    monitor.advance("training", 1, 2)
 
 
 @pytest.mark.parametrize("precision", NATIVE)
@@ -56,7 +56,7 @@ def test_a_later_claim_on_another_machine_keeps_the_arithmetic_of_the_first(
     assert scene.run().status is JobStatus.QUEUED
     scene.script.native, scene.script.training = NATIVE[second], quietly
     assert scene.run().precision is first
-    assert {task.recipe.precision for task in scene.script.tasks} == {first}
+    assert {spec.recipe.precision for spec in scene.script.tasks} == {first}
 
 
 def test_the_order_keeps_what_was_asked_for_so_that_a_retry_chooses_anew(scene: Scene) -> None:

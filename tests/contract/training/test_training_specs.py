@@ -12,12 +12,12 @@ from core.domain.datasets.dataset import (
     Part,
     Side,
 )
-from core.domain.evaluation.query import ClassQuestion, RetrievalQuestion
+from core.domain.evaluation.query import ClassQuery, RetrievalQuery
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.recipes.recipe import LabelSpace, Method, Recipe
 from core.domain.registry.version import Model
 from core.errors import DatabaseUnavailable, ImageInTraining
-from core.ports import Transactions, Watch
+from core.ports import Monitor, Transactions
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import configure_model
 from tests.support.factories import a_suite
@@ -63,9 +63,9 @@ def test_replay_may_choose_from_the_training_sides_of_earlier_updates_oldest_fir
     taught(scene, model, first, second)
     scene.update(model, scene.frozen("ant", "bee", offset=100), parent=3, recipe=REPLAY)
     scene.run()
-    task = scene.script.tasks[-1]
-    assert task.exemplars == entries(scene, first, Side.TRAIN) + entries(scene, second, Side.TRAIN)
-    assert task.learned == ("cat", "dog", "elk", "owl")
+    spec = scene.script.tasks[-1]
+    assert spec.exemplars == entries(scene, first, Side.TRAIN) + entries(scene, second, Side.TRAIN)
+    assert spec.learned == ("cat", "dog", "elk", "owl")
 
 
 def test_versions_beside_the_line_and_other_methods_give_no_exemplars(scene: Scene) -> None:
@@ -130,12 +130,12 @@ def test_classes_of_a_reference_set_stand_in_the_parents_prompt(scene: Scene) ->
     data = scene.frozen("cat", "dog")
     scene.update(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=2)
     scene.run()
-    task = scene.script.tasks[-1]
-    assert {entry.texts for entry in task.reference} == {
+    spec = scene.script.tasks[-1]
+    assert {entry.texts for entry in spec.reference} == {
         ("a photo of a sun.",),
         ("a photo of a moon.",),
     }
-    assert task.prompt.text == "the {name}"
+    assert spec.prompt.text == "the {name}"
 
 
 def test_images_of_a_suite_are_left_out_of_a_reference_set(scene: Scene) -> None:
@@ -196,9 +196,9 @@ def test_selection_asks_the_examinations_questions_about_the_validation_parts(
     )
     assert new.classes == scene.version(model, 3).classes == ("ant", "bee", "cat", "dog")
     assert new.prompt.text == "the {name}"
-    assert isinstance(sky, ClassQuestion)
+    assert isinstance(sky, ClassQuery)
     assert (sky.classes, sky.prompt) == (labelled.classes, labelled.prompt)
-    assert isinstance(words, RetrievalQuestion)
+    assert isinstance(words, RetrievalQuery)
     assert all(e.part is Part.VALIDATION for q in (new, sky, words) for e in q.entries)
     asked = {question for _, question in scene.script.asked_questions}
     assert asked.isdisjoint({new.digest, sky.digest, words.digest})
@@ -233,14 +233,14 @@ def test_suites_that_change_in_mid_training_change_nothing_of_the_task(
     sky = scene.suite(model, scene.frozen("sun", "moon", each=10, offset=50), "sky")
     job = scene.update(model, scene.frozen("cat", "dog", each=10), recipe=recipe)
 
-    def choose_others_and_die(watch: Watch) -> None:
+    def choose_others_and_die(monitor: Monitor) -> None:
         configure_model(scene.platform, model.name, suites=[], policy=None)
         scene.suite(model, scene.frozen("cup", "jar", each=10, offset=100), "kitchen")
         raise DatabaseUnavailable
 
     scene.script.training = choose_others_and_die
     assert scene.run().status is JobStatus.QUEUED
-    scene.script.training = lambda watch: watch.advance("training", 1, 2)
+    scene.script.training = lambda monitor: monitor.advance("training", 1, 2)
     assert scene.run().status is JobStatus.SUCCEEDED
     first, second = scene.script.tasks
     assert first == second

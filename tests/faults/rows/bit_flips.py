@@ -16,7 +16,7 @@ from core.domain.registry.version import Version
 from core.domain.values import Digest, JobId, sha256
 from core.errors import ArtifactCorrupt
 from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.storage.reachability import Kind, named, tensors_of
+from core.use_cases.storage.reachability import ArtifactKind, roots_of, tensors_of
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.rows.worker_kill import judge
@@ -34,11 +34,11 @@ Ask = Callable[[Stage, Version], httpx.Response]
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """Each way in turn."""
     ways: list[Callable[[], Try]] = [
-        lambda: reading(stage, moments, Kind.TENSOR, download),
-        lambda: reading(stage, moments, Kind.WEIGHTS, download),
-        lambda: reading(stage, moments, Kind.REPORT, report),
-        lambda: reading(stage, moments, Kind.TENSOR, promotion),
-        lambda: reading(stage, moments, Kind.WEIGHTS, promotion),
+        lambda: reading(stage, moments, ArtifactKind.TENSOR, download),
+        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, download),
+        lambda: reading(stage, moments, ArtifactKind.REPORT, report),
+        lambda: reading(stage, moments, ArtifactKind.TENSOR, promotion),
+        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, promotion),
         lambda: kept_download(stage, moments),
         lambda: loading(stage, moments),
         lambda: learning(stage, moments, trained_image),
@@ -56,7 +56,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 # ---- Ways to read ---------------------------------------------------------------------------
 
 
-def reading(stage: Stage, moments: Random, kind: Kind, ask: Ask) -> Try:
+def reading(stage: Stage, moments: Random, kind: ArtifactKind, ask: Ask) -> Try:
     """Ask the API for what rests on the damaged bytes; then, with whole ones, once more."""
     version = newest(stage)
     back_to_root(stage)
@@ -107,7 +107,7 @@ def loading(stage: Stage, moments: Random) -> Try:
     version = newest(stage)
     assert promotion(stage, version).status_code == 200
     before = until(lambda: _classified(stage, version))
-    with flipped(stage, choose(stage, moments, Kind.TENSOR, version), moments) as what:
+    with flipped(stage, choose(stage, moments, ArtifactKind.TENSOR, version), moments) as what:
         _inference(stage).kill()
         until(lambda: _refused(stage))
     healed = now()
@@ -147,7 +147,7 @@ def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random]
 def scoring(stage: Stage, moments: Random) -> Try:
     """Damaged answers are asked for again: the same report, and they are whole."""
     version = newest(stage)
-    digest = choose(stage, moments, Kind.ANSWERS, None)
+    digest = choose(stage, moments, ArtifactKind.ANSWERS, None)
     with flipped(stage, digest, moments) as what:
         body = {"type": "evaluate", "model": line.MODEL, "version": version.number}
         answer = stage.client.post("/v1/jobs", json=body)
@@ -175,22 +175,22 @@ def resuming(stage: Stage, moments: Random) -> Try:
 # ---- Damage ---------------------------------------------------------------------------------
 
 
-def choose(stage: Stage, moments: Random, kind: Kind, version: Version | None) -> Digest:
+def choose(stage: Stage, moments: Random, kind: ArtifactKind, version: Version | None) -> Digest:
     """One artifact of a kind that the rows need; of a version alone, where one is given."""
-    if version is not None and kind is Kind.WEIGHTS:
+    if version is not None and kind is ArtifactKind.WEIGHTS:
         return version.digest
-    if version is not None and kind is Kind.REPORT:
+    if version is not None and kind is ArtifactKind.REPORT:
         assert version.report is not None
         return version.report
     if version is not None:
         return moments.choice(sorted(tensors_of(stage.platform.artifacts, version.digest)))
     with stage.platform.transactions(read_only=True) as work:
-        return moments.choice(sorted(named(work.references)[kind]))
+        return moments.choice(sorted(roots_of(work.references)[kind]))
 
 
 def manifest(stage: Stage, moments: Random) -> Digest:
     """The list of what is learned, or of what is not to be forgotten."""
-    return choose(stage, moments, Kind.MANIFEST, None)
+    return choose(stage, moments, ArtifactKind.MANIFEST, None)
 
 
 def trained_image(stage: Stage, moments: Random) -> Digest:

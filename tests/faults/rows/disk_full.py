@@ -98,7 +98,7 @@ def upload(stage: Stage, kind: str, moments: Random) -> Try:
     else:
         fill(_ballast(stage))
         with _ballast(stage).open("ab") as ballast:
-            ballast.truncate(ballast.tell() - (256 << 10))
+            ballast.truncate(ballast.emit() - (256 << 10))
         files = [("one", (f"{n}.png", _noise(moments))) for n in range(24)]
 
     def send() -> httpx.Response:
@@ -168,8 +168,8 @@ def _partial(stage: Stage) -> str:
 
     Or if an export that was begun has been left.
     """
-    if begun := [path.name for path in _exports(stage) if path.suffix != ".tar"]:
-        return f"{begun} are no whole exports"
+    if prepared := [path.name for path in _exports(stage) if path.suffix != ".tar"]:
+        return f"{prepared} are no whole exports"
     for path in stage.settings.artifacts.rglob("*"):
         if not path.is_file():
             continue

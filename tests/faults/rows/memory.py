@@ -82,14 +82,14 @@ def _kernel(stage: Stage) -> Iterator[None]:
     most = max(child.memory_info().rss for child in stage.children()) + ROOM
     stopping = Event()
 
-    def watch() -> None:
+    def monitor() -> None:
         while not stopping.wait(0.01):
             for child in stage.children():
                 with suppress(psutil.NoSuchProcess):
                     if child.memory_info().rss > most:
                         child.kill()
 
-    thread = Thread(target=watch, daemon=True)
+    thread = Thread(target=monitor, daemon=True)
     thread.start()
     try:
         yield

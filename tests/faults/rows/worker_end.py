@@ -7,12 +7,11 @@ from time import monotonic, sleep
 
 import psutil
 
+from core.adapters.broker.notifier import CeleryNotifier
 from core.domain.values import JobId
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
-from worker.app import make_app
-from worker.doorbell import CeleryDoorbell
 
 MESSAGES = 10
 LATEST = 0.9  # of an update's usual time
@@ -54,7 +53,7 @@ def under_way(
 
 def messages(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """The same message again and again, some of them while the job runs."""
-    doorbell = CeleryDoorbell(make_app(stage.settings))
+    notifier = CeleryNotifier(stage.settings)
     for _ in range(tries):
         late = moments.randrange(1, MESSAGES)
         stage.ready()
@@ -64,7 +63,7 @@ def messages(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         for number in range(MESSAGES - 1):
             if number == late:
                 until(lambda job=job: stage.holder(job) or stage.find(job).status.done)
-            doorbell.ring(job, queue)
+            notifier.notify(job, queue)
         tried = judge(stage, job, began, f"{late} before the claim, {MESSAGES - late} after it")
         attempt = stage.find(job).attempt
         trouble = tried.trouble or ("" if attempt == 1 else f"{attempt} attempts")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.clip.weights import publish
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import ClassQuestion, RetrievalQuestion
+from core.domain.evaluation.query import ClassQuery, RetrievalQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.registry.version import Weights
@@ -22,7 +22,7 @@ from core.errors import (
 )
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, Selection, TrainingTask
+from core.ports import Artifacts, Selection, TrainingSpec
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_clip
 
@@ -74,7 +74,7 @@ class Watching:
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         self.saved.append((step, digest))
 
-    def tell(self, kind: str, data: Json) -> None:
+    def emit(self, kind: str, data: Json) -> None:
         self.told.append((kind, data))
 
 
@@ -99,21 +99,21 @@ def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> Man
 
 def train(
     artifacts: Artifacts,
-    task: TrainingTask,
-    watch: Watching | None = None,
+    spec: TrainingSpec,
+    monitor: Watching | None = None,
     resume: Digest | None = None,
 ) -> Weights:
     cpu = torch.device("cpu")
     ask = VersionEvaluator(artifacts, device=cpu, threads=1).ask
     trainer = UpdateTrainer(artifacts, device=cpu, threads=1, ask=ask)
-    return trainer.train(task, resume=resume, watch=watch or Watching()).weights
+    return trainer.train(spec, resume=resume, monitor=monitor or Watching()).weights
 
 
-def with_recipe(task: TrainingTask, **changes: Any) -> TrainingTask:
-    return replace(task, recipe=replace(task.recipe, **changes))
+def with_recipe(spec: TrainingSpec, **changes: Any) -> TrainingSpec:
+    return replace(spec, recipe=replace(spec.recipe, **changes))
 
 
-def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingTask:
+def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingSpec:
     """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
 
     Green squares stand by as exemplars and suite, so that every method can start.
@@ -127,7 +127,7 @@ def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> 
     ]
     greens = tuple(square(artifacts, "green", (9, 250 - shade, 0)) for shade in range(4))
     reference = [(200, 200, shade) for shade in range(4)]
-    return TrainingTask(
+    return TrainingSpec(
         parent=parent.digest,
         root=parent.digest,
         recipe=RECIPE,
@@ -139,12 +139,10 @@ def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> 
         exemplars=greens,
         reference=tuple(square(artifacts, f"a wall of shade {c[2]}", c) for c in reference),
         selection=Selection(
-            new=ClassQuestion(
-                entries=tuple(entries), classes=("blue", "red"), prompt=DEFAULT_PROMPT
-            ),
+            new=ClassQuery(entries=tuple(entries), classes=("blue", "red"), prompt=DEFAULT_PROMPT),
             kept=(
-                ClassQuestion(entries=greens, classes=("green", "grey"), prompt=DEFAULT_PROMPT),
-                RetrievalQuestion(entries=greens),
+                ClassQuery(entries=greens, classes=("green", "grey"), prompt=DEFAULT_PROMPT),
+                RetrievalQuery(entries=greens),
             ),
         ),
     )

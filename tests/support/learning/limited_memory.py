@@ -21,7 +21,7 @@ import torch
 from core.domain.recipes.recipe import Precision
 from core.errors import OutOfMemory
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_config
@@ -56,17 +56,17 @@ def limit(most: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
-def outcome(artifacts: MemoryArtifacts, task: TrainingTask, *, mib: int = 0) -> dict[str, Any]:
+def outcome(artifacts: MemoryArtifacts, spec: TrainingSpec, *, mib: int = 0) -> dict[str, Any]:
     """Train within a limit, which ends with it."""
-    watch = Limiting(mib=mib)
+    monitor = Limiting(mib=mib)
     trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
     try:
-        digest = trainer.train(task, resume=None, watch=watch).weights.digest
+        digest = trainer.train(spec, resume=None, monitor=monitor).weights.digest
     except OutOfMemory as fault:
-        return {"code": fault.code, "told": watch.told, "facts": fault.facts}
+        return {"code": fault.code, "told": monitor.told, "facts": fault.facts}
     finally:
         limit(resource.RLIM_INFINITY)
-    return {"digest": digest, "told": watch.told}
+    return {"digest": digest, "told": monitor.told}
 
 
 def outcomes() -> Iterator[dict[str, Any]]:
@@ -74,15 +74,15 @@ def outcomes() -> Iterator[dict[str, Any]]:
     config = tiny_config()
     config["model_cfg"]["vision_cfg"] |= {"image_size": 64, "width": 64, "layers": 4}
     artifacts = MemoryArtifacts()
-    task = with_recipe(
+    spec = with_recipe(
         red_and_blue(artifacts, config), epochs=1, batch_size=IMAGES, precision=Precision.FP32
     )
     noise = [shaded(artifacts, ("red", "blue")[seed % 2], seed) for seed in range(IMAGES)]
-    task = replace(task, images=tuple(sorted(noise, key=lambda entry: entry.pixels)))
-    yield outcome(artifacts, with_recipe(task, micro_batch=IMAGES // 2))
-    yield outcome(artifacts, task, mib=WHOLE_MIB)
-    yield outcome(artifacts, task, mib=HALF_MIB)
-    yield outcome(artifacts, with_recipe(task, micro_batch=IMAGES // 2))
+    spec = replace(spec, images=tuple(sorted(noise, key=lambda entry: entry.pixels)))
+    yield outcome(artifacts, with_recipe(spec, micro_batch=IMAGES // 2))
+    yield outcome(artifacts, spec, mib=WHOLE_MIB)
+    yield outcome(artifacts, spec, mib=HALF_MIB)
+    yield outcome(artifacts, with_recipe(spec, micro_batch=IMAGES // 2))
 
 
 if __name__ == "__main__":

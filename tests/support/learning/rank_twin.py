@@ -16,10 +16,10 @@ import torch
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.values import Digest
 from core.errors import RanksDisagree, TrainingDiverged
-from core.learning.distributed.follower import follow
-from core.learning.distributed.process_group import joined
-from core.learning.distributed.ranks import Cue, Group
-from core.ports import TrainingTask
+from core.learning.distributed.follower import run_follower
+from core.learning.distributed.process_group import process_group
+from core.learning.distributed.ranks import Command, DistributedRanks
+from core.ports import TrainingSpec
 from tests.support.processes import free_port
 
 CPU = torch.device("cpu")
@@ -30,22 +30,22 @@ class Twin:
 
     size = 2
 
-    def __init__(self, group: Group, orders: Any, folder: Path) -> None:
+    def __init__(self, group: DistributedRanks, orders: Any, folder: Path) -> None:
         self.group = group
-        self.told: TrainingTask | None = None  # what rank 1 is told instead of the truth
+        self.told: TrainingSpec | None = None  # what rank 1 is told instead of the truth
         self._orders = orders
         self._folder = folder
 
     @contextmanager
-    def __call__(self, task: TrainingTask, resume: Digest | None) -> Iterator[Group]:
-        pickle.dump((self._folder, self.told or task, resume), self._orders)
+    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> Iterator[DistributedRanks]:
+        pickle.dump((self._folder, self.told or spec, resume), self._orders)
         self._orders.flush()
         try:
             yield self.group
         except (TrainingDiverged, RanksDisagree):
             raise  # rank 1 has seen it too
         except BaseException:
-            self.group.lead(Cue.END)
+            self.group.send_command(Command.END)
             raise
 
 
@@ -60,7 +60,7 @@ def twin_of(folder: Path) -> Iterator[Twin]:
         env=os.environ | place,
     )
     try:
-        with joined(CPU, meeting=f"tcp://127.0.0.1:{port}", rank=0, size=2) as group:
+        with process_group(CPU, meeting=f"tcp://127.0.0.1:{port}", rank=0, size=2) as group:
             yield Twin(group, process.stdin, folder)
     finally:
         assert process.stdin is not None
@@ -72,11 +72,13 @@ def twin_of(folder: Path) -> Iterator[Twin]:
 
 
 def main() -> None:
-    with joined(CPU) as ranks:
+    with process_group(CPU) as ranks:
         while sys.stdin.buffer.peek(1):
-            folder, task, resume = pickle.load(sys.stdin.buffer)
+            folder, spec, resume = pickle.load(sys.stdin.buffer)
             try:
-                follow(task, LocalArtifacts(folder), ranks, resume=resume, device=CPU, threads=1)
+                run_follower(
+                    spec, LocalArtifacts(folder), ranks, resume=resume, device=CPU, threads=1
+                )
             except (TrainingDiverged, RanksDisagree):
                 continue
 

@@ -21,7 +21,7 @@ from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
 from core.learning.models import Known, Models
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.tiny_clip import tiny_clip
 
 CLASSES, LEARNED = ("okapi", "red panda"), ("ibis",)
@@ -30,9 +30,9 @@ LOSS_SCALE = 2.0**6  # in fp16; the scale that updates begin with may overflow a
 WALLS = ("a red wall", "a wall in the rain", "two walls")
 
 
-def task_of(recipe: Recipe, *, first: bool = False) -> TrainingTask:
+def task_of(recipe: Recipe, *, first: bool = False) -> TrainingSpec:
     """A first update, or a later one: then the root is not the parent."""
-    return TrainingTask(
+    return TrainingSpec(
         parent=PARENT,
         root=PARENT if first else ROOT,
         recipe=recipe,
@@ -138,13 +138,13 @@ def stand(
 ) -> Stand:
     """A first update of `parent`; with a `root`, a later one."""
     parent = parent or tiny_clip()
-    task = task_of(recipe, first=root is None)
-    columns = Columns.of(recipe, task.classes, task.learned, task.open_classes)
+    spec = task_of(recipe, first=root is None)
+    columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
     method = method_of(recipe, columns)
     if only_distillation:
         method = WithoutCrossEntropy(method)
     models = Models.of(
-        task,
+        spec,
         parent,
         columns.names,
         distils=method.distils,

@@ -10,10 +10,10 @@ from benchmarks.baselines.catalogue import BASELINES
 from core.clip.weights import load
 from core.domain.values import Digest
 from core.learning.gradients import StepData
-from core.learning.setup import begin
+from core.learning.setup import prepare_run
 from core.learning.trainer import UpdateTrainer
-from core.learning.training_run import Update
-from core.ports import Trained, TrainingTask
+from core.learning.training_run import TrainingRun
+from core.ports import Trained, TrainingSpec
 from tests.support.learning.lessons import Watching, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -23,20 +23,20 @@ CPU = torch.device("cpu")
 def train(
     name: str,
     artifacts: MemoryArtifacts,
-    task: TrainingTask,
-    watch: Watching | None = None,
+    spec: TrainingSpec,
+    monitor: Watching | None = None,
     resume: Digest | None = None,
 ) -> Trained:
     baseline = BASELINES[name]
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, make_method=baseline.make)
-    lesson = with_recipe(task, **baseline.recipe)
-    return trainer.train(lesson, resume=resume, watch=watch or Watching())
+    lesson = with_recipe(spec, **baseline.recipe)
+    return trainer.train(lesson, resume=resume, monitor=monitor or Watching())
 
 
-def begun(
-    name: str, artifacts: MemoryArtifacts, task: TrainingTask
-) -> tuple[Update, Iterator[StepData]]:
+def prepared(
+    name: str, artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> tuple[TrainingRun, Iterator[StepData]]:
     baseline = BASELINES[name]
-    lesson = with_recipe(task, **baseline.recipe)
-    found = begin(lesson, load(task.parent, artifacts), artifacts, make_method=baseline.make)
+    lesson = with_recipe(spec, **baseline.recipe)
+    found = prepare_run(lesson, load(spec.parent, artifacts), artifacts, make_method=baseline.make)
     return found.update, (found.reading.step(step) for step in range(found.update.steps))

@@ -31,7 +31,7 @@ answers = Table(
     Column("answers", String(64), nullable=False),
 )
 
-beats = Table(
+heartbeats = Table(
     "beats",
     metadata,
     Column("worker", String, primary_key=True),

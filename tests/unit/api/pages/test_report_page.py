@@ -13,8 +13,8 @@ import pytest
 from api.pages import numbers
 from api.pages.report_page import render_report, style_policy
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.evaluation.plan import LiveLine, Update
-from core.domain.evaluation.query import Question, RetrievalQuestion
+from core.domain.evaluation.plan import HeldOutUpdate, LiveLine
+from core.domain.evaluation.query import EvalQuery, RetrievalQuery
 from core.domain.evaluation.report import Report
 from core.domain.registry.version import Version
 from core.domain.values import DatasetId
@@ -32,8 +32,8 @@ from tests.support.evaluations import (
 HOSTILE = '<script>alert("1")</script>'
 
 
-def mostly_right(who: Version, question: Question, index: int) -> bool:
-    return isinstance(question, RetrievalQuestion) or (index + who.number) % 5 > 0
+def mostly_right(who: Version, question: EvalQuery, index: int) -> bool:
+    return isinstance(question, RetrievalQuery) or (index + who.number) % 5 > 0
 
 
 def page(report: Report) -> str:
@@ -93,7 +93,9 @@ def test_page_shows_the_mixing_weights_that_were_tried_and_the_one_that_was_chos
     wise = replace(SECOND, notes=notes, reference=DatasetRef(dataset=DatasetId("ds_9"), version=4))
     report = report_of(
         second_update(
-            candidate=Update(version=wise, holdout=entries("second", [("boot",), ("coat",)] * 10))
+            candidate=HeldOutUpdate(
+                version=wise, holdout=entries("second", [("boot",), ("coat",)] * 10)
+            )
         ),
         mostly_right,
     )
@@ -118,8 +120,8 @@ def test_page_shows_what_would_be_replaced_and_holdouts_together() -> None:
     line = LiveLine(
         version=more,
         updates=(
-            Update(version=live, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
-            Update(version=more, holdout=entries("tenth", [("cup",), ("jar",)] * 10)),
+            HeldOutUpdate(version=live, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
+            HeldOutUpdate(version=more, holdout=entries("tenth", [("cup",), ("jar",)] * 10)),
         ),
     )
     html = page(report_of(second_update(live=line), mostly_right))
@@ -136,11 +138,11 @@ def test_page_shows_what_would_be_replaced_and_holdouts_together() -> None:
 def test_page_of_a_longer_line_shows_its_holdouts_together() -> None:
     third = taught(SECOND, 4, ("hat",))
     examination = second_update(
-        candidate=Update(version=third, holdout=entries("third", [("hat",)] * 10)),
+        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
         parent=SECOND,
         earlier=[
-            Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-            Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+            HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
         ],
     )
     html = page(report_of(examination, mostly_right))
@@ -177,7 +179,9 @@ def test_policy_allows_this_style_sheet_and_nothing_else() -> None:
 def test_names_from_outside_are_escaped_everywhere() -> None:
     hostile = taught(FIRST, 3, (HOSTILE, "coat"))
     examination = second_update(
-        candidate=Update(version=hostile, holdout=entries("second", [(HOSTILE,), ("coat",)] * 10)),
+        candidate=HeldOutUpdate(
+            version=hostile, holdout=entries("second", [(HOSTILE,), ("coat",)] * 10)
+        ),
         policy=policy(reason=HOSTILE, name=HOSTILE),
     )
     report = replace(report_of(examination, mostly_right), model=HOSTILE)
@@ -190,11 +194,13 @@ def test_names_from_outside_are_escaped_everywhere() -> None:
     "changes",
     [
         {"suites": []},
-        {"suites": [], "earlier": [], "candidate": Update(version=SECOND, holdout=())},
+        {"suites": [], "earlier": [], "candidate": HeldOutUpdate(version=SECOND, holdout=())},
         {
             "parent": ROOT,
             "earlier": [],
-            "candidate": Update(version=FIRST, holdout=entries("f", [("bag",), ("shirt",)] * 9)),
+            "candidate": HeldOutUpdate(
+                version=FIRST, holdout=entries("f", [("bag",), ("shirt",)] * 9)
+            ),
         },
     ],
     ids=["no suite", "nothing at all", "first update"],
@@ -207,7 +213,7 @@ def test_parent_that_is_the_root_has_one_row() -> None:
     examination = second_update(
         parent=ROOT,
         earlier=[],
-        candidate=Update(version=FIRST, holdout=entries("f", [("bag",), ("shirt",)] * 9)),
+        candidate=HeldOutUpdate(version=FIRST, holdout=entries("f", [("bag",), ("shirt",)] * 9)),
     )
     html = page(report_of(examination, mostly_right))
     assert html.count("parent and root") > 1
@@ -218,7 +224,9 @@ def test_long_class_lists_are_cut_and_say_so() -> None:
     many = taught(FIRST, 3, tuple(f"class {i:02}" for i in range(40)))
     held_out = entries("many", [(name,) for name in many.update_classes] * 2)
     html = page(
-        report_of(second_update(candidate=Update(version=many, holdout=held_out)), mostly_right)
+        report_of(
+            second_update(candidate=HeldOutUpdate(version=many, holdout=held_out)), mostly_right
+        )
     )
     assert "40 classes:" in html
     assert "The worst 16 are drawn" in html
@@ -228,7 +236,9 @@ def test_classes_of_a_single_image_are_named_and_not_plotted() -> None:
     many = taught(FIRST, 3, tuple(f"class {i:02}" for i in range(30)))
     held_out = entries("single", [(name,) for name in many.update_classes])
     html = page(
-        report_of(second_update(candidate=Update(version=many, holdout=held_out)), mostly_right)
+        report_of(
+            second_update(candidate=HeldOutUpdate(version=many, holdout=held_out)), mostly_right
+        )
     )
     assert "Each has a single test image" in html
     assert '<b class="down">lost</b>' in html

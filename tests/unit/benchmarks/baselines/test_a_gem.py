@@ -13,9 +13,9 @@ from benchmarks.baselines.memory import Memory
 from core.domain.recipes.recipe import Method
 from core.errors import ModelNotTrainable, StopRequested
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
-from tests.support.learning.train_baselines import CPU, begun, train
+from tests.support.learning.train_baselines import CPU, prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts
 
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
@@ -50,32 +50,32 @@ def test_without_conflict_the_gradient_stays(reference: list[list[float]]) -> No
 
 
 def test_the_memory_is_read_and_not_the_current_batch(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     """With the batch as its own memory g·g_r is never negative, and nothing is projected."""
     opposed = replace(
-        task,
+        spec,
         learned=("red", "blue"),
         exemplars=tuple(
             replace(entry, texts=("blue" if entry.class_name == "red" else "red",))
-            for entry in task.images
+            for entry in spec.images
         ),
         reference=(),
     )
     against = train("a_gem", artifacts, opposed).notes
-    along = train("a_gem", artifacts, replace(opposed, exemplars=task.images)).notes
+    along = train("a_gem", artifacts, replace(opposed, exemplars=spec.images)).notes
     assert against["steps"] == along["steps"] == 4
-    assert against["remembered"] == along["remembered"] == len(task.images)
+    assert against["remembered"] == along["remembered"] == len(spec.images)
     assert against["projected"] > along["projected"]
 
 
 @pytest.mark.parametrize("kind", ["pairs", "exemplars"])
 def test_a_projected_step_does_not_raise_the_memorys_loss_to_first_order(
-    kind: str, artifacts: MemoryArtifacts, task: TrainingTask
+    kind: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     """And each kind of memory has a say of its own."""
-    kept = replace(task, exemplars=()) if kind == "pairs" else replace(task, reference=())
-    update, _ = begun("a_gem", artifacts, kept)
+    kept = replace(spec, exemplars=()) if kind == "pairs" else replace(spec, reference=())
+    update, _ = prepared("a_gem", artifacts, kept)
     method = update._gradients.method
     assert isinstance(method, AGem)
     parameters = update.models.parameters
@@ -92,26 +92,26 @@ def test_a_projected_step_does_not_raise_the_memorys_loss_to_first_order(
 
 
 def test_a_gem_that_should_remember_and_cannot_is_refused(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     with pytest.raises(ModelNotTrainable):
-        train("a_gem", artifacts, replace(task, exemplars=(), reference=task.reference[:1]))
+        train("a_gem", artifacts, replace(spec, exemplars=(), reference=spec.reference[:1]))
 
 
 def test_the_first_of_all_updates_has_nothing_to_remember(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = replace(task, learned=(), reference=())
+    first = replace(spec, learned=(), reference=())
     trained = train("a_gem", artifacts, first)
     plain = UpdateTrainer(artifacts, device=CPU, threads=1).train(
-        with_recipe(first, method=Method.FT), resume=None, watch=Watching()
+        with_recipe(first, method=Method.FT), resume=None, monitor=Watching()
     )
     assert trained.notes == {"remembered": 0, "steps": 4, "projected": 0}
     assert trained.weights.digest == plain.weights.digest
 
 
 def test_what_is_remembered_at_a_step_outlives_a_restart(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
     loss = Memory.loss
@@ -121,9 +121,9 @@ def test_what_is_remembered_at_a_step_outlives_a_restart(
         return loss(self, step)
 
     monkeypatch.setattr(Memory, "loss", noting)
-    watch = Watching(every=1, stop_at=3)
+    monitor = Watching(every=1, stop_at=3)
     with pytest.raises(StopRequested):
-        train("a_gem", artifacts, task, watch)
-    _, kept = watch.saved[-1]
-    train("a_gem", artifacts, task, resume=kept)
+        train("a_gem", artifacts, spec, monitor)
+    _, kept = monitor.saved[-1]
+    train("a_gem", artifacts, spec, resume=kept)
     assert steps == [0, 1, 2, 3]

@@ -12,7 +12,7 @@ import torch
 from benchmarks.baselines.catalogue import BASELINES
 from benchmarks.study.cli import main
 from core.errors import ModelNotTrainable, StopRequested
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.squares import build
 from tests.support.learning.train_baselines import train
@@ -27,40 +27,40 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_cross_entropy_falls_and_the_classes_are_told_apart(
-    name: str, artifacts: MemoryArtifacts, task: TrainingTask
+    name: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
-    light = with_recipe(task, epochs=15, lwf_weight=0.1, reference_weight=0.1)
-    trained = train(name, artifacts, light, watch)
-    assert watch.terms[-1]["ce"] < 0.6 * watch.terms[0]["ce"]
-    assert watch.terms[-1]["accuracy"] == 1
-    assert trained.weights.digest != task.parent
+    monitor = Watching()
+    light = with_recipe(spec, epochs=15, lwf_weight=0.1, reference_weight=0.1)
+    trained = train(name, artifacts, light, monitor)
+    assert monitor.terms[-1]["ce"] < 0.6 * monitor.terms[0]["ce"]
+    assert monitor.terms[-1]["accuracy"] == 1
+    assert trained.weights.digest != spec.parent
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_repeat_gives_the_same_bits(
-    name: str, artifacts: MemoryArtifacts, task: TrainingTask
+    name: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first, second = (train(name, artifacts, task).weights.digest for _ in range(2))
+    first, second = (train(name, artifacts, spec).weights.digest for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_stopped_update_resumes_to_the_same_bits(
-    name: str, artifacts: MemoryArtifacts, task: TrainingTask
+    name: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching(every=1, stop_at=2)
+    monitor = Watching(every=1, stop_at=2)
     with pytest.raises(StopRequested):
-        train(name, artifacts, task, watch)
-    _, kept = watch.saved[-1]
-    resumed = train(name, artifacts, task, resume=kept)
-    assert resumed.weights.digest == train(name, artifacts, task).weights.digest
+        train(name, artifacts, spec, monitor)
+    _, kept = monitor.saved[-1]
+    resumed = train(name, artifacts, spec, resume=kept)
+    assert resumed.weights.digest == train(name, artifacts, spec).weights.digest
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_stopped_update_resumes_to_the_same_bits(
     [("geodl", "lwf_weight", "geo_i"), ("zscl_lwfvr", "reference_weight", "zscl_i")],
 )
 def test_a_heavier_distillation_stays_closer_to_the_parent(
-    name: str, weight: str, term: str, artifacts: MemoryArtifacts, task: TrainingTask
+    name: str, weight: str, term: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     drift = []
     for value in (0.0, 20.0):
-        watch = Watching()
-        train(name, artifacts, with_recipe(task, epochs=10, **{weight: value}), watch)
-        drift.append(watch.terms[-1][term])
+        monitor = Watching()
+        train(name, artifacts, with_recipe(spec, epochs=10, **{weight: value}), monitor)
+        drift.append(monitor.terms[-1][term])
     assert drift[1] < drift[0]
 
 
@@ -96,7 +96,7 @@ def test_a_study_compares_them_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["zscl_lwfvr", "geodl"])
 def test_what_looks_at_a_whole_batch_is_not_read_in_parts(
-    name: str, artifacts: MemoryArtifacts, task: TrainingTask
+    name: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     with pytest.raises(ModelNotTrainable):
-        train(name, artifacts, with_recipe(task, micro_batch=2))
+        train(name, artifacts, with_recipe(spec, micro_batch=2))

@@ -12,7 +12,7 @@ from benchmarks.baselines import geodl
 from benchmarks.baselines.geodesic import GeodesicFlow, geodesic_distance, subspace
 from benchmarks.baselines.geodl import MOST_FAILURES
 from core.errors import TrainingDiverged
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import train
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -26,7 +26,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
@@ -95,7 +95,7 @@ def test_more_rows_than_dimensions_and_two_rows_alone_are_fine() -> None:
 
 
 def test_the_text_term_spans_all_classes_seen(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
 
@@ -104,7 +104,7 @@ def test_the_text_term_spans_all_classes_seen(
         return geodesic_distance(new, old)
 
     monkeypatch.setattr(geodl, "geodesic_distance", noting)
-    train("geodl", artifacts, with_recipe(task, epochs=1))
+    train("geodl", artifacts, with_recipe(spec, epochs=1))
     assert compared == [(4, 4), (3, 3)] * 2  # batches of four; blue, red and green
 
 
@@ -120,31 +120,31 @@ def failing_every(monkeypatch: pytest.MonkeyPatch, period: int) -> None:
 
 
 def test_a_failed_svd_leaves_out_its_term_and_is_counted(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_every(monkeypatch, 2)  # the first of the two terms, always
-    watch = Watching()
-    trained = train("geodl", artifacts, task, watch)
+    monitor = Watching()
+    trained = train("geodl", artifacts, spec, monitor)
     assert trained.notes == {"svd_failures": {"geo_i": 4, "geo_t": 0}}
-    assert [terms["geo_i"] for terms in watch.terms] == [0] * 4
-    assert watch.terms[-1]["geo_t"] > 0
+    assert [terms["geo_i"] for terms in monitor.terms] == [0] * 4
+    assert monitor.terms[-1]["geo_t"] > 0
 
 
 def test_an_svd_that_keeps_failing_stops_the_update(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_every(monkeypatch, 1)
     with pytest.raises(TrainingDiverged) as caught:
-        train("geodl", artifacts, with_recipe(task, epochs=10))
+        train("geodl", artifacts, with_recipe(spec, epochs=10))
     assert caught.value.facts["failures"] == {"geo_i": MOST_FAILURES + 1, "geo_t": MOST_FAILURES}
 
 
 def test_another_failure_is_not_swallowed(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(new: Tensor, old: Tensor) -> Tensor:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(geodl, "geodesic_distance", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        train("geodl", artifacts, task)
+        train("geodl", artifacts, spec)

@@ -16,7 +16,7 @@ from core.clip.weights import load
 from core.domain.recipes.recipe import Method, Recipe
 from core.learning.columns import Columns
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import CPU, train
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -30,7 +30,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
@@ -64,13 +64,13 @@ def test_the_fisher_of_a_logistic_model_is_known(group: int) -> None:
 
 
 def test_each_model_is_measured_on_what_it_learned(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    assert train("imm_mode", artifacts, task).notes == {"fisher_images": {"new": 10, "old": 8}}
+    assert train("imm_mode", artifacts, spec).notes == {"fisher_images": {"new": 10, "old": 8}}
 
 
 def test_each_fisher_is_taken_at_its_own_models_weights(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
@@ -84,8 +84,8 @@ def test_each_fisher_is_taken_at_its_own_models_weights(
         return fisher(log_probabilities, parameters, groups, generator)
 
     monkeypatch.setattr(imm_mode, "fisher", noting)
-    trained = train("imm_mode", artifacts, task)
-    parent = load(task.parent, artifacts).network.get_parameter("visual.proj")
+    trained = train("imm_mode", artifacts, spec)
+    parent = load(spec.parent, artifacts).network.get_parameter("visual.proj")
     new, old = seen
     assert torch.equal(old, parent)
     assert not torch.equal(new, parent)
@@ -95,30 +95,30 @@ def test_each_fisher_is_taken_at_its_own_models_weights(
 
 
 def test_an_old_model_without_images_is_averaged_plainly(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = replace(task, learned=(), reference=())
+    first = replace(spec, learned=(), reference=())
     trained = train("imm_mode", artifacts, first)
     assert trained.notes == {"fisher_images": {"new": 0, "old": 0}}
     mean = UpdateTrainer(artifacts, device=CPU, threads=1)
-    plain = mean.train(with_recipe(first, method=Method.IMM_MEAN), resume=None, watch=Watching())
+    plain = mean.train(with_recipe(first, method=Method.IMM_MEAN), resume=None, monitor=Watching())
     assert trained.weights.digest == plain.weights.digest
 
 
 @pytest.mark.parametrize("mixing", [0.0, 1.0])
 def test_the_ends_of_the_mixing_are_the_two_models(
-    mixing: float, artifacts: MemoryArtifacts, task: TrainingTask
+    mixing: float, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    trained = train("imm_mode", artifacts, with_recipe(task, mixing=mixing))
+    trained = train("imm_mode", artifacts, with_recipe(spec, mixing=mixing))
     ft = UpdateTrainer(artifacts, device=CPU, threads=1)
-    tuned = ft.train(with_recipe(task, method=Method.FT), resume=None, watch=Watching())
-    assert trained.weights.digest == (tuned.weights.digest if mixing else task.parent)
+    tuned = ft.train(with_recipe(spec, method=Method.FT), resume=None, monitor=Watching())
+    assert trained.weights.digest == (tuned.weights.digest if mixing else spec.parent)
 
 
-def test_fewer_images_are_enough(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
+def test_fewer_images_are_enough(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
     def make(recipe: Recipe, columns: Columns) -> ModeImm:
         return ModeImm(recipe, columns, images=3, group=2)
 
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, make_method=make)
-    trained = trainer.train(task, resume=None, watch=Watching())
+    trained = trainer.train(spec, resume=None, monitor=Watching())
     assert trained.notes == {"fisher_images": {"new": 3, "old": 3}}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from benchmarks.baselines.zscl_lwfvr import LENGTH, SENTENCES, ZsclLwfVr
 from core.learning.data.vocabulary import RandomSentences
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue
-from tests.support.learning.train_baselines import begun, train
+from tests.support.learning.train_baselines import prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts
 
 torch.set_num_threads(1)
@@ -24,12 +24,12 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return replace(red_and_blue(artifacts), learned=("green",))
 
 
 def test_its_sentences_are_drawn_once(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
     draw = RandomSentences.draw
@@ -39,9 +39,9 @@ def test_its_sentences_are_drawn_once(
         return drawn[-1]
 
     monkeypatch.setattr(RandomSentences, "draw", counted)
-    watch = Watching()
-    train("zscl_lwfvr", artifacts, task, watch)
-    assert len(watch.terms) > 1
+    monitor = Watching()
+    train("zscl_lwfvr", artifacts, spec, monitor)
+    assert len(monitor.terms) > 1
     (tokens,) = drawn
     assert tokens.shape[0] == SENTENCES
     assert (tokens[:, LENGTH - 1] == 49407).all()
@@ -49,9 +49,9 @@ def test_its_sentences_are_drawn_once(
 
 
 def test_its_distillation_reaches_the_image_tower_alone(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    update, data = begun("zscl_lwfvr", artifacts, task)
+    update, data = prepared("zscl_lwfvr", artifacts, spec)
     method = update._gradients.method
     assert isinstance(method, ZsclLwfVr)
     update.advance(next(data))

@@ -12,7 +12,7 @@ from benchmarks.study.embeddings import in_folds
 from benchmarks.study.exam import pack, unpack
 from benchmarks.study.fidelity import Measured, difference, share_kept
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import RetrievalQuestion
+from core.domain.evaluation.query import RetrievalQuery
 from core.domain.gate.intervals import Flips, paired_interval
 from core.domain.values import Digest
 
@@ -115,9 +115,9 @@ def test_captioned_sets_beyond_1000_images_also_have_recalls_in_folds() -> None:
         for n in range(count)
     )
     embedded = Embeddings(images=rows, captions=rows)
-    found = in_folds(embedded, RetrievalQuestion(entries=entries))
+    found = in_folds(embedded, RetrievalQuery(entries=entries))
     assert found["folds_1k/image_to_text/1"] == found["folds_1k/text_to_image/10"] == 1
-    fewer = RetrievalQuestion(entries=entries[:-1])
+    fewer = RetrievalQuery(entries=entries[:-1])
     assert in_folds(Embeddings(images=rows[:-1], captions=rows[:-1]), fewer) == {}
     shown = columns_of((), retrieval=True, sessions=1, folds=True)
     assert set(found) >= {c.score for group in shown.values() for c in group if "fold" in c.score}

@@ -58,7 +58,7 @@ def reader(place: Path, index: Path, decoder: Any) -> Reader:
         shelf=Shelf(MemoryArtifacts(), index, decoder, threads=1),
         places=(place,),
         unzipped=index,
-        tell=lambda title, done, total: None,
+        emit=lambda title, done, total: None,
     )
 
 

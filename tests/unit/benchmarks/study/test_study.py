@@ -12,7 +12,7 @@ import pytest
 from benchmarks.study.cli import main
 from core.errors import TrainingDiverged
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingTask
+from core.ports import Trained, TrainingSpec
 from tests.support.learning.squares import build
 
 
@@ -175,10 +175,10 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(
 ) -> None:
     train = UpdateTrainer.train
 
-    def unlucky(self: UpdateTrainer, task: TrainingTask, **options: Any) -> Trained:
-        if task.recipe.epochs == 3:
+    def unlucky(self: UpdateTrainer, spec: TrainingSpec, **options: Any) -> Trained:
+        if spec.recipe.epochs == 3:
             raise TrainingDiverged(step=5, terms={"loss": 1.0})
-        return train(self, task, **options)
+        return train(self, spec, **options)
 
     monkeypatch.setattr(UpdateTrainer, "train", unlucky)
     rows = ("--row", 'wild={"epochs": 3}', "--row", 'tame={"method": "ft", "epochs": 4}')
@@ -194,11 +194,11 @@ def test_an_interrupted_study_goes_on_from_the_last_finished_run(
     train = UpdateTrainer.train
     trained: list[str] = []
 
-    def stopped(self: UpdateTrainer, task: TrainingTask, **options: Any) -> Trained:
-        trained.append(task.recipe.method)
+    def stopped(self: UpdateTrainer, spec: TrainingSpec, **options: Any) -> Trained:
+        trained.append(spec.recipe.method)
         if trained == ["ft", "vrlwf"]:
             raise KeyboardInterrupt
-        return train(self, task, **options)
+        return train(self, spec, **options)
 
     monkeypatch.setattr(UpdateTrainer, "train", stopped)
     options = ("--name", "stopped", "--per-class", "3", "--seeds", "0")

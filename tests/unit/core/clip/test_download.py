@@ -46,20 +46,20 @@ def download(folder: Path, parts: int) -> str:
 
 
 def test_growth_is_told_in_bytes(tmp_path: Path) -> None:
-    watch, cache = Recorder(), tmp_path / "cache"
+    monitor, cache = Recorder(), tmp_path / "cache"
     result = read_while_growing(
-        lambda: download(cache, 8), watch, caches=(cache,), look_every_s=0.02
+        lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02
     )
     assert result == "loaded"
-    assert len(watch.steps) >= 2
-    assert watch.steps == sorted(set(watch.steps))
-    assert watch.steps[-1] <= 800
+    assert len(monitor.steps) >= 2
+    assert monitor.steps == sorted(set(monitor.steps))
+    assert monitor.steps[-1] <= 800
 
 
 def test_a_stalled_download_says_nothing(tmp_path: Path) -> None:
-    watch = Recorder()
-    read_while_growing(lambda: time.sleep(0.1), watch, caches=(tmp_path,), look_every_s=0.01)
-    assert watch.steps == []
+    monitor = Recorder()
+    read_while_growing(lambda: time.sleep(0.1), monitor, caches=(tmp_path,), look_every_s=0.01)
+    assert monitor.steps == []
 
 
 def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:

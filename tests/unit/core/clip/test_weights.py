@@ -84,10 +84,10 @@ def test_bytes_of_an_imported_folder_are_told_as_they_are_read_and_stored(tmp_pa
         def moved(self, count: int) -> None:
             self.moves[self.phases[-1]] = self.moves.get(self.phases[-1], 0) + count
 
-    watch = Counting()
-    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), watch)
-    assert watch.moves["loading"] >= size
-    assert sum(watch.moves.values()) >= size + weights.size
+    monitor = Counting()
+    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), monitor)
+    assert monitor.moves["loading"] >= size
+    assert sum(monitor.moves.values()) >= size + weights.size
 
 
 def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
@@ -196,15 +196,15 @@ def test_open_clip_loads_the_config_and_tensors_unchanged(tmp_path: Path) -> Non
 
 
 def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
-    artifacts, watch, model = MemoryArtifacts(), Silent(), tiny_clip()
+    artifacts, monitor, model = MemoryArtifacts(), Silent(), tiny_clip()
     folder = folder_of(tmp_path / "base", model, torch.float16)
     importer = BaseImporter(artifacts, folders=(tmp_path,))
-    weights, prompt = importer.load(f"local-dir:{folder}", watch)
+    weights, prompt = importer.load(f"local-dir:{folder}", monitor)
     assert {entry.dtype for entry in weights.tensors} == {"F32"}
     assert prompt == "a photo of a {name}."
     assert artifacts.has(weights.digest)
-    assert {"loading", "publishing"} <= set(watch.phases)
-    assert importer.load(str(folder), watch)[0].digest == weights.digest
+    assert {"loading", "publishing"} <= set(monitor.phases)
+    assert importer.load(str(folder), monitor)[0].digest == weights.digest
 
 
 def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from core.clip.weights import load, publish
 from core.domain.datasets.dataset import ManifestEntry
 from core.domain.evaluation.query import (
     ClassAnswers,
-    ClassQuestion,
+    ClassQuery,
     RetrievalAnswers,
-    RetrievalQuestion,
+    RetrievalQuery,
     are_finite,
 )
 from core.domain.recipes.prompt import DEFAULT_PROMPT
@@ -95,7 +95,7 @@ def evaluator(artifacts: MemoryArtifacts, batch: int = 3) -> VersionEvaluator:
 
 def test_best_class_is_the_nearest_prompt(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, CLASSES[seed % 3]) for seed in range(7))
-    question = ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
     (answers,) = evaluator(artifacts).answer(version, [question], Steps())
 
     model = load(version, artifacts)
@@ -115,8 +115,8 @@ def test_answers_stand_in_the_order_of_the_questions(
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
     captioned = tuple(picture(artifacts, seed, "one text", "another") for seed in range(5))
     questions = [
-        ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
-        RetrievalQuestion(entries=captioned),
+        ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        RetrievalQuery(entries=captioned),
     ]
     classes, retrieval = evaluator(artifacts).answer(version, questions, Steps())
     assert isinstance(classes, ClassAnswers)
@@ -128,8 +128,8 @@ def test_answers_stand_in_the_order_of_the_questions(
 def test_shared_images_are_read_once(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(5))
     questions = [
-        ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
-        ClassQuestion(entries=entries[:3], classes=(*CLASSES, "hat"), prompt=DEFAULT_PROMPT),
+        ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        ClassQuery(entries=entries[:3], classes=(*CLASSES, "hat"), prompt=DEFAULT_PROMPT),
     ]
     evaluator(artifacts).answer(version, questions, Steps())
     assert [artifacts.reads.count(entry.artifact) for entry in entries] == [1] * 5
@@ -137,8 +137,8 @@ def test_shared_images_are_read_once(artifacts: CountingArtifacts, version: Dige
 
 def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(6))
-    question = ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
-    other = ClassQuestion(
+    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    other = ClassQuery(
         entries=tuple(picture(artifacts, seed, "hat") for seed in range(20, 25)),
         classes=("hat", "a rather long class name"),
         prompt=DEFAULT_PROMPT,
@@ -150,17 +150,17 @@ def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version
 
 def test_progress_rises_to_its_total(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(7))
-    question = ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
-    watch = Steps()
-    evaluator(artifacts).answer(version, [question], watch)
-    assert {phase for phase, _, _ in watch.seen} == {"evaluating"}
-    assert [step for _, step, _ in watch.seen] == [0, 3, 6, 9, 10]
-    assert {total for _, _, total in watch.seen} == {10}
+    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    monitor = Steps()
+    evaluator(artifacts).answer(version, [question], monitor)
+    assert {phase for phase, _, _ in monitor.seen} == {"evaluating"}
+    assert [step for _, step, _ in monitor.seen] == [0, 3, 6, 9, 10]
+    assert {total for _, _, total in monitor.seen} == {10}
 
 
 def test_watch_stops_the_evaluation(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(7))
-    question = ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
     with pytest.raises(CancelRequested):
         evaluator(artifacts).answer(version, [question], Steps(stop_at=6))
 
@@ -168,7 +168,7 @@ def test_watch_stops_the_evaluation(artifacts: CountingArtifacts, version: Diges
 def test_missing_image_is_named(artifacts: CountingArtifacts, version: Digest) -> None:
     entry = picture(artifacts, 0, "bag")
     artifacts.delete(entry.artifact)
-    question = ClassQuestion(entries=(entry,), classes=CLASSES, prompt=DEFAULT_PROMPT)
+    question = ClassQuery(entries=(entry,), classes=CLASSES, prompt=DEFAULT_PROMPT)
     with pytest.raises(ArtifactMissing):
         evaluator(artifacts).answer(version, [question], Steps())
 
@@ -199,8 +199,8 @@ def test_weights_that_are_no_numbers_give_no_answer(
     weights = publish(model.config, model.network.state_dict(), artifacts, lambda *_: None)
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
     questions = [
-        ClassQuestion(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
-        RetrievalQuestion(entries=entries),
+        ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        RetrievalQuery(entries=entries),
     ]
     given = evaluator(artifacts).answer(weights.digest, questions, Steps())
     classes, ranks = given

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.domain.datasets.dataset import ManifestEntry
-from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
@@ -66,7 +66,7 @@ def model() -> Seeing:
 
 
 @pytest.fixture
-def question(artifacts: MemoryArtifacts) -> ClassQuestion:
+def question(artifacts: MemoryArtifacts) -> ClassQuery:
     noise = np.random.default_rng(0)
     entries = []
     for index in range(IMAGES):
@@ -75,7 +75,7 @@ def question(artifacts: MemoryArtifacts) -> ClassQuestion:
         Image.fromarray(pixels).save(out, "WEBP", lossless=True)
         digest = artifacts.put(out.getvalue())
         entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=("bag",)))
-    return ClassQuestion(entries=tuple(entries), classes=("bag", "coat"), prompt=DEFAULT_PROMPT)
+    return ClassQuery(entries=tuple(entries), classes=("bag", "coat"), prompt=DEFAULT_PROMPT)
 
 
 def evaluator(artifacts: MemoryArtifacts) -> VersionEvaluator:
@@ -87,7 +87,7 @@ def threads_of_ahead() -> list[str]:
 
 
 def test_the_model_sees_every_image_as_if_decoded_on_the_spot(
-    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuestion
+    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuery
 ) -> None:
     (answers,) = evaluator(artifacts).ask(model, [question], Watching())
 
@@ -106,7 +106,7 @@ def test_the_model_sees_every_image_as_if_decoded_on_the_spot(
 
 
 def test_an_image_that_is_gone_ends_the_evaluation_and_its_thread(
-    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuestion
+    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuery
 ) -> None:
     artifacts.delete(question.entries[5].artifact)
     with pytest.raises(ArtifactMissing):
@@ -116,7 +116,7 @@ def test_an_image_that_is_gone_ends_the_evaluation_and_its_thread(
 
 
 def test_a_cancelled_evaluation_leaves_no_thread(
-    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuestion
+    artifacts: MemoryArtifacts, model: Seeing, question: ClassQuery
 ) -> None:
     with pytest.raises(CancelRequested):
         evaluator(artifacts).ask(model, [question], Cancelled())

@@ -14,8 +14,8 @@ from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.learning.averaging import AveragedWeights
 from core.learning.determinism import repeatable
-from core.learning.setup import begin
-from core.ports import TrainingTask
+from core.learning.setup import prepare_run
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -65,16 +65,16 @@ def test_a_restored_average_goes_on_to_the_bit(averaging: Averaging, step: int) 
     assert averaged(recipe, restart_at=step) == averaged(recipe)
 
 
-def weights_along(artifacts: MemoryArtifacts, task: TrainingTask) -> list[dict[str, torch.Tensor]]:
+def weights_along(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[dict[str, torch.Tensor]]:
     """A student's parameters before its first step and after each."""
     found = []
-    with repeatable(task.recipe.seed, device=torch.device("cpu"), threads=1):
-        begun = begin(task, load(task.parent, artifacts), artifacts)
-        parameters = begun.update.models.parameters
-        for step in range(begun.update.steps + 1):
+    with repeatable(spec.recipe.seed, device=torch.device("cpu"), threads=1):
+        prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts)
+        parameters = prepared.update.models.parameters
+        for step in range(prepared.update.steps + 1):
             found.append({name: p.detach().double() for name, p in parameters.items()})
-            if step < begun.update.steps:
-                begun.update.advance(begun.reading.step(step))
+            if step < prepared.update.steps:
+                prepared.update.advance(prepared.reading.step(step))
     return found
 
 
@@ -90,9 +90,9 @@ def test_a_version_is_the_average_along_its_update(
     method: Method, averaging: Averaging, shares: tuple[float, ...]
 ) -> None:
     artifacts = MemoryArtifacts()
-    task = with_recipe(red_and_blue(artifacts), method=method)
-    path = weights_along(artifacts, task)
-    made = train(artifacts, with_recipe(task, averaging=averaging, averaging_decay=0.5)).digest
+    spec = with_recipe(red_and_blue(artifacts), method=method)
+    path = weights_along(artifacts, spec)
+    made = train(artifacts, with_recipe(spec, averaging=averaging, averaging_decay=0.5)).digest
     found = read_state(Weights.from_bytes(artifacts.get(Digest(made))), artifacts)
     for name in path[0]:
         mean = sum(share * point[name] for share, point in zip(shares, path, strict=True))

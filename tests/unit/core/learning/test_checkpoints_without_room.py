@@ -39,21 +39,21 @@ class Stopping(StoppingAsItSaves):
 def test_training_goes_on_without_a_checkpoint_while_its_weights_have_room() -> None:
     undisturbed = MemoryArtifacts()
     wanted = train(undisturbed, red_and_blue(undisturbed))
-    cramped, watch = Cramped(WEIGHTS_BYTES), Watching(every=1)
-    made = train(cramped, red_and_blue(cramped), watch)
+    cramped, monitor = Cramped(WEIGHTS_BYTES), Watching(every=1)
+    made = train(cramped, red_and_blue(cramped), monitor)
     assert made.digest == wanted.digest
-    assert watch.saved == []
-    skipped = [data for kind, data in watch.told if kind == "checkpoint_skipped"]
+    assert monitor.saved == []
+    skipped = [data for kind, data in monitor.told if kind == "checkpoint_skipped"]
     assert [data["step"] for data in skipped] == [1, 2, 3, 4]
     assert all(data["needed_bytes"] > data["free_bytes"] == WEIGHTS_BYTES for data in skipped)
 
 
 def test_training_is_given_up_where_its_weights_would_find_no_room_either() -> None:
-    cramped, watch = Cramped(WEIGHTS_BYTES - 1), Watching(every=1)
+    cramped, monitor = Cramped(WEIGHTS_BYTES - 1), Watching(every=1)
     with pytest.raises(StorageFull) as caught:
-        train(cramped, red_and_blue(cramped), watch)
+        train(cramped, red_and_blue(cramped), monitor)
     assert caught.value.facts["free_bytes"] == WEIGHTS_BYTES - 1
-    assert [step for phase, step, _ in watch.steps if phase == "training"] == []
+    assert [step for phase, step, _ in monitor.steps if phase == "training"] == []
 
 
 def test_worker_that_stops_does_so_without_the_checkpoint() -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.evaluation.query import ClassQuestion
+from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.recipe import Averaging, Method, Precision
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.models import Models
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingTask
+from core.ports import Trained, TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, square, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -38,7 +38,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     """Batches of four images."""
     return red_and_blue(artifacts)
 
@@ -63,107 +63,107 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return limit
 
 
-def trained(artifacts: MemoryArtifacts, task: TrainingTask, watch: Watching) -> Trained:
+def trained(artifacts: MemoryArtifacts, spec: TrainingSpec, monitor: Watching) -> Trained:
     ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
-    return trainer.train(task, resume=None, watch=watch)
+    return trainer.train(spec, resume=None, monitor=monitor)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:20] or "MemoryError")
 def test_a_batch_that_does_not_fit_is_read_in_halves_from_then_on(
-    error: Exception, artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    error: Exception, artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
-    ordered = train(artifacts, with_recipe(task, micro_batch=2))
+    ordered = train(artifacts, with_recipe(spec, micro_batch=2))
     room(2, error=error)
-    watch = Watching()
-    given = trained(artifacts, task, watch)
+    monitor = Watching()
+    given = trained(artifacts, spec, monitor)
     assert given.weights.digest == ordered.digest
     assert given.notes["micro_batch"] == 2
-    assert watch.told == [("out_of_memory", {"step": 1, "micro_batch": 2})]
+    assert monitor.told == [("out_of_memory", {"step": 1, "micro_batch": 2})]
 
 
 @pytest.mark.parametrize("method", [method for method in Method if method is not Method.ZSCL])
 def test_halves_give_what_a_micro_batch_gives_whatever_the_method(
-    method: Method, artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    method: Method, artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
-    task = with_recipe(
-        replace(task, learned=("green",)),
+    spec = with_recipe(
+        replace(spec, learned=("green",)),
         method=method,
         precision=Precision.FP16,
         averaging=Averaging.EMA,
         exemplar_batch=2,
     )
     images = 6 if method is Method.REPLAY else 4
-    ordered = train(artifacts, with_recipe(task, micro_batch=images // 2))
+    ordered = train(artifacts, with_recipe(spec, micro_batch=images // 2))
     room(images // 2)
-    assert trained(artifacts, task, Watching()).weights.digest == ordered.digest
+    assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest
 
 
 def test_gradients_of_the_parts_before_the_want_count_once(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
-    ordered = train(artifacts, with_recipe(task, micro_batch=1))
+    ordered = train(artifacts, with_recipe(spec, micro_batch=1))
     room(1, after=1)  # the second of two parts meets it
-    task = with_recipe(task, micro_batch=2)
-    assert trained(artifacts, task, Watching()).weights.digest == ordered.digest
+    spec = with_recipe(spec, micro_batch=2)
+    assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest
 
 
 def test_a_reference_batch_is_read_whole_so_halves_may_not_help(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
     room(3)
     with pytest.raises(OutOfMemory):
-        trained(artifacts, with_recipe(task, method=Method.ZSCL), Watching())
+        trained(artifacts, with_recipe(spec, method=Method.ZSCL), Watching())
 
 
 def test_a_want_that_halves_do_not_cure_is_an_error_with_a_name(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
     room(1)
     with pytest.raises(OutOfMemory) as raised:
-        trained(artifacts, task, Watching())
+        trained(artifacts, spec, Watching())
     assert raised.value.code == "out_of_memory"
     assert raised.value.facts["allocator"] == str(ERRORS[0])
 
 
 def test_one_image_has_no_half(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
     room(0)
-    watch = Watching()
+    monitor = Watching()
     with pytest.raises(OutOfMemory):
-        trained(artifacts, with_recipe(task, micro_batch=1), watch)
-    assert watch.told == []
+        trained(artifacts, with_recipe(spec, micro_batch=1), monitor)
+    assert monitor.told == []
 
 
 def test_another_fault_stays_what_it_is(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
     room(2, error=RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes"):
-        trained(artifacts, task, Watching())
+        trained(artifacts, spec, Watching())
 
 
 def test_who_resumes_reads_in_halves_too(
-    artifacts: MemoryArtifacts, task: TrainingTask, room: Callable[..., None]
+    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
 ) -> None:
-    task = with_recipe(task, epochs=3)
+    spec = with_recipe(spec, epochs=3)
     room(2, after=2)  # the third of six steps meets it
-    whole = trained(artifacts, task, Watching()).weights
+    whole = trained(artifacts, spec, Watching()).weights
     room(2, after=2)
     stopped = Watching(every=1, stop_at=4, stop_with=StopRequested)
     with pytest.raises(StopRequested):
-        trained(artifacts, task, stopped)
+        trained(artifacts, spec, stopped)
     assert stopped.told == [("out_of_memory", {"step": 3, "micro_batch": 2})]
     room(2)
     _, kept = stopped.saved[-1]
     rest = Watching()
-    assert train(artifacts, task, rest, resume=kept).digest == whole.digest
+    assert train(artifacts, spec, rest, resume=kept).digest == whole.digest
     assert rest.told == []
 
 
 def test_what_the_failed_step_held_is_free_before_the_next(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[weakref.ref[Any]] = []
     real = Models.student_images
@@ -178,17 +178,17 @@ def test_what_the_failed_step_held_is_free_before_the_next(
         return features
 
     monkeypatch.setattr(Models, "student_images", student_images)
-    trained(artifacts, task, Watching())
+    trained(artifacts, spec, Watching())
     assert len(held) > 2
 
 
 def test_a_version_is_scored_in_halves_too_and_once(
-    artifacts: MemoryArtifacts, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greens = tuple(square(artifacts, "green", (9, 250 - shade, 0)) for shade in range(8))
-    question = ClassQuestion(entries=greens, classes=("green", "red"), prompt=task.prompt)
+    question = ClassQuery(entries=greens, classes=("green", "red"), prompt=spec.prompt)
     evaluator = VersionEvaluator(artifacts, device=CPU, batch=8)
-    expected = evaluator.answer(task.parent, [question], Watching())
+    expected = evaluator.answer(spec.parent, [question], Watching())
     real = torch.nn.Module.__call__
     room = [4]
 
@@ -199,9 +199,9 @@ def test_a_version_is_scored_in_halves_too_and_once(
         return real(self, *arguments, **more)
 
     monkeypatch.setattr(torch.nn.Module, "__call__", call)
-    watch = Watching()
-    assert evaluator.answer(task.parent, [question], watch) == expected
-    assert watch.told == [("out_of_memory", {"batch": 4})]
+    monitor = Watching()
+    assert evaluator.answer(spec.parent, [question], monitor) == expected
+    assert monitor.told == [("out_of_memory", {"batch": 4})]
     room[0] = 2
     with pytest.raises(OutOfMemory):
-        evaluator.answer(task.parent, [question], watch)
+        evaluator.answer(spec.parent, [question], monitor)

@@ -19,9 +19,9 @@ from core.learning.features import Batch
 from core.learning.methods.catalogue import MakeMethod
 from core.learning.methods.distilling import FineTuning
 from core.learning.methods.terms import Term
-from core.learning.setup import Begun, begin
+from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.steps import noisy, stand
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -38,7 +38,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return red_and_blue(artifacts)
 
 
@@ -77,53 +77,55 @@ def losing(after: int) -> MakeMethod:
     return Losing
 
 
-def begun(artifacts: MemoryArtifacts, task: TrainingTask, make_method: MakeMethod) -> Begun:
-    return begin(task, load(task.parent, artifacts), artifacts, make_method=make_method)
+def prepared(
+    artifacts: MemoryArtifacts, spec: TrainingSpec, make_method: MakeMethod
+) -> PreparedRun:
+    return prepare_run(spec, load(spec.parent, artifacts), artifacts, make_method=make_method)
 
 
-def values(update: Begun) -> list[Tensor]:
+def values(update: PreparedRun) -> list[Tensor]:
     return [p.detach().clone() for p in update.update.models.parameters.values()]
 
 
-def advance(update: Begun) -> dict[str, float]:
+def advance(update: PreparedRun) -> dict[str, float]:
     return update.update.advance(update.reading.step(update.update.step))
 
 
-def run(artifacts: MemoryArtifacts, task: TrainingTask, make_method: MakeMethod) -> Watching:
+def run(artifacts: MemoryArtifacts, spec: TrainingSpec, make_method: MakeMethod) -> Watching:
     """Train until it ends or diverges; the watch has the terms of every good step."""
-    watch = Watching()
+    monitor = Watching()
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, make_method=make_method)
     with pytest.raises(TrainingDiverged) as caught:
-        trainer.train(task, resume=None, watch=watch)
-    assert caught.value.facts["step"] == len(watch.terms)
-    last = {name: watch.terms[-1][name] for name in ("ce", "loss", "accuracy", "scale")}
+        trainer.train(spec, resume=None, monitor=monitor)
+    assert caught.value.facts["step"] == len(monitor.terms)
+    last = {name: monitor.terms[-1][name] for name in ("ce", "loss", "accuracy", "scale")}
     assert caught.value.facts["terms"] == last
-    return watch
+    return monitor
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_terms(
-    precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
+    precision: Precision, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = run(artifacts, with_recipe(task, precision=precision), losing(after=2))
-    assert len(watch.terms) == 2
+    monitor = run(artifacts, with_recipe(spec, precision=precision), losing(after=2))
+    assert len(monitor.terms) == 2
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 def test_a_gradient_that_is_no_number_stops_at_once_where_nothing_scales_it(
-    precision: Precision, value: float, artifacts: MemoryArtifacts, task: TrainingTask
+    precision: Precision, value: float, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     spoilt = spoiling(value, when=lambda step: step >= 3)
-    watch = run(artifacts, with_recipe(task, precision=precision), spoilt)
-    assert len(watch.terms) == 3
+    monitor = run(artifacts, with_recipe(spec, precision=precision), spoilt)
+    assert len(monitor.terms) == 3
 
 
 def test_one_overflow_in_fp16_skips_its_step_and_training_goes_on(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     spoilt = spoiling(torch.inf, when=lambda step: step == 1)
-    update = begun(artifacts, with_recipe(task, precision=Precision.FP16), spoilt)
+    update = prepared(artifacts, with_recipe(spec, precision=Precision.FP16), spoilt)
     path = [values(update)]
     for _ in range(3):
         advance(update)
@@ -135,22 +137,22 @@ def test_one_overflow_in_fp16_skips_its_step_and_training_goes_on(
 
 
 def test_overflows_without_end_in_fp16_stop_the_update(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     recipe = {"precision": Precision.FP16, "epochs": 50}
-    watch = run(artifacts, with_recipe(task, **recipe), spoiling(torch.inf, when=lambda _: True))
-    assert len(watch.terms) == 26  # from a scale of 2^16 to less than 2^-10
+    monitor = run(artifacts, with_recipe(spec, **recipe), spoiling(torch.inf, when=lambda _: True))
+    assert len(monitor.terms) == 26  # from a scale of 2^16 to less than 2^-10
 
 
 def test_a_restored_update_goes_on_with_the_scale_it_had(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    task = with_recipe(task, precision=Precision.FP16)
-    first = begun(artifacts, task, spoiling(torch.inf, when=lambda step: step < 2))
+    spec = with_recipe(spec, precision=Precision.FP16)
+    first = prepared(artifacts, spec, spoiling(torch.inf, when=lambda step: step < 2))
     for _ in range(3):
         advance(first)
     state = from_bytes(to_bytes(first.update.state()))
-    second = begun(artifacts, task, FineTuning)
+    second = prepared(artifacts, spec, FineTuning)
     second.update.restore(state)
     assert second.update.state()["scaler"] == first.update.state()["scaler"]
     assert second.update.state()["scaler"]["scale"] == 2.0**14
@@ -159,11 +161,11 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
 
 
 def test_a_restored_update_still_knows_its_last_good_terms(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = begun(artifacts, task, FineTuning)
+    first = prepared(artifacts, spec, FineTuning)
     terms = [advance(first) for _ in range(2)]
-    second = begun(artifacts, task, losing(after=0))
+    second = prepared(artifacts, spec, losing(after=0))
     second.update.restore(first.update.state())
     with pytest.raises(TrainingDiverged) as caught:
         advance(second)
@@ -191,8 +193,8 @@ def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_whatever_computes_the_parameters_stay_fp32(
-    precision: Precision, artifacts: MemoryArtifacts, task: TrainingTask
+    precision: Precision, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    update = begun(artifacts, with_recipe(task, precision=precision), FineTuning)
+    update = prepared(artifacts, with_recipe(spec, precision=precision), FineTuning)
     advance(update)
     assert {value.dtype for value in values(update)} == {torch.float32}

@@ -18,7 +18,7 @@ from core.domain.values import Digest
 from core.errors import ModelNotTrainable
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.optimisation import trained_parameters
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -43,13 +43,13 @@ def artifacts() -> MemoryArtifacts:
     return MemoryArtifacts()
 
 
-def lesson(artifacts: MemoryArtifacts, config: dict[str, Any]) -> TrainingTask:
+def lesson(artifacts: MemoryArtifacts, config: dict[str, Any]) -> TrainingSpec:
     """Red and blue squares for a fresh model of a config."""
     model = tiny_clip(config=config)
     spread_statistics(model)
     parent = publish(config, model.network.state_dict(), artifacts, lambda done, total: None)
-    task = red_and_blue(artifacts)
-    return replace(task, parent=parent.digest, root=parent.digest, recipe=RECIPE)
+    spec = red_and_blue(artifacts)
+    return replace(spec, parent=parent.digest, root=parent.digest, recipe=RECIPE)
 
 
 def spread_statistics(model: ClipModel) -> None:
@@ -82,10 +82,10 @@ def batch_norm_of(model: ClipModel) -> set[str]:
 def test_a_part_of_any_tower_learns_and_the_rest_keeps_every_bit(
     tower: str, part: ModelPart, method: Method, artifacts: MemoryArtifacts
 ) -> None:
-    task = with_recipe(lesson(artifacts, config_of(tower)), part=part, method=method)
-    watch = Watching()
-    version = train(artifacts, task, watch).digest
-    before, after = tensors_of(artifacts, task.parent), tensors_of(artifacts, version)
+    spec = with_recipe(lesson(artifacts, config_of(tower)), part=part, method=method)
+    monitor = Watching()
+    version = train(artifacts, spec, monitor).digest
+    before, after = tensors_of(artifacts, spec.parent), tensors_of(artifacts, version)
     model = load(version, artifacts)
     changed = {name for name in after if after[name] != before[name]}
     assert before.keys() == after.keys()
@@ -101,8 +101,8 @@ def test_a_part_of_any_tower_learns_and_the_rest_keeps_every_bit(
         }[part]
     )
     if method is Method.VRLWF:  # dropout is off and statistics are fixed: no distance yet
-        assert watch.terms[0]["vr"] == pytest.approx(0, abs=1e-5)
-        assert watch.terms[-1]["vr"] > 1e-5
+        assert monitor.terms[0]["vr"] == pytest.approx(0, abs=1e-5)
+        assert monitor.terms[-1]["vr"] > 1e-5
     images, texts = model.encode_images(blank(model)), model.encode_texts(["a photo of a cat."])
     assert images.shape == texts.shape == (1, model.config["model_cfg"]["embed_dim"])
 
@@ -113,10 +113,10 @@ def blank(model: ClipModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("tower", BATCH_NORM)
 def test_batch_norm_stays_as_it_is_to_the_bit(tower: str, artifacts: MemoryArtifacts) -> None:
-    task = lesson(artifacts, config_of(tower))
+    spec = lesson(artifacts, config_of(tower))
     frozen = batch_norm_of(tiny_clip(config=config_of(tower)))
-    version = train(artifacts, task).digest
-    before, after = tensors_of(artifacts, task.parent), tensors_of(artifacts, version)
+    version = train(artifacts, spec).digest
+    before, after = tensors_of(artifacts, spec.parent), tensors_of(artifacts, version)
     assert {name.rpartition(".")[2] for name in frozen} == {
         "weight",
         "bias",
@@ -134,12 +134,12 @@ def test_a_batch_read_in_parts_and_recomputed_gives_the_same_update(
     """Also with BatchNorm: its statistics are fixed, so an image does not feel its neighbours."""
     # Adam's epsilon is large: it would make steps of the rounding where a gradient is zero.
     changes = {"precision": Precision.FP32, "epsilon": 1e-4}
-    task = with_recipe(lesson(artifacts, config_of(tower)), **changes)
-    parts = with_recipe(task, micro_batch=2, gradient_checkpointing=tower != "resnet")
+    spec = with_recipe(lesson(artifacts, config_of(tower)), **changes)
+    parts = with_recipe(spec, micro_batch=2, gradient_checkpointing=tower != "resnet")
     watches = Watching(), Watching()
-    for one, watch in zip((task, parts), watches, strict=True):
-        train(artifacts, one, watch)
-    for whole, part in zip(*(watch.terms for watch in watches), strict=True):
+    for one, monitor in zip((spec, parts), watches, strict=True):
+        train(artifacts, one, monitor)
+    for whole, part in zip(*(monitor.terms for monitor in watches), strict=True):
         for term in ("loss", "ce", "vr"):
             assert part[term] == pytest.approx(whole[term], rel=1e-3, abs=1e-6)
 
@@ -153,11 +153,11 @@ def test_the_images_of_a_resnet_are_laid_out_by_channel(artifacts: MemoryArtifac
 def test_what_was_ordered_before_its_model_was_known_is_refused_before_the_first_step(
     artifacts: MemoryArtifacts,
 ) -> None:
-    task, watch = lesson(artifacts, config_of("resnet")), Watching()
+    spec, monitor = lesson(artifacts, config_of("resnet")), Watching()
     with pytest.raises(ModelNotTrainable) as refusal:
-        train(artifacts, with_recipe(task, gradient_checkpointing=True), watch)
+        train(artifacts, with_recipe(spec, gradient_checkpointing=True), monitor)
     assert refusal.value.pointer == "/recipe/gradient_checkpointing"
-    assert not watch.terms
+    assert not monitor.terms
 
 
 def test_a_logit_bias_changes_nothing_and_is_not_changed(artifacts: MemoryArtifacts) -> None:
@@ -165,10 +165,10 @@ def test_a_logit_bias_changes_nothing_and_is_not_changed(artifacts: MemoryArtifa
     learned = []
     for bias in (-10.0, 0.0):
         config = config_of("siglip", init_logit_bias=bias)
-        task = lesson(artifacts, config)
-        tensors = tensors_of(artifacts, train(artifacts, task).digest)
-        assert tensors.pop("logit_bias") == tensors_of(artifacts, task.parent)["logit_bias"]
-        assert "logit_bias" not in trained_parameters(load(task.parent, artifacts), ModelPart.WHOLE)
+        spec = lesson(artifacts, config)
+        tensors = tensors_of(artifacts, train(artifacts, spec).digest)
+        assert tensors.pop("logit_bias") == tensors_of(artifacts, spec.parent)["logit_bias"]
+        assert "logit_bias" not in trained_parameters(load(spec.parent, artifacts), ModelPart.WHOLE)
         learned.append(tensors)
     assert learned[0] == learned[1]
 

@@ -24,7 +24,7 @@ from core.errors import (
     TrainingDiverged,
 )
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_config
@@ -36,85 +36,85 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return red_and_blue(artifacts)
 
 
 @pytest.mark.parametrize("method", Method)
 def test_the_loss_falls_and_the_classes_are_told_apart(
-    method: Method, artifacts: MemoryArtifacts, task: TrainingTask
+    method: Method, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
+    monitor = Watching()
     light = {"replay_weight": 0.1, "lwf_weight": 0.1}
-    train(artifacts, with_recipe(task, method=method, epochs=15, **light), watch)
-    assert watch.terms[-1]["ce"] < 0.5 * watch.terms[0]["ce"]
-    assert watch.terms[-1]["accuracy"] == 1
+    train(artifacts, with_recipe(spec, method=method, epochs=15, **light), monitor)
+    assert monitor.terms[-1]["ce"] < 0.5 * monitor.terms[0]["ce"]
+    assert monitor.terms[-1]["accuracy"] == 1
 
 
-def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
-    watch = Watching()
-    train(artifacts, replace(task, learned=("green",)), watch)
-    assert [step for phase, step, _ in watch.steps if phase == "training"] == [1, 2, 3, 4]
-    assert {total for phase, _, total in watch.steps if phase == "training"} == {4}
+def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
+    monitor = Watching()
+    train(artifacts, replace(spec, learned=("green",)), monitor)
+    assert [step for phase, step, _ in monitor.steps if phase == "training"] == [1, 2, 3, 4]
+    assert {total for phase, _, total in monitor.steps if phase == "training"} == {4}
     assert {"loss", "ce", "vr", "lwf", "accuracy", "scale", "images_per_second", "waited"} == set(
-        watch.terms[0]
+        monitor.terms[0]
     )
-    assert [phase for phase, _, _ in watch.steps][:2] == ["loading", "loading"]
-    assert watch.steps[-1][0] == "publishing"
+    assert [phase for phase, _, _ in monitor.steps][:2] == ["loading", "loading"]
+    assert monitor.steps[-1][0] == "publishing"
 
 
 @pytest.mark.parametrize(
     ("method", "images"), [(Method.FT, 4), (Method.REPLAY, 4 + 2), (Method.ZSCL, 4)]
 )
 def test_the_speed_counts_what_is_learned_from_exemplars_included(
-    method: Method, images: int, artifacts: MemoryArtifacts, task: TrainingTask
+    method: Method, images: int, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     seconds = count()  # one passes from each look at the clock to the next
     trainer = UpdateTrainer(
         artifacts, device=torch.device("cpu"), threads=1, clock=lambda: float(next(seconds))
     )
-    replaying = replace(with_recipe(task, method=method, exemplar_batch=2), learned=("green",))
-    watch = Watching()
-    trainer.train(replaying, resume=None, watch=watch)
-    assert {terms["images_per_second"] for terms in watch.terms} == {images}
+    replaying = replace(with_recipe(spec, method=method, exemplar_batch=2), learned=("green",))
+    monitor = Watching()
+    trainer.train(replaying, resume=None, monitor=monitor)
+    assert {terms["images_per_second"] for terms in monitor.terms} == {images}
 
 
 def test_what_is_read_ahead_of_the_first_step_is_told_as_loading(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     """Four candidates to herd, then ten images and four exemplars that are never cut anew."""
-    watch = Watching()
+    monitor = Watching()
     ahead = {"method": Method.REPLAY, "part": ModelPart.TEXT, "augment": False}
-    train(artifacts, replace(with_recipe(task, **ahead), learned=("green",)), watch)
-    loading = [(step, total) for phase, step, total in watch.steps if phase == "loading"]
+    train(artifacts, replace(with_recipe(spec, **ahead), learned=("green",)), monitor)
+    loading = [(step, total) for phase, step, total in monitor.steps if phase == "loading"]
     assert loading == [(0, 1), (4, 4), (14, 14), (1, 1)]
 
 
-def test_the_first_step_forgets_nothing_yet(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
-    watch = Watching()
-    train(artifacts, replace(task, learned=("green",)), watch)
-    assert watch.terms[0]["vr"] == pytest.approx(0, abs=1e-6)
-    assert watch.terms[0]["lwf"] == pytest.approx(0, abs=1e-6)
-    assert watch.terms[-1]["vr"] > 1e-6
+def test_the_first_step_forgets_nothing_yet(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
+    monitor = Watching()
+    train(artifacts, replace(spec, learned=("green",)), monitor)
+    assert monitor.terms[0]["vr"] == pytest.approx(0, abs=1e-6)
+    assert monitor.terms[0]["lwf"] == pytest.approx(0, abs=1e-6)
+    assert monitor.terms[-1]["vr"] > 1e-6
 
 
 def test_a_heavier_replay_stays_closer_to_the_parent(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     drift = []
     for weight in (0.0, 20.0):
-        watch = Watching()
-        train(artifacts, with_recipe(task, replay_weight=weight, epochs=10), watch)
-        drift.append(watch.terms[-1]["vr"])
+        monitor = Watching()
+        train(artifacts, with_recipe(spec, replay_weight=weight, epochs=10), monitor)
+        drift.append(monitor.terms[-1]["vr"])
     assert drift[1] < 0.5 * drift[0]
 
 
 @pytest.mark.parametrize("part", ModelPart)
 def test_a_part_changes_its_tensors_alone(
-    part: ModelPart, artifacts: MemoryArtifacts, task: TrainingTask
+    part: ModelPart, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    weights = train(artifacts, with_recipe(task, part=part))
-    parent = Weights.from_bytes(artifacts.get(task.parent))
+    weights = train(artifacts, with_recipe(spec, part=part))
+    parent = Weights.from_bytes(artifacts.get(spec.parent))
     before = {entry.name: entry.digest for entry in parent.tensors}
     changed = {entry.name for entry in weights.tensors if entry.digest != before[entry.name]}
     towers = {name.startswith("visual.") for name in changed - {"logit_scale"}}
@@ -130,45 +130,45 @@ def test_a_part_changes_its_tensors_alone(
 
 
 def test_the_version_keeps_its_parents_config_and_loads(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    weights = train(artifacts, task)
+    weights = train(artifacts, spec)
     assert artifacts.has(weights.digest)
     model = load(weights.digest, artifacts)
     assert model.config == tiny_config()
-    assert weights.digest != task.parent
+    assert weights.digest != spec.parent
 
 
 def test_fewer_images_than_a_batch_make_one_batch(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
-    train(artifacts, with_recipe(task, batch_size=64), watch)
-    assert len(watch.terms) == 2
+    monitor = Watching()
+    train(artifacts, with_recipe(spec, batch_size=64), monitor)
+    assert len(monitor.terms) == 2
 
 
 def test_a_class_named_like_a_suites_class_is_learned_in_its_own_column(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
-    train(artifacts, with_recipe(task, label_space=LabelSpace.OPEN, epochs=15), watch)
-    assert watch.terms[-1]["accuracy"] == 1
+    monitor = Watching()
+    train(artifacts, with_recipe(spec, label_space=LabelSpace.OPEN, epochs=15), monitor)
+    assert monitor.terms[-1]["accuracy"] == 1
 
 
-def test_a_cancelled_run_publishes_nothing(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
+def test_a_cancelled_run_publishes_nothing(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
     before = set(artifacts.digests())
     with pytest.raises(CancelRequested):
-        train(artifacts, task, Watching(stop_at=2, stop_with=CancelRequested))
+        train(artifacts, spec, Watching(stop_at=2, stop_with=CancelRequested))
     assert set(artifacts.digests()) == before
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_terms(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     wild = with_recipe(
-        task, learning_rate=1.0, clip_norm=1e6, schedule=Schedule.CONSTANT, epochs=200
+        spec, learning_rate=1.0, clip_norm=1e6, schedule=Schedule.CONSTANT, epochs=200
     )
-    state = read_state(Weights.from_bytes(artifacts.get(task.parent)), artifacts)
+    state = read_state(Weights.from_bytes(artifacts.get(spec.parent)), artifacts)
     state["visual.proj"][0, 0] = float("nan")
     bad = publish(tiny_config(), state, artifacts, lambda done, total: None)
     with pytest.raises(TrainingDiverged) as caught:
@@ -178,23 +178,23 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_terms(
 
 
 def test_what_cannot_be_learned_is_refused_before_the_first_step(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
+    monitor = Watching()
     with pytest.raises(TooFewClasses):
-        train(artifacts, replace(task, classes=("red",)), watch)
+        train(artifacts, replace(spec, classes=("red",)), monitor)
     with pytest.raises(ModelNotTrainable):
-        train(artifacts, with_recipe(task, vocabulary=Vocabulary.TRAINED), watch)
+        train(artifacts, with_recipe(spec, vocabulary=Vocabulary.TRAINED), monitor)
     with pytest.raises(ModelNotTrainable):
-        train(artifacts, with_recipe(task, sentence_length=40), watch)
-    assert not watch.terms
+        train(artifacts, with_recipe(spec, sentence_length=40), monitor)
+    assert not monitor.terms
 
 
 def test_training_leaves_torch_as_it_found_it(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     before = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
-    train(artifacts, task)
+    train(artifacts, spec)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.are_deterministic_algorithms_enabled() is before[1]
 

@@ -27,7 +27,7 @@ from core.errors import (
 )
 from core.learning import checkpoint
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import (
     RECIPE,
     StoppingAsItSaves,
@@ -46,17 +46,17 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return red_and_blue(artifacts)
 
 
 def test_the_same_task_gives_the_same_digest_and_another_seed_another(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = train(artifacts, task)
+    first = train(artifacts, spec)
     torch.rand(3)
-    assert train(artifacts, task).digest == first.digest
-    assert train(artifacts, with_recipe(task, seed=12)).digest != first.digest
+    assert train(artifacts, spec).digest == first.digest
+    assert train(artifacts, with_recipe(spec, seed=12)).digest != first.digest
 
 
 @pytest.mark.parametrize(
@@ -110,45 +110,45 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
 )
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
-    recipe: Recipe, step: int, artifacts: MemoryArtifacts, task: TrainingTask
+    recipe: Recipe, step: int, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     root = another_root(artifacts)
-    task = replace(task, recipe=recipe, learned=("green",), root=root)
-    undisturbed = train(artifacts, task)
-    watch = Watching(every=1, stop_at=step)
+    spec = replace(spec, recipe=recipe, learned=("green",), root=root)
+    undisturbed = train(artifacts, spec)
+    monitor = Watching(every=1, stop_at=step)
     with pytest.raises(StopRequested):
-        train(artifacts, task, watch)
-    kept_step, kept = watch.saved[-1]
+        train(artifacts, spec, monitor)
+    kept_step, kept = monitor.saved[-1]
     assert kept_step == step
     resumed = Watching()
-    assert train(artifacts, task, resumed, resume=kept).digest == undisturbed.digest
+    assert train(artifacts, spec, resumed, resume=kept).digest == undisturbed.digest
     assert len(resumed.terms) == 4 - step
 
 
 def test_a_run_stopped_at_every_step_ends_in_the_same_digest(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    task = with_recipe(task, sentences=200)  # two steps a block of the teacher's reading
-    undisturbed = train(artifacts, task)
+    spec = with_recipe(spec, sentences=200)  # two steps a block of the teacher's reading
+    undisturbed = train(artifacts, spec)
     kept: Digest | None = None
     for _ in range(4):
-        watch = StoppingAsItSaves(every=1)
+        monitor = StoppingAsItSaves(every=1)
         with pytest.raises(StopRequested):
-            train(artifacts, task, watch, resume=kept)
-        kept = watch.saved[-1][1]
-    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+            train(artifacts, spec, monitor, resume=kept)
+        kept = monitor.saved[-1][1]
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
 def test_steps_after_the_checkpoint_are_taken_again(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    undisturbed = train(artifacts, task)
-    watch = Watching(every=2, stop_at=3)
+    undisturbed = train(artifacts, spec)
+    monitor = Watching(every=2, stop_at=3)
     with pytest.raises(StopRequested):
-        train(artifacts, task, watch)
-    step, kept = watch.saved[-1]
+        train(artifacts, spec, monitor)
+    step, kept = monitor.saved[-1]
     assert step == 2
-    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
 def another_root(artifacts: MemoryArtifacts) -> Digest:
@@ -160,13 +160,13 @@ def another_root(artifacts: MemoryArtifacts) -> Digest:
 
 @pytest.mark.parametrize("damage", ["gone", "corrupt", "of another format"])
 def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
-    damage: str, artifacts: MemoryArtifacts, task: TrainingTask
+    damage: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    undisturbed = train(artifacts, task)
-    watch = Watching(every=1, stop_at=2)
+    undisturbed = train(artifacts, spec)
+    monitor = Watching(every=1, stop_at=2)
     with pytest.raises(StopRequested):
-        train(artifacts, task, watch)
-    kept = watch.saved[-1][1]
+        train(artifacts, spec, monitor)
+    kept = monitor.saved[-1][1]
     if damage == "gone":
         artifacts.delete(kept)
     elif damage == "of another format":
@@ -174,43 +174,43 @@ def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
         kept = artifacts.put(checkpoint.to_bytes({"format": 1, "step": state["step"]}))
     else:
         artifacts.bytes_of[kept] = artifacts.bytes_of[kept][:-1]
-    assert train(artifacts, task, resume=kept).digest == undisturbed.digest
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
 @pytest.mark.parametrize("watch", [Watching(every=1, stop_at=3), StoppingAsItSaves(every=3)])
 def test_only_the_newest_checkpoint_is_kept(
-    watch: Watching, artifacts: MemoryArtifacts, task: TrainingTask
+    monitor: Watching, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     old = artifacts.put(b"the checkpoint of an earlier attempt, damaged")
     artifacts.bytes_of[old] = b"!"
     with pytest.raises(StopRequested):
-        train(artifacts, task, watch, resume=old)
+        train(artifacts, spec, monitor, resume=old)
     assert not artifacts.has(old)
-    assert [artifacts.has(digest) for _, digest in watch.saved] == [False] * (
-        len(watch.saved) - 1
+    assert [artifacts.has(digest) for _, digest in monitor.saved] == [False] * (
+        len(monitor.saved) - 1
     ) + [True]
 
 
 def test_equal_updates_of_two_models_keep_a_checkpoint_each(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     stopped = Watching(every=1, stop_at=2)
     with pytest.raises(StopRequested):
-        train(artifacts, task, stopped)
+        train(artifacts, spec, stopped)
     kept = stopped.saved[-1][1]
-    train(artifacts, task, Watching(every=1))  # the other model's; each of its own is replaced
+    train(artifacts, spec, Watching(every=1))  # the other model's; each of its own is replaced
     assert artifacts.has(kept)
 
 
 def test_a_checkpoint_that_was_refused_leaves_the_one_that_counts(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching(every=1, stop_at=1)
+    monitor = Watching(every=1, stop_at=1)
     with pytest.raises(StopRequested):
-        train(artifacts, task, watch)
-    kept = watch.saved[-1][1]
+        train(artifacts, spec, monitor)
+    kept = monitor.saved[-1][1]
     with pytest.raises(LeaseLost):
-        train(artifacts, task, StoppingAsItSaves(every=1, stop_with=LeaseLost), resume=kept)
+        train(artifacts, spec, StoppingAsItSaves(every=1, stop_with=LeaseLost), resume=kept)
     assert artifacts.has(kept)
 
 
@@ -219,63 +219,63 @@ def trainer_with(threads: int, artifacts: MemoryArtifacts) -> UpdateTrainer:
     return UpdateTrainer(artifacts, device=torch.device("cpu"), threads=threads)
 
 
-def stopped(artifacts: MemoryArtifacts, task: TrainingTask, *, threads: int) -> Digest:
+def stopped(artifacts: MemoryArtifacts, spec: TrainingSpec, *, threads: int) -> Digest:
     """The checkpoint of a worker that stopped after two steps."""
-    watch = Watching(every=1, stop_at=2)
+    monitor = Watching(every=1, stop_at=2)
     with pytest.raises(StopRequested):
-        trainer_with(threads, artifacts).train(task, resume=None, watch=watch)
-    return watch.saved[-1][1]
+        trainer_with(threads, artifacts).train(spec, resume=None, monitor=monitor)
+    return monitor.saved[-1][1]
 
 
 def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    kept = stopped(artifacts, task, threads=1)
-    trainer, watch = trainer_with(1, artifacts), Watching()
-    trained = trainer.train(task, resume=kept, watch=watch)
+    kept = stopped(artifacts, spec, threads=1)
+    trainer, monitor = trainer_with(1, artifacts), Watching()
+    trained = trainer.train(spec, resume=kept, monitor=monitor)
     assert trained.environments == (trainer.environment(),)
-    assert watch.told == []
+    assert monitor.told == []
 
 
 def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    kept = stopped(artifacts, task, threads=1)
-    watch = StoppingAsItSaves(every=1)
+    kept = stopped(artifacts, spec, threads=1)
+    monitor = StoppingAsItSaves(every=1)
     with pytest.raises(StopRequested):
-        trainer_with(2, artifacts).train(task, resume=kept, watch=watch)
-    ((kind, told),) = watch.told
+        trainer_with(2, artifacts).train(spec, resume=kept, monitor=monitor)
+    ((kind, told),) = monitor.told
     assert kind == "environment_changed"
     assert (told["step"], told["changed"]) == (2, {"threads": ["1", "2"]})
     assert "rounding" in told["explanation"]
     watch_again = Watching()
     home = trainer_with(1, artifacts)
-    trained = home.train(task, resume=watch.saved[-1][1], watch=watch_again)
+    trained = home.train(spec, resume=monitor.saved[-1][1], monitor=watch_again)
     away = trainer_with(2, artifacts).environment()
     assert trained.environments == (home.environment(), away, home.environment())
     assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
 
 
 def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    undisturbed = train(artifacts, task)
-    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, task, threads=1)))
+    undisturbed = train(artifacts, spec)
+    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, spec, threads=1)))
     del state["environments"]
     kept = artifacts.put(checkpoint.to_bytes(state))
-    watch = Watching()
-    trained = trainer_with(1, artifacts).train(task, resume=kept, watch=watch)
+    monitor = Watching()
+    trained = trainer_with(1, artifacts).train(spec, resume=kept, monitor=monitor)
     assert trained.weights.digest == undisturbed.digest
-    assert len(watch.terms) == 2
+    assert len(monitor.terms) == 2
     assert trained.environments[0] == {}
     assert len(trained.environments) == 2
 
 
 def test_a_run_that_was_never_stopped_has_one_environment(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     trainer = trainer_with(1, artifacts)
-    trained = trainer.train(task, resume=None, watch=Watching())
+    trained = trainer.train(spec, resume=None, monitor=Watching())
     assert trained.environments == (trainer.environment(),)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from core.clip.weights import load, publish
 from core.domain.recipes.recipe import Method, Precision, Recipe, Schedule
-from core.learning.setup import begin
-from core.ports import TrainingTask
+from core.learning.setup import prepare_run
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -26,17 +26,17 @@ def artifacts() -> MemoryArtifacts:
     return MemoryArtifacts()
 
 
-def moves(artifacts: MemoryArtifacts, task: TrainingTask) -> list[Tensor]:
+def moves(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[Tensor]:
     """What each step adds to all weights that train."""
-    begun = begin(task, load(task.parent, artifacts), artifacts)
-    update = begun.update
+    prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts)
+    update = prepared.update
 
     def weights() -> Tensor:
         return torch.cat([p.detach().flatten() for p in update.models.parameters.values()])
 
     found, before = [], weights()
     while update.step < update.steps:
-        update.advance(begun.reading.step(update.step))
+        update.advance(prepared.reading.step(update.step))
         found.append(weights() - before)
         before = weights()
     return found
@@ -47,9 +47,9 @@ def test_the_rate_follows_its_schedule_in_the_first_update_and_in_later_ones(
     learned: tuple[str, ...], artifacts: MemoryArtifacts
 ) -> None:
     """The released trainer builds a schedule for several sessions and never steps it."""
-    task = replace(with_recipe(red_and_blue(artifacts), epochs=3), learned=learned)
+    spec = replace(with_recipe(red_and_blue(artifacts), epochs=3), learned=learned)
     stepped, constant = (
-        moves(artifacts, with_recipe(task, schedule=schedule, precision=Precision.FP32))
+        moves(artifacts, with_recipe(spec, schedule=schedule, precision=Precision.FP32))
         for schedule in (Schedule.STEP, Schedule.CONSTANT)
     )
     assert len(stepped) == 6
@@ -64,8 +64,8 @@ def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryA
     model = tiny_clip()
     model.logit_scale.data.fill_(6.0)
     parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
-    task = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
-    version = load(train(artifacts, with_recipe(task, epochs=1)).digest, artifacts)
+    spec = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
     assert model.scale.item() > 400
     assert version.scale.item() <= 100.001
 

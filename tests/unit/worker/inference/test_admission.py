@@ -23,7 +23,7 @@ from core.inference_limits import MAX_IMAGES, most_body_bytes
 from core.settings import Settings
 from tests.support.pictures import encode, picture, png_of_zeros
 from tests.support.tiny_clip import tiny_clip
-from worker.inference.admission import Guard
+from worker.inference.admission import AdmissionControl
 from worker.inference.server import make_app
 
 KEY = "pk_that-the-api-shows"
@@ -165,7 +165,7 @@ def test_more_texts_than_the_api_sends_are_refused(
 # ---- How much it takes --------------------------------------------------------------------------
 
 
-def guarded(**changes: int) -> tuple[Guard, asyncio.Event, list[int]]:
+def guarded(**changes: int) -> tuple[AdmissionControl, asyncio.Event, list[int]]:
     """A guarded app that reads a body and answers once the event is set; what it has read."""
     go_on, read = asyncio.Event(), []
 
@@ -176,11 +176,11 @@ def guarded(**changes: int) -> tuple[Guard, asyncio.Event, list[int]]:
 
     app = Starlette(routes=[Route("/", answer, methods=["POST"])])
     limits = {"max_body_bytes": 100, "max_requests": 2, "max_bytes": 150, **changes}
-    return Guard(app, key=KEY, **limits), go_on, read
+    return AdmissionControl(app, key=KEY, **limits), go_on, read
 
 
 async def crowd(
-    guard: Guard, go_on: asyncio.Event, read: list[int], *sizes: int
+    guard: AdmissionControl, go_on: asyncio.Event, read: list[int], *sizes: int
 ) -> list[httpx.Response]:
     """The answers to bodies of these sizes, each sent while the ones before are in flight."""
     transport = httpx.ASGITransport(guard)

@@ -17,8 +17,8 @@ from core.settings import Settings
 from tests.support.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
-from worker.inference.byte_limited_cache import Kept
-from worker.inference.model_cache import LiveModels
+from worker.inference.byte_limited_cache import ByteLimitedCache
+from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import AT_ONCE, TextFeatures
 
 DIGEST = Digest("0" * 64)
@@ -37,10 +37,10 @@ def artifacts(tmp_path: Path) -> LocalArtifacts:
     return LocalArtifacts(tmp_path)
 
 
-def live_models(artifacts: Artifacts, *, versions: float) -> LiveModels:
+def live_models(artifacts: Artifacts, *, versions: float) -> ModelCache:
     """Room for so many versions, all of one size."""
     one = sum(tensor.nbytes for tensor in tiny_clip(0).network.state_dict().values())
-    return LiveModels(artifacts, torch.device("cpu"), max_bytes=int(one * versions))
+    return ModelCache(artifacts, torch.device("cpu"), max_bytes=int(one * versions))
 
 
 def test_versions_are_kept_as_far_as_their_bytes_go(artifacts: LocalArtifacts) -> None:
@@ -96,7 +96,7 @@ def test_aliases_are_followed_as_far_as_the_bytes_go_and_push_nobody_out(
 
 
 def test_kept_values_take_no_more_bytes_than_allowed() -> None:
-    kept: Kept[str, int] = Kept(max_bytes=10)
+    kept: ByteLimitedCache[str, int] = ByteLimitedCache(max_bytes=10)
     for key, size in (("a", 4), ("b", 4), ("a", 2), ("c", 4), ("d", 1)):
         kept.put(key, size, size)
     assert kept.keys() == ["a", "c", "d"]

@@ -32,7 +32,7 @@ from tests.support.processes import free_port
 from tests.support.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
-from worker.inference.model_cache import LiveModels
+from worker.inference.model_cache import ModelCache
 from worker.inference.server import make_app, server_of
 
 CLASSES = ["cat", "dog", "red panda"]
@@ -220,7 +220,7 @@ def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
     caplog: pytest.LogCaptureFixture,
     fault: Exception,
 ) -> None:
-    class Unlucky(LiveModels):
+    class Unlucky(ModelCache):
         def get(self, digest: Digest) -> ClipModel:
             raise fault
 

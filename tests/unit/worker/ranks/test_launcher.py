@@ -22,12 +22,12 @@ from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.errors import RankLost, StopRequested, UnsafeConfiguration
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingTask
+from core.ports import TrainingSpec
 from core.settings import Settings
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.processes import wait_for
 from worker.bootstrap import gather_of
-from worker.ranks.launcher import Crew
+from worker.ranks.launcher import RankLauncher
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def artifacts(tmp_path: Path) -> LocalArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: LocalArtifacts) -> TrainingTask:
+def spec(artifacts: LocalArtifacts) -> TrainingSpec:
     return with_recipe(red_and_blue(artifacts), precision=Precision.FP32, epsilon=1e-2)
 
 
@@ -67,7 +67,7 @@ def is_rank(child: psutil.Process) -> bool:
 
 
 def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:
-    crew = Crew(
+    crew = RankLauncher(
         ranks, artifacts=LocalArtifacts(folder), device=CPU, threads=1, patience_s=patience_s
     )
     return UpdateTrainer(
@@ -76,9 +76,13 @@ def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrai
 
 
 def train(
-    folder: Path, task: TrainingTask, watch: Watching, ranks: int = 2, resume: Digest | None = None
+    folder: Path,
+    spec: TrainingSpec,
+    monitor: Watching,
+    ranks: int = 2,
+    resume: Digest | None = None,
 ) -> Weights:
-    return trainer(folder, ranks=ranks).train(task, resume=resume, watch=watch).weights
+    return trainer(folder, ranks=ranks).train(spec, resume=resume, monitor=monitor).weights
 
 
 def assert_nothing_is_left(threads: int) -> None:
@@ -88,16 +92,16 @@ def assert_nothing_is_left(threads: int) -> None:
 
 
 def test_an_interrupted_run_leaves_nothing_and_goes_on_where_it_was(
-    tmp_path: Path, artifacts: LocalArtifacts, task: TrainingTask
+    tmp_path: Path, artifacts: LocalArtifacts, spec: TrainingSpec
 ) -> None:
     threads = threading.active_count()
-    watch = Watching(every=2, stop_at=2)
+    monitor = Watching(every=2, stop_at=2)
     with pytest.raises(StopRequested):
-        train(tmp_path, task, watch)
+        train(tmp_path, spec, monitor)
     assert_nothing_is_left(threads)
-    resumed = train(tmp_path, task, Watching(), resume=watch.saved[-1][1])
+    resumed = train(tmp_path, spec, Watching(), resume=monitor.saved[-1][1])
     assert_nothing_is_left(threads)
-    alone = read_state(train(tmp_path, task, Watching(), ranks=1), artifacts)
+    alone = read_state(train(tmp_path, spec, Watching(), ranks=1), artifacts)
     for name, value in read_state(resumed, artifacts).items():
         torch.testing.assert_close(value, alone[name], rtol=1e-5, atol=1e-6)
 
@@ -110,24 +114,24 @@ def test_an_interrupted_run_leaves_nothing_and_goes_on_where_it_was(
     ],
 )
 def test_a_lost_rank_ends_the_run_in_time(
-    number: signal.Signals, patience_s: float, said: str, tmp_path: Path, task: TrainingTask
+    number: signal.Signals, patience_s: float, said: str, tmp_path: Path, spec: TrainingSpec
 ) -> None:
     threads = threading.active_count()
-    watch = Signalling()
-    watch.number = number
+    monitor = Signalling()
+    monitor.number = number
     with pytest.raises(RankLost, match=said):
-        trainer(tmp_path, ranks=2, patience_s=patience_s).train(task, resume=None, watch=watch)
-    assert len(watch.terms) == 1
+        trainer(tmp_path, ranks=2, patience_s=patience_s).train(spec, resume=None, monitor=monitor)
+    assert len(monitor.terms) == 1
     assert_nothing_is_left(threads)
 
 
 ORPHANING = """
 import sys, time
 from worker.ranks.rank_process import Companion
-from worker.ranks.rank_task import Handover
+from worker.ranks.rank_task import RankTask
 
 companion = Companion.start(1, size=2, port=9)  # where nobody meets it
-companion.hand(Handover(task=None, resume=None, artifacts=None, device="cpu", threads=1))
+companion.hand(RankTask(task=None, resume=None, artifacts=None, device="cpu", threads=1))
 print(companion.pid, flush=True)
 time.sleep(60)
 """

@@ -16,15 +16,15 @@ def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
     platform = build(settings)
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.beats.beat("elsewhere:1", {"host": "elsewhere"})
+        work.heartbeats.beat("elsewhere:1", {"host": "elsewhere"})
         work.commit()
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.beats.beat("here:1", {"host": "here"})
+        work.heartbeats.beat("here:1", {"host": "here"})
         work.commit()
     assert is_alive(platform, "here")
     with platform.transactions() as work:
-        work.beats._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
+        work.heartbeats._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
         work.commit()
     assert not is_alive(platform, "here")
     close(platform)

@@ -17,7 +17,7 @@ from core.errors import DatabaseUnavailable
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
 from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import ring_for_waiting_jobs
+from core.use_cases.operations.maintenance import notify_waiting_jobs
 from tests.support.factories import a_job, a_model, a_policy
 from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
@@ -32,7 +32,7 @@ class Bell:
     def __init__(self) -> None:
         self.rung = 0
 
-    def ring(self, job: JobId, queue: Queue) -> None:
+    def notify(self, job: JobId, queue: Queue) -> None:
         self.rung += 1
 
 
@@ -172,7 +172,7 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
     assert nursery.children[0].exit_code == -9
     assert claimable(platform)
     with platform.transactions(read_only=True) as work:
-        assert work.beats.fresh(60) == []
+        assert work.heartbeats.fresh(60) == []
 
 
 def test_waiting_job_is_rung_for_less_and_less_often(platform: Platform, nursery: Nursery) -> None:
@@ -192,10 +192,10 @@ def test_what_no_queue_of_this_worker_holds_is_left_to_others(tmp_path: Path) ->
     migrate(settings)
     platform, bell = build(settings), Bell()
     queue(platform)  # an import
-    ring_for_waiting_jobs(platform, bell)
+    notify_waiting_jobs(platform, bell)
     assert bell.rung == 0
     everybody = replace(platform, settings=Settings(home=tmp_path))
-    ring_for_waiting_jobs(everybody, bell)
+    notify_waiting_jobs(everybody, bell)
     assert bell.rung == 1
     close(platform)
 
@@ -214,7 +214,7 @@ def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
     supervise(platform, nursery).tick(time.monotonic())
 
     with platform.transactions(read_only=True) as work:
-        ((name, facts),) = work.beats.fresh(60)
+        ((name, facts),) = work.heartbeats.fresh(60)
     assert name == "here:1"
     assert facts["child"] == nursery.children[0].pid
 

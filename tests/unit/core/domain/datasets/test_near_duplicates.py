@@ -4,14 +4,14 @@ import pytest
 
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
 from core.domain.datasets.dataset import Manifest, ManifestEntry, Side, part_of, side_of
-from core.domain.datasets.near_duplicates import NEAR, LookAlike, group_of
+from core.domain.datasets.near_duplicates import NEAR, SimilarImage, group_of
 from core.domain.values import Digest
 from core.errors import SplitConflict
 from tests.support.factories import a_dataset, a_row, digest, pixels_on
 
 
-def like(group: Digest, distance: float) -> LookAlike:
-    return LookAlike(group=group, distance=distance)
+def like(group: Digest, distance: float) -> SimilarImage:
+    return SimilarImage(group=group, distance=distance)
 
 
 def placed_alike(count: int) -> list[Digest]:

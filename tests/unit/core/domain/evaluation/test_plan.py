@@ -2,7 +2,7 @@
 
 from core.domain.datasets.dataset import Part
 from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.plan import Update
+from core.domain.evaluation.plan import HeldOutUpdate
 from core.domain.recipes.class_lists import competing_classes
 from core.domain.recipes.recipe import LabelSpace, Recipe
 from tests.support.evaluations import (
@@ -33,29 +33,31 @@ def test_no_question_is_asked_twice_of_a_version() -> None:
 
 def test_learner_further_back_answers_for_its_holdout_alone() -> None:
     third = taught(SECOND, 4, ("hat",))
-    examination = second_update(
-        candidate=Update(version=third, holdout=entries("third", [("hat",)] * 5)),
+    plan = second_update(
+        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 5)),
         parent=SECOND,
         earlier=[
-            Update(version=FIRST, holdout=entries("first", [("bag",)] * 5)),
-            Update(version=SECOND, holdout=entries("second", [("boot",)] * 5)),
+            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",)] * 5)),
+            HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",)] * 5)),
         ],
     )
-    asked = {who.number: questions for who, questions in examination.questions}
+    asked = {who.number: questions for who, questions in plan.questions}
     assert set(asked) == {1, 2, 3, 4}
-    exam = examination.holdouts[0].exam
+    exam = plan.holdouts[0].exam
     assert [q.digest for q in asked[2]] == [exam.own.digest]
 
 
 def test_validation_part_is_never_asked() -> None:
     both = entries("v", [("cat",), ("dog",)] * 5, Part.VALIDATION) + entries("t", [("cat",)] * 3)
-    examination = second_update(
+    plan = second_update(
         suites=[suite("mixed", both, SuiteKind.ZERO_SHOT)],
-        candidate=Update(version=SECOND, holdout=entries("u", [("boot",)] * 4, Part.VALIDATION)),
+        candidate=HeldOutUpdate(
+            version=SECOND, holdout=entries("u", [("boot",)] * 4, Part.VALIDATION)
+        ),
     )
-    asked = [q for _, questions in examination.questions for q in questions]
+    asked = [q for _, questions in plan.questions for q in questions]
     assert all(entry.part is Part.TEST for question in asked for entry in question.entries)
-    assert len(examination.zero_shot[0].own.entries) == 3
+    assert len(plan.zero_shot[0].own.entries) == 3
 
 
 def test_suite_is_judged_on_its_own_classes_and_shown_on_the_union() -> None:
@@ -68,10 +70,10 @@ def test_suite_is_judged_on_its_own_classes_and_shown_on_the_union() -> None:
 def test_class_of_a_suite_without_a_test_image_competes_and_is_not_scored() -> None:
     tested = entries("t", [("cat",), ("dog",)] * 10)
     unseen = entries("v", [("sun",)] * 3, Part.VALIDATION)
-    examination = second_update(suites=[suite("sky", tested + unseen, SuiteKind.ZERO_SHOT)])
-    exam = examination.zero_shot[0]
+    plan = second_update(suites=[suite("sky", tested + unseen, SuiteKind.ZERO_SHOT)])
+    exam = plan.zero_shot[0]
     assert exam.own.classes == ("cat", "dog", "sun")
-    report = report_of(examination, lambda who, question, index: True)
+    report = report_of(plan, lambda who, question, index: True)
     shown = [table for table in report.changes if table.name == "sky"]
     assert {change.class_name for table in shown for change in table.classes} == {"cat", "dog"}
     assert report.images["sky"] == 20
@@ -79,12 +81,12 @@ def test_class_of_a_suite_without_a_test_image_competes_and_is_not_scored() -> N
 
 
 def test_update_and_suite_that_share_a_class_in_any_case_have_one_prompt_and_one_column() -> None:
-    examination = second_update(
+    plan = second_update(
         suites=[
             suite("mine", entries("m", [("BAG",), ("Coat",), ("sun",)] * 5), SuiteKind.ZERO_SHOT)
         ]
     )
-    exam = examination.zero_shot[0]
+    exam = plan.zero_shot[0]
     assert exam.union.classes == ("BAG", "Coat", "sun", "shirt", "boot")
     assert len(set(exam.union.prompt.fill_all(exam.union.classes))) == 5
     recipe = Recipe(label_space=LabelSpace.OPEN)
@@ -111,15 +113,17 @@ def test_gain_is_asked_over_all_learned_classes() -> None:
 
 
 def test_holdout_without_a_test_image_is_left_out() -> None:
-    examination = second_update(candidate=Update(version=SECOND, holdout=()))
-    assert examination.own is None
-    assert [h.learner.number for h in examination.holdouts] == [2]
+    plan = second_update(candidate=HeldOutUpdate(version=SECOND, holdout=()))
+    assert plan.own is None
+    assert [h.learner.number for h in plan.holdouts] == [2]
 
 
 def test_first_update_asks_its_only_baseline_once() -> None:
-    examination = second_update(
-        candidate=Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)),
+    plan = second_update(
+        candidate=HeldOutUpdate(
+            version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)
+        ),
         parent=ROOT,
         earlier=[],
     )
-    assert [who.number for who, _ in examination.questions] == [2, 1]
+    assert [who.number for who, _ in plan.questions] == [2, 1]

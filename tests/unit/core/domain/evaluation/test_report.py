@@ -7,16 +7,16 @@ import pytest
 
 from core.domain.datasets.dataset import Part
 from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.build_report import mark
+from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.comparisons import clusters
-from core.domain.evaluation.plan import Examination, LiveLine, Update
+from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLine
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuestion,
-    Question,
+    ClassQuery,
+    EvalQuery,
     RetrievalAnswers,
-    RetrievalQuestion,
+    RetrievalQuery,
 )
 from core.domain.evaluation.report import Report
 from core.domain.evaluation.results import Given
@@ -38,20 +38,20 @@ from tests.support.evaluations import (
 )
 
 
-def everything(who: Version, question: Question, index: int) -> bool:
+def everything(who: Version, question: EvalQuery, index: int) -> bool:
     return True
 
 
-def learned(who: Version, question: Question, index: int) -> bool:
+def learned(who: Version, question: EvalQuery, index: int) -> bool:
     """Each version is right about what the line has learned by then, and on every suite."""
-    if isinstance(question, RetrievalQuestion):
+    if isinstance(question, RetrievalQuery):
         return True
     taught_classes = {"bag": 2, "shirt": 2, "boot": 3, "coat": 3, "hat": 4}
     return who.number >= taught_classes.get(question.entries[index].class_name, 1)
 
 
-def forgets_cats(who: Version, question: Question, index: int) -> bool:
-    cat = isinstance(question, ClassQuestion) and question.entries[index].class_name == "cat"
+def forgets_cats(who: Version, question: EvalQuery, index: int) -> bool:
+    cat = isinstance(question, ClassQuery) and question.entries[index].class_name == "cat"
     return learned(who, question, index) and not (who is SECOND and cat)
 
 
@@ -81,12 +81,14 @@ def test_tolerances_come_from_the_policy() -> None:
 
 
 def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
-    examination = second_update(
-        candidate=Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)),
+    plan = second_update(
+        candidate=HeldOutUpdate(
+            version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)
+        ),
         parent=ROOT,
         earlier=[],
     )
-    measure = report_of(examination, learned).rulings[0].measure
+    measure = report_of(plan, learned).rulings[0].measure
     assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
 
 
@@ -137,8 +139,8 @@ def test_matrix_has_a_row_for_the_root_and_each_update() -> None:
 
 
 def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
-    def forgets_bags(who: Version, question: Question, index: int) -> bool:
-        bag = isinstance(question, ClassQuestion) and question.entries[index].class_name == "bag"
+    def forgets_bags(who: Version, question: EvalQuery, index: int) -> bool:
+        bag = isinstance(question, ClassQuery) and question.entries[index].class_name == "bag"
         return learned(who, question, index) and not (who is SECOND and bag)
 
     transfer = report_of(second_update(), forgets_bags).transfer
@@ -148,8 +150,8 @@ def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
 
 
 def test_new_competitors_are_not_called_forgetting() -> None:
-    def confused_in_union(who: Version, question: Question, index: int) -> bool:
-        union = isinstance(question, ClassQuestion) and len(question.classes) == 4
+    def confused_in_union(who: Version, question: EvalQuery, index: int) -> bool:
+        union = isinstance(question, ClassQuery) and len(question.classes) == 4
         old = question.entries[index].texts[0] in {"bag", "shirt"}
         return learned(who, question, index) and not (who is SECOND and union and old)
 
@@ -170,29 +172,27 @@ def test_a_report_of_an_earlier_release_opens() -> None:
     assert Report.from_json(written) == report
 
 
-def three_updates() -> list[Update]:
+def three_updates() -> list[HeldOutUpdate]:
     third = taught(SECOND, 4, ("hat",))
     return [
-        Update(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-        Update(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
-        Update(version=third, holdout=entries("third", [("hat",)] * 10)),
+        HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+        HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+        HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
     ]
 
 
 def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
     updates = three_updates()
-    examination = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
+    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
     previous = report_of(second_update(), learned)
-    with_report = {
-        row.version: row.macro for row in report_of(examination, learned, previous).matrix
-    }
+    with_report = {row.version: row.macro for row in report_of(plan, learned, previous).matrix}
     assert with_report == {
         1: (0.0, 0.0, 0.0),
         2: (1.0, 0.0, None),
         3: (1.0, 1.0, 0.0),
         4: (1.0, 1.0, 1.0),
     }
-    without = report_of(examination, learned)
+    without = report_of(plan, learned)
     assert {row.version: row.macro for row in without.matrix}[2] == (1.0, None, None)
     assert without.transfer.forward is None
     assert without.transfer.backward == 0.0
@@ -200,7 +200,7 @@ def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
 
 
 def test_recall_is_given_both_ways_for_all_three() -> None:
-    def root_is_lost(who: Version, question: Question, index: int) -> bool:
+    def root_is_lost(who: Version, question: EvalQuery, index: int) -> bool:
         return learned(who, question, index) and not (who is ROOT and index == 0)
 
     report = report_of(second_update(), root_is_lost)
@@ -246,8 +246,8 @@ def test_report_says_how_often_the_test_part_was_used() -> None:
 
 
 def test_model_without_suites_is_marked_and_never_passes() -> None:
-    examination = second_update(suites=[], earlier=[], parent=ROOT)
-    report = report_of(examination, learned)
+    plan = second_update(suites=[], earlier=[], parent=ROOT)
+    report = report_of(plan, learned)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.scores[0].zero_shot is None
     assert report.retention is None
@@ -255,18 +255,18 @@ def test_model_without_suites_is_marked_and_never_passes() -> None:
 
 
 def test_update_without_a_holdout_is_marked() -> None:
-    examination = second_update(candidate=Update(version=SECOND, holdout=()))
-    report = report_of(examination, learned)
+    plan = second_update(candidate=HeldOutUpdate(version=SECOND, holdout=()))
+    report = report_of(plan, learned)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.transfer.learned is None
 
 
 def test_missing_answer_is_not_passed_over() -> None:
-    examination = second_update()
-    answers = answered(examination, learned)
+    plan = second_update()
+    answers = answered(plan, learned)
     answers.popitem()
     with pytest.raises(KeyError):
-        mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
 
 
 def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
@@ -276,15 +276,15 @@ def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
     assert (report.environments, report.exact) == ((), None)
 
 
-def broken(examination: Examination, version: Version, kind: type[Question]) -> Given:
+def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> Given:
     """Right answers to all, but for those of one version to one kind of question: no numbers."""
-    answers = answered(examination, everything)
-    for who, questions in examination.questions:
+    answers = answered(plan, everything)
+    for who, questions in plan.questions:
         for question in questions:
             if who is version and isinstance(question, kind):
                 size = len(question.entries)
                 lost: Answers
-                if isinstance(question, ClassQuestion):
+                if isinstance(question, ClassQuery):
                     lost = ClassAnswers(predicted=(len(question.classes),) * size)
                 else:
                     captions = sum(len(entry.texts) for entry in question.entries)
@@ -295,13 +295,13 @@ def broken(examination: Examination, version: Version, kind: type[Question]) -> 
     return answers
 
 
-@pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuestion, 5), (RetrievalQuestion, 1)])
+@pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuery, 5), (RetrievalQuery, 1)])
 def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
-    kind: type[Question], broken_ones: int
+    kind: type[EvalQuery], broken_ones: int
 ) -> None:
-    examination = second_update(policy=policy(parent_tolerance=1.0, root_tolerance=1.0))
-    answers = broken(examination, SECOND, kind)
-    report = mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+    plan = second_update(policy=policy(parent_tolerance=1.0, root_tolerance=1.0))
+    answers = broken(plan, SECOND, kind)
+    report = build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
     assert report.verdict is Verdict.FAILED
     assert "not finite numbers" in report.reasons[0]
     assert f"in {broken_ones} of " in report.reasons[0]
@@ -311,10 +311,10 @@ def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
 
 @pytest.mark.parametrize("version", [FIRST, ROOT])
 def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> None:
-    examination = second_update()
-    answers = broken(examination, version, ClassQuestion)
+    plan = second_update()
+    answers = broken(plan, version, ClassQuery)
     with pytest.raises(AnswersNotFinite) as refusal:
-        mark(examination, answers, previous=None, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
     assert refusal.value.facts == {"version": version.number}
 
 
@@ -338,19 +338,19 @@ def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
     gain = report_of(wanting, learned).rulings[-1].measure
     assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
 
-    def little(who: Version, question: Question, index: int) -> bool:
-        own = isinstance(question, ClassQuestion) and question.entries[0].class_name == "boot"
+    def little(who: Version, question: EvalQuery, index: int) -> bool:
+        own = isinstance(question, ClassQuery) and question.entries[0].class_name == "boot"
         return index < 2 if own and who is SECOND else learned(who, question, index)
 
     last = report_of(wanting, little).rulings[-1]
     assert (last.measure.gained, last.measure.lost, last.outcome) == (2, 0, Outcome.FAILS)
 
 
-def beside(**changes: object) -> Examination:
+def beside(**changes: object) -> EvaluationPlan:
     """The examination of version 3 while version 9 is live, which has learned hat and sock."""
     live = taught(ROOT, 9, ("hat", "sock"))
     held_out = entries("ninth", [("hat",), ("sock",)] * 10)
-    line = LiveLine(version=live, updates=(Update(version=live, holdout=held_out),))
+    line = LiveLine(version=live, updates=(HeldOutUpdate(version=live, holdout=held_out),))
     return second_update(live=line, **changes)
 
 
@@ -388,14 +388,14 @@ def test_report_names_the_suites_it_answered_also_those_without_a_test_image() -
 def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught_to_be() -> None:
     updates = three_updates()
     again = entries("first", [("boot",), ("coat",)] * 10)
-    updates[1] = Update(version=SECOND, holdout=again)
-    examination = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
+    updates[1] = HeldOutUpdate(version=SECOND, holdout=again)
+    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
 
-    def forgot_the_first(who: Version, question: Question, index: int) -> bool:
-        bags = isinstance(question, ClassQuestion) and question.entries[0].class_name == "bag"
+    def forgot_the_first(who: Version, question: EvalQuery, index: int) -> bool:
+        bags = isinstance(question, ClassQuery) and question.entries[0].class_name == "bag"
         return learned(who, question, index) and not (who.number == 4 and bags)
 
-    report = report_of(examination, forgot_the_first)
+    report = report_of(plan, forgot_the_first)
     (together,) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUTS]
     assert (together.images, together.count, together.lost) == (20, 20, 0)
     (first, _) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUT]

@@ -1,13 +1,13 @@
 """Class names that differ in case alone have one prompt, so they are one class."""
 
-from core.domain.evaluation.query import ClassAnswers, ClassQuestion
+from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from tests.support.evaluations import entries
 
 
 def test_either_spelling_of_a_class_is_right() -> None:
-    question = ClassQuestion(
+    question = ClassQuery(
         entries=entries("x", [("Cat",), ("cat",), ("dog",)]),
         classes=("Cat", "cat", "dog"),
         prompt=DEFAULT_PROMPT,
@@ -17,7 +17,7 @@ def test_either_spelling_of_a_class_is_right() -> None:
 
 
 def test_spelling_of_the_list_counts_for_images_that_spell_otherwise() -> None:
-    question = ClassQuestion(
+    question = ClassQuery(
         entries=entries("x", [("cat",)]), classes=("Cat", "dog"), prompt=DEFAULT_PROMPT
     )
     assert ClassAnswers(predicted=(0,)).hits(question) == (True,)

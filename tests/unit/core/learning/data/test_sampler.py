@@ -11,18 +11,18 @@ import torch
 from core.clip.weights import load
 from core.domain.recipes.recipe import ExemplarChoice, Method, ModelPart, Precision, Recipe
 from core.learning.data.batches import TrainingImages
-from core.learning.data.loader import Reading
-from core.learning.data.sampler import Course
-from core.learning.setup import begin
-from core.ports import TrainingTask
+from core.learning.data.loader import BatchLoader
+from core.learning.data.sampler import BatchSampler
+from core.learning.setup import prepare_run
+from core.ports import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, shaded, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
 
 
-def course(**changes: int) -> Course:
-    return Course(RECIPE, **{"images": 10, "exemplars": 7, "reference": 9, **changes})
+def course(**changes: int) -> BatchSampler:
+    return BatchSampler(RECIPE, **{"images": 10, "exemplars": 7, "reference": 9, **changes})
 
 
 def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -> None:
@@ -92,7 +92,7 @@ def test_what_a_step_reads_depends_on_the_step_alone() -> None:
 
 
 def test_another_seed_reads_in_another_order() -> None:
-    other = Course(replace(RECIPE, seed=3), images=10, exemplars=7, reference=9)
+    other = BatchSampler(replace(RECIPE, seed=3), images=10, exemplars=7, reference=9)
     for kind in ("images", "exemplars", "reference"):
         ours, theirs = ([getattr(c, kind)(step) for step in range(10)] for c in (course(), other))
         assert ours != theirs
@@ -103,13 +103,13 @@ def artifacts() -> MemoryArtifacts:
     return MemoryArtifacts()
 
 
-def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingTask:
-    task = with_recipe(red_and_blue(artifacts), method=Method.REPLAY, exemplar_batch=3, **recipe)
-    return replace(task, learned=("Green",))
+def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
+    spec = with_recipe(red_and_blue(artifacts), method=Method.REPLAY, exemplar_batch=3, **recipe)
+    return replace(spec, learned=("Green",))
 
 
-def reading_of(task: TrainingTask, artifacts: MemoryArtifacts) -> Reading:
-    return begin(task, load(task.parent, artifacts), artifacts).reading
+def reading_of(spec: TrainingSpec, artifacts: MemoryArtifacts) -> BatchLoader:
+    return prepare_run(spec, load(spec.parent, artifacts), artifacts).reading
 
 
 def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
@@ -127,9 +127,9 @@ def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts
 def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
     artifacts: MemoryArtifacts,
 ) -> None:
-    task = replaying(artifacts)
+    spec = replaying(artifacts)
     stranger = square(artifacts, "grey", (120, 120, 120))
-    reading = reading_of(replace(task, exemplars=(*task.exemplars, stranger)), artifacts)
+    reading = reading_of(replace(spec, exemplars=(*spec.exemplars, stranger)), artifacts)
     assert reading.count == 10 + 4
 
 
@@ -151,20 +151,20 @@ def test_only_zscl_reads_reference_images(method: Method, artifacts: MemoryArtif
 
 def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts) -> None:
     """As `TrainingImages` alone would cut them; in the first steps the two numbers coincide."""
-    task = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
-    task = replace(
-        task,
+    spec = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
+    spec = replace(
+        spec,
         exemplars=tuple(shaded(artifacts, "green", seed=n) for n in range(20, 25)),
         images=tuple(shaded(artifacts, ("red", "blue")[n % 2], seed=n) for n in range(10)),
     )
-    reading = reading_of(task, artifacts)
+    reading = reading_of(spec, artifacts)
     course = reading.course
     listed = {pixels: row for row, pixels in enumerate(reading.pixels)}
-    by_digest = {entry.pixels: entry for entry in (*task.images, *task.exemplars)}
+    by_digest = {entry.pixels: entry for entry in (*spec.images, *spec.exemplars)}
     ordered = [by_digest[pixels] for pixels in listed]
-    model = load(task.parent, artifacts)
+    model = load(spec.parent, artifacts)
     alone = TrainingImages(
-        ordered, artifacts, model.preprocess, seed=task.recipe.seed, augment=True
+        ordered, artifacts, model.preprocess, seed=spec.recipe.seed, augment=True
     )
     for step in range(course.steps):
         own = alone.batch(course.images(step), epoch=course.epoch(step))
@@ -177,13 +177,13 @@ def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
 ) -> None:
     """Read ahead, block by block, and found again by index."""
     recipe = {"part": ModelPart.TEXT, "augment": False, "precision": Precision.FP32}
-    task = replaying(artifacts, **recipe)
-    made = begin(task, load(task.parent, artifacts), artifacts)
-    model = load(task.parent, artifacts)
+    spec = replaying(artifacts, **recipe)
+    made = prepare_run(spec, load(spec.parent, artifacts), artifacts)
+    model = load(spec.parent, artifacts)
     for step in range(made.reading.course.steps):
         data = made.reading.step(step)
         with torch.no_grad():
-            prompts = model.encode_texts(task.prompt.fill_all(("blue", "red", "green")))
+            prompts = model.encode_texts(spec.prompt.fill_all(("blue", "red", "green")))
             logits = model.scale * model.encode_images(data.pixels) @ prompts.T
         expected = torch.nn.functional.cross_entropy(logits, data.target)
         blank = replace(data, pixels=torch.zeros_like(data.pixels))  # nobody looks

@@ -24,11 +24,11 @@ from core.evaluation.evaluator import VersionEvaluator
 from core.learning import trainer as session
 from core.learning.columns import Columns
 from core.learning.methods.catalogue import method_of
-from core.learning.methods.method import Ending
+from core.learning.methods.method import TrainingEnd
 from core.learning.methods.mixing import SHARES, mix
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
-from core.ports import Moved, Selection, TrainingTask, nobody
+from core.ports import Moved, Selection, TrainingSpec, nobody
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -41,7 +41,7 @@ def artifacts() -> MemoryArtifacts:
 
 
 @pytest.fixture
-def task(artifacts: MemoryArtifacts) -> TrainingTask:
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return red_and_blue(artifacts)
 
 
@@ -59,7 +59,7 @@ def concluded(
 ) -> tuple[float, Json]:
     """A one-parameter student after its method's end; `score_of` judges the parameter's value."""
     parameter = nn.Parameter(torch.tensor([new], dtype=torch.float64))
-    ending = Ending(
+    ending = TrainingEnd(
         parameters={"p": parameter},
         anchor=lambda: {"p": torch.tensor([old], dtype=torch.float64)},
         score=lambda: score_of(parameter.item()),
@@ -88,12 +88,12 @@ def test_a_share_is_the_new_weights_share(share: float) -> None:
 
 
 def test_imm_mixes_what_trained_and_nothing_else(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    new = tensors(artifacts, train(artifacts, with_recipe(task, method=Method.FT)).digest)
+    new = tensors(artifacts, train(artifacts, with_recipe(spec, method=Method.FT)).digest)
     recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.WHOLE}
-    mixed = tensors(artifacts, train(artifacts, with_recipe(task, **recipe)).digest)
-    old = tensors(artifacts, task.parent)
+    mixed = tensors(artifacts, train(artifacts, with_recipe(spec, **recipe)).digest)
+    old = tensors(artifacts, spec.parent)
     for name, value in mixed.items():
         torch.testing.assert_close(value, old[name].double().lerp(new[name].double(), 0.3).float())
     log_scale = 0.7 * old["logit_scale"] + 0.3 * new["logit_scale"]
@@ -103,20 +103,20 @@ def test_imm_mixes_what_trained_and_nothing_else(
 
 @pytest.mark.parametrize(("share", "like"), [(0.0, "parent"), (1.0, "ft")])
 def test_an_update_mixed_with_nothing_or_all_has_the_digest_of_that_end(
-    share: float, like: str, artifacts: MemoryArtifacts, task: TrainingTask
+    share: float, like: str, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     ends = {
-        "parent": task.parent,
-        "ft": train(artifacts, with_recipe(task, method=Method.FT)).digest,
+        "parent": spec.parent,
+        "ft": train(artifacts, with_recipe(spec, method=Method.FT)).digest,
     }
-    mixed = train(artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=share))
+    mixed = train(artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=share))
     assert mixed.digest == ends[like]
 
 
-def test_a_frozen_part_is_not_mixed(artifacts: MemoryArtifacts, task: TrainingTask) -> None:
+def test_a_frozen_part_is_not_mixed(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
     recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.TEXT}
-    mixed = train(artifacts, with_recipe(task, **recipe)).digest
-    old = tensors(artifacts, task.parent)
+    mixed = train(artifacts, with_recipe(spec, **recipe)).digest
+    old = tensors(artifacts, spec.parent)
     assert all(
         torch.equal(value, old[name])
         for name, value in tensors(artifacts, mixed).items()
@@ -125,16 +125,16 @@ def test_a_frozen_part_is_not_mixed(artifacts: MemoryArtifacts, task: TrainingTa
 
 
 def test_over_two_updates_the_roots_share_falls_as_a_power(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     """θ2 = a new2 + (1 − a) (a new1 + (1 − a) root), each new one trained from the mixed last."""
     a = 0.3
-    imm = with_recipe(task, method=Method.IMM_MEAN, mixing=a)
+    imm = with_recipe(spec, method=Method.IMM_MEAN, mixing=a)
     first = train(artifacts, imm).digest
     second = train(artifacts, replace(imm, parent=first)).digest
-    ft = with_recipe(task, method=Method.FT)
-    new = [train(artifacts, replace(ft, parent=parent)).digest for parent in (task.parent, first)]
-    root, new_1, new_2 = (tensors(artifacts, version) for version in (task.parent, *new))
+    ft = with_recipe(spec, method=Method.FT)
+    new = [train(artifacts, replace(ft, parent=parent)).digest for parent in (spec.parent, first)]
+    root, new_1, new_2 = (tensors(artifacts, version) for version in (spec.parent, *new))
     for name, value in tensors(artifacts, second).items():
         expected = (1 - a) ** 2 * root[name] + a * (1 - a) * new_1[name] + a * new_2[name]
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
@@ -144,14 +144,14 @@ def test_over_two_updates_the_roots_share_falls_as_a_power(
     ("policy", "share_of_root"), [(TeacherPolicy.PARENT, 0), (TeacherPolicy.ROOT, 1)]
 )
 def test_the_anchor_is_the_teachers_version(
-    policy: TeacherPolicy, share_of_root: int, artifacts: MemoryArtifacts, task: TrainingTask
+    policy: TeacherPolicy, share_of_root: int, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    parent = train(artifacts, task).digest
-    later = replace(task, parent=parent)
+    parent = train(artifacts, spec).digest
+    later = replace(spec, parent=parent)
     mixed = train(
         artifacts, with_recipe(later, method=Method.IMM_MEAN, mixing=0.0, teacher=policy)
     ).digest
-    assert mixed == (task.root if share_of_root else parent)
+    assert mixed == (spec.root if share_of_root else parent)
 
 
 def test_wise_keeps_the_share_that_validates_best() -> None:
@@ -183,25 +183,25 @@ def test_of_equals_wise_takes_the_smaller_share(
 
 
 def test_wise_is_told_what_validation_parts_say(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     """The notes are the scores of the versions that the shares make, as anyone would get them."""
     evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=evaluator.ask)
     trained = trainer.train(
-        with_recipe(task, method=Method.WISE, epochs=4), resume=None, watch=Watching()
+        with_recipe(spec, method=Method.WISE, epochs=4), resume=None, monitor=Watching()
     )
-    assert task.selection is not None
+    assert spec.selection is not None
     for row in trained.notes["tried"][::5]:
         version = train(
-            artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=row["mixing"], epochs=4)
+            artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=row["mixing"], epochs=4)
         )
-        questions = (task.selection.new, *task.selection.kept)
+        questions = (spec.selection.new, *spec.selection.kept)
         new, zero_shot, retrieval = evaluator.answer(version.digest, questions, Watching())
         recalls = [recall_at(retrieval.image_ranks, 1), recall_at(retrieval.caption_ranks, 1)]
         hits = [
             sum(given.hits(asked)) / len(asked.entries)
-            for given, asked in ((new, task.selection.new), (zero_shot, task.selection.kept[0]))
+            for given, asked in ((new, spec.selection.new), (zero_shot, spec.selection.kept[0]))
         ]
         assert row["new"] == pytest.approx(hits[0])
         assert row["kept"] == pytest.approx((hits[1] + sum(recalls) / 2) / 2)
@@ -229,53 +229,53 @@ def test_validation_images_are_read_once_for_all_shares_and_it_changes_nothing(
     """Without room to keep them they are read once a share, to the same choice and scores."""
     monkeypatch.setattr(session, "SELECTION_BYTES", room)
     artifacts = Counting()
-    task = with_recipe(red_and_blue(artifacts), method=Method.WISE)
-    assert task.selection is not None
+    spec = with_recipe(red_and_blue(artifacts), method=Method.WISE)
+    assert spec.selection is not None
     ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
     trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
-    notes = trainer.train(task, resume=None, watch=Watching()).notes
-    (greens, _) = task.selection.kept
+    notes = trainer.train(spec, resume=None, monitor=Watching()).notes
+    (greens, _) = spec.selection.kept
     assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
-    assert notes == notes_without_memory(task)
+    assert notes == notes_without_memory(spec)
 
 
-def notes_without_memory(task: TrainingTask) -> Json:
+def notes_without_memory(spec: TrainingSpec) -> Json:
     """What the shares score, each as a version of its own whose images are decoded for it."""
     artifacts = MemoryArtifacts()
-    assert red_and_blue(artifacts).parent == task.parent
+    assert red_and_blue(artifacts).parent == spec.parent
     evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
-    assert task.selection is not None
+    assert spec.selection is not None
     tried = []
     for share in SHARES:
-        version = train(artifacts, with_recipe(task, method=Method.IMM_MEAN, mixing=share)).digest
+        version = train(artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=share)).digest
         model = load(version, artifacts)
-        new, kept = score(model, task.selection, evaluator.ask, Watching(), seen(model, artifacts))
+        new, kept = score(model, spec.selection, evaluator.ask, Watching(), seen(model, artifacts))
         tried.append({"mixing": share, "new": new, "kept": kept})
     best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))
     return {"mixing": best["mixing"], "tried": tried}
 
 
 def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    assert task.selection is not None
+    assert spec.selection is not None
     answers = [
         ClassAnswers(predicted=(0,) * 10),
         ClassAnswers(predicted=(0, 0, 1, 1)),
         RetrievalAnswers(image_ranks=(0, 0, 1, 1), caption_ranks=(0, 9, 9, 9)),
     ]
-    model = load(task.parent, artifacts)
-    new, kept = score(model, task.selection, lambda *_, **__: answers, Watching(), seen(model))
+    model = load(spec.parent, artifacts)
+    new, kept = score(model, spec.selection, lambda *_, **__: answers, Watching(), seen(model))
     assert new == pytest.approx(0.5)
     assert kept == pytest.approx((0.5 + (0.5 + 0.25) / 2) / 2)
 
 
 def test_without_kept_suites_the_new_classes_decide(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    assert task.selection is not None
-    alone = Selection(new=task.selection.new, kept=())
-    model = load(task.parent, artifacts)
+    assert spec.selection is not None
+    alone = Selection(new=spec.selection.new, kept=())
+    model = load(spec.parent, artifacts)
     evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
     new, kept = score(model, alone, evaluator.ask, Watching(), seen(model, artifacts))
     assert 0 <= new <= 1
@@ -283,23 +283,23 @@ def test_without_kept_suites_the_new_classes_decide(
 
 
 def test_wise_without_validation_parts_says_so(
-    artifacts: MemoryArtifacts, task: TrainingTask
+    artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    watch = Watching()
+    monitor = Watching()
     with pytest.raises(ModelNotTrainable):
-        train(artifacts, replace(with_recipe(task, method=Method.WISE), selection=None), watch)
-    assert not watch.terms  # before the first step, not after the last
+        train(artifacts, replace(with_recipe(spec, method=Method.WISE), selection=None), monitor)
+    assert not monitor.terms  # before the first step, not after the last
 
 
 @pytest.mark.parametrize("averaging", [Averaging.EMA, Averaging.RUNNING])
 def test_an_average_is_mixed_not_the_last_step(
-    averaging: Averaging, artifacts: MemoryArtifacts, task: TrainingTask
+    averaging: Averaging, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    averaged = with_recipe(task, averaging=averaging, averaging_decay=0.5)
+    averaged = with_recipe(spec, averaging=averaging, averaging_decay=0.5)
     ft = train(artifacts, with_recipe(averaged, method=Method.FT)).digest
     all_new = train(artifacts, with_recipe(averaged, method=Method.IMM_MEAN, mixing=1.0)).digest
     assert all_new == ft
-    assert ft != train(artifacts, with_recipe(task, method=Method.FT)).digest
+    assert ft != train(artifacts, with_recipe(spec, method=Method.FT)).digest
 
 
 def test_the_scale_is_mixed_as_its_logarithm() -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 from pathlib import Path
 
-from api.queue import CeleryDoorbell
+from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import TASK
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
@@ -12,9 +12,9 @@ from core.settings import Settings
 
 
 def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
-    doorbell = CeleryDoorbell(Settings(home=tmp_path))
-    doorbell.ring(JobId("job_1"), Queue.HOUSEKEEPING)
-    doorbell.close()
+    notifier = CeleryNotifier(Settings(home=tmp_path))
+    notifier.notify(JobId("job_1"), Queue.HOUSEKEEPING)
+    notifier.close()
     (path,) = (tmp_path / "broker").glob("*.msg")
     message = json.loads(path.read_text())
     arguments, _, _ = json.loads(base64.b64decode(message["body"]))
@@ -24,6 +24,6 @@ def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_is_away_raises_nothing(tmp_path: Path) -> None:
-    doorbell = CeleryDoorbell(Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0"))
-    doorbell.ring(JobId("job_1"), Queue.HOUSEKEEPING)
-    doorbell.close()
+    notifier = CeleryNotifier(Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0"))
+    notifier.notify(JobId("job_1"), Queue.HOUSEKEEPING)
+    notifier.close()

@@ -14,7 +14,7 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class CeleryDoorbell:
+class CeleryNotifier:
     """Rings by sending a job's id; whoever hears it looks into the database."""
 
     def __init__(self, settings: Settings) -> None:
@@ -27,7 +27,7 @@ class CeleryDoorbell:
             task_serializer="json",
         )
 
-    def ring(self, job: JobId, queue: Queue) -> None:
+    def notify(self, job: JobId, queue: Queue) -> None:
         """Tell some worker to look for work. Never raises: the sweeper rings again."""
         try:
             self._celery.send_task(
