@@ -29,7 +29,7 @@ def build_tools(platform: Platform) -> Tools:
             device=device,
             threads=settings.threads,
             ask=evaluator.ask,
-            provider=rank_provider(settings, platform.artifacts, device),
+            rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
     )

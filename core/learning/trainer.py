@@ -36,7 +36,7 @@ INEXACT = (
 
 
 class UpdateTrainer:
-    """ports.Trainer on one device, or on several as rank 0 of those that `gather` starts."""
+    """ports.Trainer on one device, or on several as rank 0 of those that `rank_provider` starts."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class UpdateTrainer:
         threads: int = 0,  # 0: one per core
         ask: AnswerQueries | None = None,  # for methods that choose by validation parts
         make_method: MakeMethod = method_of,
-        provider: RankProvider | None = None,  # None: this process alone
+        rank_provider: RankProvider | None = None,  # None: this process alone
         clock: Callable[[], float] = time.perf_counter,  # seconds
     ) -> None:
         self._artifacts = artifacts
@@ -54,7 +54,7 @@ class UpdateTrainer:
         self._threads = thread_count(threads)
         self._ask = ask
         self._make_method = make_method
-        self._gather = provider or SingleRankProvider()
+        self._rank_provider = rank_provider or SingleRankProvider()
         self._clock = clock
 
     def native_precisions(self) -> Collection[Precision]:
@@ -63,7 +63,7 @@ class UpdateTrainer:
 
     def environment(self) -> Mapping[str, str]:
         """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
-        return {**environment(self._device, self._threads), "ranks": str(self._gather.size)}
+        return {**environment(self._device, self._threads), "ranks": str(self._rank_provider.size)}
 
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Train and store the tensors; the weights' own artifact is stored too.
@@ -82,7 +82,7 @@ class UpdateTrainer:
         monitor.advance("loading", 0, 1)
         with (
             repeatable(recipe.seed, device=self._device, threads=self._threads),
-            self._gather(spec, resume) as ranks,
+            self._rank_provider(spec, resume) as ranks,
         ):
             parent = load(spec.parent, self._artifacts, self._device, monitor.moved)
             prepared = prepare_run(

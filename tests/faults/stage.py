@@ -159,7 +159,7 @@ class Stage:
 
     def _holders(self) -> list[tuple[str, JobId]]:
         with self.platform.transactions(read_only=True) as work:
-            return [(row.owner, row.job) for row in work.figures.running() if row.owner]
+            return [(row.owner, row.job) for row in work.gauges.running() if row.owner]
 
     def _is_ready(self) -> bool:
         self.mend()

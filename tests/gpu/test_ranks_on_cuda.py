@@ -35,7 +35,7 @@ class Killing(Watching):
 
 def trainer(folder: Path, *, patience_s: float = 60.0) -> UpdateTrainer:
     crew = RankLauncher(2, artifacts=LocalArtifacts(folder), device=CUDA, patience_s=patience_s)
-    return UpdateTrainer(LocalArtifacts(folder), device=CUDA, gather=crew)
+    return UpdateTrainer(LocalArtifacts(folder), device=CUDA, rank_provider=crew)
 
 
 @pytest.mark.parametrize("method", [Method.FT, Method.VRLWF, Method.ZSCL])

@@ -106,12 +106,12 @@ def test_half_a_form_is_answered_too(address: tuple[str, int]) -> None:
     ids=["a head", "a body that nobody reads", "a body that is read"],
 )
 def test_bytes_that_drip_on_do_not_hold_a_connection_open(
-    address: tuple[str, int], prepared: bytes, status: int
+    address: tuple[str, int], begun: bytes, status: int
 ) -> None:
     """Bytes are sent on and on until the server hangs up."""
     answer = b""
     with socket.create_connection(address, timeout=LONG_S) as client:
-        client.sendall(prepared)
+        client.sendall(begun)
         client.settimeout(0.02)
         for _ in range(LONG_S * 50):
             try:

@@ -98,7 +98,7 @@ def upload(stage: Stage, kind: str, moments: Random) -> Try:
     else:
         fill(_ballast(stage))
         with _ballast(stage).open("ab") as ballast:
-            ballast.truncate(ballast.emit() - (256 << 10))
+            ballast.truncate(ballast.tell() - (256 << 10))
         files = [("one", (f"{n}.png", _noise(moments))) for n in range(24)]
 
     def send() -> httpx.Response:

@@ -177,7 +177,7 @@ def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
     assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
-@pytest.mark.parametrize("watch", [Watching(every=1, stop_at=3), StoppingAsItSaves(every=3)])
+@pytest.mark.parametrize("monitor", [Watching(every=1, stop_at=3), StoppingAsItSaves(every=3)])
 def test_only_the_newest_checkpoint_is_kept(
     monitor: Watching, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:

@@ -26,7 +26,7 @@ from core.ports import TrainingSpec
 from core.settings import Settings
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.processes import wait_for
-from worker.bootstrap import gather_of
+from worker.bootstrap import rank_provider
 from worker.ranks.launcher import RankLauncher
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrai
         ranks, artifacts=LocalArtifacts(folder), device=CPU, threads=1, patience_s=patience_s
     )
     return UpdateTrainer(
-        LocalArtifacts(folder), device=CPU, threads=1, gather=crew if ranks > 1 else None
+        LocalArtifacts(folder), device=CPU, threads=1, rank_provider=crew if ranks > 1 else None
     )
 
 
@@ -152,8 +152,8 @@ def test_a_rank_ends_with_a_killed_worker() -> None:
 def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(
     tmp_path: Path, artifacts: LocalArtifacts
 ) -> None:
-    assert gather_of(Settings(home=tmp_path), artifacts, CPU).size == 1
-    assert gather_of(Settings(home=tmp_path, ranks=3), artifacts, CPU).size == 3
+    assert rank_provider(Settings(home=tmp_path), artifacts, CPU).size == 1
+    assert rank_provider(Settings(home=tmp_path, ranks=3), artifacts, CPU).size == 3
 
 
 @pytest.mark.parametrize(("ranks", "device"), [(0, "cpu"), (1000, "cuda"), (2, "cuda:99")])
@@ -161,7 +161,7 @@ def test_ranks_that_cannot_be_are_refused(
     ranks: int, device: str, artifacts: LocalArtifacts
 ) -> None:
     with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
-        gather_of(Settings(ranks=ranks), artifacts, torch.device(device))
+        rank_provider(Settings(ranks=ranks), artifacts, torch.device(device))
 
 
 def test_the_environment_names_the_ranks(tmp_path: Path) -> None:

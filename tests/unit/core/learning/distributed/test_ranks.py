@@ -59,10 +59,10 @@ def spec(artifacts: LocalArtifacts) -> TrainingSpec:
 
 
 def gradients(
-    spec: TrainingSpec, artifacts: LocalArtifacts, gather: Twin | SingleRankProvider
+    spec: TrainingSpec, artifacts: LocalArtifacts, rank_provider: Twin | SingleRankProvider
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The first step's gradients and numbers, as rank 0 has them."""
-    with gather(spec, None) as ranks, repeatable(0, device=CPU, threads=1):
+    with rank_provider(spec, None) as ranks, repeatable(0, device=CPU, threads=1):
         prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts, ranks=ranks)
         ranks.send_command(Command.STEP)
         numbers = prepared.update.gradients(prepared.reading.step(0))
@@ -74,12 +74,12 @@ def gradients(
 def train(
     spec: TrainingSpec,
     artifacts: LocalArtifacts,
-    gather: Twin | None,
+    rank_provider: Twin | None,
     monitor: Watching | None = None,
     resume: Digest | None = None,
 ) -> Weights:
     ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
-    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask, gather=gather)
+    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask, rank_provider=rank_provider)
     return trainer.train(spec, resume=resume, monitor=monitor or Watching()).weights
 
 
