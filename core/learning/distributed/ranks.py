@@ -73,19 +73,6 @@ class SingleRank:
         """Nobody disagrees."""
 
 
-class GatherJoined:
-    """Gathers ranks that are together already, as torchrun starts them; the others `follow`."""
-
-    def __init__(self, ranks: "DistributedRanks") -> None:
-        self.size = ranks.size
-        self._ranks = ranks
-
-    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> AbstractContextManager[Ranks]:
-        """The same ranks each time."""
-        del spec, resume
-        return nullcontext(self._ranks)
-
-
 class SingleRankProvider:
     """Gathers this process alone."""
 
