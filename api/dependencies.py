@@ -12,7 +12,7 @@ from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
 from core.ports import Decoder, JobNotifier, Platform
 from core.use_cases.access.keys import ADMIN
-from core.use_cases.jobs.queue import Request as JobRequest
+from core.use_cases.jobs.queue import JobRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
 from core.use_cases.datasets.datasets import Upload, require_room
-from core.use_cases.jobs.queue import Request as JobRequest
+from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.import_state import require_import
 from core.use_cases.registry.model_reference import learned_classes
 from core.use_cases.training.learn_classes import learn_classes

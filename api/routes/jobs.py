@@ -13,7 +13,10 @@ from api.schemas.jobs import JobView, NewJob, NewUpdate
 from core import errors
 from core.domain.jobs.job import JobStatus, JobType
 from core.domain.values import JobId
-from core.use_cases.jobs.queue import cancel_job, order_evaluation, order_update, retry_job
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.retry_job import retry_job
+from core.use_cases.training.order_update import order_update
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 

@@ -16,7 +16,7 @@ from core.domain.registry.version import Model
 from core.domain.values import ModelId
 from core.ports import UnitOfWork
 from core.use_cases.datasets.suites import configure_model
-from core.use_cases.jobs.queue import create_model
+from core.use_cases.registry.create_model import create_model
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
 

@@ -18,7 +18,7 @@ from api.schemas.common import After, Limit, Page, VersionNumber, number_after, 
 from api.schemas.models import VersionView
 from core import errors
 from core.domain.registry.version import Model, Version
-from core.use_cases.evaluation.reports import read_report
+from core.use_cases.registry.reports import read_report
 
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 

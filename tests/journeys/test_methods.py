@@ -18,14 +18,16 @@ from core.use_cases.datasets.datasets import create_dataset, receive_file
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.record_uploads import record_uploads
 from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.jobs.queue import Request, create_model, order_update
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.registry.create_model import create_model
 from core.use_cases.run_job import run_next_job
+from core.use_cases.training.order_update import order_update
 from tests.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
 from tests.support.silent_notifier import Silence
 from worker.bootstrap import build_tools
 
-REQUEST = Request(actor="test")
+REQUEST = JobRequest(actor="test")
 SHORT = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "sentences": 6, "sentence_length": 6}
 
 

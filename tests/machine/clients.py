@@ -11,14 +11,11 @@ from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.errors import ArtifactGone, ImportFailed, JobFinished
-from core.use_cases.jobs.queue import (
-    Request,
-    cancel_job,
-    create_model,
-    order_evaluation,
-    order_update,
-    retry_job,
-)
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.jobs.queue import JobRequest, cancel_job
+from core.use_cases.registry.create_model import create_model
+from core.use_cases.retry_job import retry_job
+from core.use_cases.training.order_update import order_update
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
 from tests.support.silent_notifier import Silence
@@ -28,7 +25,7 @@ MODELS, WAITING, RECENT = 2, 6, 8
 NEWEST = -1  # of those that there are
 SILENCE = Silence()
 
-Place = Callable[[Request], Job]
+Place = Callable[[JobRequest], Job]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +57,7 @@ UPDATES = st.builds(
 class Asked:
     """A request that was answered with a job."""
 
-    request: Request
+    request: JobRequest
     place: Place
     job: Job
     day: int
@@ -182,7 +179,7 @@ class Clients(Machine):
     def order(self, place: Place, death: str | None) -> None:
         """Ask until there is an answer: one job, or a refusal for want of weights or a root."""
         number = sum(self.happened.values())
-        request = Request(actor="client", key=f"key {number}", body=sha256(b"the same"))
+        request = JobRequest(actor="client", key=f"key {number}", body=sha256(b"the same"))
         before = len(self.world.jobs())
         try:
             job = self.call(lambda: place(request), death)

@@ -37,8 +37,8 @@ def main() -> int:
     import torch  # takes seconds
 
     from core.clip.environment import thread_count
-    from core.learning.distributed.follower import run_follower
     from core.learning.distributed.process_group import process_group, rank_device
+    from core.learning.follower import run_follower
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()

@@ -9,8 +9,8 @@ from core.domain.registry.version import Version, Weights
 from core.domain.values import ModelId, clean_name
 from core.errors import ArtifactGone, FieldInvalid
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.evaluation.reports import scores_of
 from core.use_cases.registry.in_force import answered_by, in_force
+from core.use_cases.registry.reports import scores_of
 
 
 def promote(

@@ -14,7 +14,7 @@ from core.use_cases.datasets.datasets import Receipt, Upload
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.near_duplicates import SimilaritySearch
 from core.use_cases.datasets.record_uploads import record, search_uploads
-from core.use_cases.jobs.queue import Request, announce, place, replayed
+from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.training.preflight import preflight_update
 
 
@@ -32,7 +32,7 @@ def learn_classes(
     platform: Platform,
     decoder: Decoder,
     notifier: JobNotifier,
-    request: Request,
+    request: JobRequest,
     *,
     model: str,
     recipe: Recipe,
@@ -54,7 +54,7 @@ def learn_classes(
     searched = search_uploads(platform, decoder, uploads)
     start = _Start(platform, request, model, order, dataset, uploads, searched, now)
     with platform.transactions() as work:
-        if known := replayed(work, request):
+        if known := find_replayed(work, request):
             return start.again(work, known)
         start.make(work)
     keep_images()
@@ -68,7 +68,7 @@ def learn_classes(
 @dataclass(frozen=True)
 class _Start:
     platform: Platform
-    request: Request
+    request: JobRequest
     model: str
     order: UpdateOrder
     dataset: Dataset
@@ -86,7 +86,7 @@ class _Start:
         order = preflight_update(work, artifacts, model, self.order, manifest)
         version = freeze(work, artifacts, self.dataset, self.now)
         order = replace(order, dataset_version=version.number)
-        job = place(work, self.request, model, JobType.UPDATE, order, self.now)
+        job = enqueue(work, self.request, model, JobType.UPDATE, order, self.now)
         return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
 
     def again(self, work: UnitOfWork, job: Job) -> Start:

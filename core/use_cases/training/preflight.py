@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core.domain.datasets.dataset import DatasetKind, DatasetRef, Manifest, Side
 from core.domain.evaluation.plan import ScoredSuite
-from core.domain.jobs.job import EvaluateOrder, UpdateOrder
+from core.domain.jobs.job import UpdateOrder
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.recipes.recipe import Method
@@ -64,20 +64,6 @@ def preflight_update(
     if order.recipe.method is Method.WISE:
         _require_choice(work, artifacts, model, manifest)
     return _with_reference(work, artifacts, order)
-
-
-def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
-    """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
-
-    It and its parent are locked, in the order in which garbage collection locks versions: from
-    now on they keep their weights, or have given them up.
-    """
-    subject = work.versions.get(model.id, order.version)
-    if subject.parent is None:
-        raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
-    parent = work.versions.get(model.id, subject.parent, lock=True)
-    work.versions.get(model.id, subject.number, lock=True).require_weights()
-    require_scorable((*ancestors(work, parent), parent))
 
 
 def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:

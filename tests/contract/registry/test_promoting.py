@@ -9,7 +9,8 @@ from core.domain.registry.version import Model
 from core.domain.values import Json
 from core.errors import AliasNotFound, EvaluationStale, GateFailed, NoPrevious
 from core.use_cases.datasets.suites import configure_model
-from core.use_cases.jobs.queue import Request, order_evaluation
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.jobs.queue import JobRequest
 from tests.support.api.seeds import a_candidate
 from tests.support.judged import (
     ANTS,
@@ -116,7 +117,7 @@ def test_scoring_for_an_alias_that_is_not_there_is_refused(scene: Scene, model: 
         order_evaluation(
             scene.platform,
             Silence(),
-            Request(actor="test"),
+            JobRequest(actor="test"),
             model=model.name,
             version=2,
             alias="stagign",

@@ -19,7 +19,8 @@ from core.domain.values import Digest
 from core.errors import ArtifactGone, ArtifactMissing, ArtifactsUnavailable
 from core.ports import Artifacts, Monitor, Platform, Transactions
 from core.use_cases.datasets.freeze import freeze
-from core.use_cases.jobs.queue import Request, order_evaluation
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.export_version import write_tar
 from core.use_cases.registry.move_alias import promote, roll_back
 from core.use_cases.storage.gc import Tidied, collect_garbage
@@ -415,7 +416,7 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
         lambda: order_evaluation(
             scene.platform,
             Silence(),
-            Request(actor="tests", key=None, body=None),
+            JobRequest(actor="tests", key=None, body=None),
             model=model.name,
             version=2,
         ),

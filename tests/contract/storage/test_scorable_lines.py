@@ -15,9 +15,12 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId
 from core.errors import ArtifactGone
 from core.ports import Monitor
-from core.use_cases.jobs.queue import Request, cancel_job, order_evaluation, order_update, retry_job
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.retry_job import retry_job
 from core.use_cases.storage.gc import collect_garbage
+from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -25,7 +28,7 @@ from tests.support.scene import Scene, nothing
 from tests.support.silent_notifier import Silence
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
-REQUEST = Request(actor="tests")
+REQUEST = JobRequest(actor="tests")
 
 
 @pytest.fixture

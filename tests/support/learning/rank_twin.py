@@ -16,9 +16,9 @@ import torch
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.values import Digest
 from core.errors import RanksDisagree, TrainingDiverged
-from core.learning.distributed.follower import run_follower
 from core.learning.distributed.process_group import process_group
 from core.learning.distributed.ranks import Command, DistributedRanks
+from core.learning.follower import run_follower
 from core.ports import TrainingSpec
 from tests.support.processes import free_port
 
