@@ -27,7 +27,8 @@ from core.bootstrap import close, utc_now
 from core.domain.jobs.job import Job, JobStatus
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
 from tests.support.scene import Scene, Script
 from tests.support.servers.postgres import DURABLE, postgres_server, run_sql
 

@@ -12,7 +12,7 @@ from core.learning.distributed.ranks import RankProvider, SingleRankProvider
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Platform
 from core.settings import Settings
-from core.use_cases.run_job import Tools
+from core.use_cases.job_handlers import Tools
 from worker.ranks.launcher import RankLauncher
 
 

@@ -23,6 +23,7 @@ from core.domain.evaluation.query import (
     RetrievalAnswers,
     RetrievalQuery,
 )
+from core.domain.jobs.job import EventKind
 from core.domain.values import Digest
 from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict
@@ -60,7 +61,7 @@ class VersionEvaluator:
             return self._answer(version, questions, monitor, self.batch)
         except OutOfMemory:
             half = max(1, self.batch // 2)
-        monitor.emit("out_of_memory", {"batch": half})
+        monitor.emit(EventKind.OUT_OF_MEMORY, {"batch": half})
         return self._answer(version, questions, monitor, half)
 
     def ask(

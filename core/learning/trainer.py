@@ -13,6 +13,7 @@ from core.clip.memory import memory_named, peak
 from core.clip.model import ClipModel
 from core.clip.prefetch import Ahead
 from core.clip.weights import load, publish, published_bytes
+from core.domain.jobs.job import EventKind
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, Json
@@ -128,7 +129,8 @@ class UpdateTrainer:
             if before.get(name) != here.get(name)
         }
         monitor.emit(
-            "environment_changed", {"step": step, "changed": changed, "explanation": INEXACT}
+            EventKind.ENVIRONMENT_CHANGED,
+            {"step": step, "changed": changed, "explanation": INEXACT},
         )
         return (*been, here)
 
@@ -146,7 +148,7 @@ class UpdateTrainer:
                 terms = update.advance(data)
                 if update.micro_batch != micro_batch:
                     told = {"step": update.step, "micro_batch": update.micro_batch}
-                    monitor.emit("out_of_memory", told)
+                    monitor.emit(EventKind.OUT_OF_MEMORY, told)
                 if monitor.checkpoint_due():
                     ranks.compare(prepared.fingerprint)
                     checkpoints.keep(update.state(), update.step)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.jobs.job import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 
@@ -102,14 +102,14 @@ class Jobs(Protocol):
         """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
 
     def finish(self, job: Job, fence: int) -> None:
-        """Write the final state, by fence.
+        """Write the final state and the event of it, by fence.
 
         Raises LeaseLost, and CancelRequested rather than let a job succeed that is being
         cancelled.
         """
 
     def cancel(self, job: Job, seen: JobStatus) -> None:
-        """Write a cancelled or cancelling job, if its status is still `seen`.
+        """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
 
         Raises JobFinished otherwise.
         """
@@ -145,7 +145,7 @@ class Jobs(Protocol):
     def take_spent_checkpoints(self) -> set[Digest]:
         """Checkpoints that ended jobs have left and nobody resumes from; then forgotten."""
 
-    def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent: ...
+    def add_event(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent: ...
 
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]: ...
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from core.domain.datasets.dataset import ManifestEntry
 from core.domain.evaluation.query import Answers, ClassQuery, EvalQuery
+from core.domain.jobs.job import EventKind
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.registry.version import Weights
@@ -35,7 +36,7 @@ class Monitor(Protocol):
         Raises LeaseLost or StopRequested.
         """
 
-    def emit(self, kind: str, data: Json) -> None:
+    def emit(self, kind: EventKind, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
 
 

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from core import logs
-from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobStatus, Queue, UpdateOrder
+from core.domain.jobs.job import EventKind, Job, JobStatus, Queue
 from core.domain.values import Digest
 from core.errors import (
     ArtifactsUnavailable,
@@ -18,23 +17,12 @@ from core.errors import (
     StopRequested,
     StorageFull,
 )
-from core.ports import Evaluator, Importer, Platform, Trainer
-from core.use_cases.evaluation.evaluate import evaluate_version
+from core.ports import Platform
+from core.use_cases.job_handlers import HANDLERS, Tools
 from core.use_cases.jobs.monitor import JobMonitor
 from core.use_cases.jobs.release import pause, release
-from core.use_cases.registry.import_model import import_model
-from core.use_cases.training.update_model import update_model
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What needs torch: the worker's implementations of the training ports."""
-
-    importer: Importer
-    trainer: Trainer
-    evaluator: Evaluator
 
 
 def run_next_job(
@@ -65,7 +53,8 @@ def _claim(platform: Platform, owner: str) -> Job | None:
             [Queue(queue) for queue in settings.queues],
         )
         if job is not None:
-            work.jobs.add_event(job.id, "claimed", {"attempt": job.attempt, "owner": owner}, now)
+            told = {"attempt": job.attempt, "owner": owner}
+            work.jobs.add_event(job.id, EventKind.CLAIMED, told, now)
             if job.attempt == 1:
                 waited_s = (now - job.created_at).total_seconds()
                 labels = {"type": job.type.value, "phase": "queued"}
@@ -115,16 +104,7 @@ def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor
 def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
         raise CancelRequested
-    match job.order:
-        case ImportOrder():
-            import_model(platform, tools.importer, job, job.order, monitor)
-        case UpdateOrder():
-            version = update_model(platform, tools.trainer, job, job.order, monitor)
-            evaluate_version(platform, tools.evaluator, job, version, monitor, promote=job.order)
-        case EvaluateOrder():
-            evaluate_version(
-                platform, tools.evaluator, job, job.order.version, monitor, promote=None
-            )
+    HANDLERS[job.type](platform, tools, job, monitor)
 
 
 def _end(
@@ -143,7 +123,6 @@ def _end(
                 error = {"code": fault.code, "message": fault.message, **fault.facts}
                 ended = present.fail(error, now)
             work.jobs.finish(ended, job.fence)
-            work.jobs.add_event(job.id, "done", {"status": ended.status.value}, now)
             work.commit()
     except LeaseLost:
         log.warning("the lease is lost, its end is another worker's to write")

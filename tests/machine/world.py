@@ -22,7 +22,8 @@ from core.domain.values import PolicyId
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
 from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
 from core.use_cases.storage.gc import collect_garbage
 from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools

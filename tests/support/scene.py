@@ -22,7 +22,8 @@ from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec, Tran
 from core.settings import Settings
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from core.adapters.database.job_rows import to_event
 from core.adapters.database.tables.jobs import job_events, jobs
-from core.domain.jobs.job import JobEvent
+from core.domain.jobs.job import EventKind, JobEvent
 from core.domain.values import JobId, Json
 from core.errors import JobNotFound
 
@@ -18,7 +18,7 @@ class SqlJobEvents:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent:
+    def add(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
         """Add the next event; the job's row is locked until commit. Raises JobNotFound."""
         sequence = self._connection.scalar(
             update(jobs)

@@ -21,7 +21,7 @@ from core.adapters.database.job_rows import (
     to_row,
 )
 from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
@@ -143,7 +143,7 @@ class SqlJobs:
         self._write(job, fence, version=version, checkpoint=None, lost=0, pauses=0)
 
     def finish(self, job: Job, fence: int) -> None:
-        """Write the final state, by fence.
+        """Write the final state and the event of it, by fence.
 
         Raises LeaseLost, and CancelRequested rather than let a job succeed that is being
         cancelled.
@@ -163,10 +163,10 @@ class SqlJobs:
             owner=None,
             lease_until=None,
         )
-        self._tallies.add_ended(job)
+        self._record_end(job, EventKind.DONE, job.outcome)
 
     def cancel(self, job: Job, seen: JobStatus) -> None:
-        """Write a cancelled or cancelling job, if its status is still `seen`.
+        """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
 
         Raises JobFinished otherwise.
         """
@@ -179,7 +179,16 @@ class SqlJobs:
         if written.rowcount == 0:
             raise JobFinished(job=job.id)
         if job.status.done:
-            self._tallies.add_ended(job)
+            self._record_end(job, EventKind.CANCELLED, {})
+        else:
+            self.add_event(job.id, EventKind.CANCELLING, {}, read_clock(self._connection))
+
+    def _record_end(self, job: Job, kind: EventKind, data: Json) -> None:
+        """Add the last event of a job, and count the job as ended."""
+        if job.finished_at is None:
+            raise ValueError("a job that has ended says when")
+        self.add_event(job.id, kind, data, job.finished_at)
+        self._tallies.add_ended(job)
 
     def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
         """Give a running job back to the queue, counting it as lost or not.
@@ -235,7 +244,7 @@ class SqlJobs:
         self._connection.execute(update(jobs).where(left).values(checkpoint=None))
         return spent - self.live_checkpoints()
 
-    def add_event(self, job: JobId, kind: str, data: Json, at: datetime) -> JobEvent:
+    def add_event(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
         """Add the next event of a job's history. Raises JobNotFound."""
         return self._events.add(job, kind, data, at)
 
@@ -278,8 +287,6 @@ class SqlJobs:
             ended = job.cancelled(now)
         self._write(job.id, job.fence, attempt=job.attempt - 1)  # nobody has tried
         self.finish(replace(ended, checkpoint=job.checkpoint), job.fence)
-        told = {"error": ended.error} if ended.error else {}
-        self.add_event(job.id, "done", {"status": ended.status.value, **told}, now)
 
 
 def _held(status: str | None, job: JobId, fence: int) -> JobStatus:

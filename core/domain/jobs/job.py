@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.recipes.recipe import Precision, Recipe
@@ -50,6 +50,26 @@ class JobStatus(StrEnum):
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
 
 
+class EventKind(StrEnum):
+    """What an event of a job's history reports."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    PHASE = "phase"
+    PROGRESS = "progress"
+    CHECKPOINT = "checkpoint"
+    CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
+    CANDIDATE = "candidate"  # an update has made its version
+    OUT_OF_MEMORY = "out_of_memory"  # the job goes on with smaller batches
+    SLOW_PRECISION = "slow_precision"
+    ENVIRONMENT_CHANGED = "environment_changed"
+    RELEASED = "released"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"  # before any worker claimed it
+    DONE = "done"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportOrder:
     """Make version 1 of a model from a base: 'bundled', 'name:pretrained' or a folder."""
@@ -80,6 +100,7 @@ class EvaluateOrder:
 
 
 Order = ImportOrder | UpdateOrder | EvaluateOrder
+OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
@@ -163,6 +184,12 @@ class Job:
         """How long to wait, in seconds, before it is tried again after a want of room."""
         return min(FIRST_PAUSE_S * 2.0**self.pauses, LONGEST_PAUSE_S)
 
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """The end of the job as its last event reports it."""
+        error = {"error": self.error} if self.error else {}
+        return {"status": self.status.value, **(self.result or {}), **error}
+
     def succeed(self, result: Json, now: datetime) -> "Job":
         """The job did what was ordered; a failed gate is a success of the job."""
         return replace(
@@ -196,12 +223,19 @@ class Job:
         )
 
 
+def order_of(job: Job, kind: type[OrderT]) -> OrderT:
+    """Return a job's order, whose kind the type of the job tells. Raises TypeError otherwise."""
+    if not isinstance(job.order, kind):
+        raise TypeError(f"a job of type {job.type} has no {kind.__name__}")
+    return job.order
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobEvent:
     """One line of a job's history; `sequence` counts from 1 within the job."""
 
     job: JobId
     sequence: int
-    kind: str  # "queued", "claimed", "phase", "progress", "checkpoint", "candidate", "done", ...
+    kind: str  # an EventKind, or one that a later release has written
     data: Json
     at: datetime

@@ -47,7 +47,6 @@ def evaluate_version(
         if promote is not None:
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
         work.jobs.finish(job.succeed(result, now), job.fence)
-        work.jobs.add_event(job.id, "done", {"status": "succeeded", **result}, now)
         work.commit()
 
 

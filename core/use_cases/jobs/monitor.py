@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.job import EventKind, Job, JobStatus, Progress
 from core.domain.values import Digest, Json
 from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
 from core.ports import Platform, UnitOfWork
@@ -102,13 +102,15 @@ class JobMonitor:
         """
         with self._platform.transactions() as work:
             work.jobs.set_checkpoint(self._job.id, self._job.fence, digest)
-            work.jobs.add_event(self._job.id, "checkpoint", {"step": step}, self._platform.clock())
+            work.jobs.add_event(
+                self._job.id, EventKind.CHECKPOINT, {"step": step}, self._platform.clock()
+            )
             work.commit()
         self._checkpoint_is_past()
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
         """Tell that there was no room for a checkpoint. Raises LeaseLost or StopRequested."""
-        self.emit("checkpoint_skipped", {"step": step, **facts})
+        self.emit(EventKind.CHECKPOINT_SKIPPED, {"step": step, **facts})
         self._checkpoint_is_past()
 
     def _checkpoint_is_past(self) -> None:
@@ -116,7 +118,7 @@ class JobMonitor:
         if self.stopping():
             raise StopRequested
 
-    def emit(self, kind: str, data: Json) -> None:
+    def emit(self, kind: EventKind, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
         log.warning("job has news: %s", kind, extra=dict(data))
         with self._platform.transactions() as work:
@@ -146,5 +148,5 @@ class JobMonitor:
             return
         self._told = now
         data = {"phase": self._phase, "step": progress.step, "total": progress.total}
-        kind = "phase" if entered else "progress"
+        kind = EventKind.PHASE if entered else EventKind.PROGRESS
         work.jobs.add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())

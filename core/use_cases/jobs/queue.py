@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.jobs.job import Job, JobType, Order
+from core.domain.jobs.job import EventKind, Job, JobType, Order
 from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, new_id
 from core.errors import IdempotencyMismatch
@@ -71,7 +71,7 @@ def enqueue(
         created_at=now,
     )
     work.jobs.add(job)
-    work.jobs.add_event(job.id, "queued", {}, now)
+    work.jobs.add_event(job.id, EventKind.QUEUED, {}, now)
     if request.key is not None and request.body is not None:
         work.idempotency.add(
             IdempotentReply(
@@ -92,6 +92,5 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
         found = work.jobs.get(job, lock=True)
         cancelled = found.cancel(now)
         work.jobs.cancel(cancelled, found.status)
-        work.jobs.add_event(job, cancelled.status.value, {}, now)
         work.commit()
     return cancelled

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from core.domain.jobs.job import Job
+from core.domain.jobs.job import EventKind, Job
 from core.errors import LeaseLost, StorageFull
 from core.ports import Platform
 
@@ -18,7 +18,7 @@ def release(platform: Platform, job: Job, *, lost: bool = False) -> None:
     try:
         with platform.transactions() as work:
             work.jobs.release(job.id, job.fence, lost=lost)
-            work.jobs.add_event(job.id, "released", {}, platform.clock())
+            work.jobs.add_event(job.id, EventKind.RELEASED, {}, platform.clock())
             work.commit()
     except LeaseLost:
         log.warning("the lease is lost, there is nothing to give back")
@@ -50,7 +50,7 @@ def _pause(platform: Platform, job: Job, fault: StorageFull) -> None:
         seconds = work.jobs.get(job.id).pause_s
         work.jobs.pause(job.id, job.fence, phase=fault.code, pause_s=seconds)
         told = {"reason": fault.code, **room_of(fault), "retry_after_s": seconds}
-        work.jobs.add_event(job.id, "paused", told, platform.clock())
+        work.jobs.add_event(job.id, EventKind.PAUSED, told, platform.clock())
         work.commit()
 
 

@@ -36,9 +36,7 @@ def end_cancelled_jobs(platform: Platform) -> None:
     for job in alone:
         now = platform.clock()
         with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
-            ended = job.cancelled(now)
-            work.jobs.finish(ended, job.fence)
-            work.jobs.add_event(job.id, "done", {"status": ended.status.value}, now)
+            work.jobs.finish(job.cancelled(now), job.fence)
             work.commit()
             log.info("job cancelled: its worker is gone", extra={"job": job.id})
             if job.checkpoint is not None:

@@ -1,6 +1,6 @@
 """Train a candidate version."""
 
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import EventKind, Job, UpdateOrder
 from core.domain.recipes.recipe import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json
@@ -24,7 +24,7 @@ def update_model(
         work.commit()
     recipe = inputs.order.recipe
     if recipe.precision not in native:
-        monitor.emit("slow_precision", _slow(recipe.precision))
+        monitor.emit(EventKind.SLOW_PRECISION, _slow(recipe.precision))
     trained = trainer.train(spec_of(platform, inputs), resume=job.checkpoint, monitor=monitor)
     now = platform.clock()
     with platform.transactions() as work:
@@ -50,7 +50,7 @@ def update_model(
         work.versions.add(candidate)
         checkpoint = work.jobs.get(job.id).checkpoint
         work.jobs.set_version(job.id, job.fence, candidate.number)
-        work.jobs.add_event(job.id, "candidate", {"version": candidate.number}, now)
+        work.jobs.add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
         work.commit()
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)

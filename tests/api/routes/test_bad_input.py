@@ -7,7 +7,8 @@ import pytest
 from core.domain.datasets.dataset import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
 from core.ports import Monitor
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import parts_of, picture, pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of

@@ -6,7 +6,8 @@ import pytest
 
 from core.errors import BaseUnknown
 from core.ports import Monitor
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of

@@ -14,8 +14,9 @@ from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.jobs.job import Job, JobStatus
 from core.errors import StorageFull
 from core.ports import Monitor, Transactions, UnitOfWork
+from core.use_cases.job_handlers import Tools
 from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.run_job import Tools, run_next_job
+from core.use_cases.run_job import run_next_job
 from tests.support.scene import Scene, nothing
 
 STATE = b"a checkpoint" * 1000

@@ -1,0 +1,45 @@
+"""What a worker does for each type of job."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobType, UpdateOrder, order_of
+from core.ports import Evaluator, Importer, Monitor, Platform, Trainer
+from core.use_cases.evaluation.evaluate import evaluate_version
+from core.use_cases.registry.import_model import import_model
+from core.use_cases.training.update_model import update_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What needs torch: the worker's implementations of the training ports."""
+
+    importer: Importer
+    trainer: Trainer
+    evaluator: Evaluator
+
+
+Handler = Callable[[Platform, Tools, Job, Monitor], None]
+
+
+def _import(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    import_model(platform, tools.importer, job, order_of(job, ImportOrder), monitor)
+
+
+def _update(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, UpdateOrder)
+    version = update_model(platform, tools.trainer, job, order, monitor)
+    evaluate_version(platform, tools.evaluator, job, version, monitor, promote=order)
+
+
+def _evaluate(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    version = order_of(job, EvaluateOrder).version
+    evaluate_version(platform, tools.evaluator, job, version, monitor, promote=None)
+
+
+# A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
+HANDLERS: Mapping[JobType, Handler] = {
+    JobType.IMPORT: _import,
+    JobType.UPDATE: _update,
+    JobType.EVALUATE: _evaluate,
+}
