@@ -14,7 +14,8 @@ from api.schemas.common import After, Limit, Page, number_after, page_of
 from core import errors
 from core.domain.registry.alias import Alias
 from core.ports import UnitOfWork
-from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.registry.promote import promote
+from core.use_cases.registry.roll_back import roll_back
 
 router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 

@@ -21,7 +21,8 @@ from core.errors import (
     StaleRevision,
 )
 from core.use_cases.operations.maintenance import forget_old_traces
-from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.registry.promote import promote
+from core.use_cases.registry.roll_back import roll_back
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 from tests.machine.world import ALIAS

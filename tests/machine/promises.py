@@ -9,7 +9,7 @@ from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
 from core.domain.registry.alias import AliasMove, MoveKind, live_stack
 from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId
-from core.use_cases.registry.move_alias import require_weights
+from core.use_cases.registry.whole_weights import require_weights
 from core.use_cases.storage.reachability import expand, roots_of
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World

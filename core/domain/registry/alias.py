@@ -47,37 +47,41 @@ class AliasMove:
     override: bool = False  # the gate would not have let it go live
 
 
+def require_revision(alias: Alias | None, expected: int | None) -> None:
+    """Raise StaleRevision if an alias has moved since the caller decided on a revision.
+
+    0 expects that there is no such alias yet, None takes whatever is there.
+    """
+    revision = alias.revision if alias else 0
+    if expected is not None and expected != revision:
+        raise StaleRevision(expected=expected, revision=revision)
+
+
 def move(
     alias: Alias | None,
     *,
-    model: ModelId,
     name: str,
     to: Version,
     kind: MoveKind,
     reason: str,
     actor: str,
-    expected_revision: int | None,
     now: datetime,
+    override: bool = False,
 ) -> tuple[Alias, AliasMove]:
-    """The alias after a move, with its history row.
-
-    `expected_revision` is what the caller decided on (0: no alias yet, None: whatever is);
-    raises StaleRevision when the alias has moved since.
-    """
-    revision = alias.revision if alias else 0
-    if expected_revision is not None and expected_revision != revision:
-        raise StaleRevision(expected=expected_revision, revision=revision)
-    moved = Alias(model=model, name=name, version=to.number, revision=revision + 1, updated_at=now)
+    """Return the alias after a move, and the row of its history."""
+    revision = alias.revision + 1 if alias else 1
+    moved = Alias(model=to.model, name=name, version=to.number, revision=revision, updated_at=now)
     row = AliasMove(
-        model=model,
+        model=to.model,
         alias=name,
-        revision=moved.revision,
+        revision=revision,
         kind=MoveKind.CREATED if alias is None else kind,
         from_version=alias.version if alias else None,
         to_version=to.number,
         reason=reason,
         actor=actor,
         at=now,
+        override=override,
     )
     return moved, row
 

@@ -2,10 +2,11 @@
 
 from core.domain.jobs.job import ImportOrder, Job
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.registry.alias import PRODUCTION, MoveKind, move
+from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Version, VersionStatus
 from core.ports import Importer, Monitor, Platform
 from core.use_cases.registry.import_state import require_no_root
+from core.use_cases.registry.move_alias import move_alias
 
 
 def import_model(
@@ -31,18 +32,16 @@ def import_model(
             created_at=now,
         )
         work.versions.add(root)
-        alias, row = move(
+        move_alias(
+            work,
             None,
-            model=job.model,
             name=PRODUCTION,
             to=root,
             kind=MoveKind.CREATED,
             reason=f"imported from {order.base}",
             actor="import",
-            expected_revision=0,
             now=now,
         )
-        work.aliases.move(alias, row)
         result = {"version": root.number, "report": None, "verdict": None}
         work.jobs.finish(job.succeed(result, now), job.fence)
         work.commit()

@@ -3,13 +3,14 @@
 from core.domain.evaluation.report import Report
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import Job, UpdateOrder
-from core.domain.registry.alias import MoveKind, move
+from core.domain.registry.alias import MoveKind
 from core.domain.registry.promotion import Answered
 from core.domain.registry.version import Version
 from core.domain.values import Json
 from core.errors import EvaluationStale, StaleBase, StaleRevision
 from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.in_force import in_force
+from core.use_cases.registry.move_alias import move_alias
 
 
 def promote_if_passed(
@@ -36,20 +37,17 @@ def promote_if_passed(
     answered = Answered.by(report.to_json())
     if facts := in_force(work, version, order.alias).unanswered_by(answered):
         return outcome | {"reason": EvaluationStale().code, **facts}
-    moved, row = move(
-        alias,
-        model=job.model,
-        name=order.alias,
-        to=version,
-        kind=MoveKind.PROMOTED,
-        reason="passed the gate",
-        actor=f"job {job.id}",
-        expected_revision=alias.revision,
-        now=platform.clock(),
-    )
     try:
-        work.aliases.move(moved, row)
+        moved = move_alias(
+            work,
+            alias,
+            name=order.alias,
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="passed the gate",
+            actor=f"job {job.id}",
+            now=platform.clock(),
+        )
     except StaleRevision:  # it moved just now
         return stale | {"alias_version": work.aliases.get(job.model, order.alias).version}
-    work.versions.save(version.went_live())
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}

@@ -18,7 +18,7 @@ from core.domain.values import Digest
 from core.errors import GateFailed, StaleRevision
 from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
-from core.use_cases.registry.move_alias import promote
+from core.use_cases.registry.promote import promote
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import a_policy
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -3,12 +3,13 @@
 import pytest
 
 from core.domain.datasets.suite import SuiteKind
-from core.domain.registry.alias import MoveKind, move
+from core.domain.registry.alias import MoveKind
 from core.errors import VersionNotFound
 from core.ports import Transactions
 from core.use_cases.datasets.suites import add_suite, create_suite
 from core.use_cases.registry.classify import prepare_classification
 from core.use_cases.registry.model_reference import learned_classes, resolve
+from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 
@@ -29,19 +30,15 @@ def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Sce
     assert version.classes == ("Cat", "dog", "owl")
     assert version.update_classes == ("cat", "owl")
     with scene.platform.transactions() as work:
-        alias = work.aliases.get(model.id, "production")
-        work.aliases.move(
-            *move(
-                alias,
-                model=model.id,
-                name="production",
-                to=version,
-                kind=MoveKind.PROMOTED,
-                reason="",
-                actor="test",
-                expected_revision=None,
-                now=NOW,
-            )
+        move_alias(
+            work,
+            work.aliases.get(model.id, "production"),
+            name="production",
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="",
+            actor="test",
+            now=NOW,
         )
         _, _, taught = learned_classes(work, model.name, "production")
     assert taught == {"Cat": 3, "dog": 2, "owl": 3}

@@ -28,7 +28,8 @@ from core.domain.values import Digest, sha256
 from core.errors import Conflict, Corrupt, FieldInvalid, NotFound, StorageFull
 from core.ports import Artifacts, Platform
 from core.settings import Settings
-from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.registry.promote import promote
+from core.use_cases.registry.roll_back import roll_back
 from tests.support.factories import NOW, a_job, an_image, digest, pixels_on
 from tests.support.old_rows import revisions, write_rows
 from tests.support.scene import Scene

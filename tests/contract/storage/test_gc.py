@@ -22,7 +22,8 @@ from core.use_cases.datasets.freeze import freeze
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.export_version import write_tar
-from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.registry.promote import promote
+from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.storage.gc import Tidied, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate, a_root, some_weights

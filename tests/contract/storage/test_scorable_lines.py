@@ -17,7 +17,8 @@ from core.errors import ArtifactGone
 from core.ports import Monitor
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
-from core.use_cases.registry.move_alias import promote, roll_back
+from core.use_cases.registry.promote import promote
+from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.retry_job import retry_job
 from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update

@@ -2,11 +2,12 @@
 
 from core.domain.evaluation.report import Report
 from core.domain.gate.policy import Verdict
-from core.domain.registry.alias import PRODUCTION, MoveKind, move
+from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Model, TensorEntry, Version, VersionStatus, Weights
 from core.domain.values import Digest, Json, canonical_json
 from core.ports import Platform
 from core.use_cases.datasets.suites import DEFAULT_POLICY
+from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW, a_job, a_model, a_version
 
 
@@ -23,18 +24,16 @@ def a_root(platform: Platform, name: str = "demo", model_cfg: Json | None = None
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )
         work.versions.add(root)
-        alias, row = move(
+        move_alias(
+            work,
             None,
-            model=model.id,
             name=PRODUCTION,
             to=root,
             kind=MoveKind.CREATED,
             reason="imported",
             actor="import",
-            expected_revision=0,
             now=NOW,
         )
-        work.aliases.move(alias, row)
         work.commit()
     return model
 

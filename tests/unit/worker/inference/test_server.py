@@ -20,12 +20,13 @@ from core.bootstrap import build, migrate
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.weights import publish
-from core.domain.registry.alias import MoveKind, move
+from core.domain.registry.alias import MoveKind
 from core.domain.registry.version import Version
 from core.domain.values import Digest
 from core.errors import ArtifactsUnavailable
 from core.ports import Platform
 from core.settings import Settings
+from core.use_cases.registry.move_alias import move_alias
 from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 from tests.support.processes import free_port
@@ -198,18 +199,16 @@ def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: 
 
 def point_production_to(platform: Platform, version: Version) -> None:
     with platform.transactions() as work:
-        moved, row = move(
+        move_alias(
+            work,
             work.aliases.find(version.model, "production"),
-            model=version.model,
             name="production",
             to=version,
             kind=MoveKind.PROMOTED,
             reason="",
             actor="tests",
-            expected_revision=None,
             now=NOW,
         )
-        work.aliases.move(moved, row)
         work.commit()
 
 

@@ -1,0 +1,76 @@
+"""Roll an alias back."""
+
+from core.domain.gate.policy import Verdict
+from core.domain.registry.alias import (
+    Alias,
+    MoveKind,
+    require_revision,
+    version_before,
+    was_live,
+)
+from core.domain.registry.promotion import require_override
+from core.domain.values import ModelId
+from core.errors import FieldInvalid
+from core.ports import Platform, UnitOfWork
+from core.use_cases.registry.move_alias import move_alias
+from core.use_cases.registry.reports import scores_of
+from core.use_cases.registry.whole_weights import require_weights
+
+
+def roll_back(
+    platform: Platform,
+    *,
+    model: str,
+    alias: str,
+    to: int | None,
+    expected_revision: int | None,
+    reason: str,
+    actor: str,
+    override: bool = False,
+) -> Alias:
+    """Point an alias at the version that was live before, or at a named one that was.
+
+    Unless it is named, a version that failed the gate, or that went live by override alone, is
+    passed over; to name one that failed takes `override`. Raises NoPrevious, VersionNotFound,
+    FieldInvalid (no reason, or never live), GateFailed, StaleRevision or ArtifactGone.
+    """
+    if not reason:
+        raise FieldInvalid("A rollback needs a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        seen = work.aliases.get(found.id, alias)
+        history = work.aliases.history(found.id, alias)
+        if to is None:
+            to = version_before(history, failed=_failed(work, found.id))
+        target = work.versions.get(found.id, to)
+    if not was_live(history, target.number):
+        raise FieldInvalid(
+            f"Version {target.number} was never live as {alias!r}: promote it.", pointer="/to"
+        )
+    require_weights(platform.artifacts, target)
+    now = platform.clock()
+    with platform.transactions() as work:
+        target = work.versions.get(found.id, target.number, lock=True)
+        target.require_weights()
+        scores = scores_of(platform.artifacts, target)
+        overridden = require_override(target, override=override, scores=scores)
+        present = work.aliases.get(found.id, alias)
+        expected = seen.revision if expected_revision is None else expected_revision
+        require_revision(present, expected)
+        moved = move_alias(
+            work,
+            present,
+            name=alias,
+            to=target,
+            kind=MoveKind.ROLLED_BACK,
+            reason=reason,
+            actor=actor,
+            override=overridden,
+            now=now,
+        )
+        work.commit()
+    return moved
+
+
+def _failed(work: UnitOfWork, model: ModelId) -> set[int]:
+    return {one.number for one in work.versions.all(model) if one.verdict is Verdict.FAILED}

@@ -1,0 +1,16 @@
+"""Check that every byte of a version's weights is stored."""
+
+from core.domain.registry.version import Version, Weights
+from core.errors import ArtifactGone
+from core.ports import Artifacts
+
+
+def require_weights(artifacts: Artifacts, version: Version) -> None:
+    """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
+    version.require_weights()
+    if not artifacts.has(version.digest):
+        raise ArtifactGone(version=version.number)
+    for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:
+        if not artifacts.has(tensor.digest):
+            raise ArtifactGone(version=version.number, tensor=tensor.name)
+        artifacts.get(tensor.digest)
