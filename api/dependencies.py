@@ -8,10 +8,10 @@ from fastapi import Depends, Header, Request
 
 from api.inference_client import Inference
 from api.observability.metrics import Metrics
+from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
 from core.ports import Decoder, JobNotifier, Platform
-from core.use_cases.access.keys import ADMIN
 from core.use_cases.jobs.queue import JobRequest
 
 
@@ -29,19 +29,6 @@ class Services:
     inferring: CapacityLimiter
 
 
-@dataclass(frozen=True)
-class Principal:
-    """Who holds the key that was sent."""
-
-    name: str
-    role: str
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the actor may override the gate."""
-        return self.role == ADMIN
-
-
 # Coroutines: a plain function would cost a wait for a thread.
 
 
@@ -51,13 +38,14 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def actor(request: Request) -> Principal:
-    """Return the actor that the key check has found."""
-    return Principal(*request.scope["state"]["actor"])
+async def principal(request: Request) -> Principal:
+    """Return the principal whose key the request has brought."""
+    found: Principal = request.scope["state"]["principal"]
+    return found
 
 
 Wired = Annotated[Services, Depends(services)]
-Asking = Annotated[Principal, Depends(actor)]
+Asking = Annotated[Principal, Depends(principal)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -77,4 +65,4 @@ def job_request(request: Request, asking: Principal, key: str | None, body: obje
     if key is not None and not key.isprintable():
         raise FieldInvalid("An Idempotency-Key is printable.", pointer="#header/Idempotency-Key")
     digest = sha256(canonical_json([request.url.path, body])) if key is not None else None
-    return JobRequest(actor=asking.name, key=key, body=digest)
+    return JobRequest(principal=asking, key=key, body=digest)

@@ -7,8 +7,10 @@ from pydantic import ValidationError
 
 from api.schemas.gc import CollectionView, NewCollection
 from core import bootstrap
+from core.domain.access.principal import ADMIN, Principal
 from core.errors import FieldInvalid
 from core.settings import Settings
+from core.use_cases.storage.gc import collect_garbage
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,13 @@ def run(chosen: argparse.Namespace) -> int:
         raise FieldInvalid(f"{first['loc'][0]}: {first['msg']}") from error
     platform = bootstrap.build(Settings())
     try:
-        tidied = order.carry_out(platform)
+        tidied = collect_garbage(
+            platform,
+            Principal(name="command line", role=ADMIN),
+            grace=order.grace,
+            retention=order.retention(platform.clock()),
+            dry_run=order.dry_run,
+        )
     finally:
         bootstrap.close(platform)
     sys.stdout.write(CollectionView.of(tidied).model_dump_json(indent=2) + "\n")

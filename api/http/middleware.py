@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import problem_of
 from core import logs
+from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -87,7 +88,7 @@ class BodyCaps:
 class KeyCheck:
     """Lets nobody past without a valid key, except to the two health pages."""
 
-    def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], Principal]) -> None:
         self.app = app
         self.authenticate = authenticate
 
@@ -96,19 +97,19 @@ class KeyCheck:
             await self.app(scope, receive, send)
             return
         try:
-            scope["state"]["actor"] = await self._actor(scope)
+            scope["state"]["principal"] = await self._principal(scope)
         except PerennialError as error:
             await problem_of(HTTPConnection(scope), error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    async def _actor(self, scope: Scope) -> tuple[str, str]:
+    async def _principal(self, scope: Scope) -> Principal:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorised
-        actor = await run_in_threadpool(self.authenticate, key.strip())
+        principal = await run_in_threadpool(self.authenticate, key.strip())
         if not scope["path"].isprintable():
             raise NotFound
         if b"%00" in scope["query_string"]:
             raise FieldInvalid("A query holds no NUL.", pointer="#query")
-        return actor
+        return principal

@@ -67,16 +67,15 @@ def move_alias(
     """Point an alias at a version that the gate lets through."""
     present = partial(_present_revision, services, model, alias)
     expected = expected_revision(if_match, if_none_match, present)
-    _require_admin(asking, override=body.override)
     moved = promote(
         services.platform,
+        asking,
         model=model,
         alias=alias,
         version=body.version,
         expected_revision=expected,
         reason=body.reason,
         override=body.override,
-        actor=asking.name,
     )
     return _answer(services, response, moved)
 
@@ -104,16 +103,15 @@ def roll_alias_back(
 ) -> AliasView:
     """Point an alias at the version that was live before, or at a named one that was."""
     present = partial(_present_revision, services, model, alias)
-    _require_admin(asking, override=body.override)
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
         services.platform,
+        asking,
         model=model,
         alias=alias,
         to=body.to,
         expected_revision=expected_revision(if_match, None, present) if decided else None,
         reason=body.reason,
-        actor=asking.name,
         override=body.override,
     )
     return _answer(services, response, moved)
@@ -130,11 +128,6 @@ def list_alias_moves(
     start = number_after(after)
     later = [row for row in rows if row.revision > start]
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
-
-
-def _require_admin(asking: Asking, *, override: bool) -> None:
-    if override and not asking.is_admin:
-        raise errors.Forbidden
 
 
 def _present_revision(services: Services, model: str, alias: str) -> int:

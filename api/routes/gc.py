@@ -7,6 +7,7 @@ from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.gc import CollectionView, NewCollection
 from core import errors
+from core.use_cases.storage.gc import collect_garbage
 
 router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute)
 
@@ -14,6 +15,12 @@ router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute
 @router.post("", responses=raises(errors.Forbidden, errors.ArtifactsUnavailable))
 def collect(body: NewCollection, services: Wired, asking: Asking) -> CollectionView:
     """Delete the bytes that no row names, and the weights of versions that nobody needs."""
-    if not asking.is_admin:
-        raise errors.Forbidden
-    return CollectionView.of(body.carry_out(services.platform))
+    platform = services.platform
+    tidied = collect_garbage(
+        platform,
+        asking,
+        grace=body.grace,
+        retention=body.retention(platform.clock()),
+        dry_run=body.dry_run,
+    )
+    return CollectionView.of(tidied)

@@ -1,14 +1,13 @@
 """Collecting what nobody needs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from pydantic import Field
 
 from api.schemas.common import RequestModel, ResponseModel
 from core.domain.registry.retention import Amount, Retention
-from core.ports import Platform
-from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied, collect_garbage
+from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied
 
 HOUR = timedelta(hours=1)
 
@@ -33,18 +32,17 @@ class NewCollection(RequestModel):
     )
     versions_older_than_days: float = Field(30, ge=0, le=366 * 100)
 
-    def carry_out(self, platform: Platform) -> Tidied:
-        """Collect. Raises ArtifactsUnavailable or DatabaseUnavailable."""
-        retention = None
-        if self.keep_last is not None:
-            made_before = platform.clock() - timedelta(days=self.versions_older_than_days)
-            retention = Retention(keep_last=self.keep_last, made_before=made_before)
-        return collect_garbage(
-            platform,
-            grace=timedelta(hours=self.older_than_hours),
-            retention=retention,
-            dry_run=self.dry_run,
-        )
+    def retention(self, now: datetime) -> Retention | None:
+        """Return which versions keep their weights; None: all do."""
+        if self.keep_last is None:
+            return None
+        made_before = now - timedelta(days=self.versions_older_than_days)
+        return Retention(keep_last=self.keep_last, made_before=made_before)
+
+    @property
+    def grace(self) -> timedelta:
+        """How long ago an artifact was stored at the least."""
+        return timedelta(hours=self.older_than_hours)
 
 
 class AmountView(ResponseModel):

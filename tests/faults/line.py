@@ -26,6 +26,7 @@ from core.use_cases.datasets.suites import create_policy, create_suite, ensure_d
 from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.registry.whole_weights import require_weights
 from tests.support.api.image_files import picture
+from tests.support.factories import TESTER
 from tests.support.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
@@ -87,12 +88,12 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
     if live_version(platform) != 1:
         roll_back(
             platform,
+            TESTER,
             model=MODEL,
             alias=PRODUCTION,
             to=1,
             expected_revision=None,
             reason="the next try begins",
-            actor="faults",
         )
     with platform.transactions() as work:
         assert isinstance(work, SqlUnitOfWork)

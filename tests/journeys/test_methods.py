@@ -24,10 +24,11 @@ from core.use_cases.run_job import run_next_job
 from core.use_cases.training.order_update import order_update
 from tests.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
+from tests.support.factories import TESTER
 from tests.support.silent_notifier import Silence
 from worker.bootstrap import build_tools
 
-REQUEST = JobRequest(actor="test")
+REQUEST = JobRequest(principal=TESTER)
 SHORT = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "sentences": 6, "sentence_length": 6}
 
 

@@ -18,6 +18,7 @@ from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
+from tests.support.factories import TESTER
 from tests.support.silent_notifier import Silence
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
@@ -179,7 +180,7 @@ class Clients(Machine):
     def order(self, place: Place, death: str | None) -> None:
         """Ask until there is an answer: one job, or a refusal for want of weights or a root."""
         number = sum(self.happened.values())
-        request = JobRequest(actor="client", key=f"key {number}", body=sha256(b"the same"))
+        request = JobRequest(principal=TESTER, key=f"key {number}", body=sha256(b"the same"))
         before = len(self.world.jobs())
         try:
             job = self.call(lambda: place(request), death)

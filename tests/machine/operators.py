@@ -26,6 +26,7 @@ from core.use_cases.registry.roll_back import roll_back
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 from tests.machine.world import ALIAS
+from tests.support.factories import TESTER
 
 DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
 ALL_POINTS = 10_000  # one a stored artifact, and a few
@@ -65,13 +66,13 @@ class Operators(Machine):
             model,
             lambda: promote(
                 self.world.platform,
+                TESTER,
                 model=model.name,
                 alias=ALIAS,
                 version=version.number,
                 expected_revision=revision - late,
                 reason=reason,
                 override=override,
-                actor="operator",
             ),
             refusal,
             death,
@@ -91,12 +92,12 @@ class Operators(Machine):
             model,
             lambda: roll_back(
                 self.world.platform,
+                TESTER,
                 model=model.name,
                 alias=ALIAS,
                 to=None,
                 expected_revision=None,
                 reason="because",
-                actor="operator",
             ),
             None if back else NoPrevious,
             death,

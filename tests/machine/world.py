@@ -27,7 +27,7 @@ from core.use_cases.run_job import run_next_job
 from core.use_cases.storage.gc import collect_garbage
 from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools
-from tests.support.factories import NOW
+from tests.support.factories import NOW, TESTER
 from tests.support.scene import Scene
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
@@ -94,7 +94,7 @@ class World:
         if keep_last is not None:
             retention = Retention(keep_last=keep_last, made_before=NOW + 999 * DAY)
         return self.start(
-            "gc", lambda _: collect_garbage(self.platform, grace=GRACE, retention=retention)
+            "gc", lambda _: collect_garbage(self.platform, TESTER, grace=GRACE, retention=retention)
         )
 
     def bury(self) -> list[Process]:

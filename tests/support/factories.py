@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from core.domain.access.principal import ADMIN, Principal
 from core.domain.datasets.dataset import (
     Dataset,
     DatasetImage,
@@ -24,6 +25,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+TESTER = Principal(name="tests", role=ADMIN)
 _numbers = itertools.count(1)
 
 

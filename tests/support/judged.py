@@ -17,7 +17,7 @@ from core.use_cases.datasets.suites import configure_model, create_policy
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.reports import read_report
 from core.use_cases.registry.roll_back import roll_back
-from tests.support.factories import a_policy
+from tests.support.factories import TESTER, a_policy
 from tests.support.scene import Scene, answered
 
 SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant", "bee")
@@ -68,9 +68,8 @@ def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
         "expected_revision": None,
         "reason": "",
         "override": False,
-        "actor": "test",
     }
-    return promote(scene.platform, model=model.name, version=version, **given | changes)
+    return promote(scene.platform, TESTER, model=model.name, version=version, **given | changes)
 
 
 def go_back(scene: Scene, model: Model, **changes: Any) -> int:
@@ -80,9 +79,8 @@ def go_back(scene: Scene, model: Model, **changes: Any) -> int:
         "to": None,
         "expected_revision": None,
         "reason": "bad",
-        "actor": "test",
     }
-    return roll_back(scene.platform, model=model.name, **given | changes).version
+    return roll_back(scene.platform, TESTER, model=model.name, **given | changes).version
 
 
 def report(scene: Scene, model: Model, version: int) -> Report:

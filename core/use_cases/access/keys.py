@@ -2,12 +2,12 @@
 
 import secrets
 
+from core.domain.access.principal import ADMIN, Principal
 from core.domain.values import sha256
 from core.errors import Unauthorised, UnsafeConfiguration
 from core.ports import Platform
 
 PREFIX = "pk_"
-ADMIN = "admin"
 SHORTEST_KEY = 20
 
 
@@ -59,8 +59,8 @@ def revoke_other_keys(platform: Platform) -> int:
     return others
 
 
-def authenticate(platform: Platform, key: str) -> tuple[str, str]:
-    """(actor, role) of a key. Raises Unauthorised.
+def authenticate(platform: Platform, key: str) -> Principal:
+    """Return who holds a key. Raises Unauthorised.
 
     Only the SHA-256 of what was sent meets the stored hashes, so the look-up's timing says
     nothing about a key.
@@ -69,4 +69,5 @@ def authenticate(platform: Platform, key: str) -> tuple[str, str]:
         found = work.keys.find(sha256(key.encode()))
     if found is None:
         raise Unauthorised
-    return found
+    name, role = found
+    return Principal(name=name, role=role)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.domain.access.principal import Principal
 from core.domain.jobs.job import EventKind, Job, JobType, Order
 from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, new_id
@@ -16,9 +17,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """Who asks, and the Idempotency-Key with the body's hash, if one was sent."""
+    """Who orders a job, and the Idempotency-Key with the digest of the body, if one was sent."""
 
-    actor: str
+    principal: Principal
     key: str | None = None
     body: Digest | None = None
 
@@ -33,7 +34,7 @@ def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
     """The job that this Idempotency-Key already made, if any. Raises IdempotencyMismatch."""
     if request.key is None or request.body is None:
         return None
-    reply = work.idempotency.find(request.actor, request.key)
+    reply = work.idempotency.find(request.principal.name, request.key)
     if reply is None:
         return None
     if reply.body != request.body:
@@ -75,7 +76,7 @@ def enqueue(
     if request.key is not None and request.body is not None:
         work.idempotency.add(
             IdempotentReply(
-                actor=request.actor,
+                actor=request.principal.name,
                 key=request.key,
                 body=request.body,
                 job=job.id,

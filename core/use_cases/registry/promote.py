@@ -1,5 +1,6 @@
 """Promote a version."""
 
+from core.domain.access.principal import Principal
 from core.domain.registry.alias import Alias, MoveKind, require_revision
 from core.domain.registry.promotion import require_promotable
 from core.domain.values import clean_name
@@ -13,6 +14,7 @@ from core.use_cases.registry.whole_weights import require_weights
 
 def promote(
     platform: Platform,
+    principal: Principal,
     *,
     model: str,
     alias: str,
@@ -20,13 +22,15 @@ def promote(
     expected_revision: int | None,
     reason: str,
     override: bool,
-    actor: str,
 ) -> Alias:
     """Point an alias at a version that the gate lets through.
 
     `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
-    EvaluationStale, StaleRevision, FieldInvalid (an override without a reason) or ArtifactGone.
+    EvaluationStale, StaleRevision, Forbidden (an override takes an administrator), FieldInvalid
+    (and a reason) or ArtifactGone.
     """
+    if override:
+        principal.require_admin()
     if override and not reason:
         raise FieldInvalid("An override needs a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
@@ -54,7 +58,7 @@ def promote(
             to=to,
             kind=MoveKind.PROMOTED,
             reason=reason,
-            actor=actor,
+            actor=principal.name,
             override=overridden,
             now=now,
         )

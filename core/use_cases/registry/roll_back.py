@@ -1,5 +1,6 @@
 """Roll an alias back."""
 
+from core.domain.access.principal import Principal
 from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import (
     Alias,
@@ -19,21 +20,24 @@ from core.use_cases.registry.whole_weights import require_weights
 
 def roll_back(
     platform: Platform,
+    principal: Principal,
     *,
     model: str,
     alias: str,
     to: int | None,
     expected_revision: int | None,
     reason: str,
-    actor: str,
     override: bool = False,
 ) -> Alias:
     """Point an alias at the version that was live before, or at a named one that was.
 
     Unless it is named, a version that failed the gate, or that went live by override alone, is
     passed over; to name one that failed takes `override`. Raises NoPrevious, VersionNotFound,
-    FieldInvalid (no reason, or never live), GateFailed, StaleRevision or ArtifactGone.
+    FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
+    GateFailed, StaleRevision or ArtifactGone.
     """
+    if override:
+        principal.require_admin()
     if not reason:
         raise FieldInvalid("A rollback needs a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
@@ -64,7 +68,7 @@ def roll_back(
             to=target,
             kind=MoveKind.ROLLED_BACK,
             reason=reason,
-            actor=actor,
+            actor=principal.name,
             override=overridden,
             now=now,
         )

@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from core.domain.access.principal import Principal
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.registry.retention import Amount, Retention, spare_versions
 from core.domain.registry.version import Model, Version
@@ -60,6 +61,7 @@ class Tidied:
 
 def collect_garbage(
     platform: Platform,
+    principal: Principal,
     *,
     grace: timedelta = GRACE,
     retention: Retention | None = None,
@@ -69,7 +71,9 @@ def collect_garbage(
 
     With `retention`, versions that it finds spare give up their weights first. Lists (weights,
     manifests) that cannot be read leave open what else is needed, so then nothing is deleted.
+    Raises Forbidden unless an administrator asks, ArtifactsUnavailable or DatabaseUnavailable.
     """
+    principal.require_admin()
     began, tidied = platform.clock(), Tidied(dry_run=dry_run)
     if retention is not None:
         tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))

@@ -12,6 +12,7 @@ from core.use_cases.datasets.suites import configure_model
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest
 from tests.support.api.seeds import a_candidate
+from tests.support.factories import TESTER
 from tests.support.judged import (
     ANTS,
     CATS,
@@ -117,7 +118,7 @@ def test_scoring_for_an_alias_that_is_not_there_is_refused(scene: Scene, model: 
         order_evaluation(
             scene.platform,
             Silence(),
-            JobRequest(actor="test"),
+            JobRequest(principal=TESTER),
             model=model.name,
             version=2,
             alias="stagign",

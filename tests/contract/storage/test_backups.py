@@ -30,7 +30,7 @@ from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
-from tests.support.factories import NOW, a_job, an_image, digest, pixels_on
+from tests.support.factories import NOW, TESTER, a_job, an_image, digest, pixels_on
 from tests.support.old_rows import revisions, write_rows
 from tests.support.scene import Scene
 from tests.support.servers.postgres import run_sql
@@ -127,9 +127,9 @@ def live_through(platform: Platform) -> Scene:
     for offset in (0, 4):
         scene.update(model, scene.frozen("cat", "dog", offset=offset, each=1))
         assert scene.run().status is JobStatus.SUCCEEDED
-    asked = {"model": model.name, "alias": "production", "expected_revision": None, "actor": "t"}
-    promote(platform, version=2, reason="a step back:\u2028é", override=True, **asked)
-    roll_back(platform, to=None, reason="for this test", **asked)
+    asked = {"model": model.name, "alias": "production", "expected_revision": None}
+    promote(platform, TESTER, version=2, reason="a step back:\u2028é", override=True, **asked)
+    roll_back(platform, TESTER, to=None, reason="for this test", **asked)
     waiting = scene.update(model, scene.frozen("owl", "elk", offset=6, each=1))
     with platform.transactions() as work:
         held = work.jobs.claim("w", 60, 3)

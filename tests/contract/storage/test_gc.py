@@ -27,7 +27,7 @@ from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.storage.gc import Tidied, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate, a_root, some_weights
-from tests.support.factories import NOW, a_dataset, a_move, a_row, digest
+from tests.support.factories import NOW, TESTER, a_dataset, a_move, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
@@ -49,33 +49,33 @@ def make_old(artifacts: MemoryArtifacts) -> None:
 def tidy(scene: Scene, retention: Retention | None = None, **changes: Any) -> Tidied:
     """Collect with everything old."""
     make_old(scene.platform.artifacts)
-    return collect_garbage(scene.platform, retention=retention, **changes)
+    return collect_garbage(scene.platform, TESTER, retention=retention, **changes)
 
 
 def go_live(scene: Scene, model: Model, *numbers: int) -> None:
     for number in numbers:
         promote(
             scene.platform,
+            TESTER,
             model=model.name,
             alias="production",
             version=number,
             expected_revision=None,
             reason="for this test",
             override=True,
-            actor="tests",
         )
 
 
 def go_back(scene: Scene, model: Model, to: int | None = None) -> None:
     roll_back(
         scene.platform,
+        TESTER,
         model=model.name,
         alias="production",
         to=to,
         expected_revision=None,
         reason="for this test",
         override=True,
-        actor="tests",
     )
 
 
@@ -120,7 +120,7 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
 
 def test_what_no_row_names_goes_once_it_is_old(scene: Scene, artifacts: MemoryArtifacts) -> None:
     orphan = artifacts.put(b"of a worker that died before it could commit")
-    tidied = collect_garbage(scene.platform)
+    tidied = collect_garbage(scene.platform, TESTER)
     assert (tidied.young, tidied.collected) == (Amount(count=1, size=44), {})
     assert tidy(scene).collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=44)}
     assert not artifacts.has(orphan)
@@ -210,7 +210,7 @@ def test_a_run_that_takes_too_long_stops_and_says_so(
     make_old(artifacts)
     hours = iter(range(0, 1000, 10))
     slow = replace(scene.platform, clock=lambda: NOW + timedelta(hours=next(hours)))
-    tidied = collect_garbage(slow)
+    tidied = collect_garbage(slow, TESTER)
     assert not tidied.complete
     assert 0 < tidied.collected[ArtifactKind.UNKNOWN].count < 5
 
@@ -222,7 +222,7 @@ def test_a_run_that_was_suspended_for_long_deletes_nothing_when_it_wakes(
     make_old(artifacts)
     times = iter((NOW, NOW + timedelta(hours=13)))
     suspended = replace(scene.platform, clock=lambda: next(times))
-    tidied = collect_garbage(suspended)
+    tidied = collect_garbage(suspended, TESTER)
     assert (tidied.complete, tidied.collected) == (False, {})
     assert artifacts.has(orphan)
 
@@ -232,8 +232,10 @@ def test_temporaries_of_dead_writers_are_swept(transactions: Transactions, tmp_p
     left = tmp_path / "ab" / ".new-0123"
     left.parent.mkdir()
     left.write_bytes(b"half")
-    assert collect_garbage(scene.platform, grace=timedelta(0), dry_run=True).temporaries == 0
-    assert collect_garbage(scene.platform, grace=timedelta(0)).temporaries == 1
+    assert (
+        collect_garbage(scene.platform, TESTER, grace=timedelta(0), dry_run=True).temporaries == 0
+    )
+    assert collect_garbage(scene.platform, TESTER, grace=timedelta(0)).temporaries == 1
     assert not left.exists()
 
 
@@ -318,7 +320,7 @@ def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
         replacing = pool.submit(upload)
         wait([replacing], timeout=0.5)  # it waits for us, or has replaced the form
         artifacts.put_at[old.artifact] = 0.0  # all else was put just now
-        collect_garbage(scene.platform)
+        collect_garbage(scene.platform, TESTER)
         work.commit()
         replacing.result(10)
     assert artifacts.has(old.artifact)
@@ -417,7 +419,7 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
         lambda: order_evaluation(
             scene.platform,
             Silence(),
-            JobRequest(actor="tests", key=None, body=None),
+            JobRequest(principal=TESTER),
             model=model.name,
             version=2,
         ),
@@ -461,7 +463,7 @@ def test_a_collection_is_safe_on_every_store(
         old, newest = rejected(scene, model, 2)
         orphan = store.put(b"orphan")
         tidied = collect_garbage(
-            replace(platform), grace=timedelta(seconds=0), retention=NEWEST_ONLY
+            replace(platform), TESTER, grace=timedelta(seconds=0), retention=NEWEST_ONLY
         )
         assert tidied.collected[ArtifactKind.TENSOR].count == 2
         assert not store.has(orphan)

@@ -23,13 +23,13 @@ from core.use_cases.retry_job import retry_job
 from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import NOW
+from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene, nothing
 from tests.support.silent_notifier import Silence
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
-REQUEST = JobRequest(actor="tests")
+REQUEST = JobRequest(principal=TESTER)
 
 
 @pytest.fixture
@@ -59,23 +59,23 @@ def move(scene: Scene, model: Model, *moves: int) -> None:
         if number < 0:
             roll_back(
                 scene.platform,
+                TESTER,
                 model=model.name,
                 alias="production",
                 to=-number,
                 expected_revision=None,
                 reason="for this test",
-                actor="tests",
             )
         else:
             promote(
                 scene.platform,
+                TESTER,
                 model=model.name,
                 alias="production",
                 version=number,
                 expected_revision=None,
                 reason="for this test",
                 override=True,
-                actor="tests",
             )
 
 
@@ -83,7 +83,7 @@ def tidy(scene: Scene, artifacts: MemoryArtifacts, keep_last: int) -> list[int]:
     """Collect with everything old; the versions that gave up their weights."""
     artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
     retention = Retention(keep_last=keep_last, made_before=NOW + timedelta(days=100))
-    tidied = collect_garbage(scene.platform, retention=retention)
+    tidied = collect_garbage(scene.platform, TESTER, retention=retention)
     return [version.number for version in tidied.given_up]
 
 
