@@ -62,9 +62,9 @@ class UpdateTrainer:
         return native_precisions(self._device)
 
     def environment(self) -> Mapping[str, str]:
-        """Return what bit-exact repetition depends on besides the spec: libraries and hardware.
+        """Return what bit-exact repetition depends on besides the spec.
 
-        It also has the numbers of threads and ranks.
+        That is the libraries, the device, the number of threads and the number of ranks.
         """
         return {**environment(self._device, self._threads), "ranks": str(self._rank_provider.size)}
 

@@ -133,8 +133,7 @@ class Corpus:
 def read_corpus(folder: Path) -> Corpus:
     """Read the training sets; hold back images for validation.
 
-    One photo in fifty is held back, and one emoji in twenty that is Noto's and also drawn in
-    another style.
+    One photo in fifty is held back, and one Noto emoji in twenty if another style has it too.
     """
     photos = read(folder, source="cifar100", split="train")
     emojis = join(read(folder, source=s, split="train") for s in TRAINING_SETS[1:4])

@@ -51,7 +51,7 @@ def tokens_of(texts: Sequence[str]) -> Tensor:
 
 
 def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
-    """Encode tokens as unit vectors (texts, dimensions), at the tokens' length alone."""
+    """Encode tokens as unit vectors (texts, dimensions), without padding to the full context."""
     length = tokens.shape[1]
     hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
     hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
