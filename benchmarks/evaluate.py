@@ -180,10 +180,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             artifacts = LocalArtifacts(Path(folder))
             model, query = ROWS[name](artifacts, images)
-            figures = measure(
+            measured = measure(
                 model, query, artifacts, batch=given.batch, repeats=given.repeats, clock=clock
             )
-            rows.append({"row": name, **figures})
+            rows.append({"row": name, **measured})
             print(rows[-1], flush=True)
     publish("evaluate", rows, threads=torch.get_num_threads(), batch=given.batch, clock=given.clock)
 

@@ -187,11 +187,11 @@ def _spec(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
 
 def main() -> None:
     """Print the memory of one model and recipe."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("model", nargs="?", default="ViT-L-14")
-    asked.add_argument("--recipe", default='{"preset": "vit_l_14_24gb"}', help="as JSON")
-    asked.add_argument("--classes", type=int, default=100)
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="ViT-L-14")
+    parser.add_argument("--recipe", default='{"preset": "vit_l_14_24gb"}', help="as JSON")
+    parser.add_argument("--classes", type=int, default=100)
+    given = parser.parse_args()
     model_cfg = json.loads((CONFIGS / f"{given.model}.json").read_bytes())
     found = account(model_cfg, Recipe.from_json(json.loads(given.recipe)), classes=given.classes)
     sizes = (*vars(found).items(), ("total", found.total))

@@ -136,20 +136,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10_000])
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     drained, rows, plans = [], [], {}
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         for database, (first, second, *others) in urls.items():
             for url, whole in ((first, True), (second, False)):
                 folder = Path(name) / f"{database} {whole}"
-                drained.append(drain(database, url, folder, asked.jobs, whole=whole))
+                drained.append(drain(database, url, folder, arguments.jobs, whole=whole))
             for shape, url in zip(claims_plan.SHAPES, others, strict=True):
-                for row, plan in claims_plan.grow(database, url, shape, asked.sizes):
+                for row, plan in claims_plan.grow(database, url, shape, arguments.sizes):
                     rows.append(row)
                     plans[f"{database}, {row['size']} rows, {shape}"] = plan
     for title, plan in plans.items():
         print(f"\n{title}\n{plan}")
-    show(f"{asked.jobs} jobs of {MODELS} models on {WORKERS} workers", drained)
+    show(f"{arguments.jobs} jobs of {MODELS} models on {WORKERS} workers", drained)
     growth = claims_plan.growth(rows)
     publish("queue", rows, drained=drained, growth=growth, plans=plans)
     show("growth of the work of a claim", growth)
