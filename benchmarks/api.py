@@ -1,10 +1,10 @@
 """How long the HTTP API takes, beside a bare FastAPI endpoint: `make bench-api`.
 
-1, 10 and 100 clients keep their connections and ask for one thing at a time: `/healthz`, a job,
-lists of 20, a classification. A bare endpoint that reads one row through the same engine, served
-in the same way, is asked in turn with them. In each of several rounds every request gets its turn;
-a ratio is the median over rounds of a figure by the bare endpoint's of the same round. The CPU time
-of the process that answers tells most where other work runs beside.
+1, 10 and 100 clients keep their connections and send one request at a time: `/healthz`, a job,
+lists of 20, a classification. The baseline is a bare endpoint that reads one row through the same
+engine and is served in the same way. Each of several rounds measures every request once; a ratio
+is the median over rounds of a value divided by the bare endpoint's in the same round. On a busy
+machine the CPU time of the server's process is the most reliable value.
 
     python -m benchmarks.api --rounds 9 --databases sqlite
     python -m benchmarks.api --training   # while a worker trains
@@ -40,12 +40,12 @@ BARE_PORT = 8950
 CLASSES = '["ankle boot", "bag", "coat", "dress", "pullover"]'
 BARE = "bare row"
 
-Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients, one a round
+Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients, one per round
 
 
 @contextmanager
 def bare_service(url: str) -> Iterator[tuple[str, int]]:
-    """The bare endpoint in a process of its own; its address and its process."""
+    """Run the bare endpoint in its own process; yield its URL and process id."""
     port = free_port(BARE_PORT)
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_bare", url, str(port)])
     try:
@@ -56,7 +56,7 @@ def bare_service(url: str) -> Iterator[tuple[str, int]]:
 
 
 def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target]:
-    """What is asked; first what the rest is compared with."""
+    """Return the requests to measure, the baseline first."""
     api = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"})
     image = ("0.webp", pack_reader.named("fashion_mnist")[0].data, "image/webp")
     paths = {
@@ -83,13 +83,13 @@ def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target
 
 
 def make_model(client: Client) -> None:
-    """Import the bundled model."""
+    """Import the bundled model and wait until it is there."""
     client.follow(client.post("/v1/models", {"name": MODEL})["id"], lambda _: None)
 
 
 @contextmanager
 def training(client: Client) -> Iterator[None]:
-    """Have the worker train all the while."""
+    """Keep the worker training within the context. Raises SystemExit if training ended early."""
     images = pack_reader.named("fashion_mnist")
     client.post("/v1/datasets", {"name": "training"})
     client.upload("training", images, lambda _: None)
@@ -106,13 +106,13 @@ def training(client: Client) -> Iterator[None]:
 
 
 def measure(
-    targets: Sequence[Target], crowds: Sequence[int], rounds: int, seconds: float
+    targets: Sequence[Target], client_counts: Sequence[int], rounds: int, seconds: float
 ) -> Results:
-    """Ask for everything in turn, round by round."""
+    """Measure every target with every number of clients, once per round."""
     results: Results = defaultdict(list)
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawning) as pool:
-        for _, clients in product(range(rounds + 1), crowds):
+        for _, clients in product(range(rounds + 1), client_counts):
             for target in targets:
                 taken = pool.submit(load, target, clients, seconds).result()
                 results[target.name, clients].append(taken)
@@ -120,7 +120,7 @@ def measure(
 
 
 def rows_of(database: str, results: Results) -> Iterator[dict[str, Any]]:
-    """A row for each request and number of clients."""
+    """Yield a row of the table for each request and number of clients."""
     for (name, clients), taken in results.items():
         answers = [1000 * answer for one in taken for answer in one.answers]
         yield {
@@ -141,14 +141,14 @@ def rows_of(database: str, results: Results) -> Iterator[dict[str, Any]]:
 
 
 def _ratio(results: Results, name: str, clients: int, of: Callable[[Taken], float]) -> float:
-    """The median over rounds of a figure by the bare endpoint's."""
+    """Return the median over rounds of a value divided by the bare endpoint's."""
     pairs = zip(results[name, clients], results[BARE, clients], strict=True)
     return median(of(ours) / of(bare) for ours, bare in pairs)
 
 
 @contextmanager
 def database(name: str, home: Path) -> Iterator[str]:
-    """The URL of a fresh database."""
+    """Yield the URL of a new database."""
     if name == "sqlite":
         yield f"sqlite:///{home / 'perennial.db'}"
     else:
@@ -156,8 +156,8 @@ def database(name: str, home: Path) -> Iterator[str]:
             yield url
 
 
-def bench(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """All rows of one database."""
+def bench(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure on one database and return its rows."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-api-")))
         url = stack.enter_context(database(name, home))
@@ -168,23 +168,23 @@ def bench(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
         bare = stack.enter_context(bare_service(url))
         targets = targets_of(service, bare, job)
         wait_until_answered(targets[0])
-        if asked.training:
+        if arguments.training:
             stack.enter_context(training(client))
-        results = measure(targets, asked.clients, asked.rounds, asked.seconds)
+        results = measure(targets, arguments.clients, arguments.rounds, arguments.seconds)
     return list(rows_of(name, results))
 
 
 def main() -> None:
-    """Measure on each database and publish."""
+    """Measure on each database and publish the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 10, 100])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each turn")
     parser.add_argument("--training", action="store_true", help="have a job train meanwhile")
-    asked = parser.parse_args()
-    rows = [row for name in asked.databases for row in bench(name, asked)]
-    publish("api", rows, **vars(asked))
+    arguments = parser.parse_args()
+    rows = [row for name in arguments.databases for row in bench(name, arguments)]
+    publish("api", rows, **vars(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The least that an answer from the database can cost: a bare FastAPI endpoint that reads one row.
+"""A bare FastAPI endpoint that reads one row: the minimal cost of a response from the database.
 
-It stands on the service's own engine and is served as the service is:
+It uses the service's own engine and is served as the service is:
 `python -m benchmarks.api_bare DATABASE_URL PORT`.
 """
 
@@ -17,7 +17,10 @@ from core.settings import Settings
 
 
 def bare_app(url: str) -> FastAPI:
-    """`GET /rows/{job}`: id and status of a job; no key, no log, no metrics."""
+    """Return an app whose `GET /rows/{job}` reads a job's id and status.
+
+    It checks no key, writes no log and counts no metrics.
+    """
     app, engine = FastAPI(openapi_url=None), open_engine(url)
 
     @app.get("/rows/{job}")

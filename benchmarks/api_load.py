@@ -1,7 +1,7 @@
-"""Clients that keep their connections and send one request again and again.
+"""HTTP clients that keep their connections and send one request repeatedly.
 
-They speak plain HTTP/1.1 on sockets, because an HTTP library takes longer than what is measured;
-run them in a process of their own, so that their work does not count as the server's.
+They write plain HTTP/1.1 to sockets, because an HTTP library takes longer than what is measured.
+Run them in a separate process, so that their work does not count as the server's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import psutil
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A request, whole, and where to send it."""
+    """A complete request and the server to send it to."""
 
     name: str
     host: str
@@ -24,7 +24,7 @@ class Target:
 
     @classmethod
     def of(cls, name: str, pid: int, request: httpx.Request) -> "Target":
-        """The target of a request that an HTTP library has put into words."""
+        """Serialise a request of httpx."""
         line = b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)
         headers = [b"%s: %s" % header for header in request.headers.raw]
         message = b"\r\n".join([line, *headers, b"", request.read()])
@@ -35,15 +35,15 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """How long answers took, how long the clients asked, and what the server worked, in seconds."""
+    """The measurements of one turn, all in seconds."""
 
-    answers: list[float]
-    seconds: float
-    cpu: float
+    answers: list[float]  # latencies
+    seconds: float  # duration of the turn
+    cpu: float  # CPU time of the server
 
 
 class _Client(asyncio.Protocol):
-    """One connection; asks again as soon as it is answered, until it is late."""
+    """One connection, which repeats its request after each response until the time is up."""
 
     def __init__(self, message: bytes, until: float) -> None:
         self.answers: list[float] = []
@@ -53,35 +53,35 @@ class _Client(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the first time."""
+        """Send the first request."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._ask()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Note an answer when it is whole."""
+        """Record the latency of a complete response and send the next request."""
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found or len(body) < _length(head):
             return
-        self.answers.append(time.perf_counter() - self._asked)
+        self.answers.append(time.perf_counter() - self._sent_at)
         if not head.startswith(b"HTTP/1.1 200"):
             self.ended.set_exception(RuntimeError(self._received.decode(errors="replace")))
             self._transport.close()
         elif time.perf_counter() < self._until:
-            self._ask()
+            self._send()
         else:
             self.ended.set_result(None)
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """A connection that ends before its client does is a failure of the server."""
+        """Fail if the server closed the connection before the client finished."""
         if not self.ended.done():
             self.ended.set_exception(error or ConnectionError("the server closed a connection"))
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._received = b""
-        self._asked = time.perf_counter()
+        self._sent_at = time.perf_counter()
         self._transport.write(self._message)
 
 
@@ -93,12 +93,12 @@ def _length(head: bytes) -> int:
 
 
 def load(target: Target, clients: int, seconds: float) -> Taken:
-    """Let so many clients ask for so long. Raises RuntimeError for an answer other than 200."""
+    """Run `clients` clients for `seconds`. Raises RuntimeError for a response other than 200."""
     return asyncio.run(_load(target, clients, seconds))
 
 
 def wait_until_answered(target: Target) -> None:
-    """Return when a server that has just been started answers."""
+    """Wait until a newly started server responds. Raises ConnectionError after 60 s."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -116,15 +116,15 @@ async def _load(target: Target, clients: int, seconds: float) -> Taken:
     worked = _cpu(server)
     began = time.perf_counter()
     until = began + seconds
-    asking = []
+    running = []
     for _ in range(clients):
         _, client = await loop.create_connection(
             lambda: _Client(target.message, until), target.host, target.port
         )
-        asking.append(client)
-    await asyncio.gather(*(client.ended for client in asking))
+        running.append(client)
+    await asyncio.gather(*(client.ended for client in running))
     return Taken(
-        answers=[seconds for client in asking for seconds in client.answers],
+        answers=[seconds for client in running for seconds in client.answers],
         seconds=time.perf_counter() - began,
         cpu=_cpu(server) - worked,
     )

@@ -1,4 +1,4 @@
-"""What the benchmarked service shows: jobs, versions and datasets as a service in use has them."""
+"""Rows for the benchmarked service: jobs, versions and datasets as in a service in use."""
 
 import secrets
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ ENDED = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def write_rows(url: str, model: str, count: int) -> JobId:
-    """Let a model have learned `count` times, each time from a dataset of its own; one job's id."""
+    """Write `count` succeeded updates of a model, each with its own dataset; return a job's id."""
     transactions = SqlTransactions(url)
     with transactions() as work:
-        jobs = [_learn(work, model, number) for number in range(count)]
+        jobs = [_add_update(work, model, number) for number in range(count)]
         work.commit()
     transactions.close()
     return jobs[count // 2]
 
 
-def _learn(work: UnitOfWork, model: str, number: int) -> JobId:
-    """An update that has succeeded: its dataset, job and version; the job's id."""
+def _add_update(work: UnitOfWork, model: str, number: int) -> JobId:
+    """Add the dataset, job and version of a succeeded update; return the job's id."""
     now = ENDED + timedelta(hours=number)
     found = work.models.get(model)
     dataset = Dataset(
@@ -80,7 +80,7 @@ def _version(job: Job, number: int, classes: Sequence[str]) -> Version:
 
 
 def _names(number: int) -> list[str]:
-    """Five classes more each time."""
+    """Return the classes known after an update, of which each adds five."""
     return [f"class {index}" for index in range(5 * (number + 1))]
 
 

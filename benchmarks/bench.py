@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a table on the terminal and a JSON file."""
+"""The output of every benchmark: a table on the terminal and a JSON file."""
 
 import json
 import os
@@ -14,21 +14,21 @@ OUT = Path(__file__).parent / "out"
 
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-    """Print rows as a table and write them, with the machine's kind, to `out/<name>.json`."""
+    """Print rows as a table and write them, with facts of the machine, to `out/<name>.json`."""
     write(name, rows, **facts)
     show(name, rows)
     print(f"written to {OUT / name}.json")
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-    """Write rows, with the machine's kind, to `out/<name>.json`."""
+    """Write rows, with facts of the machine, to `out/<name>.json`."""
     OUT.mkdir(exist_ok=True)
     machine = machine_with(**facts)
     (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
 
 
 def machine_with(**facts: Any) -> dict[str, Any]:
-    """The machine's kind, and what else was the same for all rows."""
+    """Return facts of the machine, and further facts that hold for all rows."""
     return {"processor": platform.machine(), "cores": os.cpu_count(), **facts}
 
 

@@ -1,8 +1,9 @@
-"""What finding the next job costs, in work counted by the database itself.
+"""The cost of finding the next job, in work that the database counts.
 
-Times on a busy machine say little, so work is counted too: pages that PostgreSQL looks at
-(`EXPLAIN ANALYZE`), steps of SQLite's machine. `joined` is the plain join that SQLite runs, put to
-PostgreSQL as well: what it cost before `ix_jobs_heads` and the lateral look-up, and would again.
+Times on a busy machine are unreliable, so work is counted too: the pages that PostgreSQL reads
+(`EXPLAIN ANALYZE`), or the steps of SQLite's virtual machine. `joined` is the work of the plain
+join that SQLite runs, on PostgreSQL as well: the cost there without `ix_jobs_heads` and the
+lateral look-up.
 """
 
 import re
@@ -28,20 +29,21 @@ from tests.support.factories import a_job, a_model, a_policy
 
 FEW, MANY = 10, 100
 TRIES = 50
-# What the rows are: (models, whether they wait; else they have ended and ten more wait).
+# Shapes of the queue: number of models (0: one per ten jobs), and whether all jobs or just 10 wait.
 SHAPES = {
     "all wait": (FEW, True),
     "all but 10 ended": (FEW, False),
     "all wait, 100 models": (MANY, True),
     "10 wait a model": (0, True),
 }
-FINDING = cast(Connection, SimpleNamespace(dialect=SimpleNamespace(name="sqlite")))  # the join
+# Stands for a connection to SQLite, for which the query is the plain join.
+PLAIN_JOIN = cast(Connection, SimpleNamespace(dialect=SimpleNamespace(name="sqlite")))
 
 
 def grow(
     database: str, url: str, shape: str, sizes: Sequence[int]
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """A row of the table and the plan, at each size of one growing queue."""
+    """Yield a row of the table and the query plan at each size of one growing queue."""
     migrate(url)
     known: list[Model] = []
     with closing(SqlTransactions(url)) as transactions:
@@ -51,7 +53,7 @@ def grow(
                 connection = work._connection
                 assert connection is not None
                 plan = explain(connection, sql_of(connection, connection))
-                joined = explain(connection, sql_of(connection, FINDING))
+                joined = explain(connection, sql_of(connection, PLAIN_JOIN))
                 cost = steps_of(connection) if database == "SQLite" else pages_in(plan)
                 before = cost if database == "SQLite" else pages_in(joined)
                 find = min(times_ms(partial(_find, connection, sql_of(connection, connection))))
@@ -74,7 +76,7 @@ def grow(
 
 
 def growth(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How much more work a claim is at the largest size than at the smallest."""
+    """Return rows with the ratio of a claim's work at the largest size to that at the smallest."""
     found = []
     for database, shape in dict.fromkeys((row["database"], row["rows"]) for row in rows):
         mine = [row for row in rows if (row["database"], row["rows"]) == (database, shape)]
@@ -94,7 +96,7 @@ def growth(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def sql_of(connection: Connection, dialect: Connection) -> str:
-    """The statement that finds the next job, as built for a dialect, to be run as it stands."""
+    """Return the statement that finds the next job, built for a dialect, with literal values."""
     query = claimable_heads(dialect, tuple(Queue)).limit(1)
     query = query.with_for_update(of=models, skip_locked=True, key_share=True)
     text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
@@ -102,7 +104,7 @@ def sql_of(connection: Connection, dialect: Connection) -> str:
 
 
 def explain(connection: Connection, sql: str) -> str:
-    """The plan, one step a line; on PostgreSQL with what it took."""
+    """Return the query plan, one step per line; on PostgreSQL with its actual costs."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
         return "\n".join(f"  {row[3]}" for row in rows)
@@ -111,14 +113,14 @@ def explain(connection: Connection, sql: str) -> str:
 
 
 def pages_in(plan: str) -> int:
-    """How many pages a statement has looked at, by the first line that tells."""
-    told = re.search(r"Buffers: (.*)", plan)
-    assert told is not None, plan
-    return sum(map(int, re.findall(r"(?:hit|read)=(\d+)", told[1])))
+    """Return the number of pages that a statement read, from the plan's first line with buffers."""
+    buffers = re.search(r"Buffers: (.*)", plan)
+    assert buffers is not None, plan
+    return sum(map(int, re.findall(r"(?:hit|read)=(\d+)", buffers[1])))
 
 
 def steps_of(connection: Connection) -> int:
-    """How many steps SQLite's machine takes to find the next job."""
+    """Return the number of steps that SQLite's virtual machine takes to find the next job."""
     sql, steps = sql_of(connection, connection), [0]
 
     def count() -> int:
@@ -133,7 +135,7 @@ def steps_of(connection: Connection) -> int:
 
 
 def times_ms(act: Callable[[], object]) -> list[float]:
-    """How long something takes, again and again."""
+    """Call a function TRIES times; return the milliseconds of each call."""
     took = []
     for _ in range(TRIES):
         began = time.perf_counter()
@@ -157,7 +159,7 @@ def _claim(transactions: SqlTransactions) -> None:
 
 
 def _fill(transactions: SqlTransactions, shape: str, size: int, known: list[Model]) -> None:
-    """Add models and jobs until there are as many as the shape has at this size."""
+    """Replace the jobs by those that the shape has at this size, and add models as needed."""
     wanted, wait = SHAPES[shape]
     with transactions() as work:
         connection = work._connection

@@ -1,9 +1,9 @@
 """What a training step waits for its images: `make bench-data`.
 
-The bundled model learns products of the demo's pack from an artifact store, an epoch that decodes
-every image and one that finds them decoded: with batches made ahead in a thread, as the service
-trains, and with each batch made when its step begins. `waited` is the share of an epoch's time in
-which training stood still for data.
+The bundled model learns products of the demo's pack from an artifact store. The first epoch decodes
+every image, the second finds them decoded. Batches are made ahead in a thread, as in the service,
+or each when its step begins. `waited` is the share of an epoch's time that training spends waiting
+for data.
 """
 
 import argparse
@@ -28,30 +28,30 @@ from core.ports import Artifacts, TrainingSpec
 EPOCHS = ("decoding", "decoded")
 
 
-def ahead(begun: PreparedRun) -> list[tuple[float, float]]:
-    """(seconds, seconds waited) of each epoch, batches made ahead."""
-    update, reading = begun.update, begun.reading
+def ahead(prepared: PreparedRun) -> list[tuple[float, float]]:
+    """Train with batches made ahead; return (seconds, seconds waited) of each epoch."""
+    run, loader = prepared.update, prepared.reading
     found = []
-    with Ahead(reading.step, 0, update.steps) as batches:
+    with Ahead(loader.step, 0, run.steps) as batches:
         for _ in EPOCHS:
             began, waited = time.perf_counter(), batches.waited_s
-            for _ in range(update.steps // len(EPOCHS)):
-                update.advance(batches.take())
+            for _ in range(run.steps // len(EPOCHS)):
+                run.advance(batches.take())
             found.append((time.perf_counter() - began, batches.waited_s - waited))
     return found
 
 
-def direct(begun: PreparedRun) -> list[tuple[float, float]]:
-    """The same with each batch made on the spot."""
-    update, reading = begun.update, begun.reading
+def direct(prepared: PreparedRun) -> list[tuple[float, float]]:
+    """Train with each batch made in its step; return (seconds, seconds waited) of each epoch."""
+    run, loader = prepared.update, prepared.reading
     found = []
     for _ in EPOCHS:
         began, waited = time.perf_counter(), 0.0
-        for _ in range(update.steps // len(EPOCHS)):
-            asked = time.perf_counter()
-            batch = reading.step(update.step)
-            waited += time.perf_counter() - asked
-            update.advance(batch)
+        for _ in range(run.steps // len(EPOCHS)):
+            requested = time.perf_counter()
+            batch = loader.step(run.step)
+            waited += time.perf_counter() - requested
+            run.advance(batch)
         found.append((time.perf_counter() - began, waited))
     return found
 
@@ -59,28 +59,28 @@ def direct(begun: PreparedRun) -> list[tuple[float, float]]:
 WAYS = {"ahead": ahead, "direct": direct}
 
 
-def begun(artifacts: Artifacts, images: int) -> PreparedRun:
-    """An update of two epochs, nothing decoded yet."""
-    model, question = products(artifacts, images)
-    return prepare_run(_task(question), model, artifacts)
+def prepare(artifacts: Artifacts, images: int) -> PreparedRun:
+    """Prepare a run of two epochs, with no image decoded yet."""
+    model, query = products(artifacts, images)
+    return prepare_run(_spec(query), model, artifacts)
 
 
-def _task(question: ClassQuery) -> TrainingSpec:
-    parent = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
+def _spec(query: ClassQuery) -> TrainingSpec:
+    parent = sha256(b"any")  # never loaded: parent, root and teacher are one model
     return TrainingSpec(
         parent=parent,
         root=parent,
         recipe=Recipe(epochs=len(EPOCHS), precision=Precision.FP32),
-        classes=question.classes,
+        classes=query.classes,
         learned=(),
         open_classes=(),
-        images=question.entries,
-        prompt=question.prompt,
+        images=query.entries,
+        prompt=query.prompt,
     )
 
 
 def main() -> None:
-    """Train both ways in turn."""
+    """Train both ways in turn and publish the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -93,7 +93,7 @@ def main() -> None:
         with repeatable(0, device=CPU, threads=threads):
             for _ in range(given.repeats):
                 for way, train in WAYS.items():
-                    times[way].append(train(begun(artifacts, given.images)))
+                    times[way].append(train(prepare(artifacts, given.images)))
     rows: list[dict[str, Any]] = []
     for way, runs in times.items():
         for epoch, name in enumerate(EPOCHS):

@@ -23,7 +23,7 @@ METHODS = {
 
 
 def line(method: str, seed: int, report: Json) -> dict[str, Any]:
-    """What a report says, as a row: points, with the interval's bound that decides."""
+    """Return a report as a row: each measure's difference and interval in points."""
     row: dict[str, Any] = {"method": method, "seed": seed, "verdict": report["verdict"]}
     for measure in report["measures"]:
         name = "gain" if measure["kind"] == "gain" else f"{measure['name']} {measure['kind']}"
@@ -33,7 +33,7 @@ def line(method: str, seed: int, report: Json) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Upload once, then teach version 1 by both methods with every seed."""
+    """Upload the classes once, then update version 1 by every method with every seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     seeds = parser.parse_args().seeds

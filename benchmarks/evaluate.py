@@ -1,10 +1,10 @@
 """How fast a version is evaluated: `make bench-evaluate`.
 
-The evaluator against a bare open_clip loop over the same stored images, in turn, in one process,
-in fp32. The loop has its files in memory; the evaluator reads them from the store, verifies every
-digest and says how far it is. Both give every image its class, and the answers are compared.
-`of_bare` is the evaluator's throughput as a share of the loop's where the loop, too, reads the
-class prompts once; `of_images_alone` where it need not.
+The evaluator and a bare open_clip loop over the same stored images run in turn in one process, in
+fp32. The loop has its files in memory; the evaluator reads them from the store, verifies every
+digest and reports its progress. Both classify every image, and the answers are compared.
+`of_bare` is the evaluator's throughput as a share of the loop's when the loop, too, encodes the
+class prompts once; `of_images_alone` when it does not.
 """
 
 import argparse
@@ -44,12 +44,12 @@ Clock = Callable[[], float]  # seconds
 
 
 def emoji(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
-    """The bundled model and emoji of the demo's pack: about three images a class."""
+    """Return the bundled model and emoji of the demo's pack, about three images per class."""
     return _bundled(artifacts, named("twemoji")[:images])
 
 
 def products(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
-    """The bundled model and the products of the demo's pack: ten classes."""
+    """Return the bundled model and the products of the demo's pack, ten classes."""
     return _bundled(artifacts, named("fashion_mnist")[:images])
 
 
@@ -64,47 +64,47 @@ def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel
         ManifestEntry(pixels=row.pixels, artifact=artifacts.put(row.data), texts=(image.text,))
         for image, row in zip(pack, stored, strict=True)
     ]
-    return ClipModel.build(config, network.state_dict(), CPU), _question(entries)
+    return ClipModel.build(config, network.state_dict(), CPU), _query(entries)
 
 
 def vit(artifacts: Artifacts, images: int) -> tuple[ClipModel, ClassQuery]:
-    """ViT-B/32 with random weights, and synthetic pictures of 256 pixels."""
+    """Return ViT-B/32 with random weights, and synthetic pictures of 256 pixels."""
     settings = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
     torch.manual_seed(0)
     model = ClipModel.build(settings, empty_network(settings).state_dict(), CPU)
     names = [f"kind {number % 50}" for number in range(images)]
-    return model, _question(stored_pictures(artifacts, names, side=224))
+    return model, _query(stored_pictures(artifacts, names, side=224))
 
 
-def _question(entries: Sequence[ManifestEntry]) -> ClassQuery:
+def _query(entries: Sequence[ManifestEntry]) -> ClassQuery:
     unique = {entry.pixels: entry for entry in entries}
     classes = tuple(sorted({entry.class_name for entry in entries}))
     return ClassQuery(entries=tuple(unique.values()), classes=classes, prompt=DEFAULT_PROMPT)
 
 
 class BareLoop:
-    """What one writes with open_clip alone."""
+    """A loop as one would write it with open_clip alone."""
 
     def __init__(
-        self, model: ClipModel, question: ClassQuery, artifacts: Artifacts, batch: int
+        self, model: ClipModel, query: ClassQuery, artifacts: Artifacts, batch: int
     ) -> None:
         self._network: Any = model.network
         self._transform = image_transform_v2(model.preprocess.settings, is_train=False)
-        self._files = [artifacts.get(entry.artifact) for entry in question.entries]
+        self._files = [artifacts.get(entry.artifact) for entry in query.entries]
         self._batch = batch
-        prompts = list(question.prompt.fill_all(question.classes))
+        prompts = list(query.prompt.fill_all(query.classes))
         self._tokens = model.tokenizer(prompts, context_length=model.context_length)
         self.read_classes()
 
     @torch.inference_mode()
     def read_classes(self) -> None:
-        """Make the features of the class prompts."""
+        """Encode the class prompts."""
         blocks = [self._network.encode_text(part) for part in self._tokens.split(self._batch)]
         self._classes = F.normalize(torch.cat(blocks), dim=-1)
 
     @torch.inference_mode()
     def predict(self) -> tuple[int, ...]:
-        """The class of each image."""
+        """Return the index of each image's class."""
         predicted: list[int] = []
         for start in range(0, len(self._files), self._batch):
             files = self._files[start : start + self._batch]
@@ -116,20 +116,20 @@ class BareLoop:
 
 def measure(
     model: ClipModel,
-    question: ClassQuery,
+    query: ClassQuery,
     artifacts: Artifacts,
     *,
     batch: int,
     repeats: int,
     clock: Clock,
 ) -> dict[str, Any]:
-    """Images per second of both, in turn; the ratio's median and range."""
+    """Measure both in turn; return images per second, and the ratio's median and range."""
     model.freeze()
-    loop = BareLoop(model, question, artifacts, batch)
+    loop = BareLoop(model, query, artifacts, batch)
     evaluator = VersionEvaluator(artifacts, device=CPU, batch=batch)
 
     def ours() -> tuple[int, ...]:
-        (answers,) = evaluator.ask(model, [question], Quiet())
+        (answers,) = evaluator.ask(model, [query], Quiet())
         assert isinstance(answers, ClassAnswers)
         return answers.predicted
 
@@ -138,11 +138,11 @@ def measure(
         (_seconds(ours, clock), _seconds(loop.predict, clock), _seconds(loop.read_classes, clock))
         for _ in range(repeats)
     ]
-    count = len(question.entries)
+    count = len(query.entries)
     shares = [(bare + texts) / own for own, bare, texts in turns]
     return {
         "images": count,
-        "classes": len(question.classes),
+        "classes": len(query.classes),
         "same_answers": same / count,
         "ours_per_s": count / median(own for own, _, _ in turns),
         "bare_per_s": count / median(bare + texts for _, bare, texts in turns),
@@ -162,7 +162,7 @@ ROWS = {"emoji": emoji, "products": products, "vit": vit}
 
 
 def main() -> None:
-    """Measure every row that is asked for."""
+    """Measure the chosen rows and publish the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument(
@@ -179,11 +179,11 @@ def main() -> None:
     for name, images in zip(given.rows, given.images, strict=False):
         with tempfile.TemporaryDirectory() as folder:
             artifacts = LocalArtifacts(Path(folder))
-            model, question = ROWS[name](artifacts, images)
-            figures = measure(
-                model, question, artifacts, batch=given.batch, repeats=given.repeats, clock=clock
+            model, query = ROWS[name](artifacts, images)
+            measured = measure(
+                model, query, artifacts, batch=given.batch, repeats=given.repeats, clock=clock
             )
-            rows.append({"row": name, **figures})
+            rows.append({"row": name, **measured})
             print(rows[-1], flush=True)
     publish("evaluate", rows, threads=torch.get_num_threads(), batch=given.batch, clock=given.clock)
 

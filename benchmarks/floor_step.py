@@ -1,9 +1,10 @@
-"""The least that a step of VR-LwF must compute, on bare open_clip modules.
+"""The minimal computation of a step of VR-LwF, on bare open_clip modules.
 
-The student's image tower forward and backward, the teacher's image tower forward (the crops are
-fresh), the student's text tower forward and backward over sentences cut where the longest ends,
-class prompts and replayed sentences apart; then a fused optimiser step. No clipping, no teacher's
-sentences, no bookkeeping. Under part `image` the texts are read by a frozen tower, forward alone.
+A step runs the student's image tower forward and backward, the teacher's image tower forward (the
+crops are new), and the student's text tower forward and backward, separately over class prompts
+and replayed sentences, both truncated after the longest; then it takes a fused optimiser step. It
+has no clipping, no teacher's sentences and no bookkeeping. With part `image` the text tower is
+frozen and runs forward only.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 
 class FloorStep:
-    """A student, its teacher and a fused Adam."""
+    """A student, its teacher and a fused Adam optimiser."""
 
     def __init__(
         self,
@@ -33,13 +34,13 @@ class FloorStep:
         self._optimiser = torch.optim.Adam(trained, lr=rate, fused=True)
 
     def take(self, images: Tensor, target: Tensor, classes: Tensor, sentences: Tensor) -> None:
-        """One step; images are floats, `classes` and `sentences` token ids cut to their length."""
+        """Take one step; images are floats, `classes` and `sentences` truncated token ids."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
             seen = self._student.encode_image(images).float()
             with torch.no_grad():
                 before = self._teacher.encode_image(images).float()
         with torch.set_grad_enabled(self._text_trains):
-            read = torch.cat([self._read(classes), self._read(sentences)])
+            read = torch.cat([self._encode(classes), self._encode(sentences)])
         scores = F.normalize(seen, dim=1) @ F.normalize(read, dim=1).T  # (images, texts)
         loss = F.cross_entropy(scores * self._student.logit_scale.exp(), target)
         loss = loss + F.mse_loss(seen, before)
@@ -47,7 +48,7 @@ class FloorStep:
         self._optimiser.step()
         self._optimiser.zero_grad()
 
-    def _read(self, tokens: Tensor) -> Tensor:
+    def _encode(self, tokens: Tensor) -> Tensor:
         network, length = self._student, tokens.shape[1]
         words = network.token_embedding(tokens) + network.positional_embedding[:length]
         words = network.transformer(words, attn_mask=network.attn_mask[:length, :length])

@@ -25,7 +25,7 @@ SHOWN = ("ut_acc", "gain", "retained/emoji", "retained/emoji/change", "a_acc", "
 
 
 def plan_of(seeds: list[int], per_class: int) -> Plan:
-    """Products to learn, emoji to keep; ft and vrlwf with the values that the demo tuned."""
+    """Return a plan that teaches products and measures emoji; ft and vrlwf are the demo's."""
     shared = (DATA / "fashion_mnist.zip").is_file() and (DATA / "emoji_twemoji.zip").is_file()
     emoji = {"data": "emoji_twemoji" if shared else "twemoji", "split": "heldout_style"}
     lwf = {"method": "lwf", "learning_rate": recipes.VRLWF["learning_rate"]}
@@ -48,7 +48,7 @@ def plan_of(seeds: list[int], per_class: int) -> Plan:
 
 
 def line(name: str, results: Results, against: dict[str, Comparison]) -> dict[str, Any]:
-    """A row of the published table, in points, with its interval against fine-tuning."""
+    """Return a row of the published table, in points, with its interval against fine-tuning."""
     runs = results.of_row(name)
     row: dict[str, Any] = {"row": name, "seeds": len(runs)}
     for score in SHOWN:
@@ -63,7 +63,7 @@ def line(name: str, results: Results, against: dict[str, Comparison]) -> dict[st
 
 
 def main() -> None:
-    """Run what is missing and publish the table."""
+    """Run the missing runs and publish the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-class", type=int, default=200, metavar="N")

@@ -34,7 +34,7 @@ SEED = 1
 
 
 def main() -> int:
-    """Collect what is missing, then print every table; 2 when a data folder lacks a set."""
+    """Collect missing outcomes and print every table; return 2 when a data folder lacks a set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of image sets (default: the demo's pack)")
     parser.add_argument("--outcomes", type=Path, default=OUT / "gate-outcomes")

@@ -1,4 +1,4 @@
-"""What an update adds to a store: one of the small model's image tower, by the real trainer."""
+"""The bytes that an update of the small model's image tower adds to a store."""
 
 from dataclasses import dataclass, replace
 
@@ -12,21 +12,21 @@ from tests.support.learning.lessons import Watching, red_and_blue, train, with_r
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Bytes of a version, and what the store holds more after the next ones."""
+    """The size of a version and the growth of the store by the next ones, in bytes."""
 
     version: int  # the parent's tensors
-    tower: int  # its image tower's, with the logit scale, which learns with either tower
+    tower: int  # its image tower's, with the logit scale, which every part trains
     update: int  # added by an update of that tower: tensors alone
     listed: int  # added by it too: the list of its tensors, whose digest is the version's
     again: int  # added when the updated version is published once more
 
 
 def measure_growth(artifacts: Artifacts) -> Growth:
-    """Teach the bundled model two classes, its image tower alone, and publish the result twice."""
+    """Update the bundled model's image tower with two classes and publish the result twice."""
     parent, _ = BaseImporter(artifacts).load("bundled", Watching())
-    task = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    spec = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
     before = size_of(artifacts)
-    updated = train(artifacts, with_recipe(task, part=ModelPart.IMAGE))
+    updated = train(artifacts, with_recipe(spec, part=ModelPart.IMAGE))
     after = size_of(artifacts)
     state = read_state(updated, artifacts)
     again = publish(updated.config, state, artifacts, lambda *_: None)
@@ -42,12 +42,12 @@ def measure_growth(artifacts: Artifacts) -> Growth:
 
 
 def size_of(artifacts: Artifacts) -> int:
-    """Bytes in a store."""
+    """Return the number of bytes in a store."""
     return sum(row.size for row in artifacts.stored())
 
 
 def tower_size(weights: Weights) -> int:
-    """Bytes of all that an update of the image tower may change."""
+    """Return the number of bytes that an update of the image tower may change."""
     return sum(
         tensor.size
         for tensor in weights.tensors

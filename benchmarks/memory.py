@@ -45,22 +45,22 @@ CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Bytes on the device during one step."""
+    """The bytes on the device during one step."""
 
     student: int  # parameters and buffers
-    teacher: int  # those that are not the student's own tensors
+    teacher: int  # without tensors shared with the student
     gradients: int
     moments: int  # Adam's two
-    activations: int  # all else, when most of it lives
+    activations: int  # all else, at its peak
 
     @property
     def total(self) -> int:
-        """At most: gradients are complete only when most activations are gone."""
+        """An upper bound: gradients are complete only when most activations have been freed."""
         return self.student + self.teacher + self.gradients + self.moments + self.activations
 
 
 class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that operations make, while anything holds them."""
+    """Counts the bytes of all live tensors that operations create."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -69,7 +69,7 @@ class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._seen = WeakIdKeyDictionary()
 
     def know(self, tensor: Tensor) -> None:
-        """Leave out a tensor that is accounted for elsewhere."""
+        """Exclude a tensor that is accounted for elsewhere."""
         self._seen[tensor.untyped_storage()] = True
 
     def __torch_dispatch__(
@@ -95,9 +95,9 @@ class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def account(model_cfg: Mapping[str, Any], recipe: Recipe, *, classes: int) -> Account:
-    """The memory of a step of `recipe` for a model, over a number of classes to tell apart.
+    """Return the memory that a step of `recipe` takes for a model and a number of classes.
 
-    Precision `auto` counts as on a device with bf16 instructions.
+    Precision `auto` is resolved as on a device with bf16 instructions.
     """
     recipe = replace(recipe, precision=recipe.precision.on({Precision.BF16}))
     with warnings.catch_warnings():
@@ -117,8 +117,8 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
         target = torch.zeros(recipe.batch_size, dtype=torch.long)
     parent = ClipModel(network=network.eval(), config={"model_cfg": model_cfg})
     method = method_of(recipe, Columns.of(recipe, names, (), ()))
-    task = _task(recipe, names)
-    models = Models.of(task, parent, names, distils=method.distils, load=lambda _: parent)
+    spec = _spec(recipe, names)
+    models = Models.of(spec, parent, names, distils=method.distils, load=lambda _: parent)
     student = _storages(models.student)
     teacher: dict[int, Tensor] = {}
     for one in models.teachers:
@@ -171,7 +171,7 @@ def _bytes(tensors: Mapping[int, Tensor]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
 
 
-def _task(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
+def _spec(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
     nowhere = Digest("0" * 64)
     return TrainingSpec(
         parent=nowhere,
@@ -186,12 +186,12 @@ def _task(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
 
 
 def main() -> None:
-    """Print an account of one model and recipe."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("model", nargs="?", default="ViT-L-14")
-    asked.add_argument("--recipe", default='{"preset": "vit_l_14_24gb"}', help="as JSON")
-    asked.add_argument("--classes", type=int, default=100)
-    given = asked.parse_args()
+    """Print the memory of one model and recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="ViT-L-14")
+    parser.add_argument("--recipe", default='{"preset": "vit_l_14_24gb"}', help="as JSON")
+    parser.add_argument("--classes", type=int, default=100)
+    given = parser.parse_args()
     model_cfg = json.loads((CONFIGS / f"{given.model}.json").read_bytes())
     found = account(model_cfg, Recipe.from_json(json.loads(given.recipe)), classes=given.classes)
     sizes = (*vars(found).items(), ("total", found.total))

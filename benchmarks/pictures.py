@@ -13,9 +13,10 @@ from core.ports import Artifacts
 def stored_pictures(
     artifacts: Artifacts, classes: Sequence[str], *, side: int
 ) -> tuple[ManifestEntry, ...]:
-    """One smooth random picture of `side` pixels and a seventh more for each class named.
+    """Store one smooth random picture for each class named, always the same ones.
 
-    Stored in the form the service stores, lossless WebP; always the same ones.
+    Their sides are a seventh longer than `side` pixels. They are stored as the service stores
+    images, in lossless WebP.
     """
     chance = np.random.default_rng(0)
     entries = []

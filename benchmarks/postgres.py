@@ -1,4 +1,4 @@
-"""A PostgreSQL of the benchmark's own: a folder, a Unix socket, no port, nothing kept."""
+"""A temporary PostgreSQL server for benchmarks, on a Unix socket and without a port."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ MISSING = "PostgreSQL's programs are not installed: sudo apt-get install postgre
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of an empty database on a server that syncs every commit."""
+    """Run a server that syncs every commit; yield the URL of an empty database."""
     programs = _programs()
     with tempfile.TemporaryDirectory(prefix="perennial-pg-") as name:
         folder = Path(name)
-        if os.geteuid() == 0:  # which the server refuses to run as
+        if os.geteuid() == 0:  # the server refuses to run as root
             shutil.chown(folder, "postgres")
 
         def run(program: str, *arguments: str) -> None:
@@ -36,7 +36,7 @@ def postgresql() -> Iterator[str]:
 
 
 def _programs() -> Path:
-    """The folder with initdb and pg_ctl."""
+    """Return the folder with initdb and pg_ctl. Raises SystemExit if there is none."""
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)

@@ -33,12 +33,12 @@ from tests.support.scene import Scene, Script
 from tests.support.servers.postgres import DURABLE, postgres_server, run_sql
 
 WORKERS, MODELS = 4, 20
-START_S = 15.0  # by then every worker has imported what it needs
-FLAT = 3.0  # ten rows are one page, read at once; in an index a look-up goes through two or three
+START_S = 15.0  # enough for every worker to import its modules
+FLAT = 3.0  # growth allowed: ten rows are one page; an index look-up reads two or three
 
 
 def platform_of(url: str, folder: Path) -> Platform:
-    """A platform on a database and a folder of artifacts."""
+    """Return a platform on a database and a folder of artifacts."""
     return Platform(
         settings=Settings(home=folder, checkpoint_seconds=3600.0),
         transactions=SqlTransactions(url),
@@ -48,7 +48,10 @@ def platform_of(url: str, folder: Path) -> Platform:
 
 
 def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> list[float]:
-    """Run jobs until none waits; how long each took, from before its claim to its end."""
+    """Run jobs until none waits; return the seconds that each took, including its claim.
+
+    With `whole` false, jobs are only claimed and finished.
+    """
     platform = platform_of(url, folder)
     script = Script(platform)  # trains and scores in no time
     tools = Tools(importer=script, trainer=script, evaluator=script)
@@ -69,7 +72,7 @@ def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> li
 
 
 def claim_and_finish(platform: Platform, owner: str) -> Job | None:
-    """The two transactions without which no job leaves the queue."""
+    """Claim and finish a job: the two transactions without which no job leaves the queue."""
     with platform.transactions() as work:
         job = work.jobs.claim(owner, 60, 3)
         work.commit()
@@ -81,13 +84,13 @@ def claim_and_finish(platform: Platform, owner: str) -> Job | None:
 
 
 def waiting(platform: Platform) -> bool:
-    """Whether a job is queued: its model may be busy just now."""
+    """Return whether a job is queued; it cannot be claimed while its model is busy."""
     with platform.transactions(read_only=True) as work:
         return bool(work.jobs.page(1, None, status=JobStatus.QUEUED))
 
 
 def drain(database: str, url: str, folder: Path, count: int, *, whole: bool) -> dict[str, Any]:
-    """Order updates, let the workers loose, and look at what they leave."""
+    """Order updates, let the workers run them, and return a row of times and counts."""
     migrate(url)
     platform = platform_of(url, folder)
     scene = Scene(platform.transactions, platform.artifacts)
@@ -118,7 +121,7 @@ def drain(database: str, url: str, folder: Path, count: int, *, whole: bool) -> 
 
 @contextmanager
 def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
-    """URLs of fresh databases by kind, as many as are asked for."""
+    """Yield the URLs of new databases by kind, as many as the measurements need."""
     count = 2 + len(claims_plan.SHAPES)
     with postgres_server(DURABLE) as server:
         for number in range(count):
@@ -130,24 +133,24 @@ def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
 
 
 def main() -> int:
-    """Both measurements on both databases; 0 when claims are flat."""
+    """Run both measurements on both databases; return 0 when claims are flat."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10_000])
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     drained, rows, plans = [], [], {}
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         for database, (first, second, *others) in urls.items():
             for url, whole in ((first, True), (second, False)):
                 folder = Path(name) / f"{database} {whole}"
-                drained.append(drain(database, url, folder, asked.jobs, whole=whole))
+                drained.append(drain(database, url, folder, arguments.jobs, whole=whole))
             for shape, url in zip(claims_plan.SHAPES, others, strict=True):
-                for row, plan in claims_plan.grow(database, url, shape, asked.sizes):
+                for row, plan in claims_plan.grow(database, url, shape, arguments.sizes):
                     rows.append(row)
                     plans[f"{database}, {row['size']} rows, {shape}"] = plan
     for title, plan in plans.items():
         print(f"\n{title}\n{plan}")
-    show(f"{asked.jobs} jobs of {MODELS} models on {WORKERS} workers", drained)
+    show(f"{arguments.jobs} jobs of {MODELS} models on {WORKERS} workers", drained)
     growth = claims_plan.growth(rows)
     publish("queue", rows, drained=drained, growth=growth, plans=plans)
     show("growth of the work of a claim", growth)

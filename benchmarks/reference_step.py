@@ -1,10 +1,10 @@
-"""A step of VR-LwF as its paper's trainer takes it, written plainly from the published method.
+"""A reference implementation of VR-LwF's step, written plainly from the published method.
 
-No part of `core.learning` is used, so that the two can be compared: every sentence is read at the
-tower's full context, class prompts and replayed sentences are read again at every step, both models
-see the images, and Adam goes through the tensors one by one. The teacher's features of the class
-prompts are made once. The published one also asks every block for its attention weights, which
-rules out fused attention: `ask_for_attention_weights` does that to a network.
+It uses no part of `core.learning`, so that the two can be compared. Every sentence is encoded at
+the tower's full context length, class prompts and replayed sentences are encoded again at every
+step, both models encode the images, and Adam updates the tensors one by one. The teacher encodes
+the class prompts once. The published trainer also requests every block's attention weights, which
+rules out fused attention: `ask_for_attention_weights` changes a network to do so.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def ask_for_attention_weights(network: nn.Module) -> None:
-    """Make every block compute its attention weights, though nobody reads them."""
+    """Make every block compute its attention weights, though nothing uses them."""
 
     def attention(block: Any, q_x: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
         attended: Tensor = block.attn(q_x, q_x, q_x, need_weights=True, attn_mask=attn_mask)[0]
@@ -43,7 +43,11 @@ class ReferenceStep:
         rate: float,
         clip_norm: float,
     ) -> None:
-        """`classes` is (classes, context) of token ids; `trained` are the student's, by name."""
+        """Encode the class prompts with the teacher and make the optimiser.
+
+        `classes` are token ids (classes, context); `trained` are the student's trained parameters
+        by name.
+        """
         self._student, self._teacher = student, teacher
         self.trained = trained
         self._classes = classes
@@ -56,9 +60,10 @@ class ReferenceStep:
             self._teacher_classes = F.normalize(teacher.encode_text(classes), dim=1)  # T'
 
     def gradients(self, images: Tensor, target: Tensor, sentences: Tensor) -> dict[str, float]:
-        """Forward and backward of a batch, gradients left in place; the loss and its terms.
+        """Compute a batch's gradients in place; return the loss and its terms.
 
-        `images` is (images, 3, height, width) of normalised floats, `sentences` (M, context).
+        `images` are normalised floats (images, 3, height, width), `sentences` token ids (M,
+        context).
         """
         with torch.no_grad():
             seen = F.normalize(self._teacher.encode_image(images), dim=1)  # I'

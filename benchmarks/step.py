@@ -1,11 +1,12 @@
 """How fast a step of VR-LwF is: `make bench-step`.
 
-Three ways to take the same step, in turn, in one process: the reference (`reference_step.py`), the
-service's own trainer, and the floor (`floor_step.py`). Losses and gradients of the first two are
-compared on the same crops and sentences, with a student that has moved off its teacher. The
-trainer reads frozen sentences for several steps at once, so its time is the mean over that many.
-Column `auto` marks what precision `auto` takes on this machine; a precision without instructions
-here is slow, so its row is measured once, whatever --repeats says.
+Three implementations of the same step run in turn in one process: the reference
+(`reference_step.py`), the service's own trainer, and the floor (`floor_step.py`). Losses and
+gradients of the first two are compared on the same crops and sentences, with a student that differs
+from its teacher. The trainer's frozen towers encode sentences for several steps at once, so its
+time is the mean over that many. Column `auto` marks the precision that `auto` selects on this
+machine. A precision without instructions here is slow, so its row is measured once, whatever
+--repeats says.
 
     python -m benchmarks.step --rows vit-32 --repeats 3
     python -m benchmarks.step --rows tiny-bf16 tiny-fp32 --threads 1 --clock cpu   # a busy machine
@@ -39,11 +40,11 @@ AUTO = Precision.AUTO.on(NATIVE)
 def measure(
     trial: Trial, repeats: int, clock: Callable[[], float], *, with_reference: bool
 ) -> dict[str, list[float]]:
-    """Seconds per step of each way, once per repeat, taken in turn."""
-    update, reading = trial.begun.update, trial.begun.reading
+    """Time each implementation in turn; return seconds per step, one value per repeat."""
+    run, loader = trial.begun.update, trial.begun.reading
     together = max(1, BLOCK_SENTENCES // trial.row.recipe.sentences)
     classes, sentences = trial.cropped()
-    data = reading.step(0)
+    data = loader.step(0)
     images = trial.images(data)
 
     def timed(step: Callable[[], object]) -> float:
@@ -59,10 +60,10 @@ def measure(
         trial.floor.take(images, data.target, classes, sentences)
 
     times: dict[str, list[float]] = {"reference": [], "ours": [], "floor": []}
-    with Ahead(reading.step, 0, update.steps) as ahead:
+    with Ahead(loader.step, 0, run.steps) as ahead:
 
         def ours() -> None:
-            update.advance(ahead.take())
+            run.advance(ahead.take())
 
         floor()
         ours()
@@ -78,7 +79,7 @@ def measure(
 def table_row(
     name: str, row: Row, times: dict[str, list[float]], differences: tuple[float, float, float]
 ) -> dict[str, Any]:
-    """Medians, ratios, and the ratios' range over repeats."""
+    """Return a row of medians, ratios, and the ratios' ranges over repeats."""
     reference, ours, floor = (median(times[way] or [float("nan")]) for way in times)
     over = [a / b for a, b in zip(times["ours"], times["floor"], strict=True)]
     faster = [a / b for a, b in zip(times["reference"], times["ours"], strict=False)]
@@ -104,7 +105,7 @@ def _range(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Time every row that is asked for."""
+    """Time the chosen rows and publish the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--batch", type=int, help="instead of each row's own")

@@ -1,9 +1,10 @@
 """What keeping versions costs: `make bench-storage`.
 
-A version with the tensors of ViT-B/32 (605 MB of random fp32) is published and loaded, each in turn
-with the plain way to move the same bytes, several times in one run: on a local folder a copy of one
+A version with the tensors of ViT-B/32 (605 MB of random fp32) is published and loaded several
+times, each time in turn with a baseline that moves the same bytes: on a local folder a copy of one
 file plus SHA-256; on S3 the bare requests of the same client, tensor by tensor, plus SHA-256.
-Then an update of the small model's image tower is stored, and once more: how many bytes each adds.
+It also measures the bytes that an update of the small model's image tower adds to the store, and
+those that publishing it a second time adds.
 
     python -m benchmarks.storage --repeats 5
     python -m benchmarks.storage --stores folder --model ViT-B-16
@@ -42,7 +43,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A store, and the plain way to write and read the same bytes on the same ground."""
+    """A store, and a baseline that writes and reads the same bytes on the same medium."""
 
     name: str
     fresh: Callable[[], Artifacts]  # an empty store
@@ -51,14 +52,14 @@ class Way:
 
 
 class Seconds(NamedTuple):
-    """By the wall's clock, and of this process's work: what tells on a busy machine."""
+    """Wall-clock time and this process's CPU time, which is more reliable on a busy machine."""
 
     wall: float
     cpu: float
 
 
 def random_state(model: str) -> dict[str, Tensor]:
-    """Random tensors of the names and shapes that open_clip gives a model."""
+    """Return random tensors with the names and shapes of an open_clip model."""
     with torch.device("meta"):
         shapes = empty_network({"model_cfg": open_clip.get_model_config(model)}).state_dict()
     chance = torch.Generator().manual_seed(0)
@@ -66,14 +67,14 @@ def random_state(model: str) -> dict[str, Tensor]:
 
 
 def timed(act: Callable[[], Any]) -> tuple[Seconds, Any]:
-    """Seconds, and what came of it."""
+    """Call a function; return the seconds it took and its result."""
     began, worked = time.perf_counter(), time.process_time()
     result = act()
     return Seconds(time.perf_counter() - began, time.process_time() - worked), result
 
 
 def measure(way: Way, state: Mapping[str, Tensor], repeats: int) -> dict[str, list[Seconds]]:
-    """The seconds of every repeat, by what was done; what came back is compared bit by bit."""
+    """Time every operation `repeats` times and check that the loaded bits are the same."""
     seconds: dict[str, list[Seconds]] = {"write": [], "publish": [], "read": [], "load": []}
     for _ in range(repeats):
         store = way.fresh()
@@ -89,7 +90,7 @@ def measure(way: Way, state: Mapping[str, Tensor], repeats: int) -> dict[str, li
 
 
 def rates(store: str, megabytes: float, seconds: dict[str, list[Seconds]]) -> list[dict[str, Any]]:
-    """A row for each of publish and load: rates, and the ratio to the plain way beside it."""
+    """Return rows for publish and load: their rates, and the ratios to the baseline's."""
     rows = []
     for plain, ours in (("write", "publish"), ("read", "load")):
         pairs = list(zip(seconds[plain], seconds[ours], strict=True))
@@ -111,7 +112,7 @@ def rates(store: str, megabytes: float, seconds: dict[str, list[Seconds]]) -> li
 
 @contextmanager
 def folder(state: Mapping[str, Tensor]) -> Iterator[Way]:
-    """Files: the plain way copies one and hashes it."""
+    """Yield a local store; the baseline copies one file and hashes it."""
     with tempfile.TemporaryDirectory(prefix="perennial-storage-") as name:
         home = Path(name)
         source, target = home / "source", home / "target"
@@ -133,14 +134,14 @@ def folder(state: Mapping[str, Tensor]) -> Iterator[Way]:
 
 
 def hash_of(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def s3(state: Mapping[str, Tensor]) -> Iterator[Way]:
-    """A server of its own: the plain way sends and asks for each tensor, and hashes it."""
+    """Yield a store on a temporary S3 server; the baseline sends, gets and hashes each tensor."""
     os.environ.update(CREDENTIALS)
     with s3_server() as (url, _), tempfile.TemporaryDirectory() as scratch:
         place = S3Place.of("s3://plain", scratch=Path(scratch), endpoint=url, region="")
@@ -172,7 +173,7 @@ def s3(state: Mapping[str, Tensor]) -> Iterator[Way]:
 
 
 def main() -> None:
-    """Measure each store that is asked for."""
+    """Measure the chosen stores and publish the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--stores", nargs="+", choices=["folder", "s3"], default=["folder", "s3"])
     parser.add_argument("--model", default="ViT-B-32")

@@ -27,21 +27,21 @@ CPU = torch.device("cpu")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "orange", "pink", "golden")
 THINGS = ("bicycle", "lamp", "chair", "bottle", "house", "apple", "train", "rabbit", "rose", "hill")
 CLASSES = tuple(f"{colour} {thing}" for colour in COLOURS for thing in THINGS)
-MOVED = 0.02  # how far the student is off its teacher, in standard deviations of each tensor
+MOVED = 0.02  # noise between student and teacher, in standard deviations of each tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A model and a recipe."""
 
-    vit: bool  # ViT-B/32 with random weights; or else the bundled model
+    vit: bool  # ViT-B/32 with random weights; else the bundled model
     batch: int
     part: ModelPart = ModelPart.WHOLE
     precision: Precision = Precision.FP32
 
     @property
     def recipe(self) -> Recipe:
-        """The service's default recipe, on this row's terms."""
+        """The service's default recipe, with this row's values."""
         return Recipe(
             batch_size=self.batch,
             part=self.part,
@@ -52,7 +52,7 @@ class Row:
         )
 
     def model(self) -> ClipModel:
-        """The model, as the trainer would load it."""
+        """Load the model as the trainer would."""
         if not self.vit:
             config, network = read_folder(BUNDLED)
             return ClipModel.build(config, network.state_dict(), CPU)
@@ -81,10 +81,10 @@ class Trial:
 
     @classmethod
     def of(cls, row: Row, artifacts: Artifacts, *, attention_weights: bool) -> "Trial":
-        """Begin an update of one batch per epoch, and move its student a little."""
+        """Prepare a run of one batch per epoch, and add a little noise to its student."""
         model = row.model()
         entries = stored_pictures(artifacts, CLASSES[: row.batch], side=model.preprocess.size[0])
-        digest = sha256(b"any")  # nothing is loaded by it: parent, root and teacher are one model
+        digest = sha256(b"any")  # never loaded: parent, root and teacher are one model
         spec = TrainingSpec(
             parent=digest,
             root=digest,
@@ -111,7 +111,7 @@ class Trial:
 
     @cached_property
     def sentences(self) -> Tensor:
-        """The first sentences that the trainer draws, (sentences, context)."""
+        """The first sentences that the trainer draws, as token ids (sentences, context)."""
         recipe = self.row.recipe
         model = self.begun.update.models.student
         return sentences_of(recipe, model).draw(generator_of("sentences", recipe.seed))
@@ -150,13 +150,13 @@ class Trial:
         )
 
     def images(self, data: StepData) -> Tensor:
-        """A step's crops as a tower takes them, in the layout its model is stored in."""
+        """Return a step's crops as a tower takes them, in its model's memory layout."""
         pixels = self.begun.update.models.student.preprocess.normalise(data.pixels)
         layout = torch.contiguous_format if self.row.vit else torch.channels_last
         return pixels.contiguous(memory_format=layout)
 
     def cropped(self) -> tuple[Tensor, Tensor]:
-        """Token ids of classes and sentences, each cut where the longest ends."""
+        """Return the token ids of classes and sentences, each truncated after the longest."""
         models = self.begun.update.models
         end = models.student.tokenizer.eot_token_id
         both = models.class_tokens, self.sentences
@@ -164,30 +164,31 @@ class Trial:
         return classes, sentences
 
     def differences(self) -> tuple[float, float, float]:
-        """(loss, gradient, worst tensor): the trainer's from the reference's, on the same batch.
+        """Compare the trainer with the reference on the same batch.
 
-        The loss's absolutely; the others as |ours − theirs| / |theirs|. The worst tensors are
-        biases behind which terms cancel: those of all classes or sentences add up to about nothing.
+        Returns the differences of the loss, of all gradients and of the worst tensor's gradient:
+        the first absolute, the others |ours − theirs| / |theirs|. The worst tensors are biases
+        whose terms, one for each class or sentence, add up to nearly 0.
         """
-        update, data = self.begun.update, self.begun.reading.step(0)
+        run, data = self.begun.update, self.begun.reading.step(0)
         theirs = self.reference.gradients(self.images(data), data.target, self.sentences)
-        ours = update.gradients(data)
+        ours = run.gradients(data)
         pairs = [
             _gradients(value, self.reference.trained[name])
-            for name, value in update.models.parameters.items()
+            for name, value in run.models.parameters.items()
         ]
         worst = max(_distance(*pair) for pair in pairs)
         whole = _distance(
             *(torch.cat([g.flatten() for g in side]) for side in zip(*pairs, strict=True))
         )
-        for value in (*update.models.parameters.values(), *self.reference.trained.values()):
+        for value in (*run.models.parameters.values(), *self.reference.trained.values()):
             value.grad = None
         return max(abs(ours[name] - theirs[name]) for name in theirs), whole, worst
 
     def _copy(self) -> tuple[Any, dict[str, nn.Parameter]]:
         models = self.begun.update.models
         network = copy.deepcopy(models.student.network)
-        if self.row.vit:  # a patch embedding is the same convolution in either layout
+        if self.row.vit:  # the patch embedding is the same convolution in either layout
             network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return network, {name: network.get_parameter(name) for name in models.parameters}
 

@@ -40,33 +40,33 @@ AIMS = {"ft": "new", "vrlwf": "a_acc"}
 
 
 class Quiet:
-    """A Watch that lets everything run to its end."""
+    """A Monitor that reports nothing and never stops a run."""
 
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
     ) -> None:
-        """Say nothing."""
+        """Ignore the progress."""
 
     def checkpoint_due(self) -> bool:
-        """Never."""
+        """Return False: no checkpoint is ever due."""
         return False
 
     def moved(self, count: int) -> None:
-        """Nothing waits for bytes."""
+        """Ignore the bytes."""
 
     def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
-        """Nothing is kept."""
+        """Do nothing; never called, for no checkpoint is due."""
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Never called."""
+        """Do nothing; never called, for no checkpoint is due."""
 
     def emit(self, kind: str, data: Mapping[str, object]) -> None:
-        """Say nothing."""
+        """Ignore the event."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What the settings learn from and what they are chosen by."""
+    """The images to learn from, and the queries that settings are chosen by."""
 
     train: tuple[ManifestEntry, ...]
     products: ClassQuery
@@ -83,19 +83,19 @@ class Bench:
     data: Data
 
     def accuracies(self, version: Digest) -> tuple[float, float]:
-        """(new classes, suite) of a version."""
-        questions = (self.data.products, self.data.suite)
+        """Return a version's accuracies on the new classes and on the suite."""
+        queries = (self.data.products, self.data.suite)
         shares = []
-        answers = self.evaluator.answer(version, questions, Quiet())
-        for question, given in zip(questions, answers, strict=True):
+        answers = self.evaluator.answer(version, queries, Quiet())
+        for query, given in zip(queries, answers, strict=True):
             assert isinstance(given, ClassAnswers)
-            shares.append(mean(given.hits(question)))
+            shares.append(mean(given.hits(query)))
         return shares[0], shares[1]
 
     def run(self, setting: Mapping[str, Any], seed: int) -> tuple[float, float, float]:
-        """(new classes, suite, seconds of training) after one update."""
+        """Train; return the accuracies on the new classes and the suite, and the seconds taken."""
         recipe = Recipe.from_json({**recipes.COMMON, **setting, "seed": seed})
-        task = TrainingSpec(
+        spec = TrainingSpec(
             parent=self.root,
             root=self.root,
             recipe=replace(recipe, precision=recipe.precision.on(self.trainer.native_precisions())),
@@ -106,13 +106,13 @@ class Bench:
             prompt=self.data.products.prompt,
         )
         began = time.perf_counter()
-        weights = self.trainer.train(task, resume=None, monitor=Quiet()).weights
+        weights = self.trainer.train(spec, resume=None, monitor=Quiet()).weights
         spent = time.perf_counter() - began
         return *self.accuracies(weights.digest), spent
 
 
 def read_data(artifacts: LocalArtifacts, decode: Decoder) -> Data:
-    """The demo's images, split as the demo splits them; verdicts' test parts left out."""
+    """Read the demo's images and split them as the demo does, without the verdicts' test parts."""
     train, test = by_class("fashion_mnist", "train"), by_class("fashion_mnist", "test")
     pool = {name: train[name] + test[name] for name in sorted(train)}
     used = UPLOADED_PER_CLASS
@@ -147,7 +147,7 @@ def _store(
 
 
 def settings_of(rates: list[float], weights: list[float]) -> list[dict[str, Any]]:
-    """Every setting to try."""
+    """Return every setting to try."""
     tuning = [{"method": "ft", "learning_rate": rate} for rate in rates]
     return tuning + [
         {"method": "vrlwf", "learning_rate": rate, "replay_weight": weight}
@@ -194,7 +194,7 @@ def main() -> None:
 
 
 def of_method(rows: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
-    """The rows of one method."""
+    """Return the rows of one method."""
     return [row for row in rows if row["method"] == method]
 
 

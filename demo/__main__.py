@@ -11,7 +11,7 @@ from demo.walk import walk
 
 
 def main() -> None:
-    """Take the walk in a folder of its own, which is emptied first."""
+    """Run the demo in its own folder, which is deleted first."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path("var/demo"), help="run-time folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of both updates")

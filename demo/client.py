@@ -1,4 +1,4 @@
-"""The service's HTTP API, as the demo speaks it."""
+"""A client for the part of the HTTP API that the demo uses."""
 
 import json
 import time
@@ -15,7 +15,7 @@ BATCH = 200
 
 
 class Problem(Exception):
-    """The service answered with a problem+json."""
+    """The service responded with problem+json."""
 
     def __init__(self, status: int, body: Json) -> None:
         self.status = status
@@ -24,7 +24,7 @@ class Problem(Exception):
 
 
 class Client:
-    """One method for each thing the demo asks for."""
+    """A client of the HTTP API that authenticates with one key."""
 
     def __init__(self, url: str, key: str) -> None:
         self._http = httpx.Client(
@@ -46,38 +46,44 @@ class Client:
         self._http.close()
 
     def request(self, method: str, path: str, **sent: Any) -> httpx.Response:
-        """Send a request. Raises Problem for any answer that is not a success."""
+        """Send a request and return the response. Raises Problem unless it is a success."""
         answer = self._http.request(method, path, **sent)
         if not answer.is_success:
             raise Problem(answer.status_code, answer.json())
         return answer
 
     def get(self, path: str, **sent: Any) -> Json:
-        """GET some JSON."""
+        """Send a GET request and return the JSON of the response."""
         return self.request("GET", path, **sent).json()  # type: ignore[no-any-return]
 
     def post(self, path: str, body: Json | None = None, **sent: Any) -> Json:
-        """POST some JSON, receive some."""
+        """Send a POST request with a JSON body and return the JSON of the response."""
         return self.request("POST", path, json=body or {}, **sent).json()  # type: ignore[no-any-return]
 
     def upload(
-        self, dataset: str, images: Sequence[PackImage], told: Callable[[int], None]
+        self, dataset: str, images: Sequence[PackImage], on_batch: Callable[[int], None]
     ) -> list[Json]:
-        """Upload images in batches; the receipts of all files."""
+        """Upload images in batches and return the receipts of all files.
+
+        `on_batch` is called with the number of images after each batch.
+        """
         receipts: list[Json] = []
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             files = [(image.text, (image.file_name, image.data, "image/webp")) for image in batch]
             answer = self.request("POST", f"/v1/datasets/{dataset}/images", files=files)
             receipts += answer.json()["data"]
-            told(len(batch))
+            on_batch(len(batch))
         return receipts
 
-    def follow(self, job: str, told: Callable[[Json], None]) -> Json:
-        """Poll a job until it is done, telling each state; the job."""
+    def follow(self, job: str, on_poll: Callable[[Json], None]) -> Json:
+        """Poll a job until it is done and return it; `on_poll` is called with every state.
+
+        Raises SystemExit unless the job succeeds.
+        """
         while True:
             found = self.get(f"/v1/jobs/{job}")
-            told(found)
+            on_poll(found)
             if found["done"]:
                 if found["status"] != "succeeded":
                     raise SystemExit(f"Job {job} {found['status']}: {found['error']}")
@@ -87,7 +93,7 @@ class Client:
     def classify(
         self, reference: str, images: Sequence[PackImage], classes: Sequence[str]
     ) -> list[str]:
-        """The one of the classes that a version gives each image."""
+        """Return the class that a version predicts for each image."""
         files = [("images", (image.file_name, image.data, "image/webp")) for image in images]
         answer = self.request(
             "POST",

@@ -1,4 +1,4 @@
-"""Read the demo's image pack."""
+"""Reading the demo's image pack."""
 
 import json
 import zipfile
@@ -11,7 +11,7 @@ PACK = Path(__file__).parent / "pack"
 
 @dataclass(frozen=True, kw_only=True)
 class PackImage:
-    """One image of the pack with the text that goes with it."""
+    """One image of the pack with its class or caption."""
 
     text: str  # class or caption
     file_name: str
@@ -20,17 +20,17 @@ class PackImage:
 
 
 def captioned(name: str) -> list[PackImage]:
-    """A set of the pack, each image with its caption."""
+    """Return a set of the pack, each image with its caption."""
     return _rows(name, "caption")
 
 
 def named(name: str) -> list[PackImage]:
-    """A set of the pack, each image with its class."""
+    """Return a set of the pack, each image with its class."""
     return _rows(name, "cls")
 
 
 def by_class(name: str, split: str) -> dict[str, list[PackImage]]:
-    """One split of a set, grouped by class, in the pack's order."""
+    """Group one split of a set by class, in the pack's order."""
     found: dict[str, list[PackImage]] = defaultdict(list)
     for image in named(name):
         if image.split == split:

@@ -1,4 +1,4 @@
-"""Start the embedded service as a user would, and stop it without leaving a process behind."""
+"""Starting the embedded service as a user would, and stopping all its processes."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A running service: where it is, the key that opens it, and its process."""
+    """A running service: its URL, API key, home folder and process."""
 
     url: str
     key: str
@@ -30,7 +30,10 @@ class Service:
 
 
 def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
-    """The first port from `first` on that nobody listens on."""
+    """Return the first free port from `first` on that is not in `taken`.
+
+    Raises RuntimeError when none of 200 ports is free.
+    """
     for port in range(first, first + 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,9 +48,9 @@ def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
 
 @contextmanager
 def running_service(home: Path, **settings: str) -> Iterator[Service]:
-    """Run API, worker and inference below `home`; stops all of them on the way out.
+    """Run API, worker and inference below `home` within the context, and stop them at its end.
 
-    More settings are given by their environment variables.
+    `settings` are environment variables.
     """
     port = free_port(FIRST_PORT)
     inference = free_port(port + 1, frozenset({port}))
@@ -62,8 +65,9 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
             "PERENNIAL_ADMIN_KEY": key,
         }
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the service too
-    os.umask(0o077)  # as the service does: nobody else reads what it keeps
+    # Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so that the service is stopped as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.umask(0o077)  # as the service itself does: its files are private
     home.mkdir(parents=True, exist_ok=True)
     with (home / "service.log").open("wb") as log:
         process = subprocess.Popen(

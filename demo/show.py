@@ -1,4 +1,4 @@
-"""What the demo prints."""
+"""The demo's output on the terminal."""
 
 import sys
 import time
@@ -23,17 +23,17 @@ TERMS = ("loss", "ce", "vr", "lwf")
 
 
 def points(value: float) -> str:
-    """A difference of two accuracies in points, signed."""
+    """Format a difference of two accuracies in points, signed."""
     return f"{100 * value:+.1f}"
 
 
 def percent(value: float) -> str:
-    """An accuracy in percent."""
+    """Format an accuracy in percent."""
     return f"{100 * value:.1f}"
 
 
 class Show:
-    """Steps, notes, progress bars and tables on the terminal."""
+    """Prints steps, notes, progress bars and tables."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else PLAIN_WIDTH
@@ -41,12 +41,12 @@ class Show:
         self._began = time.monotonic()
 
     def step(self, number: int, sentence: str) -> None:
-        """Begin a step."""
+        """Print the heading of a step with the time elapsed."""
         passed = time.monotonic() - self._began
         self._console.print(f"\n[bold]{number}. {sentence}[/bold] [dim]({passed:.0f} s)[/dim]")
 
     def note(self, sentence: str) -> None:
-        """Say something within a step."""
+        """Print a sentence within a step."""
         self._console.print(f"   {sentence}", markup=False)
 
     def _bar(self) -> Progress:
@@ -63,18 +63,18 @@ class Show:
 
     @contextmanager
     def counter(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar that is told how many more are done."""
+        """Show a progress bar; the yielded function advances it by a number of items."""
         with self._bar() as bar:
             task = bar.add_task(title, total=total, terms="")
             yield lambda more: bar.advance(task, more)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[Json], None]]:
-        """A bar that is told the states of a job: phase, step, loss terms, time left."""
+        """Show a job's phase, step, loss terms and time left; the yielded function updates them."""
         with self._bar() as bar:
             task = bar.add_task(title, total=None, terms="")
 
-            def told(job: Json) -> None:
+            def update(job: Json) -> None:
                 progress = job["progress"]
                 given = progress.get("terms") or {}
                 terms = [f"{name} {given[name]:.3f}" for name in TERMS if name in given]
@@ -88,10 +88,10 @@ class Show:
                     terms="  ".join(terms),
                 )
 
-            yield told
+            yield update
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A small table: the first column to the left, numbers to the right."""
+        """Print a table with the first column left-aligned and the others right-aligned."""
         table = Table(title=title, title_justify="left", title_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right")
@@ -100,7 +100,7 @@ class Show:
         self._console.print(table)
 
     def history(self, moves: Sequence[Json]) -> None:
-        """The history of an alias."""
+        """Print the history of an alias."""
         rows = [
             [
                 str(move["revision"]),
@@ -114,7 +114,7 @@ class Show:
         self.table("demo@production", ["revision", "move", "from", "to", "reason"], rows)
 
     def report(self, title: str, report: Json) -> None:
-        """The verdict with its reasons, and the measures it rests on."""
+        """Print a forgetting report: the verdict with its reasons, and the measures behind it."""
         self._console.print(f"   {title} is version {report['version']}: {report['verdict']}")
         for reason in report["reasons"]:
             self.note(f"- {reason}")
@@ -138,7 +138,7 @@ class Show:
         )
 
     def refusal(self, scores: Json) -> None:
-        """The scores that a refusal to promote names."""
+        """Print the failing measures of a refused promotion."""
         for measure in scores["measures"]:
             if measure["outcome"] == "fails":
                 interval = f"{points(measure['lower'])} .. {points(measure['upper'])}"
@@ -149,7 +149,7 @@ class Show:
                 )
 
     def summary(self, rows: Sequence[Json]) -> None:
-        """The closing table: both methods side by side."""
+        """Print the closing table, which compares both methods."""
         cells = [
             [
                 row["method"],

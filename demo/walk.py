@@ -1,4 +1,4 @@
-"""The walk: create, upload, teach, judge, refuse, serve, roll back."""
+"""The demo's steps: create, upload, update, evaluate, promote, classify and roll back."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ SHOWN_PER_CLASS = 20
 
 
 def walk(service: Service, *, seed: int) -> dict[str, Any]:
-    """Take every step in order; the closing table as plain JSON."""
+    """Run all steps in order and return the closing table as JSON."""
     show = Show()
     with Client(service.url, service.key) as client:
         show.step(1, f"The service answers at {service.url}; everything is below {service.home}")
@@ -39,7 +39,7 @@ def walk(service: Service, *, seed: int) -> dict[str, Any]:
 
 
 def create_model(client: Client, show: Show) -> None:
-    """Suites from the pack, the small model's policy, and the model itself."""
+    """Create the suites from the pack, the small model's policy and the model."""
     show.step(2, "Make the suites from the pack, and the model from the bundled small CLIP")
     suites = []
     for name, kind, images in (
@@ -58,8 +58,8 @@ def create_model(client: Client, show: Show) -> None:
         "/v1/models",
         {"name": MODEL, "base": "bundled", "suites": suites, "policy": recipes.POLICY["name"]},
     )
-    with show.progress("Import the bundled model") as told:
-        client.follow(job["id"], told)
+    with show.progress("Import the bundled model") as on_poll:
+        client.follow(job["id"], on_poll)
     alias = client.get(f"/v1/models/{MODEL}/aliases/production")
     show.note(f"demo@production is version {alias['version']}")
 
@@ -67,8 +67,8 @@ def create_model(client: Client, show: Show) -> None:
 def _upload(client: Client, show: Show, name: str, kind: str, images: Iterable[PackImage]) -> Json:
     images = list(images)
     client.post("/v1/datasets", {"name": name, "kind": kind})
-    with show.counter(f"Upload {name}", len(images)) as told:
-        receipts = client.upload(name, images, told)
+    with show.counter(f"Upload {name}", len(images)) as on_batch:
+        receipts = client.upload(name, images, on_batch)
     version = client.post(f"/v1/datasets/{name}/versions")
     outcomes = ", ".join(sorted({receipt["outcome"] for receipt in receipts}))
     show.note(f"{name}: {version['images']:,} images ({outcomes}), frozen as version 1")
@@ -76,7 +76,7 @@ def _upload(client: Client, show: Show, name: str, kind: str, images: Iterable[P
 
 
 def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[PackImage]]]:
-    """The ten new classes as a dataset, and images of each that are not in it."""
+    """Upload the ten new classes; return the dataset's name and images of each that it lacks."""
     show.step(3, "Upload labelled images of ten new classes: Fashion-MNIST's products")
     train = pack_reader.by_class("fashion_mnist", "train")
     test = pack_reader.by_class("fashion_mnist", "test")
@@ -96,7 +96,7 @@ def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[
 
 
 def update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
-    """One update of version 1, followed to its end; its forgetting report."""
+    """Update version 1, wait for the job and return its forgetting report."""
     show.step(step, f"{title}: teach the ten classes to version 1")
     job = client.post(
         "/v1/jobs",
@@ -109,8 +109,8 @@ def update(client: Client, show: Show, step: int, title: str, dataset: str, reci
             "recipe": recipes.COMMON | recipe,
         },
     )
-    with show.progress(title) as told:
-        result = client.follow(job["id"], told)["result"]
+    with show.progress(title) as on_poll:
+        result = client.follow(job["id"], on_poll)["result"]
     report = client.get(f"/v1/models/{MODEL}/versions/{result['version']}/forgetting")
     show.report(title, report)
     return report
@@ -178,7 +178,7 @@ def _number(report: Json) -> int:
 
 
 def row(title: str, report: Json, hits: float, outcome: str) -> Json:
-    """A line of the closing table."""
+    """Return a row of the closing table."""
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
     judged = [measure for measure in measures if measure["outcome"] != "advisory"]

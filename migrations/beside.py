@@ -1,4 +1,4 @@
-"""Changes that PostgreSQL makes beside running transactions, and not within one."""
+"""Index changes that PostgreSQL makes concurrently with, and outside of, transactions."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,24 +11,27 @@ from alembic import op
 def create_index(
     name: str, table: str, columns: Sequence[str | sa.TextClause], **options: Any
 ) -> None:
-    """Create an index while its table is read and written; one left half made is dropped first."""
+    """Create an index without blocking its table; an incomplete earlier one is dropped first."""
     drop_index(name, table)
     with _outside_transactions():
         op.create_index(name, table, columns, postgresql_concurrently=True, **options)
 
 
 def drop_index(name: str, table: str) -> None:
-    """Drop an index while its table is read and written."""
+    """Drop an index, if it exists, without blocking its table."""
     with _outside_transactions():
         op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
 
 
 @contextmanager
 def _outside_transactions() -> Iterator[None]:
-    """It waits for the transactions that are open now, however long, and keeps none waiting."""
+    """Run statements outside a transaction and without a lock timeout.
+
+    A concurrent statement waits for all open transactions, however long, and blocks none.
+    """
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
+        op.execute("SET lock_timeout = 0")  # no timeout
         try:
             yield
         finally:
-            op.execute("RESET lock_timeout")  # to what the connection was opened with
+            op.execute("RESET lock_timeout")  # to the value that the connection was opened with

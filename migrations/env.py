@@ -1,4 +1,4 @@
-"""What Alembic runs: on the service's connection, or its own when called by hand."""
+"""Alembic's environment, on the service's connection or, on the command line, on its own."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -8,7 +8,7 @@ from core.settings import Settings
 
 
 def run(connection: Connection) -> None:
-    """Run the wanted migrations on a connection that `migrating` gave."""
+    """Run the requested migrations on a connection from `migrating`."""
 
     def once() -> None:
         context.configure(
@@ -16,7 +16,7 @@ def run(connection: Connection) -> None:
             target_metadata=METADATA,
             render_as_batch=connection.dialect.name == "sqlite",
             transactional_ddl=True,
-            transaction_per_migration=True,  # SQLite's own is around all of them
+            transaction_per_migration=True,  # on SQLite one transaction spans all of them
         )
         with context.begin_transaction():
             context.run_migrations()

@@ -1,4 +1,4 @@
-"""Averaged gradient episodic memory: no step may make the memory's loss worse."""
+"""Averaged gradient episodic memory (A-GEM)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,14 @@ class AGem(FineTuning):
 
         g ← g − (g·g_r / g_r·g_r) g_r    where g·g_r < 0
 
-    Over the tensors that train, before clipping and Adam. g_r is the gradient of the memory's
-    loss on `exemplar_batch` image-text pairs of the reference set and as many exemplars of
-    earlier updates, drawn anew at every step (see Memory). A first update without a reference
-    set has nothing to remember and is plain fine-tuning.
+    The gradients are those of the trained tensors, before clipping and Adam. g_r is the gradient
+    of the memory's loss on `exemplar_batch` image-text pairs of the reference set and as many
+    exemplars of earlier updates, drawn anew at every step (see Memory). A first update without a
+    reference set has no memory and is plain fine-tuning.
 
-    Only the direction of g_r enters, and g enters linearly: a scaled fp16 gradient is projected
-    to the scaled projection. Source: A-GEM (Chaudhry et al., 1812.00420). The code released
-    with VR-LwF takes g_r from the current batch, so its memory is never used.
+    The projection depends only on the direction of g_r and is linear in g, so projecting a scaled
+    fp16 gradient gives the scaled projection. Source: A-GEM (Chaudhry et al., 1812.00420). The
+    code released with VR-LwF takes g_r from the current batch, so its memory is never used.
     """
 
     def prepare(self, beginning: TrainingStart) -> None:
@@ -32,7 +32,7 @@ class AGem(FineTuning):
         self._steps = self._projected = 0
 
     def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
-        """Project the gradients if they conflict with the memory's."""
+        """Project the gradients if they conflict with the memory's gradient."""
         self._steps += 1
         if not self._memory:
             return
@@ -46,7 +46,7 @@ class AGem(FineTuning):
         self._projected += project(own, reference)
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """The memory's size, and how often it was in the way since training began or resumed."""
+        """Return the memory's size, and the steps and projections since the start or resumption."""
         del ending
         return {
             "remembered": len(self._memory),
@@ -57,7 +57,7 @@ class AGem(FineTuning):
 
 @torch.no_grad()
 def project(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> bool:
-    """Take out of g, in place, what points against g_r; whether there was anything."""
+    """Remove from g, in place, the component opposed to g_r; return whether there was one."""
     along = _dot(gradients, reference)
     conflict = bool(along < 0)
     if conflict:

@@ -1,4 +1,4 @@
-"""Which class each baseline is, and the recipe values it cannot do without."""
+"""The baselines by name, each with its class and the recipe values that it requires."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from core.learning.methods.catalogue import MakeMethod
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A method that is only compared with.
+    """A method that exists only for comparison.
 
-    The recipe's `method` decides which columns an update encodes, so each baseline names the
-    one whose columns are its own; the class itself is `make`'s.
+    The recipe's `method` decides which columns an update encodes, so each baseline sets the
+    method with the same columns; `make` makes the baseline itself.
     """
 
     make: MakeMethod
-    recipe: Json = field(default_factory=dict)  # below a row's own values
-    remembers: bool = False  # whether it reads the reference set
+    recipe: Json = field(default_factory=dict)  # defaults, which a row's own values override
+    remembers: bool = False  # whether it uses the reference set
 
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(

@@ -1,11 +1,11 @@
-"""How sharply each weight is determined: the diagonal of the Fisher information."""
+"""The diagonal of the Fisher information, and a mean of weights in proportion to it."""
 
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-FLOOR = 1e-3  # of the mean over all elements of both models: no weight counts for less
+FLOOR = 1e-3  # lower bound of F, as a share of its mean over all elements of both models
 
 
 def fisher(
@@ -14,13 +14,13 @@ def fisher(
     groups: Iterable[Tensor],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """F = mean over images of (∂ ln p(ŷ|x) / ∂θ)², with ŷ drawn from p(·|x) itself.
+    """Return F = mean over images of (∂ ln p(ŷ|x) / ∂θ)², with ŷ drawn from p(·|x).
 
-    `log_probabilities` gives (images, classes) of a group of images. With groups of one image
-    the squares are taken image by image. With larger ones the square of a group's summed
-    gradient stands for the sum of its squares, at the price of one backward pass a group: for
-    ŷ drawn from the model the gradients of different images are independent and of mean 0, so
-    the products between them have mean 0, and F's expectation is the same.
+    `log_probabilities` returns (images, classes) for a group of images. With groups of one image
+    this is exact for the drawn ŷ. With larger groups, the square of a group's summed gradient
+    replaces the sum of squares, for one backward pass per group: as ŷ is drawn from the model,
+    gradients of different images are independent with mean 0, so their products have mean 0 and
+    F's expectation is the same.
     """
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     images = 0
@@ -43,10 +43,10 @@ def merge(
     sharpness: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     share: float,
 ) -> dict[str, Tensor]:
-    """θ = (a F_n θ_n + (1 − a) F_o θ_o) / (a F_n + (1 − a) F_o), element by element.
+    """Return θ = (a F_n θ_n + (1 − a) F_o θ_o) / (a F_n + (1 − a) F_o), element by element.
 
-    `sharpness` is F_n and F_o. Both are at least FLOOR times the mean of all their elements,
-    so where neither model's answers depend on a weight it is the plain mean by `share`, a.
+    `share` is a, `sharpness` is F_n and F_o. Both are at least FLOOR times the mean of all their
+    elements, so a weight on which neither model's output depends is the plain weighted mean.
     """
     sharp_new, sharp_old = sharpness
     floor = FLOOR * torch.cat([F.flatten() for side in sharpness for F in side.values()]).mean()

@@ -1,4 +1,4 @@
-"""The way from one subspace to another, and how alike two rows are along all of it."""
+"""The geodesic flow between two subspaces, and a distance of features along it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -29,14 +29,14 @@ class GeodesicFlow:
 
     @classmethod
     def between(cls, first: Tensor, second: Tensor) -> Self:
-        """From two orthonormal bases (width, size). Raises LinAlgError."""
+        """Compute the flow between two orthonormal bases (width, size). Raises LinAlgError."""
         left, cosines, right = torch.linalg.svd(first.T @ second)
         start, end = first @ left, second @ right.T
         turn = end - start * cosines
         return cls(start=start, turn=turn, angles=torch.atan2(turn.norm(dim=0), cosines))
 
     def product(self, x: Tensor, y: Tensor) -> Tensor:
-        """xᵀ G y of each row of two (rows, width)."""
+        """Return xᵀ G y for each pair of rows of `x` and `y`, both (rows, width)."""
         theta = self.angles
         double = torch.sinc(2 * theta / torch.pi)  # sin 2θ / 2θ
         mu = 0.5 * (1 - double) / theta.sin().square()
@@ -48,9 +48,9 @@ class GeodesicFlow:
 
 
 def subspace(rows: Tensor) -> Tensor:
-    """The principal directions of some rows, as many as they span: (width, size).
+    """Return the principal directions that some rows span, (width, size).
 
-    (rows, width), at least two. Raises LinAlgError.
+    `rows` are (rows, width), at least two. Raises LinAlgError.
     """
     size = min(len(rows) - 1, rows.shape[1])
     _, _, directions = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
@@ -59,11 +59,12 @@ def subspace(rows: Tensor) -> Tensor:
 
 
 def geodesic_distance(new: Tensor, old: Tensor) -> Tensor:
-    """Mean over rows of 1 − xᵀ G x' / √(xᵀ G x · x'ᵀ G x'), x of `new` and x' of `old`.
+    """Return the mean over rows of 1 − xᵀ G x' / √(xᵀ G x · x'ᵀ G x').
 
-    G flows from the subspace of `old` to that of `new`, both (rows, width). It is held fixed,
-    so the gradient passes through the rows alone and never through an SVD. One row spans
-    nothing: 0. Raises LinAlgError. Source: GeoDL (Simon et al., CVPR 2021).
+    x is a row of `new` and x' the same row of `old`, both (rows, width). G is the flow from the
+    subspace of `old` to that of `new`. It is treated as constant, so the gradient passes through
+    the rows alone and never through an SVD. A single row spans no subspace: its distance is 0.
+    Raises LinAlgError. Source: GeoDL (Simon et al., CVPR 2021).
     """
     if len(new) < 2:
         return (new * 0).sum()

@@ -1,4 +1,4 @@
-"""Distillation along geodesics: what a batch's features span may turn, but not far."""
+"""Distillation along geodesics between the subspaces that a batch's features span (GeoDL)."""
 
 from collections.abc import Callable
 
@@ -13,25 +13,25 @@ from core.learning.methods.distilling import FineTuning
 from core.learning.methods.method import TrainingEnd, TrainingStart
 from core.learning.methods.terms import Term
 
-MOST_FAILURES = 10  # of one term's SVD in an update, before it is given up
+MOST_FAILURES = 10  # of one term's SVD in an update; one more stops it
 
 
 class GeoDl(FineTuning):
     """`geodl`: L = L_ce + α' (L_g(I, I') + L_g(T, T')), T over the classes seen.
 
     L_g is the geodesic distance of a batch's features (see geodesic.py); α' is `lwf_weight`.
-    Features have length one, as GeoDL's released code makes them before it takes subspaces.
-    The recipe's method is `lwf`, so that all classes seen have a column.
+    Features are L2-normalised, as in GeoDL's released code before it computes subspaces. The
+    recipe's method is `lwf`, so that all classes seen have a column.
 
-    An SVD that does not converge leaves its term out of that one step; how often is in the
-    notes, and more than MOST_FAILURES times stops the update. (The code released with VR-LwF
-    then falls back on fine-tuning and says nothing.)
+    If an SVD does not converge, its term is left out of that one step. The notes count these
+    failures, and more than MOST_FAILURES of one term stop the update. (The code released with
+    VR-LwF silently falls back on fine-tuning in that case.)
 
     Source: GeoDL (Simon et al., On Learning the Geodesic Path for Incremental Learning, 2021).
     """
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Count failures from here on. Raises ModelNotTrainable."""
+        """Start counting failures. Raises ModelNotTrainable for a recipe with micro-batches."""
         del beginning
         if self.recipe.micro_batch:
             raise ModelNotTrainable(
@@ -41,26 +41,26 @@ class GeoDl(FineTuning):
         self._failures = {"geo_i": 0, "geo_t": 0}
 
     def terms(self) -> tuple[Term, ...]:
-        """L_ce and the distances of images and of class prompts."""
+        """Return L_ce and the distances of images and of class prompts."""
         seen = list(self.columns.seen)
         images = self._distance("geo_i", lambda features: features.images)
         classes = self._distance("geo_t", lambda features: features.classes[seen])
         return (*super().terms(), images, classes)
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """How often each term's SVD failed since training began or resumed."""
+        """Return how often each term's SVD has failed since training began or resumed."""
         del ending
         return {"svd_failures": dict(self._failures)}
 
     def _distance(self, name: str, rows: Callable[[Features], Tensor]) -> Term:
         def loss(batch: Batch) -> Tensor:
             new = rows(batch.student)
-            found = [self._guarded(name, new, rows(teacher)) for teacher in batch.teachers]
+            found = [self._distance_or_zero(name, new, rows(teacher)) for teacher in batch.teachers]
             return torch.stack(found).mean()
 
         return Term(name=name, weight=self.recipe.lwf_weight, loss=loss)
 
-    def _guarded(self, name: str, new: Tensor, old: Tensor) -> Tensor:
+    def _distance_or_zero(self, name: str, new: Tensor, old: Tensor) -> Tensor:
         try:
             return geodesic_distance(new, old)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]

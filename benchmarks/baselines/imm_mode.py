@@ -1,4 +1,4 @@
-"""Incremental moment matching by the mode: mix weights by how sharply each is determined."""
+"""Incremental moment matching by the mode: mix weights in proportion to Fisher information."""
 
 from collections.abc import Iterator, Sequence
 
@@ -25,17 +25,18 @@ GROUP = 8
 class ModeImm(FineTuning):
     """`imm_mode`: fine-tune, then θ = (a F_n θ_n + (1 − a) F_o θ_o) / (a F_n + (1 − a) F_o).
 
-    a is the recipe's `mixing`; θ_o is the parent's or the root's, as its teacher says. Each
-    model's F is measured on what it has learned: the new one's on the update's images and
+    a is the recipe's `mixing`; θ_o is the parent's or the root's, as the recipe's teacher says.
+    Each model's F is measured on what it has learned: the new one's on the update's images and
     classes; the old one's on exemplars of earlier updates and on the reference set, over the
-    classes learned before and the suites' (without any, the update's own). An old model of
-    which no image is left has no F: then the mean is plain, and the notes say "old": 0.
+    classes learned before and the suites' (without any, the update's own). Without any such image
+    the old model has no F: the mean is then plain, and the notes say "old": 0.
 
     Source: mode-IMM (Lee et al., 1703.08475).
 
-    It costs a forward and backward pass over every `group` of at most `images` images and over
-    all class prompts, for each model. For the bundled model and 1,000 images that is 10 s of one
-    core with 20 classes and 16 s with 100; with groups of one image, 40 s with 20 classes.
+    For each model, at most `images` images are read in groups of `group`; each group costs a
+    forward and backward pass over its images and all class prompts. For the bundled model and
+    1,000 images that is 10 s of one core with 20 classes and 16 s with 100; with groups of one
+    image, 40 s with 20 classes.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class ModeImm(FineTuning):
         self._group = group
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Keep the task, whose images are read at the end."""
+        """Keep the training spec, whose images are read at the end."""
         self._beginning = beginning
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """Mix; how many images each model's F was measured on."""
+        """Mix the weights; return the number of images that each model's F was measured on."""
         spec = self._beginning.spec
         learned = {name.lower() for name in spec.learned}
         kept = [e for e in spec.exemplars if e.class_name.lower() in learned]
-        taught, remembered = self._some(spec.images), self._some((*kept, *spec.reference))
+        taught, remembered = self._sample(spec.images), self._sample((*kept, *spec.reference))
         new, anchor = snapshot(ending.parameters), ending.anchor()
         old = {name: anchor[name].detach() for name in new}
         if not remembered:
@@ -68,7 +69,7 @@ class ModeImm(FineTuning):
         mix(ending.parameters, merged, old, 1)
         return {"fisher_images": {"new": len(taught), "old": len(remembered)}}
 
-    def _some(self, entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+    def _sample(self, entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
         generator = generator_of("fisher images", self.recipe.seed)
         order = torch.randperm(len(entries), generator=generator)[: self._images]
         return [entries[index] for index in order.tolist()]
@@ -76,7 +77,7 @@ class ModeImm(FineTuning):
     def _fisher(
         self, ending: TrainingEnd, entries: Sequence[ManifestEntry], classes: Sequence[str]
     ) -> dict[str, Tensor]:
-        """F of the student as it is now, in fp32 on images that are not cut."""
+        """Return F of the student's current weights, in fp32 on images without augmentation."""
         student = self._beginning.models.student
         prompts = student.tokenise(self._beginning.spec.prompt.fill_all(classes))
 

@@ -1,4 +1,4 @@
-"""What A-GEM remembers: image-text pairs, and exemplars of earlier updates."""
+"""A-GEM's memory: image-text pairs, and exemplars of earlier updates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,19 +19,20 @@ from core.learning.methods.method import TrainingStart
 
 
 class Memory:
-    """The loss on a random part of the memory, with the student's gradient.
+    """The memory of an update, with a loss on a random part of it.
 
-    On pairs of the task's reference set the symmetric contrastive loss that CLIP is trained
-    with; on at most `exemplars` images of classes learned before, equally many of each and
-    chosen at random, the cross entropy over all classes seen. Where both are there, their sum.
-    Raises ModelNotTrainable when classes were learned before and there is neither.
+    The loss on pairs of the reference set is the symmetric contrastive loss that CLIP is trained
+    with. The loss on exemplars is the cross entropy over all classes seen; they are at most
+    `exemplars` images of classes learned before, equally many of each and chosen at random. If
+    there are both, the losses are added. Raises ModelNotTrainable when classes were learned
+    before and there is neither.
     """
 
     def __init__(self, beginning: TrainingStart) -> None:
         spec, self._models = beginning.spec, beginning.models
         recipe, student = spec.recipe, self._models.student
         self._seed, self._batch = recipe.seed, recipe.exemplar_batch
-        alone = min(self._batch, len(spec.reference)) < 2  # a text with no rival costs nothing
+        alone = min(self._batch, len(spec.reference)) < 2  # the loss of a single pair is always 0
         self._pairs = () if alone else spec.reference
         self._exemplars = _exemplars(beginning)
         if spec.learned and not self:
@@ -53,11 +54,11 @@ class Memory:
         )
 
     def __len__(self) -> int:
-        """How many images are remembered."""
+        """Return the number of images in the memory."""
         return len(self._pairs) + len(self._exemplars)
 
     def loss(self, step: int) -> Tensor:
-        """L_r, a scalar; which part of the memory is read depends on seed and step alone."""
+        """Return L_r, a scalar; the seed and the step decide which part of the memory is read."""
         parts = []
         if self._pairs:
             parts.append(self._on_pairs(self._draw("pairs", len(self._pairs), step), step))
@@ -89,9 +90,10 @@ class Memory:
 
 
 def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's loss: each image finds its text in the batch, and each text its image.
+    """Return CLIP's loss, the mean cross entropy of matching images to texts and texts to images.
 
-    Rows (pairs, width) of length one; source: CLIP (Radford et al., 2103.00020).
+    `images` and `texts` are L2-normalised rows (pairs, width). Source: CLIP (Radford et al.,
+    2103.00020).
     """
     logits = losses.logits(images, texts, scale)  # (pairs, pairs)
     own = torch.arange(len(logits), device=logits.device)
@@ -103,8 +105,8 @@ def _exemplars(beginning: TrainingStart) -> tuple[ManifestEntry, ...]:
     learned = {name.lower() for name in spec.learned}
     candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
     recipe = replace(spec.recipe, exemplar_choice=ExemplarChoice.RANDOM)
-    return choose_exemplars(recipe, candidates, _reads_no_image)
+    return choose_exemplars(recipe, candidates, _never_called)
 
 
-def _reads_no_image(entries: Sequence[ManifestEntry]) -> Tensor:
+def _never_called(entries: Sequence[ManifestEntry]) -> Tensor:
     raise NotImplementedError("a random choice needs no features")

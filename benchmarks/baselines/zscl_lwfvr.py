@@ -1,4 +1,4 @@
-"""What ZSCL's tables call LwF-VR: the update's images ranking fixed random sentences."""
+"""The method that ZSCL's tables call LwF-VR, which distils on fixed random sentences."""
 
 from dataclasses import replace
 
@@ -15,27 +15,30 @@ from core.learning.methods.terms import Term
 
 SENTENCES = 1000
 LENGTH = 12  # ten free tokens between start and end
-BLOCK = 500  # sentences read at once
+BLOCK = 500  # sentences encoded at once
 
 
 class ZsclLwfVr(FineTuning):
     """`zscl_lwfvr`: L = L_ce + γ (image loss + text loss) on S = s I E'ᵀ and S' = s I' E'ᵀ.
 
-    ZSCL's two losses with the update's own images, the parent as teacher and as texts 1,000
-    random sentences drawn once, whose features E' are the teacher's: the text tower is never
-    distilled. This is not VR-LwF, which draws new sentences at every step and sends their
-    gradient through both towers. γ is `reference_weight`; the published temperature is 2.
+    These are ZSCL's two losses with the update's own images, the parent as teacher and, as texts,
+    1,000 random sentences drawn once. Their features E' are the teacher's, so the text tower is
+    never distilled. This is not VR-LwF, which draws new sentences at every step and propagates
+    their gradient through both towers. γ is `reference_weight`; the published temperature is 2.
 
-    Two differences from the released code: its distilled images are another batch of the same
-    data set, uncut, where here they are the batch itself; and it fixes the logit scale
-    altogether, where here the cross entropy may move it. As there, a sentence may hold start
-    and end tokens, and ends at the first end token.
+    The released code differs in two ways: it distils on another batch of the same dataset, without
+    augmentation, where this class uses the batch itself; and it fixes the logit scale, which the
+    cross entropy trains here. In both, a sentence may contain start and end tokens, and ends at
+    the first end token.
 
     Source: ZSCL (Zheng et al., 2303.06628), its script for "LwF-VR".
     """
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Draw the sentences and let each teacher read them. Raises ModelNotTrainable."""
+        """Draw the sentences and encode them with each teacher.
+
+        Raises ModelNotTrainable for a recipe with micro-batches.
+        """
         if self.recipe.micro_batch:
             raise ModelNotTrainable(
                 "zscl_lwfvr compares the images of a batch: read it whole.",
@@ -53,22 +56,22 @@ class ZsclLwfVr(FineTuning):
         )
         tokens = sentences.draw(generator_of("fixed sentences", self.recipe.seed))
         with torch.no_grad():
-            self._read = tuple(
+            self._teacher_sentences = tuple(
                 torch.cat([teacher.encode_tokens(block) for block in torch.split(tokens, BLOCK)])
                 for teacher in beginning.models.teachers
             )
 
     def terms(self) -> tuple[Term, ...]:
-        """L_ce, the image loss and the text loss."""
+        """Return L_ce, the image loss and the text loss."""
         reference = (terms.reference_images(self.recipe), terms.reference_texts(self.recipe))
         return (*super().terms(), *(self._on_sentences(term) for term in reference))
 
     def _on_sentences(self, term: Term) -> Term:
-        """The same term with the fixed sentences where reference texts stand."""
+        """Return the term with the fixed sentences in place of the reference texts."""
 
         def loss(batch: Batch) -> Tensor:
-            pairs = zip(batch.teachers, self._read, strict=True)
-            teachers = tuple(replace(teacher, classes=read) for teacher, read in pairs)
+            pairs = zip(batch.teachers, self._teacher_sentences, strict=True)
+            teachers = tuple(replace(teacher, classes=rows) for teacher, rows in pairs)
             return term.loss(replace(batch, teachers=teachers))
 
         return replace(term, loss=loss)

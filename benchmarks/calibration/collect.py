@@ -1,6 +1,6 @@
-"""Asks versions of the bundled model every question of the pools, once.
+"""The collection of outcomes: each version of the bundled model is evaluated once on all pools.
 
-The versions: two seeds each of four short recipes, mixtures of the untouched weights with
+The versions are two seeds each of four short recipes, mixtures of the untouched weights with
 fine-tuned ones (steps towards forgetting), and weights with noise.
 """
 
@@ -52,7 +52,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Collector:
-    """Makes versions and keeps what they answered in `folder`."""
+    """Makes versions and keeps their outcomes in `folder`."""
 
     folder: Path
     config: Json
@@ -61,7 +61,7 @@ class Collector:
     say: Callable[[str], None]
 
     def outcomes(self, name: str, state: Callable[[], State]) -> Outcomes:
-        """A version's outcomes, from its file or by asking it."""
+        """Return a version's outcomes from its file, or evaluate it and write the file."""
         path = self.folder / f"{name}.npz"
         if not path.is_file():
             save(path, self.ask(state(), self.asked))
@@ -72,7 +72,7 @@ class Collector:
 
     @torch.inference_mode()
     def ask(self, state: State, asked: tuple[Pool, ...]) -> Outcomes:
-        """The hits of some weights on pools."""
+        """Evaluate some weights on pools."""
         model = ClipModel.build(self.config, state, CPU).freeze()
         hits: dict[str, Any] = {}
         sizes: list[int] = []
@@ -97,7 +97,7 @@ class Collector:
 
 
 def collect(folder: Path, data: Path | None, say: Callable[[str], None]) -> None:
-    """Fill `folder` with the outcomes of every version; what is there already stays.
+    """Write the outcomes of every version to `folder`; existing files are kept.
 
     Raises FileNotFoundError when `data` lacks a set.
     """
@@ -123,7 +123,7 @@ def _towards(root: State, train: Train, weight: float) -> State:
 
 
 def mixed(root: State, end: State, weight: float) -> State:
-    """The weights a share of the way from `root` to `end`."""
+    """Interpolate from `root` to `end`, whose share is `weight`."""
     return {
         name: torch.lerp(tensor, end[name], weight) if tensor.is_floating_point() else tensor
         for name, tensor in root.items()
@@ -131,7 +131,7 @@ def mixed(root: State, end: State, weight: float) -> State:
 
 
 def noisy(root: State, size: float, seed: int) -> State:
-    """The weights with Gaussian noise of `size` times each tensor's root mean square."""
+    """Add Gaussian noise of `size` times each tensor's root mean square to the weights."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: tensor
@@ -148,16 +148,17 @@ def _texts(model: ClipModel, texts: Sequence[str]) -> Tensor:
 
 @contextmanager
 def training() -> Iterator[Train]:
-    """A function from recipe and seed to weights: the service's own trainer, each asked once.
+    """Yield a function that trains a recipe with a seed and returns the weights.
 
-    The task is the demo's: ten Fashion-MNIST classes of the pack.
+    It uses the service's own trainer on the demo's ten Fashion-MNIST classes and caches its
+    results.
     """
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = LocalArtifacts(Path(scratch))
         trainer = UpdateTrainer(artifacts, device=CPU, threads=1)
 
         @cache
-        def task() -> TrainingSpec:
+        def base_spec() -> TrainingSpec:
             sandbox = decoder(Settings())
             try:
                 data = read_data(artifacts, sandbox)
@@ -178,9 +179,10 @@ def training() -> Iterator[Train]:
         @cache
         def train(name: str, seed: int) -> State:
             given = {**recipes.COMMON, "epochs": EPOCHS, **RECIPES[name], "seed": seed}
-            recipe = replace(Recipe.from_json(given), precision=Precision.FP32)  # on any machine
-            asked = replace(task(), recipe=recipe)
-            weights = trainer.train(asked, resume=None, monitor=Quiet()).weights
+            # A fixed precision, so that the versions do not depend on the machine.
+            recipe = replace(Recipe.from_json(given), precision=Precision.FP32)
+            spec = replace(base_spec(), recipe=recipe)
+            weights = trainer.train(spec, resume=None, monitor=Quiet()).weights
             return read_state(weights, artifacts)
 
         yield train

@@ -1,4 +1,4 @@
-"""Tango's interval beside its rivals: exact error of each one-sided bound, and width."""
+"""A comparison of Tango's interval with others: exact error of each one-sided bound, and width."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +12,16 @@ from core.domain.gate.intervals import ALPHA, quantile
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 LOSSES = (0.0, 0.01, 0.03, 0.05, 0.06)  # true losses
-CHURNS = (0.02, 0.05, 0.1, 0.2, 0.3)  # and the least that makes the loss: nothing is gained
-RESAMPLED = (5, 20, 100, 500)  # sizes at which the bootstrap is drawn too
-TABLES = 200  # drawn tables for each of its rates
+CHURNS = (0.02, 0.05, 0.1, 0.2, 0.3)  # besides the smallest that causes the loss: no gains at all
+RESAMPLED = (5, 20, 100, 500)  # sizes at which the bootstrap is measured too
+TABLES = 200  # tables drawn for each rate of the bootstrap
 
 
 Mask = NDArray[np.bool_]
 
 
 def situations() -> list[tuple[float, float]]:
-    """(loss, churn): every true loss with every churn that can make it."""
+    """Return (loss, churn) for every true loss with every churn that can cause it."""
     return [
         (loss, churn)
         for loss in LOSSES
@@ -31,10 +31,11 @@ def situations() -> list[tuple[float, float]]:
 
 
 def intervals_table(rng: np.random.Generator, alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
-    """One row for each interval and size.
+    """Yield a row for each interval and size.
 
-    "too high": the lower bound lies above the truth, so a loss at the tolerance would pass;
-    "too low": the upper bound lies below it, so it would fail. Percent; nominal 100 alpha.
+    Columns "too high" and "too low" are percentages, nominally 100 alpha: how often the lower
+    bound lies above the truth, so that a loss at the tolerance would pass, and how often the
+    upper bound lies below it, so that the loss would fail.
     """
     z = quantile(alpha)
     tables = {n: [(loss, _at(n, loss, churn)) for loss, churn in situations()] for n in SIZES}
@@ -71,10 +72,10 @@ def _at(n: int, loss: float, churn: float) -> Counts:
 
 
 def _misses(name: str, table: Counts, truth: float, z: float) -> tuple[Mask, Mask]:
-    """(lower bound above the truth, upper bound below it) for every cell of a table.
+    """Return two masks over a table's cells: lower bound above the truth, upper bound below it.
 
-    A score's bound lies above a difference when the score there is more than z, so no
-    interval needs to be inverted.
+    A score interval's lower bound lies above a difference exactly when the score there is more
+    than z, so no interval needs to be computed.
     """
     if name in STATISTICS:
         score = STATISTICS[name](table.n, table.gained, table.lost, truth)
@@ -95,10 +96,10 @@ def _row(name: str, n: int, high: list[float], low: list[float]) -> dict[str, An
 
 
 def firm_table(tolerance: float = 0.03, alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
-    """How many images one measure takes to be settled with 80 and 90 % power.
+    """Yield rows with the images that one measure needs for a firm verdict with 80 and 90 % power.
 
-    Distances are between the true loss and the tolerance, in points; "holds" lies inside it,
-    "fails" beyond. Holm's first step divides by two: the measure and the gain.
+    Distances are between the true loss and the tolerance, in points; "holds" is for losses inside
+    it, "fails" for losses beyond. Holm's first step divides by two: the measure and the gain.
     """
     for churn in CHURNS:
         for distance in (0.01, 0.02, 0.03, 0.04, 0.05):
@@ -118,7 +119,7 @@ def firm_table(tolerance: float = 0.03, alpha: float = ALPHA) -> Iterator[dict[s
 
 
 def harmless_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
-    """How often an update that forgets nothing holds, percent."""
+    """Yield rows with the percentage of updates without forgetting for which a measure holds."""
     for tolerance in (0.03, 0.05):
         for churn in (0.02, 0.05, 0.1, 0.2):
             row: dict[str, Any] = {"tolerance": 100 * tolerance, "churn %": 100 * churn}
@@ -131,10 +132,10 @@ def harmless_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
 
 
 def corners_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
-    """The gate's worst exact errors, percent, beside one other measure as Holm sees it.
+    """Yield rows with the gate's worst exact errors in percent, with Holm's correction for two.
 
-    A guarded measure with its true loss as tolerance, and the gain of an update that gained
-    nothing, whatever share of its answers flips.
+    The cases are a guarded measure with its true loss as tolerance, and the gain of an update
+    that gained nothing, over all shares of flips.
     """
     nothing = [(0.0, churn) for churn in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)]
     large = (*range(100, 1000, 37), 1000, 1500, 2000, 3000)

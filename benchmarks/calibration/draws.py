@@ -1,7 +1,7 @@
-"""Suites drawn from a pool, image by image with replacement, as counts.
+"""Random suites as counts, whose images are drawn from a pool with replacement.
 
 Images with the same flips are one kind, so a suite of n images is one multinomial draw over the
-kinds: the pool's difference is the truth, and a suite may be larger than its pool.
+kinds. The pool's difference is the true one, and a suite may be larger than its pool.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ class Pool:
     """Two versions' flips on some questions about the same images."""
 
     questions: tuple[str, ...]
-    kinds: Integers  # (kinds, 6 x questions): what one image of a kind adds to the sums
+    kinds: Integers  # (kinds, 6 x questions): contribution of one image of a kind to the sums
     shares: Numbers  # (kinds,)
 
     @classmethod
     def of(cls, before: Outcomes, now: Outcomes, questions: Sequence[str]) -> "Pool":
-        """The questions must be about the same images."""
+        """Compare two versions on some questions, which must be about the same images."""
         rows = np.hstack([_rows(before, now, question) for question in questions])
         kinds, number = np.unique(rows, axis=0, return_counts=True)
         return cls(questions=tuple(questions), kinds=kinds, shares=number / number.sum())
@@ -47,7 +47,7 @@ class Pool:
     def draw(
         self, images: int, draws: int, rng: np.random.Generator, alpha: float
     ) -> dict[str, Drawn]:
-        """Each question's counts in `draws` suites."""
+        """Draw `draws` suites of `images` images; return each question's counts."""
         sums = rng.multinomial(images, self.shares, size=draws) @ self.kinds
         return {
             question: _drawn(question, images, sums[:, 6 * i : 6 * i + 6], alpha)
@@ -55,14 +55,15 @@ class Pool:
         }
 
     def tilted(self, question: str, loss: float) -> "Pool":
-        """The pool with its losing images weighted, so that exactly `loss` is lost.
+        """Return the pool with its losing images weighted so that exactly `loss` is lost.
 
-        Nothing else changes: images that do not lose keep their shares among themselves.
+        The other images keep their shares relative to each other. Raises ValueError when no weight
+        makes that loss.
         """
         i = self.questions.index(question)
         count, gained, lost = (self.kinds[:, 6 * i + column] for column in range(3))
         losing = lost > gained
-        excess = self.shares * (lost - gained - loss * count)  # sums to zero at the wanted loss
+        excess = self.shares * (lost - gained - loss * count)  # sums to 0 at the target loss
         losers, others = excess[losing].sum(), -excess[~losing].sum()
         if losers <= 0 or others < 0:
             raise ValueError(f"no weight of the losing images makes a loss of {loss}")
@@ -70,19 +71,19 @@ class Pool:
         return replace(self, shares=shares / shares.sum())
 
     def rates(self, question: str) -> tuple[float, float]:
-        """(gained, lost): the pool's shares of all answers to a question."""
+        """Return the shares of a question's answers that are gained and lost."""
         i = self.questions.index(question)
         count, gained, lost = self.shares @ self.kinds[:, 6 * i : 6 * i + 3]
         return float(gained / count), float(lost / count)
 
     def loss(self, question: str) -> float:
-        """By how much the later version is worse: the truth about every suite drawn."""
+        """Return the later version's true loss of accuracy, from which drawn suites deviate."""
         gained, lost = self.rates(question)
         return lost - gained
 
 
 def _rows(before: Outcomes, now: Outcomes, question: str) -> Integers:
-    """(images, 6): answers, gained, lost, and the products that a design effect is made of."""
+    """Return each image's answers, gains, losses and products for a design effect, (images, 6)."""
     old, new = before.hits[question], now.hits[question]
     gained, lost = (new & ~old).astype(int), (old & ~new).astype(int)
     if question == CAPTIONS:
@@ -108,7 +109,7 @@ def _drawn(question: str, images: int, sums: Integers, alpha: float) -> Drawn:
 
 
 def design_effects(sums: Integers, alpha: float) -> Numbers:
-    """`core.domain.gate.intervals.design_effect` of many suites, from their sums (draws, 6)."""
+    """Compute `core.domain.gate.intervals.design_effect` of many suites from sums (draws, 6)."""
     total, gained, lost, squares, products, sizes = sums.T.astype(float)
     mean = (gained - lost) / total
     between = squares - 2 * mean * products + mean**2 * sizes

@@ -1,4 +1,4 @@
-"""Error rates and power without chance: sums over the trinomial distribution of the counts."""
+"""Exact error rates and power, as sums over the trinomial distribution of the counts."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from scipy.special import gammaln, xlogy
 from benchmarks.calibration.rivals import skewness_corrected, tango_score
 from core.domain.gate.intervals import quantile
 
-_REACH = 5.5  # standard deviations: what lies beyond weighs less than 1e-7
+_REACH = 5.5  # standard deviations, beyond which the probability is less than 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Counts:
 
 
 def counts(n: int, gain: float, loss: float) -> Counts:
-    """The counts of n images that each turn right at rate `gain` and wrong at rate `loss`."""
+    """Return the likely counts of n images that turn right at rate `gain`, wrong at rate `loss`."""
     gained, lost = np.meshgrid(_likely(n, gain), _likely(n, loss), indexing="ij")
     keep = gained + lost <= n
     gained, lost = gained[keep], lost[keep]
@@ -41,7 +41,7 @@ def _likely(n: int, rate: float) -> NDArray[np.int64]:
 def verdict_rates(
     n: int, *, churn: float, difference: float, tolerance: float, alpha: float, tests: int
 ) -> tuple[float, float]:
-    """(P(holds), P(fails)) of one measure; `tests` is what Holm's first step divides by."""
+    """Return (P(holds), P(fails)) of one measure; Holm's first step divides by `tests`."""
     table = counts(n, max(0.0, churn + difference) / 2, max(0.0, churn - difference) / 2)
     counted = (n, table.gained, table.lost, -tolerance)
     holds = table.weight[tango_score(*counted) >= quantile(alpha)].sum()
@@ -52,10 +52,10 @@ def verdict_rates(
 def images_needed(
     power: float, *, churn: float, difference: float, tolerance: float, alpha: float, tests: int
 ) -> int | None:
-    """The images at which a measure holds (or, beyond its tolerance, fails) with this power.
+    """Return how many images a measure needs to hold (beyond its tolerance: fail) with this power.
 
-    To 1 %, starting from the normal approximation. None where that many flips cannot make that
-    difference.
+    The result is accurate to 1 %; the search starts from the normal approximation. None where
+    `churn` is too small for the difference.
     """
     if churn < abs(difference) - 1e-9:
         return None

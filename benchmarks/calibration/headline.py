@@ -1,4 +1,4 @@
-"""The required figures: nulls with churn and losses just beyond, judged by the gate itself."""
+"""The main table: verdicts on nulls with churn and on losses just beyond the tolerance."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,17 +17,17 @@ from benchmarks.calibration.scenarios import (
 )
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard
 
-JUDGED_UP_TO = 2000  # images: of larger suites the gate itself judges a tenth, and of captions
+JUDGED_UP_TO = 2000  # images; of larger suites and captions, the gate judges a tenth of the draws
 
 
 def headline(
     versions: Mapping[str, Outcomes], questions: Sequence[str], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """For each question and size, how many of 2,000 draws got which verdict.
+    """Yield a row for each question and size with the verdicts on 2,000 draws.
 
     Nine draws in ten of large suites and of captions are judged by the vectorised rule alone.
-    The null is the pair of seeds, of one recipe or one noise, that flips most; the planted loss
-    is the one nearest to each tolerance in use.
+    The null is the pair of seeds, of one recipe or one size of noise, with the most flips; the
+    planted loss is the one nearest to each tolerance in use.
     """
     for question in questions:
         for name, pair, tolerance, wrong in _cases(versions, question):

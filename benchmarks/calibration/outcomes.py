@@ -1,4 +1,4 @@
-"""Which questions a version answered right, image by image, kept in small files."""
+"""Outcomes: a version's right and wrong answers image by image, kept in small files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Outcomes:
     captions: NDArray[np.int64]  # (images of the captioned set,)
 
     def accuracy(self, question: str) -> float:
-        """The share of right answers on a question's whole pool."""
+        """Return the share of right answers on a question's whole pool."""
         return float(self.hits[question].mean())
 
 
 def save(path: Path, outcomes: Outcomes) -> None:
-    """Write whole or not at all."""
+    """Write outcomes to a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new.npz")
     arrays: dict[str, Any] = {"captions": outcomes.captions, **outcomes.hits}
@@ -34,13 +34,13 @@ def save(path: Path, outcomes: Outcomes) -> None:
 
 
 def read(path: Path) -> Outcomes:
-    """The outcomes that `save` wrote. Raises FileNotFoundError."""
+    """Return the outcomes that `save` wrote. Raises FileNotFoundError."""
     with np.load(path) as file:
         hits = {name: file[name] for name in file.files if name != "captions"}
         return Outcomes(hits=hits, captions=file["captions"])
 
 
 def read_all(folder: Path) -> dict[str, Outcomes]:
-    """Every version's outcomes by the version's name, sorted."""
+    """Read every version's outcomes, by the version's name in order."""
     found = sorted(path for path in folder.glob("*.npz") if not path.name.endswith(".new.npz"))
     return {path.stem: read(path) for path in found}

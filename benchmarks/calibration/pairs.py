@@ -1,4 +1,4 @@
-"""Which versions are compared: nulls with churn, and planted losses."""
+"""The pairs of versions to compare: nulls with churn, and planted losses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from benchmarks.calibration.draws import Pool
 from benchmarks.calibration.outcomes import Outcomes
 from benchmarks.calibration.planned import ROOT
 
-NULL_AT_MOST = 0.025  # two seeds further apart are not of about equal accuracy
+NULL_AT_MOST = 0.025  # the largest difference of two seeds that counts as none
 LEAST_LOSS = 0.005
 
 
@@ -22,7 +22,7 @@ class Pair:
 
     @property
     def loss(self) -> float:
-        """By how much the candidate is worse."""
+        """The candidate's loss of accuracy."""
         return self.pool.loss(self.question)
 
     @property
@@ -31,12 +31,12 @@ class Pair:
         return sum(self.pool.rates(self.question))
 
     def tilted(self, loss: float) -> "Pair":
-        """The pair over a pool whose losing images are weighted to lose exactly `loss`."""
+        """Return the pair with its losing images weighted so that exactly `loss` is lost."""
         return replace(self, pool=self.pool.tilted(self.question, loss))
 
 
 def pair(versions: Mapping[str, Outcomes], before: str, now: str, question: str) -> Pair:
-    """Two versions, the better one first."""
+    """Pair two versions, the better one first."""
     if versions[before].accuracy(question) < versions[now].accuracy(question):
         before, now = now, before
     pool = Pool.of(versions[before], versions[now], [question])
@@ -44,7 +44,7 @@ def pair(versions: Mapping[str, Outcomes], before: str, now: str, question: str)
 
 
 def nulls(versions: Mapping[str, Outcomes], question: str) -> list[Pair]:
-    """Two seeds of one recipe or of one size of noise, of about equal accuracy."""
+    """Return pairs of two seeds of one recipe or one size of noise, of about equal accuracy."""
     seeds: dict[str, list[str]] = {}
     for name in versions:
         recipe, _, seed = name.rpartition("-")
@@ -56,6 +56,6 @@ def nulls(versions: Mapping[str, Outcomes], question: str) -> list[Pair]:
 
 
 def planted(versions: Mapping[str, Outcomes], question: str) -> list[Pair]:
-    """The untouched version against every one that is worse by half a point or more."""
+    """Return pairs of the untouched version and each that is at least half a point worse."""
     found = [pair(versions, ROOT, name, question) for name in versions if name != ROOT]
     return [loss for loss in found if loss.before == ROOT and loss.loss >= LEAST_LOSS]

@@ -1,4 +1,4 @@
-"""The versions of the study: names, recipes, seeds, sizes."""
+"""The versions of the study: their names, recipes, seeds and sizes of noise."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,28 +12,28 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "ft-harsh": {"method": "ft", "learning_rate": 1e-3},
     "vrlwf": {"method": "vrlwf", "learning_rate": 3e-4, "replay_weight": 6.0},
 }
-END = ("ft-harsh", SEEDS[0])  # where mixtures lead
+END = ("ft-harsh", SEEDS[0])  # the recipe and seed that mixtures use
 MIXTURES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
 NOISE = (0.1, 0.15)  # times a tensor's root mean square
 
 
 def trained(recipe: str, seed: int) -> str:
-    """The name of a trained version."""
+    """Return the name of a trained version."""
     return f"{recipe}-{seed}"
 
 
 def mixture(weight: float) -> str:
-    """The name of the untouched weights mixed with `END`'s, whose share is `weight`."""
+    """Return the name of the untouched weights mixed with `END`'s, whose share is `weight`."""
     return f"mixture-{weight:.2f}"
 
 
 def noise(size: float, seed: int) -> str:
-    """The name of the untouched weights with noise."""
+    """Return the name of the untouched weights with noise."""
     return f"noise-{size:.2f}-{seed}"
 
 
 def names() -> Iterator[str]:
-    """All versions, in the order in which they are asked."""
+    """Yield the names of all versions, in the order in which they are evaluated."""
     yield ROOT
     yield from (trained(recipe, seed) for recipe in RECIPES for seed in SEEDS)
     yield from map(mixture, MIXTURES)

@@ -1,7 +1,7 @@
-"""The images that suites are drawn from, as pixels in memory.
+"""The pools of images that suites are drawn from, as pixels in memory.
 
-With the big image sets: the CIFAR-100 test images of the 80 classes the bundled model knows, and
-the Twemoji style it has never seen. Without them: the Twemoji of the demo's pack.
+With the large image sets they are the CIFAR-100 test images of the 80 classes that the bundled
+model knows, and Twemoji, a style it has never seen; without them, the Twemoji of the demo's pack.
 """
 
 import json
@@ -26,7 +26,7 @@ UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Images (count, 3, height, width) uint8, each one's class and captions."""
+    """Images, uint8 (count, 3, height, width), with the class and captions of each."""
 
     name: str
     images: Tensor
@@ -35,9 +35,9 @@ class Pool:
 
 
 def pools(data: Path | None, preprocess: Preprocess) -> list[Pool]:
-    """All pools; without a data folder, those of the demo's pack.
+    """Read all pools; without a data folder, those of the demo's pack.
 
-    `data` holds `<set>.zip` or unzipped `<set>/`. Raises FileNotFoundError.
+    `data` contains `<set>.zip` or unzipped `<set>/`. Raises FileNotFoundError.
     """
     if data is None:
         return [_emoji(zipfile.Path(PACK / "twemoji.zip"), preprocess)]
@@ -76,7 +76,7 @@ def _emoji(root: Path | zipfile.Path, preprocess: Preprocess) -> Pool:
 
 
 def _captions(caption: str, tags: list[str]) -> Iterator[str]:
-    """Two to five ways to say it, as captions of one photograph are."""
+    """Yield two to five variants of a caption, similar to the captions of one photograph."""
     yield caption
     yield f"this is a photo of {caption} ."
     yield from (f"{caption}, {tag}" for tag in tags[:2])

@@ -1,4 +1,4 @@
-"""Intervals of a paired difference over whole arrays of counts, to compare them with Tango's.
+"""Vectorised intervals of a paired difference, to be compared with Tango's.
 
 Every function takes arrays (or numbers) of images, gains and losses; `z` is the normal quantile of
 each one-sided bound. `tango_score` and `skewness_corrected` are the vectorised `score` and
@@ -18,15 +18,15 @@ _HALVINGS = 50
 
 
 def tango_score(n: Any, gained: Any, lost: Any, at: Any) -> Numbers:
-    """Standard deviations between the observed difference and `at`."""
+    """Return the distance of the observed difference from `at` in standard deviations."""
     return _score(n, gained, lost, at)[0]
 
 
 def skewness_corrected(n: Any, gained: Any, lost: Any, at: Any) -> Numbers:
-    """Tango's score with the skewness of the difference taken out.
+    """Return Tango's score, corrected for the skewness of the difference.
 
-    Source: P. J. Laud, Pharmaceutical Statistics 16 (2017) 334-348, whose z solves
-    z + skew / 6 (z^2 - 1) = score; here with the third moment of a paired difference.
+    It is the z that solves z + skew / 6 (z^2 - 1) = score, with the third moment of a paired
+    difference. Source: P. J. Laud, Pharmaceutical Statistics 16 (2017) 334-348.
     """
     score, rate, variance = _score(n, gained, lost, at)
     flips = 2 * rate + at  # the restricted share of flips: losses q, gains q + at
@@ -51,17 +51,17 @@ def _score(n: Any, gained: Any, lost: Any, at: Any) -> tuple[Numbers, Numbers, N
 
 
 def tango(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
-    """Tango's score interval (1998)."""
+    """Return Tango's score interval (1998)."""
     return _inverted(tango_score, n, gained, lost, z)
 
 
 def corrected(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
-    """The interval of the skewness-corrected score."""
+    """Return the interval of the skewness-corrected score."""
     return _inverted(skewness_corrected, n, gained, lost, z)
 
 
 def wald(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
-    """The textbook interval: the difference and z of its estimated standard errors."""
+    """Return the textbook interval: the difference ± z times its estimated standard error."""
     n, gained, lost = (np.asarray(given, float) for given in (n, gained, lost))
     difference = (gained - lost) / n
     reach = z * np.sqrt(np.maximum(0.0, gained + lost - n * difference**2)) / n
@@ -69,7 +69,7 @@ def wald(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
 
 
 def agresti_min(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
-    """Wald after half an observation more in each of the four cells.
+    """Return Wald's interval after adding half an observation to each of the four cells.
 
     Source: A. Agresti and Y. Min, Statistics in Medicine 24 (2005) 729-740.
     """
@@ -78,10 +78,10 @@ def agresti_min(n: Any, gained: Any, lost: Any, z: float) -> Bounds:
 
 
 def newcombe(n: Any, gained: Any, lost: Any, z: float, *, right: Any = None) -> Bounds:
-    """Wilson's intervals of both accuracies, squared and added with their correlation.
+    """Return Newcombe's interval, from Wilson's of both accuracies and their correlation.
 
-    `right` is how many images both versions have right; by default half of those that do not
-    flip. Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10.
+    `right` is the number of images that both versions answer right, by default half of those that
+    do not flip. Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10.
     """
     n, gained, lost = (np.asarray(given, float) for given in (n, gained, lost))
     both = (n - gained - lost) / 2 if right is None else np.asarray(right, float)
@@ -108,7 +108,7 @@ def newcombe(n: Any, gained: Any, lost: Any, z: float, *, right: Any = None) -> 
 def bootstrap(
     n: int, gained: int, lost: int, alpha: float, rng: np.random.Generator, resamples: int = 2000
 ) -> tuple[float, float]:
-    """The percentile interval of the difference over resampled images."""
+    """Return the percentile interval of the difference over resampled images."""
     shares = [gained / n, lost / n, max(0.0, 1 - (gained + lost) / n)]
     drawn = rng.multinomial(n, shares, size=resamples)
     lower, upper = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [alpha, 1 - alpha])
@@ -138,7 +138,7 @@ def _wilson(hits: Numbers, n: Numbers, z: float) -> Bounds:
 def _inverted(
     statistic: Callable[..., Numbers], n: Any, gained: Any, lost: Any, z: float
 ) -> Bounds:
-    """The differences from which the observed one lies z standard deviations away."""
+    """Return the differences that are z standard deviations from the observed one."""
     n, gained, lost = np.broadcast_arrays(*(np.asarray(x, float) for x in (n, gained, lost)))
 
     def lower(up: Numbers, down: Numbers) -> Numbers:

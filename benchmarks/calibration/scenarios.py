@@ -1,4 +1,4 @@
-"""One guarded measure: which pairs, judged by which tolerance, and which verdict is wrong."""
+"""Scenarios of one guarded measure: pairs, their tolerances, and the verdict that is wrong."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from benchmarks.calibration.verdicts import (
 
 SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)  # images of a suite
 DRAWS = 2000
-SPOT_CHECKS = 5  # draws of every cell that the gate itself judges too
+SPOT_CHECKS = 5  # draws of every case that the gate itself judges too
 EDGE = 0.0005  # just beyond or just inside: 0.05 points
 TOLERANCES = (0.03, 0.05, 0.06)  # the defaults, and the demo's
 NEAR = 0.015  # a loss this near to a tolerance is moved to just beyond it
@@ -28,7 +28,7 @@ NEAR = 0.015  # a loss this near to a tolerance is moved to just beyond it
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A family of pairs with the tolerance that each is judged by."""
+    """A family of pairs, each with the tolerance that it is judged by."""
 
     name: str
     wrong: str  # the verdict that is an error
@@ -36,7 +36,7 @@ class Scenario:
 
 
 def scenarios(versions: Mapping[str, Outcomes], questions: Sequence[str]) -> Iterator[Scenario]:
-    """All families; one that no pair belongs to is left out."""
+    """Yield all scenarios that have a pair."""
     null = [pair for question in questions for pair in nulls(versions, question)]
     loss = [pair for question in questions for pair in planted(versions, question)]
     found = [
@@ -56,12 +56,12 @@ def scenarios(versions: Mapping[str, Outcomes], questions: Sequence[str]) -> Ite
 
 
 def is_near(pair: Pair, tolerance: float) -> bool:
-    """Whether a little tilt of the pool makes the loss just beyond a tolerance."""
+    """Return whether the loss is near enough to a tolerance to be moved just beyond it."""
     return abs(pair.loss - tolerance) <= NEAR
 
 
 def just_beyond(pair: Pair, tolerance: float) -> Pair:
-    """The pair with its pool tilted to lose 0.05 points more than the tolerance."""
+    """Return the pair with its images weighted to lose 0.05 points more than the tolerance."""
     return pair.tilted(tolerance + EDGE)
 
 
@@ -82,7 +82,7 @@ def _family(name: str, wrong: str, pairs: Sequence[Pair], tolerance: _Tolerance)
 
 
 def rows_of(scenario: Scenario, gate: Gate, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """One row for each suite size: rates over all pairs' draws, and the worst pair."""
+    """Yield a row for each suite size: rates over all pairs' draws, and the worst pair."""
     for size in SIZES:
         rates = []
         for pair, tolerance in scenario.cases:
@@ -93,7 +93,7 @@ def rows_of(scenario: Scenario, gate: Gate, rng: np.random.Generator) -> Iterato
 
 
 def summary(rates: Sequence[Mapping[str, float]], wrong: str) -> dict[str, Any]:
-    """Mean percentages over pairs, and the worst pair's wrong verdicts of its draws."""
+    """Return each verdict's mean percentage over pairs, and the worst pair's wrong verdicts."""
     row: dict[str, Any] = {"pairs": len(rates)}
     for verdict in (PASSED, FAILED, INCONCLUSIVE):
         row[f"{verdict} %"] = round(100 * float(np.mean([rate[verdict] for rate in rates])), 2)
@@ -103,9 +103,10 @@ def summary(rates: Sequence[Mapping[str, float]], wrong: str) -> dict[str, Any]:
 
 
 def shares(guards: Sequence[Guard], gate: Gate, *, checked: int) -> dict[str, float]:
-    """Shares of the three verdicts; the gate itself judges the first `checked` draws too.
+    """Return the shares of the three verdicts.
 
-    Raises Disagreement when it says otherwise.
+    The gate itself judges the first `checked` draws too. Raises Disagreement when its verdict
+    differs.
     """
     found = verdicts(guards, gate.policy)
     for draw in range(min(checked, len(found))):
@@ -115,4 +116,4 @@ def shares(guards: Sequence[Guard], gate: Gate, *, checked: int) -> dict[str, fl
 
 
 class Disagreement(Exception):
-    """The vectorised rule and the gate differ: the study would not be about the gate."""
+    """The vectorised rule and the gate differ, so the study would not describe the gate."""

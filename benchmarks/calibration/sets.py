@@ -1,4 +1,4 @@
-"""Where the image sets lie: zipped or not, in a folder."""
+"""Access to the image sets, which are zipped or unzipped in one folder."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ SETS = ("cifar100", "emoji_twemoji")
 
 
 def open_set(data: Path, name: str) -> Path | zipfile.Path:
-    """The root of a set, `<data>/<name>/` or `<data>/<name>.zip`. Raises FileNotFoundError."""
+    """Return a set's root, `<data>/<name>/` or `<data>/<name>.zip`. Raises FileNotFoundError."""
     if (data / name).is_dir():
         return data / name
     archive = data / f"{name}.zip"

@@ -13,16 +13,17 @@ from benchmarks.calibration.planned import ROOT
 from benchmarks.calibration.scenarios import DRAWS, EDGE, SIZES, SPOT_CHECKS, shares, summary
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
 
-WIDE = 1.0  # a tolerance within which everything lies
+WIDE = 1.0  # a tolerance that no loss exceeds
 
 
 def several(
     versions: Mapping[str, Outcomes], groups: Sequence[Sequence[str]], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """All questions guarded together; those of one group are about the same images.
+    """Yield rows for all questions guarded together; those of a group are about the same images.
 
-    Each exactly at its tolerance: how often any fails, against Holm's promise. One 0.05 points
-    beyond and the others far within: how often it passes.
+    With every measure exactly at its tolerance, the rows have the rate at which any fails, which
+    Holm's correction bounds; with one measure 0.05 points beyond its tolerance and the others far
+    within, the rate at which the update passes.
     """
     gate = Gate()
     pools = {name: _pools(versions, name, groups) for name in _losing_all(versions, groups)}
@@ -48,7 +49,7 @@ def several(
 
 
 def _losing_all(versions: Mapping[str, Outcomes], groups: Sequence[Sequence[str]]) -> list[str]:
-    """The versions that are worse than the untouched one on every question."""
+    """Return the versions that are worse than the untouched one on every question."""
     questions = [question for group in groups for question in group]
     root = versions[ROOT]
     return [
@@ -67,9 +68,9 @@ def _pools(
 def captions(
     versions: Mapping[str, Outcomes], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Text to image, drawn by image, with and without the design effect.
+    """Yield rows for text to image, drawn by image, with and without the design effect.
 
-    For each pair the tolerance is its own true loss, so either firm verdict is an error.
+    Each pair's tolerance is its own true loss, so either firm verdict is an error.
     """
     pairs = [*nulls(versions, CAPTIONS), *planted(versions, CAPTIONS)]
     for size in SIZES:

@@ -1,7 +1,7 @@
-"""Measures of few images beside a guard: they may fail an update, and guard nothing.
+"""Measures below the policy's minimum of images: they can fail an update but not pass it.
 
 The policy is the service's, with its minimum. A line's holdouts are disjoint, so they are drawn
-one apart from the other, and the sum of their counts is the measure of all together.
+separately, and the sum of their counts is the measure of all together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard
 
 IN_USE = replace(POLICY, minimum_count=500)
 SUITES = (100, 300, 499)  # images
-HOLDOUTS = ((4, 20), (4, 60), (8, 80), (8, 300), (20, 40), (20, 499))  # how many, images of each
-LOSSES = (0.06, 0.10, 0.20)  # true ones, where a tolerance allows 3 or 5 points
-NEAR = 0.05  # a loss this near to one of them is moved there
+HOLDOUTS = ((4, 20), (4, 60), (8, 80), (8, 300), (20, 40), (20, 499))  # number, images of each
+LOSSES = (0.06, 0.10, 0.20)  # true losses, where the tolerance is 3 or 5 points
+NEAR = 0.05  # a loss this near to one of LOSSES is moved to it
 
 
 def small(
     versions: Mapping[str, Outcomes], questions: Sequence[str], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Wrong verdicts where everything is at the edge, then how often a sure loss fails."""
+    """Yield rows of verdicts at or just beyond the tolerance, then on clear losses."""
     gate = Gate(policy=IN_USE)
     single = [question for question in questions if question != CAPTIONS]
     lost = [pair for question in single for pair in planted(versions, question)]
@@ -57,7 +57,7 @@ def small(
 
 
 def _held() -> Guard:
-    """A large suite on which nothing is lost: without one, nothing passes."""
+    """Return a large suite on which nothing is lost, without which no update passes."""
     answers = (np.full(DRAWS, number) for number in (5000, 100, 100))
     count, gained, lost = answers
     drawn = Drawn(
@@ -79,7 +79,7 @@ def _suite(pair: Pair, images: int, tolerance: float, rng: np.random.Generator) 
 def _line(
     pair: Pair, count: int, images: int, tolerance: float, rng: np.random.Generator
 ) -> list[Guard]:
-    """So many holdouts, and all of them together."""
+    """Draw `count` holdouts, and add the measure of all of them together."""
     drawn = [pair.pool.draw(images, DRAWS, rng, IN_USE.alpha)[pair.question] for _ in range(count)]
     together = replace(
         drawn[0],

@@ -1,4 +1,4 @@
-"""The gate's verdicts on drawn suites: by its own code, and by the same rule over whole arrays."""
+"""The gate's verdicts on drawn suites, by its own code and by a vectorised form of its rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.gate.policy import GatePolicy, Verdict, judge
 from core.domain.values import PolicyId
 
-POLICY = GatePolicy(  # as the service's, but small suites are judged too
+POLICY = GatePolicy(  # the service's, but without a minimum of images
     id=PolicyId("study"), name="study", minimum_count=1, created_at=datetime(2026, 1, 1, tzinfo=UTC)
 )
 GAIN = Drawn(  # an update that learned: 60 of its 100 held-out images are right only now
@@ -36,14 +36,14 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """One guarded measure in many drawn suites, and how much it may lose."""
+    """One guarded measure in many drawn suites, and its tolerance."""
 
     drawn: Drawn
     tolerance: float  # fraction of 1
 
 
 def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np.str_]:
-    """The verdict of each draw, (draws,): the gate's rule over whole arrays."""
+    """Return the verdict on each draw, (draws,), by a vectorised form of the gate's rule."""
     guarding = [guard for guard in guards if guard.drawn.images >= policy.minimum_count]
     tests = len(guards) + 1  # the gain, which holds, is judged too
     failing = _lowest(guards, skewness_corrected) < -quantile(policy.alpha / tests)
@@ -53,7 +53,7 @@ def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np
 
 
 def _lowest(guards: Sequence[Guard], statistic: Statistic) -> NDArray[np.float64]:
-    """The lowest score of all measures, (draws,)."""
+    """Return the lowest score of all measures, (draws,)."""
     scores = [
         statistic(
             guard.drawn.count / guard.drawn.design_effect,
@@ -69,14 +69,14 @@ def _lowest(guards: Sequence[Guard], statistic: Statistic) -> NDArray[np.float64
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The service's own gate, asked once for the same counts."""
+    """The service's own gate, with a cache of its verdicts by counts."""
 
     policy: GatePolicy = POLICY
     _measures: dict[tuple[object, ...], Measure] = field(default_factory=dict)
     _verdicts: dict[tuple[object, ...], Verdict] = field(default_factory=dict)
 
     def verdict(self, guards: Sequence[Guard], draw: int) -> Verdict:
-        """The verdict on one of the draws, beside a gain that holds."""
+        """Return the verdict on one of the draws, with a gain that holds."""
         keys = tuple(_key(guard, draw) for guard in guards)
         if keys not in self._verdicts:
             gain = Guard(drawn=GAIN, tolerance=-self.policy.wanted_gain)

@@ -1,4 +1,4 @@
-"""The paper's protocol as a command: `python -m benchmarks.study --help`."""
+"""The entry point of the studies: `python -m benchmarks.study --help`."""
 
 import sys
 

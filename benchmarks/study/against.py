@@ -1,4 +1,4 @@
-"""Every method against fine-tuning: what it spares, and what it learns less."""
+"""The comparison of every method with fine-tuning: how much less it forgets and learns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ALL = "all"  # the mean over the retained measures
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A row against the baseline row, over the seeds that both have."""
+    """A row compared with the baseline row, over the seeds that both have."""
 
     row: str
     seeds: tuple[int, ...]
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def comparisons(results: Results, baseline: str, exam: Exam) -> list[Comparison]:
-    """All rows that share a seed with the baseline row; none without retained measures."""
+    """Compare all rows that share a seed with the baseline row; none without retained measures."""
     tuned = {run.seed: run for run in results.of_row(baseline)}
     found = []
     for row in results.rows:
@@ -55,9 +55,9 @@ def comparisons(results: Results, baseline: str, exam: Exam) -> list[Comparison]
 
 
 def _measured(results: Results, pairs: Sequence[tuple[Run, Run]], name: str) -> Measured:
-    question = f"retained/{name}"
+    query = f"retained/{name}"
     return Measured(
-        before=unpack(results.untouched["hits"][question]),
-        method=stacked(run.hits(question) for run, _ in pairs),
-        tuned=stacked(base.hits(question) for _, base in pairs),
+        before=unpack(results.untouched["hits"][query]),
+        method=stacked(run.hits(query) for run, _ in pairs),
+        tuned=stacked(base.hits(query) for _, base in pairs),
     )

@@ -45,7 +45,10 @@ and the same command started twice shares the work.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 with one line that says what is wrong."""
+    """Run a command and return its exit code.
+
+    An invalid plan or an error of the service prints one line and returns 2.
+    """
     chosen = _parser().parse_args(arguments)
     console = Console()
     try:

@@ -1,4 +1,4 @@
-"""The columns of a study's table: which score, under which title, in which unit."""
+"""The columns of a study's table, each with its score, title and unit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ Groups = dict[str, list[Column]]
 def columns_of(
     retained: Sequence[str], *, retrieval: bool, sessions: int, folds: bool = False
 ) -> Groups:
-    """What a study shows of each row, in groups that fit a page.
+    """Return the columns of a study's table, in groups that fit a page.
 
-    With `folds`, recalls also over galleries of 1,000 images.
+    With `folds`, they include recalls over galleries of 1,000 images.
     """
-    # What is published as UT-Acc is micro after one session, macro by sessions after several.
+    # The UT-Acc that papers report is micro after one session, macro by sessions after several.
     micro, macro = ("ut_acc", "new/macro") if sessions == 1 else ("new", "ut_acc")
     learned = [Column(score=micro, title="UT-Acc micro"), Column(score=macro, title="UT-Acc macro")]
     learned.append(Column(score="gain", title="gain"))

@@ -1,4 +1,4 @@
-"""Does an index of one version's vectors still work with another version's queries?"""
+"""The compatibility of one version's index with another version's queries."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """A version's vectors of the same images (images, width) and captions (captions, width)."""
+    """A version's vectors of images (images, width) and captions (captions, width)."""
 
     images: Tensor
     captions: Tensor
@@ -22,11 +22,11 @@ class Embeddings:
 
 @dataclass(frozen=True, kw_only=True)
 class Compatibility:
-    """How far two versions' vectors may be mixed.
+    """The quality of retrieval when two versions' vectors are mixed.
 
-    Recalls are the new version's queries on the old version's gallery and the reverse; each
-    is image-to-text and text-to-image R@1. `neighbours_kept` is the share of each image's ten
-    nearest images that stay.
+    The recalls are of the new version's queries on the old version's gallery and the reverse;
+    each is image-to-text and text-to-image R@1. `neighbours_kept` is the mean share of each
+    image's ten nearest images that both versions have in common.
     """
 
     new_on_old: tuple[float, float]
@@ -48,7 +48,7 @@ def compatibility(old: Embeddings, new: Embeddings, owner: Tensor) -> Compatibil
 
 
 def neighbours_kept(old: Tensor, new: Tensor, count: int = NEIGHBOURS) -> float:
-    """The mean share of each row's `count` nearest other rows that are the same in both."""
+    """Return the mean share of each row's `count` nearest other rows that are the same in both."""
     count = min(count, len(old) - 1)
     before, after = _nearest(old, count), _nearest(new, count)  # (rows, count)
     kept = (before[:, :, None] == after[:, None, :]).any(dim=2)  # (rows, count)

@@ -1,4 +1,4 @@
-"""The vectors of a captioned set by a version, and what can be told from them alone."""
+"""A version's vectors of a captioned set, and the scores computed from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,26 +21,26 @@ Item = TypeVar("Item")
 
 
 @torch.inference_mode()
-def embed(model: ClipModel, question: RetrievalQuery, artifacts: Artifacts) -> Embeddings:
-    """A model's vectors of the captioned images, as evaluation makes them."""
+def embed(model: ClipModel, query: RetrievalQuery, artifacts: Artifacts) -> Embeddings:
+    """Encode the captioned images with a model, as evaluation does."""
 
     def pixels(artifact: Digest) -> Tensor:
         return model.preprocess.evaluation_pixels(read_image(artifacts.get(artifact)))
 
     return Embeddings(
         images=_in_batches(
-            [entry.artifact for entry in question.entries],
+            [entry.artifact for entry in query.entries],
             lambda group: model.encode_images(torch.stack([pixels(one) for one in group])),
         ),
         captions=_in_batches(
-            [text for entry in question.entries for text in entry.texts], model.encode_texts
+            [text for entry in query.entries for text in entry.texts], model.encode_texts
         ),
     )
 
 
-def compare(old: Embeddings, new: Embeddings, question: RetrievalQuery) -> dict[str, float]:
-    """An index made by `old`, asked by `new`, as scores named `index/...`."""
-    found = asdict(compatibility(old, new, _owner(new, question)))
+def compare(old: Embeddings, new: Embeddings, query: RetrievalQuery) -> dict[str, float]:
+    """Return the compatibility of `old` as index with queries of `new`, as scores `index/...`."""
+    found = asdict(compatibility(old, new, _owner(new, query)))
     scores: dict[str, float] = {}
     for name, value in found.items():
         if isinstance(value, tuple):
@@ -50,11 +50,11 @@ def compare(old: Embeddings, new: Embeddings, question: RetrievalQuery) -> dict[
     return scores
 
 
-def in_folds(new: Embeddings, question: RetrievalQuery) -> dict[str, float]:
-    """Recalls over galleries of 1,000 images as `folds_1k/...`; none where there are no more."""
-    if len(question.entries) <= FOLD:
+def in_folds(new: Embeddings, query: RetrievalQuery) -> dict[str, float]:
+    """Return recalls over galleries of 1,000 images as `folds_1k/...`, or none for smaller sets."""
+    if len(query.entries) <= FOLD:
         return {}
-    ways = fold_recalls(new.images, new.captions, _owner(new, question))
+    ways = fold_recalls(new.images, new.captions, _owner(new, query))
     return {
         f"folds_1k/{way}/{depth}": recall
         for way, found in zip(("image_to_text", "text_to_image"), ways, strict=True)
@@ -62,8 +62,8 @@ def in_folds(new: Embeddings, question: RetrievalQuery) -> dict[str, float]:
     }
 
 
-def _owner(embedded: Embeddings, question: RetrievalQuery) -> Tensor:
-    owner = [index for index, entry in enumerate(question.entries) for _ in entry.texts]
+def _owner(embedded: Embeddings, query: RetrievalQuery) -> Tensor:
+    owner = [index for index, entry in enumerate(query.entries) for _ in entry.texts]
     return torch.tensor(owner, device=embedded.images.device)
 
 

@@ -1,4 +1,4 @@
-"""What every version of a study is asked, and its answers as hits and scores."""
+"""The queries that evaluate every version of a study, and their hits and scores."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,10 +35,10 @@ Hits = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """The questions by name: `new`, `retained/<name>`, `union/<name>` and `retrieval`.
+    """A study's queries by name: `new`, `retained/<name>`, `union/<name>` and `retrieval`.
 
-    The new classes' images are asked over all new classes, those of later sessions included;
-    a union asks the images of both over the new and the retained classes together.
+    `new` classifies the new classes' images over all new classes, including those of later
+    sessions. A union classifies the images of both over the new and the retained classes.
     """
 
     sessions: tuple[tuple[str, ...], ...]
@@ -46,46 +46,49 @@ class Exam:
 
     @classmethod
     def of(cls, material: Material, sessions: int, prompt: PromptTemplate, part: Part) -> "Exam":
-        """The exam on one part of what may be asked."""
+        """Make the queries on one part of the test images.
+
+        Raises PlanInvalid where the part has no image of a new class or of a retained measure.
+        """
         new = ClassQuery(
             entries=on_part(material.test, part), classes=material.classes, prompt=prompt
         )
         _require_each(material.classes, new.entries, part)
-        questions: dict[str, EvalQuery] = {NEW: new}
+        queries: dict[str, EvalQuery] = {NEW: new}
         for name, measure in material.retained.items():
             kept = ClassQuery(
                 entries=on_part(measure.entries, part), classes=measure.classes, prompt=prompt
             )
             if not kept.entries:
                 raise PlanInvalid(f"the {part} part of {name!r} is empty")
-            questions[f"retained/{name}"] = kept
-            questions[f"union/{name}"] = ClassQuery(
+            queries[f"retained/{name}"] = kept
+            queries[f"union/{name}"] = ClassQuery(
                 entries=(*new.entries, *kept.entries),
                 classes=distinct((*new.classes, *kept.classes)),
                 prompt=prompt,
             )
         if material.retrieval:
-            questions[RETRIEVAL] = RetrievalQuery(entries=on_part(material.retrieval, part))
-        return cls(sessions=material.sessions(sessions), questions=questions)
+            queries[RETRIEVAL] = RetrievalQuery(entries=on_part(material.retrieval, part))
+        return cls(sessions=material.sessions(sessions), questions=queries)
 
     @property
     def digest(self) -> Digest:
-        """Names the exam."""
-        asked = {name: question.digest for name, question in self.questions.items()}
-        return sha256(canonical_json([asked, self.sessions]))
+        """The digest of the queries and sessions."""
+        digests = {name: query.digest for name, query in self.questions.items()}
+        return sha256(canonical_json([digests, self.sessions]))
 
     @property
     def new(self) -> ClassQuery:
-        """The question about the new classes."""
-        question = self.questions[NEW]
-        assert isinstance(question, ClassQuery)
-        return question
+        """The query of the new classes."""
+        query = self.questions[NEW]
+        assert isinstance(query, ClassQuery)
+        return query
 
     @property
     def captions(self) -> RetrievalQuery | None:
-        """The captioned images, if the study has any."""
-        question = self.questions.get(RETRIEVAL)
-        return question if isinstance(question, RetrievalQuery) else None
+        """The query of the captioned images, if the study has any."""
+        query = self.questions.get(RETRIEVAL)
+        return query if isinstance(query, RetrievalQuery) else None
 
     @property
     def retained(self) -> tuple[str, ...]:
@@ -93,17 +96,17 @@ class Exam:
         return tuple(n.removeprefix("retained/") for n in self.questions if "retained/" in n)
 
     def marks(self, answers: Sequence[Answers], session: int) -> tuple[dict[str, Any], Hits]:
-        """Scores by name, and hits image by image (retrieval: query by query).
+        """Return scores by name, and hits by query, one for each image or retrieval query.
 
-        `session` counts from 0; of several sessions the mean over those learned so far is
-        UT-Acc, as published.
+        `session` counts from 0. With several sessions, UT-Acc is the mean over those learned so
+        far, as in the literature.
         """
         scores: dict[str, Any] = {}
         hits: dict[str, NDArray[np.bool_]] = {}
-        for (name, question), given in zip(self.questions.items(), answers, strict=True):
-            if isinstance(question, ClassQuery) and isinstance(given, ClassAnswers):
-                hits[name] = np.array(given.hits(question))
-                counts = _counts(question, hits[name])
+        for (name, query), given in zip(self.questions.items(), answers, strict=True):
+            if isinstance(query, ClassQuery) and isinstance(given, ClassAnswers):
+                hits[name] = np.array(given.hits(query))
+                counts = _counts(query, hits[name])
                 scores[name] = micro_accuracy(counts.values())
                 scores[f"{name}/macro"] = macro_accuracy(counts.values())
                 if name == NEW:
@@ -123,7 +126,7 @@ class Exam:
         macro = [macro_accuracy(group) for group in groups]
         micro = [micro_accuracy(group) for group in groups]
         one = len(self.sessions) == 1
-        # One session: right crops over all crops. Several: mean of the sessions' class means.
+        # One session: hits over all images. Several: mean of the sessions' class means.
         ut_acc = micro[0] if one else fmean(macro[: session + 1])
         return {"ut_acc": ut_acc, "sessions/macro": macro, "sessions/micro": micro}
 
@@ -134,11 +137,11 @@ def _require_each(classes: Sequence[str], entries: Sequence[ManifestEntry], part
         raise PlanInvalid(f"no test image of class {missing[0]!r} is in the {part} part")
 
 
-def _counts(question: ClassQuery, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
-    found = dict.fromkeys(question.classes, (0, 0))
-    for entry, hit in zip(question.entries, hits.tolist(), strict=True):
-        right, asked = found.get(entry.class_name, (0, 0))
-        found[entry.class_name] = right + hit, asked + 1
+def _counts(query: ClassQuery, hits: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
+    found = dict.fromkeys(query.classes, (0, 0))
+    for entry, hit in zip(query.entries, hits.tolist(), strict=True):
+        right, total = found.get(entry.class_name, (0, 0))
+        found[entry.class_name] = right + hit, total + 1
     return found
 
 
@@ -148,11 +151,11 @@ def _ways(answers: RetrievalAnswers) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def pack(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """Hits as JSON: their number, and their bits in base64, first bit highest."""
+    """Encode hits as JSON: their number, and their bits in base64, first bit highest."""
     return {"count": len(hits), "bits": base64.b64encode(np.packbits(hits).tobytes()).decode()}
 
 
 def unpack(value: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The hits that `pack` wrote."""
+    """Return the hits that `pack` encoded."""
     bits = np.frombuffer(base64.b64decode(value["bits"]), dtype=np.uint8)
     return np.unpackbits(bits, count=value["count"]).astype(bool)

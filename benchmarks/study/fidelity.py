@@ -1,4 +1,4 @@
-"""How much of fine-tuning's forgetting a method spares, with intervals."""
+"""The share of fine-tuning's forgetting that a method avoids, with intervals."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """The share of fine-tuning's loss that a method spares.
+    """The share of fine-tuning's loss that a method avoids.
 
-    1 keeps everything, 0 loses as much as fine-tuning, below 0 more. `interval` is None
-    where fine-tuning's own loss is not firmly above zero, for then the ratio says nothing.
+    1 means no loss, 0 the same loss as fine-tuning, less than 0 a larger one. `interval` is None
+    where fine-tuning's own loss is not significantly above zero, for then the ratio has no meaning.
     """
 
     value: float
@@ -42,12 +42,12 @@ class Share:
 
 
 def share_kept(measures: Sequence[Measured], *, seed: int = 0, resamples: int = RESAMPLES) -> Share:
-    """1 - loss(method) / loss(fine-tuning), each loss a mean over seeds and measures.
+    """Return 1 - loss(method) / loss(fine-tuning), each loss a mean over seeds and measures.
 
-    The interval is a percentile bootstrap over images (within each measure) and seeds; a
-    resample takes the same images and the same seeds for the untouched model and both
-    methods, so what they share cancels. With three seeds it knows little of the spread
-    between seeds. Level 95 %.
+    The interval of level 95 % is a percentile bootstrap over images (within each measure) and
+    seeds. A resample takes the same images and seeds for the untouched model and both methods, so
+    variation that they share cancels. With three seeds, the variation between seeds is poorly
+    estimated.
     """
     tuned = float(np.mean([m.before.mean() - m.tuned.mean() for m in measures]))
     method = float(np.mean([m.before.mean() - m.method.mean() for m in measures]))
@@ -71,7 +71,7 @@ def share_kept(measures: Sequence[Measured], *, seed: int = 0, resamples: int = 
 def _resampled(
     measure: Measured, draws: np.random.Generator, resamples: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracies over drawn images: before (resamples,), and (2, seeds, resamples)."""
+    """Return accuracies over resampled images: before (resamples,), and (2, seeds, resamples)."""
     images, seeds = len(measure.before), len(measure.tuned)
     # (1 + 2 seeds, images): the untouched model, fine-tuning, the method
     answers = np.vstack([measure.before, measure.tuned, measure.method]).astype(np.float32)
@@ -93,9 +93,9 @@ class Difference:
 
 
 def difference(method: Hits, tuned: Hits) -> Difference:
-    """UT-Acc minus fine-tuning's, image by image; both (seeds, images).
+    """Return UT-Acc minus fine-tuning's, paired by image; both hits are (seeds, images).
 
-    Flips are averaged over seeds, so the number of images is what the interval rests on.
+    Flips are averaged over seeds, so the interval is based on the number of images alone.
     """
     flips = Flips(
         count=method.shape[1],
@@ -106,5 +106,5 @@ def difference(method: Hits, tuned: Hits) -> Difference:
 
 
 def stacked(hits: Iterable[Hits]) -> Hits:
-    """(seeds, images) from one row a seed."""
+    """Stack one row per seed to (seeds, images)."""
     return np.stack(list(hits))

@@ -18,9 +18,9 @@ Labelled = tuple[Path, str]  # a file and its class or caption
 
 
 def locate(data: str, places: Sequence[Path], unzipped: Path) -> Path:
-    """The folder that a plan names: itself, or below one of the places, unzipped if need be.
+    """Return the folder that a plan names, as a path or below one of the places.
 
-    Raises PlanInvalid.
+    A zip is extracted below `unzipped`. Raises PlanInvalid when there is neither.
     """
     for folder in (Path(data), *(place / data for place in places)):
         if folder.is_dir():
@@ -33,7 +33,7 @@ def locate(data: str, places: Sequence[Path], unzipped: Path) -> Path:
 
 
 def _unzip(archive: Path, folder: Path) -> Path:
-    """Another process may do the same: whoever is first gives the folder its name."""
+    """Extract an archive to a folder, atomically, as other processes may do the same."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -48,12 +48,12 @@ def _unzip(archive: Path, folder: Path) -> Path:
 
 
 def class_of(folder_name: str) -> str:
-    """The class that a folder is named after."""
+    """Return the class that a folder is named after."""
     return folder_name.replace("_", " ")
 
 
 def files_of(images: ImageSet, folder: Path) -> list[Labelled]:
-    """The files of a set with their texts, in the order of their paths. Raises PlanInvalid."""
+    """Return a set's files with their texts, in the order of their paths. Raises PlanInvalid."""
     found = _by_folder(images, folder) if images.text == "folder" else _captioned(images, folder)
     if images.classes and isinstance(images.classes, tuple):
         wanted = {class_of(name) for name in images.classes}
@@ -89,7 +89,7 @@ def _captioned(images: ImageSet, folder: Path) -> list[Labelled]:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a captions file. Raises PlanInvalid where one has no path below the folder."""
+    """Read a captions file. Raises PlanInvalid where a line has no path below the folder."""
     rows = []
     for number, line in enumerate((folder / CAPTIONS).read_text().splitlines(), start=1):
         if not line:

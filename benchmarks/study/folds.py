@@ -1,6 +1,6 @@
-"""Recall as COCO's is often published: the mean over galleries of 1,000 images.
+"""Recall as a mean over galleries of 1,000 images, as often reported for COCO.
 
-The smaller the gallery, the higher the recall, so the two never go by one name.
+Recall is higher in smaller galleries, so its name differs from that of recall over all images.
 """
 
 from statistics import fmean
@@ -16,10 +16,10 @@ FOLD = 1000  # images
 def fold_recalls(
     images: Tensor, captions: Tensor, owner: Tensor, size: int = FOLD
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """R@1, R@5 and R@10, image to text and text to image, each a mean over folds.
+    """Return R@1, R@5 and R@10, image to text and text to image, each a mean over folds.
 
-    Shapes as in `image_ranks`. A fold is the next `size` images with their captions and nothing
-    else; a shorter rest is left out. Raises ValueError when there is not one fold.
+    Shapes are as in `image_ranks`. A fold is `size` consecutive images with their captions; a
+    shorter rest is left out. Raises ValueError when there are fewer than `size` images.
     """
     if len(images) < size:
         raise ValueError(f"{len(images)} images make no fold of {size}")

@@ -1,4 +1,4 @@
-"""Trains and examines versions with the service's own trainer and evaluator."""
+"""The laboratory, which trains and evaluates versions with the service's own code."""
 
 import shutil
 import time
@@ -31,7 +31,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where it runs, which decides seconds and rounding but not what a run is."""
+    """The machine of a run, which affects times and rounding but is not part of the run's key."""
 
     device: torch.device
     threads: int = 0  # 0: one per core
@@ -39,7 +39,7 @@ class Machine:
 
 
 class Laboratory:
-    """Runs the recipes of one study on one machine, writing what it finds to a ledger."""
+    """Runs the recipes of one study on one machine and writes the results to a ledger."""
 
     def __init__(
         self,
@@ -60,22 +60,22 @@ class Laboratory:
 
     @property
     def exam(self) -> Exam:
-        """What every version is asked."""
+        """The queries that evaluate every version."""
         return self._exam
 
     def untouched(self, monitor: Monitor) -> Record:
-        """What the base answers: the table's first row."""
+        """Evaluate the base, the table's first row, or return its finished record."""
         key = key_of(base=self._root, exam=self._exam.digest, recipe=None)
         if found := self._ledger.find(key):
             return found
         began = time.perf_counter()
-        marks = self._examine(load(self._root, self._store, self._machine.device), monitor, 0)
+        marks = self._evaluate(load(self._root, self._store, self._machine.device), monitor, 0)
         record = {"key": key, **marks, "evaluation_s": time.perf_counter() - began}
         self._ledger.write(key, record)
         return record
 
     def keys(self, setting: Setting) -> tuple[Digest, ...]:
-        """The names of a recipe's runs, one a session."""
+        """Return the keys of a recipe's runs, one per session."""
         facts = {"base": self._root, "exam": self._exam.digest}
         return tuple(
             key_of(**facts, **self._lessons.facts(setting, session))
@@ -83,7 +83,7 @@ class Laboratory:
         )
 
     def finished(self, setting: Setting) -> list[Record]:
-        """The runs of a recipe's sessions that there are, up to the first that is missing."""
+        """Return the records of a recipe's finished sessions, up to the first that is missing."""
         found: list[Record] = []
         for key in self.keys(setting):
             record = self._ledger.find(key)
@@ -93,15 +93,15 @@ class Laboratory:
         return found
 
     def is_done(self, setting: Setting) -> bool:
-        """Whether nothing of a recipe is left to run."""
+        """Return whether all sessions of a recipe have finished or one has failed."""
         found = self.finished(setting)
         return len(found) == self._lessons.count or any("failed" in record for record in found)
 
     def run(self, setting: Setting, monitor: Monitor) -> bool:
-        """Run the sessions of a recipe that are missing; False when another process does so.
+        """Run a recipe's missing sessions; return False if another process is running them.
 
-        The weights of an unfinished chain stay in the work folder; a session whose parent
-        has gone is trained again from the first.
+        The weights of an unfinished chain of sessions stay in the work folder. If the last
+        finished version is missing there, the chain starts again from the first session.
         """
         last = self.keys(setting)[-1]
         with self._ledger.claim(last) as mine:
@@ -114,7 +114,7 @@ class Laboratory:
                 found = []
             parent = Digest(found[-1]["version"]) if found else self._root
             for session in range(len(found), self._lessons.count):
-                record = self._session(setting, session, parent, overlay, monitor)
+                record = self._run_session(setting, session, parent, overlay, monitor)
                 self._ledger.write(self.keys(setting)[session], record)
                 if "failed" in record:
                     break
@@ -122,7 +122,7 @@ class Laboratory:
             shutil.rmtree(folder, ignore_errors=True)
             return True
 
-    def _session(
+    def _run_session(
         self, setting: Setting, session: int, parent: Digest, overlay: Overlay, monitor: Monitor
     ) -> Record:
         device, threads = self._machine.device, self._machine.threads
@@ -150,7 +150,7 @@ class Laboratory:
             return record | {"failed": error.message, "facts": dict(error.facts)}
         trained_at = time.perf_counter()
         version = trained.weights.digest
-        marks = self._examine(load(version, overlay, device), monitor, session)
+        marks = self._evaluate(load(version, overlay, device), monitor, session)
         return record | {
             "version": version,
             "notes": dict(trained.notes),
@@ -159,7 +159,7 @@ class Laboratory:
             **marks,
         }
 
-    def _examine(self, model: ClipModel, monitor: Monitor, session: int) -> dict[str, Any]:
+    def _evaluate(self, model: ClipModel, monitor: Monitor, session: int) -> dict[str, Any]:
         model.freeze()
         if self._machine.threads:
             torch.set_num_threads(self._machine.threads)

@@ -1,4 +1,4 @@
-"""What has been run: one file a run, named by everything that decides it."""
+"""The ledger of finished runs: one file per run, named by a hash of everything that decides it."""
 
 import fcntl
 import json
@@ -10,28 +10,28 @@ from typing import Any
 
 from core.domain.values import Digest, canonical_json, sha256
 
-SCHEMA = 1  # raised when the code gives other numbers for the same run
+SCHEMA = 1  # raised when a change of the code changes the results of the same run
 
 
 def key_of(**facts: Any) -> Digest:
-    """The name of a run."""
+    """Return the key of a run."""
     return sha256(canonical_json({"schema": SCHEMA, **facts}))
 
 
 class Ledger:
-    """A folder of finished runs, which several processes may fill at once."""
+    """A folder of finished runs, to which several processes may write at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def find(self, key: Digest) -> dict[str, Any] | None:
-        """A finished run."""
+        """Return the record of a finished run, or None."""
         path = self._path(key)
         found: dict[str, Any] | None = json.loads(path.read_bytes()) if path.is_file() else None
         return found
 
     def write(self, key: Digest, record: Mapping[str, Any]) -> None:
-        """Add a run, as one line and at once."""
+        """Write a run's record as one line, atomically."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
@@ -40,7 +40,10 @@ class Ledger:
 
     @contextmanager
     def claim(self, key: Digest) -> Iterator[bool]:
-        """Whether this process may run it now; the claim ends with the process at the latest."""
+        """Claim a run within the context; yield False if another process holds the claim.
+
+        A claim ends with its process at the latest.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{key[:32]}.claim").open("w") as file:
             try:

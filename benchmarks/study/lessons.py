@@ -1,4 +1,4 @@
-"""The training tasks of a study: one a session, each on top of the one before."""
+"""The training specs of a study: one per session, each on top of the previous one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from core.ports import Selection, TrainingSpec
 
 @dataclass(frozen=True)
 class Lessons:
-    """What is taught, session by session."""
+    """The images and classes of a study, session by session."""
 
     material: Material
     count: int  # sessions
@@ -30,7 +30,7 @@ class Lessons:
         return self.material.sessions(self.count)
 
     def spec(self, setting: Setting, session: int, *, parent: Digest, root: Digest) -> TrainingSpec:
-        """The update of a session, counted from 0, as the service would order it."""
+        """Return the training spec of a session, counted from 0, as the service would make it."""
         learned = tuple(name for group in self.sessions[:session] for name in group)
         return TrainingSpec(
             parent=parent,
@@ -47,7 +47,7 @@ class Lessons:
         )
 
     def facts(self, setting: Setting, session: int) -> dict[str, Any]:
-        """What decides the weights after a session, besides the base."""
+        """Return everything except the base that decides the weights after a session."""
         return {
             **setting.facts(),
             "prompt": self.prompt.text,

@@ -1,4 +1,4 @@
-"""The images of a study: what is learned from, what is asked, what may choose."""
+"""The images of a study: those to train on, those to choose by and those to score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.domain.values import Digest, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A retained measure: images and the class list they are asked over."""
+    """A retained measure: images and the class list that they are classified over."""
 
     entries: tuple[ManifestEntry, ...]
     classes: tuple[str, ...]
@@ -21,7 +21,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Everything read, both parts of what is asked; nothing asked is among `train`."""
+    """All images of a study, with both parts of those to score, none of which is in `train`."""
 
     classes: tuple[str, ...]  # the new ones, in the plan's order
     train: tuple[ManifestEntry, ...]
@@ -29,10 +29,10 @@ class Material:
     retained: Mapping[str, Measure]
     retrieval: tuple[ManifestEntry, ...]
     reference: tuple[ManifestEntry, ...]
-    left_out: int  # training images that are also asked about
+    left_out: int  # training images that are left out of `train`, for they are scored
 
     def sessions(self, count: int) -> tuple[tuple[str, ...], ...]:
-        """The classes in `count` equal sessions. Raises PlanInvalid on a remainder."""
+        """Split the classes into `count` equal sessions. Raises PlanInvalid on a remainder."""
         if count < 1 or len(self.classes) % count:
             raise PlanInvalid(
                 f"{len(self.classes)} classes do not make {count} equal sessions: choose a "
@@ -43,12 +43,12 @@ class Material:
 
 
 def on_part(entries: Sequence[ManifestEntry], part: Part) -> tuple[ManifestEntry, ...]:
-    """The entries of a part: validation is for choosing, test for the published numbers."""
+    """Return the entries of a part: validation is for choosing, test for published numbers."""
     return tuple(entry for entry in entries if entry.part is part)
 
 
 def digest_of(entries: Sequence[ManifestEntry]) -> Digest:
-    """Names some images with their texts."""
+    """Return a digest of images with their texts."""
     manifest = Manifest(kind=DatasetKind.CAPTIONED, entries=tuple(entries))
     return sha256(manifest.to_bytes())
 
@@ -63,17 +63,17 @@ class Reader:
     emit: Callable[[str, int, int], None]
 
     def read(self, plan: Plan) -> Material:
-        """All images of a plan. Raises PlanInvalid, or Invalid where a file is no image."""
+        """Read all images of a plan. Raises PlanInvalid, or Invalid where a file is no image."""
         train, test = self._entries(plan.train), self._entries(plan.test)
         classes = _classes(plan.test, test)
         if unseen := set(classes) - {entry.class_name for entry in train}:
             raise PlanInvalid(f"class {sorted(unseen)[0]!r} has no training image")
         retained = {measure.name: self._measure(measure, classes) for measure in plan.retained}
         retrieval = self._entries(plan.retrieval) if plan.retrieval else ()
-        asked = {entry.pixels for entry in (*test, *retrieval)}
-        asked |= {entry.pixels for measure in retained.values() for entry in measure.entries}
+        scored = {entry.pixels for entry in (*test, *retrieval)}
+        scored |= {entry.pixels for measure in retained.values() for entry in measure.entries}
         taught = [entry for entry in train if entry.class_name in set(classes)]
-        learned = without(taught, asked)
+        learned = without(taught, scored)
         reference = self._entries(plan.reference) if plan.reference else ()
         return Material(
             classes=classes,
@@ -81,7 +81,7 @@ class Reader:
             test=test,
             retained=retained,
             retrieval=retrieval,
-            reference=without(reference, asked),
+            reference=without(reference, scored),
             left_out=len(taught) - len(learned),
         )
 
@@ -102,7 +102,7 @@ class Reader:
 
 
 def _classes(images: ImageSet, entries: Sequence[ManifestEntry]) -> tuple[str, ...]:
-    """As the plan lists them, which is the order of the sessions; else sorted."""
+    """Return the target's classes as the plan lists them, in the order of sessions; else sorted."""
     if isinstance(images.classes, str):
         raise PlanInvalid(f"the target's classes are a list, not {images.classes!r}")
     listed = dict.fromkeys(name.replace("_", " ") for name in images.classes)

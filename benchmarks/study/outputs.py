@@ -1,4 +1,4 @@
-"""Everything a study writes about its results."""
+"""The output of a study: its tables and plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.study.study import Bench
 
 
 def write_all(bench: Bench, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
-    """Write tables and plots of all rows that have a finished run; the Markdown table."""
+    """Write tables and plots of all rows with a finished run; return the Markdown table."""
     results = found_by(bench, seeds, screen)
     text = table.write(bench, results, folder)
     plots.write(results, folder)
@@ -18,6 +18,6 @@ def write_all(bench: Bench, seeds: Sequence[int], folder: Path, screen: Screen) 
 
 
 def found_by(bench: Bench, seeds: Sequence[int], screen: Screen) -> Results:
-    """The finished runs of a plan's rows."""
+    """Return the finished runs of a plan's rows."""
     laboratory, plan = bench.laboratory, bench.plan
     return Results.of(laboratory, laboratory.untouched(screen), plan.rows, seeds, plan.sessions)

@@ -1,4 +1,4 @@
-"""Weights of a run beside the images of all runs."""
+"""An artifact store for one run's weights on top of the store of all runs' images."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from core.ports import Artifacts, Moved, StoredArtifact, nobody
 class Overlay:
     """ports.Artifacts that writes to one store and reads from two.
 
-    What a run makes can then go with its folder, while another process reads the images.
+    A run's artifacts can thus be deleted with its folder while other processes read the images.
     """
 
     def __init__(self, top: Artifacts, below: Artifacts) -> None:
@@ -18,40 +18,40 @@ class Overlay:
         self._below = below
 
     def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
-        """Store on top."""
+        """Store an artifact on top."""
         return self._top.put(data, moved)
 
     def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
-        """From the top, or from below. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Read from the top, else from below. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
             return self._top.get(digest, moved)
         except ArtifactMissing:
             return self._below.get(digest, moved)
 
     def has(self, digest: Digest) -> bool:
-        """Whether either has it."""
+        """Return whether either store has an artifact."""
         return self._top.has(digest) or self._below.has(digest)
 
     def delete(self, digest: Digest) -> None:
-        """Forget it on top."""
+        """Delete an artifact on top."""
         self._top.delete(digest)
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
-        """Forget it on top, if it is that old."""
+        """Delete an artifact on top if it is older than `older_than_s`."""
         return self._top.collect(digest, older_than_s)
 
     def digests(self) -> Iterator[Digest]:
-        """Those on top."""
+        """Iterate over the digests on top."""
         return self._top.digests()
 
     def stored(self) -> Iterator[StoredArtifact]:
-        """Those on top."""
+        """Iterate over the artifacts on top."""
         return self._top.stored()
 
     def sweep(self, older_than_s: float) -> int:
-        """Sweep the top."""
+        """Sweep the top store."""
         return self._top.sweep(older_than_s)
 
     def free_bytes(self) -> int:
-        """Room left on top."""
+        """Return the free space of the top store in bytes."""
         return self._top.free_bytes()

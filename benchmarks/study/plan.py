@@ -1,4 +1,4 @@
-"""A study as it is declared: which images, which questions, which recipes, which seeds."""
+"""The plan of a study: its images, measures, recipes and seeds."""
 
 import json
 import tomllib
@@ -13,24 +13,24 @@ REST = "rest"  # all classes of a folder but the target's
 
 
 class PlanInvalid(Exception):
-    """The study cannot be run as it is declared."""
+    """The study cannot be run as declared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Images of one split of a folder, and where their texts come from."""
+    """Images of one split of a folder, and the source of their texts."""
 
     name: str
     data: str  # a folder, or the name of a folder or zip below --data
     split: str
     text: str = "folder"  # or a field of captions.jsonl: "cls", "caption"
     classes: tuple[str, ...] | str = ()  # empty: all; "rest": all but the target's
-    per_class: int = 0  # at most so many of each class; 0: all
-    images: int = 0  # so many, evenly spread over the rest; 0: all
+    per_class: int = 0  # maximum of each class; 0: all
+    images: int = 0  # maximum in total, evenly spaced; 0: all
 
     @classmethod
     def of(cls, value: Mapping[str, Any], **defaults: str) -> Self:
-        """From a table of a plan. Raises PlanInvalid."""
+        """Make an image set from a table of a plan. Raises PlanInvalid."""
         given: dict[str, Any] = {**defaults, **value}
         if isinstance(given.get("classes"), list):
             given["classes"] = tuple(given["classes"])
@@ -49,13 +49,13 @@ class Row:
     compared: str = ""  # one of benchmarks/baselines in place of the recipe's method
 
     def seeded(self, seed: int) -> Setting:
-        """What one run trains with. Raises RecipeInvalid."""
+        """Return the setting of the run with a seed. Raises RecipeInvalid."""
         return setting_of({**self.recipe, "seed": seed}, self.compared)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that decides a study's numbers, but for the machine."""
+    """Everything except the machine that decides a study's numbers."""
 
     name: str
     train: ImageSet
@@ -75,14 +75,14 @@ class Plan:
     criteria: Mapping[str, str] = field(default_factory=dict)  # by row; a_acc where none is given
 
     def chosen(self, names: Sequence[str]) -> tuple[Row, ...]:
-        """The named rows, or all. Raises PlanInvalid."""
+        """Return the named rows, or all if none is named. Raises PlanInvalid."""
         known = {row.name: row for row in self.rows}
         if unknown := [name for name in names if name not in known]:
             raise PlanInvalid(f"no row {unknown[0]!r}; there are: {', '.join(known)}")
         return tuple(known[name] for name in names) if names else self.rows
 
     def cut(self, per_class: int) -> "Plan":
-        """The same study on at most so many training images of each class."""
+        """Return the same study on at most `per_class` training images of each class."""
         return replace(
             self,
             name=f"{self.name}-{per_class}",
@@ -91,7 +91,7 @@ class Plan:
 
 
 def read(path: Path | None, changes: Mapping[str, Any]) -> Plan:
-    """The plan of a TOML file with top-level values replaced. Raises PlanInvalid."""
+    """Read a plan from a TOML file and replace top-level values. Raises PlanInvalid."""
     declared: dict[str, Any] = {}
     folder = Path()
     if path is not None:
@@ -104,9 +104,9 @@ def read(path: Path | None, changes: Mapping[str, Any]) -> Plan:
 
 
 def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
-    """The plan that some tables declare; `folder` is where `tuned` is looked for.
+    """Make a plan from its tables; the file `tuned` is relative to `folder`.
 
-    Raises PlanInvalid, and RecipeInvalid where a row's recipe is none.
+    Raises PlanInvalid, and RecipeInvalid where a row's recipe is invalid.
     """
     given = dict(declared)
     try:

@@ -1,4 +1,4 @@
-"""The plots of a study, as SVG that is the same every time."""
+"""The plots of a study, as reproducible SVG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ Looks = Mapping[str, Mapping[str, Any]]  # of matplotlib, by row
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write `tradeoff.svg`, and of several sessions `matrix_<row>.svg` and `sessions.svg`."""
+    """Write `tradeoff.svg`; for several sessions, `matrix_<row>.svg` and `sessions.svg` too."""
     if not results.runs:
         return
     looks = _looks(results.rows)
@@ -44,7 +44,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def _looks(rows: Sequence[Row]) -> Looks:
-    """One colour a method; rows of the same method differ in their markers."""
+    """Choose one colour per method; rows of the same method differ in their markers."""
     methods: dict[str, list[str]] = {}
     for row in rows:
         method = row.compared or str(row.recipe.get("method", "default"))
@@ -62,7 +62,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _tradeoff(results: Results, looks: Looks) -> Figure:
-    """Gain to the right, retention upwards; a point a run."""
+    """Plot retention (y) against gain (x), one point per run."""
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.add_subplot()
     axes.scatter([0], [100], color="black", marker="x", label="untouched")
@@ -82,7 +82,7 @@ def _tradeoff(results: Results, looks: Looks) -> Figure:
 
 
 def _matrix(name: str, runs: tuple[Run, ...]) -> Figure:
-    """Accuracy on every session's classes after every session, mean over seeds."""
+    """Plot the accuracy on every session's classes after every session, a mean over seeds."""
     before = [100 * cell for cell in runs[0].untouched["scores"]["sessions/macro"]]
     count = len(before)
     rows = [
@@ -106,7 +106,7 @@ def _matrix(name: str, runs: tuple[Run, ...]) -> Figure:
 
 
 def _sessions(results: Results, looks: Looks) -> Figure:
-    """UT-Acc over the classes so far, and the retained accuracy, after every session."""
+    """Plot UT-Acc over the classes so far, and the retained accuracy, after every session."""
     scores = [("ut_acc", "UT-Acc over classes so far (%)")]
     if "retained" in results.untouched["scores"]:
         scores.append(("retained", "retained accuracy (%)"))

@@ -1,4 +1,4 @@
-"""How far a study is: a live bar on a terminal, plain lines elsewhere."""
+"""The progress of a study: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ PLAIN_EVERY_S = 60.0
 
 
 class Screen:
-    """Shows which run is going on, its step, and when all will be done; a Watch of it."""
+    """A Monitor that shows the current run, its step, and the time until all runs are done."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
@@ -27,9 +27,9 @@ class Screen:
         )
         self._task = self._bar.add_task("", total=1, visible=False)
         self._title = ""
-        self._said_at = time.monotonic()
+        self._printed_at = time.monotonic()
         self._seconds: list[float] = []
-        self._began = self._said_at
+        self._began = self._printed_at
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -44,12 +44,12 @@ class Screen:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a permanent line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-        self._said_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def begin(self, number: int, total: int, title: str) -> None:
-        """The `number`-th of `total` runs begins."""
+        """Show that the `number`-th of `total` runs begins."""
         left = ""
         if self._seconds:
             average = sum(self._seconds) / len(self._seconds)
@@ -61,7 +61,7 @@ class Screen:
         self._title += left
 
     def end(self, result: str) -> None:
-        """The run has ended."""
+        """Print the result of the run that has ended."""
         spent = time.monotonic() - self._began
         self._seconds.append(spent)
         self.say(f"{self._title.split(', about')[0]}: {result} ({spent:.0f} s)")
@@ -70,34 +70,34 @@ class Screen:
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
     ) -> None:
-        """Show a step of the run."""
+        """Show a step of the current run."""
         loss = f", loss {terms['loss']:.3f}" if terms and "loss" in terms else ""
         text = f"{self._title}: {phase}{loss}"
         self._bar.update(
             self._task, description=text, completed=step, total=max(total, 1), visible=True
         )
-        if not self._live and time.monotonic() - self._said_at > PLAIN_EVERY_S:
+        if not self._live and time.monotonic() - self._printed_at > PLAIN_EVERY_S:
             self.say(f"{text}, {step} of {total}")
 
     def checkpoint_due(self) -> bool:
-        """Never: a run that is stopped is begun again."""
+        """Return False: a run that was stopped starts again, without a checkpoint."""
         return False
 
     def moved(self, count: int) -> None:
-        """Nothing waits for bytes."""
+        """Ignore the bytes."""
 
     def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
-        """Nothing is kept."""
+        """Do nothing; never called, for no checkpoint is due."""
 
     def save_checkpoint(self, digest: str, step: int) -> None:
-        """Never called."""
+        """Do nothing; never called, for no checkpoint is due."""
 
     def emit(self, kind: str, data: Mapping[str, object]) -> None:
-        """Say what the run had to change."""
+        """Print an event of the current run."""
         self.say(f"{self._title}: {kind} {dict(data)}")
 
     def decoding(self, title: str, done: int, total: int) -> None:
-        """Show images being decoded."""
+        """Show how many images have been decoded."""
         self._title = f"{title}: images decoded"
         self.advance("once and kept", done, total)
 

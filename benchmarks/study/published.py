@@ -1,4 +1,4 @@
-"""Check the matrix scores against published accuracy matrices."""
+"""A check of the matrix scores against published accuracy matrices."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ TOLERANCE = 0.05 + 1e-9  # half a unit of the first decimal
 
 
 def compare(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Per method and score ours, the published one, and whether they agree to one decimal."""
+    """Return our and the published score per method, and whether they agree to one decimal."""
     return [
         {
             "method": name,
@@ -37,7 +37,7 @@ def compare(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def main(path: Path, console: Console) -> int:
-    """Print the comparison to one decimal; 1 when a score differs by more than rounding."""
+    """Print the comparison to one decimal; return 1 if a score differs by more than rounding."""
     rows = compare(json.loads(path.read_bytes())["methods"])
     table = Table(title=path.name)
     table.add_column("method")

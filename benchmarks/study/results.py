@@ -1,4 +1,4 @@
-"""What a study has found so far: its runs, and means with spread over seeds."""
+"""The results of a study so far: its runs, and means with spread over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """The last version's scores, what changed since the base, and the whole run's."""
+        """The last version's scores, their changes since the base, and the whole run's scores."""
         before, after = self.untouched["scores"], self.sessions[-1]["scores"]
         found = {name: value for name, value in after.items() if not isinstance(value, list)}
         for name in [name for name in found if _is_kept(name)]:
@@ -58,7 +58,7 @@ class Run:
         return found
 
     def hits(self, name: str = NEW) -> NDArray[np.bool_]:
-        """The last version's hits on a question."""
+        """Return the last version's hits on a query."""
         return unpack(self.sessions[-1]["hits"][name])
 
 
@@ -68,7 +68,7 @@ def _is_kept(name: str) -> bool:
 
 
 def _untouched_target(scores: Record, sessions: int) -> float:
-    """UT-Acc of the untouched model over what all sessions teach."""
+    """Return the untouched model's UT-Acc over the classes of all sessions."""
     return scores["ut_acc"] if sessions == 1 else fmean(scores["sessions/macro"])
 
 
@@ -89,7 +89,7 @@ class Results:
         seeds: Sequence[int],
         count: int,
     ) -> "Results":
-        """What the ledger holds of some rows, seeds and sessions."""
+        """Collect the finished runs of some rows and seeds, each of `count` sessions."""
         runs, failed = [], []
         for row in rows:
             for seed in seeds:
@@ -101,7 +101,7 @@ class Results:
         return cls(untouched=untouched, runs=tuple(runs), failed=tuple(failed))
 
     def of_row(self, name: str) -> tuple[Run, ...]:
-        """A row's runs, by seed."""
+        """Return a row's runs, by seed."""
         return tuple(run for run in self.runs if run.row.name == name)
 
     @property
@@ -111,7 +111,7 @@ class Results:
 
     @cached_property
     def baseline(self) -> dict[str, Any]:
-        """The untouched model's scores, under the names of a run's."""
+        """The untouched model's scores, under the same names as a run's."""
         scores = self.untouched["scores"]
         found = {name: value for name, value in scores.items() if not isinstance(value, list)}
         found |= {f"{name}/change": 0.0 for name in scores if _is_kept(name)}
@@ -133,7 +133,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """From one value a seed."""
+        """Compute the spread of one value per seed."""
         return cls(
             mean=fmean(values),
             deviation=stdev(values) if len(values) > 1 else 0.0,

@@ -1,4 +1,4 @@
-"""What one run trains with: a recipe, or a baseline that stands in for its method."""
+"""The setting of one run: a recipe, or a baseline in place of its method."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,19 @@ from core.learning.methods.catalogue import MakeMethod, method_of
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A recipe with its seed; `compared` names one of benchmarks/baselines, or is empty."""
+    """A recipe with its seed; `compared` is one of benchmarks/baselines, or empty."""
 
     recipe: Recipe
     compared: str = ""
 
     @property
     def make_method(self) -> MakeMethod:
-        """The method's class."""
+        """The factory of the method."""
         return _baselines()[self.compared].make if self.compared else method_of
 
     @property
     def reads_reference(self) -> bool:
-        """Whether the study's reference set is part of the task."""
+        """Whether the study's reference set is part of the training spec."""
         return (
             _baselines()[self.compared].remembers
             if self.compared
@@ -31,23 +31,22 @@ class Setting:
 
     @property
     def chooses(self) -> bool:
-        """Whether training looks at validation parts."""
+        """Whether training chooses by validation parts."""
         return not self.compared and self.recipe.method is Method.WISE
 
     def facts(self) -> dict[str, Any]:
-        """What names it, as JSON."""
+        """Return what identifies the setting, as JSON."""
         named = {"compared": self.compared} if self.compared else {}
         return {"recipe": self.recipe.to_json(), **named}
 
 
 def setting_of(values: dict[str, Any], compared: str) -> Setting:
-    """The setting of a row's values; a baseline's own come below. Raises RecipeInvalid.
+    """Make a setting from a row's values, which override the baseline's. Raises RecipeInvalid.
 
-    Runs are compared across machines, so none leaves its precision to the machine: it is fp32
-    where the values name none.
+    Runs are compared across machines, so precision `auto` is invalid and the default is fp32.
     """
-    below = dict(_baselines()[compared].recipe) if compared else {}
-    recipe = Recipe.from_json({"precision": Precision.FP32, **below, **values})
+    defaults = dict(_baselines()[compared].recipe) if compared else {}
+    recipe = Recipe.from_json({"precision": Precision.FP32, **defaults, **values})
     if recipe.precision is Precision.AUTO:
         raise RecipeInvalid(
             "A study compares runs, so precision must be fp32, bf16 or fp16 and not 'auto'.",
@@ -57,11 +56,11 @@ def setting_of(values: dict[str, Any], compared: str) -> Setting:
 
 
 def is_baseline(name: str) -> bool:
-    """Whether benchmarks/baselines has it."""
+    """Return whether benchmarks/baselines has a baseline of this name."""
     return name in _baselines()
 
 
 def _baselines() -> Any:
-    from benchmarks.baselines.catalogue import BASELINES  # most studies compare none
+    from benchmarks.baselines.catalogue import BASELINES  # imported on demand: few studies use them
 
     return BASELINES

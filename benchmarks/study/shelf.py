@@ -1,4 +1,4 @@
-"""Images as the service stores them, decoded once and for all runs."""
+"""A shelf of images as the service stores them, each decoded once for all runs."""
 
 import json
 import os
@@ -18,8 +18,9 @@ _Line = tuple[int, int, Digest, Digest]  # size, mtime in ns, pixels, artifact
 class Shelf:
     """A store of decoded images with an index of files, so that a second study starts at once.
 
-    A file is decoded again when its size or time has changed. Processes may share a shelf:
-    the index is replaced whole, and what one forgets of another's work is decoded again.
+    A file is decoded again when its size or time has changed. Processes may share a shelf: the
+    index is replaced atomically, and files whose entries a concurrent write drops are decoded
+    again.
     """
 
     def __init__(
@@ -33,10 +34,10 @@ class Shelf:
     def entries(
         self, files: Sequence[Labelled], emit: Callable[[int, int], None]
     ) -> tuple[ManifestEntry, ...]:
-        """The files as manifest entries, sorted by pixels; equal pixels are one entry.
+        """Return the files as manifest entries, sorted by pixels; equal pixels are one entry.
 
-        Of one image under several texts the first is kept. `tell(done, total)` hears of the
-        files that had to be decoded. Raises Invalid where a file is no image.
+        For an image with several texts, the first is kept. `emit(done, total)` is called while
+        files are decoded. Raises Invalid where a file is no image.
         """
         path = self._index / f"{sha256(str(_top(files).absolute()).encode())[:16]}.json"
         known = _read(path)
@@ -62,7 +63,7 @@ class Shelf:
 
 
 def _top(files: Sequence[Labelled]) -> Path:
-    """The split's folder."""
+    """Return the folder of the files' split."""
     return files[0][0].parent.parent
 
 
@@ -91,5 +92,5 @@ def _write(path: Path, lines: Mapping[str, _Line]) -> None:
 
 
 def without(entries: Iterable[ManifestEntry], pixels: set[Digest]) -> tuple[ManifestEntry, ...]:
-    """The entries that show none of these pixels: what is scored is never learned."""
+    """Return the entries without these pixels, so that no image is both trained on and scored."""
     return tuple(entry for entry in entries if entry.pixels not in pixels)

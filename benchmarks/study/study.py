@@ -1,4 +1,4 @@
-"""Opens a plan's laboratory and runs what is missing of it."""
+"""Opening a plan's laboratory, and running its missing runs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,20 +26,20 @@ from core.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a study finds images and keeps what it makes."""
+    """The folders where a study finds images and keeps its output."""
 
     out: Path  # artifacts, runs and tables
-    data: tuple[Path, ...]  # where image folders or zips are looked for
+    data: tuple[Path, ...]  # searched for image folders or zips
 
     @property
     def artifacts(self) -> Path:
-        """Decoded images and bases, kept for the next study."""
+        """The folder of decoded images and bases, kept for the next study."""
         return self.out / "artifacts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """A plan's laboratory with what it was opened on."""
+    """A plan's laboratory with the material, prompt and part that it was opened with."""
 
     plan: Plan
     laboratory: Laboratory
@@ -57,7 +57,7 @@ def open_bench(
     device: str = "cpu",
     threads: int = 0,
 ) -> Bench:
-    """Read the images and the base. Raises PlanInvalid, Invalid or BaseUnknown."""
+    """Read a plan's images and base. Raises PlanInvalid, Invalid or BaseUnknown."""
     store = LocalArtifacts(places.artifacts)
     folders = (Path("/"),) if Path(plan.base.removeprefix("local-dir:")).is_dir() else ()
     weights, own_prompt = BaseImporter(store, folders=folders).load(plan.base, screen)
@@ -82,9 +82,9 @@ def open_bench(
 
 
 def run_all(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
-    """Run what is missing, seed by seed, so that every row soon has its first.
+    """Run all missing runs, seed by seed, so that every row soon has its first run.
 
-    A run that another process has begun is left to it.
+    A run that another process has claimed is skipped.
     """
     laboratory = bench.laboratory
     laboratory.untouched(screen)

@@ -17,7 +17,7 @@ UNTOUCHED = "untouched"
 
 
 def write(bench: Bench, results: Results, folder: Path) -> str:
-    """Write `table.md`, `table.csv` and `rows.json`; the Markdown."""
+    """Write `table.md`, `table.csv` and `rows.json`; return the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     groups = columns_of(
         bench.laboratory.exam.retained,

@@ -1,4 +1,4 @@
-"""Choose each row's values on validation parts, with seeds that no study uses."""
+"""The choice of each row's values on validation parts, with seeds that no study uses."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,10 @@ Found = Mapping[str, list[dict[str, Any]]]
 
 
 def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
-    """Every point of a row's grid, as its values and the row that has them."""
+    """Return every point of a row's grid: its values, and the row with them.
+
+    Raises PlanInvalid when the plan has no grid for the row.
+    """
     grid = plan.grids.get(row.name)
     if not grid:
         raise PlanInvalid(f"the plan has no [tune.grid.{row.name}]")
@@ -40,10 +43,10 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
 
 
 def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
-    """Per row its grid's points with their mean validation scores, best by its criterion first.
+    """Run every row's grid; return its points with mean validation scores, best first.
 
-    Rows without a grid are left out, and those of which another process runs a part.
-    Raises PlanInvalid without seeds, or with a study's.
+    The row's criterion decides the order. Rows without a grid are left out, as are those of which
+    another process still runs a part. Raises PlanInvalid without seeds, or with a study's.
     """
     if not seeds:
         raise PlanInvalid("tuning needs seeds of its own: [tune] seeds, or --seeds")
@@ -82,7 +85,7 @@ def _scored(bench: Bench, point: dict[str, Any], row: Row, seeds: Sequence[int])
 
 
 def publish(found: Found, path: Path, console: Console) -> None:
-    """Print every point, and write the best of each row beside those already there."""
+    """Print every point, and add the best of each row to the file of tuned values."""
     table = Table(title="on validation parts")
     for title in ("row", "values", "UT-Acc", "retained", "A-Acc", ""):
         table.add_column(title)

@@ -1,4 +1,4 @@
-"""A mean of the weights along the way: smoother than where the last step happens to end."""
+"""Averages of the weights over training, which are less noisy than the last step's weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,9 @@ from core.learning.methods.mixing import snapshot
 
 
 class AveragedWeights:
-    """The recipe's average, sampled every `averaging_every` steps; the start counts as a sample.
+    """The recipe's weight average, sampled every `averaging_every` steps.
+
+    The initial weights are the first sample.
 
     `ema`: θ̄ ← m θ̄ + (1 − m) θ. `running`: the plain mean of all samples (ZSCL's ensemble).
     """
@@ -24,7 +26,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def sample(self, step: int) -> None:
-        """Take in the weights after `step` steps."""
+        """Add the weights after `step` steps to the average, if a sample is due."""
         if not self._mean or step % self._recipe.averaging_every:
             return
         self._samples += 1
@@ -35,16 +37,16 @@ class AveragedWeights:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Give the parameters their average."""
+        """Set the parameters to their average."""
         for name, value in self._mean.items():
             self._parameters[name].copy_(value)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
+        """Return the state that `restore` needs."""
         return {"samples": self._samples, "mean": self._mean}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state that `state` returned."""
         self._samples = state["samples"]
         for name, value in state["mean"].items():
             self._mean[name].copy_(value)

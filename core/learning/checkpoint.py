@@ -1,4 +1,4 @@
-"""Checkpoints: an update's state as one artifact."""
+"""Checkpoints: the state of a training run as one artifact."""
 
 import io
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
 from core.ports import Artifacts, Monitor, Moved, nobody
 
-Environments = tuple[Mapping[str, str], ...]  # in order, the present one last
+Environments = tuple[Mapping[str, str], ...]  # in order, the current one last
 
-FORMAT = 2  # raised when a state's content or meaning changes: older ones then start over
+FORMAT = 2  # raised when a state's content or meaning changes: older states are then ignored
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:
-    """A state of tensors, numbers and words as bytes."""
+    """Serialise a state of tensors, numbers and strings."""
     out = io.BytesIO()
     torch.save(state, out)
     return out.getvalue()
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """The state that `to_bytes` wrote, on the CPU; bytes that hold code are refused."""
+    """Return the state that `to_bytes` wrote, on the CPU; pickled code is rejected."""
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state
 
@@ -32,7 +32,10 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 def read_checkpoint(
     artifacts: Artifacts, digest: Digest | None, moved: Moved = nobody
 ) -> dict[str, Any] | None:
-    """A stored state; None when there is none, its bytes are gone or damaged, or it is of old."""
+    """Return a stored state, or None if there is no usable one.
+
+    A checkpoint is unusable if its bytes are missing or damaged, or its format is outdated.
+    """
     if digest is None:
         return None
     try:
@@ -43,15 +46,15 @@ def read_checkpoint(
 
 
 def environments_of(state: dict[str, Any]) -> Environments:
-    """Return what a stored state's steps were taken in; an empty one where it is not recorded."""
+    """Return the environments in which a state's steps were taken; `({},)` if not recorded."""
     return tuple(state.get("environments", ({},)))
 
 
 class Checkpoints:
-    """Keeps one job's newest checkpoint; the one before goes once the new one counts.
+    """Keeps one job's newest checkpoint and deletes the previous one once the new one is recorded.
 
-    Two models' equal updates go through equal states. An id of this run in each checkpoint keeps
-    their digests apart, so that a job may delete its own.
+    Two models with equal updates go through equal states. Each checkpoint contains an id of this
+    run, so that their digests differ and a job can delete its own.
     """
 
     def __init__(
@@ -63,31 +66,35 @@ class Checkpoints:
         environments: Environments,
         weights_bytes: int = 0,
     ) -> None:
-        """`weights_bytes`: what the update takes when it is published at the end."""
+        """Continue after checkpoint `newest`, if there is one.
+
+        `weights_bytes` is the size of the weights that will be published at the end.
+        """
         self._artifacts = artifacts
-        self._watch = monitor
+        self._monitor = monitor
         self._newest = newest
         self._environments = environments
         self._weights_bytes = weights_bytes
         self._run = uuid4().hex
 
     def keep(self, state: dict[str, Any], step: int) -> None:
-        """Store a checkpoint and make it count.
+        """Store a checkpoint and record it as the job's newest.
 
-        Where there is no room for it, but still room for the weights in the end, training may go
-        on without. Raises LeaseLost or StopRequested, and StorageFull where there is neither.
+        If the store has no room for the checkpoint, but still has room for the final weights,
+        training continues without it. Raises StorageFull if there is room for neither, LeaseLost
+        and StopRequested.
         """
         state = {**state, "environments": list(self._environments), "run": self._run}
         try:
-            digest = self._artifacts.put(to_bytes(state), self._watch.moved)
+            digest = self._artifacts.put(to_bytes(state), self._monitor.moved)
         except StorageFull as fault:
             if self._artifacts.free_bytes() < self._weights_bytes:
                 raise
-            self._watch.skip_checkpoint(step, fault.facts)
+            self._monitor.skip_checkpoint(step, fault.facts)
             return
         try:
-            self._watch.save_checkpoint(digest, step)
-        except StopRequested:  # said after the checkpoint counts
+            self._monitor.save_checkpoint(digest, step)
+        except StopRequested:  # raised after the checkpoint was recorded
             self._replace(digest)
             raise
         self._replace(digest)

@@ -1,4 +1,4 @@
-"""The columns of the class logits: which prompts an update encodes, and what they are for."""
+"""The columns of the class logits: which class prompts an update encodes, and for which loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from core.domain.recipes.recipe import Method, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Class names in column order. Those that compete in the cross entropy come first."""
+    """Class names in column order, those that compete in the cross entropy first."""
 
     names: tuple[str, ...]
     competing: int
@@ -25,7 +25,7 @@ class Columns:
         learned: Sequence[str],
         open_classes: Sequence[str],
     ) -> Self:
-        """The columns an update needs. Names with the same prompt share one."""
+        """Return the columns that an update needs; names that differ only in case share one."""
         competing = competing_classes(recipe, classes, learned, open_classes)
         seen = distinct((*learned, *classes))
         replays = recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}
@@ -40,5 +40,5 @@ class Columns:
         )
 
     def of_class(self, name: str) -> int:
-        """The column of one of the update's classes."""
+        """Return the column of one of the update's classes."""
         return [known.lower() for known in self.names].index(name.lower())

@@ -1,4 +1,4 @@
-"""Everything in torch that could make two runs differ, held still for one run."""
+"""The torch settings that make a run deterministic."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[None]:
-    """Deterministic algorithms, a thread count and torch's own generators seeded.
+    """Use deterministic algorithms, `threads` threads and seeded generators within the context.
 
-    What was set before is set again at the end. Same task, device, threads and libraries
-    give the same bits.
+    The previous settings are restored at the end. The same training spec, device, number of
+    threads and libraries give bit-identical results.
     """
     cuda = device.type == "cuda"
     if cuda:
@@ -29,8 +29,8 @@ def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[Non
     with torch.random.fork_rng(devices=[device] if cuda else []):
         try:
             torch.manual_seed(seed)
-            # The filling of fresh memory only costs time; attention's fast path, which runs
-            # without gradient alone, would round the teacher unlike the student.
+            # Filling uninitialised memory only costs time. Attention's fast path runs only
+            # without gradients, so the teacher's features would be rounded differently.
             _set(deterministic=True, fill=False, benchmark=False, fastpath=False, threads=threads)
             yield
         finally:

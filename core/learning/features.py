@@ -1,4 +1,4 @@
-"""What models make of a batch."""
+"""The features that models compute from a batch."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,7 @@ from core.learning import losses
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What one model makes of a batch; every row has length one."""
+    """One model's features of a batch; every row is L2-normalised."""
 
     images: Tensor  # I: (images, width)
     classes: Tensor  # T: (columns, width)
@@ -19,18 +19,18 @@ class Features:
 
     @cached_property
     def class_logits(self) -> Tensor:
-        """Z."""
-        return losses.logits(self.images, self.classes, self.scale)  # (images, columns)
+        """Z = s I Tᵀ, (images, columns)."""
+        return losses.logits(self.images, self.classes, self.scale)
 
     @cached_property
     def sentence_logits(self) -> Tensor:
-        """V."""
-        return losses.logits(self.images, self.sentences, self.scale)  # (images, sentences)
+        """V = s I Pᵀ, (images, sentences)."""
+        return losses.logits(self.images, self.sentences, self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a loss sees: the same images and texts through the student and each teacher."""
+    """The input of a loss: the student's and each teacher's features of the same batch."""
 
     student: Features
     teachers: tuple[Features, ...]  # without gradient

@@ -1,4 +1,4 @@
-"""What the ranks besides rank 0 do."""
+"""The training loop of every rank except rank 0."""
 
 import torch
 
@@ -21,19 +21,19 @@ def run_follower(
     device: torch.device,
     threads: int,
 ) -> None:
-    """Take every step that rank 0 takes, each on this rank's share of the batch.
+    """Take every step that rank 0 takes, on this rank's share of each batch.
 
-    Returns at rank 0's cue. Raises RankLost, and what rank 0 raises too: RanksDisagree,
-    TrainingDiverged, ModelNotTrainable.
+    Returns when rank 0 sends `Command.END`. Raises RankLost, and the errors that rank 0 raises
+    too: RanksDisagree, TrainingDiverged, ModelNotTrainable.
     """
     with repeatable(spec.recipe.seed, device=device, threads=threads):
         prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
-        update = prepared.update
+        run = prepared.update
         if state := read_checkpoint(artifacts, resume):
-            update.restore(state)
-        with Ahead(prepared.reading.step, update.step, update.steps, device=device) as ahead:
+            run.restore(state)
+        with Ahead(prepared.reading.step, run.step, run.steps, device=device) as ahead:
             while (command := ranks.receive_command()) is not Command.END:
                 if command is Command.STEP:
-                    update.advance(ahead.take())
+                    run.advance(ahead.take())
                 else:
                     ranks.compare(prepared.fingerprint)

@@ -1,4 +1,4 @@
-"""One step's loss and gradients, a few images at a time."""
+"""One step's loss and gradients, computed in micro-batches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from core.learning.models import Known, Models, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class StepData:
-    """What a step reads; in a group of ranks, one rank's share of it."""
+    """The images of one step, or one rank's share of them."""
 
     indices: Tensor  # (images,) among all images
     pixels: Tensor  # uint8 (images, 3, height, width)
@@ -24,11 +24,11 @@ class StepData:
     reference: Tensor  # uint8 (reference images, 3, height, width)
 
     def pin_memory(self) -> Self:
-        """The same in page-locked memory, from where a GPU can fetch it by itself."""
+        """Return a copy in page-locked memory, from which copies to a GPU are asynchronous."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """The same on a device."""
+        """Return a copy on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -43,10 +43,10 @@ class StepData:
 
 @dataclass(frozen=True, kw_only=True)
 class LossGradients:
-    """Forward and backward passes of a method; gradients gather on the student's parameters.
+    """Computes a method's loss and accumulates its gradients on the student's parameters.
 
-    Read in parts of `micro_batch` images, the result is that of the whole batch: the loss is a
-    mean over images, and the text tower is gone through once for all of them.
+    Splitting a batch into parts of `micro_batch` images does not change the result: the loss is
+    a mean over images, and the text tower runs once for the whole batch.
     """
 
     method: LearningMethod
@@ -54,15 +54,18 @@ class LossGradients:
     competing: int
     micro_batch: int  # 0: all images at once
     reference_texts: tuple[Tensor, ...] = ()  # E' of each teacher: (texts, width)
-    reference_weight: float = 1.0  # each rank's part in what every rank reads whole
+    reference_weight: float = 1.0  # each rank's share of the reference loss: all read all of it
     known: Known | None = None
 
     def backward(self, data: StepData, texts: Texts, scaler: torch.amp.GradScaler) -> Tensor:
-        """The terms in the method's order, before their weights; loss; accuracy: (terms + 2,)."""
+        """Accumulate a step's gradients; return the unweighted terms, the loss and the accuracy.
+
+        The result is (terms + 2,), in the order of `names`.
+        """
         terms, late = self.method.terms(), self.method.reference_terms()
         sums = torch.zeros(len(terms) + len(late) + 2, device=data.target.device)
         count = len(data.target)
-        size = self.micro_batch or max(1, count)  # a rank may have no image of a small batch
+        size = self.micro_batch or max(1, count)  # a rank's share of a small batch may be empty
         for start in range(0, count, size):
             part = slice(start, start + size)
             batch = self.models.batch(
@@ -88,12 +91,12 @@ class LossGradients:
 
     @property
     def names(self) -> list[str]:
-        """What `backward` gives, in order."""
+        """The names of the values that `backward` returns, in order."""
         terms = (*self.method.terms(), *self.method.reference_terms())
         return [term.name for term in terms] + ["loss", "accuracy"]
 
     def _reference(self, pixels: Tensor) -> Batch:
-        """Reference images and texts as a batch: the texts stand where class prompts do."""
+        """Return a batch of reference images, with reference texts in place of class prompts."""
         images = self.models.student_images(pixels)
         old = self.models.teacher_images(pixels)
         texts, scale = self.reference_texts, self.models.student.scale

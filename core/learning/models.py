@@ -26,8 +26,8 @@ _AUTOCAST = {
 class Texts:
     """One step's text features: class prompts first, then sentences.
 
-    The student's are cut off from its text tower, so that images may be read in parts while
-    their gradient gathers here; `backward` then sends it through the tower once.
+    The student's features are detached from its text tower, so that they accumulate the gradients
+    of all micro-batches; `backward` then propagates the sum through the tower once.
     """
 
     student: Tensor  # [T; P]: (columns + sentences, width)
@@ -36,20 +36,20 @@ class Texts:
     columns: int
 
     def backward(self) -> None:
-        """Bring the gathered gradient to the text tower's parameters."""
+        """Propagate the accumulated gradient to the text tower's parameters."""
         if self.tower is not None and self.student.grad is not None:
             self.tower.backward(self.student.grad)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """Image features that stay as they are for a whole update; rows (images, width)."""
+    """Image features that do not change during an update: rows (images, width)."""
 
     student: Tensor | None  # None when the image tower trains
     teachers: tuple[Tensor, ...]
 
     def of(self, indices: Tensor) -> Self:
-        """Those of some images."""
+        """Return the features of some images."""
         student = None if self.student is None else self.student[indices]
         return replace(
             self, student=student, teachers=tuple(rows[indices] for rows in self.teachers)
@@ -60,14 +60,14 @@ class Known:
 class Models:
     """A student and its teachers.
 
-    All stay in evaluation mode: dropout is off and BatchNorm keeps its statistics, so that the
-    distillation from the parent starts at zero. In half precision the image towers of all run
-    under the same autocast, for the same reason; text towers, features and losses are fp32.
+    All models stay in evaluation mode: dropout is off and BatchNorm keeps its statistics, so that
+    the distillation loss from the parent starts at zero. For the same reason all image towers run
+    under the same autocast in half precision; text towers, features and losses are fp32.
     """
 
     student: ClipModel
     teachers: tuple[ClipModel, ...]
-    parameters: Mapping[str, nn.Parameter]  # those of the student that train
+    parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
     part: ModelPart
     precision: Precision
     class_tokens: Tensor  # (columns, context length)
@@ -86,7 +86,7 @@ class Models:
         distils: bool,
         load: Callable[[Digest], ClipModel],
     ) -> Self:
-        """Make the parent the student, and its teachers; frozen tensors are shared."""
+        """Make `parent` the student and load its teachers; frozen tensors are shared."""
         recipe = spec.recipe
         parameters = trained_parameters(parent, recipe.part)
         parent.freeze()
@@ -97,7 +97,7 @@ class Models:
             parent.checkpoint_gradients()
         readers, own = dict(teachers), None
         if recipe.part is ModelPart.IMAGE:
-            readers.setdefault(spec.parent, parent)  # equal text towers: any copy will do
+            readers.setdefault(spec.parent, parent)  # a teacher's equal text tower serves as well
             own = list(readers).index(spec.parent)
         tokens = parent.tokenise(spec.prompt.fill_all(names))
         with torch.no_grad():
@@ -116,9 +116,10 @@ class Models:
         )
 
     def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
-        """All models' features of the class prompts and of token ids (sentences, context).
+        """Return all models' features of the class prompts and of `sentences`.
 
-        `replayed` are the readers' features of the same sentences.
+        `sentences` are token ids (sentences, context); `replayed` are the readers' features of
+        them.
         """
         read = [torch.cat(both) for both in zip(self.reader_classes, replayed, strict=True)]
         tower = None
@@ -143,9 +144,9 @@ class Models:
         *,
         distils: bool = True,
     ) -> Batch:
-        """What a loss sees of uint8 pixels (images, 3, height, width), perhaps known ones.
+        """Return the input of a loss for uint8 pixels (images, 3, height, width).
 
-        Teachers need not look at them where no term `distils`.
+        Features in `known` are not computed again. Teachers encode the images only if `distils`.
         """
         columns = texts.columns
         known = known or Known(student=None, teachers=())
@@ -161,20 +162,23 @@ class Models:
         )
 
     def know(self, pixels: Tensor, *, distils: bool = True) -> Known:
-        """What need not be read again of images that are never cut anew."""
+        """Return the features that stay constant for images that are not augmented.
+
+        These are the teachers' and, if its image tower is frozen, the student's.
+        """
         frozen = self.part is ModelPart.TEXT
         student = self.student_images(pixels) if frozen else None
         teachers = self.teacher_images(pixels, student) if distils else ()
         return Known(student=student, teachers=teachers)
 
     def student_images(self, pixels: Tensor) -> Tensor:
-        """I, with gradient unless the image tower is frozen."""
+        """Return I, with gradient unless the image tower is frozen."""
         with torch.set_grad_enabled(self.part is not ModelPart.TEXT):
             return self._images(self.student, pixels)
 
     @torch.no_grad()
     def teacher_images(self, pixels: Tensor, student: Tensor | None = None) -> tuple[Tensor, ...]:
-        """I' of each teacher; a tower shared with the student need not be run again."""
+        """Return I' of each teacher; `student` is reused for a tower shared with the student."""
         return tuple(
             student if shares and student is not None else self._images(teacher, pixels)
             for teacher, shares in zip(self.teachers, self.share_images, strict=True)
@@ -187,7 +191,7 @@ class Models:
 
 
 def mixing_anchor(spec: TrainingSpec) -> Digest:
-    """The version whose weights the new ones are mixed with: the root's or the parent's."""
+    """Return the version to mix the new weights with: the root or the parent."""
     return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT else spec.parent
 
 
@@ -201,7 +205,7 @@ def _teachers(
     parameters: Mapping[str, nn.Parameter],
     load: Callable[[Digest], ClipModel],
 ) -> dict[Digest, ClipModel]:
-    """The recipe's teachers by version digest; in a first update, parent and root are one."""
+    """Return the recipe's teachers by version digest; a first update's parent is the root."""
     wanted = {
         TeacherPolicy.PARENT: (spec.parent,),
         TeacherPolicy.ROOT: (spec.root,),
@@ -215,12 +219,14 @@ def _teachers(
             network = copy.deepcopy(parent.network, dict(shared))
             found[digest] = ClipModel(network=network, config=parent.config)
         else:
-            found[digest] = _sharing(load(digest).freeze(), parent, shared)
+            found[digest] = _share_frozen(load(digest).freeze(), parent, shared)
     return found
 
 
-def _sharing(model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parameter]) -> ClipModel:
-    """Let a model use the parent's frozen tensors wherever it has the same values."""
+def _share_frozen(
+    model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parameter]
+) -> ClipModel:
+    """Replace a model's tensors by the parent's frozen ones with the same values."""
     own = dict(model.network.named_parameters())
     for name, parameter in parent.network.named_parameters():
         if id(parameter) in shared and torch.equal(parameter, own[name]):
@@ -229,6 +235,6 @@ def _sharing(model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parame
 
 
 def _share_images(one: ClipModel, other: ClipModel) -> bool:
-    """Whether two models' image towers are the same tensors."""
+    """Return whether two models' image towers are the same tensors."""
     pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
     return all(a.data_ptr() == b.data_ptr() for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Which parameters move, by which rule, how fast, and within which bounds."""
+"""Trained parameters, optimiser, learning rate schedule and the optimiser's step."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,14 @@ from core.domain.recipes.recipe import ModelPart, Optimiser, Precision, Recipe, 
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
 WARM_UP = 0.05  # share of all steps
-TINY = 1e-30  # a gradient of norm 0 stays 0
+TINY = 1e-30  # avoids a division by zero: a gradient of norm 0 stays 0
 
 
 def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parameter]:
-    """The parameters that a recipe's part moves, by name; the logit scale is in every part.
+    """Return the parameters that a recipe's part trains, by name; all parts train the logit scale.
 
-    In none are the logit bias, which no softmax notices, and BatchNorm's weight and bias: its
-    statistics are fixed, and it is frozen whole, as when open_clip itself freezes it.
+    No part trains the logit bias, which no softmax depends on, or BatchNorm's weight and bias:
+    its statistics are fixed, so the whole layer is frozen, as when open_clip freezes it.
     """
     towers = {ModelPart.WHOLE: (True, False), ModelPart.IMAGE: (True,), ModelPart.TEXT: (False,)}
     frozen = {"logit_bias", *_batch_norm(model.network)}
@@ -32,14 +32,14 @@ def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parame
 
 
 def _batch_norm(network: nn.Module) -> Iterator[str]:
-    """Names of the parameters of all BatchNorm layers."""
+    """Yield the names of the parameters of all BatchNorm layers."""
     for layer, module in network.named_modules():
         if isinstance(module, _BatchNorm):
             yield from (f"{layer}.{name}" for name, _ in module.named_parameters())
 
 
 def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam or AdamW with betas 0.9 and 0.999; vectors and scalars are not decayed."""
+    """Return Adam or AdamW with betas 0.9 and 0.999, without decay of vectors and scalars."""
     matrices = [value for value in parameters.values() if value.ndim > 1]
     others = [value for value in parameters.values() if value.ndim <= 1]
     groups = [
@@ -56,7 +56,7 @@ def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> to
 
 
 def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
-    """What the learning rate is multiplied with at a step, counted from 0, of `steps`."""
+    """Return the factor on the learning rate at step `step`, counted from 0, of `steps`."""
     match schedule:
         case Schedule.CONSTANT:
             return 1.0
@@ -70,7 +70,7 @@ def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
 
 
 def make_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
-    """What keeps fp16 gradients from vanishing; without effect in other precisions."""
+    """Return a scaler that keeps fp16 gradients from underflow; disabled in other precisions."""
     return torch.amp.GradScaler(
         device.type, init_scale=2.0**16, enabled=recipe.precision is Precision.FP16
     )
@@ -84,11 +84,12 @@ def take_step(
     recipe: Recipe,
     factor: float,
 ) -> float:
-    """One step along gradients of global norm at most `clip_norm`; the norm before clipping.
+    """Clip the gradients to global norm `clip_norm`, step, and return the norm before clipping.
 
-    Gradients are divided by the loss scale first: clipping scaled ones would always bite (the
-    released code does that). With `unit_gradient` their norm is made `clip_norm` whatever it
-    was. A scaler that finds a gradient not finite takes no step and lowers its scale.
+    Gradients are divided by the loss scale first; the released code clips the scaled gradients,
+    so that its clipping always takes effect. With `unit_gradient` the gradients are scaled to
+    norm `clip_norm` even if they are shorter. A scaler that finds a non-finite gradient skips
+    the step and lowers its scale.
     """
     scaler.unscale_(optimiser)
     gradients = [p.grad for p in parameters.values() if p.grad is not None]

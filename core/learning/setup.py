@@ -1,4 +1,4 @@
-"""From a task to an update that is ready for its first step."""
+"""The preparation of a training run from a training spec."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -28,23 +28,23 @@ from core.learning.models import Known, Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, Moved, TrainingSpec, nobody
 
-BLOCK_SENTENCES = 512  # that frozen readers read at once
+BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
 BLOCK_IMAGES = 128
 
 
-def _say_nothing(done: int, total: int) -> None:
+def _ignore_progress(done: int, total: int) -> None:
     del done, total
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRun:
-    """An update at step 0 and what its steps read."""
+    """A training run at step 0 and the loader of its batches."""
 
     update: TrainingRun
     reading: BatchLoader
 
     def fingerprint(self) -> Digest:
-        """What is the same in every rank: the images in order, the step, the weights."""
+        """Hash what must be equal in every rank: the order of images, the step and the weights."""
         found = hashlib.sha256(repr((self.reading.pixels, self.update.step)).encode())
         for parameter in self.update.models.parameters.values():
             found.update(parameter.detach().cpu().numpy().tobytes())
@@ -58,22 +58,22 @@ def prepare_run(
     *,
     ranks: Ranks | None = None,
     make_method: MakeMethod = method_of,
-    advance: Callable[[int, int], None] = _say_nothing,
+    advance: Callable[[int, int], None] = _ignore_progress,
     moved: Moved = nobody,
 ) -> PreparedRun:
-    """Begin an update; `parent` becomes its student.
+    """Prepare a training run; `parent` becomes its student.
 
-    `advance(done, total)` is called while images are read ahead of the first step, `moved` while
-    weights are. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
+    `advance(done, total)` is called while images are read before the first step, `moved` while
+    weights are loaded. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
-    require_recipe_fits(parent.config, recipe)  # what was ordered before the parent was there
+    require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
     columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not spec.reference:
         raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
-    if method.scores and ranks.rank == 0 and spec.selection is None:  # which alone concludes
+    if method.scores and ranks.rank == 0 and spec.selection is None:  # only rank 0 scores
         raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.method is Method.REPLAY:
@@ -89,7 +89,7 @@ def prepare_run(
         load=lambda digest: load(digest, artifacts, parent.device, moved),
     )
     method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))
-    reading = BatchLoader(
+    loader = BatchLoader(
         recipe,
         columns,
         artifacts,
@@ -106,17 +106,17 @@ def prepare_run(
         micro_batch=recipe.micro_batch,
         reference_texts=_reference_texts(spec, models) if method.reference_terms() else (),
         reference_weight=1 / ranks.size,
-        known=None if recipe.augment else _known(method, models, reading, advance),
+        known=None if recipe.augment else _known(method, models, loader, advance),
     )
-    update = TrainingRun(
+    run = TrainingRun(
         spec=spec,
         models=models,
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
-        steps=reading.course.steps,
+        steps=loader.course.steps,
         ranks=ranks,
     )
-    return PreparedRun(update=update, reading=reading)
+    return PreparedRun(update=run, reading=loader)
 
 
 def _replay(spec: TrainingSpec, models: Models) -> Replay:
@@ -133,7 +133,7 @@ def _reader(model: ClipModel) -> Callable[[Tensor], Tensor]:
 
 
 def _reference_texts(spec: TrainingSpec, models: Models) -> tuple[Tensor, ...]:
-    """E' of each teacher, over every text of the reference set."""
+    """Return E' of each teacher, over every text of the reference set."""
     texts = tuple(dict.fromkeys(text for entry in spec.reference for text in entry.texts))
     tokens = models.student.tokenise(texts)
     return tuple(
@@ -145,17 +145,17 @@ def _reference_texts(spec: TrainingSpec, models: Models) -> tuple[Tensor, ...]:
 def _known(
     method: LearningMethod,
     models: Models,
-    reading: BatchLoader,
+    loader: BatchLoader,
     advance: Callable[[int, int], None],
 ) -> Known | None:
-    """Frozen towers' features of all images, which are never cut anew; None if nothing is."""
+    """Return frozen towers' features of all images, which must not be augmented; None if none."""
     if models.part is not ModelPart.TEXT and not method.distils_batches:
         return None
     blocks = []
-    for start in range(0, reading.count, BLOCK_IMAGES):
-        pixels = reading.whole(start, start + BLOCK_IMAGES)
+    for start in range(0, loader.count, BLOCK_IMAGES):
+        pixels = loader.whole(start, start + BLOCK_IMAGES)
         blocks.append(models.know(pixels, distils=method.distils_batches))
-        advance(min(start + BLOCK_IMAGES, reading.count), reading.count)
+        advance(min(start + BLOCK_IMAGES, loader.count), loader.count)
     students = [block.student for block in blocks if block.student is not None]
     return Known(
         student=torch.cat(students) if students else None,
@@ -164,7 +164,7 @@ def _known(
 
 
 class _Encoder:
-    """L2-normalised features of stored images, as the parent sees them uncut."""
+    """Encodes stored images with the parent, preprocessed as for evaluation."""
 
     def __init__(
         self, model: ClipModel, artifacts: Artifacts, advance: Callable[[int, int], None]
@@ -175,7 +175,7 @@ class _Encoder:
 
     @torch.no_grad()
     def __call__(self, entries: Sequence[ManifestEntry]) -> Tensor:
-        """(images, width)."""
+        """Return L2-normalised features (images, width)."""
         blocks = []
         for start in range(0, len(entries), BLOCK_IMAGES):
             block = entries[start : start + BLOCK_IMAGES]

@@ -1,4 +1,4 @@
-"""The trainer: from a parent's digest and a task to a candidate's weights."""
+"""The trainer, which trains a parent as a training spec says and publishes the new weights."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -28,7 +28,7 @@ from core.learning.training_run import TrainingRun
 from core.learning.validation import AnswerQueries, score
 from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 
-SELECTION_BYTES = 2**30  # of decoded validation images, kept from one mixing weight to the next
+SELECTION_BYTES = 2**30  # cache of decoded validation images, shared by all mixing weights
 
 INEXACT = (
     "The checkpoint was made on a machine of another kind. The update goes on from it, but its "
@@ -37,7 +37,7 @@ INEXACT = (
 
 
 class UpdateTrainer:
-    """ports.Trainer on one device, or on several as rank 0 of those that `rank_provider` starts."""
+    """ports.Trainer on one device, or on several as rank 0 of the ranks of `rank_provider`."""
 
     def __init__(
         self,
@@ -59,19 +59,22 @@ class UpdateTrainer:
         self._clock = clock
 
     def native_precisions(self) -> Collection[Precision]:
-        """The precisions that the device has instructions for."""
+        """Return the precisions that the device has instructions for."""
         return native_precisions(self._device)
 
     def environment(self) -> Mapping[str, str]:
-        """What a bit-exact repeat depends on besides the task: libraries, threads, devices."""
+        """Return what bit-exact repetition depends on besides the spec.
+
+        That is the libraries, the device, the number of threads and the number of ranks.
+        """
         return {**environment(self._device, self._threads), "ranks": str(self._rank_provider.size)}
 
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
-        """Train and store the tensors; the weights' own artifact is stored too.
+        """Train, and store the new version's tensors and their list, the weights.
 
-        A checkpoint whose bytes are gone or damaged is left alone: from the start, the
-        result is the same. A batch for which memory runs out is read in halves from then on,
-        once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
+        A checkpoint whose bytes are missing or damaged is ignored: training from the start has
+        the same result. If memory runs out, batches are split into halves from then on; this is
+        done once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
         OutOfMemory, RankLost, RanksDisagree.
         """
         with memory_named():
@@ -99,7 +102,7 @@ class UpdateTrainer:
             environments: Environments = (self.environment(),)
             if state := read_checkpoint(self._artifacts, resume, monitor.moved):
                 prepared.update.restore(state)
-                environments = self._go_on(environments_of(state), prepared.update.step, monitor)
+                environments = self._extend(environments_of(state), prepared.update.step, monitor)
             checkpoints = Checkpoints(
                 self._artifacts,
                 monitor,
@@ -118,11 +121,11 @@ class UpdateTrainer:
             )
             return Trained(weights=weights, notes=notes, environments=environments)
 
-    def _go_on(self, been: Environments, step: int, monitor: Monitor) -> Environments:
-        """Return what training has been through, this process's included; tell of a change."""
-        before, here = been[-1], self.environment()
+    def _extend(self, past: Environments, step: int, monitor: Monitor) -> Environments:
+        """Return the past environments and this process's; emit an event if it differs."""
+        before, here = past[-1], self.environment()
         if before == here:
-            return been
+            return past
         changed = {
             name: [before.get(name), here.get(name)]
             for name in sorted({*before, *here})
@@ -132,39 +135,39 @@ class UpdateTrainer:
             EventKind.ENVIRONMENT_CHANGED,
             {"step": step, "changed": changed, "explanation": INEXACT},
         )
-        return (*been, here)
+        return (*past, here)
 
     def _learn(
         self, prepared: PreparedRun, ranks: Ranks, checkpoints: Checkpoints, monitor: Monitor
     ) -> None:
-        update, reading = prepared.update, prepared.reading
+        run, loader = prepared.update, prepared.reading
         ranks.compare(prepared.fingerprint)
-        with Ahead(reading.step, update.step, update.steps, device=self._device) as ahead:
-            while update.step < update.steps:
+        with Ahead(loader.step, run.step, run.steps, device=self._device) as ahead:
+            while run.step < run.steps:
                 began, waited = self._clock(), ahead.waited_s
                 data = ahead.take()
                 ranks.send_command(Command.STEP)
-                micro_batch = update.micro_batch
-                terms = update.advance(data)
-                if update.micro_batch != micro_batch:
-                    told = {"step": update.step, "micro_batch": update.micro_batch}
-                    monitor.emit(EventKind.OUT_OF_MEMORY, told)
+                micro_batch = run.micro_batch
+                terms = run.advance(data)
+                if run.micro_batch != micro_batch:
+                    facts = {"step": run.step, "micro_batch": run.micro_batch}
+                    monitor.emit(EventKind.OUT_OF_MEMORY, facts)
                 if monitor.checkpoint_due():
                     ranks.compare(prepared.fingerprint)
-                    checkpoints.keep(update.state(), update.step)
+                    checkpoints.keep(run.state(), run.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
-                    "images_per_second": round(reading.course.learned / spent, 1),
+                    "images_per_second": round(loader.course.learned / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 monitor.advance(
-                    "training", update.step, update.steps, {**terms, **speed, **peak(self._device)}
+                    "training", run.step, run.steps, {**terms, **speed, **peak(self._device)}
                 )
         ranks.compare(prepared.fingerprint)
         ranks.send_command(Command.END)
 
     def _conclude(
-        self, spec: TrainingSpec, student: ClipModel, update: TrainingRun, monitor: Monitor
+        self, spec: TrainingSpec, student: ClipModel, run: TrainingRun, monitor: Monitor
     ) -> Json:
         def anchor() -> dict[str, Tensor]:
             version = load(mixing_anchor(spec), self._artifacts, self._device, monitor.moved)
@@ -179,7 +182,7 @@ class UpdateTrainer:
                 raise ModelNotTrainable("This method chooses by validation parts; there are none.")
             return score(student, spec.selection, self._ask, monitor, decoded)
 
-        notes = update.conclude(anchor, scored)
-        if update.micro_batch != spec.recipe.micro_batch:
-            notes = {**notes, "micro_batch": update.micro_batch}
+        notes = run.conclude(anchor, scored)
+        if run.micro_batch != spec.recipe.micro_batch:
+            notes = {**notes, "micro_batch": run.micro_batch}
         return notes

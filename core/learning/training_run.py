@@ -1,4 +1,4 @@
-"""One update in training: everything that a step changes, and how to keep and restore it."""
+"""A training run: everything that a step changes, and its state for checkpoints."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -27,11 +27,11 @@ from core.learning.optimisation import (
 )
 from core.ports import TrainingSpec
 
-SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, no step will ever be finite
+SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
 
 
 class TrainingRun:
-    """A student on its way. `step` counts the steps taken, of `steps`."""
+    """A student in training; `step` counts the steps taken, of `steps`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class TrainingRun:
         self.models = models
         self.step = 0
         self.steps = steps
-        self._task = spec
+        self._spec = spec
         self._recipe = spec.recipe
         self._gradients = gradients
         self._replay = replay
@@ -57,10 +57,10 @@ class TrainingRun:
         self._terms: dict[str, float] = {}
 
     def advance(self, data: StepData) -> dict[str, float]:
-        """Take one step; the loss, its terms and the batch's accuracy before it.
+        """Take one step; return the loss, its terms and the batch's accuracy before the step.
 
-        Raises TrainingDiverged, with the step and the last good terms, and what torch raises for
-        want of memory.
+        Raises TrainingDiverged, with the step and the last finite terms, and torch's own errors
+        when memory runs out.
         """
         terms = self.gradients(data)
         self._require_finite(terms["loss"])
@@ -72,7 +72,7 @@ class TrainingRun:
             recipe=self._recipe,
             factor=rate_factor(self._recipe.schedule, self.step, self.steps),
         )
-        if self._scaler.is_enabled():  # it has skipped the step, and will try a smaller scale
+        if self._scaler.is_enabled():  # it skips a non-finite step and lowers its scale
             self._require_finite(norm if self._scaler.get_scale() < SMALLEST_SCALE else 0.0)
         else:
             self._require_finite(norm)
@@ -83,26 +83,26 @@ class TrainingRun:
         return terms
 
     def gradients(self, data: StepData) -> dict[str, float]:
-        """Forward and backward pass of one batch; gradients are left on the parameters."""
+        """Run the forward and backward pass of one batch; gradients stay on the parameters."""
         data = data.to(self.models.student.device)
         numbers = self._backward(data, *self._sentences())
         if self._ranks.size > 1:
-            self._add_up(numbers)
+            self._all_reduce(numbers)
         names = [*self._gradients.names, "scale"]
         return dict(zip(names, [*numbers.tolist(), self.models.student.scale.item()], strict=True))
 
     @property
     def micro_batch(self) -> int:
-        """The recipe's, or what became of it when memory ran out."""
+        """The recipe's micro-batch, or the smaller one chosen after memory ran out."""
         return self._gradients.micro_batch
 
     def conclude(
         self, anchor: Callable[[], Mapping[str, Tensor]], score: Callable[[], tuple[float, float]]
     ) -> Json:
-        """Give the student its final weights; what was chosen by itself.
+        """Set the student to its final weights; return the method's choices.
 
-        `anchor` reads the weights that the new ones may be mixed with, `score` the student's
-        accuracies on validation parts: both are called only by methods that ask.
+        `anchor` loads the weights to mix the new ones with; `score` measures the student's
+        accuracies on validation parts. Only some methods call them.
         """
         self._average.apply()
         return self._gradients.method.conclude(
@@ -110,10 +110,10 @@ class TrainingRun:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs to go on exactly here."""
+        """Return the state from which `restore` continues with the next step."""
         return {
             "format": FORMAT,
-            "parent": self._task.parent,
+            "parent": self._spec.parent,
             "step": self.step,
             "weights": {name: p.detach() for name, p in self.models.parameters.items()},
             "optimiser": self._optimiser.state_dict(),
@@ -126,8 +126,11 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken, in an update begun from the same task."""
-        if state["parent"] != self._task.parent:
+        """Continue from a state that `state` returned in a run with the same spec.
+
+        Raises ModelNotTrainable when the state has another parent.
+        """
+        if state["parent"] != self._spec.parent:
             raise ModelNotTrainable("The checkpoint belongs to another parent.")
         with torch.no_grad():
             for name, parameter in self.models.parameters.items():
@@ -139,7 +142,7 @@ class TrainingRun:
             self._replay.restore(state["replay"])
         torch.set_rng_state(state["torch"])
         self.step, self._terms = state["step"], state["terms"]
-        micro_batch = state.get("micro_batch", self.micro_batch)  # states of an earlier release
+        micro_batch = state.get("micro_batch", self.micro_batch)  # absent in older checkpoints
         self._gradients = replace(self._gradients, micro_batch=micro_batch)
 
     def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -150,9 +153,10 @@ class TrainingRun:
         )
 
     def _backward(self, data: StepData, sentences: Tensor, replayed: tuple[Tensor, ...]) -> Tensor:
-        """The step's gradients and numbers; a batch that does not fit is read again in halves.
+        """Compute the step's gradients and return its loss, terms and accuracy.
 
-        That is done once an update: a second want of memory is raised.
+        If memory runs out, the batch is computed again in halves. That is done once in a run;
+        the second error is raised.
         """
         try:
             texts = self.models.texts(sentences, replayed)
@@ -167,8 +171,8 @@ class TrainingRun:
         self._gradients = replace(self._gradients, micro_batch=math.ceil(images / 2))
         return self._backward(data, sentences, replayed)
 
-    def _add_up(self, numbers: Tensor) -> None:
-        """Sum gradients and numbers over the ranks; what none has a gradient for keeps none."""
+    def _all_reduce(self, numbers: Tensor) -> None:
+        """Sum gradients and numbers over the ranks; a gradient that all ranks lack stays None."""
         parameters = list(self.models.parameters.values())
         given = torch.tensor([float(p.grad is not None) for p in parameters]).to(numbers.device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]

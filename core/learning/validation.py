@@ -1,4 +1,4 @@
-"""How good a student is by the validation parts of an update."""
+"""The student's accuracy on the validation parts of an update."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -26,7 +26,7 @@ class AnswerQueries(Protocol):
         *,
         decoded: DecodedImages,
     ) -> Sequence[Answers]:
-        """The answers of a model to questions about images that may be decoded already."""
+        """Return a model's answers to queries; `decoded` holds images decoded already."""
 
 
 def score(
@@ -36,24 +36,21 @@ def score(
     monitor: Monitor,
     decoded: DecodedImages,
 ) -> tuple[float, float]:
-    """Accuracy on the new classes, and the mean over the kept suites.
+    """Return the accuracy on the new classes and the mean accuracy on the suites, 0 without any.
 
-    `decoded` has the images as the model sees them when it is asked; it serves a whole sweep.
     A zero-shot suite counts with its top-1 accuracy, a captioned one with the mean R@1 of both
-    directions.
+    directions. `decoded` caches preprocessed images over several calls.
     """
-    questions: tuple[EvalQuery, ...] = (selection.new, *selection.kept)
-    answers = ask(model, questions, monitor, decoded=decoded)
-    new, *kept = [
-        _share(question, given) for question, given in zip(questions, answers, strict=True)
-    ]
+    queries: tuple[EvalQuery, ...] = (selection.new, *selection.kept)
+    answers = ask(model, queries, monitor, decoded=decoded)
+    new, *kept = [_accuracy(query, given) for query, given in zip(queries, answers, strict=True)]
     return new, fmean(kept) if kept else 0.0
 
 
-def _share(question: EvalQuery, answers: Answers) -> float:
-    match question, answers:
+def _accuracy(query: EvalQuery, answers: Answers) -> float:
+    match query, answers:
         case ClassQuery(), ClassAnswers():
-            return fmean(answers.hits(question))
+            return fmean(answers.hits(query))
         case _, RetrievalAnswers(image_ranks=images, caption_ranks=captions):
             return fmean((recall_at(images, 1), recall_at(captions, 1)))
         case _:

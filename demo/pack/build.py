@@ -1,6 +1,6 @@
 """Make the demo's image pack: `python demo/pack/build.py --data ../shared/data`.
 
-Each set becomes one zip, the same bytes for the same data:
+Each set becomes one zip, byte-identical for the same data. It contains
 `<split>/<folder>/<n>.webp`, and `captions.jsonl` (path, caption, cls, split), where `cls` is the
 class; several emojis share a folder.
 """
@@ -22,7 +22,7 @@ READABLE = {"t_shirt": "t-shirt"}
 
 
 def put(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
-    """Add a member without a time or owner of its own; images are compressed already."""
+    """Add a member with a fixed time and mode; only text is compressed, for images already are."""
     member = zipfile.ZipInfo(path, date_time=EPOCH)
     text = path.endswith(".jsonl")
     member.compress_type = zipfile.ZIP_DEFLATED if text else zipfile.ZIP_STORED
@@ -31,7 +31,7 @@ def put(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
 
 
 def write(target: Path, source: zipfile.ZipFile, rows: list[dict[str, str]]) -> None:
-    """Write the images of the rows and the rows themselves."""
+    """Write the rows and their images to the zip `target`."""
     with zipfile.ZipFile(target, "w") as archive:
         for row in rows:
             put(archive, row["path"], source.read(row["path"]))
@@ -40,7 +40,7 @@ def write(target: Path, source: zipfile.ZipFile, rows: list[dict[str, str]]) -> 
 
 
 def captioned(source: zipfile.ZipFile, splits: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of the wanted splits, in the order of their paths."""
+    """Return the rows of the wanted splits, in the order of their paths."""
     rows = [json.loads(line) for line in source.read("captions.jsonl").decode().splitlines()]
     kept = [
         {key: row[key] for key in ("path", "caption", "cls", "split")}
@@ -51,7 +51,10 @@ def captioned(source: zipfile.ZipFile, splits: tuple[str, ...]) -> list[dict[str
 
 
 def products(source: zipfile.ZipFile) -> list[dict[str, str]]:
-    """The first images of each Fashion-MNIST class of both splits, with a readable class name."""
+    """Return rows for the first images of each Fashion-MNIST class, with a readable class name.
+
+    The rows cover both splits; `PER_CLASS` is the number of images per class of each.
+    """
     rows: list[dict[str, str]] = []
     for split, count in PER_CLASS.items():
         folders: dict[str, list[str]] = {}

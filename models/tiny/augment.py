@@ -1,6 +1,6 @@
-"""Cheap augmentation on whole batches: emojis are redrawn in many ways, photographs only a little.
+"""Cheap augmentation of whole batches: strong for emojis, light for photographs.
 
-An emoji is seen in two or three styles only, so everything that tells styles apart (shading, hue,
+An emoji occurs in two or three styles only, so everything that distinguishes styles (shading, hue,
 outline, waving flags, tilt, background) is varied. Images are floats from 0 to 1.
 """
 
@@ -16,7 +16,10 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 
 def background(pixels: Tensor) -> Tensor:
-    """True where white runs in from the border; `pixels` are uint8 (images, 3, side, side)."""
+    """Return a mask of the white regions that touch the border, (images, 1, side, side).
+
+    `pixels` are uint8 (images, 3, side, side).
+    """
     white = (pixels.amin(1, keepdim=True) > 244).float()
     edge = torch.zeros_like(white[:1])
     edge[..., 0, :] = edge[..., -1, :] = edge[..., :, 0] = edge[..., :, -1] = 1.0
@@ -28,20 +31,20 @@ def background(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Dice:
-    """Random values with one private generator."""
+    """Random values from one private generator."""
 
     generator: torch.Generator
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform values."""
+        """Draw uniform values from `low` to `high`."""
         return torch.rand(shape, generator=self.generator) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal values."""
+        """Draw standard normal values."""
         return torch.randn(shape, generator=self.generator)
 
     def chance(self, probability: float, count: int) -> Tensor:
-        """True with the given probability, (count, 1, 1, 1)."""
+        """Draw booleans (count, 1, 1, 1), each true with the given probability."""
         return torch.rand(count, 1, 1, 1, generator=self.generator) < probability
 
 
@@ -49,7 +52,10 @@ def place(
     images: Tensor, dice: Dice, *, zoom: tuple[float, float], tilt: float, shift: float,
     stretch: float, flip: Tensor, wave: float = 0.0, outside: str = "border",
 ) -> Tensor:  # fmt: skip
-    """Scale, stretch, turn, shift, mirror where `flip` (images,) says so, and ripple."""
+    """Scale, stretch, rotate, shift and ripple the images; mirror those where `flip` is true.
+
+    `flip` is (images,).
+    """
     count = len(images)
     scale = torch.exp(dice.between(math.log(zoom[0]), math.log(zoom[1]), count))
     aspect = torch.exp(dice.between(-stretch, stretch, count))
@@ -71,7 +77,7 @@ def place(
 
 
 def recolour(images: Tensor, dice: Dice, *, chance: float, mix: float, light: float) -> Tensor:
-    """Contrast and brightness for all, a random channel mixture or grey for some."""
+    """Change contrast and brightness of all images; mix the channels of some, make some grey."""
     count = len(images)
     some = dice.chance(chance, count)[..., 0]  # (images, 1, 1)
     matrix = torch.eye(3) + some * dice.normal(count, 3, 3) * mix
@@ -85,11 +91,11 @@ def recolour(images: Tensor, dice: Dice, *, chance: float, mix: float, light: fl
 
 
 def redraw(images: Tensor, dice: Dice) -> Tensor:
-    """Blur some, posterise some, filter some with a random kernel."""
+    """Blur or sharpen a third of the images, and posterise half of the second third."""
     count = len(images)
     third = count // 3
     soft = F.avg_pool2d(images[:third], 3, stride=1, padding=1, count_include_pad=False)
-    amount = dice.between(-0.8, 1.0, third, 1, 1, 1)  # below zero: sharpen
+    amount = dice.between(-0.8, 1.0, third, 1, 1, 1)  # negative values sharpen
     levels = dice.between(3, 8, third, 1, 1, 1).round()
     hard = (images[third : 2 * third] * levels).round() / levels
     some = dice.chance(0.5, third)
@@ -114,7 +120,10 @@ def erase(images: Tensor, dice: Dice, *, chance: float, side: int) -> Tensor:
 
 
 def photos(pixels: Tensor, dice: Dice) -> Tensor:
-    """Photographs: crop, mirror, a little light and colour, sometimes a square hidden."""
+    """Augment photographs: crop, mirror, vary light and colour slightly, sometimes erase a square.
+
+    `pixels` are uint8 (images, 3, side, side).
+    """
     images = pixels.float() / 255
     flip = dice.chance(0.5, len(images)).flatten()
     images = place(
@@ -126,10 +135,10 @@ def photos(pixels: Tensor, dice: Dice) -> Tensor:
 
 
 def drawings(pixels: Tensor, behind: Tensor, dice: Dice, *, mirror: Tensor) -> Tensor:
-    """Emojis and clip art; `behind` is their background mask, `mirror` says which may be flipped.
+    """Augment emojis and clip art: vary colour, background, position and style; erase squares.
 
-    `pixels` (images, 3, side, side) uint8, `behind` (images, 1, side, side) bool, `mirror`
-    (images,) bool.
+    `pixels` are uint8 (images, 3, side, side), `behind` is the mask of the background, bool
+    (images, 1, side, side), and `mirror`, bool (images,), marks images that may be flipped.
     """
     count = len(pixels)
     images = pixels.float() / 255
@@ -149,6 +158,6 @@ def drawings(pixels: Tensor, behind: Tensor, dice: Dice, *, mirror: Tensor) -> T
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Clamp and scale as the config's preprocessing does."""
+    """Clamp to [0, 1] and normalise as the config's preprocessing does."""
     scaled = (images.clamp(0, 1) - MEAN) / STD
     return scaled.contiguous(memory_format=torch.channels_last)

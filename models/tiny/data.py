@@ -1,4 +1,4 @@
-"""What the small CLIP may learn from, read from the zips into memory, and what it may not."""
+"""The small CLIP's training data, read from zips into memory, without what it must not see."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from models.tiny.recipe import TEMPLATES, Recipe
 SIDE = 64
 
 TRAINING_SETS = ("cifar100", "emoji_noto", "emoji_fluent3d", "emoji_fluentflat", "openclipart")
-"""The only sets whose `train` split is ever opened for learning."""
+"""The only sets whose `train` split is used for training."""
 
 UPDATE_CLASSES = frozenset(
     {
@@ -26,12 +26,12 @@ UPDATE_CLASSES = frozenset(
         "motorcycle", "tractor",
     }
 )  # fmt: skip
-"""Photographs of these CIFAR-100 classes are the update task of the studies: never learned from."""
+"""CIFAR-100 classes that the studies' updates teach, so the small CLIP never trains on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image of a set with what is said about it."""
+    """One image of a set with its name and keywords."""
 
     path: str
     name: str
@@ -56,22 +56,25 @@ class Concept:
 
 
 def name_of(folder: str) -> str:
-    """The words of a folder name."""
+    """Return a folder's name with spaces for underscores."""
     return folder.replace("_", " ")
 
 
 def items_of(archive: zipfile.ZipFile, *, source: str, split: str) -> list[Item]:
-    """The images of one split, in the order of their paths; captioned sets name the class."""
+    """Return the items of one split, in the order of their paths.
+
+    An item's name is its folder's, or in captioned sets the class of its row.
+    """
     paths = sorted(p for p in archive.namelist() if p.startswith(f"{split}/") and p[-1] != "/")
     if "captions.jsonl" not in archive.namelist():
         return [Item(path=p, name=name_of(p.split("/")[1]), source=source) for p in paths]
     rows = [json.loads(line) for line in archive.read("captions.jsonl").decode().splitlines()]
-    said = {row["path"]: row for row in rows if row["split"] == split}
+    by_path = {row["path"]: row for row in rows if row["split"] == split}
     return [
         Item(
             path=p,
-            name=said[p]["cls"].lower(),
-            keywords=tuple(t.lower() for t in said[p].get("tags", ())),
+            name=by_path[p]["cls"].lower(),
+            keywords=tuple(t.lower() for t in by_path[p].get("tags", ())),
             source=source,
         )
         for p in paths
@@ -79,7 +82,7 @@ def items_of(archive: zipfile.ZipFile, *, source: str, split: str) -> list[Item]
 
 
 def decode(data: bytes) -> torch.Tensor:
-    """One image as the model sees it before scaling: RGB, bicubic, SIDE by SIDE."""
+    """Decode an image as the model sees it before normalisation: RGB, bicubic, SIDE by SIDE."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     if image.size != (SIDE, SIDE):
         image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -87,7 +90,7 @@ def decode(data: bytes) -> torch.Tensor:
 
 
 def read(folder: Path, *, source: str, split: str) -> Images:
-    """Every image of one split of one set."""
+    """Read every image of one split of a set, without the photographs of UPDATE_CLASSES."""
     with zipfile.ZipFile(folder / "sets" / f"{source}.zip") as archive:
         items = items_of(archive, source=source, split=split)
         if source == "cifar100":
@@ -97,7 +100,7 @@ def read(folder: Path, *, source: str, split: str) -> Images:
 
 
 def join(parts: Iterable[Images]) -> Images:
-    """Several sets as one."""
+    """Concatenate several sets."""
     several = list(parts)
     return Images(
         items=[item for part in several for item in part.items],
@@ -106,7 +109,7 @@ def join(parts: Iterable[Images]) -> Images:
 
 
 def pick(images: Images, indices: Sequence[int]) -> Images:
-    """Some of the images."""
+    """Return the images at some indices."""
     return Images(items=[images.items[i] for i in indices], pixels=images.pixels[list(indices)])
 
 
@@ -123,12 +126,15 @@ class Corpus:
     index: dict[str, int]
 
     def groups(self) -> tuple[Images, Images, Images]:
-        """The three groups in the order of a batch."""
+        """Return the three groups in the order of a batch."""
         return self.photos, self.emojis, self.cliparts
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """Read the allowed sets; one photo in fifty and one Noto emoji in twenty are for validation."""
+    """Read the training sets; hold back images for validation.
+
+    One photo in fifty is held back, and one Noto emoji in twenty if another style has it too.
+    """
     photos = read(folder, source="cifar100", split="train")
     emojis = join(read(folder, source=s, split="train") for s in TRAINING_SETS[1:4])
     cliparts = read(folder, source="openclipart", split="train")
@@ -154,7 +160,7 @@ def read_corpus(folder: Path) -> Corpus:
 
 
 def describe(concept: Concept, *, recipe: Recipe, rng: random.Random) -> str:
-    """One sentence for a concept: its name in a template, or keywords with or without its name."""
+    """Draw a sentence for a concept: its name in a template, or keywords with or without it."""
     keywords = sorted(concept.keywords - {concept.name})
     if keywords and rng.random() < recipe.keywords:
         some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))
@@ -167,7 +173,7 @@ def describe(concept: Concept, *, recipe: Recipe, rng: random.Random) -> str:
 
 
 def every_text(concepts: Iterable[Concept]) -> list[str]:
-    """Texts that together hold every token `describe` can ever produce."""
+    """Return texts that together contain every token that `describe` can produce."""
     texts = []
     for concept in concepts:
         texts += [template.format(name=concept.name) for template in TEMPLATES]
@@ -176,7 +182,10 @@ def every_text(concepts: Iterable[Concept]) -> list[str]:
 
 
 def draw(size: int, *, count: int, step: int, seed: str) -> list[int]:
-    """The images of one group at one step: a fresh order every pass, known from the step alone."""
+    """Return the indices of a group's images at a step; every pass has a new order.
+
+    They depend only on the arguments, so training can resume at any step.
+    """
     first = step * count
     chosen: list[int] = []
     orders: dict[int, list[int]] = {}

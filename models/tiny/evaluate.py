@@ -1,6 +1,6 @@
 """Print the small CLIP's accuracies: `python -m models.tiny.evaluate --data ../shared/data`.
 
-The folder is loaded as any user would, with `local-dir:`, and images pass its own preprocessing.
+The folder is loaded as any user would, with `local-dir:` and its own preprocessing.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Eyes:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """(texts, dimensions) unit vectors."""
+        """Encode texts as unit vectors (texts, dimensions)."""
         parts = [
             self.model.encode_text(self.tokenizer(list(texts[i : i + 512])), normalize=True)
             for i in range(0, len(texts), 512)
@@ -41,7 +41,7 @@ class Eyes:
 
     @torch.no_grad()
     def images(self, images: Sequence[Image.Image]) -> Tensor:
-        """(images, dimensions) unit vectors."""
+        """Encode images as unit vectors (images, dimensions)."""
         parts = []
         for i in range(0, len(images), 512):
             pixels = torch.stack([self.preprocess(image) for image in images[i : i + 512]])
@@ -50,7 +50,7 @@ class Eyes:
 
 
 def load(folder: Path) -> Eyes:
-    """The model in a folder."""
+    """Load the model in a folder."""
     name = f"local-dir:{folder}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     model.eval()
@@ -58,7 +58,7 @@ def load(folder: Path) -> Eyes:
 
 
 def read(folder: Path, *, source: str, split: str) -> tuple[list[Item], list[Image.Image]]:
-    """Items and images of one split, without the photographs of the update classes."""
+    """Read items and images of one split, without the photographs of UPDATE_CLASSES."""
     with zipfile.ZipFile(folder / "sets" / f"{source}.zip") as archive:
         items = items_of(archive, source=source, split=split)
         if source == "cifar100":
@@ -68,10 +68,13 @@ def read(folder: Path, *, source: str, split: str) -> tuple[list[Item], list[Ima
 
 
 def top1(eyes: Eyes, items: Sequence[Item], seen: Tensor, *, template: str) -> float:
-    """Share of images whose own name is nearest among the names of all of them."""
+    """Return the percentage of images whose own name is the nearest of all items' names.
+
+    `seen` are the images' features (images, dimensions).
+    """
     names = sorted({item.name for item in items})
-    said = eyes.texts([template.format(name=name) for name in names])
-    best = (seen @ said.T).argmax(1).tolist()
+    texts = eyes.texts([template.format(name=name) for name in names])
+    best = (seen @ texts.T).argmax(1).tolist()
     right: int = sum(names[b] == item.name for b, item in zip(best, items, strict=True))
     return 100 * right / len(items)
 
@@ -79,21 +82,21 @@ def top1(eyes: Eyes, items: Sequence[Item], seen: Tensor, *, template: str) -> f
 def recall(
     eyes: Eyes, items: Sequence[Item], seen: Tensor, *, template: str
 ) -> tuple[float, float]:
-    """R@1 image to text and text to image; equal captions count as each other."""
+    """Return R@1 image to text and text to image, in percent; equal captions count as hits."""
     names = [item.name for item in items]
-    likeness = seen @ eyes.texts([template.format(name=name) for name in names]).T
-    to_text = [names[b] == n for b, n in zip(likeness.argmax(1).tolist(), names, strict=True)]
-    to_image = [names[b] == n for b, n in zip(likeness.argmax(0).tolist(), names, strict=True)]
+    scores = seen @ eyes.texts([template.format(name=name) for name in names]).T
+    to_text = [names[b] == n for b, n in zip(scores.argmax(1).tolist(), names, strict=True)]
+    to_image = [names[b] == n for b, n in zip(scores.argmax(0).tolist(), names, strict=True)]
     return 100 * sum(to_text) / len(names), 100 * sum(to_image) / len(names)
 
 
 def spread(items: Sequence[Item], count: int) -> list[int]:
-    """`count` positions, evenly spread."""
+    """Return `count` evenly spaced positions."""
     return [i * len(items) // count for i in range(count)]
 
 
 def accuracies(eyes: Eyes, folder: Path, *, template: str) -> dict[str, float]:
-    """Every number of the model card, in per cent."""
+    """Return every number of the model card, in percent."""
     found = {}
     for title, source, split in (
         ("CIFAR-100 test, 80 classes", "cifar100", "test"),
@@ -120,7 +123,7 @@ def accuracies(eyes: Eyes, folder: Path, *, template: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table, or JSON."""
+    """Print the accuracies as a table or as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", type=Path, default=Path(__file__).parent)

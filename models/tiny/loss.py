@@ -1,4 +1,4 @@
-"""What is minimised: images and names of one concept belong together, whatever drew the image."""
+"""The contrastive loss, in which all images of a concept match its text, whatever their style."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,11 +8,12 @@ def contrast(
     images: Tensor, texts: Tensor, *, owner: Tensor, smoothing: float,
     text_weight: float, scale: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Cross entropy both ways, for unit vectors.
+    """Return the weighted mean of the cross entropies image to text and text to image.
 
-    `images` (images, d), `texts` (concepts, d): one sentence for each concept of the batch,
-    `owner` (images,): the row of `texts` that an image belongs to. (Remembered sentences of
-    other concepts as more negatives were tried: the towers learn to tell fresh from stale instead.)
+    `images` (images, d) and `texts` (concepts, d) are unit vectors, with one text for each concept
+    of the batch; `owner` (images,) is the row of `texts` that an image belongs to. Sentences of
+    other concepts from earlier steps were tried as further negatives: the towers learned to
+    distinguish new from old features instead.
     """
     image_loss = F.cross_entropy(
         scale * images @ texts.T, owner, label_smoothing=smoothing

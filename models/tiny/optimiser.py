@@ -1,4 +1,4 @@
-"""AdamW for embeddings, norms and the like; orthogonalised momentum (Muon) for the matrices.
+"""The optimisers: Muon (orthogonalised momentum) for matrices inside the towers, AdamW for others.
 
 Muon: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
 """
@@ -16,7 +16,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal(update: Tensor) -> Tensor:
-    """Five Newton-Schulz steps towards the nearest half-orthogonal matrix."""
+    """Take five Newton-Schulz steps towards the nearest semi-orthogonal matrix."""
     a, b, c = COEFFICIENTS
     wide = (update if update.shape[0] <= update.shape[1] else update.T).bfloat16()
     x = wide / (wide.norm() + 1e-7)
@@ -35,7 +35,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         del closure
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -58,14 +58,17 @@ class Muon(Optimizer):
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether a parameter is a matrix inside a tower, not an embedding, projection or filter."""
+    """Return whether a parameter is a matrix inside a tower: no embedding, projection or filter."""
     inside = "trunk.stages" in name or "resblocks" in name
     wide = parameter.ndim == 2 or (parameter.ndim == 4 and parameter.shape[2] == 1)
     return inside and wide and min(parameter.shape[:2]) > 1
 
 
 def optimisers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
-    """One or two optimisers, each of whose groups remembers its full rate as `base`."""
+    """Return AdamW and, unless its learning rate is 0, Muon.
+
+    Each parameter group keeps its full learning rate as `base`.
+    """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     matrices = [p for n, p in named if recipe.matrix_learning_rate and is_matrix(n, p)]
     taken = {id(p) for p in matrices}

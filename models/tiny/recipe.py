@@ -1,4 +1,4 @@
-"""The numbers that make the small CLIP: one frozen value, written to the log at the start."""
+"""The hyperparameters of the small CLIP, which are logged when training starts."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ TEMPLATES = (
     "an icon of {name}",
     "a drawing of {name} .",
 )
-"""How a name becomes a sentence; the first is drawn most often and is the one to classify with."""
+"""Prompt templates; the first one is drawn most often and is the one to classify with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides the weights, besides the data and the number of steps."""
+    """Everything that decides the weights except the data and the number of steps."""
 
     seed: int = 20
     photos: int = 208
@@ -27,23 +27,23 @@ class Recipe:
 
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 0.01
-    """For the weight matrices inside both towers, whose steps are orthogonalised; 0: AdamW too."""
+    """Muon's learning rate for the matrices inside both towers; 0 trains them with AdamW."""
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     warmup: int = 200
     average: float = 0.998
-    """Decay of the running average of the weights, which is what ships."""
+    """Decay of the running average of the weights, which is what is released."""
 
     label_smoothing: float = 0.05
     text_weight: float = 0.5
     """Share of the text-to-image direction in the loss."""
     first_template: float = 0.4
     keywords: float = 0.35
-    """How often a concept with keywords is described by them as well as by its name."""
+    """Probability that a concept with keywords is described by keywords."""
 
     def rate(self, step: int, *, steps: int, cooldown: int) -> float:
-        """Warm up, stay, then fall linearly to zero: the factor on both learning rates."""
+        """Return the factor on both learning rates: warm-up, constant, then linear decay to 0."""
         rising = min(1.0, (step + 1) / self.warmup)
         falling = min(1.0, (steps - step) / max(cooldown, 1))
         return max(0.0, min(rising, falling))

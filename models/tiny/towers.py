@@ -1,4 +1,4 @@
-"""The model: an ordinary open_clip one, made from the config beside this file, and its export."""
+"""The small CLIP as an open_clip model, built from the config in this folder, and its export."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ CONFIG = "open_clip_config.json"
 
 
 def build() -> nn.Module:
-    """The two towers with fresh weights."""
+    """Build the model with freshly initialised weights."""
     config = json.loads((HERE / CONFIG).read_text())["model_cfg"]
     text, vision = open_clip.CLIPTextCfg(**config["text_cfg"]), config["vision_cfg"]
     model: nn.Module = open_clip.CLIP(
@@ -36,19 +36,22 @@ def build() -> nn.Module:
 
 @functools.cache
 def tokenizer() -> SimpleTokenizer:
-    """open_clip's own, with the config's context; made once, for it takes a while."""
+    """Return open_clip's tokenizer with the config's context length, built once as that is slow."""
     return SimpleTokenizer(context_length=CONTEXT)
 
 
 def tokens_of(texts: Sequence[str]) -> Tensor:
-    """(texts, longest) token ids, cut behind the longest sentence: the text tower is causal."""
+    """Tokenise texts as ids (texts, longest), truncated after the longest sentence.
+
+    The text tower is causal, so the padding has no effect.
+    """
     tokens: Tensor = tokenizer()(list(texts))
     longest = int(tokens.argmax(1).max()) + 1
     return tokens[:, :longest]
 
 
 def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
-    """(texts, dimensions) unit vectors, running the text tower only as far as the tokens go."""
+    """Encode tokens as unit vectors (texts, dimensions), without padding to the full context."""
     length = tokens.shape[1]
     hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
     hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
@@ -57,12 +60,12 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
 
 
 def compiled(tower: nn.Module, example: Tensor) -> Any:
-    """The tower compiled for this batch, or as it is where there is no compiler."""
+    """Compile a tower for batches like `example`; return it unchanged if that fails."""
     fast = torch.compile(tower)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             fast(example).float().sum().backward()
-    except Exception as reason:  # noqa: BLE001 - any failure of the compiler has one answer
+    except Exception as reason:  # noqa: BLE001 - all failures of the compiler are handled alike
         warnings.warn(f"not compiled: {reason}", stacklevel=2)
         return tower
     finally:
@@ -71,7 +74,7 @@ def compiled(tower: nn.Module, example: Tensor) -> Any:
 
 
 def export(weights: dict[str, Tensor], folder: Path) -> None:
-    """Write a folder that open_clip loads as `local-dir:`, weights in half precision."""
+    """Write a folder that open_clip loads as `local-dir:`, with weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {
         name: value.detach().half().contiguous(memory_format=torch.contiguous_format)

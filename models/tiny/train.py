@@ -1,7 +1,7 @@
 """Train the small CLIP: `python -m models.tiny.train --data ../shared/data --steps 2650`.
 
-Everything drawn at random at a step follows from the seed and the step's number, so a run that is
-interrupted goes on from its last checkpoint as if nothing had happened.
+Everything drawn at random at a step depends only on the seed and the step's number, so a run that
+is interrupted continues from its last checkpoint with the same result.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from models.tiny.optimiser import optimisers
 from models.tiny.recipe import TEMPLATES, Recipe
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
-"""Keeps freed memory in the process: without these the speed is erratic."""
+"""Settings that keep freed memory in the process, without which the speed varies widely."""
 
 SIDED = ("left", "right", "flag", "clock", "keycap", "button", "letter", "o’clock", "-thirty")
-"""Drawings with such a word in the name are not mirrored."""
+"""Drawings with one of these words in their names are not mirrored."""
 
 
 class Trainer:
-    """Model, running average and optimisers, and the step that moves them."""
+    """The model with its running average and optimisers."""
 
     def __init__(self, corpus: data.Corpus, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
@@ -46,14 +46,14 @@ class Trainer:
         self.encode_image: Any = self.model.visual
 
     def compile(self) -> None:
-        """Make the image tower fast where a compiler stands ready."""
+        """Compile the image tower if a compiler is available."""
         size = self.recipe.photos + self.recipe.emojis + self.recipe.cliparts
         example = torch.zeros(size, 3, data.SIDE, data.SIDE)
         example = example.contiguous(memory_format=torch.channels_last)
         self.encode_image = towers.compiled(self.model.visual, example)
 
     def batch(self) -> tuple[Tensor, list[int]]:
-        """Augmented images of this step (images, 3, side, side) and the concept of each."""
+        """Return this step's augmented images (images, 3, side, side) and their concepts."""
         recipe, concepts, parts = self.recipe, list[int](), list[Tensor]()
         counts = (recipe.photos, recipe.emojis, recipe.cliparts)
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
@@ -71,7 +71,7 @@ class Trainer:
         return augment.normalise(torch.cat(parts)), concepts
 
     def advance(self, *, steps: int, cooldown: int) -> float:
-        """One optimisation step; its loss."""
+        """Take one optimisation step and return its loss."""
         recipe, rng = self.recipe, random.Random(f"{self.recipe.seed}/text/{self.step}")
         images, concepts = self.batch()
         present = sorted(set(concepts))
@@ -79,10 +79,10 @@ class Trainer:
         texts = [data.describe(self.corpus.concepts[c], recipe=recipe, rng=rng) for c in present]
         with torch.autocast("cpu", torch.bfloat16):
             seen = self.encode_image(images)
-            said = towers.encode_tokens(self.model, towers.tokens_of(texts))
+            read = towers.encode_tokens(self.model, towers.tokens_of(texts))
         value = loss.contrast(
             F.normalize(seen.float(), dim=-1),
-            said,
+            read,
             owner=torch.tensor([row[c] for c in concepts]),
             smoothing=recipe.label_smoothing,
             text_weight=recipe.text_weight,
@@ -107,7 +107,7 @@ class Trainer:
             torch._foreach_lerp_([self.average[n] for n in state], list(state.values()), 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Everything the next step needs."""
+        """Write a checkpoint with everything that the next step needs."""
         kept = {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -118,7 +118,7 @@ class Trainer:
         path.with_suffix(".part").replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         kept = torch.load(path, weights_only=True)
         self.step, self.average = kept["step"], kept["average"]
         self.model.load_state_dict(kept["model"])
@@ -128,7 +128,7 @@ class Trainer:
 
 @torch.no_grad()
 def validation(trainer: Trainer) -> tuple[float, float]:
-    """Top-1 of the averaged weights on the held-back photos and the held-back emojis."""
+    """Return the averaged weights' top-1 accuracies on the validation photos and emojis."""
     model: Any = towers.build()
     model.load_state_dict(trainer.average)
     model.eval()
@@ -150,7 +150,7 @@ def validation(trainer: Trainer) -> tuple[float, float]:
 
 
 def write_tokens(corpus: data.Corpus, folder: Path) -> None:
-    """List the tokens that training sentences are made of, without start and end."""
+    """Write the list of tokens that occur in training sentences, without start and end."""
     rows = [towers.tokenizer().encode(text) for text in data.every_text(corpus.concepts)]
     folder.mkdir(parents=True, exist_ok=True)
     tokens = sorted({token for row in rows for token in row})
@@ -158,26 +158,26 @@ def write_tokens(corpus: data.Corpus, folder: Path) -> None:
 
 
 def say(text: str) -> None:
-    """One progress line."""
+    """Print a line with the time."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stdout.flush()
 
 
 def plan(work: Path, *, steps: int, cooldown: int) -> tuple[int, int]:
-    """Steps and cool-down, as said at the start or, later, in `plan.json` in the work folder.
+    """Return the numbers of steps and cool-down steps, from `plan.json` in `work` if it exists.
 
-    On a shared machine the pace is not known beforehand: as long as the rate has not begun to
-    fall, the end can be moved without starting again.
+    On a shared machine the speed is not known in advance. Until the learning rate begins to fall,
+    the file can move the end of training without a restart.
     """
     path = work / "plan.json"
     if not path.exists():
         return steps, cooldown
-    said = json.loads(path.read_text())
-    return said["steps"], said["cooldown"]
+    changed = json.loads(path.read_text())
+    return changed["steps"], changed["cooldown"]
 
 
 def run(trainer: Trainer, *, work: Path, steps: int, cooldown: int, every: int) -> None:
-    """Train to the end; a checkpoint and an exported model now and then."""
+    """Train to the end; write a checkpoint and export the model every `every` steps."""
     total, since, started = 0.0, 0, time.monotonic()
     steps, cooldown = plan(work, steps=steps, cooldown=cooldown)
     trainer.model.train()
@@ -228,7 +228,7 @@ def main() -> None:
     checkpoint = chosen.work / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
-        say(f"goes on from step {trainer.step}")
+        say(f"continues from step {trainer.step}")
     trainer.compile()
     say("compiled")
     run(trainer, work=chosen.work, steps=chosen.steps, cooldown=chosen.cooldown, every=chosen.every)

@@ -1,4 +1,4 @@
-"""The training images: in which order, cut how, decoded once."""
+"""Batches of training images: their order, their crops and a cache of decoded images."""
 
 from collections.abc import Sequence
 from random import Random
@@ -17,20 +17,20 @@ from core.ports import Artifacts
 
 
 def batch_count(images: int, batch_size: int) -> int:
-    """Batches in an epoch: a last partial one is dropped, unless it is the only one."""
+    """Return the number of batches in an epoch; a partial last batch is dropped unless alone."""
     return max(1, images // batch_size)
 
 
 def batch_indices(
     images: int, batch_size: int, *, seed: int, epoch: int, batch: int
 ) -> Sequence[int]:
-    """Which images a batch holds: a fresh order for every epoch, f(seed, epoch)."""
+    """Return the indices of a batch's images, shuffled anew every epoch by f(seed, epoch)."""
     order: list[int] = torch.randperm(images, generator=generator_of("order", seed, epoch)).tolist()
     return order[batch * batch_size : (batch + 1) * batch_size]
 
 
 def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
-    """A random window of `size` (height, width), flipped half of the time; a view."""
+    """Return a view of a random window of `size` (height, width), flipped with probability 1/2."""
     height, width = size
     top = int(chance.random() * (pixels.shape[1] - height + 1))
     left = int(chance.random() * (pixels.shape[2] - width + 1))
@@ -39,9 +39,9 @@ def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels
 
 
 class TrainingImages:
-    """A dataset version's images as batches; each is decoded once while memory allows.
+    """A dataset version's images in batches; each image is decoded once if the cache has room.
 
-    Batches may be made in several threads at once.
+    Thread-safe: several threads may make batches at once.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TrainingImages:
         self._decoded = DecodedImages(artifacts, prepare, cache_bytes=cache_bytes)
 
     def batch(self, indices: Sequence[int], *, epoch: int) -> Tensor:
-        """Pixels, uint8 (images, 3, height, width), each cut by f(seed, epoch, index) alone."""
+        """Return uint8 pixels (images, 3, height, width), cropped by f(seed, epoch, index)."""
         batch: NDArray[Any] = np.empty((len(indices), 3, *self._size), np.uint8)
         for row, index in enumerate(indices):
             batch[row] = self._view(index, epoch)

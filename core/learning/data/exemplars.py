@@ -1,4 +1,4 @@
-"""Which images of earlier updates are kept for replay: a fixed number, class by class."""
+"""The choice of exemplars: a fixed number of images of earlier updates, kept for replay."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ def choose_exemplars(
     candidates: Sequence[ManifestEntry],
     encode: Callable[[Sequence[ManifestEntry]], Tensor],
 ) -> tuple[ManifestEntry, ...]:
-    """`recipe.exemplars` of the candidates or fewer: as many of each class, at least one.
+    """Choose up to `recipe.exemplars` candidates, equally many of each class and at least one.
 
-    Names that differ in case alone are one class, as everywhere. `encode` gives L2-normalised
-    features (images, width); only herding asks for them, of all candidates at once.
+    Names that differ only in case are one class, as everywhere. `encode` returns L2-normalised
+    features (images, width); only herding calls it, once with all candidates.
     """
     by_class: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(candidates):
@@ -39,9 +39,9 @@ def choose_exemplars(
 
 
 def herd(features: Tensor, count: int) -> list[int]:
-    """The rows whose running mean stays closest to the mean of all, in order of choice.
+    """Return the rows whose running mean stays closest to the mean of all, in order of choice.
 
-    Source: herding as iCaRL has it (Rebuffi et al., 1611.07725, algorithm 4).
+    Source: herding as in iCaRL (Rebuffi et al., 1611.07725, algorithm 4).
     """
     rows = features.double()  # (images, width)
     target = rows.mean(dim=0)

@@ -1,4 +1,4 @@
-"""What each step reads from stored images."""
+"""The batch loader, which reads each step's images."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -21,7 +21,7 @@ from core.ports import Artifacts
 
 
 class BatchLoader:
-    """The images of an update, step by step; a rank reads its share of every batch."""
+    """Loads the images of an update step by step; a rank loads its share of every batch."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class BatchLoader:
         self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
 
     def step(self, step: int) -> StepData:
-        """What one step reads. A function of the seed, the step and the rank alone."""
+        """Return the data of one step, which depends only on the seed, the step and the rank."""
         epoch = self.course.epoch(step)
         rows = [(index, epoch) for index in self.course.images(step)]
         rows += [(index, step) for index in self.course.exemplars(step)]
@@ -66,13 +66,13 @@ class BatchLoader:
         )
 
     def whole(self, start: int, stop: int) -> Tensor:
-        """The pixels of learned images `start` to `stop`, for what is read once."""
+        """Return the pixels of learned images `start` to `stop`, cropped as in epoch 0."""
         return self._pixels([(index, 0) for index in range(start, min(stop, self.count))])
 
     def _pixels(self, rows: Sequence[tuple[int, int]]) -> Tensor:
-        """Images cut by (seed, salt, index): each row is an index and its salt.
+        """Return images cropped by f(seed, salt, index); each row is an index and its salt.
 
-        Without torch's own `cat`, as `TrainingImages` computes without torch.
+        NumPy concatenates them because `TrainingImages` also computes without torch.
         """
         runs = [
             self._images.batch([index for index, _ in run], epoch=salt).numpy()

@@ -1,4 +1,4 @@
-"""Which images each step reads."""
+"""The batch sampler, which decides which images each step reads."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +10,10 @@ from core.learning.data.vocabulary import generator_of
 
 
 class BatchSampler:
-    """Indices into one list: the update's images, then exemplars, then reference images.
+    """Samples indices into one list: the update's images, then exemplars, then reference images.
 
-    Each epoch passes once over the images. Exemplars and reference images go round by
-    themselves, in a fresh order each time. All is a function of the seed and the step.
+    Each epoch passes once over the update's images. Exemplars and reference images are cycled
+    independently and reshuffled in every cycle. All indices depend only on the seed and the step.
     """
 
     def __init__(self, recipe: Recipe, *, images: int, exemplars: int, reference: int) -> None:
@@ -29,28 +29,28 @@ class BatchSampler:
         self.learned = self.batch_size + self._exemplar_batch  # images that a step learns from
 
     def epoch(self, step: int) -> int:
-        """The pass over the images that a step belongs to, from 0."""
+        """Return the epoch of a step, counted from 0."""
         return step // self._batches
 
     def images(self, step: int) -> Sequence[int]:
-        """The update's own images of a step."""
+        """Return the indices of the update's own images in a step."""
         epoch, batch = divmod(step, self._batches)
         return batch_indices(
             self._images, self.batch_size, seed=self._seed, epoch=epoch, batch=batch
         )
 
     def exemplars(self, step: int) -> Sequence[int]:
-        """The exemplars that join them."""
-        return list(self._round("exemplars", self._exemplars, self._exemplar_batch, step))
+        """Return the indices of the exemplars in a step."""
+        return list(self._cycle("exemplars", self._exemplars, self._exemplar_batch, step))
 
     def reference(self, step: int) -> Sequence[int]:
-        """The reference images of a step."""
-        return list(self._round("reference", self._reference, self._reference_batch, step))
+        """Return the indices of the reference images in a step."""
+        return list(self._cycle("reference", self._reference, self._reference_batch, step))
 
-    def _round(self, name: str, pool: range, count: int, step: int) -> Iterator[int]:
+    def _cycle(self, name: str, pool: range, count: int, step: int) -> Iterator[int]:
         for position in range(step * count, (step + 1) * count):
-            turn, place = divmod(position, len(pool))
+            cycle, place = divmod(position, len(pool))
             if place == 0 or position == step * count:
-                generator = generator_of(name, self._seed, turn)
+                generator = generator_of(name, self._seed, cycle)
                 order = torch.randperm(len(pool), generator=generator)
             yield pool[int(order[place])]

@@ -1,4 +1,4 @@
-"""The replayed vocabulary: random sentences, new ones at every step."""
+"""The replayed vocabulary: random sentences, drawn anew at every step."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from core.errors import ModelNotTrainable
 
 
 def generator_of(*words: object) -> torch.Generator:
-    """A private generator whose stream the words name."""
+    """Return a new generator that is seeded with a hash of the words."""
     name = ":".join(str(word) for word in words).encode()
     seed = int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True)
     return torch.Generator().manual_seed(seed)
@@ -23,14 +23,14 @@ def generator_of(*words: object) -> torch.Generator:
 
 class Sentences(Protocol):
     def draw(self, generator: torch.Generator) -> Tensor:
-        """M sentences as token ids, (sentences, context length), from the generator alone."""
+        """Draw M sentences as token ids (sentences, context length); `generator` decides them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSentences:
     """Sentences of L tokens: start, L − 2 uniform draws from a pool, end, padding."""
 
-    pool: Tensor  # (tokens,) of ids, neither start nor end among them
+    pool: Tensor  # token ids (tokens,), without start and end
     sentences: int  # M
     length: int  # L
     start: int
@@ -38,7 +38,7 @@ class RandomSentences:
     context_length: int
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """M sentences as token ids, (sentences, context length)."""
+        """Draw M sentences as token ids (sentences, context length)."""
         drawn = torch.randint(
             len(self.pool), (self.sentences, self.length - 2), generator=generator
         )
@@ -57,12 +57,16 @@ class GivenSentences:
     sentences: int  # M
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """M sentences as token ids, (sentences, context length)."""
+        """Draw M sentences as token ids (sentences, context length)."""
         return self.tokens[torch.randint(len(self.tokens), (self.sentences,), generator=generator)]
 
 
 def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
-    """The sentences that a recipe replays for a model. Raises ModelNotTrainable."""
+    """Return the sentences that a recipe replays for a model.
+
+    Raises ModelNotTrainable when all given texts have the same tokens, or when the tokens that the
+    model was trained on are wanted and unknown.
+    """
     if recipe.vocabulary is Vocabulary.FILE:
         tokens = model.tokenise(recipe.vocabulary_texts)
         if (tokens == tokens[0]).all():
@@ -89,7 +93,7 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
 def token_pool(
     vocabulary: Vocabulary, tokenizer: SimpleTokenizer, trained: tuple[int, ...]
 ) -> Tensor:
-    """The ids that may stand inside a sentence, ascending; never start or end."""
+    """Return the token ids that may occur inside a sentence, ascending, without special tokens."""
     special = set(tokenizer.all_special_ids)
     ids = set(trained) if vocabulary is Vocabulary.TRAINED else set(tokenizer.decoder)
     if vocabulary is Vocabulary.WORD_FINAL:
@@ -98,10 +102,11 @@ def token_pool(
 
 
 class Replay:
-    """Fresh sentences for every step, with what each frozen reader makes of them.
+    """Draws new sentences for every step and encodes them with each frozen text tower.
 
-    Readers read a block of steps at once. How long a block is changes neither the stream of
-    sentences nor, after a resume, the features: a block is read again whole.
+    The towers (`readers`) encode the sentences of `block` steps at once. The block's length
+    changes neither the stream of sentences nor, after a resume, their features, because the
+    whole block is encoded again.
     """
 
     def __init__(
@@ -121,16 +126,16 @@ class Replay:
         self._used = 0
 
     def draw(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The next step's token ids (sentences, context) and each reader's P'."""
+        """Return the next step's token ids (sentences, context) and each reader's P'."""
         if self._used == len(self._tokens):
             draws = [self._sentences.draw(self._generator) for _ in range(self._length)]
-            self._read(torch.stack(draws))
+            self._encode(torch.stack(draws))
         self._used += 1
         step = self._used - 1
         return self._tokens[step], tuple(features[step] for features in self._features)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on with the very next sentence."""
+        """Return the state from which `restore` continues with the next sentence."""
         return {
             "generator": self._generator.get_state(),
             "tokens": self._tokens,
@@ -138,13 +143,13 @@ class Replay:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state that `state` returned."""
         self._generator.set_state(state["generator"])
         if len(state["tokens"]):
-            self._read(state["tokens"])
+            self._encode(state["tokens"])
         self._used = state["used"]
 
-    def _read(self, tokens: Tensor) -> None:
+    def _encode(self, tokens: Tensor) -> None:
         self._tokens, self._used = tokens, 0
         flat = tokens.flatten(0, 1)
         self._features = tuple(read(flat).view(*tokens.shape[:2], -1) for read in self._readers)

@@ -1,4 +1,4 @@
-"""How a process becomes one of an update's ranks."""
+"""The process group through which a process becomes one of an update's ranks."""
 
 import os
 import socket
@@ -13,12 +13,12 @@ from torch.distributed.distributed_c10d import _abort_process_group
 from core.errors import RankLost
 from core.learning.distributed.ranks import DistributedRanks
 
-PATIENCE_S = 300.0  # with a rank that does not do its part
-CUE_PATIENCE_S = 3600.0  # with rank 0, which may be writing a checkpoint
+PATIENCE_S = 300.0  # timeout of collectives
+COMMAND_PATIENCE_S = 3600.0  # timeout of commands, for rank 0 may be writing a checkpoint
 
 
 def rank_device(first: torch.device, local_rank: int) -> torch.device:
-    """Where a rank computes: GPUs are counted on from rank 0's; a CPU is shared."""
+    """Return the device of a rank: the GPUs after rank 0's in order, or the shared CPU."""
     if first.type != "cuda":
         return first
     return torch.device("cuda", (first.index or 0) + local_rank)
@@ -33,17 +33,18 @@ def process_group(
     size: int = -1,
     patience_s: float = PATIENCE_S,
 ) -> Iterator[DistributedRanks]:
-    """Be one of the ranks while this is open: over NCCL on CUDA, over gloo elsewhere.
+    """Join the ranks within the context: over NCCL on CUDA, over gloo elsewhere.
 
-    Without arguments, who this is and where all meet stands in RANK, WORLD_SIZE, MASTER_ADDR and
-    MASTER_PORT, as torchrun sets them. All are on this machine, and nothing listens beyond it.
-    Raises RankLost when they do not come together within `patience_s` seconds.
+    By default the rank, their number and the rendezvous address come from RANK, WORLD_SIZE,
+    MASTER_ADDR and MASTER_PORT, as torchrun sets them. All ranks are on this machine, and only
+    the loopback interface is used. Raises RankLost when the ranks do not connect within
+    `patience_s` seconds.
     """
     cuda = device.type == "cuda"
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
-    # Of a rank that has died NCCL knows nothing: let the wait for it end in an error.
+    # NCCL does not notice that a rank has ended: a wait for it must time out with an error.
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     if cuda:
         torch.cuda.set_device(device)
@@ -56,7 +57,7 @@ def process_group(
             timeout=timedelta(seconds=patience_s),
             device_id=device if cuda else None,
         )
-        patience_s = patience_s if dist.get_rank() == 0 else CUE_PATIENCE_S
+        patience_s = patience_s if dist.get_rank() == 0 else COMMAND_PATIENCE_S
         commands = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
     except RuntimeError as error:
         _leave(cuda=cuda)
@@ -71,6 +72,6 @@ def _leave(*, cuda: bool) -> None:
     if not dist.is_initialized():
         return
     if cuda:
-        _abort_process_group()  # leaving in order would wait for ranks that may be gone
+        _abort_process_group()  # an orderly shutdown would wait for ranks that may have ended
     else:
         dist.destroy_process_group()

@@ -1,7 +1,7 @@
-"""The processes that train one student together: one, or one for each GPU.
+"""The ranks: the processes that train one student together, one in all or one for each GPU.
 
-Rank 0 leads: it alone watches the job, keeps checkpoints and publishes. The others follow its
-cues. All take the same step from the same summed gradients, so all hold the same weights.
+Only rank 0 reports to the job, keeps checkpoints and publishes; the others follow its commands.
+All take the same step from the same summed gradients, so all have the same weights.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from core.domain.values import Digest
 from core.errors import RankLost, RanksDisagree
 from core.ports import TrainingSpec
 
-BUCKET = 2**24  # numbers that travel at once: 64 MiB of fp32
+BUCKET = 2**24  # elements reduced at once: 64 MiB of fp32
 
 
 class Command(IntEnum):
-    """What rank 0 does next, and the others with it."""
+    """The next operation of all ranks, as rank 0 decides it."""
 
     STEP = 1
     COMPARE = 2
@@ -29,7 +29,7 @@ class Command(IntEnum):
 
 
 class Ranks(Protocol):
-    """Who shares a batch."""
+    """The group of ranks that share each batch, seen from one of them."""
 
     rank: int
     size: int
@@ -38,100 +38,103 @@ class Ranks(Protocol):
         """Replace each tensor by its sum over the ranks. Raises RankLost."""
 
     def send_command(self, command: Command) -> None:
-        """Say, as rank 0, what comes next. Raises RankLost."""
+        """Send the next command to the other ranks, as rank 0. Raises RankLost."""
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
-        """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
+        """Raise RanksDisagree in every rank unless all fingerprints are equal; rank 0 initiates."""
 
 
 class RankProvider(Protocol):
-    """Brings the ranks of an update together for as long as its context is open."""
+    """Starts the ranks of an update, which run as long as the returned context is open."""
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """The number of ranks."""
 
     def __call__(
         self, spec: TrainingSpec, resume: Digest | None
     ) -> AbstractContextManager["Ranks"]:
-        """Rank 0's side of them; the others begin the same task at the same checkpoint."""
+        """Start the ranks and return rank 0's view; all train `spec` from checkpoint `resume`."""
 
 
 class SingleRank:
-    """One process reads the whole batch."""
+    """The ranks of an update that trains in this process alone."""
 
     rank = 0
     size = 1
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
-        """The sum over one."""
+        """Do nothing: the sum over one rank is the tensor itself."""
 
     def send_command(self, command: Command) -> None:
-        """Nobody listens."""
+        """Do nothing: there is no other rank."""
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
-        """Nobody disagrees."""
+        """Do nothing: there is no other fingerprint."""
 
 
 class SingleRankProvider:
-    """Gathers this process alone."""
+    """Provides this process as the only rank."""
 
     size = 1
 
     def __call__(self, spec: TrainingSpec, resume: Digest | None) -> AbstractContextManager[Ranks]:
-        """One rank."""
+        """Return a single rank."""
         del spec, resume
         return nullcontext(SingleRank())
 
 
 class DistributedRanks:
-    """The default process group of torch.distributed, and a patient one for rank 0's cues."""
+    """Ranks in torch.distributed's default process group, with another group for commands.
+
+    The group for commands has a longer timeout.
+    """
 
     def __init__(self, device: torch.device, commands: dist.ProcessGroup) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self._device = device
-        self._cues = commands
+        self._commands = commands
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
-        """All-reduce the tensors laid end to end, a bucket at a time."""
+        """Replace each tensor by its sum over the ranks, a bucket at a time. Raises RankLost."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            with _within_reach():
+            with _raising_rank_lost():
                 dist.all_reduce(flat)
             parts = torch.split(flat, [tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def send_command(self, command: Command) -> None:
-        """Say, as rank 0, what comes next."""
+        """Send the next command to the other ranks, as rank 0. Raises RankLost."""
         self._broadcast(torch.tensor(command))
 
     def receive_command(self) -> Command:
-        """Wait, as another rank, for what comes next. Raises RankLost."""
+        """Wait for rank 0's next command, as another rank. Raises RankLost."""
         return Command(int(self._broadcast(torch.tensor(0))))
 
     def compare(self, fingerprint: Callable[[], Digest]) -> None:
-        """Raise RanksDisagree in every rank unless all have the same one; rank 0 leads."""
+        """Raise RanksDisagree in every rank unless all fingerprints are equal; rank 0 initiates."""
         if self.rank == 0:
             self.send_command(Command.COMPARE)
         mine = torch.tensor(
             list(bytes.fromhex(fingerprint())), dtype=torch.uint8, device=self._device
         )
         found = [torch.empty_like(mine) for _ in range(self.size)]
-        with _within_reach():
+        with _raising_rank_lost():
             dist.all_gather(found, mine)
         if any(not torch.equal(other, mine) for other in found):
             raise RanksDisagree
 
-    def _broadcast(self, word: Tensor) -> Tensor:
-        with _within_reach():
-            dist.broadcast(word, src=0, group=self._cues)
-        return word
+    def _broadcast(self, value: Tensor) -> Tensor:
+        with _raising_rank_lost():
+            dist.broadcast(value, src=0, group=self._commands)
+        return value
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, in lists of at most BUCKET numbers or of one tensor."""
+    """Yield the tensors in order, in lists of at most BUCKET elements or of one tensor."""
     bucket: list[Tensor] = []
     room = BUCKET
     for tensor in tensors:
@@ -144,8 +147,8 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _within_reach() -> Iterator[None]:
-    """Name what torch raises, without a class of its own, when another rank does not answer."""
+def _raising_rank_lost() -> Iterator[None]:
+    """Raise RankLost for the plain RuntimeError that torch raises when a rank does not answer."""
     try:
         yield
     except RuntimeError as error:

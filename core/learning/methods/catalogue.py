@@ -1,4 +1,4 @@
-"""Which class each of the recipe's methods is."""
+"""The learning methods by the names that recipes use."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -33,5 +33,5 @@ METHODS: Mapping[Method, MakeMethod] = MappingProxyType(
 
 
 def method_of(recipe: Recipe, columns: Columns) -> LearningMethod:
-    """The method that a recipe names."""
+    """Return the method that a recipe names."""
     return METHODS[recipe.method](recipe, columns)

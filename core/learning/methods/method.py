@@ -1,4 +1,4 @@
-"""What a learning method is: terms of a loss, and what it does around the steps."""
+"""The base class of learning methods: the terms of a loss, and hooks around the steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from core.ports import Artifacts, TrainingSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStart:
-    """An update before its first step."""
+    """A training run before its first step."""
 
     spec: TrainingSpec
     models: Models
@@ -24,17 +24,17 @@ class TrainingStart:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEnd:
-    """An update after its last step."""
+    """A training run after its last step."""
 
-    parameters: Mapping[str, nn.Parameter]  # those of the student that train
-    anchor: Callable[[], Mapping[str, Tensor]]  # reads what the new weights are mixed with
-    score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, kept suites
+    parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
+    anchor: Callable[[], Mapping[str, Tensor]]  # loads the weights to mix the new ones with
+    score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, suites
 
 
 class LearningMethod:
-    """One way to learn from a recipe. Each subclass says which terms it has.
+    """A learning method with its recipe.
 
-    Source and formula stand with each subclass.
+    Each subclass defines its terms and documents its formula and source.
     """
 
     def __init__(self, recipe: Recipe, columns: Columns) -> None:
@@ -42,43 +42,43 @@ class LearningMethod:
         self.columns = columns
 
     def terms(self) -> tuple[Term, ...]:
-        """The terms on each batch of the update's images."""
+        """Return the terms on each batch of the update's images."""
         raise NotImplementedError
 
     def reference_terms(self) -> tuple[Term, ...]:
-        """The terms on each batch of a reference set."""
+        """Return the terms on each batch of the reference set."""
         return ()
 
     @property
     def replays_vocabulary(self) -> bool:
-        """Whether the terms read random sentences."""
+        """Whether the terms use random sentences."""
         return False
 
     @property
     def distils(self) -> bool:
-        """Whether any term looks at a teacher."""
+        """Whether any term uses a teacher."""
         return self.distils_batches or any(term.distils for term in self.reference_terms())
 
     @property
     def distils_batches(self) -> bool:
-        """Whether any term on the update's own images does."""
+        """Whether any term on the update's own images uses a teacher."""
         return any(term.distils for term in self.terms())
 
     @property
     def scores(self) -> bool:
-        """Whether it chooses by validation parts after the last step."""
+        """Whether `conclude` chooses by scores on validation parts."""
         return False
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Keep or read what the steps will need; an update that resumes begins here as well."""
+        """Prepare for the steps; called before the first step and before resuming."""
 
     def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
-        """Change gradients between the backward pass and a step; its number counts from 0.
+        """Change the gradients between the backward pass and step `step`, counted from 0.
 
-        In fp16 they are still multiplied by the loss scale.
+        In fp16 the gradients are still multiplied by the loss scale.
         """
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """Change the weights after the last step; what was chosen by itself, for the record."""
+        """Change the weights after the last step; return the method's choices, for the record."""
         del ending
         return {}

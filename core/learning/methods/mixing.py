@@ -1,9 +1,9 @@
 """Methods that fine-tune and then mix the new weights with old ones.
 
-    θ ← a θ_new + (1 − a) θ_old    over the tensors that train
+    θ ← a θ_new + (1 − a) θ_old    over the trained tensors
 
-The logit scale is stored as a logarithm and mixed as such. θ_old is the parent's or the root's,
-as the recipe's teacher says.
+The logit scale is stored and mixed as a logarithm. The recipe's teacher decides whether θ_old is
+the parent's or the root's.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ SHARES = tuple(round(0.1 * step, 1) for step in range(11))  # of the new weights
 class MeanImm(FineTuning):
     """`imm_mean`: mix with a fixed share.
 
-    Source: mean-IMM (Lee et al., 1703.08475). The merged version is the next one's parent, so
-    over k updates the root's share falls as (1 − a)^k.
+    The mixed version is the parent of the next update, so over k updates the root's share falls
+    as (1 − a)^k. Source: mean-IMM (Lee et al., 1703.08475).
     """
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """Mix; nothing was chosen."""
+        """Mix the weights; return no choices."""
         mix(ending.parameters, snapshot(ending.parameters), ending.anchor(), self.recipe.mixing)
         return {}
 
@@ -34,17 +34,18 @@ class MeanImm(FineTuning):
 class Wise(FineTuning):
     """`wise`: try shares 0, 0.1, … 1 and keep the one with the best A-Acc on validation parts.
 
-    Source: WiSE-FT (Wortsman et al., 2109.01903). A-Acc is the mean of the accuracy on the new
-    classes and on the kept suites. Of equals, the smaller share wins: it forgets less.
+    A-Acc is the mean of the accuracies on the new classes and on the model's suites. Of equal
+    shares the smaller one is kept, because it forgets less. Source: WiSE-FT (Wortsman et al.,
+    2109.01903).
     """
 
     @property
     def scores(self) -> bool:
-        """It chooses its share."""
+        """True: scores decide the share."""
         return True
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """Mix with the best share; every share tried, with its scores."""
+        """Mix with the best share; return it, and every share tried with its scores."""
         new, old = snapshot(ending.parameters), ending.anchor()
         tried = []
         for share in SHARES:
@@ -57,7 +58,7 @@ class Wise(FineTuning):
 
 
 def snapshot(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """A copy of the values."""
+    """Return a detached copy of the parameters."""
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
@@ -68,7 +69,7 @@ def mix(
     old: Mapping[str, Tensor],
     share: float,
 ) -> None:
-    """Set each parameter to share · new + (1 − share) · old; shares 0 and 1 give the ends' bits."""
+    """Set each parameter to share · new + (1 − share) · old; shares 0 and 1 copy the bits."""
     for name, parameter in parameters.items():
         if share in {0, 1}:
             parameter.copy_(new[name] if share else old[name])

@@ -1,4 +1,4 @@
-"""The terms that methods are made of. With several teachers a term is the mean over them."""
+"""The terms of the methods' losses; with several teachers a term is the mean over them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ class Term:
 
     name: str
     weight: float
-    loss: Callable[[Batch], Tensor]  # to a scalar
-    distils: bool = True  # whether it looks at the teachers
+    loss: Callable[[Batch], Tensor]  # returns a scalar
+    distils: bool = True  # whether it uses the teachers
 
 
 def total(terms: Sequence[Term], values: Sequence[Tensor]) -> Tensor:
-    """L: the weighted sum of a method's terms."""
+    """Return L, the weighted sum of a method's terms."""
     weighted = [term.weight * value for term, value in zip(terms, values, strict=True)]
     return torch.stack(weighted).sum()
 
 
 def cross_entropy(columns: Columns) -> Term:
-    """L_ce over the competing columns."""
+    """Return L_ce over the competing columns."""
     return Term(
         name="ce",
         weight=1.0,
@@ -42,7 +42,7 @@ def cross_entropy(columns: Columns) -> Term:
 
 
 def vocabulary_replay(recipe: Recipe) -> Term:
-    """α L_vr."""
+    """Return α L_vr."""
 
     def loss(student: Features, teacher: Features) -> Tensor:
         return losses.vr_lwf(student.sentence_logits, teacher.sentence_logits, recipe.temperature)
@@ -51,7 +51,7 @@ def vocabulary_replay(recipe: Recipe) -> Term:
 
 
 def vocabulary_crossing(recipe: Recipe) -> Term:
-    """β L_cross."""
+    """Return β L_cross."""
 
     def loss(student: Features, teacher: Features) -> Tensor:
         return losses.cross(
@@ -65,7 +65,7 @@ def vocabulary_crossing(recipe: Recipe) -> Term:
 
 
 def class_distillation(recipe: Recipe, columns: Columns) -> Term:
-    """α' L_lwf over the classes learned before and the current ones."""
+    """Return α' L_lwf over the classes learned before and the current ones."""
 
     def loss(student: Features, teacher: Features) -> Tensor:
         seen = torch.tensor(columns.seen, device=student.images.device)
@@ -75,27 +75,27 @@ def class_distillation(recipe: Recipe, columns: Columns) -> Term:
 
 
 def reference_images(recipe: Recipe) -> Term:
-    """γ times ZSCL's image loss: each reference image ranks the texts as before."""
+    """Return γ times ZSCL's image loss, which preserves each reference image's ranking of texts."""
 
     def loss(student: Features, teacher: Features) -> Tensor:
-        new, old = _on_old_texts(student, teacher)
+        new, old = _logits_on_teacher_texts(student, teacher)
         return losses.soft_cross_entropy(new, old, recipe.temperature)
 
     return Term(name="zscl_i", weight=recipe.reference_weight, loss=_mean_over_teachers(loss))
 
 
 def reference_texts(recipe: Recipe) -> Term:
-    """γ times ZSCL's text loss: each reference text ranks the images as before."""
+    """Return γ times ZSCL's text loss, which preserves each reference text's ranking of images."""
 
     def loss(student: Features, teacher: Features) -> Tensor:
-        new, old = _on_old_texts(student, teacher)
+        new, old = _logits_on_teacher_texts(student, teacher)
         return losses.soft_cross_entropy(new.T, old.T, recipe.temperature)
 
     return Term(name="zscl_t", weight=recipe.reference_weight, loss=_mean_over_teachers(loss))
 
 
-def _on_old_texts(student: Features, teacher: Features) -> tuple[Tensor, Tensor]:
-    """S = s I_R E'ᵀ and S' = s I'_R E'ᵀ: only the image tower can bring them together."""
+def _logits_on_teacher_texts(student: Features, teacher: Features) -> tuple[Tensor, Tensor]:
+    """Return S = s I_R E'ᵀ and S' = s I'_R E'ᵀ, whose difference trains the image tower alone."""
     scale = student.scale.detach()
     return (
         logits(student.images, teacher.classes, scale),
