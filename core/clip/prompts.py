@@ -32,14 +32,14 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
             f"The model's tokenizer reads nothing, or an end, in: {_listed(unreadable)}.",
             classes=unreadable[:SHOWN],
         )
-    room = model.context_length - 2  # without start and end
-    long = [name for name in names if len(encode(prompt.fill(name))) > room]
-    if long:
+    longest = model.context_length - 2  # without start and end
+    too_long = [name for name in names if len(encode(prompt.fill(name))) > longest]
+    if too_long:
         raise PromptTooLong(
-            f"The model reads {room} tokens of a prompt; those of these classes are longer: "
-            f"{_listed(long)}. Shorten the names or the template {prompt.text!r}.",
-            classes=long[:SHOWN],
-            tokens=room,
+            f"The model reads {longest} tokens of a prompt; those of these classes are longer: "
+            f"{_listed(too_long)}. Shorten the names or the template {prompt.text!r}.",
+            classes=too_long[:SHOWN],
+            tokens=longest,
         )
 
 

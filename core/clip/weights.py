@@ -33,7 +33,7 @@ def publish(
     advance: Callable[[int, int], None],
     moved: Moved = nobody,
 ) -> Weights:
-    """Store every tensor and the list of them; the list's digest is that of the weights.
+    """Store every tensor and the list of them; return the weights, whose digest is the list's.
 
     Half-precision tensors become fp32. `advance(done, total)` is called after each tensor. Raises
     StorageFull, whose `needed_bytes` is the most that the tensors not stored yet can take.
@@ -132,7 +132,7 @@ def _little_endian(tensor: Tensor) -> bytes | memoryview:
 
 
 def _swapped(data: bytes, width: int) -> bytes:
-    """Convert bytes between native and little-endian order; equal on most machines."""
+    """Convert bytes between native and little-endian order, which are equal on most machines."""
     if sys.byteorder == "little" or width == 1:
         return data
     import numpy as np

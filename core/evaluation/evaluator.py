@@ -38,7 +38,10 @@ class VersionEvaluator:
     def __init__(
         self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
     ) -> None:
-        """Encode `batch` images or texts at a time; with 0 threads torch decides how many."""
+        """Create an evaluator that encodes `batch` images or texts at a time.
+
+        With 0 threads, torch decides how many to use.
+        """
         self.artifacts = artifacts
         self.device = device
         self.threads = threads
@@ -66,7 +69,7 @@ class VersionEvaluator:
     def ask(
         self,
         model: ClipModel,
-        queries: Sequence[EvalQuery],
+        questions: Sequence[EvalQuery],
         monitor: Monitor,
         batch: int | None = None,
         *,
@@ -81,8 +84,8 @@ class VersionEvaluator:
             prepare = model.preprocess.evaluation_pixels
             decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
-            features = _encode(model, decoded, queries, batch or self.batch, monitor)
-            return tuple(_answer(query, features) for query in queries)
+            features = _encode(model, decoded, questions, batch or self.batch, monitor)
+            return tuple(_answer(query, features) for query in questions)
 
     def _answer(
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int

@@ -51,7 +51,7 @@ class Artifacts(Protocol):
         """Delete the bytes; no error if they are not stored."""
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
-        """Delete the bytes if their last `put` is `older_than_s` ago; return whether deleted.
+        """Delete bytes last put at least `older_than_s` seconds ago; return whether deleted.
 
         A concurrent `put` takes precedence: once it has returned, the bytes are stored.
         """
@@ -63,7 +63,10 @@ class Artifacts(Protocol):
         """Yield all stored artifacts, in no particular order."""
 
     def sweep(self, older_than_s: float) -> int:
-        """Delete temporary files that dead writers left `older_than_s` ago; return how many."""
+        """Delete the temporary files of dead writers; return how many.
+
+        These are the files that are at least `older_than_s` seconds old.
+        """
 
     def free_bytes(self) -> int:
         """Return the free space in bytes."""

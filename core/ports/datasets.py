@@ -109,7 +109,7 @@ class Thumbnails(Protocol):
         """Keep other transactions from adding thumbnails until this one ends."""
 
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
-        """Return, for each known image, the oldest of its group, or None if it is that itself."""
+        """Map each known image to the oldest of its group, or to None if it is the oldest."""
 
     def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
         """Return images without thumbnail whose difference hash is close to one of `dhashes`.

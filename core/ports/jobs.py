@@ -87,13 +87,13 @@ class Jobs(Protocol):
         """Return the status if the fence still holds. Raises LeaseLost."""
 
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
-        """Fix the parent version. Raises LeaseLost."""
+        """Set the parent version. Raises LeaseLost."""
 
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
-        """Fix the precision of an update. Raises LeaseLost."""
+        """Pin the precision of an update. Raises LeaseLost."""
 
     def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
-        """Fix suites and policy of an update that was ordered without. Raises LeaseLost."""
+        """Pin suites and policy of an update ordered without them. Raises LeaseLost."""
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint to resume from; set lost and pauses to 0. Raises LeaseLost."""
