@@ -10,7 +10,7 @@ from core.domain.values import Digest
 
 @dataclass(frozen=True, kw_only=True)
 class StoredArtifact:
-    """What a store knows of an artifact without reading it."""
+    """An artifact's metadata, known without reading its bytes."""
 
     digest: Digest
     size: int  # bytes

@@ -58,7 +58,7 @@ class Transactions(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What every use case depends on; `core.bootstrap.build` makes one."""
+    """The dependencies of every use case; `core.bootstrap.build` makes one."""
 
     settings: Settings
     transactions: Transactions

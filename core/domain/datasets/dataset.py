@@ -23,14 +23,14 @@ class DatasetKind(StrEnum):
 
 
 class Side(StrEnum):
-    """Which side of a dataset version an image is on."""
+    """The sides of a dataset version."""
 
     TRAIN = "train"
     HOLDOUT = "holdout"
 
 
 class Part(StrEnum):
-    """Which part of a suite or holdout an image is in: one is for selection, one for verdicts."""
+    """The parts of a suite or holdout: one for selection, one for verdicts."""
 
     VALIDATION = "validation"
     TEST = "test"

@@ -11,7 +11,7 @@ from core.domain.values import Digest, Json, canonical_json, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """Which of `classes` is each image? Every entry's class is among them, whatever its case."""
+    """A query for the class of each image; every entry's class is in `classes`, in any case."""
 
     entries: tuple[ManifestEntry, ...]
     classes: tuple[str, ...]
@@ -26,7 +26,7 @@ class ClassQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalQuery:
-    """Which caption belongs to each image, and which image to each caption?
+    """A query for the captions of each image and the image of each caption.
 
     The gallery is all entries. Captions are in the order of the entries, then of their texts.
     """

@@ -10,7 +10,7 @@ from core.domain.gate.intervals import Flips, paired_interval
 
 
 class MeasureKind(StrEnum):
-    """What a measure compares."""
+    """The kinds of comparison."""
 
     ZERO_SHOT = "zero_shot"  # top-1 on a suite
     IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
-    """How much a version may forget, in fractions of 1: 0.03 is three points."""
+    """Tolerances for what a version may forget, in fractions of 1: 0.03 is three points."""
 
     id: PolicyId
     name: str

@@ -25,7 +25,7 @@ class Method(StrEnum):
 
 
 class ModelPart(StrEnum):
-    """Which parameters are trained."""
+    """The part of the model that is trained."""
 
     WHOLE = "whole"
     IMAGE = "image"
@@ -58,14 +58,14 @@ class TeacherPolicy(StrEnum):
 
 
 class ExemplarChoice(StrEnum):
-    """Which images of an earlier update are kept as its exemplars."""
+    """The choice of an earlier update's exemplars."""
 
     HERDING = "herding"  # those whose running mean stays closest to the class mean
     RANDOM = "random"
 
 
 class Averaging(StrEnum):
-    """Which weights an update ends with."""
+    """The averaging of weights over the steps of an update."""
 
     NONE = "none"  # the last step's
     EMA = "ema"  # an exponential moving average over the steps

@@ -12,7 +12,7 @@ from core.errors import EvaluationPending, EvaluationStale, GateFailed, Perennia
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What a version's newest verdict covers."""
+    """The suites, policy and live version that a version's newest verdict covers."""
 
     suites: frozenset[str]  # ids
     policy: str  # id
@@ -30,7 +30,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class InForce:
-    """What a verdict must cover for its version to go live under an alias now."""
+    """The state that a verdict must cover for its version to go live under an alias now."""
 
     model: str  # name
     alias: str

@@ -11,7 +11,7 @@ from core.domain.registry.version import Version
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Which versions' weights are kept in addition to the needed ones."""
+    """The versions whose weights are kept in addition to the needed ones."""
 
     keep_last: int  # the newest versions of a model
     made_before: datetime  # newer versions are kept
