@@ -1,4 +1,4 @@
-"""Bases: where a model's first version comes from."""
+"""Import of bases, the pre-trained models that roots are made from."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class BaseImporter:
-    """Turns a base into stored fp32 weights.
+    """An importer that stores bases as fp32 weights.
 
     A base is `bundled`, `NAME:PRETRAINED` as open_clip lists them (`ViT-B-32:openai`), or a
     folder with `open_clip_config.json` and safetensors, with or without `local-dir:`, that
@@ -42,10 +42,10 @@ class BaseImporter:
         self._bundled = bundled
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
-        """Store a base; its weights and default prompt.
+        """Store a base and return its weights and default prompt.
 
-        Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat; then nothing
-        is stored.
+        Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat, in which case
+        nothing is stored.
         """
         monitor.advance("loading", 0, 1)
         config, network = read_while_growing(lambda: self._read(base, monitor.moved), monitor)
@@ -76,9 +76,9 @@ class BaseImporter:
 
 
 def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
-    """A model of open_clip's list, downloaded if need be.
+    """Return the config and network of a model that open_clip lists, downloading it if necessary.
 
-    Raises BaseUnknown, ModelNotTrainable, or StorageFull where the download finds no room.
+    Raises BaseUnknown, ModelNotTrainable, or StorageFull when the disk is too full to download it.
     """
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     model_cfg = open_clip.get_model_config(name)
@@ -102,7 +102,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
 
 
 def read_folder(folder: Path, moved: Moved = nobody) -> tuple[Json, nn.Module]:
-    """The config and network of an open_clip folder.
+    """Return the config and network of an open_clip folder.
 
     Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
     """
@@ -122,9 +122,9 @@ def read_folder(folder: Path, moved: Moved = nobody) -> tuple[Json, nn.Module]:
 
 @torch.no_grad()
 def require_features(config: Json, network: nn.Module) -> None:
-    """Raise ModelNotTrainable unless both towers give one finite vector of one width an input.
+    """Raise ModelNotTrainable unless both towers return one finite vector per input, equally wide.
 
-    The rules on configs know open_clip's own towers; this asks whatever tower it is.
+    The rules on configs cover open_clip's own towers only; this check runs any tower.
     """
     model = ClipModel(network=network.eval(), config=config)
     try:
@@ -141,7 +141,7 @@ def require_features(config: Json, network: nn.Module) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A JSON value as it reads after one trip through text: tuples become lists."""
+    """Return a JSON value as it would be read back from text: tuples become lists."""
     return json.loads(json.dumps(value))
 
 
@@ -156,7 +156,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_extras(folder: Path) -> dict[str, Any]:
-    """What this project keeps beside a model, if it does: its trained tokens and its prompt.
+    """Return the trained tokens and the prompt that this project stores beside a model, if any.
 
     `trained_tokens.json` is a list of token ids; `perennial.json` may hold `prompt`.
     """
@@ -173,7 +173,7 @@ def _read_extras(folder: Path) -> dict[str, Any]:
 
 
 def _require_sound_extras(extras: Any) -> None:
-    """Raise BaseUnknown or PromptInvalid unless they are a prompt and token ids of CLIP's."""
+    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
     if not isinstance(extras, dict):
         raise BaseUnknown("The config's part 'perennial' is no object.")
     prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])

@@ -1,7 +1,8 @@
-"""`python -m core.clip.catalogue` prints core/use_cases/registry/open_clip.json.
+"""The catalogue of open_clip's architectures and pre-trained weights.
 
-The API has neither torch nor open_clip: from this file it knows which architectures open_clip
-has, the weights that it lists for each, and why some cannot be taught.
+`python -m core.clip.catalogue` prints core/use_cases/registry/open_clip.json. The API, which has
+neither torch nor open_clip, reads there which architectures open_clip has, the weights that it
+lists for each, and why some cannot be trained.
 """
 
 import json
@@ -25,7 +26,7 @@ def catalogue() -> dict[str, Any]:
 
 
 def to_text() -> str:
-    """Return the catalogue as it is committed."""
+    """Return the catalogue as the text of the committed file."""
     return json.dumps(catalogue(), indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Stored images as pixels, each decoded once while memory allows."""
+"""A cache of decoded images."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -19,10 +19,10 @@ Pixels = NDArray[np.uint8]  # (3, height, width)
 
 
 class DecodedImages:
-    """What `prepare` makes of images; several threads may ask at once.
+    """A thread-safe cache of the pixels that `prepare` returns for stored images.
 
-    Nothing here calls torch to compute, which would open a pool of threads for each of them
-    beside the one that trains.
+    Each image is decoded once as long as `cache_bytes` suffice. Nothing here computes with torch,
+    which would start a thread pool for every calling thread beside that of the training thread.
     """
 
     def __init__(
@@ -36,16 +36,19 @@ class DecodedImages:
         self._prepare = prepare
         self._room = cache_bytes
         self._known: dict[Digest, Pixels] = {}
-        self._counting = Lock()
+        self._lock = Lock()
 
     def of(self, entry: ManifestEntry) -> Pixels:
-        """An image's pixels, to be read only. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Return an image's pixels, which callers must not modify.
+
+        Raises ArtifactMissing or ArtifactCorrupt.
+        """
         known = self._known.get(entry.artifact)
         return self._decode(entry.artifact) if known is None else known
 
     def _decode(self, artifact: Digest) -> Pixels:
         pixels: Pixels = self._prepare(read_image(self._artifacts.get(artifact))).numpy()
-        with self._counting:
+        with self._lock:
             if artifact not in self._known and pixels.nbytes <= self._room:
                 self._room -= pixels.nbytes
                 self._known[artifact] = pixels

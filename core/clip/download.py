@@ -1,4 +1,4 @@
-"""Say that the files of a base move: while they are downloaded, and while they are read."""
+"""Progress reports while the files of a base are downloaded and read."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,9 +23,10 @@ def read_while_growing(
     caches: tuple[Path, ...] = CACHES,
     look_every_s: float = LOOK_EVERY_S,
 ) -> _T:
-    """What `read` returns or raises; meanwhile the watch is told the bytes that have arrived.
+    """Return what `read` returns; meanwhile, report the bytes that arrive to the monitor.
 
-    A download that stalls says nothing, so the job's lease runs out as for any hung worker.
+    Raises what `read` raises. A stalled download reports nothing, so the job's lease expires as
+    for any hung worker.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         result: Future[_T] = pool.submit(read)
@@ -40,7 +41,7 @@ def read_while_growing(
 
 
 def size_of(folders: tuple[Path, ...]) -> int:
-    """Bytes of all files below some folders; a file that goes away meanwhile counts nothing."""
+    """Return the size in bytes of all files below the folders; files that vanish count 0."""
     total = 0
     for folder in folders:
         for path in folder.rglob("*"):
@@ -52,7 +53,7 @@ def size_of(folders: tuple[Path, ...]) -> int:
 
 
 def read_through(path: Path, moved: Moved) -> None:
-    """Read a file into the system's cache: what loads it from there tells nobody how far it is."""
+    """Read a file into the page cache, reporting progress, because loading it reports none."""
     with path.open("rb", buffering=0) as file:
         while piece := file.read(READ_BYTES):
             moved(len(piece))

@@ -1,4 +1,4 @@
-"""What a bit-exact repeat depends on besides the task."""
+"""The environment that a bit-exact repeat of a training run depends on."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch
 
 
 def thread_count(threads: int) -> int:
-    """The threads a setting asks for; 0 means one per core."""
+    """Return the number of threads for a setting; 0 means one per core."""
     return threads or os.cpu_count() or 1
 
 
 def environment(device: torch.device, threads: int) -> dict[str, str]:
-    """Library versions, device and thread count, as recorded with every version."""
+    """Return library versions, device and thread count, as recorded with every version."""
     return {
         **{library: version(library) for library in LIBRARIES},
         "python": platform.python_version(),
@@ -29,7 +29,7 @@ def environment(device: torch.device, threads: int) -> dict[str, str]:
 
 
 def _name(device: torch.device) -> str:
-    """Return a GPU's name, or a processor's with the instructions that decide how it rounds."""
+    """Return a GPU's name, or a CPU's with the instruction sets that determine its rounding."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     halves = sorted(native_precisions(device) - {Precision.FP32})
@@ -37,7 +37,7 @@ def _name(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    """Return the processor's model where the system tells it, or else its architecture."""
+    """Return the CPU's model name if the system reports it, or else its architecture."""
     try:
         facts = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""From stored bytes to what an image tower takes."""
+"""Image preprocessing, from stored bytes to the input of an image tower."""
 
 import io
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 TRAINING_MARGIN = 8 / 7  # the paper's 256 pixels around crops of 224
-LONGEST_SHAPE = 2.0  # long side over short side, at most, of what random crops are cut from
+MAX_ASPECT_RATIO = 2.0  # long side over short side of the pixels that random crops are cut from
 
 
 def read_image(data: bytes) -> Image.Image:
-    """The RGB image of some stored bytes."""
+    """Decode stored bytes to an RGB image."""
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """How a model wants its images, by open_clip's own rules."""
+    """A model's image preprocessing, by open_clip's own rules."""
 
     settings: PreprocessCfg
 
     @classmethod
     def of(cls, preprocess_cfg: Mapping[str, Any], image_size: int | tuple[int, int]) -> Self:
-        """From a config's `preprocess_cfg` and the size the image tower was built for."""
+        """Return the preprocessing of a `preprocess_cfg` for an image tower's input size."""
         merged = merge_preprocess_dict(PreprocessCfg(), dict(preprocess_cfg))
         return cls(settings=PreprocessCfg(**{**merged, "size": image_size}))
 
@@ -42,26 +42,29 @@ class Preprocess:
         return (size, size) if isinstance(size, int) else (size[0], size[1])
 
     def evaluation_pixels(self, image: Image.Image) -> Tensor:
-        """The resized centre of an image as uint8, (3, height, width)."""
+        """Return the resized centre crop of an image as uint8, (3, height, width)."""
         return _pixels(self._centred(image))
 
     def training_pixels(self, image: Image.Image) -> Tensor:
-        """What random crops are cut from: uint8, (3, at least 8/7 height, at least 8/7 width)."""
-        image = _at_most(LONGEST_SHAPE, image)
+        """Return the pixels that random crops are cut from.
+
+        The result is uint8, (3, at least 8/7 height, at least 8/7 width).
+        """
+        image = _crop_to_ratio(image, MAX_ASPECT_RATIO)
         height, width = (round(side * TRAINING_MARGIN) for side in self.size)
         ratio = max(height / image.height, width / image.width)
         size = max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
         return _pixels(image.resize(size, self._filter))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels of any batch shape (..., 3, height, width) as the float tensor a tower takes."""
+        """Convert pixels (..., 3, height, width) to the normalised floats that a tower takes."""
         mean = torch.tensor(self.settings.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.settings.std, device=pixels.device).view(3, 1, 1)
         return (pixels.float() / 255 - mean) / std
 
     @cached_property
     def _centred(self) -> Compose:
-        """open_clip's evaluation transform up to where it makes floats."""
+        """open_clip's evaluation transform without its conversion to floats."""
         *geometry, _, _ = image_transform_v2(self.settings, is_train=False).transforms
         return Compose(geometry)
 
@@ -71,9 +74,9 @@ class Preprocess:
         return Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
 
 
-def _at_most(shape: float, image: Image.Image) -> Image.Image:
-    """The middle of an image, its long side at most `shape` times its short one."""
-    longest = round(shape * min(image.size))
+def _crop_to_ratio(image: Image.Image, ratio: float) -> Image.Image:
+    """Return an image's centre crop whose long side is at most `ratio` times its short side."""
+    longest = round(ratio * min(image.size))
     left = max(0, image.width - longest) // 2
     top = max(0, image.height - longest) // 2
     return image.crop(
@@ -82,5 +85,5 @@ def _at_most(shape: float, image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    # By numpy: torch would open a pool of threads for whichever thread decodes.
+    # numpy copies, because torch would start a thread pool for every decoding thread.
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())

@@ -1,4 +1,4 @@
-"""Which arithmetic a device has instructions for, as far as torch may use them."""
+"""The precisions that a device has instructions for and torch may use."""
 
 import os
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 
 from core.domain.recipes.recipe import Precision
 
-# Limits of oneDNN under which it takes bf16 and computes it by fp32's instructions.
+# ISA limits under which oneDNN accepts bf16 but computes it with fp32 instructions.
 _WITHOUT_BF16 = frozenset({"AVX512_CORE", "AVX512_CORE_VNNI"})
 
 
 def native_precisions(device: torch.device) -> frozenset[Precision]:
     """Return the precisions that `device` computes in natively; fp32 is always one of them.
 
-    A precision without instructions works as well, an order of magnitude slower.
+    A precision without instructions works too, an order of magnitude slower.
     """
     match device.type:
         case "cuda":
@@ -29,10 +29,10 @@ def native_precisions(device: torch.device) -> frozenset[Precision]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Return whether AVX512-BF16 or AMX is there, and no limit keeps oneDNN from it.
+    """Return whether the CPU has AVX512-BF16 or AMX and no ISA limit keeps oneDNN from using it.
 
-    oneDNN itself takes bf16 from AVX-512 on, with or without such instructions, and what the
-    processor says of itself knows nothing of limits: it takes both.
+    Both checks are needed: oneDNN accepts bf16 from AVX-512 on, with or without such instructions,
+    and the CPU's flags do not reflect ISA limits.
     """
     limits = (os.environ.get(f"{name}_MAX_CPU_ISA", "") for name in ("ONEDNN", "DNNL"))
     limit = next(filter(None, limits), "")
@@ -43,6 +43,6 @@ def _cpu_has_bf16() -> bool:
     )
 
 
-def _one_dnn(question: str) -> bool:
-    ask: Any = getattr(torch.ops.mkldnn, question)
-    return bool(ask())
+def _one_dnn(check: str) -> bool:
+    supported: Any = getattr(torch.ops.mkldnn, check)
+    return bool(supported())

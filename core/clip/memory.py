@@ -1,4 +1,4 @@
-"""Running out of memory, on a GPU or beside one, as a fact that has a name here."""
+"""Detection of out-of-memory errors of GPU and CPU, raised as OutOfMemory."""
 
 import gc
 import traceback
@@ -9,21 +9,26 @@ import torch
 
 from core.errors import OutOfMemory
 
-FAILURES = (MemoryError, RuntimeError)  # the classes of what `ran_out` may know
-# What torch raises besides its own class: for the processor's memory, and from CUDA's libraries.
-_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA error: out of memory", "ALLOC_FAILED")
-_TOLD = 300  # characters
+FAILURES = (MemoryError, RuntimeError)  # the classes that `ran_out` may return True for
+# In messages of plain RuntimeErrors: from torch's CPU allocator and from CUDA's libraries.
+_MESSAGES = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "ALLOC_FAILED",
+)
+_LONGEST = 300  # characters of an error that are kept
 
 
 def ran_out(error: Exception) -> bool:
-    """Whether an error tells of too little memory."""
+    """Return whether an error means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MESSAGES)
 
 
 def release(error: Exception) -> None:
-    """Free what the frames that an error has left behind still hold, and what nobody holds."""
+    """Free what an error's traceback frames hold, unreachable objects and the CUDA cache."""
     traceback.clear_frames(error.__traceback__)
     gc.collect()
     if torch.cuda.is_available():
@@ -31,7 +36,7 @@ def release(error: Exception) -> None:
 
 
 def peak(device: torch.device) -> dict[str, float]:
-    """The most that tensors have held of a GPU since this process began, as `device_mib`."""
+    """Return the peak GPU memory of tensors in this process, as `device_mib`; {} without a GPU."""
     if device.type != "cuda":
         return {}
     return {"device_mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)}
@@ -39,11 +44,14 @@ def peak(device: torch.device) -> dict[str, float]:
 
 @contextmanager
 def memory_named() -> Iterator[None]:
-    """Raise OutOfMemory for whatever tells of too little; what it happened in holds none then."""
+    """Raise OutOfMemory in place of any out-of-memory error.
+
+    The memory that the failed frames held is free by then.
+    """
     try:
         yield
     except FAILURES as error:
         if not ran_out(error):
             raise
         release(error)
-        raise OutOfMemory(allocator=str(error).partition("\n")[0][:_TOLD]) from None
+        raise OutOfMemory(allocator=str(error).partition("\n")[0][:_LONGEST]) from None

@@ -1,4 +1,4 @@
-"""A CLIP with what belongs to it: towers, tokenizer, image preprocessing."""
+"""A CLIP model: towers, tokenizer and image preprocessing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from core.domain.values import Json
 
 
 class ClipModel:
-    """A network that open_clip built, and how to feed it.
+    """A network that open_clip built, with its tokenizer and image preprocessing.
 
     `config` is the content of an `open_clip_config.json`. Features are L2-normalised fp32 rows.
     """
@@ -28,7 +28,7 @@ class ClipModel:
 
     @classmethod
     def build(cls, config: Json, state: Mapping[str, Tensor], device: torch.device) -> Self:
-        """The model that a config and its tensors make; for evaluation until told otherwise."""
+        """Build the model of a config and its tensors, in evaluation mode."""
         network = empty_network(config)
         network.load_state_dict(state)
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -36,27 +36,27 @@ class ClipModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """The device of the parameters."""
         return next(self.network.parameters()).device
 
     @property
     def logit_scale(self) -> nn.Parameter:
-        """ln s: the logarithm of what similarities are multiplied with."""
+        """ln s: the logarithm of the factor that similarities are multiplied by."""
         return self.network.get_parameter("logit_scale")
 
     @property
     def scale(self) -> Tensor:
-        """s, a scalar."""
+        """s, the factor that similarities are multiplied by: a scalar tensor."""
         return self.logit_scale.exp().reshape(())
 
     @property
     def context_length(self) -> int:
-        """Tokens of a sentence, start and end token included."""
+        """The number of tokens of a sentence, start and end token included."""
         return context_length(self.config)
 
     @property
     def trained_tokens(self) -> tuple[int, ...]:
-        """Ids of the tokens the model's training texts held; empty when it does not say."""
+        """Ids of the tokens in the model's training texts; empty if the config lists none."""
         return tuple(self.config.get("perennial", {}).get("trained_tokens", ()))
 
     @cached_property
@@ -67,28 +67,28 @@ class ClipModel:
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """How images become input."""
+        """The image preprocessing."""
         tower: Any = self.network.visual
         return Preprocess.of(self.config.get("preprocess_cfg", {}), tower.image_size)
 
     def tokenise(self, texts: Sequence[str]) -> Tensor:
-        """Token ids, (texts, context length), on the CPU; longer texts are cut."""
+        """Return token ids, (texts, context length), on the CPU; longer texts are cut."""
         tokens: Tensor = self.tokenizer(list(texts), context_length=self.context_length)
         return tokens
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Features (images, width) of uint8 pixels (images, 3, height, width)."""
+        """Return features (images, width) of uint8 pixels (images, 3, height, width)."""
         inputs = self.preprocess.normalise(pixels.to(self.device))
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         return _normalised(self.network.encode_image(inputs))  # type: ignore[operator]
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Features (sentences, width) of token ids (sentences, up to context length)."""
+        """Return features (sentences, width) of token ids (sentences, up to context length)."""
         end = self.tokenizer.eot_token_id
         return _normalised(encode_text(self.network, tokens.to(self.device), end=end))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features (texts, width) of sentences."""
+        """Return features (texts, width) of texts."""
         return self.encode_tokens(self.tokenise(texts))
 
     @property
@@ -97,17 +97,17 @@ class ClipModel:
         return self.network.get_submodule("visual")
 
     def checkpoint_gradients(self) -> None:
-        """Recompute activations in the backward pass: less memory for a third more work."""
+        """Recompute activations in the backward pass: less memory for a third more computation."""
         self.network.set_grad_checkpointing(True)  # type: ignore[operator]
 
     def freeze(self) -> Self:
-        """Let nothing in this model change: no gradient, evaluation mode."""
+        """Disable gradients, switch to evaluation mode and return the model."""
         self.network.requires_grad_(False).eval()
         return self
 
 
 def empty_network(config: Json) -> nn.Module:
-    """The architecture of a config with random weights, as `open_clip.create_model` builds it."""
+    """Return a config's network with random weights, as `open_clip.create_model` builds it."""
     settings = deepcopy(dict(config["model_cfg"]))
     custom_text = settings.pop("custom_text", False)
     if "timm_model_name" in settings["vision_cfg"]:

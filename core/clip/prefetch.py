@@ -1,4 +1,4 @@
-"""Batches made ahead: the next ones are decoded while the current one is computed with."""
+"""Prefetching of batches: the next ones are decoded while the current one is computed on."""
 
 import time
 from collections import deque
@@ -13,25 +13,25 @@ CPU = torch.device("cpu")
 
 
 class Data(Protocol):
-    """A tensor, or several that move together."""
+    """A tensor, or several that are moved together."""
 
     def pin_memory(self) -> Self:
-        """The same in page-locked memory."""
+        """Return the data in page-locked memory."""
 
     def to(self, device: torch.device, *, non_blocking: bool) -> Self:
-        """The same on a device."""
+        """Return the data on a device."""
 
 
 _D = TypeVar("_D", bound=Data)
 
 
 class Ahead(Generic[_D]):
-    """Makes the batches of steps `first` to `last - 1` in a thread, up to `depth` ahead.
+    """A thread that makes the batches of steps `first` to `last - 1`, up to `depth` ahead.
 
-    `make(step)` must depend on the step alone: then the batches are the ones that calling it
-    directly gives, wherever a run is resumed. Decoding and hashing release the interpreter, so
-    one thread suffices while torch computes. Memory is bounded by `depth` batches besides the
-    one taken. For a CUDA device batches wait in pinned memory and are copied while it computes.
+    `make(step)` must depend on the step alone: then the batches equal those of direct calls,
+    wherever a run is resumed. Decoding and hashing release the GIL, so one thread suffices while
+    torch computes. Memory is bounded by `depth` batches besides the one taken. For a CUDA device,
+    batches wait in pinned memory and are copied while it computes.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Ahead(Generic[_D]):
         depth: int = 2,
         device: torch.device = CPU,
     ) -> None:
-        self.waited_s = 0.0  # that `take` has waited for data so far
+        self.waited_s = 0.0  # total time that `take` has waited for data
         self._make = make
         self._device = device
         self._steps = iter(range(first, last))
         self._depth = depth
-        self._made: deque[Future[_D]] = deque()
+        self._pending: deque[Future[_D]] = deque()
 
     def __enter__(self) -> Self:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
         for _ in range(self._depth):
-            self._order()
+            self._submit_next()
         return self
 
     def __exit__(
@@ -62,22 +62,25 @@ class Ahead(Generic[_D]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the thread: what it is making is finished, what it has not begun is dropped."""
+        """End the thread once the batch in progress is made; drop the batches not begun."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-        self._made.clear()
+        self._pending.clear()
 
     def take(self) -> _D:
-        """The next step's batch; raises what making it raised, IndexError behind the last."""
-        made = self._made.popleft()
+        """Return the next step's batch.
+
+        Raises what making it raised, or IndexError after the last step.
+        """
+        pending = self._pending.popleft()
         began = time.perf_counter()
-        batch = made.result()
+        batch = pending.result()
         self.waited_s += time.perf_counter() - began
-        self._order()
+        self._submit_next()
         return batch.to(self._device, non_blocking=True)
 
-    def _order(self) -> None:
+    def _submit_next(self) -> None:
         for step in self._steps:
-            self._made.append(self._thread.submit(self._prepare, step))
+            self._pending.append(self._thread.submit(self._prepare, step))
             return
 
     def _prepare(self, step: int) -> _D:

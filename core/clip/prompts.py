@@ -1,4 +1,4 @@
-"""Class names that a model cannot read, told before anything is trained on them."""
+"""Checks before training that a model can read class names and prompts."""
 
 from collections.abc import Sequence
 
@@ -10,34 +10,36 @@ SHOWN = 20  # names that an error lists
 
 
 def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[str]) -> None:
-    """Raise unless the model reads every name, and its whole prompt.
+    """Raise unless the model reads every class name and its whole prompt.
 
-    ClassInvalid for names that its tokenizer makes nothing of, and for those whose prompt holds
-    its start or end token: the sentence would end there, and PromptInvalid where the template
-    itself does. PromptTooLong where the prompt would be cut, so that classes might share what is
-    left of it. How many tokens a text has, only the tokenizer tells; no more than it has bytes.
+    Raises ClassInvalid for names without any token, and for names whose prompt contains a start or
+    end token, at which the sentence would end; PromptInvalid if the template itself contains one.
+    Raises PromptTooLong if a prompt would be cut, because several classes could share what is left
+    of it. Only the tokenizer knows the number of tokens of a text; it is at most that of its bytes.
     """
-    read, marks = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
-    if marks & set(read(prompt.fill("a"))):
+    encode, special = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
+    if special & set(encode(prompt.fill("a"))):
         raise PromptInvalid(
             "The template holds the tokenizer's start or end token.", template=prompt.text
         )
-    unread = [
-        name for name in names if not read(name) or not marks.isdisjoint(read(prompt.fill(name)))
+    unreadable = [
+        name
+        for name in names
+        if not encode(name) or not special.isdisjoint(encode(prompt.fill(name)))
     ]
-    if unread:
+    if unreadable:
         raise ClassInvalid(
-            f"The model's tokenizer reads nothing, or an end, in: {_listed(unread)}.",
-            classes=unread[:SHOWN],
+            f"The model's tokenizer reads nothing, or an end, in: {_listed(unreadable)}.",
+            classes=unreadable[:SHOWN],
         )
-    room = model.context_length - 2  # without start and end
-    long = [name for name in names if len(read(prompt.fill(name))) > room]
-    if long:
+    longest = model.context_length - 2  # without start and end
+    too_long = [name for name in names if len(encode(prompt.fill(name))) > longest]
+    if too_long:
         raise PromptTooLong(
-            f"The model reads {room} tokens of a prompt; those of these classes are longer: "
-            f"{_listed(long)}. Shorten the names or the template {prompt.text!r}.",
-            classes=long[:SHOWN],
-            tokens=room,
+            f"The model reads {longest} tokens of a prompt; those of these classes are longer: "
+            f"{_listed(too_long)}. Shorten the names or the template {prompt.text!r}.",
+            classes=too_long[:SHOWN],
+            tokens=longest,
         )
 
 

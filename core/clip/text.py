@@ -1,4 +1,4 @@
-"""The text tower, run only as long as the longest sentence."""
+"""The text tower, run only up to the end of the longest sentence."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 def sentence_length(tokens: Tensor, end: int) -> int:
-    """How many columns the longest sentence fills, its end token included.
+    """Return the number of tokens of the longest sentence, its end token included.
 
-    `tokens` is (sentences, context) of ids; every row holds `end`.
+    `tokens` holds ids, (sentences, context); every row contains `end`.
     """
     return int((tokens == end).int().argmax(dim=1).max()) + 1
 
 
 def is_croppable(network: nn.Module) -> bool:
-    """Whether nothing behind a sentence's end token can change its feature.
+    """Return whether nothing after a sentence's end token can change its feature.
 
     True for causal towers that pool at the end token: there, cropping is exact. Others (no
     causal mask, a class token at the end, another pooling) must run at full length.
@@ -32,9 +32,9 @@ def is_croppable(network: nn.Module) -> bool:
 
 
 def encode_text(network: nn.Module, tokens: Tensor, *, end: int) -> Tensor:
-    """Sentence features, not normalised: what `network.encode_text` gives, for less work.
+    """Return what `network.encode_text` does, features not normalised, for less computation.
 
-    `tokens` is (sentences, context); the answer is (sentences, width of the joint space).
+    `tokens` is (sentences, context); the result is (sentences, width of the joint space).
     """
     if not is_croppable(network):
         features: Tensor = network.encode_text(tokens)  # type: ignore[operator]

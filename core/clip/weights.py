@@ -1,4 +1,4 @@
-"""Weights in and out of the artifact store, tensor by tensor."""
+"""Weights in the artifact store, one artifact per tensor."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-AT_ONCE = 8  # tensors on their way: hashing, and waiting for a disk or a network, overlap
+AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
 
 
 def publish(
@@ -33,14 +33,14 @@ def publish(
     advance: Callable[[int, int], None],
     moved: Moved = nobody,
 ) -> Weights:
-    """Store every tensor and the list of them; the weights' digest is that list's artifact.
+    """Store every tensor and the list of them; return the weights, whose digest is the list's.
 
     Half-precision tensors become fp32. `advance(done, total)` is called after each tensor. Raises
-    StorageFull, whose `needed_bytes` are what all tensors that are not stored yet take at most.
+    StorageFull, whose `needed_bytes` is the most that the tensors not stored yet can take.
     """
     entries: list[TensorEntry] = []
     try:
-        with _several() as pool:
+        with _transfer_pool() as pool:
             stored = pool.map(
                 lambda name: _store(name, state[name], artifacts, moved), sorted(state)
             )
@@ -57,7 +57,7 @@ def publish(
 
 
 def published_bytes(state: Mapping[str, Tensor]) -> int:
-    """Return how many bytes the tensors take once they are published."""
+    """Return the number of bytes that the tensors take once published."""
     return sum(
         tensor.numel() * (4 if _is_half(tensor) else tensor.itemsize) for tensor in state.values()
     )
@@ -69,7 +69,7 @@ def load(
     device: torch.device | None = None,
     moved: Moved = nobody,
 ) -> ClipModel:
-    """The model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
+    """Load the model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
     weights = Weights.from_bytes(artifacts.get(digest, moved))
     return ClipModel.build(
         weights.config, read_state(weights, artifacts, moved), device or torch.device("cpu")
@@ -77,19 +77,19 @@ def load(
 
 
 def read_state(weights: Weights, artifacts: Artifacts, moved: Moved = nobody) -> dict[str, Tensor]:
-    """The tensors of some weights by name, each verified against its digest."""
+    """Return the tensors of weights by name, each verified against its digest."""
 
     def read(entry: TensorEntry) -> Tensor:
         return _tensor(entry, artifacts.get(entry.digest, moved))
 
-    with _several() as pool:
+    with _transfer_pool() as pool:
         tensors = pool.map(read, weights.tensors)
         return {entry.name: tensor for entry, tensor in zip(weights.tensors, tensors, strict=True)}
 
 
 @contextmanager
-def _several() -> Iterator[ThreadPoolExecutor]:
-    """A few threads; what they have not begun is given up when one fails or we are stopped."""
+def _transfer_pool() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread pool; transfers not begun are cancelled on an error or a stop request."""
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tensors")
     try:
         yield pool
@@ -119,12 +119,12 @@ def _tensor(entry: TensorEntry, data: bytes) -> Tensor:
     dtype = _DTYPES[entry.dtype]
     if not data:
         return torch.zeros(entry.shape, dtype=dtype)
-    buffer = bytearray(_swapped(data, dtype.itemsize))  # writable: torch takes it over
+    buffer = bytearray(_swapped(data, dtype.itemsize))  # writable, because the tensor shares it
     return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape)
 
 
 def _little_endian(tensor: Tensor) -> bytes | memoryview:
-    """A tensor's bytes; on nearly every machine they lie so already, and are not copied."""
+    """Return a tensor's bytes in little-endian order; a little-endian machine makes no copy."""
     values = tensor.reshape(-1).numpy()
     if sys.byteorder == "little":
         return values.view("u1").data
@@ -132,7 +132,7 @@ def _little_endian(tensor: Tensor) -> bytes | memoryview:
 
 
 def _swapped(data: bytes, width: int) -> bytes:
-    """Bytes between this machine's order and little-endian: the same on nearly every machine."""
+    """Convert bytes between native and little-endian order, which are equal on most machines."""
     if sys.byteorder == "little" or width == 1:
         return data
     import numpy as np

@@ -1,4 +1,4 @@
-"""Typed ids, digests and checked names: the small words every rule uses."""
+"""Typed ids, digests, and validation of names and texts."""
 
 import hashlib
 import html
@@ -21,33 +21,33 @@ JobId = NewType("JobId", str)  # job_...
 
 Json = Mapping[str, Any]
 
-_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol without ink
-# Embeddings, overrides and isolates: they end where their text does not say, and an override shows
-# a name backwards. The marks that scripts from right to left need in one line are others.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that render as blanks
+# Embeddings, overrides and isolates: they can affect what follows the name, and an override shows
+# a name backwards. The directional marks that right-to-left scripts need are not among them.
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})  # categories
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def new_id(prefix: str, now: datetime) -> str:
-    """A fresh id that sorts by the time it was made: prefix, 12 hex of milliseconds, 16 random."""
+    """Return a new id that sorts by creation time: prefix, 12 hex of milliseconds, 16 random."""
     return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
 
 
 def sha256(data: bytes | memoryview) -> Digest:
-    """The SHA-256 of some bytes, in hex."""
+    """Return the SHA-256 of some bytes, in hex."""
     return Digest(hashlib.sha256(data).hexdigest())
 
 
 def canonical_json(value: object) -> bytes:
-    """One spelling of a JSON value: sorted keys, no white space, UTF-8, no NaN."""
+    """Encode a JSON value canonically: sorted keys, no white space, UTF-8, no NaN."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
 
 
 def clean_name(name: str) -> str:
-    """A name that may stand in a URL. Raises NameInvalid."""
+    """Return a name if it may stand in a URL. Raises NameInvalid."""
     if not _NAME.fullmatch(name):
         raise NameInvalid(name=name[:80])
     return name
@@ -62,18 +62,18 @@ def _clean_text(text: str, longest: int) -> str | None:
 
 
 def _is_visible(text: str) -> bool:
-    """Whether there is a letter, digit, mark of punctuation or symbol (an emoji is one).
+    """Return whether a text has a letter, digit, punctuation mark or symbol (an emoji is one).
 
-    CLIP's tokenizer reads "&nbsp;" as the blank that it stands for, and twice over.
+    CLIP's tokenizer unescapes HTML twice, so "&nbsp;" and "&amp;nbsp;" are blanks to it.
     """
-    read = html.unescape(html.unescape(text))
+    unescaped = html.unescape(html.unescape(text))
     return any(
-        unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK for letter in read
+        unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK for letter in unescaped
     )
 
 
 def clean_class(name: str) -> str:
-    """A class name: NFC, trimmed, 1 to 100 printable characters, one of them visible.
+    """Clean a class name: NFC, trimmed, 1 to 100 printable characters, one of them visible.
 
     Raises ClassInvalid.
     """
@@ -84,7 +84,7 @@ def clean_class(name: str) -> str:
 
 
 def clean_caption(caption: str) -> str:
-    """A caption: NFC, trimmed, 1 to 500 printable characters, one of them visible.
+    """Clean a caption: NFC, trimmed, 1 to 500 printable characters, one of them visible.
 
     Raises CaptionInvalid.
     """
@@ -95,7 +95,10 @@ def clean_caption(caption: str) -> str:
 
 
 def clean_file_label(name: str | None) -> str:
-    """What is shown of an uploaded file's name: its last component, printable, at most 100."""
+    """Return what is shown of an uploaded file's name.
+
+    That is its last component without unprintable characters, cut to 100 characters.
+    """
     last = re.split(r"[/\\]", name or "")[-1]
     shown = "".join(letter for letter in last if letter.isprintable())
     return shown[:100] or "unnamed"

@@ -1,4 +1,4 @@
-"""Asks a version the questions of an examination."""
+"""Evaluation of a version: its answers to queries."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,35 +34,38 @@ _Item = TypeVar("_Item")
 
 
 class VersionEvaluator:
-    """The Evaluator port on torch, in fp32: every image and every text is encoded once."""
+    """The port `Evaluator` on torch, in fp32; every image and every text is encoded once."""
 
     def __init__(
         self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
     ) -> None:
-        """`batch` images or texts are encoded at a time; with 0 threads torch decides."""
+        """Create an evaluator that encodes `batch` images or texts at a time.
+
+        With 0 threads, torch decides how many to use.
+        """
         self.artifacts = artifacts
         self.device = device
         self.threads = threads
         self.batch = batch
 
     def answer(
-        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+        self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        """The answers of a version, in the order of the questions.
+        """Return the answers of a version, in the order of the queries.
 
-        Where memory runs out, half as many images and texts are encoded at a time, once. Raises
-        ArtifactMissing, ArtifactCorrupt, OutOfMemory, and whatever the watch stops it with.
+        If memory runs out, retries once with half the batch size. Raises ArtifactMissing,
+        ArtifactCorrupt, OutOfMemory, and what the monitor raises to stop it.
         """
-        if not questions:
+        if not queries:
             return ()
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            return self._answer(version, questions, monitor, self.batch)
+            return self._answer(version, queries, monitor, self.batch)
         except OutOfMemory:
             half = max(1, self.batch // 2)
         monitor.emit(EventKind.OUT_OF_MEMORY, {"batch": half})
-        return self._answer(version, questions, monitor, half)
+        return self._answer(version, queries, monitor, half)
 
     def ask(
         self,
@@ -73,29 +76,29 @@ class VersionEvaluator:
         *,
         decoded: DecodedImages | None = None,
     ) -> Sequence[Answers]:
-        """The answers of a model in memory, in the order of the questions.
+        """Return the answers of a model in memory, in the order of the queries.
 
-        With `decoded`, which has images as the model's preprocessing makes them, those that
-        were decoded before are not decoded again.
+        `decoded` caches images in the model's evaluation preprocessing; those that it holds are
+        not decoded again.
         """
-        if decoded is None:  # each image is read once: keep none
+        if decoded is None:  # each image is read once, so cache none
             prepare = model.preprocess.evaluation_pixels
             decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
             features = _encode(model, decoded, questions, batch or self.batch, monitor)
-            return tuple(_answer(question, features) for question in questions)
+            return tuple(_answer(query, features) for query in questions)
 
     def _answer(
-        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor, batch: int
+        self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int
     ) -> Sequence[Answers]:
         with memory_named():
             model = load(version, self.artifacts, self.device, monitor.moved).freeze()
-            return self.ask(model, questions, monitor, batch)
+            return self.ask(model, queries, monitor, batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Features:
-    """Rows (count, width) and where each image or text is among them."""
+    """Features (count, width) and the row of each image and text."""
 
     images: Tensor
     image_rows: Mapping[Digest, int]
@@ -114,12 +117,12 @@ class _Features:
 def _encode(
     model: ClipModel,
     decoded: DecodedImages,
-    questions: Sequence[EvalQuery],
+    queries: Sequence[EvalQuery],
     batch: int,
     monitor: Monitor,
 ) -> _Features:
-    entries = {entry.pixels: entry for question in questions for entry in question.entries}
-    texts = list(dict.fromkeys(text for question in questions for text in _texts(question)))
+    entries = {entry.pixels: entry for query in queries for entry in query.entries}
+    texts = list(dict.fromkeys(text for query in queries for text in _texts(query)))
     total = len(entries) + len(texts)
     monitor.advance("evaluating", 0, total)
 
@@ -135,7 +138,7 @@ def _encode(
 
     def decode(group: int) -> Tensor:
         images = [decoded.of(entry) for entry in groups[group]]
-        return torch.from_numpy(np.stack(images))  # by numpy: one thread decodes
+        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
 
     with Ahead(decode, 0, len(groups), device=model.device) as ahead:
         for group in groups:
@@ -151,18 +154,18 @@ def _encode(
     )
 
 
-def _texts(question: EvalQuery) -> tuple[str, ...]:
-    if isinstance(question, ClassQuery):
-        return question.prompt.fill_all(question.classes)
-    return tuple(text for entry in question.entries for text in entry.texts)
+def _texts(query: EvalQuery) -> tuple[str, ...]:
+    if isinstance(query, ClassQuery):
+        return query.prompt.fill_all(query.classes)
+    return tuple(text for entry in query.entries for text in entry.texts)
 
 
-def _answer(question: EvalQuery, features: _Features) -> Answers:
-    images = features.of_images(question.entries)  # (images, width)
-    texts = features.of_texts(_texts(question))  # (classes or captions, width)
-    if isinstance(question, RetrievalQuery):
+def _answer(query: EvalQuery, features: _Features) -> Answers:
+    images = features.of_images(query.entries)  # (images, width)
+    texts = features.of_texts(_texts(query))  # (classes or captions, width)
+    if isinstance(query, RetrievalQuery):
         owner = torch.tensor(
-            [index for index, entry in enumerate(question.entries) for _ in entry.texts],
+            [index for index, entry in enumerate(query.entries) for _ in entry.texts],
             device=images.device,
         )
         return RetrievalAnswers(

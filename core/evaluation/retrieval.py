@@ -1,8 +1,7 @@
-"""Ranks by counting: how many others score higher than the right one.
+"""Retrieval ranks: how many others score higher than the right one.
 
-Ties go to the lower index, so a rank depends on nothing but the scores, and an image may have
-any number of captions. Ranks count from 0. Where the right one's score is NaN it has no rank: one
-past the last.
+Ties go to the lower index, so a rank depends on the scores alone. An image may have any number
+of captions. Ranks count from 0. If the right one's score is NaN, its rank is one past the last.
 """
 
 import torch
@@ -12,7 +11,7 @@ BLOCK = 512  # queries scored at a time
 
 
 def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """For each image the best rank, in all captions, among its own captions.
+    """Return, for each image, the best rank of its own captions among all captions.
 
     `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
     (captions,) holds the index of each caption's image. Every image has a caption.
@@ -31,7 +30,10 @@ def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, .
 
 
 def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """For each caption the rank of its image in all images; shapes as in `image_ranks`."""
+    """Return, for each caption, the rank of its image among all images.
+
+    Shapes are those of `image_ranks`.
+    """
     position = torch.arange(len(images), device=images.device)  # (images,)
     ranks: list[int] = []
     for block, right in zip(torch.split(captions, BLOCK), torch.split(owner, BLOCK), strict=True):
@@ -43,7 +45,7 @@ def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int,
 
 
 def _above(scores: Tensor, right: Tensor) -> Tensor:
-    return (scores > right) | right.isnan()  # all of them, if the right one has no score
+    return (scores > right) | right.isnan()  # all if the right one's score is NaN
 
 
 def _count(higher: Tensor, tied_before: Tensor) -> list[int]:

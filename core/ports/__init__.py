@@ -1,4 +1,4 @@
-"""What the rules need from outside, as protocols."""
+"""Ports: what domain and use cases need from outside, as protocols."""
 
 from core.ports.artifacts import ArtifactRoots, Artifacts, Moved, StoredArtifact, nobody
 from core.ports.datasets import (

@@ -1,4 +1,4 @@
-"""Bytes, by their SHA-256."""
+"""The artifact store, and the artifacts that database rows refer to."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from core.domain.values import Digest
 
 @dataclass(frozen=True, kw_only=True)
 class StoredArtifact:
-    """What a store says of one artifact without reading it."""
+    """An artifact's metadata, known without reading its bytes."""
 
     digest: Digest
     size: int  # bytes
@@ -18,73 +18,81 @@ class StoredArtifact:
 
 
 Moved = Callable[[int], object]
-"""Told how many bytes were just hashed, written, sent or read; 0 for a wait that has an end.
+"""Callback with the number of bytes just hashed, written, sent or read; 0 during a bounded wait.
 
-May be called from any thread. What it raises ends the transfer, which then leaves nothing behind.
+May be called from any thread. What it raises aborts the transfer, which then leaves nothing behind.
 """
 
 
 def nobody(count: int) -> None:
-    """Tell nobody of bytes that move."""
+    """Ignore the bytes that a transfer reports."""
 
 
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
     def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
-        """Store durably and return the digest; what is there already is young again.
+        """Store bytes durably and return their digest; reset the age of bytes already stored.
 
-        Nobody may change a view's bytes meanwhile. Raises StorageFull with `needed_bytes` and,
-        where the store tells, `free_bytes`, leaving nothing behind, or ArtifactsUnavailable.
+        The bytes of a view must not change meanwhile. Raises StorageFull with `needed_bytes` and,
+        if the store knows it, `free_bytes`, leaving nothing behind; or ArtifactsUnavailable.
         """
 
     def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
-        """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
+        """Return the verified bytes.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
 
     def has(self, digest: Digest) -> bool:
-        """Whether the bytes are there (not verified)."""
+        """Return whether the bytes are stored (not verified)."""
 
     def delete(self, digest: Digest) -> None:
-        """Forget the bytes; no error when they are not there."""
+        """Delete the bytes; no error if they are not stored."""
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
-        """Forget the bytes unless somebody has put them since; whether they were forgotten.
+        """Delete bytes last put at least `older_than_s` seconds ago; return whether deleted.
 
-        A `put` that runs meanwhile wins: once it has returned, the bytes are there.
+        A concurrent `put` takes precedence: once it has returned, the bytes are stored.
         """
 
     def digests(self) -> Iterator[Digest]:
-        """All digests in the store, in no order."""
+        """Yield the digests of all stored artifacts, in no particular order."""
 
     def stored(self) -> Iterator[StoredArtifact]:
-        """All artifacts in the store, in no order."""
+        """Yield all stored artifacts, in no particular order."""
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove temporaries that a dead writer left; how many."""
+        """Delete the temporary files of dead writers; return how many.
+
+        These are the files that are at least `older_than_s` seconds old.
+        """
 
     def free_bytes(self) -> int:
-        """Room left."""
+        """Return the free space in bytes."""
 
 
 class ArtifactRoots(Protocol):
-    """Which artifacts rows name, by what they are. Ask for images first: freezing a dataset
-    takes an image from the dataset's rows, where it may be removed, into a manifest.
+    """The artifacts that database rows refer to, by kind.
+
+    Call `images` first: freezing a dataset copies references to images from the dataset's rows,
+    from which they can be removed, into a manifest.
     """
 
     def images(self) -> set[Digest]:
-        """Of the images in datasets."""
+        """Return the digests of images in datasets."""
 
     def manifests(self) -> set[Digest]:
-        """Of dataset versions and suites."""
+        """Return the digests of the manifests of dataset versions and suites."""
 
     def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
-        """Of versions whose weights are not given up, and which are not among those named."""
+        """Return the digests of the weights of versions, except collected ones and `without`."""
 
     def reports(self) -> set[Digest]:
-        """Of versions, and of jobs that have scored one."""
+        """Return the digests of the reports of versions, and of jobs that have scored one."""
 
     def answers(self) -> set[Digest]:
-        """Of versions to questions."""
+        """Return the digests of the answers of versions to queries."""
 
     def checkpoints(self) -> set[Digest]:
-        """Of unfinished jobs."""
+        """Return the digests of the checkpoints of unfinished jobs."""

@@ -1,4 +1,4 @@
-"""Labelled images: the rows of datasets and suites, and what decodes an upload."""
+"""Ports for datasets, suites, thumbnails and the decoding of uploads."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from core.domain.values import DatasetId, Digest, SuiteId
 
 class Datasets(Protocol):
     def add(self, dataset: Dataset) -> None:
-        """Raises NameTaken."""
+        """Add a dataset. Raises NameTaken."""
 
     def get(self, reference: str) -> Dataset:
-        """By id or name. Raises DatasetNotFound."""
+        """Return a dataset by id or name. Raises DatasetNotFound."""
 
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
 
@@ -23,12 +23,12 @@ class Datasets(Protocol):
         """Add one image; see `add_images`."""
 
     def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
-        """Add images, each with one text. The same image with the same text is no error."""
+        """Add images, each with one text; skip those that already have the same text."""
 
     def texts(
         self, dataset: DatasetId, pixels: Collection[Digest]
     ) -> Mapping[Digest, Sequence[str]]:
-        """The texts these images already have in the dataset; nothing of those not there."""
+        """Return the texts that images have in a dataset, without images that it does not hold."""
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
 
@@ -37,90 +37,93 @@ class Datasets(Protocol):
     ) -> Sequence[DatasetImage]: ...
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
-        """Images per text (for captioned datasets: {"": images})."""
+        """Return the number of images per text (for captioned datasets: {"": images})."""
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Takes turns with `next_version`. Raises ImageNotFound."""
+        """Remove an image, serialised with `next_version`. Raises ImageNotFound."""
 
     def remove(self, dataset: DatasetId) -> None:
-        """Raises InUse when it has versions."""
+        """Remove a dataset. Raises InUse when it has versions."""
 
     def revision(self, dataset: DatasetId) -> int:
-        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+        """Return a number that increases with every change to a dataset or to one of its images."""
 
     def next_version(self, dataset: DatasetId) -> int:
-        """The next version number, from a counter row locked until commit."""
+        """Return the next version number, from a counter row that stays locked until commit."""
 
     def add_version(self, version: DatasetVersion, manifest: Manifest) -> None: ...
 
     def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Raises DatasetVersionNotFound."""
+        """Return a dataset version. Raises DatasetVersionNotFound."""
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
     def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the groups that are on the training side of another dataset's versions.
+        """Return the groups that are on the training side of other datasets' versions.
 
-        Or of this one's, once an update has learned from it or is going to; distilling its
-        images as a reference set counts as learning.
+        Versions of `except_for` count too once an update has learned from that dataset or is going
+        to; distilling its images as a reference set counts as learning.
         """
 
 
 class Suites(Protocol):
     def add(self, suite: Suite, manifest: Manifest) -> None:
-        """Raises NameTaken."""
+        """Add a suite. Raises NameTaken."""
 
     def get(self, reference: str) -> Suite:
-        """By id or name. Raises SuiteNotFound."""
+        """Return a suite by id or name. Raises SuiteNotFound."""
 
     def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
-        """The names of those with these ids."""
+        """Return the names of suites by id."""
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
 
     def contains(self, groups: Collection[Digest]) -> set[Digest]:
-        """Those of the groups of which any suite holds an image."""
+        """Return the groups of which any suite holds an image."""
 
 
 class SimilarImages(Protocol):
-    """Images as they look, in memory. It never changes."""
+    """An immutable index, in memory, of images by their thumbnails."""
 
-    position: int  # of the last of them, in the order they came
+    position: int  # of the last image, in insertion order
 
     def near(self, thumbnail: str) -> Sequence[SimilarImage]: ...
 
     def plus(self, group: Digest, thumbnail: str) -> "SimilarImages":
-        """Return these images and one more."""
+        """Return an index of these images and one more."""
 
 
 Seen = tuple[Image, str]  # an image with its thumbnail
 
 
 class Thumbnails(Protocol):
-    """How images look; a thumbnail, once it is there, never changes."""
+    """The thumbnails of images; once stored, a thumbnail never changes."""
 
     def all(self) -> SimilarImages:
-        """All images. A process that has asked before reads only what has come since."""
+        """Return an index of all images; a process reads only those added since its last call."""
 
     def after(self, position: int) -> SimilarImages:
-        """The images that came after a position; after 0 come all."""
+        """Return an index of the images added after a position; after 0 are all."""
 
     def lock(self) -> None:
-        """Keep other transactions from adding until this one ends."""
+        """Keep other transactions from adding thumbnails until this one ends."""
 
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
-        """Of those images that are known: the oldest image of its group, if it is not that."""
+        """Map each known image to the oldest of its group, or to None if it is the oldest."""
 
     def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
-        """Images of before there were thumbnails whose difference hash is close to one of these."""
+        """Return images without thumbnail whose difference hash is close to one of `dhashes`.
+
+        Such images are from before there were thumbnails.
+        """
 
     def add(self, seen: Sequence[Seen]) -> None:
-        """Nothing changes for an image that has one."""
+        """Add thumbnails; an existing one stays unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """An image after decoding in the sandbox: the one stored form and what identifies it."""
+    """An image decoded in the sandbox: its stored form and what identifies it."""
 
     data: bytes  # the stored form: lossless WebP, RGB, bounded longest side, no metadata
     pixels: Digest  # SHA-256 of width, height and RGB bytes of the stored form
@@ -132,4 +135,7 @@ class DecodedImage:
 
 class Decoder(Protocol):
     def decode(self, data: bytes) -> DecodedImage:
-        """Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated."""
+        """Decode an upload.
+
+        Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+        """

@@ -1,4 +1,4 @@
-"""What a worker does with a model: import, train, evaluate."""
+"""Ports for what a worker does with a model: import, train, evaluate."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,27 @@ from core.domain.values import Digest, Json
 
 
 class Monitor(Protocol):
-    """The eye on a running job: renews its lease while it advances, and stops it."""
+    """The progress of a running job: reports renew its lease, and raise when it must stop."""
 
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
     ) -> None:
-        """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
+        """Report progress. Raises LeaseLost, CancelRequested or StopRequested."""
 
     def checkpoint_due(self) -> bool:
-        """Whether enough time has passed, or the worker is about to stop."""
+        """Return whether enough time has passed since the last, or the worker is about to stop."""
 
     def moved(self, count: int) -> None:
-        """Say that bytes of an artifact move (`ports.Moved`). Raises LeaseLost, CancelRequested."""
+        """Report bytes of an artifact in transfer (`ports.Moved`).
+
+        Raises LeaseLost or CancelRequested.
+        """
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Make a stored checkpoint the one that counts. Raises LeaseLost."""
+        """Record a stored checkpoint as the one to resume from. Raises LeaseLost."""
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
-        """Say that the store had no room for a checkpoint; the next one is due later.
+        """Report that the store had no room for a checkpoint; postpone the next one.
 
         Raises LeaseLost or StopRequested.
         """
@@ -42,7 +45,7 @@ class Monitor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Validation parts, by which training may choose: never what a verdict is given on."""
+    """Queries on validation parts, by which training may choose; verdicts use other images."""
 
     new: ClassQuery  # this update's own holdout
     kept: tuple[EvalQuery, ...]  # the model's suites
@@ -50,17 +53,19 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """Everything that decides the weights of an update."""
+    """Everything that determines the weights of an update."""
 
     parent: Digest  # version digest: the student's start and the teacher
-    root: Digest  # version digest of the line's first version; a first update's parent
+    root: Digest  # version digest of the lineage's root; a first update's parent
     recipe: Recipe  # whose precision is resolved
     classes: tuple[str, ...]  # this update's classes
-    learned: tuple[str, ...]  # classes the line learned before, oldest first
+    learned: tuple[str, ...]  # classes that the lineage learned before, oldest first
     open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
     images: tuple[ManifestEntry, ...]  # the training side of the dataset version
     prompt: PromptTemplate
-    exemplars: tuple[ManifestEntry, ...] = ()  # training sides of the line's earlier updates
+    exemplars: tuple[
+        ManifestEntry, ...
+    ] = ()  # from training sides of the lineage's earlier updates
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
     selection: Selection | None = None  # for method "wise"
 
@@ -71,43 +76,46 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What an update made."""
+    """The result of training."""
 
     weights: Weights
     notes: Json  # what training chose by itself, e.g. {"mixing": 0.6, "tried": [...]}
-    environments: tuple[Mapping[str, str], ...]  # what it went through in order, this one last
+    environments: tuple[Mapping[str, str], ...]  # that training ran in, in order
 
 
 class Trainer(Protocol):
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
-        """Train and store the tensors; the weights' own artifact is stored too.
+        """Train, then store the tensors and the list of them.
 
         `resume` is a checkpoint that an earlier attempt stored: in the same environment, the
-        result has the digest the undisturbed run would have had. Raises Interruption,
-        TrainingDiverged, ModelNotTrainable, OutOfMemory.
+        result has the same digest as an uninterrupted run. Raises Interruption,
+        TrainingDiverged, ModelNotTrainable or OutOfMemory.
         """
 
     def native_precisions(self) -> Collection[Precision]:
-        """The precisions that the device has instructions for."""
+        """Return the precisions that the device has instructions for."""
 
 
 class Importer(Protocol):
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
-        """Store a base as fp32 weights; also its default prompt template. Raises BaseUnknown."""
+        """Store a base as fp32 weights; return these and its default prompt template.
+
+        Raises BaseUnknown.
+        """
 
 
 class Evaluator(Protocol):
     def answer(
-        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+        self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        """Ask a version all questions; images that several share are encoded once."""
+        """Return a version's answers; images that several queries share are encoded once."""
 
 
 class AnswerCache(Protocol):
-    def find(self, version: Digest, question: Digest) -> Digest | None:
-        """The artifact with a version's answers to a question, if it was asked before."""
+    def find(self, version: Digest, query: Digest) -> Digest | None:
+        """Return the artifact with a version's answers to a query, if these were stored."""
 
-    def add(self, version: Digest, question: Digest, answers: Digest) -> None: ...
+    def add(self, version: Digest, query: Digest, answers: Digest) -> None: ...
 
-    def judged(self, question: Digest) -> int:
-        """How many versions have answered this question."""
+    def judged(self, query: Digest) -> int:
+        """Return how many versions have answered a query."""

@@ -1,4 +1,4 @@
-"""The rows that tell how the service fares."""
+"""Ports for worker heartbeats, counters and gauges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from core.domain.values import JobId, Json
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """What a worker last said of itself."""
+    """The last heartbeat of a worker."""
 
     worker: str
     facts: Json
@@ -21,32 +21,32 @@ class Heartbeat:
 
 class Heartbeats(Protocol):
     def beat(self, worker: str, facts: Json) -> None:
-        """A worker says that it lives (by the database's clock)."""
+        """Record a heartbeat of a worker, by the database's clock."""
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...
 
     def all(self) -> Sequence[Heartbeat]:
-        """The last beat of every worker that has not ended in order, by name."""
+        """Return the last heartbeat of every worker that has not shut down cleanly, by name."""
 
     def forget(self, worker: str) -> None: ...
 
     def forget_silent(self, older_than_s: float) -> int:
-        """Forget workers that have long said nothing; how many."""
+        """Forget workers without a heartbeat for `older_than_s` seconds; return how many."""
 
 
 class Counters(Protocol):
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
-        """Count more under a name and labels; part of the transaction."""
+        """Add to the counter of a name and labels, as part of the transaction."""
 
     def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
-        """Count how long a phase has taken."""
+        """Add the duration of a phase to its counters."""
 
     def all(self) -> Sequence[CounterValue]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueGauge:
-    """Unfinished jobs of one type and status."""
+    """The number of unfinished jobs of one type and status."""
 
     type: JobType
     status: JobStatus
@@ -56,24 +56,24 @@ class QueueGauge:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningGauge:
-    """A claimed job and how far it is."""
+    """The progress of a claimed job."""
 
     job: JobId
     type: JobType
-    owner: str  # `<host>:<supervisor>:<child>`; empty once the claim was given up
+    owner: str  # `<host>:<supervisor>:<child>`; empty once the job was released
     phase: str
     progress: Progress
 
 
 class Gauges(Protocol):
-    """The present state in numbers; cheap enough to be asked every few seconds."""
+    """The present state in numbers, cheap enough to read every few seconds."""
 
     def queue(self) -> Sequence[QueueGauge]: ...
 
     def running(self) -> Sequence[RunningGauge]: ...
 
     def versions(self) -> Mapping[tuple[str, str], int]:
-        """How many versions have a status and a verdict ("" before one)."""
+        """Return the number of versions by status and verdict ("" before one)."""
 
     def alias_moves(self) -> Mapping[str, int]:
-        """How often aliases have moved, by kind of move."""
+        """Return the number of alias moves by kind."""

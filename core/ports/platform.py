@@ -1,4 +1,4 @@
-"""Transactions, and what every use case stands on."""
+"""Transactions, and the platform that use cases share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Clock = Callable[[], datetime]  # aware, UTC
 
 
 class UnitOfWork(Protocol):
-    """One transaction: entering begins it, `commit` ends it, leaving without rolls back."""
+    """One transaction: entering begins it, `commit` ends it, leaving without it rolls back."""
 
     datasets: Datasets
     suites: Suites
@@ -53,12 +53,12 @@ class Transactions(Protocol):
     """Opens transactions: `with transactions() as work: ...; work.commit()`."""
 
     def __call__(self, *, read_only: bool = False) -> UnitOfWork:
-        """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
+        """Return a transaction not yet begun; one that is `read_only` never waits for a writer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What every use case stands on. `core.bootstrap.build` makes one."""
+    """The dependencies of every use case; `core.bootstrap.build` makes one."""
 
     settings: Settings
     transactions: Transactions

@@ -1,4 +1,4 @@
-"""The rows of models: versions, aliases, gate policies."""
+"""Ports for models, versions, aliases and gate policies."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -12,23 +12,23 @@ from core.domain.values import Digest, ModelId, PolicyId, SuiteId
 
 class Policies(Protocol):
     def add(self, policy: GatePolicy) -> None:
-        """Raises NameTaken."""
+        """Add a policy. Raises NameTaken."""
 
     def get(self, reference: str) -> GatePolicy:
-        """By id or name. Raises PolicyNotFound."""
+        """Return a policy by id or name. Raises PolicyNotFound."""
 
     def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
-        """The names of those with these ids."""
+        """Return the names of policies by id."""
 
     def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]: ...
 
 
 class Models(Protocol):
     def add(self, model: Model) -> None:
-        """Raises NameTaken."""
+        """Add a model. Raises NameTaken."""
 
     def get(self, reference: str) -> Model:
-        """By id or name. Raises ModelNotFound."""
+        """Return a model by id or name. Raises ModelNotFound."""
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
 
@@ -39,45 +39,48 @@ class Models(Protocol):
 
 class Versions(Protocol):
     def next_number(self, model: ModelId) -> int:
-        """The next version number, from a counter row locked until commit."""
+        """Return the next version number, from a counter row that stays locked until commit."""
 
     def add(self, version: Version) -> None: ...
 
     def save(self, version: Version) -> None:
-        """Store status, verdict and report of an existing version."""
+        """Update status, verdict and report of a version."""
 
     def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Note that a version's weights may be collected from now on."""
+        """Record that a version's weights may be collected from now on."""
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
-        """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
+        """Return a version; `lock` keeps others from changing it before commit.
+
+        Raises VersionNotFound.
+        """
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
-        """The newest version with this digest. Raises VersionNotFound."""
+        """Return the newest version with a digest. Raises VersionNotFound."""
 
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
-        """Oldest first."""
+        """Return a page of versions, oldest first."""
 
     def all(self, model: ModelId) -> Sequence[Version]: ...
 
 
 class Aliases(Protocol):
     def get(self, model: ModelId, name: str) -> Alias:
-        """Raises AliasNotFound."""
+        """Return an alias. Raises AliasNotFound."""
 
     def find(self, model: ModelId, name: str) -> Alias | None: ...
 
     def all(self, *models: ModelId) -> Sequence[Alias]:
-        """All aliases of these models; of every model if none is named."""
+        """Return all aliases of some models, or of every model if none is given."""
 
     def move(self, alias: Alias, row: AliasMove) -> None:
-        """Write alias and history row if the stored revision is `alias.revision - 1`.
+        """Write the alias and its history row if the stored revision is `alias.revision - 1`.
 
         Raises StaleRevision otherwise.
         """
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
-        """Oldest first."""
+        """Return the moves of an alias, oldest first."""
 
     def overridden(self, model: ModelId) -> Collection[int]:
-        """The versions that some alias of a model was moved to by override."""
+        """Return the versions that any alias of a model was moved to by override."""

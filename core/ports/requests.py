@@ -1,4 +1,4 @@
-"""The rows of requests: who may make one, and which were made before."""
+"""Ports for API keys and idempotent requests."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from core.domain.values import Digest, JobId
 
 @dataclass(frozen=True, kw_only=True)
 class IdempotentReply:
-    """What an Idempotency-Key of an actor was used for."""
+    """The request that an actor's Idempotency-Key was used for, and its job."""
 
     actor: str
     key: str
@@ -22,19 +22,19 @@ class Idempotency(Protocol):
     def find(self, actor: str, key: str) -> IdempotentReply | None: ...
 
     def add(self, reply: IdempotentReply) -> None:
-        """Raises InProgress when another transaction has just used the key."""
+        """Add a reply. Raises InProgress when another transaction has just used the key."""
 
     def forget(self, before: datetime) -> int: ...
 
 
 class Keys(Protocol):
     def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
-        """Let a key in; one that is in already stays as it is."""
+        """Add a key; one that exists already stays unchanged."""
 
     def find(self, digest: Digest) -> tuple[str, str] | None:
-        """(name, role) of the key with this SHA-256."""
+        """Return (name, role) of the key with this SHA-256."""
 
     def any(self) -> bool: ...
 
     def forget_others(self, digest: Digest) -> int:
-        """Let in no key but the one with this SHA-256 from now on; how many others there were."""
+        """Remove all keys but the one with this SHA-256; return how many."""

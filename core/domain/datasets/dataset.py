@@ -1,4 +1,4 @@
-"""Datasets, their images and their frozen versions; which side of a split an image is on."""
+"""Datasets, their images and frozen versions, and the split of images into sides and parts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -23,40 +23,41 @@ class DatasetKind(StrEnum):
 
 
 class Side(StrEnum):
-    """Which side of a dataset version an image is on."""
+    """The sides of a dataset version."""
 
     TRAIN = "train"
     HOLDOUT = "holdout"
 
 
 class Part(StrEnum):
-    """Which part of a suite or holdout an image is in: selecting sees one, judging the other."""
+    """The parts of a suite or holdout: one for selection, one for verdicts."""
 
     VALIDATION = "validation"
     TEST = "test"
 
 
 def _share(pixels: Digest, purpose: str) -> float:
-    """A number in [0, 1) that depends on the pixels and the purpose alone."""
+    """Return a number in [0, 1) that depends on the pixels and the purpose alone."""
     return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
 
 
 def side_of(group: Digest) -> Side:
-    """The side a group of near-duplicates is on, in every version of every dataset for ever.
+    """Return the side of a group of near-duplicates, the same in every dataset version.
 
-    A group goes by its oldest image's pixels; an image like no other is a group of one.
+    A group is identified by the pixels of its oldest image; an image without near-duplicates is a
+    group of one.
     """
     return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
 
 
 def part_of(group: Digest) -> Part:
-    """The part of a suite or holdout that a group is in, independent of its side."""
+    """Return the part of a suite or holdout that a group is in, independent of its side."""
     return Part.VALIDATION if _share(group, "part") < VALIDATION_SHARE else Part.TEST
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A named collection of images with texts, open for more until frozen into versions."""
+    """A named, growing collection of images with texts, which is frozen into versions."""
 
     id: DatasetId
     name: str
@@ -66,7 +67,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A stored image: `pixels` identifies what is seen, `artifact` the bytes that are kept."""
+    """A stored image: `pixels` identifies its content, `artifact` its stored bytes."""
 
     pixels: Digest
     artifact: Digest
@@ -74,11 +75,11 @@ class Image:
     height: int  # pixels
     size: int  # bytes
     dhash: str  # 16 hex: a 64-bit difference hash
-    near_duplicate_of: Digest | None = None  # the oldest image of its group, if it is not that
+    near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
 
     @property
     def group(self) -> Digest:
-        """The near-duplicates that it belongs with, named by the oldest."""
+        """The group of near-duplicates it belongs to, identified by the oldest image."""
         return self.near_duplicate_of or self.pixels
 
 
@@ -100,21 +101,21 @@ class ManifestEntry:
     pixels: Digest
     artifact: Digest
     texts: tuple[str, ...]
-    near_duplicate_of: Digest | None = None  # the oldest image of its group, if it is not that
+    near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
 
     @property
     def group(self) -> Digest:
-        """The near-duplicates that it belongs with, named by the oldest."""
+        """The group of near-duplicates it belongs to, identified by the oldest image."""
         return self.near_duplicate_of or self.pixels
 
     @property
     def side(self) -> Side:
-        """The side this image is on."""
+        """The side that this image is on."""
         return side_of(self.group)
 
     @property
     def part(self) -> Part:
-        """The part this image is in, where it serves as a suite or holdout image."""
+        """The part that this image is in, as a suite or holdout image."""
         return part_of(self.group)
 
     @property
@@ -132,7 +133,7 @@ class Manifest:
 
     @classmethod
     def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
-        """The manifest of the images that a dataset holds now. Raises DatasetEmpty."""
+        """Return the manifest of a dataset's present images. Raises DatasetEmpty."""
         texts: dict[Digest, list[str]] = {}
         found: dict[Digest, Image] = {}
         for row in images:
@@ -161,11 +162,11 @@ class Manifest:
         return tuple(sorted({entry.class_name for entry in self.entries}))
 
     def on(self, side: Side) -> tuple[ManifestEntry, ...]:
-        """The entries on one side."""
+        """Return the entries on one side."""
         return tuple(entry for entry in self.entries if entry.side is side)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images per class and side: `{class: {"train": n, "holdout": m}}`."""
+        """Count the images per class and side: `{class: {"train": n, "holdout": m}}`."""
         found = Counter((entry.class_name, entry.side) for entry in self.entries)
         return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
 
@@ -183,7 +184,7 @@ class Manifest:
             )
 
     def to_bytes(self) -> bytes:
-        """The canonical JSON whose SHA-256 is this manifest's digest."""
+        """Return the canonical JSON whose SHA-256 is this manifest's digest."""
         return canonical_json(
             {
                 "kind": self.kind.value,
@@ -193,7 +194,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Json) -> "Manifest":
-        """The manifest that `to_bytes` wrote."""
+        """Return the manifest whose JSON `to_bytes` wrote."""
         return cls(
             kind=DatasetKind(value["kind"]),
             entries=tuple(
@@ -209,7 +210,7 @@ class Manifest:
 
 
 def _to_json(entry: ManifestEntry) -> list[Any]:
-    """An image like no other has no fourth item, so older manifests keep their digests."""
+    # Without near-duplicates there is no fourth item, so that older manifests keep their digests.
     older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
     return [entry.pixels, entry.artifact, list(entry.texts), *older]
 
@@ -232,5 +233,5 @@ class DatasetVersion:
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
     images: int
-    near_duplicates: int  # images that look like an older one, and are on its side
+    near_duplicates: int  # images with an older near-duplicate, on whose side they are
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Near-duplicates: images so alike that every split treats them as one."""
+"""Near-duplicates: images so similar that they are always on the same side and part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from core.domain.values import Digest
 from core.errors import SplitConflict
 
 THUMBNAIL_SIDE = 8  # pixels; RGB, 8 bits a channel
-# Of the distance between two thumbnails: the fourth root of the mean fourth power of their
-# differences, in levels of 0 to 255. JPEG at quality 75 stays below it in 99 of 100 pictures,
-# and the photographs and garments it was measured on are further apart (ADR 0015).
+# The largest distance between the thumbnails of near-duplicates: the fourth root of the mean fourth
+# power of their differences, in levels of 0 to 255. JPEG at quality 75 stays below it for 99 of 100
+# pictures; different photographs and garments were further apart when it was measured (ADR 0015).
 NEAR = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarImage:
-    """A known image that a new one looks like."""
+    """A known image that a new one is similar to."""
 
     group: Digest  # the oldest image of its group
     distance: float  # levels, at most NEAR
 
 
 def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:
-    """Return the group that a new image joins, its nearest look-alike's; None for no look-alike.
+    """Return the group of the most similar image, which a new one joins; None if there is none.
 
-    Raises SplitConflict when the look-alikes are on different sides or in different parts: on
-    either of them the image would be known on the other.
+    Raises SplitConflict when the similar images are on different sides or in different parts: the
+    new image would then leak from one to the other.
     """
-    groups = {like.group for like in similar_images}
+    groups = {image.group for image in similar_images}
     if len({(side_of(group), part_of(group)) for group in groups}) > 1:
         raise SplitConflict(near=sorted(groups))
-    nearest = min(similar_images, key=lambda like: (like.distance, like.group), default=None)
+    nearest = min(similar_images, key=lambda image: (image.distance, image.group), default=None)
     return nearest.group if nearest else None

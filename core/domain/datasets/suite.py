@@ -1,4 +1,4 @@
-"""Suites: the images and questions on which every version of a model is scored."""
+"""Suites: the images and queries on which every version of a model is scored."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +17,13 @@ class SuiteKind(StrEnum):
 
     @property
     def dataset_kind(self) -> DatasetKind:
-        """The kind of dataset such a suite is made from."""
+        """The kind of dataset that such a suite is made from."""
         return DatasetKind.LABELLED if self is SuiteKind.ZERO_SHOT else DatasetKind.CAPTIONED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A suite is never edited: another set of images is another suite."""
+    """An immutable suite: another set of images makes another suite."""
 
     id: SuiteId
     name: str
@@ -31,5 +31,5 @@ class Suite:
     manifest: Digest  # artifact with the manifest's JSON
     classes: tuple[str, ...]  # empty for retrieval
     images: int
-    prompt: PromptTemplate  # unused for retrieval: captions speak for themselves
+    prompt: PromptTemplate  # unused for retrieval, where captions are the texts
     created_at: datetime

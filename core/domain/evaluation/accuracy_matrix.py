@@ -1,7 +1,7 @@
-"""The accuracy matrix over the updates of a line, and what it says about transfer.
+"""The accuracy matrix over the updates of a lineage, and its transfer scores.
 
 A task is an update's holdout. Each cell is a version's accuracy over the class list known
-when the task was learned, so that all cells of a column answer the same question.
+when the task was learned, so all cells of a column answer the same query.
 """
 
 from collections.abc import Sequence
@@ -15,33 +15,33 @@ Cell = tuple[float, float]  # micro, macro
 Cells = dict[tuple[int, int], Cell]  # (version, task's version)
 
 
-def tasks(sheet: EvaluationResults) -> tuple[Task, ...]:
-    """The columns: the updates of the lineage that have a test image, oldest first."""
+def tasks(results: EvaluationResults) -> tuple[Task, ...]:
+    """Return the columns: the updates of the lineage that have a test image, oldest first."""
     return tuple(
         Task(
             version=holdout.learner.number,
             classes=holdout.learner.update_classes,
             images=len(holdout.exam.own.entries),
         )
-        for holdout in sheet.plan.holdouts
+        for holdout in results.plan.holdouts
     )
 
 
-def accuracy_matrix(sheet: EvaluationResults, previous: Report | None) -> tuple[MatrixRow, ...]:
-    """The root's row, then one row for each update of the lineage.
+def accuracy_matrix(results: EvaluationResults, previous: Report | None) -> tuple[MatrixRow, ...]:
+    """Return the root's row, then one row for each update of the lineage.
 
-    Candidate, parent, root and the diagonal come from this examination's answers, the other
-    cells from the parent's report; what neither knows is None.
+    The cells of candidate, parent and root and those of the diagonal come from this evaluation's
+    answers, the others from the parent's report; cells known to neither are None.
     """
-    exam = sheet.plan
+    plan = results.plan
     cells = _known(previous)
-    for holdout in exam.holdouts:
-        for version in (exam.root, exam.parent, holdout.learner, exam.candidate):
-            counts = sheet.counts(version, holdout.exam.own)
+    for holdout in plan.holdouts:
+        for version in (plan.root, plan.parent, holdout.learner, plan.candidate):
+            counts = results.counts(version, holdout.exam.own)
             cell = (metrics.micro_accuracy(counts), metrics.macro_accuracy(counts))
             cells[version.number, holdout.learner.number] = cell
-    columns = [holdout.learner.number for holdout in exam.holdouts]
-    rows = sorted({exam.root.number, exam.parent.number, exam.candidate.number, *columns})
+    columns = [holdout.learner.number for holdout in plan.holdouts]
+    rows = sorted({plan.root.number, plan.parent.number, plan.candidate.number, *columns})
     return tuple(
         MatrixRow(
             version=row,
@@ -68,22 +68,22 @@ def _part(cells: Cells, row: int, column: int, index: int) -> float | None:
     return None if cell is None else cell[index]
 
 
-def transfer(sheet: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfer:
-    """The transfer scores of the macro accuracies that the matrix allows."""
-    columns = [holdout.learner.number for holdout in sheet.plan.holdouts]
+def transfer(results: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfer:
+    """Return the transfer scores of the macro accuracies, as far as the matrix has the cells."""
+    columns = [holdout.learner.number for holdout in results.plan.holdouts]
     rows = {row.version: row.macro for row in matrix}
     square = [rows[version] for version in columns]
-    if not columns or columns[-1] != sheet.plan.candidate.number:
+    if not columns or columns[-1] != results.plan.candidate.number:
         return Transfer()
     learned = fmean(_required(row[t]) for t, row in enumerate(square))
     if len(columns) == 1:
         return Transfer(learned=learned)
     count = len(columns)
-    # The two backward transfers read the diagonal and the last row only, and these are known.
+    # Both backward transfers read only the diagonal and the last row, which are known.
     seen = [[cell or 0.0 for cell in row] for row in square]
     triangle = [square[t][i] for t in range(count) for i in range(t + 1)]
     ahead = [square[i - 1][i] for i in range(1, count)]
-    untouched = rows[sheet.plan.root.number]
+    untouched = rows[results.plan.root.number]
     return Transfer(
         backward=metrics.backward_transfer(seen),
         backward_reference=metrics.backward_transfer_reference(seen),

@@ -1,4 +1,4 @@
-"""From an answered examination to its report."""
+"""Construction of the report of an evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,21 +22,21 @@ def build_report(
     judged_before: int,
     near_duplicates: int,
 ) -> Report:
-    """The report of a candidate whose examination is answered.
+    """Return the report of a candidate from the answers to its evaluation plan.
 
-    `previous` is the parent's report, from which the older rows of the accuracy matrix come;
-    without it their cells stay empty. `judged_before` says how many candidates these test
-    parts have judged, `near_duplicates` how many images of the update look like an older one.
-    All of `examination.questions` must be answered: a missing answer is a KeyError. Raises
-    AnswersNotFinite when a version that the candidate is compared with gives no numbers; a
-    candidate that does not has failed.
+    `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
+    it their cells stay empty. `judged_before` is the number of candidates that these test parts
+    have judged, `near_duplicates` the number of the update's images with an older near-duplicate.
+    `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
+    when a version that the candidate is compared with has features that are not finite; a
+    candidate with such features fails.
     """
-    sheet = EvaluationResults(plan=plan, answers=answers)
-    faults = tuple(_faults(sheet))
-    judgement = judge(measures(sheet), plan.policy, faults)
-    headline = tuple(scores(sheet, role, version) for role, version in sheet.roles)
+    results = EvaluationResults(plan=plan, answers=answers)
+    faults = tuple(_faults(results))
+    judgement = judge(measures(results), plan.policy, faults)
+    headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
-    matrix = accuracy_matrix(sheet, previous)
+    matrix = accuracy_matrix(results, previous)
     candidate, parent, root = plan.candidate, plan.parent, plan.root
     live = plan.live
     return Report(
@@ -63,12 +63,12 @@ def build_report(
         scores=headline,
         retention=now / untouched if now is not None and untouched else None,
         zero_shot_change=None if now is None or untouched is None else now - untouched,
-        transfer=transfer(sheet, matrix),
-        tasks=tasks(sheet),
+        transfer=transfer(results, matrix),
+        tasks=tasks(results),
         matrix=matrix,
-        changes=tuple(changes(sheet)),
-        lists=tuple(list_scores(sheet)),
-        recalls=tuple(recall_rows(sheet)),
+        changes=tuple(changes(results)),
+        lists=tuple(list_scores(results)),
+        recalls=tuple(recall_rows(results)),
         judged_before=judged_before,
         near_duplicates=near_duplicates,
         images=_images(plan),
@@ -79,12 +79,12 @@ def build_report(
     )
 
 
-def _faults(sheet: EvaluationResults) -> Iterator[str]:
-    for version, questions in sheet.plan.questions:
-        broken = sheet.not_finite(version)
+def _faults(results: EvaluationResults) -> Iterator[str]:
+    for version, queries in results.plan.questions:
+        broken = results.not_finite(version)
         if not broken:
             continue
-        if version.digest != sheet.plan.candidate.digest:
+        if version.digest != results.plan.candidate.digest:
             raise AnswersNotFinite(
                 f"Version {version.number}, which the candidate is compared with, gives features "
                 "that are not finite numbers (NaN or infinity): nothing can be compared with it.",
@@ -92,7 +92,7 @@ def _faults(sheet: EvaluationResults) -> Iterator[str]:
             )
         yield (
             "The model gives features that are not finite numbers (NaN or infinity), in "
-            f"{broken} of {len(questions)} questions: it cannot be used. Answers without a "
+            f"{broken} of {len(queries)} questions: it cannot be used. Answers without a "
             "number count as wrong below."
         )
 
@@ -103,7 +103,7 @@ def _policy(plan: EvaluationPlan) -> dict[str, Any]:
 
 
 def _images(plan: EvaluationPlan) -> dict[str, int]:
-    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    evaluations: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
     holdouts = (*plan.holdouts, *plan.live_holdouts)
-    exams += [holdout.exam for holdout in holdouts]
-    return {exam.name: len(exam.own.entries) for exam in exams}
+    evaluations += [holdout.exam for holdout in holdouts]
+    return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}

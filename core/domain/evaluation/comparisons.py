@@ -1,4 +1,4 @@
-"""The measures of an examination: every paired comparison that the gate looks at."""
+"""The measures of an evaluation: every paired comparison that the gate judges."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,58 +9,62 @@ from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.values import Digest
 
 
-def measures(sheet: EvaluationResults) -> list[Measure]:
-    """Suites against parent, root and live version, holdouts against who knows them, the gain."""
-    exam = sheet.plan
+def measures(results: EvaluationResults) -> list[Measure]:
+    """Return all measures of an evaluation.
+
+    These compare suites with parent, root and live version, earlier holdouts with the versions that
+    learned them, and the own holdout with the parent (the gain).
+    """
+    plan = results.plan
     found = [
-        _top_1(sheet, MeasureKind.ZERO_SHOT, suite, baseline)
-        for baseline in sheet.suite_baselines
-        for suite in exam.zero_shot
+        _top_1(results, MeasureKind.ZERO_SHOT, suite, baseline)
+        for baseline in results.suite_baselines
+        for suite in plan.zero_shot
     ]
-    for baseline in sheet.suite_baselines:
-        for captioned in exam.retrieval:
+    for baseline in results.suite_baselines:
+        for captioned in plan.retrieval:
             found += [
-                _recall_of_captions(sheet, captioned, baseline),
-                _recall_of_images(sheet, captioned, baseline),
+                _recall_of_captions(results, captioned, baseline),
+                _recall_of_images(results, captioned, baseline),
             ]
-    for pairs in (sheet.kept, sheet.replaced):
-        found += [_top_1(sheet, MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in pairs]
+    for pairs in (results.kept, results.replaced):
+        found += [_top_1(results, MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in pairs]
         if len(pairs) > 1:
-            found.append(_together(sheet, pairs))
-    if exam.own is not None:
-        found.append(_top_1(sheet, MeasureKind.GAIN, exam.own.exam, sheet.gain_baseline))
+            found.append(_combined(results, pairs))
+    if plan.own is not None:
+        found.append(_top_1(results, MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
     return found
 
 
 def _top_1(
-    sheet: EvaluationResults, kind: MeasureKind, exam: ClassEvaluation, baseline: Baseline
+    results: EvaluationResults, kind: MeasureKind, evaluation: ClassEvaluation, baseline: Baseline
 ) -> Measure:
     return Measure.of(
         kind,
-        name=exam.name,
+        name=evaluation.name,
         baseline=baseline.name,
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
-        images=len(exam.own.entries),
-        now=sheet.hits(sheet.plan.candidate, exam.own),
-        before=sheet.hits(baseline.version, exam.own),
-        alpha=sheet.plan.policy.alpha,
+        images=len(evaluation.own.entries),
+        now=results.hits(results.plan.candidate, evaluation.own),
+        before=results.hits(baseline.version, evaluation.own),
+        alpha=results.plan.policy.alpha,
     )
 
 
-def _together(
-    sheet: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
+def _combined(
+    results: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
 ) -> Measure:
-    """Several holdouts as one measure, so that many small updates guard each other.
+    """Return several holdouts as one measure, so that many small updates guard each other.
 
-    An image in more than one of them counts once, as what it was last taught to be.
+    An image in more than one of them counts once, with the class that was taught last.
     """
     hits: dict[Digest, tuple[bool, bool]] = {}
     for holdout, baseline in pairs:
-        question = holdout.exam.own
-        now = sheet.hits(sheet.plan.candidate, question)
-        before = sheet.hits(baseline.version, question)
-        for entry, *answers in zip(question.entries, now, before, strict=True):
+        query = holdout.exam.own
+        now = results.hits(results.plan.candidate, query)
+        before = results.hits(baseline.version, query)
+        for entry, *answers in zip(query.entries, now, before, strict=True):
             hits[entry.pixels] = (answers[0], answers[1])
     _, last = pairs[-1]
     replaced = last.name == LIVE
@@ -73,42 +77,42 @@ def _together(
         images=len(hits),
         now=[now for now, _ in hits.values()],
         before=[before for _, before in hits.values()],
-        alpha=sheet.plan.policy.alpha,
+        alpha=results.plan.policy.alpha,
     )
 
 
 def _recall_of_captions(
-    sheet: EvaluationResults, exam: RetrievalEvaluation, baseline: Baseline
+    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
 ) -> Measure:
-    now = sheet.ranks(sheet.plan.candidate, exam.own).image_ranks
-    before = sheet.ranks(baseline.version, exam.own).image_ranks
+    now = results.ranks(results.plan.candidate, evaluation.own).image_ranks
+    before = results.ranks(baseline.version, evaluation.own).image_ranks
     return Measure.of(
         MeasureKind.IMAGE_TO_TEXT,
-        name=exam.name,
+        name=evaluation.name,
         baseline=baseline.name,
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
-        images=len(exam.own.entries),
+        images=len(evaluation.own.entries),
         now=_first(now),
         before=_first(before),
-        alpha=sheet.plan.policy.alpha,
+        alpha=results.plan.policy.alpha,
     )
 
 
 def _recall_of_images(
-    sheet: EvaluationResults, exam: RetrievalEvaluation, baseline: Baseline
+    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
 ) -> Measure:
-    now = _first(sheet.ranks(sheet.plan.candidate, exam.own).caption_ranks)
-    before = _first(sheet.ranks(baseline.version, exam.own).caption_ranks)
-    sizes = [len(entry.texts) for entry in exam.own.entries]
-    alpha = sheet.plan.policy.alpha
+    now = _first(results.ranks(results.plan.candidate, evaluation.own).caption_ranks)
+    before = _first(results.ranks(baseline.version, evaluation.own).caption_ranks)
+    sizes = [len(entry.texts) for entry in evaluation.own.entries]
+    alpha = results.plan.policy.alpha
     return Measure.of(
         MeasureKind.TEXT_TO_IMAGE,
-        name=exam.name,
+        name=evaluation.name,
         baseline=baseline.name,
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
-        images=len(exam.own.entries),
+        images=len(evaluation.own.entries),
         now=now,
         before=before,
         design_effect=design_effect(clusters(now, before, sizes), alpha),
@@ -121,7 +125,7 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 
 
 def clusters(now: Sequence[bool], before: Sequence[bool], sizes: Sequence[int]) -> Iterator[Flips]:
-    """The flips of each image's captions; `sizes` says how many captions each image has."""
+    """Yield the flips of each image's captions; `sizes` are the numbers of captions per image."""
     start = 0
     for size in sizes:
         end = start + size

@@ -1,6 +1,6 @@
-"""The examination of a candidate: which version must answer which question.
+"""The evaluation plan of a candidate: which version must answer which query.
 
-Verdicts see the test part of suites and holdouts; the validation part is for selecting.
+Verdicts use the test part of suites and holdouts; the validation part is for selection.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class ScoredSuite:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutUpdate:
-    """What an update made, and the images that were held out of it (both parts)."""
+    """The version that an update made, and the images held out of it (both parts)."""
 
     version: Version
     holdout: tuple[ManifestEntry, ...]
@@ -31,10 +31,10 @@ class HeldOutUpdate:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEvaluation:
-    """One set of images, asked over the class list it came with and over the union.
+    """Two queries on the same images: with their own class list, and with the union.
 
-    Forgetting is judged on `own`. In `union` all classes the candidate has learned compete
-    too: a separate number. Where nothing was added the two questions are the same one.
+    Forgetting is judged on `own`. In `union`, all classes that the candidate has learned compete
+    too; its accuracy is reported separately. If that adds no class, the two queries are equal.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ClassEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalEvaluation:
-    """A captioned suite's question."""
+    """The query of a captioned suite."""
 
     name: str
     own: RetrievalQuery
@@ -52,12 +52,12 @@ class RetrievalEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveLine:
-    """The version that a promotion would replace though the candidate does not descend from it."""
+    """A live version that a promotion would replace and that is no ancestor of the candidate."""
 
     version: Version
     updates: tuple[
         HeldOutUpdate, ...
-    ]  # that the version has and the candidate has not, oldest first
+    ]  # of the version's lineage, not of the candidate's, oldest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +70,15 @@ class HoldoutEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
-    """All questions of a candidate; holdouts in the order of the updates, its own last."""
+    """All queries for a candidate; holdouts are in the order of the updates, its own last."""
 
     model: Model
     policy: GatePolicy
     candidate: Version
     parent: Version
     root: Version
-    live: Version | None  # what a promotion would replace, if it is none of the candidate's line
-    suites: tuple[Suite, ...]  # with those that have no test image, and are not asked
+    live: Version | None  # what a promotion would replace, unless an ancestor of the candidate
+    suites: tuple[Suite, ...]  # including those without a test image, which have no query
     zero_shot: tuple[ClassEvaluation, ...]
     retrieval: tuple[RetrievalEvaluation, ...]
     holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
@@ -96,16 +96,17 @@ class EvaluationPlan:
 
     @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
-        """Who must answer what: different digests, different questions each.
+        """The queries that each version must answer, without duplicate versions or queries.
 
-        Candidate, parent, root and live version answer everything; what only the live version has
-        learned is asked of it and the candidate. The version that learned an earlier holdout
-        answers its own question, which it was asked as a candidate: what it said is remembered,
-        so its weights may be gone. The order is the same for the same examination.
+        Candidate, parent, root and live version answer the queries on suites and on the lineage's
+        holdouts; candidate and live version also answer those on `live_holdouts`. The version that
+        learned an earlier holdout answers that holdout's own query: it did so as a candidate and
+        the answers are stored, so its weights may have been collected. Equal plans have the same
+        order.
         """
-        shared: list[EvalQuery] = [exam.own for exam in self.retrieval]
-        for exam in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
-            shared += [exam.own, exam.union]
+        shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
+        for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
+            shared += [evaluation.own, evaluation.union]
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += [holdout.exam.own, holdout.exam.union]
@@ -120,8 +121,8 @@ class EvaluationPlan:
         )
 
 
-def _distinct(questions: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:
-    return tuple({question.digest: question for question in questions}.values())
+def _distinct(queries: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:
+    return tuple({query.digest: query for query in queries}.values())
 
 
 def plan_queries(
@@ -135,17 +136,17 @@ def plan_queries(
     suites: Sequence[ScoredSuite],
     live: LiveLine | None = None,
 ) -> EvaluationPlan:
-    """What must be asked about a candidate; `earlier` are its line's updates, oldest first."""
+    """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
     learned = candidate.version.classes
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
     for scored in suites:
         name = scored.suite.name
         match suite_query(scored, Part.TEST):
-            case RetrievalQuery() as question:
-                retrieval.append(RetrievalEvaluation(name=name, own=question))
-            case ClassQuery() as question:
-                zero_shot.append(_class_exam(name, question, learned))
+            case RetrievalQuery() as query:
+                retrieval.append(RetrievalEvaluation(name=name, own=query))
+            case ClassQuery() as query:
+                zero_shot.append(_class_evaluation(name, query, learned))
     return EvaluationPlan(
         model=model,
         policy=policy,
@@ -156,13 +157,13 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=_holdout_exams((*earlier, candidate), learned),
-        live_holdouts=_holdout_exams(live.updates if live else (), learned),
+        holdouts=_holdout_evaluations((*earlier, candidate), learned),
+        live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
     )
 
 
 def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
-    """What a suite asks about its images in one part; None when it has none there."""
+    """Return a suite's query on its images in one part; None if it has none there."""
     suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
     if not entries:
         return None
@@ -172,34 +173,36 @@ def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
 
 
 def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
-    """Those of a suite's or a holdout's images that are in one part."""
+    """Return the images of a suite or holdout that are in one part."""
     return tuple(entry for entry in entries if entry.part is part)
 
 
-def _class_exam(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
+def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
     union = replace(own, classes=_union(own.classes, learned))
     return ClassEvaluation(name=name, own=own, union=union)
 
 
-def _holdout_exams(
+def _holdout_evaluations(
     updates: Iterable[HeldOutUpdate], learned: tuple[str, ...]
 ) -> tuple[HoldoutEvaluation, ...]:
     return tuple(
-        HoldoutEvaluation(learner=update.version, exam=_holdout_exam(update, entries, learned))
+        HoldoutEvaluation(
+            learner=update.version, exam=_holdout_class_evaluation(update, entries, learned)
+        )
         for update in updates
         if (entries := entries_in(Part.TEST, update.holdout))
     )
 
 
-def _holdout_exam(
+def _holdout_class_evaluation(
     update: HeldOutUpdate, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
 ) -> ClassEvaluation:
-    then, prompt = update.version.classes, update.version.prompt
-    own = ClassQuery(entries=entries, classes=then, prompt=prompt)
-    return _class_exam(f"version {update.version.number}", own, learned)
+    classes, prompt = update.version.classes, update.version.prompt
+    own = ClassQuery(entries=entries, classes=classes, prompt=prompt)
+    return _class_evaluation(f"version {update.version.number}", own, learned)
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    """`own` and those of `more` that would be asked by a prompt of their own."""
+    """Return `own` and those names of `more` whose prompts are not in `own`; case is ignored."""
     known = {name.lower() for name in own}
     return own + tuple(name for name in more if name.lower() not in known)

@@ -1,4 +1,4 @@
-"""What a version is asked, and what it answered, image by image."""
+"""Queries to a version and its answers, image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from core.domain.values import Digest, Json, canonical_json, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """Which of `classes` is each image? Every entry's class is among them, whatever its case."""
+    """A query for the class of each image; every entry's class is in `classes`, in any case."""
 
     entries: tuple[ManifestEntry, ...]
     classes: tuple[str, ...]
@@ -19,23 +19,23 @@ class ClassQuery:
 
     @cached_property
     def digest(self) -> Digest:
-        """Names the question: the same images in the same order, classes and prompt."""
+        """Identifies the query by images in order, classes and prompt."""
         pixels = [[entry.pixels, entry.class_name] for entry in self.entries]
         return sha256(canonical_json(["class", pixels, list(self.classes), self.prompt.text]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalQuery:
-    """Which caption belongs to each image, and which image to each caption?
+    """A query for the captions of each image and the image of each caption.
 
-    The gallery is all entries; their captions stand in entry order, each entry's in its own.
+    The gallery is all entries. Captions are in the order of the entries, then of their texts.
     """
 
     entries: tuple[ManifestEntry, ...]
 
     @cached_property
     def digest(self) -> Digest:
-        """Names the question: the same images with the same captions in the same order."""
+        """Identifies the query by images and captions in order."""
         rows = [[entry.pixels, list(entry.texts)] for entry in self.entries]
         return sha256(canonical_json(["retrieval", rows]))
 
@@ -45,23 +45,23 @@ EvalQuery = ClassQuery | RetrievalQuery
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAnswers:
-    """The class each image was given, as an index into the question's classes.
+    """The class predicted for each image, as an index into the query's classes.
 
-    Where scores are no numbers (NaN) there is no best class: the index is one past the last.
+    If scores are NaN, there is no best class and the index is one past the last.
     """
 
     predicted: tuple[int, ...]
 
-    def hits(self, question: ClassQuery) -> tuple[bool, ...]:
-        """Image by image, whether the answer was right.
+    def hits(self, query: ClassQuery) -> tuple[bool, ...]:
+        """Return, image by image, whether the answer is right.
 
-        Names that differ in case alone have one prompt between them, so either is right.
+        Names that differ only in case have the same prompt, so either is right.
         """
-        names: list[str | None] = [name.lower() for name in question.classes]
+        names: list[str | None] = [name.lower() for name in query.classes]
         names.append(None)  # no class was best
         return tuple(
-            names[given] == entry.class_name.lower()
-            for given, entry in zip(self.predicted, question.entries, strict=True)
+            names[predicted] == entry.class_name.lower()
+            for predicted, entry in zip(self.predicted, query.entries, strict=True)
         )
 
 
@@ -71,7 +71,7 @@ class RetrievalAnswers:
 
     `image_ranks[i]`: the best rank among image i's own captions, in all captions.
     `caption_ranks[j]`: the rank of caption j's image, in all images.
-    Where scores are no numbers (NaN) there is no rank: it is one past the last.
+    If scores are NaN, there is no rank and it is one past the last.
     """
 
     image_ranks: tuple[int, ...]
@@ -81,22 +81,22 @@ class RetrievalAnswers:
 Answers = ClassAnswers | RetrievalAnswers
 
 
-def are_finite(answers: Answers, question: EvalQuery) -> bool:
-    """Whether every image was given a class, or every image and caption has a rank."""
+def are_finite(answers: Answers, query: EvalQuery) -> bool:
+    """Return whether every image has a class, or every image and caption has a rank."""
     if isinstance(answers, RetrievalAnswers):
         images, captions = len(answers.image_ranks), len(answers.caption_ranks)
         return max(answers.image_ranks) < captions and max(answers.caption_ranks) < images
-    classes = question.classes if isinstance(question, ClassQuery) else ()
+    classes = query.classes if isinstance(query, ClassQuery) else ()
     return max(answers.predicted) < len(classes)
 
 
 def answers_to_json(answers: Answers) -> dict[str, list[int]]:
-    """Answers as plain JSON, for the store."""
+    """Return answers as plain JSON, for storage."""
     return {name: list(value) for name, value in vars(answers).items()}
 
 
 def answers_from_json(value: Json) -> Answers:
-    """The answers that `answers_to_json` wrote."""
+    """Return the answers that `answers_to_json` wrote."""
     fields: dict[str, Sequence[int]] = {name: tuple(numbers) for name, numbers in value.items()}
     if "predicted" in fields:
         return ClassAnswers(predicted=tuple(fields["predicted"]))

@@ -1,4 +1,4 @@
-"""The forgetting report of a version: what was measured, judged and found, as plain values."""
+"""The forgetting report of a version, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,17 +10,17 @@ from core.domain.values import Digest, Json, canonical_json
 from core.errors import ReportUnreadable
 
 FORMAT = 2
-READABLE = (1, FORMAT)  # 1: without suites and live version, which were not asked about then
+READABLE = (1, FORMAT)  # 1: without suites and live version, which did not exist then
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """A version's headline accuracies, fractions of 1; None where nothing was asked.
+    """A version's headline accuracies, as fractions of 1; None without a query.
 
     UT-Acc covers the test parts of all holdouts of the lineage, with all classes the
-    candidate has learned competing; `macro` weighs every class of an update alike, and every
-    update alike. ZS-Acc covers all zero-shot suites, every image alike. A-Acc is the mean of
-    UT-Acc (micro) and ZS-Acc.
+    candidate has learned competing; `macro` weights the classes of an update equally, and the
+    updates equally. ZS-Acc covers all zero-shot suites and weights images equally. A-Acc is the
+    mean of UT-Acc (micro) and ZS-Acc.
     """
 
     role: str  # "candidate", "parent", "root" or "live"
@@ -33,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """How one class fared: counts, accuracy with its interval, paired difference with its own."""
+    """The change of one class: counts, accuracy and paired difference with their intervals."""
 
     class_name: str
     images: int
@@ -61,7 +61,7 @@ class ChangeTable:
 
 @dataclass(frozen=True, kw_only=True)
 class ListScore:
-    """A version's accuracy over a question's own class list and over the union."""
+    """A version's accuracy over a query's own class list and over the union."""
 
     kind: MeasureKind
     name: str
@@ -94,7 +94,7 @@ class Task:
     """A column of the accuracy matrix: an update's holdout."""
 
     version: int
-    classes: tuple[str, ...]  # what that update taught
+    classes: tuple[str, ...]  # taught by that update
     images: int
 
 
@@ -109,9 +109,9 @@ class MatrixRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What the updates did to each other, from the macro accuracies; None where undefined.
+    """Transfer between updates, from the macro accuracies; None where undefined.
 
-    All are on the class list known when a task was learned.
+    All are over the class list known when a task was learned.
     """
 
     backward: float | None = None
@@ -152,18 +152,20 @@ class Report:
     lists: tuple[ListScore, ...]
     recalls: tuple[Recall, ...]
     judged_before: int  # candidates that the same test parts had judged
-    near_duplicates: int  # images of the update that look like an older one
+    near_duplicates: int  # images of the update with an older near-duplicate
     images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
-    live: int | None = None  # what it would have replaced, where not of its own line
+    live: int | None = None  # what it would have replaced, unless of its own lineage
     live_digest: Digest | None = None
-    suites: Mapping[str, str] = field(default_factory=dict)  # what it was asked: names by id
-    reference: Json | None = None  # {"dataset", "version"} of the images that were distilled
+    suites: Mapping[str, str] = field(
+        default_factory=dict
+    )  # those that it was scored on: names by id
+    reference: Json | None = None  # {"dataset", "version"} of the reference set
     notes: Json = field(default_factory=dict)  # what training chose by itself
-    environments: tuple[Mapping[str, str], ...] = ()  # that training went through, in order
-    exact: bool | None = None  # whether a repeat gives the same bits; None: it is not recorded
+    environments: tuple[Mapping[str, str], ...] = ()  # that training ran in, in order
+    exact: bool | None = None  # whether a repeat is bit-exact; None: not recorded
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON; the same report is always the same bytes."""
+        """Return the report as plain JSON; equal reports give equal bytes."""
         value = asdict(self)
         del value["rulings"]
         measures = [
@@ -173,12 +175,12 @@ class Report:
         return {"format": FORMAT, **value, "measures": measures}
 
     def to_bytes(self) -> bytes:
-        """The canonical JSON that is stored."""
+        """Return the canonical JSON that is stored."""
         return canonical_json(self.to_json())
 
     @classmethod
     def from_json(cls, value: Json) -> "Report":
-        """The report that `to_json` wrote. Raises ReportUnreadable for a format not known here."""
+        """Return the report that `to_json` wrote. Raises ReportUnreadable for an unknown format."""
         if value.get("format") not in READABLE:
             raise ReportUnreadable(format=value.get("format"), readable=list(READABLE))
         plain = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
@@ -223,7 +225,7 @@ def _ruling(row: Json) -> Ruling:
 
 
 def _transfer(row: Json) -> Transfer:
-    """Reports of an earlier release have a `backward_union` too."""
+    # Reports of an earlier release also have a `backward_union`.
     return Transfer(**{name: row[name] for name in Transfer.__dataclass_fields__})
 
 

@@ -1,4 +1,4 @@
-"""The descriptive tables of a report: shown to people, not judged by the gate."""
+"""The descriptive tables of a report, which the gate does not judge."""
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -13,11 +13,11 @@ from core.domain.gate.measure import MeasureKind
 from core.domain.registry.version import Version
 
 
-def scores(sheet: EvaluationResults, role: str, version: Version) -> Scores:
-    """The headline accuracies of one version."""
-    exam = sheet.plan
-    tasks = [sheet.counts(version, holdout.exam.union) for holdout in exam.holdouts]
-    suites = [sheet.counts(version, suite.own) for suite in exam.zero_shot]
+def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
+    """Return the headline accuracies of a version."""
+    plan = results.plan
+    tasks = [results.counts(version, holdout.exam.union) for holdout in plan.holdouts]
+    suites = [results.counts(version, suite.own) for suite in plan.zero_shot]
     micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
     zero_shot = micro_accuracy(count for suite in suites for count in suite) if suites else None
     asked_both = micro is not None and zero_shot is not None
@@ -31,18 +31,18 @@ def scores(sheet: EvaluationResults, role: str, version: Version) -> Scores:
     )
 
 
-def changes(sheet: EvaluationResults) -> Iterator[ChangeTable]:
-    """Class by class: the own holdout, each suite, each other holdout."""
-    exam = sheet.plan
+def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
+    """Yield the changes by class on the own holdout, each suite and each other holdout."""
+    plan = results.plan
     compared = [
         (MeasureKind.ZERO_SHOT, suite, baseline)
-        for baseline in sheet.suite_baselines
-        for suite in exam.zero_shot
+        for baseline in results.suite_baselines
+        for suite in plan.zero_shot
     ]
-    holdouts = sheet.kept + sheet.replaced
+    holdouts = results.kept + results.replaced
     compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
-    if exam.own is not None:
-        compared.insert(0, (MeasureKind.GAIN, exam.own.exam, sheet.gain_baseline))
+    if plan.own is not None:
+        compared.insert(0, (MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
     for kind, asked, baseline in compared:
         yield ChangeTable(
             kind=kind,
@@ -51,19 +51,19 @@ def changes(sheet: EvaluationResults) -> Iterator[ChangeTable]:
             baseline_version=baseline.version.number,
             classes=class_changes(
                 asked.own,
-                now=sheet.hits(exam.candidate, asked.own),
-                before=sheet.hits(baseline.version, asked.own),
-                alpha=exam.policy.alpha,
+                now=results.hits(plan.candidate, asked.own),
+                before=results.hits(baseline.version, asked.own),
+                alpha=plan.policy.alpha,
             ),
         )
 
 
 def class_changes(
-    question: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
+    query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
 ) -> tuple[Change, ...]:
-    """The change of every class that has an image, worst first; of equals, the surest first."""
+    """Return the change of every class that has an image, worst first; ties by upper bound."""
     pairs: dict[str, list[tuple[bool, bool]]] = {}
-    for entry, new, old in zip(question.entries, now, before, strict=True):
+    for entry, new, old in zip(query.entries, now, before, strict=True):
         pairs.setdefault(entry.class_name, []).append((new, old))
     rows = [_change(name, found, alpha) for name, found in pairs.items()]
     return tuple(sorted(rows, key=lambda row: (row.difference, row.upper, row.class_name)))
@@ -91,48 +91,52 @@ def _change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Chan
     )
 
 
-def list_scores(sheet: EvaluationResults) -> Iterator[ListScore]:
-    """Accuracies over a question's own class list and over the union, side by side."""
-    exam = sheet.plan
-    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in exam.zero_shot]
-    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in exam.earlier]
-    for kind, class_exam in asked:
-        for role, version in sheet.roles:
-            yield _list_score(sheet, kind, class_exam, role, version)
-    for holdout, live in sheet.replaced:
-        for role, version in (("candidate", exam.candidate), ("live", live.version)):
-            yield _list_score(sheet, MeasureKind.HOLDOUT, holdout.exam, role, version)
+def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
+    """Yield accuracies over a query's own class list and over the union."""
+    plan = results.plan
+    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in plan.zero_shot]
+    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in plan.earlier]
+    for kind, evaluation in asked:
+        for role, version in results.roles:
+            yield _list_score(results, kind, evaluation, role, version)
+    for holdout, live in results.replaced:
+        for role, version in (("candidate", plan.candidate), ("live", live.version)):
+            yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
 
 
 def _list_score(
-    sheet: EvaluationResults, kind: MeasureKind, exam: ClassEvaluation, role: str, version: Version
+    results: EvaluationResults,
+    kind: MeasureKind,
+    evaluation: ClassEvaluation,
+    role: str,
+    version: Version,
 ) -> ListScore:
     return ListScore(
         kind=kind,
-        name=exam.name,
+        name=evaluation.name,
         role=role,
         version=version.number,
-        images=len(exam.own.entries),
-        own_classes=len(exam.own.classes),
-        union_classes=len(exam.union.classes),
-        own=sheet.accuracy(version, exam.own),
-        union=sheet.accuracy(version, exam.union),
+        images=len(evaluation.own.entries),
+        own_classes=len(evaluation.own.classes),
+        union_classes=len(evaluation.union.classes),
+        own=results.accuracy(version, evaluation.own),
+        union=results.accuracy(version, evaluation.union),
     )
 
 
-def recall_rows(sheet: EvaluationResults) -> Iterator[Recall]:
-    """R@1, R@5 and R@10 both ways, for candidate, parent, root and live version."""
-    for exam in sheet.plan.retrieval:
-        captions = sum(len(entry.texts) for entry in exam.own.entries)
-        for role, version in sheet.roles:
-            ranks = sheet.ranks(version, exam.own)
+def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
+    """Yield R@1, R@5 and R@10 in both directions for candidate, parent, root and live version."""
+    for evaluation in results.plan.retrieval:
+        captions = sum(len(entry.texts) for entry in evaluation.own.entries)
+        for role, version in results.roles:
+            ranks = results.ranks(version, evaluation.own)
             for direction, queries, gallery in (
                 (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
-                (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, len(exam.own.entries)),
+                (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, len(evaluation.own.entries)),
             ):
                 at = recalls(queries)
                 yield Recall(
-                    suite=exam.name,
+                    suite=evaluation.name,
                     direction=direction,
                     role=role,
                     version=version.number,

@@ -2,7 +2,7 @@
 
 All bounds are one-sided at error `alpha`; lower and upper together form a two-sided
 interval of level 1 - 2 alpha. Score intervals keep a positive width when nothing flips, so
-five unchanged images never look like proof.
+that five unchanged images do not count as proof.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from math import isinf, sqrt
 from statistics import NormalDist
 
 ALPHA = 0.005
-_HALVINGS = 60  # of an interval at most 2 wide: below 1e-17
+_HALVINGS = 60  # of an interval at most 2 wide, to less than 1e-17
 _NORMAL = NormalDist()
 
 
 @cache
 def quantile(alpha: float) -> float:
-    """The standard normal value that is exceeded with probability `alpha`."""
+    """Return the standard normal value that is exceeded with probability `alpha`."""
     return _NORMAL.inv_cdf(1 - alpha)
 
 
@@ -32,10 +32,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Flips:
-    """Answers to one question by two versions, paired image by image.
+    """Answers to one query by two versions, paired image by image.
 
-    `count` pairs, of which `gained` are right only now and `lost` were right only before.
-    Fractions are allowed: clustered answers count for less than one each.
+    There are `count` pairs: `gained` of them are right only now, `lost` were right only before.
+    Fractions are allowed, because clustered answers count for less than one each.
     """
 
     count: float
@@ -48,16 +48,16 @@ class Flips:
         return (self.gained - self.lost) / self.count
 
     def scaled(self, factor: float) -> "Flips":
-        """As many answers as `factor` times these, flipping at the same rates."""
+        """Return `factor` times as many answers, which flip at the same rates."""
         return Flips(
             count=self.count * factor, gained=self.gained * factor, lost=self.lost * factor
         )
 
 
 def _flipping(flips: Flips, at: float) -> float:
-    """The share of answers that flip, were the true difference `at`.
+    """Return the share of answers that flip if the true difference is `at`.
 
-    The nuisance parameter, the rate of losses, takes its most likely value under that
+    The nuisance parameter, the rate of losses, has its most likely value under that
     restriction: the larger root of 2n q^2 + B q + C = 0.
     """
     n, gained, lost = flips.count, flips.gained, flips.lost
@@ -68,12 +68,12 @@ def _flipping(flips: Flips, at: float) -> float:
 
 
 def _deviation(flips: Flips, at: float) -> float:
-    """The standard deviation of gained - lost, were the true difference `at`."""
+    """Return the standard deviation of gained - lost if the true difference is `at`."""
     return sqrt(max(0.0, flips.count * (_flipping(flips, at) - at * at)))
 
 
 def score(flips: Flips, at: float) -> float:
-    """Tango's score statistic: standard deviations between the observed difference and `at`."""
+    """Return Tango's score: standard deviations from `at` to the observed difference."""
     distance = flips.gained - flips.lost - flips.count * at
     if abs(distance) < 1e-12:
         return 0.0
@@ -82,7 +82,7 @@ def score(flips: Flips, at: float) -> float:
 
 
 def sixth_of_skewness(flips: Flips, at: float) -> float:
-    """A sixth of the skewness of gained - lost, were the true difference `at`."""
+    """Return a sixth of the skewness of gained - lost if the true difference is `at`."""
     deviation = _deviation(flips, at)
     if not deviation:
         return 0.0
@@ -91,7 +91,7 @@ def sixth_of_skewness(flips: Flips, at: float) -> float:
 
 
 def corrected_score(flips: Flips, at: float) -> float:
-    """Tango's score with the skewness of the difference taken out.
+    """Return Tango's score, corrected for the skewness of the difference.
 
     Source: P. J. Laud, Pharmaceutical Statistics 16 (2017) 334-348: the z that solves
     z + skewness / 6 (z^2 - 1) = score.
@@ -103,10 +103,10 @@ def corrected_score(flips: Flips, at: float) -> float:
 
 
 def p_below(flips: Flips, at: float) -> float:
-    """The one-sided p-value of "the true difference is at least `at`", at any size.
+    """Return the one-sided p-value of "the true difference is at least `at`", at any size.
 
-    Without the correction for skewness a few images on which nothing was gained would fail too
-    often, and the more of such measures there are, the more.
+    Without the correction for skewness, measures with few images and no gain would fail too
+    often, and more so the more such measures there are.
     """
     return _NORMAL.cdf(corrected_score(flips, at))
 
@@ -124,7 +124,7 @@ def _lower(flips: Flips, z: float) -> float:
 
 
 def paired_interval(flips: Flips, alpha: float = ALPHA) -> Interval:
-    """Tango's score interval of a paired difference.
+    """Return Tango's score interval of a paired difference.
 
     Source: T. Tango, Statistics in Medicine 17 (1998) 891-908. The bounds are the two
     differences from which the observed one lies exactly z standard deviations away.
@@ -135,7 +135,7 @@ def paired_interval(flips: Flips, alpha: float = ALPHA) -> Interval:
 
 
 def proportion_interval(hits: int, count: int, alpha: float = ALPHA) -> Interval:
-    """Wilson's score interval of a single proportion."""
+    """Return Wilson's score interval of a single proportion."""
     z = quantile(alpha)
     rate, spread = hits / count, z * z / count
     centre = rate + spread / 2
@@ -147,13 +147,13 @@ def proportion_interval(hits: int, count: int, alpha: float = ALPHA) -> Interval
 
 
 def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
-    """By how much clustering inflates the variance of a paired difference (at least 1).
+    """Return the factor by which clustering inflates the variance of a paired difference.
 
-    Each cluster holds the answers that share an image. The ratio of the variance between
-    clusters (N. A. Obuchowski, Statistics in Medicine 17 (1998) 1495-1507) to that of
-    independent answers is estimated after adding z^2 flips of the worst case, in which all
-    answers of an image flip together. So few flips are trusted little, and with none at all
-    the images count and not their captions. Singletons give exactly 1.
+    It is at least 1, and exactly 1 for singletons. Each cluster holds the answers that share an
+    image. The ratio of the variance between clusters (N. A. Obuchowski, Statistics in Medicine 17
+    (1998) 1495-1507) to that of independent answers is estimated after adding z^2 flips of the
+    worst case, in which all answers of an image flip together. So few flips have little influence,
+    and without any flip the images count, not their captions.
     """
     members = list(clusters)
     total = sum(cluster.count for cluster in members)

@@ -1,4 +1,4 @@
-"""Measures: a candidate compared with a baseline, and what the gate found about each."""
+"""Measures, which compare a candidate with a baseline, and the gate's ruling on each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from core.domain.gate.intervals import Flips, paired_interval
 
 
 class MeasureKind(StrEnum):
-    """What a measure compares."""
+    """The kinds of comparison."""
 
     ZERO_SHOT = "zero_shot"  # top-1 on a suite
     IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite
@@ -22,10 +22,10 @@ class MeasureKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A paired comparison of the candidate with a baseline on one question's test part.
+    """A paired comparison of the candidate with a baseline on one query.
 
-    `difference`, bounds and `tolerance` are fractions of 1. A gain's tolerance is the wanted
-    gain with its sign turned, so one rule, lower >= -tolerance, holds for every kind.
+    `difference`, bounds and `tolerance` are fractions of 1. A gain's tolerance is the negated
+    wanted gain, so one rule, lower >= -tolerance, applies to every kind.
     """
 
     kind: MeasureKind
@@ -59,7 +59,7 @@ class Measure:
         design_effect: float = 1.0,
         alpha: float,
     ) -> "Measure":
-        """The measure of two versions' hits on the same question, answer by answer."""
+        """Return the measure of two versions' hits on the same query, answer by answer."""
         pairs = list(zip(now, before, strict=True))
         gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
         flips = Flips(count=len(pairs), gained=gained, lost=lost)
@@ -84,7 +84,7 @@ class Measure:
 
     @property
     def flips(self) -> Flips:
-        """The flips as so many independent answers."""
+        """The flips, scaled to the number of independent answers that they are worth."""
         flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
         return flips.scaled(1 / self.design_effect)
 
@@ -95,17 +95,17 @@ class Measure:
 
 
 class Outcome(StrEnum):
-    """What the gate found about one measure."""
+    """The outcome of one measure."""
 
     HOLDS = "holds"
     FAILS = "fails"
-    OPEN = "open"  # neither bound decides
-    ADVISORY = "advisory"  # too few images to count as a guard, and it does not surely fail
+    OPEN = "open"  # neither holds nor fails
+    ADVISORY = "advisory"  # too few images to guard, and does not fail
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """A measure with what the gate found about it."""
+    """A measure and its outcome."""
 
     measure: Measure
     outcome: Outcome

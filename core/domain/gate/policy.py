@@ -1,4 +1,4 @@
-"""The gate: when may a version go live."""
+"""The gate: its policy, and the verdict on a version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from core.domain.gate.intervals import p_below, quantile, score, sixth_of_skewne
 from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.values import PolicyId
 
-_FARTHEST = 4096.0  # times the present images; beyond, "more images" is no advice
+_FARTHEST = 4096.0  # times the present images; needing more than that is no practical advice
 
 
 class Verdict(StrEnum):
@@ -24,15 +24,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
-    """How much a version may forget. Fractions of 1: 0.03 is three points."""
+    """Tolerances for what a version may forget, in fractions of 1: 0.03 is three points."""
 
     id: PolicyId
     name: str
     parent_tolerance: float = 0.03  # suites, against the parent
     root_tolerance: float = 0.05  # suites, against the root
-    holdout_tolerance: float = 0.05  # other updates' holdouts: what was learned there
+    holdout_tolerance: float = 0.05  # holdouts of other updates
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
-    minimum_count: int = 500  # test images; with fewer, a measure may fail but guards nothing
+    minimum_count: int = 500  # of test images; with fewer, a measure can fail but does not guard
     alpha: float = 0.005  # one-sided error of each bound
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
@@ -40,7 +40,7 @@ class GatePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """The verdict, how each measure contributed, and the reasons in sentences."""
+    """The verdict, the ruling on each measure, and the reasons in sentences."""
 
     verdict: Verdict
     rulings: tuple[Ruling, ...]
@@ -48,17 +48,17 @@ class Judgement:
 
 
 def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str] = ()) -> Judgement:
-    """The gate's decision; `faults` are reasons to fail whatever the measures say.
+    """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
-    Passed: every guarded lower bound is within its tolerance (no correction: all must hold)
-    and the gain reaches the wanted gain. Failed: some measure is below its tolerance, by
-    Holm's step-down over all measures. Inconclusive: the rest, and whenever nothing is
-    guarded or nothing was gained on a holdout.
+    Passed: the lower bound of every guarded measure is within its tolerance (without correction,
+    because all must hold) and that of the gain reaches the wanted gain. Failed: a measure is below
+    its tolerance, by Holm's step-down over all measures. Inconclusive: everything else, also when
+    no measure is guarded or there is no measure of the gain.
 
-    A measure with fewer images than the policy's minimum may fail, for a p-value is valid at
-    any size. It guards nothing: that it holds counts for nothing, and that it is open blocks
-    nothing. The gain must be shown at any size: its score interval is wide where images are
-    few, and a minimum would keep a small update from ever passing.
+    A measure with fewer images than the policy's minimum can fail, because a p-value is valid at
+    any size. Otherwise it has no influence: it neither supports a pass nor, when open, prevents
+    one. The gain must be shown at any size: its score interval is wide if images are few, and with
+    a minimum a small update could never pass.
     """
     deciding = [m for m in measures if _may_hold(m, policy)]
     failing = _below_tolerance(measures, policy.alpha)
@@ -92,7 +92,7 @@ def _may_hold(measure: Measure, policy: GatePolicy) -> bool:
 
 
 def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
-    """Those below their tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
+    """Return the measures below tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
     ordered = sorted(measures, key=lambda m: p_below(m.flips, -m.tolerance))
     for done, measure in enumerate(ordered):
         if p_below(measure.flips, -measure.tolerance) >= alpha / (len(ordered) - done):
@@ -116,13 +116,13 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
 
 
 def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
-    """How many more images would settle a measure if answers went on flipping at this rate.
+    """Return how many more images would settle a measure if answers flip at the same rate.
 
-    `tests` is the number of measures that Holm's first step divides `alpha` by. None when
-    the difference is so close to the tolerance that thousands of times the images would not.
+    `tests` is the number of measures that Holm's first step divides `alpha` by. Returns None if
+    the difference is so close to the tolerance that thousands of times the images would not do.
     """
     at = -measure.tolerance
-    reached = score(measure.flips, at)  # grows with the root of the images; skewness shrinks
+    reached = score(measure.flips, at)  # grows with the square root of the images; skewness shrinks
     if reached > 0:
         root = quantile(alpha) / reached
     elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0

@@ -1,4 +1,4 @@
-"""The gate's reasons, in sentences a person can act on."""
+"""The gate's reasons, as sentences that a person can act on."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ _SUBJECT = {
 
 
 def subject(measure: Measure) -> str:
-    """What a measure is about: "top-1 on emoji against the root"."""
+    """Return what a measure compares, such as "top-1 on emoji against the root"."""
     about = _SUBJECT[measure.kind].format(name=measure.name)
     return f"{about} against {_the(measure.baseline)}"
 
 
 def points(fraction: float, *, signed: bool = True) -> str:
-    """A fraction as percentage points: 0.031 is "+3.1"."""
+    """Format a fraction as percentage points: 0.031 is "+3.1"."""
     text = f"{100 * fraction:{'+' if signed else ''}.1f}"
     return {"-0.0": "0.0", "+0.0": "0.0"}.get(text, text).replace("-", "−")
 
@@ -34,7 +34,7 @@ def explain(
     has_gain: bool,
     minimum_count: int,
 ) -> tuple[str, ...]:
-    """Why the verdict is what it is, the decisive sentences first."""
+    """Return the reasons for the verdict, the decisive ones first."""
     lines = [_failing(r.measure) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings, guarded))

@@ -1,4 +1,4 @@
-"""Jobs: what was ordered, how far it is, and what may happen to it next."""
+"""Jobs: their orders, progress, states and transitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
 
 
 class Queue(StrEnum):
-    """Which workers a job waits for: those that listen to its queue."""
+    """The queue of a job, which determines the workers that may claim it."""
 
     GPU = "gpu"  # hours on a device
-    HOUSEKEEPING = "housekeeping"  # minutes on a processor, which should not wait for those hours
+    HOUSEKEEPING = "housekeeping"  # minutes on a CPU, which should not wait for those hours
 
 
 class JobType(StrEnum):
@@ -30,7 +30,7 @@ class JobType(StrEnum):
 
     @property
     def queue(self) -> Queue:
-        """Where such a job waits."""
+        """The queue of such a job."""
         return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
 
 
@@ -46,7 +46,7 @@ class JobStatus(StrEnum):
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the status is final."""
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
 
 
@@ -72,28 +72,31 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOrder:
-    """Make version 1 of a model from a base: 'bundled', 'name:pretrained' or a folder."""
+    """An order to make version 1 of a model from a base.
+
+    Bases are 'bundled', 'name:pretrained' or a folder.
+    """
 
     base: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateOrder:
-    """Teach the classes of a dataset version."""
+    """An order to teach the classes of a dataset version."""
 
     dataset: DatasetId
     dataset_version: int
     recipe: Recipe
     alias: str = "production"
-    parent: int | None = None  # None: where the alias points at the moment of the claim
+    parent: int | None = None  # None: the alias's version at the time of the claim
     auto_promote: bool = True
     prompt: str | None = None  # None: the parent's
-    reference: DatasetRef | None = None  # the images that method "zscl" distils
+    reference: DatasetRef | None = None  # the reference set that method "zscl" distils
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOrder:
-    """Score an existing version on the model's suites, by its policy, as they are when ordered."""
+    """An order to score a version on the model's suites, by its policy, as of the order."""
 
     version: int
     alias: str = "production"  # whose live version it would replace
@@ -104,7 +107,7 @@ OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
-    """An order as plain JSON, for storage."""
+    """Return an order as plain JSON, for storage."""
     value = dict(vars(order))
     if isinstance(order, UpdateOrder):
         value["recipe"] = order.recipe.to_json()
@@ -113,7 +116,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
 
 
 def order_from_json(job_type: JobType, value: Json) -> Order:
-    """The order that `order_to_json` wrote."""
+    """Return the order that `order_to_json` wrote."""
     match job_type:
         case JobType.IMPORT:
             return ImportOrder(**value)
@@ -138,24 +141,24 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A unit of work that the database owns; a broker message is only a doorbell for it."""
+    """A unit of work, owned by the database; a broker message only notifies workers of it."""
 
     id: JobId
     type: JobType
     model: ModelId
     order: Order
-    priority: int = 0  # 0 to 9: of the models' next jobs the highest runs first
+    priority: int = 0  # 0 to 9: among the models' next jobs, the highest runs first
     status: JobStatus = JobStatus.QUEUED
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
     precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
-    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; an import's: None
+    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; None: an import
     policy: PolicyId | None = None  # likewise
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
-    pauses: int = 0  # claims given up in a row for want of room, likewise
-    fence: int = 0  # rises with every claim; every write of the claimant names it
+    pauses: int = 0  # claims released in a row for lack of storage space, likewise
+    fence: int = 0  # rises with every claim; every write of the claimant must match it
     checkpoint: Digest | None = None
     version: int | None = None  # the version an update has made
     retry_of: JobId | None = None
@@ -167,9 +170,9 @@ class Job:
     finished_at: datetime | None = None
 
     def cancel(self, now: datetime) -> "Job":
-        """A queued job is cancelled at once, a running one when its worker sees the flag.
+        """Cancel a queued job at once; mark a running one for its worker to stop.
 
-        Raises JobFinished when it has ended or is being cancelled already.
+        Raises JobFinished when the job has ended or is being cancelled already.
         """
         match self.status:
             case JobStatus.QUEUED:
@@ -181,7 +184,7 @@ class Job:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait, in seconds, before it is tried again after a want of room."""
+        """The wait in seconds before the next attempt, after a lack of storage space."""
         return min(FIRST_PAUSE_S * 2.0**self.pauses, LONGEST_PAUSE_S)
 
     @property
@@ -191,7 +194,7 @@ class Job:
         return {"status": self.status.value, **(self.result or {}), **error}
 
     def succeed(self, result: Json, now: datetime) -> "Job":
-        """The job did what was ordered; a failed gate is a success of the job."""
+        """Return the job as succeeded: it did what was ordered, even if the gate failed."""
         return replace(
             self,
             status=JobStatus.SUCCEEDED,
@@ -202,7 +205,7 @@ class Job:
         )
 
     def fail(self, error: Json, now: datetime) -> "Job":
-        """The job ended without doing what was ordered."""
+        """Return the job as failed: it ended without doing what was ordered."""
         return replace(
             self,
             status=JobStatus.FAILED,
@@ -213,7 +216,7 @@ class Job:
         )
 
     def cancelled(self, now: datetime) -> "Job":
-        """The worker has stopped on request."""
+        """Return the job as cancelled: its worker has stopped on request."""
         return replace(
             self,
             status=JobStatus.CANCELLED,
@@ -232,7 +235,7 @@ def order_of(job: Job, kind: type[OrderT]) -> OrderT:
 
 @dataclass(frozen=True, kw_only=True)
 class JobEvent:
-    """One line of a job's history; `sequence` counts from 1 within the job."""
+    """An event in a job's history; `sequence` counts from 1 within the job."""
 
     job: JobId
     sequence: int

@@ -1,4 +1,4 @@
-"""Within which bounds a recipe's numbers lie."""
+"""Bounds of a recipe's numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ class Bounds:
     high: float
 
     def contain(self, value: object) -> bool:
-        """Whether a value is such a number; NaN, true and false are none."""
+        """Return whether a value is a number within bounds; NaN, true and false are not."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         return self.low <= value <= self.high
 
     @property
     def words(self) -> str:
-        """What an error says of them."""
+        """The bounds as an error message states them."""
         if self.whole:
             return f"a whole number, {self.low} to {self.high}"
         return f"a number, {self.low:g} to {self.high:g}"

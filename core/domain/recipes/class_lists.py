@@ -1,4 +1,4 @@
-"""Lists of class names: each name once, and which of them compete in an update."""
+"""Lists of class names: without duplicates, and those that compete in an update."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from core.errors import TooFewClasses
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name once, in order of first appearance, whatever its case."""
+    """Return the names without case-insensitive duplicates, in order of first appearance."""
     found: dict[str, str] = {}
     for name in names:
         found.setdefault(name.lower(), name)
@@ -17,24 +17,23 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
 def competing_classes(
     recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
 ) -> tuple[str, ...]:
-    """The columns of the cross entropy: the update's own classes first, then their rivals.
+    """Return the columns of the cross entropy: the update's own classes first, then the others.
 
-    Replayed exemplars are of classes learned before, so these then compete in any label space.
-
-    Names that differ in case alone have one prompt between them, so they are one column.
+    Replayed exemplars belong to classes learned before, so with method "replay" these compete in
+    any label space. Names that differ only in case have the same prompt, so they are one column.
     """
-    rivals: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
-        rivals += tuple(learned)
+        others += tuple(learned)
     if recipe.label_space is LabelSpace.OPEN:
-        rivals += tuple(open_classes)
-    return distinct((*classes, *rivals))
+        others += tuple(open_classes)
+    return distinct((*classes, *others))
 
 
 def require_learnable(
     recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
 ) -> None:
-    """Raise TooFewClasses when the cross entropy has one column: loss 0, gradient 0."""
+    """Raise TooFewClasses if the cross entropy has fewer than two columns: its gradient is 0."""
     if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
         raise TooFewClasses(
             f"Over the label space '{recipe.label_space}' the only class is "

@@ -1,7 +1,7 @@
 """Named starting points for a recipe: `{"preset": "released", "epochs": 5}`.
 
 A preset's values come first and the recipe's own fields override them. Versions store the
-recipe spelled out in full, so a preset may be tuned later without changing what was done.
+full recipe, so a preset can be tuned later without affecting existing versions.
 """
 
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 from core.domain.values import Json
 
-# The trainer published with VR-LwF (Ding et al., 2022, one session, ViT-B/32), as it really
-# acts. It clips gradients to norm 1 while they are still multiplied by the loss scale, 65,536 or
-# more, so every step's gradient has norm 1/65,536 whatever the loss; Adam's epsilon of 1e-8 is
-# then not small any more. Multiply both by the scale: a gradient of norm 1, always, and an
-# epsilon of 6.55e-4. Its scale doubles after every 2,000 steps without overflow; this is the
-# scale it starts with. One weight serves both distillations, and the schedule falls to a tenth
-# after ten of fifteen epochs. Arithmetic here is fp32 (there: fp16 for the student alone,
-# so that its distillation did not start at zero).
+# The trainer published with VR-LwF (Ding et al., 2022, one session, ViT-B/32), as it behaves in
+# practice. It clips gradients to norm 1 while they are still multiplied by the loss scale, 65,536
+# or more, so every step's gradient has norm 1/65,536 whatever the loss, and Adam's epsilon of 1e-8
+# is no longer small. Multiplying both by the scale gives a gradient whose norm is always 1, and an
+# epsilon of 6.55e-4. The trainer doubles the scale after every 2,000 steps without overflow; this
+# uses its initial scale. Both distillations have the same weight, and the learning rate falls to a
+# tenth after ten of fifteen epochs. Precision here is fp32 (there: fp16 for the student alone,
+# whose distillation loss therefore did not start at zero).
 _RELEASED: Json = {
     "method": "vrlwf",
     "part": "whole",
@@ -41,10 +41,10 @@ _RELEASED: Json = {
     "precision": "fp32",
 }
 
-# A ViT-B/32 or another pre-trained model of its size (150 M parameters). The rate is the one
-# that fine-tuning of pre-trained CLIP models is usually published with, 1e-5 (WiSE-FT, ZSCL):
-# thirty times less than the default, which is tuned for the bundled model of a few million
-# parameters. Where to start, not a result: nothing of this size was tuned for this project.
+# A ViT-B/32 or another pre-trained model of its size (150 M parameters). The learning rate, 1e-5,
+# is the usual one in publications that fine-tune pre-trained CLIP models (WiSE-FT, ZSCL): thirty
+# times less than the default, which is tuned for the bundled model of a few million parameters.
+# This is a starting point, not a result: no model of this size was tuned for this project.
 _VIT_B_32: Json = {
     "method": "vrlwf",
     "batch_size": 100,
@@ -56,8 +56,8 @@ _VIT_B_32: Json = {
 }
 
 # The same for a ViT-L/14 (428 M parameters) on one device of 24 GiB: batches of 64 in parts
-# of 16 images, activations computed again in the backward pass. Exact, for a quarter more work.
-# docs/models.md accounts for every tensor.
+# of 16 images, activations recomputed in the backward pass. The result is exactly the same, for a
+# quarter more computation. docs/models.md lists the memory of every tensor.
 _VIT_L_14_24GB: Json = {
     **_VIT_B_32,
     "batch_size": 64,
@@ -65,10 +65,10 @@ _VIT_L_14_24GB: Json = {
     "gradient_checkpointing": True,
 }
 
-# ZSCL (Zheng et al., 2023), its published setting for MTIL on a ViT-B/16: distils reference
-# images and sentences from the line's first model at temperature 2, and saves the running mean
-# of the weights, sampled every 100 steps. Left out: label smoothing 0.2 and the fixed logit
-# scale. There an update is 1,000 steps; choose `epochs` to come near.
+# ZSCL (Zheng et al., 2023) with its published settings for MTIL on a ViT-B/16: distils reference
+# images and sentences from the lineage's root at temperature 2, and saves the running mean of the
+# weights, sampled every 100 steps. Omitted: label smoothing 0.2 and the fixed logit scale. An
+# update there has 1,000 steps; choose `epochs` accordingly.
 _ZSCL: Json = {
     "method": "zscl",
     "teacher": "root",

@@ -1,4 +1,4 @@
-"""The prompt template: one sentence around a class name."""
+"""The prompt template: a sentence around a class name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class PromptTemplate:
             raise PromptInvalid(template=self.text[:220])
 
     def fill(self, name: str) -> str:
-        """The prompt of one class; the name is lower-cased, as the models were trained."""
+        """Return the prompt of a class; the name is lower-cased, as in the models' training."""
         return self.text.replace(SLOT, name.lower())
 
     def fill_all(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The prompts of many classes, in their order."""
+        """Return the prompts of several classes, in their order."""
         return tuple(self.fill(name) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""The recipe: how an update trains. Bounds and defaults; every version stores its own."""
+"""The recipe: method and hyper-parameters of an update, with defaults and validation."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Method(StrEnum):
     LWF = "lwf"  # distils the ranking of the class prompts (Li and Hoiem, 2016)
     FT = "ft"  # cross entropy alone
     IMM_MEAN = "imm_mean"  # ft, then a fixed mean of new and old weights (Lee et al., 2017)
-    WISE = "wise"  # ft, then the best mean by validation parts (Wortsman et al., 2022)
+    WISE = "wise"  # ft, then the mean that is best on validation parts (Wortsman et al., 2022)
     ZSCL = "zscl"  # distils a reference set (Zheng et al., 2023)
     REPLAY = "replay"  # exemplars of earlier updates in every batch (Rebuffi et al., 2017)
 
 
 class ModelPart(StrEnum):
-    """Which parameters train (method.md a.8)."""
+    """The part of the model that is trained."""
 
     WHOLE = "whole"
     IMAGE = "image"
@@ -41,31 +41,31 @@ class LabelSpace(StrEnum):
 
 
 class Vocabulary(StrEnum):
-    """Which tokens the replayed sentences are drawn from."""
+    """The replayed vocabulary: the tokens that replayed sentences are drawn from."""
 
     ALL = "all"  # every token, as in the paper
     WORD_FINAL = "word_final"  # tokens that end a word
-    TRAINED = "trained"  # tokens the model's own training texts held
+    TRAINED = "trained"  # tokens of the model's own training texts
     FILE = "file"  # real names or captions, given with the recipe
 
 
 class TeacherPolicy(StrEnum):
-    """Whom an update is held to; weights are mixed with the same version."""
+    """The teacher of an update; weights are mixed with the same version."""
 
-    PARENT = "parent"  # the version it starts from, as in the paper
-    ROOT = "root"  # the line's first version
+    PARENT = "parent"  # the version that the update starts from, as in the paper
+    ROOT = "root"  # the root of the lineage
     BOTH = "both"  # the mean of the two losses
 
 
 class ExemplarChoice(StrEnum):
-    """Which images of an earlier update are kept as its exemplars."""
+    """The choice of an earlier update's exemplars."""
 
     HERDING = "herding"  # those whose running mean stays closest to the class mean
     RANDOM = "random"
 
 
 class Averaging(StrEnum):
-    """Which weights an update ends with."""
+    """The averaging of weights over the steps of an update."""
 
     NONE = "none"  # the last step's
     EMA = "ema"  # an exponential moving average over the steps
@@ -121,7 +121,7 @@ class Recipe:
     weight_decay: float = 0.0
     schedule: Schedule = Schedule.COSINE
     clip_norm: float = 1.0  # global norm of the unscaled gradient
-    unit_gradient: bool = False  # always scale it to clip_norm, as the released code in effect does
+    unit_gradient: bool = False  # scale even smaller ones to clip_norm, as the released code
     replay_weight: float = 12.0  # alpha of VR-LwF's sentence term
     lwf_weight: float = 1.0  # alpha of the class-logit term
     cross_weight: float = 1.0  # beta of vrlwf_cross
@@ -140,7 +140,7 @@ class Recipe:
     temperature: float = 1.0  # tau of both distillations
     augment: bool = True  # random crop and flip
     precision: Precision = Precision.AUTO
-    micro_batch: int = 0  # images in memory at a time; 0: the whole batch. The result is the same
+    micro_batch: int = 0  # images in memory at a time, with the same result; 0: the whole batch
     gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
     seed: int = 0
 
@@ -158,7 +158,7 @@ class Recipe:
             raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
 
     def _texts_flaw(self) -> str | None:
-        """What is wrong with the given sentences; sentences that are all alike rank nothing."""
+        """Return what is wrong with the given texts, if anything; equal texts cannot be ranked."""
         texts = self.vocabulary_texts
         if (self.vocabulary is Vocabulary.FILE) != bool(texts):
             return "goes with vocabulary 'file', and only with it"
@@ -172,31 +172,32 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: Json) -> "Recipe":
-        """The recipe a client or a stored version names; unknown fields raise RecipeInvalid.
+        """Return the recipe of a client's or a stored version's JSON.
 
-        `preset` names the values that the other fields override.
+        `preset` names the values that the other fields override. Raises RecipeInvalid, also for
+        unknown fields.
         """
         value = _with_preset(value)
         known = cls.__dataclass_fields__
         unknown = sorted(value.keys() - known.keys())
         if unknown:
-            step = unknown[0].replace("~", "~0").replace("/", "~1")
+            escaped = unknown[0].replace("~", "~0").replace("/", "~1")
             raise RecipeInvalid(
                 f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
-                pointer=f"/recipe/{step}",
+                pointer=f"/recipe/{escaped}",
             )
-        # Numbers are checked against their bounds by the recipe itself.
+        # __post_init__ checks numbers against their bounds.
         parsed = {name: _parse(name, value[name]) for name in _PARSED if name in value}
         return cls(**{**value, **parsed})
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as plain JSON, every field spelled out."""
+        """Return the recipe as plain JSON with every field."""
         values = vars(self)
         words = {name: values[name].value for name in _CHOICES}
         return {**values, **words, "vocabulary_texts": list(self.vocabulary_texts)}
 
 
-_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field, and by its word
+_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
     name: {choice.value: choice for choice in choices}
     for name, choices in {
         "method": Method,

@@ -1,4 +1,4 @@
-"""Aliases: which version is live, how it got there, and who may move it."""
+"""Aliases: which version is live, and the history of their moves."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class MoveKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Alias:
-    """A name for the version that is live; its revision rises with each move."""
+    """A name for the live version; its revision increases with each move."""
 
     model: ModelId
     name: str
@@ -33,7 +33,7 @@ class Alias:
 
 @dataclass(frozen=True, kw_only=True)
 class AliasMove:
-    """One row of an alias's history; `revision` is the alias's after the move."""
+    """One row of an alias's history; `revision` is that of the alias after the move."""
 
     model: ModelId
     alias: str
@@ -44,7 +44,7 @@ class AliasMove:
     reason: str
     actor: str
     at: datetime
-    override: bool = False  # the gate would not have let it go live
+    override: bool = False  # the gate would have refused the move
 
 
 def require_revision(alias: Alias | None, expected: int | None) -> None:
@@ -87,15 +87,15 @@ def move(
 
 
 def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()) -> int:
-    """The version a rollback goes to: the one live before the present one.
+    """Return the version that a rollback goes to: the one live before the present one.
 
     The history is read as a stack: promotions push, rollbacks pop back to their target. So
-    two rollbacks in a row go two versions back and never toggle. Versions that went live by
-    override alone, and those in `failed`, are passed over. Raises NoPrevious.
+    two rollbacks in a row go two versions back and never toggle. Versions that went live only by
+    override, and those in `failed`, are skipped. Raises NoPrevious if none is left.
     """
     before = live_stack(history)[:-1]
-    passed_over = by_override(history) | set(failed)
-    found = next((number for number in reversed(before) if number not in passed_over), None)
+    skipped = by_override(history) | set(failed)
+    found = next((number for number in reversed(before) if number not in skipped), None)
     if found is None and before:
         named = ", ".join(map(str, before))
         raise NoPrevious(
@@ -109,13 +109,13 @@ def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()
 
 
 def by_override(history: Sequence[AliasMove]) -> set[int]:
-    """The versions that an alias has come to by override alone."""
-    let_through = {row.to_version for row in history if not row.override}
-    return {row.to_version for row in history if row.override} - let_through
+    """Return the versions that an alias has moved to only by override."""
+    allowed = {row.to_version for row in history if not row.override}
+    return {row.to_version for row in history if row.override} - allowed
 
 
 def live_stack(history: Sequence[AliasMove]) -> list[int]:
-    """The versions that rollbacks would come back to, and last the one that is live."""
+    """Return the versions that rollbacks would go back to, and the live one last."""
     live: list[int] = []
     for row in sorted(history, key=lambda row: row.revision):
         if row.kind is MoveKind.ROLLED_BACK and row.to_version in live:
@@ -127,5 +127,5 @@ def live_stack(history: Sequence[AliasMove]) -> list[int]:
 
 
 def was_live(history: Sequence[AliasMove], version: int) -> bool:
-    """Whether an alias has pointed to this version at any time."""
+    """Return whether an alias has ever pointed to a version."""
     return any(row.to_version == version for row in history)

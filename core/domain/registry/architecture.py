@@ -1,8 +1,7 @@
-"""Which architectures can be taught: rules on an open_clip config, before anything is loaded.
+"""Which architectures can be trained: rules on an open_clip config, before weights are loaded.
 
-Whatever stops a model from being taught stops it from being scored and served as well: no
-tokenizer that we have, or features that are not one vector an input. So such a model is
-refused where it would be imported.
+A model that cannot be trained cannot be scored or served either: we lack its tokenizer, or its
+features are not one vector per input. Its import is therefore refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection fol
 
 
 def obstacle(model_cfg: Json) -> str | None:
-    """Why a model with this `model_cfg` cannot be taught; None when nothing speaks against it."""
+    """Return why a model with a `model_cfg` cannot be trained; None if it can."""
     if "multimodal_cfg" in model_cfg:
         return "Models with a caption decoder (CoCa) are not taken."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
@@ -43,13 +42,13 @@ def obstacle(model_cfg: Json) -> str | None:
 
 
 def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
-    """Raise ModelNotTrainable, with the reason, for an architecture that cannot be taught."""
+    """Raise ModelNotTrainable, with the reason, if an architecture cannot be trained."""
     if reason := obstacle(model_cfg):
         raise ModelNotTrainable(reason, pointer=pointer)
 
 
 def require_recipe_fits(config: Json, recipe: Recipe) -> None:
-    """Raise ModelNotTrainable when the model of a config cannot do what the recipe asks."""
+    """Raise ModelNotTrainable if the model of a config does not support a recipe."""
     vision = _section(_section(config, "model_cfg"), "vision_cfg")
     if recipe.gradient_checkpointing and _is_resnet(vision):
         raise ModelNotTrainable(
@@ -61,7 +60,7 @@ def require_recipe_fits(config: Json, recipe: Recipe) -> None:
 
 
 def context_length(config: Json) -> int:
-    """Tokens of a sentence, start and end token included."""
+    """Return the number of tokens of a sentence, start and end token included."""
     text = _section(_section(config, "model_cfg"), "text_cfg")
     return int(text.get("context_length", 77))
 
@@ -82,7 +81,7 @@ def _require_sentences(config: Json, recipe: Recipe) -> None:
         )
 
 
-# ---- One reason each: (vision_cfg, text_cfg, custom_text) -> the reason or nothing ----------
+# ---- The rules: (vision_cfg, text_cfg, custom_text) -> the reason, or None ------------------
 
 _Section = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""The gate's last word before an alias moves forward."""
+"""The check of a version's verdict before an alias moves to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from core.errors import EvaluationPending, EvaluationStale, GateFailed, Perennia
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What a version's newest verdict is about."""
+    """The suites, policy and live version that a version's newest verdict covers."""
 
     suites: frozenset[str]  # ids
     policy: str  # id
-    live: int | None  # the version outside of its line that it was compared with
+    live: int | None  # the version outside its lineage that it was compared with
 
     @classmethod
     def by(cls, report: Json) -> "Answered | None":
-        """What a stored report answers; None for one of a release that did not note it."""
+        """Return what a stored report covers; None if an earlier release did not record it."""
         if "suites" not in report:
             return None
         return cls(
@@ -30,19 +30,19 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class InForce:
-    """What a version must have been judged by to go live under an alias now."""
+    """The state that a verdict must cover for its version to go live under an alias now."""
 
     model: str  # name
     alias: str
     suites: Mapping[SuiteId, str]  # names by id
     policy: tuple[PolicyId, str]  # id and name
     live: Version | None  # what would be replaced, unless the version descends from it
-    back: bool = False  # `live` descends from the version
-    lost: tuple[Version, ...] = ()  # the updates that `live` has and the version has not
-    lost_classes: tuple[str, ...] = ()  # what they taught and the version has not learned
+    back: bool = False  # whether `live` descends from the version
+    lost: tuple[Version, ...] = ()  # updates of `live` that the version lacks
+    lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
 
     def unanswered_by(self, answered: Answered | None) -> dict[str, Any]:
-        """Facts about what a verdict does not answer; empty when it answers everything."""
+        """Return what a verdict does not cover, as facts; empty if it covers everything."""
         suites = answered.suites if answered else frozenset()
         facts: dict[str, Any] = {}
         if missing := [name for id_, name in self.suites.items() if id_ not in suites]:
@@ -63,12 +63,12 @@ def require_promotable(
     reason: str,
     scores: Json,
 ) -> bool:
-    """Decide on a move forward; True when it took the override.
+    """Raise unless an alias may move to a version; return whether that took the override.
 
-    A version that passed may go live if its verdict answers what is in force; an inconclusive
-    one with a reason too. An override with a reason goes past anything but a missing verdict.
-    Raises EvaluationPending, GateFailed with the scores, or EvaluationStale with what was not
-    answered.
+    A version that passed may go live if its verdict covers what is in force; so may an
+    inconclusive one, with a reason. An override with a reason skips every check but that for a
+    missing verdict. Raises EvaluationPending, GateFailed with the scores, or EvaluationStale with
+    what the verdict does not cover.
     """
     if version.verdict is None and not version.is_root:
         raise EvaluationPending(version=version.number)
@@ -81,7 +81,10 @@ def require_promotable(
 
 
 def require_override(version: Version, *, override: bool, scores: Json) -> bool:
-    """Decide on a move back; True when it took the override. Raises GateFailed."""
+    """Raise unless an alias may move back to a version; return whether that took the override.
+
+    Raises GateFailed.
+    """
     if version.verdict is not Verdict.FAILED:
         return False
     if not override:
@@ -92,7 +95,7 @@ def require_override(version: Version, *, override: bool, scores: Json) -> bool:
 def _refusal(
     version: Version, now: InForce, answered: Answered | None, *, reason: str, scores: Json
 ) -> PerennialError | None:
-    if version.is_root:  # never scored, but it does not know what has been learned since
+    if version.is_root:  # never scored, but lacks what has been learned since
         facts = {"live": now.live.number} if now.live else {}
     elif version.verdict is Verdict.PASSED or (version.verdict is Verdict.INCONCLUSIVE and reason):
         facts = now.unanswered_by(answered)
@@ -116,7 +119,7 @@ def _gate_failed(version: Version, scores: Json) -> GateFailed:
 def _stale(
     version: Version, now: InForce, facts: dict[str, Any], *, known: bool
 ) -> EvaluationStale:
-    """The refusal, in sentences that say what is missing, what would be lost and what to do."""
+    """Return the refusal: what is missing, what would be lost and what to do."""
     lines = []
     if "live" in facts:
         lines.append(_not_compared(version, now, facts["live"]))
@@ -146,11 +149,11 @@ def _stale(
 
 
 def _not_compared(version: Version, now: InForce, live: int) -> str:
-    told = (
+    text = (
         f"Version {live} is live as {now.alias!r}. Version {version.number} does not descend from "
         "it and was not compared with it"
     )
     if now.lost_classes:
-        return f"{told}; it has not learned {', '.join(now.lost_classes)}."
+        return f"{text}; it has not learned {', '.join(now.lost_classes)}."
     updates = ", ".join(str(lost.number) for lost in now.lost)
-    return f"{told}; it lacks the updates that made versions {updates}."
+    return f"{text}; it lacks the updates that made versions {updates}."

@@ -1,4 +1,4 @@
-"""Which versions' weights may go, and which updates can be scored without them."""
+"""Which versions' weights may be collected, and which updates can be scored without them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from core.domain.registry.version import Version
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """How much of a model's past is kept besides what is needed."""
+    """The versions whose weights are kept in addition to the needed ones."""
 
     keep_last: int  # the newest versions of a model
-    made_before: datetime  # younger versions stay
+    made_before: datetime  # newer versions are kept
 
 
 def spare_versions(
@@ -24,12 +24,12 @@ def spare_versions(
     unfinished: Iterable[Job],
     retention: Retention,
 ) -> list[Version]:
-    """The versions of one model whose weights nobody needs, oldest first.
+    """Return the versions of one model whose weights are no longer needed, oldest first.
 
-    Needed are roots; what an alias points to or would come back to by rolling back; the parents,
-    products and subjects of unfinished jobs; the newest and the young ones; the parent of
-    each of these, which its score is compared with; and ancestors of all these that were never
-    judged: see `require_scorable`. Reports, rows and classes always stay.
+    Needed are roots; versions that an alias points to or could be rolled back to; versions that
+    unfinished jobs start from, have made or score; those that `retention` keeps; the parent of
+    each of these, as it is their baseline; and ancestors of all these that were never judged: see
+    `require_scorable`. Reports, rows and classes are always kept.
     """
     by_number = {version.number: version for version in versions}
     kept = {version.number for version in versions if version.is_root}
@@ -49,14 +49,14 @@ def spare_versions(
     ]
 
 
-def require_scorable(line: Sequence[Version]) -> None:
-    """Raise ArtifactGone unless what is trained from the last version of a line can be scored.
+def require_scorable(lineage: Sequence[Version]) -> None:
+    """Raise ArtifactGone unless an update of the last version of a lineage can be scored.
 
-    The root comes first in it. Root and last are asked questions that are new with every update;
-    those between only what they were asked when they were judged: their answers are remembered.
+    The lineage starts with its root. Root and last version must answer new queries for every
+    update. Those between need only the answers from when they were judged, which are stored.
     """
-    for version in line:
-        if version in (line[0], line[-1]) or version.verdict is None:
+    for version in lineage:
+        if version in (lineage[0], lineage[-1]) or version.verdict is None:
             version.require_weights()
 
 
@@ -71,7 +71,7 @@ def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[
 
 
 def _versions_of(job: Job) -> set[int]:
-    """The versions a job reads or has made."""
+    """Return the versions that a job reads or has made."""
     order = job.order
     named = {job.parent_version, job.version}
     if isinstance(order, UpdateOrder):
@@ -89,5 +89,5 @@ class Amount:
     size: int = 0  # bytes
 
     def plus(self, size: int) -> "Amount":
-        """One artifact more."""
+        """Return the amount with one more artifact of `size` bytes."""
         return Amount(count=self.count + 1, size=self.size + size)

@@ -1,4 +1,4 @@
-"""Versions of a model, and what their digest covers."""
+"""Models, their versions, and the weights that a version's digest covers."""
 
 import json
 from collections.abc import Mapping
@@ -42,14 +42,14 @@ class Weights:
 
     The canonical JSON of this list is itself an artifact, and its SHA-256 is the version's
     digest. So the digest covers config and tensors but no file layout, and two versions
-    share the bytes of every tensor they have in common.
+    share the bytes of every tensor that they have in common.
     """
 
     config: Json  # {"model_cfg": ..., "preprocess_cfg": ...} as in open_clip_config.json
     tensors: tuple[TensorEntry, ...]
 
     def to_bytes(self) -> bytes:
-        """The canonical JSON that the digest is taken of."""
+        """Return the canonical JSON that the digest is computed from."""
         rows = [[t.name, t.dtype, list(t.shape), t.digest, t.size] for t in self.tensors]
         return canonical_json({"config": self.config, "tensors": sorted(rows)})
 
@@ -60,12 +60,12 @@ class Weights:
 
     @property
     def size(self) -> int:
-        """Bytes of all tensors, shared or not."""
+        """The bytes of all tensors, shared or not."""
         return sum(tensor.size for tensor in self.tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Weights":
-        """The weights that `to_bytes` spelled."""
+        """Return the weights that `to_bytes` wrote."""
         value: dict[str, Any] = json.loads(data)
         return cls(
             config=value["config"],
@@ -81,12 +81,12 @@ class VersionStatus(StrEnum):
 
     CANDIDATE = "candidate"  # not yet judged, or judged inconclusive
     REJECTED = "rejected"  # failed the gate
-    PROMOTED = "promoted"  # passed and went live at least once; roots are born so
+    PROMOTED = "promoted"  # passed and went live at least once, or a root
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A named line of versions, with the suites and the policy it is scored by."""
+    """A named series of versions, with the suites and the policy that they are scored by."""
 
     id: ModelId
     name: str
@@ -109,17 +109,17 @@ class Version:
     recipe: Recipe | None = None  # None: a root
     dataset: DatasetId | None = None
     dataset_version: int | None = None
-    update_classes: tuple[str, ...] = ()  # what this update taught
-    classes: tuple[str, ...] = ()  # what the line has learned up to here, oldest first
+    update_classes: tuple[str, ...] = ()  # taught by this update
+    classes: tuple[str, ...] = ()  # learned by the lineage up to here, oldest first
     prompt: PromptTemplate
     verdict: Verdict | None = None
     report: Digest | None = None  # artifact with the report's JSON
     environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
-    environments: tuple[Mapping[str, str], ...] = ()  # all that its training went through
-    reference: DatasetRef | None = None  # the images that method "zscl" distilled
+    environments: tuple[Mapping[str, str], ...] = ()  # all that its training ran in
+    reference: DatasetRef | None = None  # the reference set that method "zscl" distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
     created_at: datetime
-    collected_at: datetime | None = None  # when its weights were given up; None: they are kept
+    collected_at: datetime | None = None  # when its weights were given to collection; None: kept
 
     @property
     def is_root(self) -> bool:
@@ -128,14 +128,14 @@ class Version:
 
     @property
     def exact(self) -> bool | None:
-        """Whether a repeat in `environment` gives the same bits; None where nothing tells.
+        """Whether a repeat in `environment` is bit-exact; None if unknown.
 
-        It does if training never went on from a checkpoint of another environment.
+        It is if training never resumed from a checkpoint of another environment.
         """
         return len(self.environments) == 1 if self.environments else None
 
     def judged(self, verdict: Verdict, report: Digest) -> "Version":
-        """The version with its newest report; a failed gate rejects it unless it was live."""
+        """Return the version with a new report; a failed gate rejects it unless it was live."""
         failed = verdict is Verdict.FAILED
         status = VersionStatus.REJECTED if failed else VersionStatus.CANDIDATE
         if self.status is VersionStatus.PROMOTED:
@@ -143,10 +143,10 @@ class Version:
         return replace(self, verdict=verdict, report=report, status=status)
 
     def require_weights(self) -> None:
-        """Raise ArtifactGone when the weights were given up."""
+        """Raise ArtifactGone if the weights were released for collection."""
         if self.collected_at is not None:
             raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
 
     def went_live(self) -> "Version":
-        """The version after an alias has moved to it."""
+        """Return the version as promoted, after an alias has moved to it."""
         return replace(self, status=VersionStatus.PROMOTED)
