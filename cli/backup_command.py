@@ -40,18 +40,20 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _backup(chosen: argparse.Namespace) -> int:
-    return _tell("Backed up", lambda: back_up(Settings(), chosen.folder))
+    return _run_and_report("Backed up", lambda: back_up(Settings(), chosen.folder))
 
 
 def _restore(chosen: argparse.Namespace) -> int:
     only = chosen.artifacts_only
-    return _tell("Restored", lambda: restore(Settings(), chosen.folder, artifacts_only=only))
+    return _run_and_report(
+        "Restored", lambda: restore(Settings(), chosen.folder, artifacts_only=only)
+    )
 
 
-def _tell(done: str, act: Callable[[], Outcome]) -> int:
-    """Say what was done and what is lost; 1 if something is."""
+def _run_and_report(done: str, action: Callable[[], Outcome]) -> int:
+    """Run the action and print what was done and what is lost; return 1 if anything is."""
     try:
-        outcome = act()
+        outcome = action()
     except OSError as error:  # of a folder that cannot be read or written
         raise FieldInvalid(str(error)) from error
     found = outcome.artifacts
@@ -61,8 +63,8 @@ def _tell(done: str, act: Callable[[], Outcome]) -> int:
     )
     if not found.lost:
         return 0
-    for what, digests in (("damaged", found.damaged), ("missing", found.missing)):
+    for state, digests in (("damaged", found.damaged), ("missing", found.missing)):
         for digest in sorted(digests):
-            sys.stderr.write(f"{what}, not copied: {digest}\n")
+            sys.stderr.write(f"{state}, not copied: {digest}\n")
     sys.stderr.write(f"perennial: {len(found.lost)} artifacts are lost; all else was copied.\n")
     return 1

@@ -14,7 +14,7 @@ from core.use_cases.storage.gc import collect_garbage
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The fields of a NewCollection as options; what is absent has the field's default."""
+    """Add a NewCollection's fields as options; an absent option leaves the field's default."""
     fields = NewCollection.model_fields
     parser.add_argument("--dry-run", action="store_true", help=fields["dry_run"].description)
     for name, kind in (("older_than_hours", float), ("keep_last", int)):
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Collect and print what became of it as JSON; 1 if lists could not be read."""
+    """Collect and print the result as JSON; return 1 if any list could not be read."""
     given = {
         name: value
         for name in NewCollection.model_fields
@@ -37,7 +37,7 @@ def run(chosen: argparse.Namespace) -> int:
         raise FieldInvalid(f"{first['loc'][0]}: {first['msg']}") from error
     platform = bootstrap.build(Settings())
     try:
-        tidied = collect_garbage(
+        collected = collect_garbage(
             platform,
             Principal(name="command line", role=ADMIN),
             grace=order.grace,
@@ -46,5 +46,5 @@ def run(chosen: argparse.Namespace) -> int:
         )
     finally:
         bootstrap.close(platform)
-    sys.stdout.write(CollectionView.of(tidied).model_dump_json(indent=2) + "\n")
-    return 1 if tidied.unreadable else 0
+    sys.stdout.write(CollectionView.of(collected).model_dump_json(indent=2) + "\n")
+    return 1 if collected.unreadable else 0

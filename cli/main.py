@@ -24,7 +24,7 @@ EPILOG = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code."""
+    """Run a command and return its exit code."""
     bootstrap.keep_private()
     chosen = _parser().parse_args(arguments)
     hide_environment()

@@ -1,4 +1,4 @@
-"""Make a suite from a folder, through the same decoder and rules as an upload."""
+"""`perennial suite`: a suite from a folder, through the same decoder and rules as an upload."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ BATCH = 50
 def make_suite(
     settings: Settings, *, name: str, folder: Path, kind: SuiteKind, prompt: str, model: str | None
 ) -> int:
-    """Read a folder into a dataset, freeze it, make the suite; the exit code.
+    """Read a folder into a dataset, freeze it and make the suite; return the exit code.
 
-    Images that are in the dataset already are skipped over, so it can be run again.
+    Images already in the dataset are skipped, so that the command can be run again.
     """
-    told = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
     template = PromptTemplate(prompt)
     images = read_folder(folder, kind)
     bootstrap.migrate(settings)
@@ -41,9 +41,11 @@ def make_suite(
         stack.callback(bootstrap.close, platform)
         _require_free(platform, name)
         decoder = stack.enter_context(closing(bootstrap.decoder(settings)))
-        dataset = _dataset(platform, name, kind.dataset_kind)
+        dataset = _find_or_create_dataset(platform, name, kind.dataset_kind)
         outcomes = _receive(platform, decoder, dataset, images)
-        told.print(", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())))
+        console.print(
+            ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        )
         version = freeze_version(platform, dataset.id)
         suite = create_suite(
             platform,
@@ -56,12 +58,14 @@ def make_suite(
         if model is not None:
             add_suite(platform, model, suite)
     scored = f"; {model} is scored by it from now on" if model else ""
-    told.print(f"Suite {suite.name}: {suite.images} images, {len(suite.classes)} classes{scored}.")
+    console.print(
+        f"Suite {suite.name}: {suite.images} images, {len(suite.classes)} classes{scored}."
+    )
     return 0
 
 
 def _require_free(platform: Platform, name: str) -> None:
-    """Raise NameTaken before any image is read, not after."""
+    """Raise NameTaken if the suite exists, before any image is read."""
     try:
         with platform.transactions(read_only=True) as work:
             work.suites.get(name)
@@ -70,7 +74,7 @@ def _require_free(platform: Platform, name: str) -> None:
     raise NameTaken(f"There is a suite {name} already, and suites are never edited.")
 
 
-def _dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
+def _find_or_create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
     try:
         with platform.transactions(read_only=True) as work:
             found = work.datasets.get(name)
@@ -84,16 +88,16 @@ def _dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
 def _receive(
     platform: Platform, decoder: Decoder, dataset: Dataset, images: Sequence[FolderImage]
 ) -> Counter[str]:
-    """Put the images into the dataset, a batch a transaction; how many had which outcome."""
-    aside = Console(stderr=True, highlight=False, markup=False)
+    """Add the images to the dataset, one transaction per batch; return counts by outcome."""
+    error_console = Console(stderr=True, highlight=False, markup=False)
     outcomes: Counter[str] = Counter()
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    for batch in track(batches, description="Reading images", console=aside):
+    for batch in track(batches, description="Reading images", console=error_console):
         receipts = _receive_batch(platform, decoder, dataset, batch)
         for image, receipt in zip(batch, receipts, strict=True):
             outcomes[receipt["outcome"]] += 1
             if receipt["error"]:
-                aside.print(f"{image.path}: {receipt['error']['detail']}", soft_wrap=True)
+                error_console.print(f"{image.path}: {receipt['error']['detail']}", soft_wrap=True)
     return outcomes
 
 
@@ -113,7 +117,7 @@ def _receive_batch(
     ]
     try:
         receipts = record_uploads(platform, decoder, dataset, uploads)
-    except AllRejected as none:
-        rows: list[dict[str, Any]] = list(none.facts["files"])  # type: ignore[call-overload]
+    except AllRejected as rejected:
+        rows: list[dict[str, Any]] = list(rejected.facts["files"])  # type: ignore[call-overload]
         return rows
     return [receipt.to_json() for receipt in receipts]

@@ -1,4 +1,4 @@
-"""Folders of images with classes or captions."""
+"""Reading of folders of images with classes or captions."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ class FolderImage:
 
 
 def read_folder(folder: Path, kind: SuiteKind) -> Sequence[FolderImage]:
-    """All images of a folder: by its captions.jsonl if it has one, else <class>/<image>.
+    """Return all images of a folder: by its captions.jsonl if it has one, else <class>/<image>.
 
-    A line may hold both a class (`class` or `cls`) and captions: the kind of suite chooses.
+    If a line holds both a class (`class` or `cls`) and captions, the kind of suite decides.
 
     Raises FieldInvalid when there is neither, or for a line that cannot be read.
     """
@@ -61,7 +61,10 @@ def _by_lines(folder: Path, listed: Path, kind: SuiteKind) -> Iterator[FolderIma
 
 
 def _texts(row: Json, kind: SuiteKind) -> list[str]:
-    """The class of a line, or its captions; each stands in for the other. May raise KeyError."""
+    """Return a line's class or its captions, as the kind asks if the line has both.
+
+    Raises KeyError if `caption` is missing.
+    """
     name = row.get("class") or row.get("cls")
     captions = row.get("captions") or ([row["caption"]] if "caption" in row or not name else [])
     return [name] if name and (kind is SuiteKind.ZERO_SHOT or not captions) else captions

@@ -24,18 +24,18 @@ TRIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a back-up or a restore has moved."""
+    """The rows and artifacts that a back-up or a restore has copied."""
 
     rows: int
     artifacts: Copied
 
 
 def back_up(settings: Settings, folder: Path) -> Outcome:
-    """Write all rows, and all artifacts that they need, into a folder; copy only what is new.
+    """Write all rows and the artifacts reachable from them into a folder; copy only what is new.
 
-    The service may run meanwhile. Where an artifact is lost, the rest is backed up, and told.
-    Raises NotFound, Conflict, StorageFull, Unavailable or OSError; then the folder holds the
-    back-up that it held before.
+    The service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome
+    names them. Raises NotFound, Conflict, StorageFull, Unavailable or OSError; the folder then
+    still holds its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -43,9 +43,9 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
         for _ in range(TRIES):
             before = done.lost
             with snapshot(settings.database) as seen:
-                database, rows_name = seen.dump(target.rows.put), roots_of(seen.references)
-            artifacts = _copy(platform.artifacts, target.artifacts, rows_name, done)
-            # Collected meanwhile, or of a job that has ended: then newer rows do not need it.
+                database, roots = seen.dump(target.rows.put), roots_of(seen.references)
+            artifacts = _copy(platform.artifacts, target.artifacts, roots, done)
+            # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
                 break
         listed = Listed(database=database, artifacts=tuple(artifacts))
@@ -54,11 +54,11 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
 
 
 def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -> Outcome:
-    """Fill an empty database and a store from a back-up; artifacts first, rows in the end.
+    """Fill an empty database and a store from a back-up, artifacts first and rows last.
 
-    With `artifacts_only`, the database stays as it is, and the store gets back what it misses
-    or holds damaged. Raises NotFound, Corrupt or Conflict before anything is written;
-    StorageFull, Unavailable or OSError, and then it can be tried again.
+    With `artifacts_only`, the database stays as it is, and only missing or damaged artifacts are
+    restored. Raises NotFound, Corrupt or Conflict before anything is written. After StorageFull,
+    Unavailable or OSError the restore can be repeated.
     """
     _require_apart(settings, folder)
     source, done = BackupFolder(folder), Copied()
@@ -72,16 +72,15 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
 
 
 def _copy(
-    source: Artifacts, target: Artifacts, rows_name: dict[ArtifactKind, set[Digest]], done: Copied
+    source: Artifacts, target: Artifacts, roots: dict[ArtifactKind, set[Digest]], done: Copied
 ) -> set[Digest]:
-    """Copy what rows name and what lists name; all that the back-up is to hold.
+    """Copy every artifact reachable from the roots; return those that the back-up must hold.
 
-    Checkpoints go while jobs go on, and jobs do without them: those that are gone do not count.
+    Jobs replace their checkpoints while they run, and can do without them: missing checkpoints do
+    not count.
     """
-    copy_artifacts(
-        source, target, rows_name[ArtifactKind.MANIFEST] | rows_name[ArtifactKind.WEIGHTS], done
-    )
-    needed = expand(target, rows_name).kinds
+    copy_artifacts(source, target, roots[ArtifactKind.MANIFEST] | roots[ArtifactKind.WEIGHTS], done)
+    needed = expand(target, roots).kinds
     copy_artifacts(source, target, needed, done)
     gone = {digest for digest in done.missing if needed.get(digest) == ArtifactKind.CHECKPOINT}
     wanted = needed.keys() - gone

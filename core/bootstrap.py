@@ -1,4 +1,4 @@
-"""Wire the adapters to the ports: database, artifacts and clock. Never torch."""
+"""Wiring of the adapters to the ports: database, artifacts and clock, but never torch."""
 
 import os
 from datetime import UTC, datetime
@@ -16,10 +16,10 @@ from core.settings import Settings
 
 
 def build(settings: Settings) -> Platform:
-    """What every use case stands on; nothing is opened before its first use.
+    """Return the platform that every use case runs on; nothing is opened before its first use.
 
-    A process that falls silent within a transaction loses it, and with it the locks that keep its
-    job from others, no later than the job's lease. Raises UnsafeConfiguration.
+    A process that stalls within a transaction loses it, and with it the locks that keep its job
+    from others, no later than the job's lease. Raises UnsafeConfiguration.
     """
     return Platform(
         settings=settings,
@@ -32,7 +32,7 @@ def build(settings: Settings) -> Platform:
 
 
 def close(platform: Platform) -> None:
-    """Give back what `build` opened since."""
+    """Close what the platform has opened."""
     if isinstance(platform.transactions, SqlTransactions):
         platform.transactions.close()
     if isinstance(platform.artifacts, S3Artifacts):
@@ -40,7 +40,7 @@ def close(platform: Platform) -> None:
 
 
 def artifacts_of(settings: Settings) -> Artifacts:
-    """The artifact store that the settings name. Raises UnsafeConfiguration."""
+    """Return the artifact store that the settings name. Raises UnsafeConfiguration."""
     url = settings.artifacts_url
     if url.startswith(SCHEME):
         place = S3Place.of(
@@ -56,7 +56,7 @@ def artifacts_of(settings: Settings) -> Artifacts:
 
 
 def make_bucket(settings: Settings) -> bool:
-    """Make the S3 bucket that the settings name unless there is one; whether it was made.
+    """Create the settings' S3 bucket if it is missing; return whether it was created.
 
     Raises UnsafeConfiguration or ArtifactsUnavailable.
     """
@@ -65,12 +65,12 @@ def make_bucket(settings: Settings) -> bool:
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to the newest schema; safe from many processes at once."""
+    """Upgrade the database to the newest schema. Safe to call from many processes at once."""
     schema.migrate(settings.database)
 
 
 def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
-    """The decoder of untrusted images; `close` it at the end."""
+    """Return the decoder of untrusted images, which the caller must `close`."""
     return SandboxDecoder(
         processes=processes,
         seconds=settings.decode_seconds,
@@ -81,14 +81,13 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
 
 
 def keep_private() -> None:
-    """Let what this process and its children write be read by their user alone.
+    """Make new files of this process and its children accessible to their user only.
 
-    For the data folder holds hashes of keys, images and weights. What is there already keeps its
-    rights.
+    The data folder holds hashes of keys, images and weights. Existing files keep their permissions.
     """
     os.umask(0o077)
 
 
 def utc_now() -> datetime:
-    """The clock of the service."""
+    """Return the current time in UTC: the service's clock."""
     return datetime.now(UTC)

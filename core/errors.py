@@ -1,19 +1,19 @@
-"""The facts that can stop a request or a job, as one tree.
+"""The errors that can stop a request or a job, as one tree.
 
     PerennialError
     ├── Invalid              the request itself is wrong                      422
     │   ├── Malformed        it cannot even be parsed                         400
-    │   ├── Unsupported      a kind of bytes we do not take                   415
+    │   ├── Unsupported      a kind of content that is not accepted           415
     │   └── TooLarge         over a cap                                       413
     ├── NotFound             no such thing                                    404
-    ├── Conflict             true request, wrong moment or wrong state        409
-    │   └── Gone             it was there and its bytes are not any more      410
+    ├── Conflict             valid request, but the state does not allow it   409
+    │   └── Gone             it existed, but its bytes have been deleted      410
     ├── RequestTimeout       the caller stopped in the middle of a request    408
     ├── PreconditionFailed   the caller decided on an older state             412
     ├── PreconditionRequired the caller must say what it decided on           428
     ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406
     ├── RangeNotSatisfiable  bytes beyond the end                             416
-    ├── Unavailable          later it will work                               503
+    ├── Unavailable          it may work later                                503
     ├── Corrupt              stored bytes do not match their digest           500
     └── Interruption         a job must stop now; not a fault
 
@@ -41,7 +41,7 @@ class PerennialError(Exception):
 
     @property
     def code(self) -> str:
-        """The stable code of this fact: its class name in snake case."""
+        """The stable code of this error: its class name in snake case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
@@ -384,7 +384,7 @@ class Internal(PerennialError):
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Return True for the system's word that there is no room, or for what was raised from it."""
+    """Return whether this error, or any that it was raised from, is the system's 'disk full'."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return True

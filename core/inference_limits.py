@@ -1,15 +1,15 @@
-"""How much the API asks of the inference process at once, and that takes at most."""
+"""Limits of requests to the inference process, shared by the API, which sends them."""
 
 from collections.abc import Iterator, Sequence
 
-MAX_IMAGES = 64  # of one request: what goes through the image tower together
-MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of all images of a request that has more than one
-MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes, or their prompts, of four-byte letters
+MAX_IMAGES = 64  # per request: what the image tower encodes in one pass
+MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of all images together, in a request with more than one
+MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes or prompts of four-byte characters
 MAX_TEXTS = 10_000
 
 
 def in_parts(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Yield the images in their order, as many at a time as one request may have."""
+    """Yield the images in order, as many at a time as one request may hold."""
     part: list[bytes] = []
     size = 0
     for image in images:
@@ -23,7 +23,7 @@ def in_parts(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def most_body_bytes(stored_side: int) -> int:
-    """Return the bytes of the largest request there is: its images or a single one, and its texts.
+    """Return the bytes of the largest request: its images, or a single large one, and its texts.
 
     No stored image is larger than its raw pixels and some room for the file around them.
     """

@@ -1,7 +1,7 @@
-"""What the processes say: one line a fact, JSON for machines, columns for a terminal.
+"""Logging: one line per event, as JSON for machines or in columns for a terminal.
 
 Everything that logs (this project, uvicorn, Celery, SQLAlchemy, Python's warnings) goes through
-the standard library's root logger; structlog only gives its records their form.
+the standard library's root logger; structlog only formats its records.
 """
 
 import logging
@@ -26,7 +26,7 @@ _QUIET = (
 )
 _SECRETS = re.compile(
     r"pk_[A-Za-z0-9_-]{8,}"  # a key
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"  # whatever was sent as one
+    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"  # anything sent as a key
     r"|(?<=://)[^/\s@\"]*:[^/\s@\"]+(?=@)"  # user and password of a URL
 )
 _SHORTEST_SECRET = 8
@@ -35,10 +35,10 @@ _SHORTEST_SECRET = 8
 def configure(
     settings: Settings, *, process: str, stream: TextIO | None = None, **facts: str
 ) -> None:
-    """Let every logger of this process write lines that name `process` and the facts.
+    """Configure all loggers of this process to write lines with `process` and the facts.
 
-    The lines go to standard error, or to `stream`. Keys and passwords, also those of the
-    settings, are replaced in the finished line, wherever they came from.
+    The lines go to standard error, or to `stream`. Keys and passwords, including those in
+    the settings, are redacted in the finished line, wherever they came from.
     """
     stream = stream or sys.stderr
     as_json = settings.log_format == "json" or (
@@ -58,25 +58,25 @@ def configure(
 
 
 def begin(**facts: object) -> None:
-    """Name these facts, and no earlier ones, in every line of this task or thread from here on."""
+    """Add these facts, and no earlier ones, to every further line of this task or thread."""
     clear_contextvars()
     bind_contextvars(**facts)
 
 
 @contextmanager
 def about(**facts: object) -> Iterator[None]:
-    """Name these facts in every line that is written within."""
+    """Add these facts to every line written in the block."""
     with bound_contextvars(**facts):
         yield
 
 
 def fact(name: str) -> str:
-    """What the lines of this task or thread say of a name; "" when they do not."""
+    """Return the fact that this task's or thread's lines carry under a name, or ""."""
     return str(structlog.contextvars.get_contextvars().get(name, ""))
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
-    """The settings' secrets that no pattern would find."""
+    """Return the settings' secrets, which need not match any pattern."""
     keys = (settings.admin_key.get_secret_value(), settings.inference_key.get_secret_value())
     return frozenset(key for key in keys if len(key) >= _SHORTEST_SECRET)
 

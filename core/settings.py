@@ -1,4 +1,4 @@
-"""The one frozen set of settings; every process reads the same."""
+"""The settings, which are frozen and the same for every process."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,9 +8,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What a deployment may choose. Each field is read from `PERENNIAL_<FIELD>`.
+    """The settings of a deployment. Each field is read from `PERENNIAL_<FIELD>`.
 
-    The defaults are the embedded service: SQLite, a local folder and a filesystem broker
+    The defaults describe the embedded service: SQLite, a local folder and a filesystem broker
     below `home`, all on loopback.
     """
 
@@ -32,10 +32,10 @@ class Settings(BaseSettings):
     inference_host: str = "127.0.0.1"
     inference_port: int = 8751
     inference_url: str = ""  # empty: http://inference_host:inference_port
-    inference_key: SecretStr = SecretStr("")  # the API shows it to inference; embedded, one is made
-    inference_memory_bytes: int = 2 * 1024**3  # of what inference keeps loaded
+    inference_key: SecretStr = SecretStr("")  # the API sends it to inference; embedded, one is made
+    inference_memory_bytes: int = 2 * 1024**3  # limit on what inference keeps loaded
 
-    # Whose jobs a worker takes: "gpu" trains and scores, "housekeeping" imports bases.
+    # The queues that a worker serves: "gpu" trains and scores, "housekeeping" imports bases.
     queues: Annotated[tuple[Literal["gpu", "housekeeping"], ...], Field(min_length=1)] = (
         "gpu",
         "housekeeping",
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     lost_attempts: int = 3
 
     # The longest wait for a request's head and for the next piece of its body, and how far a body
-    # may fall behind the slowest pace that is taken.
+    # may fall behind the slowest accepted pace.
     receive_seconds: Annotated[float, Field(gt=0)] = 30.0
     max_body_bytes: int = 512 * 1024 * 1024
     max_file_bytes: int = 32 * 1024 * 1024
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal
     log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
 
-    root_folders: tuple[Path, ...] = ()  # folders a model's base may be read from
+    root_folders: tuple[Path, ...] = ()  # folders from which a model's base may be read
 
     @property
     def database(self) -> str:
@@ -85,5 +85,5 @@ class Settings(BaseSettings):
 
     @property
     def inference(self) -> str:
-        """Where the API reaches the inference process."""
+        """The URL at which the API reaches the inference process."""
         return self.inference_url or f"http://{self.inference_host}:{self.inference_port}"

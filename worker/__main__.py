@@ -21,7 +21,7 @@ from worker.tasks import add_tasks
 
 
 def main() -> int:
-    """Answer the doorbell until told to stop; the exit code."""
+    """Run jobs when notified until asked to stop; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--owner", required=True, help="signs this run's claims")
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
@@ -30,9 +30,9 @@ def main() -> int:
     die_with(arguments.parent)
     settings = Settings()
     logs.configure(settings, process="worker", worker=arguments.owner)
-    # Celery minds the superuser for pickled messages; here a message is a JSON text, and unread.
+    # Celery warns of running as root because of pickled messages; ours are JSON, and never read.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Nor is it acknowledged late, of which Celery warns when it loses its broker.
+    # On losing its broker, Celery warns of late acknowledgements, which we do not use.
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
     setup_logging.connect(_keep_our_logging)
 
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _keep_our_logging(**_: object) -> None:
-    """Celery leaves logging alone when somebody answers this signal."""
+    """Do nothing: Celery leaves logging alone when this signal has a receiver."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Celery app: a doorbell between processes, never the keeper of a job."""
+"""The Celery app: it carries notifications between processes, while the database owns the jobs."""
 
 from celery import Celery
 from celery.worker import WorkController
@@ -11,15 +11,14 @@ from core.settings import Settings
 
 
 def make_app(settings: Settings) -> Celery:
-    """An app on the broker of these settings; it can send at once, and work once tasks are added.
+    """Return an app on the settings' broker; it can send at once, and work once it has tasks.
 
-    A message is gone once it has arrived and no result is kept: what became of a job stands in
-    the database.
+    A message is acknowledged on arrival and no result is kept: a job's outcome is in the database.
     """
     app = Celery("perennial", broker=settings.broker, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
-        broker_connection_max_retries=None,  # for ever: a broker that is away comes back
+        broker_connection_max_retries=None,  # no limit: the broker may come back at any time
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4.0,
         broker_transport=transport(settings),
@@ -39,13 +38,13 @@ def make_app(settings: Settings) -> Celery:
 
 
 def make_worker(app: Celery, settings: Settings, *, owner: str) -> WorkController:
-    """What hears the rings in the queues of these settings, in the thread that starts it."""
+    """Return a worker for the settings' queues; it runs in the thread that starts it."""
     return app.Worker(
         hostname=f"perennial@{owner}",
         queues=[name_of(Queue(queue)) for queue in settings.queues],
         quiet=True,
-        # The event loop swallows some errors of a broker that dies, and is deaf from then on. The
-        # plain loop meets them.
+        # The event loop swallows some errors of a broker that dies, and receives nothing from then
+        # on. The plain loop handles them.
         use_eventloop=False,
         without_gossip=True,
         without_heartbeat=True,
@@ -54,10 +53,10 @@ def make_worker(app: Celery, settings: Settings, *, owner: str) -> WorkControlle
 
 
 def _queue(name: str) -> BrokerQueue:
-    """A queue as Celery makes it, but for acknowledgements.
+    """Return a queue as Celery declares it, but without acknowledgements.
 
-    Celery swallows the error of one that fails; the message then counts as open for ever, and no
-    other is asked for.
+    Celery swallows the error of an acknowledgement that fails; the message then stays
+    unacknowledged, and no other is requested.
     """
     exchange = Exchange(name)  # type: ignore[no-untyped-call]
     return BrokerQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Wires the torch implementations into core's ports."""
+"""Wiring of the torch implementations to core's ports."""
 
 import os
 
@@ -17,7 +17,7 @@ from worker.ranks.launcher import RankLauncher
 
 
 def build_tools(platform: Platform) -> Tools:
-    """What this process trains and scores with, on the device and threads of the settings."""
+    """Return importer, trainer and evaluator for the settings' device and threads."""
     settings = platform.settings
     prepare_torch(settings)
     device = torch.device(settings.device)
@@ -36,7 +36,10 @@ def build_tools(platform: Platform) -> Tools:
 
 
 def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device) -> RankProvider:
-    """Who trains along with this process. Raises UnsafeConfiguration for want of GPUs."""
+    """Return the provider of the ranks that train with this process.
+
+    Raises UnsafeConfiguration if there are too few GPUs.
+    """
     if settings.ranks == 1:
         return SingleRankProvider()
     gpus, needed = torch.cuda.device_count(), (device.index or 0) + settings.ranks
@@ -50,7 +53,7 @@ def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device
 
 
 def prepare_torch(settings: Settings) -> None:
-    """Make this process's arithmetic repeatable to the bit."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism asks of cuBLAS
+    """Make this process's arithmetic reproducible to the bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(thread_count(settings.threads))

@@ -1,4 +1,4 @@
-"""Ending with the process that started this one, however it ended."""
+"""Ending this process when its parent ends, for whatever reason."""
 
 import ctypes
 import os
@@ -12,15 +12,15 @@ _STDIN = 0
 
 
 def die_with(parent: int) -> None:
-    """Be killed the moment the parent process ends: by the kernel where it offers that.
+    """Have this process killed when its parent ends, on Linux by the kernel.
 
     Elsewhere the end of standard input, which the parent holds open, has the same effect.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    when_parent_is_gone(_die)
-    if os.getppid() != parent:  # it ended before any of this was in place
-        _die()
+    when_parent_is_gone(_kill_self)
+    if os.getppid() != parent:  # the parent ended before this was in place
+        _kill_self()
 
 
 def when_parent_is_gone(stop: Callable[[], None]) -> None:
@@ -34,5 +34,5 @@ def when_parent_is_gone(stop: Callable[[], None]) -> None:
     Thread(target=wait, name="parent", daemon=True).start()
 
 
-def _die() -> None:
+def _kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How the worker child is asked to end."""
+"""Stopping the worker child on a signal."""
 
 import signal
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from celery.worker import state
 
 
 class Stopping:
-    """True once SIGTERM or SIGINT has come: a running job sees it and stops, an idle child ends."""
+    """True after SIGTERM or SIGINT: a running job sees it and stops; an idle child exits."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._stop_requested = False
         self._busy = False
 
     def __call__(self) -> bool:
-        """Whether this process has been asked to end."""
-        return self._asked
+        """Return whether this process has been asked to stop."""
+        return self._stop_requested
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """While this is open a signal interrupts nothing: the job stops where it may."""
+        """Keep signals from interrupting the block: its job stops where it can."""
         self._busy = True
         try:
             yield
@@ -29,12 +29,12 @@ class Stopping:
             self._busy = False
 
     def install(self, **_: object) -> None:
-        """Take the signals over from Celery, whose own handlers tell no running task."""
+        """Replace Celery's signal handlers, which do not inform a running task."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
     def _handle(self, *_: object) -> None:
-        self._asked = True
-        state.should_stop = 0  # Celery ends with this exit code when the task returns
+        self._stop_requested = True
+        state.should_stop = 0  # Celery exits with this code when the task returns
         if not self._busy:
             raise WorkerShutdown(0)

@@ -1,4 +1,4 @@
-"""What the doorbell does."""
+"""The Celery task that runs jobs when notified."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from worker.stopping import Stopping
 
 
 def add_tasks(app: Celery, run_next_job: Callable[[], Job | None], stopping: Stopping) -> None:
-    """Let `app` answer the doorbell by running jobs until none is left or it must stop."""
+    """Register the task that runs jobs until none is left or the process must stop."""
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def perform(job_id: str) -> None:  # noqa: ARG001  (which job is next is the database's word)
+    def perform(job_id: str) -> None:  # noqa: ARG001  (the database decides which job is next)
         with stopping.busy():
             while not stopping() and run_next_job() is not None:
                 pass

@@ -1,4 +1,4 @@
-"""Who may ask the inference process, and how much at once."""
+"""Admission control for the inference process: the key, body sizes and concurrency."""
 
 import secrets
 
@@ -9,15 +9,15 @@ from core.errors import BodyTooLarge, InferenceBusy, Malformed, PerennialError, 
 from worker.inference.problems import problem
 
 OPEN_PATH = "/healthz"
-MAX_REQUESTS = 32  # that are read, wait or are answered
-MAX_BYTES = 512 * 1024 * 1024  # of their bodies
+MAX_REQUESTS = 32  # in progress: being read, waiting or being answered
+MAX_BYTES = 512 * 1024 * 1024  # of the bodies of all requests in progress
 
 
 class AdmissionControl:
-    """Lets in who holds the key, one body after its length is known, and no more than fits.
+    """Admits requests that carry the key, declare their length and fit within the limits.
 
-    Whoever is turned away has had nothing read: a web page that posts here without the key, a body
-    beyond the cap, a request when there are enough.
+    It refuses a request without reading its body: if the key is missing (as in a web page's post),
+    if the body is too large or chunked, or if too many requests are in progress.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class AdmissionControl:
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on or refuse it."""
+        """Pass the request on, or refuse it."""
         if scope["type"] != "http" or scope["path"] == OPEN_PATH:
             await self._app(scope, receive, send)
             return

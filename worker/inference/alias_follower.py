@@ -1,4 +1,4 @@
-"""Hot swap: a version that goes live is loaded before anybody asks for it."""
+"""Hot swap: a version that goes live is loaded before the first request for it."""
 
 import logging
 from collections.abc import Sequence
@@ -12,47 +12,47 @@ from worker.inference.model_cache import ModelCache
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
-FOLLOWED = 4  # aliases that moved last; whatever else is asked for is loaded when it is
-# Besides damage: a store that is away, and what torch raises for want of memory or of a fit.
+FOLLOWED = 4  # most recently moved aliases; other versions are loaded on request
+# Damage, an unavailable store, and what torch raises for lack of memory or tensors that do not fit.
 _CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, MemoryError)
 
 
 class AliasFollower:
-    """Keeps what the aliases name loaded, so that a promotion or rollback serves at once."""
+    """Keeps the aliases' versions loaded, so that a promotion or rollback takes effect at once."""
 
     def __init__(self, platform: Platform, models: ModelCache) -> None:
         self._platform = platform
         self._models = models
         self._stopping = Event()
         self._thread = Thread(target=self._follow, name="aliases", daemon=True)
-        self._told: dict[str, str] = {}
+        self._warned: dict[str, str] = {}
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the thread that follows the aliases."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop the thread and wait for it to end."""
         self._stopping.set()
         self._thread.join()
 
     def look(self) -> None:
-        """Load what the aliases name now; a version that cannot be loaded stops no other."""
+        """Load the aliases' present versions, skipping those that cannot be loaded."""
         try:
             named = self._named()
         except Unavailable as fault:
-            self._tell("database", fault.message)
+            self._warn_once("database", fault.message)
             return
-        self._told.pop("database", None)
+        self._warned.pop("database", None)
         room = self._models.max_bytes
         for place, digest in enumerate(dict.fromkeys(named)):
             try:
                 room -= self._models.size_of(digest)
-                if place > 0 and room < 0:  # it would only push out the ones before it
+                if place > 0 and room < 0:  # it would only evict the ones before it
                     return
                 self._models.get(digest)
             except _CANNOT_LOAD as fault:
-                self._tell(digest, str(fault))
+                self._warn_once(digest, str(fault))
 
     def _named(self) -> Sequence[Digest]:
         with self._platform.transactions(read_only=True) as work:
@@ -66,8 +66,8 @@ class AliasFollower:
             self.look()
             self._stopping.wait(LOOK_EVERY_S)
 
-    def _tell(self, about: str, what: str) -> None:
-        """Warn once about each thing, not twice a second."""
-        if self._told.get(about) != what:
-            self._told[about] = what
-            log.warning("cannot follow the aliases: %s (%s)", what, about[:12])
+    def _warn_once(self, about: str, problem: str) -> None:
+        """Log a warning unless it repeats the last one about the same subject."""
+        if self._warned.get(about) != problem:
+            self._warned[about] = problem
+            log.warning("cannot follow the aliases: %s (%s)", problem, about[:12])

@@ -1,4 +1,4 @@
-"""The inference process's own small HTTP surface, for the API process alone."""
+"""The HTTP interface of the inference process, used only by the API process."""
 
 import json
 import logging
@@ -33,9 +33,9 @@ def make_inference_app(
     settings: Settings,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """`POST /classify`, `POST /embed`, `GET /loaded`, and without the key `GET /healthz`.
+    """Return an app with `POST /classify`, `POST /embed`, `GET /loaded` and `GET /healthz`.
 
-    Forms carry JSON lists and images in their stored form.
+    All but the last need the key. Forms carry JSON lists and images in their stored form.
     """
     app = FastAPI(openapi_url=None, lifespan=lifespan)
     app.add_middleware(
@@ -54,7 +54,7 @@ def make_inference_app(
                 images=await _images(form),
                 classes=_list(form, "classes"),
                 prompts=_list(form, "prompts"),
-                top_k=_whole(form, "top_k"),
+                top_k=_positive_integer(form, "top_k"),
             )
         return {"digest": digest, "predictions": predictions}
 
@@ -77,18 +77,18 @@ def make_inference_app(
         return {"status": "ok"}
 
     @app.middleware("http")
-    async def told(request: Request, go_on: RequestResponseEndpoint) -> Response:
-        """One line a request, under the id that the API gave it."""
+    async def log_request(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Log one line per request, with the id that the API gave it."""
         logs.begin(request_id=request.headers.get("x-request-id", ""))
         began = time.perf_counter()
-        answer = await go_on(request)
+        answer = await call_next(request)
         facts = {"status": answer.status_code, "seconds": round(time.perf_counter() - began, 4)}
         level = logging.DEBUG if request.url.path == OPEN_PATH else logging.INFO
         log.log(level, "request", extra={"route": request.url.path, **facts})
         return answer
 
     @app.exception_handler(PerennialError)
-    async def tell(_: Request, fault: PerennialError) -> JSONResponse:
+    async def report(_: Request, fault: PerennialError) -> JSONResponse:
         return problem(fault)
 
     return app
@@ -99,7 +99,7 @@ def _form(request: Request) -> AbstractAsyncContextManager[FormData]:
 
 
 async def _images(form: FormData) -> list[bytes]:
-    """Every file of the form, in order, whatever its field is called."""
+    """Return every file of the form, in order, whatever its field is called."""
     return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
 
 
@@ -110,7 +110,7 @@ def _text(form: FormData, name: str) -> str:
     return value
 
 
-def _whole(form: FormData, name: str) -> int:
+def _positive_integer(form: FormData, name: str) -> int:
     value = _text(form, name)
     if not value.isascii() or not value.isdigit() or not 0 < len(value) < 9 or int(value) == 0:
         raise FieldInvalid(f"{name} must be a positive whole number.", pointer=f"/{name}")

@@ -1,4 +1,4 @@
-"""Images of many requests in one forward pass."""
+"""Batching of images from many requests into one forward pass."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,9 +23,10 @@ class _Request:
 
 
 class MicroBatcher:
-    """One thread that owns the device; what arrives while it computes goes into its next pass.
+    """Batches requests on one thread, which owns the device.
 
-    So a lone request never waits for company, and a crowd shares forward passes.
+    Requests that arrive during a forward pass share the next one, so that a single request never
+    waits for others to fill a batch.
     """
 
     def __init__(self, *, max_images: int = MAX_IMAGES) -> None:
@@ -35,18 +36,18 @@ class MicroBatcher:
         self._waiting: list[_Request] = []
 
     def encode(self, model: ClipModel, pixels: Tensor) -> Future[Tensor]:
-        """Features (images, width) of uint8 pixels (images, 3, height, width)."""
+        """Encode uint8 pixels (images, 3, height, width) to features (images, width)."""
         request = _Request(model, pixels)
         with self._lock:
             self._waiting.append(request)
         return self._thread.submit(self._answer, request)
 
     def run(self, work: Callable[[], _Result]) -> Future[_Result]:
-        """Run anything else that needs the device, in turn."""
+        """Run other work that needs the device, in turn."""
         return self._thread.submit(work)
 
     def close(self) -> None:
-        """Finish what has been asked and end the thread."""
+        """Finish all pending work and end the thread."""
         self._thread.shutdown()
 
     def _answer(self, request: _Request) -> Tensor:
@@ -57,7 +58,7 @@ class MicroBatcher:
         return request.features
 
     def _gather(self, request: _Request) -> list[_Request]:
-        """This request and as many waiting ones for the same model as fit beside it."""
+        """Take this request and as many waiting ones for the same model as fit in the batch."""
         with self._lock:
             if request in self._waiting:
                 self._waiting.remove(request)
@@ -71,7 +72,7 @@ class MicroBatcher:
         return batch
 
     def _compute(self, batch: list[_Request]) -> None:
-        """Answer a batch; if that fails, its first request does, the others get their turn."""
+        """Compute a batch. If it fails, so does its first request; the others run in their turn."""
         pixels = torch.cat([request.pixels for request in batch])
         with torch.inference_mode():
             blocks = [

@@ -1,4 +1,4 @@
-"""A cache that is bounded by bytes."""
+"""A cache bounded by bytes."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -11,8 +11,8 @@ _Value = TypeVar("_Value")
 class ByteLimitedCache(Generic[_Key, _Value]):
     """Values by key; safe to share between threads.
 
-    Once they have more bytes than allowed, the least recently used go. The one that was put last
-    stays even if it alone is larger.
+    When they exceed `max_bytes`, the least recently used are evicted. The last one put stays, even
+    if it alone is larger.
     """
 
     def __init__(self, *, max_bytes: int) -> None:
@@ -22,7 +22,7 @@ class ByteLimitedCache(Generic[_Key, _Value]):
         self._lock = Lock()
 
     def get(self, key: _Key) -> _Value | None:
-        """Return the value, which counts as used now, or None."""
+        """Return the value, which counts as a use, or None."""
         with self._lock:
             if key not in self._values:
                 return None
@@ -30,7 +30,7 @@ class ByteLimitedCache(Generic[_Key, _Value]):
             return self._values[key][0]
 
     def put(self, key: _Key, value: _Value, size: int) -> None:
-        """Keep a value of so many bytes."""
+        """Store a value of `size` bytes."""
         self.make_room(size)
         with self._lock:
             _, before = self._values.pop(key, (None, 0))
@@ -38,13 +38,13 @@ class ByteLimitedCache(Generic[_Key, _Value]):
             self._bytes += size - before
 
     def make_room(self, size: int) -> None:
-        """Give up what has to go before a value of so many bytes comes."""
+        """Evict values until one of `size` bytes fits."""
         with self._lock:
             while self._values and self._bytes + size > self.max_bytes:
-                _, (_, given_up) = self._values.popitem(last=False)
-                self._bytes -= given_up
+                _, (_, evicted) = self._values.popitem(last=False)
+                self._bytes -= evicted
 
     def keys(self) -> list[_Key]:
-        """Return the keys of what is kept, the least recently used first."""
+        """Return the stored keys, the least recently used first."""
         with self._lock:
             return list(self._values)

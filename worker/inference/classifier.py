@@ -1,4 +1,4 @@
-"""What the inference process is asked, and its answers."""
+"""Classification and embedding by any version."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,10 @@ from worker.inference.text_features import TextFeatures
 
 
 class Classifier:
-    """Answers for any version by its digest. Raises ArtifactMissing or ArtifactCorrupt.
+    """Classifies and embeds by any version, given its digest.
 
-    Images are in the stored form, their sides at most `stored_side` pixels; other bytes raise what
-    `read_stored` raises.
+    Images are in the stored form, their sides at most `stored_side` pixels. Methods raise
+    ArtifactMissing, ArtifactCorrupt and, for other bytes, what `read_stored` raises.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Classifier:
         prompts: Sequence[str],
         top_k: int,
     ) -> list[list[dict[str, Any]]]:
-        """For each image its `top_k` classes with their probabilities, best first."""
+        """Return the `top_k` classes of each image with their probabilities, best first."""
         if not images or not classes or len(classes) != len(prompts):
             raise FieldInvalid("Send images, classes, and one prompt for each class.")
         _require_few(prompts)
@@ -64,7 +64,7 @@ class Classifier:
     def embed(
         self, digest: Digest, *, images: Sequence[bytes], texts: Sequence[str]
     ) -> dict[str, list[list[float]]]:
-        """L2-normalised features of images and of texts, each in the order they came."""
+        """Return the L2-normalised features of images and of texts, each in the given order."""
         _require_few(texts)
         model = self._models.get(digest)
         rows: dict[str, list[list[float]]] = {"images": [], "texts": []}

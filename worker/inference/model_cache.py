@@ -1,4 +1,4 @@
-"""The versions that the inference process holds ready."""
+"""The versions that the inference process has loaded."""
 
 from threading import Lock
 
@@ -13,7 +13,7 @@ from worker.inference.byte_limited_cache import ByteLimitedCache
 
 
 class ModelCache:
-    """Versions by digest, verified at every load; the least recently used ones make room."""
+    """Loaded versions by digest, verified at every load; the least recently used are evicted."""
 
     def __init__(self, artifacts: Artifacts, device: torch.device, *, max_bytes: int) -> None:
         self._artifacts = artifacts
@@ -24,14 +24,14 @@ class ModelCache:
 
     @property
     def max_bytes(self) -> int:
-        """What the tensors of all loaded versions may take, unless a single one takes more."""
+        """The limit on the bytes of loaded tensors; a single larger version is loaded anyway."""
         return self._models.max_bytes
 
     def get(self, digest: Digest) -> ClipModel:
-        """Return the version, loaded if need be. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Return the version, loading it if needed. Raises ArtifactMissing or ArtifactCorrupt."""
         found = self._models.get(digest)
         if found is None:
-            with self._loading:  # one at a time; others go on being served meanwhile
+            with self._loading:  # one load at a time; loaded versions are served meanwhile
                 found = self._models.get(digest) or self._load(digest)
         return found
 
@@ -43,12 +43,12 @@ class ModelCache:
         return self._sizes[digest]
 
     def digests(self) -> list[Digest]:
-        """Return what is loaded, in order."""
+        """Return the digests of the loaded versions, sorted."""
         return sorted(self._models.keys())
 
     def _load(self, digest: Digest) -> ClipModel:
         size = self.size_of(digest)
-        self._models.make_room(size)  # before the new one takes its memory
+        self._models.make_room(size)  # before the new version takes memory
         model = load(digest, self._artifacts, self._device).freeze()
         self._models.put(digest, model, size)
         return model

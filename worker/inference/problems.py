@@ -1,4 +1,4 @@
-"""What the inference process says when it does not answer."""
+"""Error responses of the inference process."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from core import errors
 
 RETRY_AFTER_S = 1
-# The most special class of an error's family tree decides; what is not the caller's is 503.
+# The most specific class of an error decides; errors that the caller has not made are 503.
 _STATUS: Mapping[type[BaseException], int] = {
     errors.Malformed: 400,
     errors.Unauthorised: 401,
@@ -20,7 +20,7 @@ _STATUS: Mapping[type[BaseException], int] = {
 
 
 def problem(fault: errors.PerennialError) -> JSONResponse:
-    """Return code and message as JSON, for the API to put into words of its own."""
+    """Return code and message as JSON, from which the API makes its own response."""
     status = next(_STATUS[step] for step in type(fault).__mro__ if step in _STATUS)
     headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": "Bearer"}}
     return JSONResponse(

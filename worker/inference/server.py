@@ -21,20 +21,20 @@ from worker.inference.text_features import TextFeatures
 
 
 def make_app(platform: Platform) -> FastAPI:
-    """The inference service on a platform; it follows the aliases while it runs.
+    """Return the inference service's app, which follows the aliases while it runs.
 
     Raises UnsafeConfiguration.
     """
     settings = platform.settings
     require_key(settings)
-    for_texts = settings.inference_memory_bytes // 8
+    text_bytes = settings.inference_memory_bytes // 8
     models = ModelCache(
         platform.artifacts,
         torch.device(settings.device),
-        max_bytes=settings.inference_memory_bytes - for_texts,
+        max_bytes=settings.inference_memory_bytes - text_bytes,
     )
     batcher = MicroBatcher()
-    texts = TextFeatures(batcher, max_bytes=for_texts)
+    texts = TextFeatures(batcher, max_bytes=text_bytes)
     follower = AliasFollower(platform, models)
 
     @asynccontextmanager
@@ -50,7 +50,7 @@ def make_app(platform: Platform) -> FastAPI:
 
 
 def require_key(settings: Settings) -> None:
-    """Raise UnsafeConfiguration unless the settings have a key that nobody guesses."""
+    """Raise UnsafeConfiguration unless the settings hold a key that cannot be guessed."""
     key = settings.inference_key.get_secret_value()
     if not key:
         raise UnsafeConfiguration(
@@ -61,13 +61,13 @@ def require_key(settings: Settings) -> None:
 
 
 def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """The server of the inference service, as its process runs it."""
+    """Return the HTTP server that runs the inference service's app."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.inference_host,
             port=settings.inference_port,
-            log_config=None,  # ours
+            log_config=None,  # keeps our logging
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),

@@ -1,4 +1,4 @@
-"""The one form of images that the inference process reads: what the API's decoder makes."""
+"""Reading of stored images, the only form that the inference process accepts."""
 
 import io
 import struct
@@ -9,16 +9,16 @@ from core.errors import ImageCorrupt, ImageTooLarge, UnsupportedImage
 from core.inference_limits import most_image_bytes
 
 # A file of a single lossless WebP stream: RIFF, its size, WEBP, VP8L, its size, the signature, and
-# 14 bits each of width and height, both less one.
+# 14 bits each of width and height, both minus one.
 _HEAD = struct.Struct("<4s4x4s4s4xBI")
 _SIGNATURE = 0x2F
 _SIDE_BITS = 14
 
 
 def read_stored(data: bytes, *, side: int) -> Image.Image:
-    """Return the RGB image of some stored bytes, both its sides at most `side` pixels.
+    """Return the RGB image of stored bytes, both of its sides at most `side` pixels.
 
-    Form and size are read off the head, before anything is decoded. Raises UnsupportedImage,
+    Form and size are read from the header before anything is decoded. Raises UnsupportedImage,
     ImageTooLarge or ImageCorrupt.
     """
     size = _size(data)

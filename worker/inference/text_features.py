@@ -1,4 +1,4 @@
-"""What the text tower makes of class lists."""
+"""Cached text features of class lists."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,11 +12,11 @@ from core.domain.values import Digest, canonical_json, sha256
 from worker.inference.batcher import MicroBatcher
 from worker.inference.byte_limited_cache import ByteLimitedCache
 
-AT_ONCE = 256  # texts: the tower's activations take memory for so many at a time
+AT_ONCE = 256  # texts in one pass, which bounds the memory of the tower's activations
 
 
 class TextFeatures:
-    """Features of texts, computed part by part and kept for the next time."""
+    """Features of texts, computed in parts and cached."""
 
     def __init__(self, batcher: MicroBatcher, *, max_bytes: int) -> None:
         self._batcher = batcher
@@ -26,15 +26,15 @@ class TextFeatures:
         )
 
     def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        """Return the features (texts, width) that the version of this digest gives them.
+        """Return the features (texts, width) of the texts by the version with this digest.
 
-        Between two parts the device is free for whoever else waits for it.
+        Between two parts, the device is free for other work.
         """
         key = digest, sha256(canonical_json(list(texts)))
         found = self._kept.get(key)
         if found is not None:
             return found
-        with self._computing:  # who asks the same meanwhile waits for this answer
+        with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:
                 found = self._compute(model, texts)

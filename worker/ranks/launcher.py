@@ -1,4 +1,4 @@
-"""Starts and ends the processes that train along: one for each further GPU."""
+"""Starting and ending of the rank processes, one for each GPU after the first."""
 
 import socket
 import time
@@ -18,12 +18,12 @@ from worker.ranks.rank_process import RankProcess
 from worker.ranks.rank_task import RankTask
 
 HOST = "127.0.0.1"
-ENDING_S = 10.0  # from rank 0's last word to the end of the others
-LOOKING_S = 2.0  # for what became of a rank that does not answer
+ENDING_S = 10.0  # for the other ranks to exit once rank 0 is done
+LOOKING_S = 2.0  # to find out how a rank that does not answer ended
 
 
 class RankLauncher:
-    """Gather with `size - 1` processes of this machine beside this one."""
+    """Launches `size - 1` ranks on this machine beside this process, which is rank 0."""
 
     def __init__(
         self,
@@ -42,23 +42,23 @@ class RankLauncher:
 
     @contextmanager
     def __call__(self, spec: TrainingSpec, resume: Digest | None) -> Iterator[Ranks]:
-        """Start the others, join them, and leave none behind however this ends.
+        """Start the other ranks, join them, and end them however the block ends.
 
         Raises RankLost, naming the rank that ended and how, when one did.
         """
-        handover = RankTask(
-            spec=replace(spec, selection=None),  # rank 0 alone concludes
+        task = RankTask(
+            spec=replace(spec, selection=None),  # only rank 0 scores the trained weights
             resume=resume,
             artifacts=self._artifacts,
             device=str(self._device),
             threads=self._threads,
         )
         with (
-            _meeting_place(self.size) as port,
-            _companions(self.size, port) as processes,
+            _rendezvous(self.size) as port,
+            _started_ranks(self.size, port) as processes,
         ):
             for process in processes:
-                process.hand(handover)
+                process.hand(task)
             for process in processes:
                 process.wait_until_ready()
             with process_group(
@@ -74,8 +74,8 @@ class RankLauncher:
 
 
 @contextmanager
-def _meeting_place(size: int) -> Iterator[int]:
-    """Where the ranks find each other: a free port that only this machine reaches."""
+def _rendezvous(size: int) -> Iterator[int]:
+    """Open the ranks' rendezvous store on a free port that only this machine reaches."""
     listener = socket.create_server((HOST, 0))
     port: int = listener.getsockname()[1]
     store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -84,18 +84,21 @@ def _meeting_place(size: int) -> Iterator[int]:
         size,
         is_master=True,
         wait_for_workers=False,
-        multi_tenant=True,  # `joined` finds it by its port
+        multi_tenant=True,  # `process_group` finds it by its port
         master_listen_fd=listener.detach(),
     )
     try:
         yield port
     finally:
-        del store  # an error that is kept would keep it too
+        del store  # or else the traceback of an error would keep it open
 
 
 @contextmanager
-def _companions(size: int, port: int) -> Iterator[Sequence[RankProcess]]:
-    """Ranks 1 to `size - 1`, gone when this closes; a RankLost from within says which was lost."""
+def _started_ranks(size: int, port: int) -> Iterator[Sequence[RankProcess]]:
+    """Start ranks 1 to `size - 1` and kill them in the end.
+
+    A RankLost from the block is raised again with the rank that was lost and how.
+    """
     started: list[RankProcess] = []
     try:
         for rank in range(1, size):
@@ -111,7 +114,7 @@ def _companions(size: int, port: int) -> Iterator[Sequence[RankProcess]]:
 
 
 def _fate(processes: Sequence[RankProcess]) -> str | None:
-    """What became of the rank that was lost, once that is known."""
+    """Return how the lost rank ended, waiting LOOKING_S seconds at most for it to be known."""
     until = time.monotonic() + LOOKING_S
     while time.monotonic() < until:
         for process in processes:

@@ -20,17 +20,17 @@ from worker.ranks.rank_task import RankTask
 log = logging.getLogger(__name__)
 
 READY = b"ready\n"
-LOST_OTHERS = 75  # the exit code of a rank that another one left alone
+LOST_OTHERS = 75  # exit code of a rank that stopped because another was lost
 
 
 def main() -> int:
-    """Follow rank 0 through one update, handed over on standard input; the exit code."""
+    """Follow rank 0 through one update, read from standard input; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.ranks.rank", description=__doc__)
     parser.add_argument("--parent", required=True, type=int, help="rank 0's process id")
     arguments = parser.parse_args()
     hide_environment()
-    # Nobody but the parent can write here, so what is read is what it has packed.
-    handover: RankTask = pickle.load(sys.stdin.buffer)  # noqa: S301
+    # Only the parent can write to standard input, so the pickle is its own.
+    task: RankTask = pickle.load(sys.stdin.buffer)  # noqa: S301
     die_with(arguments.parent)
     logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
 
@@ -42,18 +42,18 @@ def main() -> int:
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
-    torch.use_deterministic_algorithms(True)  # as rank 0 does: NCCL chooses by it how to add
-    device = rank_device(torch.device(handover.device), int(os.environ["LOCAL_RANK"]))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the parent reads the pipe no further
+    torch.use_deterministic_algorithms(True)  # like rank 0: NCCL chooses by it how to reduce
+    device = rank_device(torch.device(task.device), int(os.environ["LOCAL_RANK"]))
     try:
         with process_group(device) as ranks:
             run_follower(
-                handover.spec,
-                handover.artifacts,
+                task.spec,
+                task.artifacts,
                 ranks,
-                resume=handover.resume,
+                resume=task.resume,
                 device=device,
-                threads=thread_count(handover.threads),
+                threads=thread_count(task.threads),
             )
     except RankLost:
         return LOST_OTHERS
@@ -66,4 +66,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    os._exit(code)  # taking torch apart takes a second, for which rank 0 would wait
+    os._exit(code)  # tearing torch down takes a second, and rank 0 would wait

@@ -1,4 +1,4 @@
-"""One started process of `worker.ranks.rank`, as rank 0 sees it."""
+"""Rank 0's handle on one process of `worker.ranks.rank`."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from worker.ranks.rank_task import RankTask
 
 
 class RankProcess:
-    """A rank that this process has started. It ends when this process does."""
+    """A rank started by this process, with which it ends."""
 
     def __init__(self, rank: int, process: "subprocess.Popen[bytes]") -> None:
         self._rank = rank
@@ -21,8 +21,8 @@ class RankProcess:
 
     @classmethod
     def start(cls, rank: int, *, size: int, port: int) -> Self:
-        """Start a rank of `size`; all meet on this machine at `port`."""
-        place = {
+        """Start one of `size` ranks, which all join on this machine at `port`."""
+        environment = {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(size),
@@ -34,34 +34,34 @@ class RankProcess:
             [sys.executable, "-m", "worker.ranks.rank", "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | place,
+            env=os.environ | environment,
         )
         return cls(rank, process)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
-    def hand(self, handover: RankTask) -> None:
-        """Tell it what to do. Raises RankLost."""
+    def hand(self, task: RankTask) -> None:
+        """Send the rank its task. Raises RankLost."""
         pipe = self._process.stdin
         try:
             if pipe is not None:
-                pickle.dump(handover, pipe)
+                pickle.dump(task, pipe)
                 pipe.flush()
         except BrokenPipeError as error:
             raise RankLost from error
 
     def wait_until_ready(self) -> None:
-        """Return once it is about to join. Raises RankLost."""
+        """Wait until the rank is about to join. Raises RankLost."""
         pipe = self._process.stdout
         if pipe is None or pipe.readline() != READY:
             raise RankLost
 
     @property
     def fate(self) -> str | None:
-        """How it was lost, in words; None while it lives, or when it lost others first."""
+        """How the rank was lost, in words; None while it runs, or if it lost another rank first."""
         code = self._process.poll()
         if code is None or code in {0, LOST_OTHERS}:
             return None
@@ -69,15 +69,15 @@ class RankProcess:
         return f"Rank {self._rank} {how}."
 
     def wait(self, within_s: float) -> None:
-        """Let it end by itself, for at most that many seconds."""
+        """Wait at most `within_s` seconds for the process to exit by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(within_s)
 
     def kill(self) -> None:
-        """End it at once and bury it: nothing of what it holds is needed."""
+        """Kill the process and reap it; nothing that it holds is needed."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # an unwritten rest, to nobody
+                with contextlib.suppress(BrokenPipeError):  # unsent bytes that have no reader
                     pipe.close()

@@ -1,4 +1,4 @@
-"""What a process that trains along is told: its environment says which rank it is."""
+"""The task that rank 0 sends to another rank."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from core.ports import Artifacts, TrainingSpec
 
 @dataclass(frozen=True, kw_only=True)
 class RankTask:
-    """An update as rank 0 begins it, and where."""
+    """An update as rank 0 begins it, and the device. The environment says which rank this is."""
 
     spec: TrainingSpec
     resume: Digest | None

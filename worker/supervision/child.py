@@ -1,4 +1,4 @@
-"""One run of the worker child, as its parent sees it."""
+"""The supervisor's handle on one run of the worker child."""
 
 import contextlib
 import os
@@ -10,18 +10,18 @@ from typing import Self
 
 
 class Child:
-    """A started child process in a group of its own, so that a signal to us spares it."""
+    """A started child in its own process group, so that a signal to our group does not reach it."""
 
     def __init__(self, owner: str, process: "subprocess.Popen[bytes]") -> None:
-        self.owner = owner  # what this run signs its claims with
+        self.owner = owner  # under which this run claims jobs
         self.started = time.monotonic()
         self._process = process
 
     @classmethod
     def start(cls, owner: str) -> Self:
-        """Start the Celery worker; it ends when this process does."""
+        """Start the Celery worker, which ends when this process does."""
         command = [sys.executable, "-m", "worker", "--owner", owner, "--parent", str(os.getpid())]
-        # A thread that waits for another must not spin: on shared cores it waits for itself.
+        # Waiting threads must not spin: on shared cores they slow the thread that they wait for.
         environment = {"GOMP_SPINCOUNT": "0", **os.environ}
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, process_group=0, env=environment
@@ -30,20 +30,20 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its group's too."""
+        """The process id, which is also the process group's."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it lives; negative when a signal ended it."""
+        """The exit code: None while the child runs, negative if a signal ended it."""
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Ask it to stop: it saves a checkpoint, gives its job back and ends."""
+        """Ask the child to stop: it saves a checkpoint, gives its job back and exits."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End it and every process it has started, at once."""
+        """Kill the child and every process in its group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -51,7 +51,7 @@ class Child:
             self._process.stdin.close()
 
     def stop(self, grace_s: float) -> None:
-        """Ask, wait at most `grace_s` seconds, then kill."""
+        """Ask the child to stop, wait at most `grace_s` seconds, then kill it."""
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)

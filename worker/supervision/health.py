@@ -11,14 +11,14 @@ from core.use_cases.operations.workers import patience_s
 
 
 def is_alive(platform: Platform, host: str) -> bool:
-    """Whether a worker on this host has beaten of late. Raises Unavailable."""
+    """Return whether a worker on this host has sent a recent heartbeat. Raises Unavailable."""
     with platform.transactions(read_only=True) as work:
         fresh = work.heartbeats.fresh(patience_s(platform.settings))
     return any(facts.get("host") == host for _, facts in fresh)
 
 
 def main() -> int:
-    """0 when one lives; 1 when none does or the database does not say."""
+    """Return 0 if a worker is alive, and 1 if none is or the database does not answer."""
     platform = build(Settings())
     try:
         return 0 if is_alive(platform, socket.gethostname()) else 1

@@ -1,4 +1,4 @@
-"""What a worker says of itself with every beat."""
+"""The facts that a worker reports with every heartbeat."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from core.ports import HeldJob
 def facts_of(
     *, device: str, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
 ) -> Json:
-    """The facts of a supervisor and its child, of which `child` is the process id."""
+    """Return the facts of a supervisor and its child, whose process id is `child`."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -29,7 +29,7 @@ def facts_of(
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Memory that a process holds; None where the system does not say or it is gone."""
+    """Return the bytes of memory that a process holds, or None if that is unknown."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""When a child must be stopped."""
+"""The rule for when a child must be stopped."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,20 +17,21 @@ class Remedy(StrEnum):
 
 
 class Watchdog:
-    """Finds the child that hangs: one that renews no lease, or ignores a cancellation."""
+    """Detects a child that hangs: one that renews no lease, or ignores a cancellation."""
 
     def __init__(self, *, grace_s: float, margin_s: float) -> None:
-        """`grace_s`: patience with a cancelled job, and again with SIGTERM.
+        """Set the limits, in seconds.
 
-        `margin_s`: a lease with less left counts as lost, so that a hung child is gone
-        before another worker can claim its job.
+        A cancelled job has `grace_s` to stop, and again after SIGTERM. A lease with less than
+        `margin_s` left counts as lost, so that a hung child is gone before another worker can claim
+        its job.
         """
         self._grace_s = grace_s
         self._margin_s = margin_s
         self._cancelling_since: dict[JobId, float] = {}
 
     def remedy(self, held: Sequence[HeldJob], now: float) -> Remedy:
-        """What the jobs that a child holds ask for; `now` is any steady clock's, in seconds."""
+        """Return what to do about a child that holds these jobs; `now` is from a steady clock."""
         self._cancelling_since = {
             job.id: self._cancelling_since.get(job.id, now)
             for job in held

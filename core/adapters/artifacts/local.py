@@ -17,26 +17,26 @@ from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_d
 from core.ports import Moved, StoredArtifact, nobody
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".new-"  # no digest begins so
+_TEMPORARY = ".new-"  # prefix of temporary files; no digest starts with it
 
 
 class LocalArtifacts:
-    """The port `Artifacts` over a local folder, which is made at the first `put`."""
+    """The `Artifacts` port over a local folder, which the first `put` creates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
-        """Store durably and return the digest; what is there already is young again.
+        """Store bytes durably and return their digest; the age of existing bytes is reset.
 
-        The bytes reach the disk, are read back and compared before the file gets its name, so a
-        name never stands for half a file; a file that is there already is read too, and replaced if
-        it is damaged. Raises StorageFull, leaving nothing behind, and ArtifactCorrupt when the
-        disk does not give back what was written.
+        The bytes are synced, read back and compared before the file gets its name, so that a name
+        never refers to a partial file. An existing file is verified, and replaced if it is damaged.
+        Raises StorageFull, leaving no file behind, and ArtifactCorrupt when the disk does not
+        return what was written.
         """
         digest = hashed(pieces(data), moved)
         path = self._path(digest)
-        if is_whole(path, digest, moved) and _rejuvenate(path):
+        if is_whole(path, digest, moved) and _reset_age(path):
             return digest
         try:
             self._write(path, data, digest, moved)
@@ -47,7 +47,7 @@ class LocalArtifacts:
         return digest
 
     def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
-        """The bytes, verified. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Return the verified bytes. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
             data, found = read_all(self._path(digest), moved)
         except FileNotFoundError:
@@ -57,16 +57,16 @@ class LocalArtifacts:
         return data
 
     def has(self, digest: Digest) -> bool:
-        """Whether the bytes are there (not verified)."""
+        """Return whether the bytes are stored, without verifying them."""
         return bool(_DIGEST.fullmatch(digest)) and self._path(digest).is_file()
 
     def delete(self, digest: Digest) -> None:
-        """Forget the bytes; no error when they are not there."""
+        """Delete the bytes, if they are stored."""
         if self.has(digest):
             self._path(digest).unlink(missing_ok=True)
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
-        """Forget the bytes unless somebody has put them since; whether they were forgotten."""
+        """Delete bytes stored at least `older_than_s` ago; return whether they were deleted."""
         path = self._path(digest)
         try:
             with _locked(path.parent, fcntl.LOCK_EX):
@@ -78,14 +78,14 @@ class LocalArtifacts:
         return True
 
     def digests(self) -> Iterator[Digest]:
-        """All digests in the store, in no order."""
+        """Yield all digests in the store, in no order."""
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             name = path.parent.name + path.name
             if _DIGEST.fullmatch(name):
                 yield Digest(name)
 
     def stored(self) -> Iterator[StoredArtifact]:
-        """All artifacts in the store, in no order."""
+        """Yield all artifacts in the store, in no order."""
         for digest in self.digests():
             try:
                 facts = self._path(digest).stat()
@@ -95,7 +95,7 @@ class LocalArtifacts:
             yield StoredArtifact(digest=digest, size=facts.st_size, age_s=age_s)
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove temporaries that a dead writer left; how many."""
+        """Remove temporary files that a dead writer left; return how many."""
         before = time.time() - older_than_s
         swept = 0
         for path in self._folder.glob(f"[0-9a-f][0-9a-f]/{_TEMPORARY}*"):
@@ -104,18 +104,21 @@ class LocalArtifacts:
                     path.unlink()
                     swept += 1
             except FileNotFoundError:
-                continue  # its writer has just finished
+                continue  # its writer has finished meanwhile
         return swept
 
     def free_bytes(self) -> int:
-        """Room left on the disk that holds the folder."""
+        """Return the free bytes on the disk that holds the folder."""
         folder = self._folder.absolute()
         while not folder.exists():
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
     def _path(self, digest: Digest) -> Path:
-        """Where the bytes lie; a name that is no digest never touches the disk."""
+        """Return the path of the bytes.
+
+        Raises ArtifactMissing, before any access to the disk, if `digest` is not a digest.
+        """
         if not _DIGEST.fullmatch(digest):
             raise ArtifactMissing(digest=digest[:80])
         return self._folder / digest[:2] / digest[2:]
@@ -138,8 +141,8 @@ class LocalArtifacts:
             temporary.unlink(missing_ok=True)
 
 
-def _rejuvenate(path: Path) -> bool:
-    """Give a file the present time; False when it has been collected meanwhile."""
+def _reset_age(path: Path) -> bool:
+    """Set the file's time to now; return False if it has been collected meanwhile."""
     try:
         with _locked(path.parent, fcntl.LOCK_SH):
             os.utime(path)
@@ -150,9 +153,10 @@ def _rejuvenate(path: Path) -> bool:
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[int]:
-    """Between writers, who share the lock, and a collector, who must have it alone.
+    """Lock the folder: writers share the lock, a collector holds it exclusively.
 
-    It is held for one rename until that is durable, or one look at a file's time and its removal.
+    A writer holds it until its rename is durable, a collector while it checks a file's time and
+    removes the file.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

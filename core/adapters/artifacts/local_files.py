@@ -1,4 +1,4 @@
-"""Write, compare and read one file piece by piece."""
+"""Writing, comparing and reading a file in pieces."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from core.adapters.artifacts.pieces import PIECE, gathered, hashed, pieces
 from core.domain.values import Digest
 from core.ports import Moved
 
-SYNC_EVERY = 16 << 20  # bytes; no single sync of a slow disk shall take as long as a lease
+SYNC_EVERY = 16 << 20  # bytes; keeps each sync of a slow disk shorter than a lease
 
 
 def write_all(descriptor: int, data: bytes | memoryview, moved: Moved) -> None:
-    """Write and sync: all along, for a disk that is told at the end may take minutes over it."""
+    """Write the data and sync it as it is written, since one sync at the end may take minutes."""
     unsynced = 0
     for piece in pieces(data):
         rest = piece
@@ -28,9 +28,9 @@ def write_all(descriptor: int, data: bytes | memoryview, moved: Moved) -> None:
 
 
 def holds(descriptor: int, data: bytes | memoryview, moved: Moved) -> bool:
-    """Whether a file holds from here on just the bytes of which the digest was taken.
+    """Return whether the rest of the file, from its current position, equals `data`.
 
-    Equal bytes have an equal digest, and comparing is cheaper than hashing them again.
+    Equal bytes have an equal digest, and comparing is cheaper than hashing again.
     """
     rest = memoryview(data)
     while piece := os.read(descriptor, PIECE):
@@ -42,13 +42,13 @@ def holds(descriptor: int, data: bytes | memoryview, moved: Moved) -> bool:
 
 
 def read_all(path: Path, moved: Moved) -> tuple[bytes, Digest]:
-    """The bytes of a file and their digest."""
+    """Return the bytes of a file and their digest."""
     with path.open("rb", buffering=0) as file:
         return gathered(lambda size: os.read(file.fileno(), size), moved)
 
 
 def is_whole(path: Path, digest: Digest, moved: Moved) -> bool:
-    """Whether a file is there and holds the bytes of its digest; they are not kept."""
+    """Return whether the file exists and has this digest, without keeping its bytes."""
     try:
         with path.open("rb", buffering=0) as file:
             return hashed(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest

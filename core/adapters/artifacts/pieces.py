@@ -1,4 +1,4 @@
-"""Artifacts piece by piece, so that whoever waits for a large one can be told that it moves."""
+"""Artifacts in pieces, so that progress on a large one can be reported."""
 
 import hashlib
 import io
@@ -11,14 +11,14 @@ PIECE = 256 * 1024  # bytes; the kernel spends twice as long on much larger writ
 
 
 def pieces(data: bytes | memoryview) -> Iterator[memoryview]:
-    """Yield views of consecutive parts of some bytes, none of them copied."""
+    """Yield consecutive views of at most PIECE bytes, without copying."""
     rest = memoryview(data)
     for begin in range(0, len(rest), PIECE):
         yield rest[begin : begin + PIECE]
 
 
 def hashed(parts: Iterable[bytes | memoryview], moved: Moved) -> Digest:
-    """Return the SHA-256 of some pieces in turn, in hex."""
+    """Return the SHA-256 of the concatenated parts, calling `moved` after each."""
     total = hashlib.sha256()
     for piece in parts:
         total.update(piece)
@@ -27,7 +27,7 @@ def hashed(parts: Iterable[bytes | memoryview], moved: Moved) -> Digest:
 
 
 def gathered(read: Callable[[int], bytes], moved: Moved) -> tuple[bytes, Digest]:
-    """Return all bytes that `read(size)` gives until it gives none, and their SHA-256."""
+    """Call `read(size)` until it returns nothing; return all bytes and their SHA-256."""
     out, total = io.BytesIO(), hashlib.sha256()
     while piece := read(PIECE):
         out.write(piece)
@@ -37,14 +37,14 @@ def gathered(read: Callable[[int], bytes], moved: Moved) -> tuple[bytes, Digest]
 
 
 class Sent(io.BytesIO):
-    """The body of a request; tells of each piece that the connection takes from it."""
+    """A request body that reports every piece which the connection reads."""
 
     def __init__(self, data: bytes | memoryview, moved: Moved) -> None:
         super().__init__(data)
         self._moved = moved
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return at most `size` bytes, never more than a piece unless all are asked for."""
+        """Return at most `size` bytes, or all by default, and report how many."""
         piece = super().read(size)
         self._moved(len(piece))
         return piece

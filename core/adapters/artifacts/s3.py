@@ -1,8 +1,8 @@
 """The artifact store on S3: `prefix/ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`.
 
-S3 shows an object whole or not at all, so a name never stands for half of one. The request names
-the SHA-256 of what it brings, and the store refuses bytes that do not have it; what is read is
-hashed here again.
+S3 shows an object whole or not at all, so that a name never refers to a partial one. Each upload
+carries the SHA-256 of its bytes, and the store refuses bytes that do not match; reads are verified
+here.
 """
 
 import re
@@ -21,11 +21,11 @@ from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
 from core.ports import Moved, StoredArtifact, nobody
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_READS = 3  # of one object, when the connection breaks in the middle
+_READS = 3  # attempts to read an object when the connection breaks midway
 
 
 class S3Artifacts:
-    """The port `Artifacts` over a bucket; connects at its first use. Pickles as its place."""
+    """The `Artifacts` port over a bucket; connects at first use. Pickles as its place."""
 
     def __init__(self, place: S3Place) -> None:
         self._place = place
@@ -39,7 +39,10 @@ class S3Artifacts:
         return f"S3Artifacts(s3://{self._place.bucket}/{self._place.prefix})"
 
     def make_bucket(self) -> bool:
-        """Make the bucket unless there is one; whether it was made. Raises ArtifactsUnavailable."""
+        """Create the bucket if it is missing; return whether it was created.
+
+        Raises ArtifactsUnavailable.
+        """
         from botocore.exceptions import ClientError
 
         with named():
@@ -51,7 +54,7 @@ class S3Artifacts:
             else:
                 return False
             region = self._client.meta.region_name
-            # AWS takes every region's name but that of its first.
+            # AWS accepts the name of every region but its first.
             where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
             self._client.create_bucket(
                 Bucket=self._place.bucket, **({} if region == FIRST_REGION else where)
@@ -66,16 +69,16 @@ class S3Artifacts:
             self._connected = None
 
     def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
-        """Store and return the digest; what is there already is replaced and young again.
+        """Store bytes and return their digest; existing bytes are replaced, which resets their age.
 
         Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
         """
         digest = hashed(pieces(data), moved)
         key = self._key(digest)
-        there = self.has(digest)
+        existed = self.has(digest)
         with named(needed_bytes=len(data)):
             send(self._client, self._place, key, data, digest, moved)
-        if there:  # so a collector may have been about to delete it, and not have seen this
+        if existed:  # a collector that has not seen this write may be about to delete the object
             self._collecting.wait_for(digest, moved)
             if not self.has(digest):
                 with named(needed_bytes=len(data)):
@@ -83,14 +86,20 @@ class S3Artifacts:
         return digest
 
     def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
-        """The bytes, verified. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
+        """Return the verified bytes.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
         data, found = self._read(digest, moved)
         if found != digest:
             raise ArtifactCorrupt(digest=digest)
         return data
 
     def has(self, digest: Digest) -> bool:
-        """Whether the bytes are there (not verified). Raises ArtifactsUnavailable."""
+        """Return whether the bytes are stored, without verifying them.
+
+        Raises ArtifactsUnavailable.
+        """
         try:
             with named(digest):
                 self._client.head_object(Bucket=self._place.bucket, Key=self._key(digest))
@@ -99,32 +108,32 @@ class S3Artifacts:
         return True
 
     def delete(self, digest: Digest) -> None:
-        """Forget the bytes; no error when they are not there. Raises ArtifactsUnavailable."""
+        """Delete the bytes, if they are stored. Raises ArtifactsUnavailable."""
         if _DIGEST.fullmatch(digest):
             with named():
                 self._client.delete_object(Bucket=self._place.bucket, Key=self._key(digest))
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
-        """Forget the bytes unless somebody has put them since; whether they were forgotten."""
+        """Delete bytes stored at least `older_than_s` ago; return whether they were deleted."""
         return self._collecting.collect(digest, self._key(digest), older_than_s)
 
     def digests(self) -> Iterator[Digest]:
-        """All digests in the store, in no order."""
+        """Return all digests in the store, in no order."""
         return (row.digest for row in self.stored())
 
     def stored(self) -> Iterator[StoredArtifact]:
-        """All artifacts in the store, in no order."""
+        """Yield all artifacts in the store, in no order."""
         for row, age_s in self._collecting.rows(self._place.prefix):
             name = row["Key"].removeprefix(self._place.prefix).replace("/", "", 1)
             if _DIGEST.fullmatch(name):
                 yield StoredArtifact(digest=Digest(name), size=row["Size"], age_s=age_s)
 
     def sweep(self, older_than_s: float) -> int:
-        """Give up uploads in parts, and marks, that a dead process left; how many."""
+        """Remove multipart uploads and marks that a dead process left; return how many."""
         return self._collecting.sweep(older_than_s)
 
     def free_bytes(self) -> int:
-        """Room where uploads wait for the store, which tells of no bound of its own.
+        """Return the free bytes of the scratch disk, since S3 reports no limit of its own.
 
         Raises ArtifactsUnavailable.
         """
@@ -152,13 +161,19 @@ class S3Artifacts:
         return Collecting(self._clients, self._place)
 
     def _key(self, digest: Digest) -> str:
-        """The object's key; a name that is no digest never reaches the store."""
+        """Return the object's key.
+
+        Raises ArtifactMissing, before any request, if `digest` is not a digest.
+        """
         if not _DIGEST.fullmatch(digest):
             raise ArtifactMissing(digest=digest[:80])
         return f"{self._place.prefix}{digest[:2]}/{digest[2:]}"
 
     def _read(self, digest: Digest, moved: Moved) -> tuple[bytes, Digest]:
-        """One object; the client repeats requests by itself, but not answers cut off midway."""
+        """Return an object's bytes and their SHA-256.
+
+        Reads again when an answer breaks off midway: the client retries requests only.
+        """
         key = self._key(digest)
         for left in reversed(range(_READS)):
             with named(digest):

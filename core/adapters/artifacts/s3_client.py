@@ -1,4 +1,4 @@
-"""Where in which S3 store the artifacts lie, and how long its answers are waited for."""
+"""The location of the artifacts on S3, and clients with timeouts for it."""
 
 import os
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ FIRST_REGION = "us-east-1"
 
 
 class Clients(NamedTuple):
-    """boto3's clients of one place."""
+    """The boto3 clients of one place."""
 
     usual: Any
-    asks_once: Any  # never repeats a request
+    asks_once: Any  # never retries a request
 
 
 @dataclass(frozen=True, kw_only=True)
 class S3Place:
-    """A bucket and a prefix. Who we are comes from AWS's own variables, files and roles."""
+    """A bucket and a prefix. Credentials come from AWS's own variables, files and roles."""
 
     bucket: str
     prefix: str  # "", or a path that ends in "/"
-    scratch: Path  # the folder where this process keeps uploads and exports meanwhile
+    scratch: Path  # folder for this process's unfinished uploads and exports
     endpoint: str | None = None  # None: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
     region: str | None = None  # None: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
     connect_s: float = 5.0
     read_s: float = 30.0
-    tries: int = 4  # of each request, with growing pauses
-    large_bytes: int = 64 * 1024 * 1024  # larger ones travel in parts
+    tries: int = 4  # per request, with growing pauses
+    large_bytes: int = 64 * 1024 * 1024  # larger artifacts are uploaded in parts
     part_bytes: int = 32 * 1024 * 1024
 
     @classmethod
     def of(cls, url: str, *, scratch: Path, endpoint: str, region: str) -> Self:
-        """The place an `s3://bucket/prefix` names. Raises UnsafeConfiguration."""
+        """Parse `s3://bucket/prefix`. Raises UnsafeConfiguration if `url` holds anything else."""
         parts = urlsplit(url)
         if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise UnsafeConfiguration(
@@ -54,8 +54,8 @@ class S3Place:
         )
 
     def connect(self) -> Clients:
-        """Clients of this place; safe to share between threads. Nothing is sent yet."""
-        import boto3  # takes a third of a second, which a local store need not wait for
+        """Create clients that threads can share; sends no request yet."""
+        import boto3  # takes a third of a second, and a local store does not need it
 
         region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         endpoint = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -80,9 +80,9 @@ class S3Place:
             read_timeout=self.read_s,
             retries={"mode": "standard", "total_max_attempts": tries},
             max_pool_connections=CONNECTIONS,
-            # Stores other than AWS's seldom answer to a host name for each bucket.
+            # Stores other than AWS's rarely support a host name per bucket.
             s3={"addressing_style": "path" if path_style else "auto"},
-            # We name the SHA-256 of all we send and check it on all we read.
+            # We send the SHA-256 of every upload and verify it on every read.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )

@@ -1,14 +1,16 @@
-"""Deleting old objects of S3 beside writers that may be putting them again.
+"""Deletion of old S3 objects while writers may be storing the same bytes again.
 
-S3 cannot delete "if not written since", so the two sides meet at a mark, an empty object:
+S3 cannot delete an object on condition that nobody has written it since. Collector and writer
+therefore coordinate through a mark, an empty object:
 
-    collector: set mark - read the object's age - delete if old - remove mark
-    writer of what is there already: write - wait while there is a mark - look - if gone, write
+    collector: create mark - read the object's age - delete if old - remove mark
+    writer of an existing object: write - wait while there is a mark - check - if gone, write
 
-S3's answers are consistent. A write that ends before the collector reads the age is seen by it.
-One that ends after finds either the mark, and waits, or no mark any more; in both cases it looks
-after the deletion. Whoever writes what was not there comes after the deletion, which is asked for
-once and never repeated; if its answer is lost, the mark stays until the request is surely dead.
+S3's answers are consistent. The collector sees every write that ends before it reads the age. The
+writer of a later one finds the mark and waits, or finds that the mark has been removed; in both
+cases it checks after the deletion. A writer that found no object comes after the deletion, since
+that is requested once and never retried. If the deletion's answer is lost, the mark stays until
+the request can no longer take effect.
 """
 
 import time
@@ -24,12 +26,12 @@ from core.errors import ArtifactMissing
 from core.ports import Moved
 
 MARKS = "collecting/"
-DEAD_AFTER_S = 300.0  # a mark's; well over the time in which all tries of one deletion end
+DEAD_AFTER_S = 300.0  # age of an abandoned mark; well above the longest time a deletion takes
 LOOK_EVERY_S = 0.2
 
 
 class Collecting:
-    """The collector's and the writer's side, and what both leave behind when they die."""
+    """The collector's and the writer's side, and the cleanup after processes that were killed."""
 
     def __init__(self, clients: Clients, place: S3Place) -> None:
         self._client = clients.usual
@@ -37,10 +39,10 @@ class Collecting:
         self._place = place
 
     def collect(self, digest: Digest, key: str, older_than_s: float) -> bool:
-        """Delete an object that is that old; whether it was deleted."""
+        """Delete the object if it is at least that old; return whether it was deleted."""
         mark = self._mark(digest)
-        if not self._set(mark):
-            return False  # another collector is at it
+        if not self._create(mark):
+            return False  # another collector is working on the object
         age_s = self._age(key, digest)
         old = age_s is not None and age_s >= older_than_s
         with named():
@@ -50,7 +52,7 @@ class Collecting:
         return old
 
     def wait_for(self, digest: Digest, moved: Moved) -> None:
-        """Return once no living collector is at an object."""
+        """Wait until no running collector works on the object, calling `moved(0)` meanwhile."""
         while True:
             age_s = self._age(self._mark(digest), digest)
             if age_s is None or age_s > DEAD_AFTER_S:
@@ -59,7 +61,7 @@ class Collecting:
             time.sleep(LOOK_EVERY_S)
 
     def rows(self, prefix: str) -> Iterator[tuple[dict[str, Any], float]]:
-        """Objects below a prefix, with their age in seconds by the store's clock."""
+        """Yield the objects below a prefix and their ages in seconds by the store's clock."""
         pages = self._client.get_paginator("list_objects_v2")
         with named():
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
@@ -68,8 +70,8 @@ class Collecting:
                     yield row, (now - row["LastModified"]).total_seconds()
 
     def sweep(self, older_than_s: float) -> int:
-        """Give up uploads in parts that old, and dead marks; how many."""
-        dead = [
+        """Abort multipart uploads that old and remove abandoned marks; return how many."""
+        abandoned = [
             row["Key"]
             for row, age_s in self.rows(self._place.prefix + MARKS)
             if age_s >= max(older_than_s, DEAD_AFTER_S)
@@ -77,7 +79,7 @@ class Collecting:
         pages = self._client.get_paginator("list_multipart_uploads")
         swept = 0
         with named():
-            for key in dead:
+            for key in abandoned:
                 self._client.delete_object(Bucket=self._place.bucket, Key=key)
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
                 now = _clock_of(page)
@@ -87,13 +89,13 @@ class Collecting:
                             Bucket=self._place.bucket, Key=row["Key"], UploadId=row["UploadId"]
                         )
                         swept += 1
-        return swept + len(dead)
+        return swept + len(abandoned)
 
     def _mark(self, digest: Digest) -> str:
         return f"{self._place.prefix}{MARKS}{digest}"
 
-    def _set(self, mark: str) -> bool:
-        """Set a mark unless there is one; whether it is ours."""
+    def _create(self, mark: str) -> bool:
+        """Create the mark unless it exists; return whether it was created."""
         from botocore.exceptions import ClientError
 
         with named():
@@ -108,7 +110,7 @@ class Collecting:
         return True
 
     def _age(self, key: str, digest: Digest) -> float | None:
-        """Seconds since an object was written, by the store's clock; None when it is not there."""
+        """Return the object's age in seconds by the store's clock, or None if it is missing."""
         try:
             with named(digest):
                 found = self._client.head_object(Bucket=self._place.bucket, Key=key)
@@ -119,6 +121,6 @@ class Collecting:
 
 
 def _clock_of(answer: dict[str, Any]) -> datetime:
-    """The store's time, so that no clock of ours decides what is old."""
-    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(told) if told else datetime.now(UTC)
+    """Return the store's time, so that our own clock does not decide what is old."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)

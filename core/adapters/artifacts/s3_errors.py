@@ -1,4 +1,4 @@
-"""What S3 may answer, as facts that have a name here. No key and no header gets into them."""
+"""Translation of S3 errors to the service's own, without object keys or headers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,10 @@ TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 @contextmanager
 def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> Iterator[None]:
-    """Raise ArtifactMissing, StorageFull or ArtifactsUnavailable for what the client raises.
+    """Translate the client's errors to ArtifactMissing, StorageFull or ArtifactsUnavailable.
 
-    `needed_bytes`, of what was to be stored, is told with StorageFull.
+    ArtifactMissing needs a `digest`; without one, a missing object is ArtifactsUnavailable.
+    StorageFull carries `needed_bytes`, the size of what was to be stored.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -39,9 +40,9 @@ def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> I
             ) from error
         raise ArtifactsUnavailable(f"The S3 store answers {code}.", answer=code) from error
     except BotoCoreError as error:
-        # The client wraps what a body raises that is asked for its next piece.
-        if isinstance(stopped := error.kwargs.get("error"), PerennialError):
-            raise stopped from None
+        # The client wraps an error that a request body raises while it is read.
+        if isinstance(wrapped := error.kwargs.get("error"), PerennialError):
+            raise wrapped from None
         kind = type(error).__name__
         raise ArtifactsUnavailable(
             f"The S3 store does not answer ({kind}).", answer=kind
@@ -49,6 +50,6 @@ def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> I
 
 
 def code_of(error: Exception) -> str:
-    """S3's name for a refusal, or the HTTP status where there is no body to name it."""
-    told = getattr(error, "response", {}).get("Error", {})
-    return str(told.get("Code", "unknown"))
+    """Return S3's error code, or the HTTP status if the answer has no body."""
+    details = getattr(error, "response", {}).get("Error", {})
+    return str(details.get("Code", "unknown"))

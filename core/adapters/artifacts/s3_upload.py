@@ -1,4 +1,4 @@
-"""One object to S3: in one request, or in parts that become visible together."""
+"""Upload of an object to S3, in one request or in parts that become visible together."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from core.errors import Unavailable
 from core.ports import Moved
 
 AT_ONCE = 4  # parts
-MOST_PARTS = 10_000  # S3's bound
+MOST_PARTS = 10_000  # S3's limit
 
 
 def send(
@@ -26,7 +26,10 @@ def send(
     digest: Digest,
     moved: Moved,
 ) -> None:
-    """Store bytes under a key. Raises what the client raises; then nothing is visible."""
+    """Store bytes under a key.
+
+    Raises the client's errors; nothing is visible then.
+    """
     if len(data) <= place.large_bytes:
         total = base64.b64encode(bytes.fromhex(digest)).decode()
         body = _body(data, moved)
@@ -36,7 +39,7 @@ def send(
 
 
 def _body(data: bytes | memoryview, moved: Moved) -> bytes | Sent:
-    """What the client sends; for a file it asks the store's leave first, which takes a moment."""
+    """Return the body to send: bytes if small, since file-like bodies cost a round trip first."""
     return bytes(data) if len(data) <= PIECE else Sent(data, moved)
 
 
@@ -47,7 +50,7 @@ def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview, move
 
     def send_part(part: tuple[int, memoryview]) -> dict[str, Any]:
         number, piece = part
-        total = _sum_of(piece)
+        total = _checksum(piece)
         sent = client.upload_part(
             **upload, PartNumber=number, Body=_body(piece, moved), ChecksumSHA256=total
         )
@@ -58,7 +61,7 @@ def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview, move
             parts = list(pool.map(send_part, _parts(data, place.part_bytes)))
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     except BaseException:
-        with suppress(Unavailable), named():  # the sweeper gives up what stays behind
+        with suppress(Unavailable), named():  # the sweeper aborts what is left
             client.abort_multipart_upload(**upload)
         raise
 
@@ -69,5 +72,5 @@ def _parts(data: memoryview, part_bytes: int) -> Iterator[tuple[int, memoryview]
         yield number, data[begin : begin + size]
 
 
-def _sum_of(data: bytes | memoryview) -> str:
+def _checksum(data: bytes | memoryview) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()

@@ -1,4 +1,4 @@
-"""A back-up on disk: artifacts, rows in parts, a list of both, and which list counts."""
+"""A back-up on disk: artifacts, rows in parts, and a pointer to the current list of both."""
 
 import fcntl
 import gzip
@@ -18,26 +18,27 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """What a back-up holds."""
+    """The contents of a back-up."""
 
-    database: Json  # what `Snapshot.dump` gave
+    database: Json  # as returned by `Snapshot.dump`
     artifacts: tuple[Digest, ...]
 
     @property
     def parts(self) -> set[Digest]:
-        """The rows' parts."""
+        """The digests of the parts that hold rows."""
         return {part for table in self.database["tables"].values() for part in table["parts"]}
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return sum(table["rows"] for table in self.database["tables"].values())
 
 
 class BackupFolder:
-    """`artifacts/` and `rows/` hold bytes by their SHA-256; `backup.json` names one list of rows/.
+    """A folder whose `artifacts/` and `rows/` hold bytes by their SHA-256.
 
-    It is written last and at once: until then the folder is the back-up before.
+    `backup.json` names the list in `rows/` that is current. It is replaced last and atomically;
+    until then the folder holds the previous back-up.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +49,7 @@ class BackupFolder:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Make the folder and keep others out. Raises Conflict while somebody is in it."""
+        """Create the folder and lock it for writing. Raises Conflict while it is in use."""
         made = not self._path.exists()
         self._path.mkdir(parents=True, exist_ok=True)
         try:
@@ -56,15 +57,15 @@ class BackupFolder:
                 yield
         finally:
             if made:
-                with suppress(OSError):  # as a rule it is not empty
+                with suppress(OSError):  # not empty, unless the back-up failed early
                     self._path.rmdir()
 
     @contextmanager
     def read(self) -> Iterator[Listed]:
-        """What is there, and nobody writes meanwhile.
+        """Yield the contents of the current back-up, locked against writers.
 
-        Raises NotFound where no back-up was finished, Corrupt when what counts is damaged,
-        Conflict while somebody writes.
+        Raises NotFound if no back-up was finished, Corrupt if the current one's rows are damaged,
+        and Conflict while another process writes.
         """
         if not self._pointer.is_file():
             raise NotFound(f"{self._path} holds no finished back-up: backup.json is missing.")
@@ -75,7 +76,7 @@ class BackupFolder:
             yield listed
 
     def finish(self, listed: Listed, made_at: str) -> None:
-        """Make this the back-up that counts, and forget the rows of the one before.
+        """Make this the current back-up and delete the rows of the previous one.
 
         Raises StorageFull.
         """

@@ -1,9 +1,9 @@
-"""Ringing without waiting for the broker."""
+"""A notifier that never waits for the broker."""
 
 import logging
 from contextlib import suppress
 from queue import Full
-from queue import Queue as Line
+from queue import Queue as ThreadQueue
 from threading import Event, Thread
 
 from core.domain.jobs.job import Queue
@@ -17,32 +17,33 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundNotifier:
-    """Rings another doorbell from a thread of its own: who orders a job waits for no broker.
+    """Sends another notifier's notifications from its own thread, so that callers never wait.
 
-    When the broker is slow, rings beyond a few hundred are let go: the sweeper rings anyway.
+    While the broker is slow, notifications beyond a few hundred are dropped; the sweeper sends
+    them again.
     """
 
     def __init__(self, notifier: JobNotifier, *, most_waiting: int = MOST_WAITING) -> None:
-        self._doorbell = notifier
-        self._waiting: Line[tuple[JobId, Queue] | None] = Line(most_waiting)
-        self._late = Event()
-        self._thread = Thread(target=self._run, name="doorbell", daemon=True)
+        self._notifier = notifier
+        self._waiting: ThreadQueue[tuple[JobId, Queue] | None] = ThreadQueue(most_waiting)
+        self._closed = Event()
+        self._thread = Thread(target=self._run, name="notifier", daemon=True)
         self._thread.start()
 
     def notify(self, job: JobId, queue: Queue) -> None:
-        """Have some worker told soon to look for work. Never raises and never waits."""
+        """Queue a notification for some worker. Never raises and never waits."""
         try:
             self._waiting.put_nowait((job, queue))
         except Full:
-            log.debug("too many rings wait for the broker; the sweeper will ring")
+            log.debug("too many notifications wait for the broker; the sweeper will notify")
 
     def close(self) -> None:
-        """Ring what waits, for two seconds at most."""
-        with suppress(Full):  # or else the broker is stuck
+        """Send the waiting notifications, for a few seconds at most."""
+        with suppress(Full):  # full only if the broker is stuck
             self._waiting.put(None, timeout=CLOSE_WITHIN_S)
             self._thread.join(CLOSE_WITHIN_S)
-        self._late.set()
+        self._closed.set()
 
     def _run(self) -> None:
-        while (notify := self._waiting.get()) is not None and not self._late.is_set():
-            self._doorbell.notify(*notify)
+        while (arguments := self._waiting.get()) is not None and not self._closed.is_set():
+            self._notifier.notify(*arguments)

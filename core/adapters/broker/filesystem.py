@@ -1,4 +1,4 @@
-"""Kombu's broker in a folder, made to outlive a disk that was full or a sender that was killed."""
+"""Kombu's filesystem transport, made to survive a full disk or a killed sender."""
 
 # mypy: disallow-untyped-calls=false
 import logging
@@ -11,20 +11,20 @@ log = logging.getLogger(__name__)
 
 
 class Channel(filesystem.Channel):
-    """Drops what was written in part, where its base class would end the worker that reads it.
+    """Drops partially written messages, on which the base class would crash the worker.
 
-    A message names no work: a job whose ring is dropped is rung for again by the sweeper.
+    No work is lost: the sweeper notifies again of the job.
     """
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002
-        while True:  # each try takes one message out of the folder
+        while True:  # each attempt removes one message from the folder
             try:
                 return super()._get(queue)
             except ValueError:
-                log.warning("a message in %s was written in part and is dropped", queue)
+                log.warning("dropped a partially written message in %s", queue)
 
     def get_table(self, exchange: str) -> Any:
-        """The queues of an exchange: none if they were written in part."""
+        """Return the queues of an exchange, none if the table was written only partially."""
         try:
             return super().get_table(exchange)
         except ValueError:
@@ -39,7 +39,7 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """What kombu looks for; each connection writes its exchanges anew, where they are missing."""
+    """The transport that kombu loads; each connection declares missing exchanges again."""
 
     Channel = Channel
 

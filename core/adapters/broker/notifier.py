@@ -1,4 +1,4 @@
-"""The doorbell: a send-only Celery client."""
+"""The `JobNotifier` port over a send-only Celery client."""
 
 import logging
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class CeleryNotifier:
-    """Rings by sending a job's id; whoever hears it looks into the database."""
+    """Sends a job's id; a worker that receives it looks into the database for work."""
 
     def __init__(self, settings: Settings) -> None:
         self._celery = Celery("perennial", broker=settings.broker, set_as_current=False)
@@ -28,13 +28,13 @@ class CeleryNotifier:
         )
 
     def notify(self, job: JobId, queue: Queue) -> None:
-        """Tell some worker to look for work. Never raises: the sweeper rings again."""
+        """Notify some worker of the queue. Never raises: the sweeper notifies again."""
         try:
             self._celery.send_task(
                 TASK, args=[job], queue=name_of(queue), retry=False, ignore_result=True
             )
         except (KombuError, RedisError, OSError) as error:
-            log.warning("the broker does not answer (%s); the sweeper will ring", error)
+            log.warning("the broker does not answer (%s); the sweeper will notify", error)
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -13,33 +13,33 @@ from core.errors import AliasNotFound, StaleRevision
 
 
 class SqlAliases:
-    """The port `Aliases`."""
+    """The `Aliases` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, model: ModelId, name: str) -> Alias:
-        """Raises AliasNotFound."""
+        """Return the alias. Raises AliasNotFound."""
         alias = self.find(model, name)
         if alias is None:
             raise AliasNotFound(alias=name)
         return alias
 
     def find(self, model: ModelId, name: str) -> Alias | None:
-        """The alias, if there is one."""
+        """Return the alias, or None if it does not exist."""
         query = select(aliases).where(aliases.c.model == model, aliases.c.name == name)
         row = self._connection.execute(query).first()
         return _to_alias(row) if row is not None else None
 
     def all(self, *models: ModelId) -> Sequence[Alias]:
-        """All aliases of these models; of every model if none is named."""
+        """Return all aliases of these models, or of every model if none is given."""
         query = select(aliases).order_by(aliases.c.model, aliases.c.name)
         if models:
             query = query.where(aliases.c.model.in_(models))
         return [_to_alias(row) for row in self._connection.execute(query)]
 
     def move(self, alias: Alias, row: AliasMove) -> None:
-        """Write alias and history row if the stored revision is `alias.revision - 1`.
+        """Write the alias and its history row if the stored revision is `alias.revision - 1`.
 
         Raises StaleRevision otherwise.
         """
@@ -48,7 +48,7 @@ class SqlAliases:
         self._connection.execute(insert(alias_moves).values(vars(row)))
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
-        """Oldest first."""
+        """Return the moves of an alias, oldest first."""
         query = (
             select(alias_moves)
             .where(alias_moves.c.model == model, alias_moves.c.alias == name)
@@ -57,7 +57,7 @@ class SqlAliases:
         return [_to_move(row) for row in self._connection.execute(query)]
 
     def overridden(self, model: ModelId) -> Collection[int]:
-        """The versions that some alias of a model was moved to by override."""
+        """Return the versions of a model to which an override has moved any alias."""
         query = select(alias_moves.c.to_version).where(
             alias_moves.c.model == model, alias_moves.c.override
         )

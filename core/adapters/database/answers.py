@@ -1,4 +1,4 @@
-"""Which artifact holds a version's answers to a question."""
+"""The artifacts that hold versions' evaluation results, by query."""
 
 from sqlalchemy import Connection, func, select
 
@@ -8,24 +8,24 @@ from core.domain.values import Digest
 
 
 class SqlAnswerCache:
-    """The port `AnswerCache`."""
+    """The `AnswerCache` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def find(self, version: Digest, question: Digest) -> Digest | None:
-        """The artifact with a version's answers to a question, if it was asked before."""
-        query = select(table.c.answers).where(
-            table.c.version == version, table.c.question == question
+    def find(self, version: Digest, query: Digest) -> Digest | None:
+        """Return the artifact with a version's results for a query, or None if there is none."""
+        statement = select(table.c.answers).where(
+            table.c.version == version, table.c.question == query
         )
-        return self._connection.scalar(query)
+        return self._connection.scalar(statement)
 
-    def add(self, version: Digest, question: Digest, answers: Digest) -> None:
-        """Remember the answers; the last to be remembered count."""
-        values = {"version": version, "question": question, "answers": answers}
+    def add(self, version: Digest, query: Digest, results: Digest) -> None:
+        """Store the results' artifact, replacing any earlier one."""
+        values = {"version": version, "question": query, "answers": results}
         upsert(self._connection, table, values, key=["question", "version"])
 
-    def judged(self, question: Digest) -> int:
-        """How many versions have answered this question."""
-        query = select(func.count()).select_from(table).where(table.c.question == question)
-        return self._connection.scalar(query) or 0
+    def judged(self, query: Digest) -> int:
+        """Return the number of versions that have results for the query."""
+        statement = select(func.count()).select_from(table).where(table.c.question == query)
+        return self._connection.scalar(statement) or 0

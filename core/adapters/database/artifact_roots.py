@@ -1,4 +1,4 @@
-"""Which artifacts rows name."""
+"""The artifacts that rows name: the roots from which all others are reached."""
 
 from collections.abc import Collection
 from typing import Any
@@ -16,40 +16,40 @@ from core.domain.values import Digest
 
 
 class SqlArtifactRoots:
-    """The port `References`."""
+    """The `ArtifactRoots` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def images(self) -> set[Digest]:
-        """Of the images in datasets."""
+        """Return the artifacts of the images in datasets."""
         held = select(dataset_images.c.pixels)
         return self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
 
     def manifests(self) -> set[Digest]:
-        """Of dataset versions and suites."""
+        """Return the manifests of dataset versions and suites."""
         frozen = self._all(select(dataset_versions.c.manifest))
         return frozen | self._all(select(suites.c.manifest))
 
     def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
-        """Of versions whose weights are not given up, and which are not among those named."""
+        """Return the weights of versions, except those given up and those in `without`."""
         query = select(versions.c.model, versions.c.number, versions.c.digest)
         rows = self._connection.execute(query.where(versions.c.collected_at.is_(None)))
         left_out = {(version.model, version.number) for version in without}
         return {row.digest for row in rows if (row.model, row.number) not in left_out}
 
     def reports(self) -> set[Digest]:
-        """Of versions, and of jobs that have scored one."""
+        """Return the reports of versions, and of jobs that have scored one."""
         scored = jobs.c.result["report"].as_string()
         given = self._all(select(scored).where(scored.is_not(None)))
         return given | self._all(select(versions.c.report).where(versions.c.report.is_not(None)))
 
     def answers(self) -> set[Digest]:
-        """Of versions to questions."""
+        """Return the evaluation results of versions."""
         return self._all(select(answers.c.answers))
 
     def checkpoints(self) -> set[Digest]:
-        """Of unfinished jobs."""
+        """Return the checkpoints of unfinished jobs."""
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)
         return self._all(select(jobs.c.checkpoint).where(live))
 

@@ -1,10 +1,9 @@
-"""Which job may be claimed, and the conditional update that claims it.
+"""The choice of the next job, and the conditional update that claims it.
 
 A model's *head* is its claimed job or, without one, its oldest queued job. Only heads can be
-claimed, so the jobs of one model run one after another in the order they came. Heads are looked
-up by an index, model by model: the cost of a claim grows neither with the jobs that wait nor with
-those that have ended (`make bench-queue`). Among heads a higher priority goes first; within a
-model it changes nothing.
+claimed, so the jobs of one model run one at a time, in order of arrival. Heads are looked up by an
+index, model by model: the cost of a claim grows with neither the waiting nor the ended jobs (`make
+bench-queue`). Among heads, a higher priority goes first; within a model, priority has no effect.
 """
 
 from collections.abc import Collection
@@ -36,7 +35,7 @@ from core.adapters.database.tables.models import models
 from core.domain.jobs.job import Job, JobStatus, JobType, Queue
 
 _others = jobs.alias("others")
-# Part of the statement's text: a parameter would not be matched with the index `ix_jobs_heads`.
+# Rendered into the SQL, since PostgreSQL would not match a parameter to the index `ix_jobs_heads`.
 _QUEUED = literal(JobStatus.QUEUED.value, String, literal_execute=True)
 _UNFINISHED: BindParameter[list[str]] = bindparam(
     "unfinished", [status.value for status in UNFINISHED], expanding=True, literal_execute=True
@@ -52,7 +51,7 @@ def _oldest(model: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[in
 
 
 def _head_by_index(model: ColumnElement[str]) -> Select[Any]:
-    """PostgreSQL: an order that one index alone gives, so that it uses no other."""
+    """Select the head on PostgreSQL, in an order that makes it use `ix_jobs_heads`."""
     return (
         select(_others)
         .where(_others.c.model == model, _others.c.status.in_(_UNFINISHED))
@@ -62,14 +61,14 @@ def _head_by_index(model: ColumnElement[str]) -> Select[Any]:
 
 
 def _head(connection: Connection, model: ColumnElement[str]) -> ColumnElement[int]:
-    """The position of a model's head."""
+    """Return the position of a model's head."""
     if connection.dialect.name == "postgresql":
         return _head_by_index(model).with_only_columns(_others.c.position).scalar_subquery()
     return func.coalesce(_oldest(model, *CLAIMED), _oldest(model, JobStatus.QUEUED))
 
 
 def abandoned(job: FromClause) -> ColumnElement[bool]:
-    """Claimed once, and given back or lost since."""
+    """Return the condition that a job was claimed and has been given back or lost since."""
     expired = or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
     return and_(job.c.status.in_(CLAIMED), expired)
 
@@ -80,10 +79,10 @@ def _claimable(job: FromClause) -> ColumnElement[bool]:
 
 
 def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
-    """The positions and models of the jobs that may be claimed now, in the order to claim.
+    """Select positions and models of the jobs that may be claimed now, in the order to claim.
 
-    PostgreSQL may plan a join with heads as a scan of all jobs; a lateral subquery it looks up
-    model by model. SQLite knows no lateral subqueries, and joins only by looking up.
+    PostgreSQL may plan a join with heads as a scan of all jobs, but evaluates a lateral subquery
+    model by model. SQLite has no lateral subqueries, and joins by index lookup anyway.
     """
     if connection.dialect.name == "postgresql":
         head: FromClause = _head_by_index(models.c.id).lateral("head")
@@ -101,15 +100,15 @@ def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select
 
 
 def is_claimable(connection: Connection, queue: Queue) -> bool:
-    """Whether a job of the queue may be claimed now."""
+    """Return whether a job of the queue may be claimed now."""
     return connection.execute(claimable_heads(connection, [queue]).limit(1)).first() is not None
 
 
 def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
-    """The position of the next claimable job, its model locked against other claims.
+    """Return the position of the next claimable job, and lock its model against other claims.
 
-    Only PostgreSQL locks, and passes over models that another claim has locked; SQLite's
-    write transactions come one at a time anyway.
+    Only PostgreSQL locks, and skips models that another claim has locked; SQLite's write
+    transactions run one at a time anyway.
     """
     position: int | None = connection.scalar(
         claimable_heads(connection, queues)
@@ -120,7 +119,7 @@ def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
 
 
 def take(connection: Connection, position: int, owner: str, lease_s: float) -> Job | None:
-    """Claim the job if it still is a claimable head, counting a passed lease as a loss."""
+    """Claim the job if it is still a claimable head, counting an expired lease as a loss."""
     lost = and_(abandoned(jobs), jobs.c.lease_until.is_not(None))
     head = _head(connection, jobs.c.model)
     row = connection.execute(

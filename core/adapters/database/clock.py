@@ -1,4 +1,4 @@
-"""The database's clock, by which leases and beats are told."""
+"""The database's clock, which times leases and heartbeats."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 
-class epoch_now(GenericFunction[float]):  # noqa: N801 - SQLAlchemy names functions so
+class epoch_now(GenericFunction[float]):  # noqa: N801 - named as SQLAlchemy names functions
     """Seconds since 1970 by the database's clock, with a fraction."""
 
     type = Float(53)
@@ -27,5 +27,5 @@ def _postgresql(_function: epoch_now, _compiler: SQLCompiler, **_options: Any) -
 
 
 def read_clock(connection: Connection) -> datetime:
-    """The time by the database's clock."""
+    """Return the time by the database's clock."""
     return datetime.fromtimestamp(connection.execute(select(epoch_now())).scalar_one(), UTC)

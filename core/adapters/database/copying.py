@@ -1,7 +1,7 @@
-"""A copy of all rows that either kind of database can be filled from.
+"""Dump and restore of all rows, from and to either kind of database.
 
-The rows of a table are JSON, one a line, in gzipped parts; a store keeps the parts by their
-SHA-256. All are read in one transaction, so they are the database at one moment.
+A table's rows are JSON, one per line, in gzipped parts that a store keeps by their SHA-256. All
+rows are read in one transaction, so that the dump is consistent.
 """
 
 import gzip
@@ -38,20 +38,20 @@ from core.ports import ArtifactRoots
 
 PART_ROWS = 20_000
 CHUNK = 500
-LEFT_OUT = frozenset({"beats"})  # workers say anew that they live
-NUMBERED = frozenset({"jobs", "thumbnails"})  # in the order they came, by the database
+LEFT_OUT = frozenset({"beats"})  # heartbeats: workers send new ones
+NUMBERED = frozenset({"jobs", "thumbnails"})  # the database numbers their rows in order of arrival
 _COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OUT]
 
 
 class Snapshot:
-    """The database as it was at one moment, whatever is written meanwhile."""
+    """A consistent view of the database, whatever is written meanwhile."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.references: ArtifactRoots = SqlArtifactRoots(connection)
 
     def dump(self, put: Callable[[bytes], Digest]) -> Json:
-        """Store all rows in parts; the list of them, which `fill` needs."""
+        """Store all rows in parts; return the list of parts, which `fill` needs."""
         tables: dict[str, Json] = {}
         for table in _COPIED:
             parts = [(len(rows), put(_pack(rows))) for rows in self._parts(table)]
@@ -65,12 +65,12 @@ class Snapshot:
         query = select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
         found = self._connection.execute(query).mappings()
         for rows in found.partitions(PART_ROWS):
-            yield [{name: _told(value) for name, value in row.items()} for row in rows]
+            yield [{name: _to_json_value(value) for name, value in row.items()} for row in rows]
 
 
 @contextmanager
 def snapshot(url: str) -> Iterator[Snapshot]:
-    """Look at a database. Raises NotFound or Conflict unless it has this release's tables."""
+    """Open a snapshot. Raises NotFound or Conflict unless the schema is this release's."""
     where = make_url(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").exists():
         raise NotFound("There is no database yet: nothing to back up.")
@@ -88,34 +88,34 @@ def snapshot(url: str) -> Iterator[Snapshot]:
 
 
 def require_fillable(url: str, revision: str) -> None:
-    """Raise Conflict if `fill` would."""
+    """Raise Conflict if `fill` would raise it."""
     with migrating(url) as connection:
         _require_known(connection, revision)
         _require_empty(connection)
 
 
 def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
-    """Fill an empty database with what `dump` stored, and bring it to the newest schema.
+    """Fill an empty database with what `dump` stored, and upgrade it to the newest schema.
 
-    Raises Conflict if the database holds rows or the list is of a newer release, Corrupt if
-    rows do not fit; then nothing has changed but that there may be empty tables.
+    Raises Conflict if the database holds rows or the dump is from a newer release, and Corrupt if
+    the rows are inconsistent; then nothing has changed, except that there may be empty tables.
     """
     require_fillable(url, listed["revision"])
     migrate(url, listed["revision"])
     with migrating(url) as connection:
         tables = MetaData()
         tables.reflect(connection)
-        if connection.dialect.name == "postgresql":  # on SQLite nobody else writes now anyway
+        if connection.dialect.name == "postgresql":  # SQLite has a single writer anyway
             locked = ", ".join(f'"{name}"' for name in tables.tables)
             connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))
         _require_empty(connection)
-        for table in tables.sorted_tables:  # those that are referred to come first
+        for table in tables.sorted_tables:  # referenced tables come first
             facts = listed["tables"].get(table.name, {"rows": 0, "parts": []})
             count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
             if count != facts["rows"]:
                 raise Corrupt(f"{table.name}: {count} rows came back of {facts['rows']}.")
         for name in tables.tables.keys() & NUMBERED:
-            _count_on(connection, tables.tables[name])
+            _advance_sequence(connection, tables.tables[name])
     migrate(url)
 
 
@@ -155,19 +155,19 @@ def _require_empty(connection: Connection) -> None:
 
 def _pack(rows: Sequence[Json]) -> bytes:
     lines = "".join(f"{to_json(row)}\n" for row in rows)
-    return gzip.compress(lines.encode(), mtime=0)  # equal rows make equal bytes
+    return gzip.compress(lines.encode(), mtime=0)  # without a time, equal rows give equal bytes
 
 
 def _unpack(data: bytes) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line)
 
 
-def _told(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
 def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]) -> int:
-    """Insert rows in chunks; how many. Times are spelled as this kind of database wants them."""
+    """Insert rows in chunks, with times as this database stores them; return how many."""
     times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
     for column in table.columns:
         if isinstance(column.type, JSON):
@@ -189,8 +189,11 @@ def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]
     return count
 
 
-def _count_on(connection: Connection, table: Table) -> None:
-    """Rows came with their numbers, so PostgreSQL's counter that gives them has not moved."""
+def _advance_sequence(connection: Connection, table: Table) -> None:
+    """Set PostgreSQL's sequence to the last row number.
+
+    The rows were inserted with their numbers, which does not advance the sequence.
+    """
     if connection.dialect.name == "postgresql":
         last = select(func.max(table.c.position)).scalar_subquery()
         counter = func.pg_get_serial_sequence(table.name, "position")

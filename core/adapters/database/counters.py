@@ -1,4 +1,4 @@
-"""What has happened so far, counted as it happens: reading it costs no look at history."""
+"""Counters of events, updated as they happen so that reads never scan history."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from core.domain.jobs.job import Job
 
 
 class SqlCounters:
-    """The port `Tallies`."""
+    """The `Counters` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
-        """Count more under a name and labels; part of the transaction."""
+        """Add to the counter with this name and labels, as part of the transaction."""
         key = {"name": name, "labels": json.dumps(labels, sort_keys=True)}
         increase(self._connection, tallies, key, "value", amount)
 
     def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
-        """Count how long a phase has taken."""
+        """Count the duration of a phase."""
         for part, amount in duration(labels, max(0.0, seconds)):
             self.add(PHASE_SECONDS, part, amount)
 
@@ -34,7 +34,7 @@ class SqlCounters:
         self.add(JOBS_ENDED, labels)
 
     def all(self) -> Sequence[CounterValue]:
-        """All of them: a few rows for each name."""
+        """Return all counters: a few rows per name."""
         query = select(tallies).order_by(tallies.c.name, tallies.c.labels)
         return [
             CounterValue(name=row.name, labels=json.loads(row.labels), value=row.value)

@@ -1,4 +1,4 @@
-"""Frozen versions of datasets, and which images have been trained on."""
+"""Frozen versions of datasets, and the images that they train on."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -18,13 +18,13 @@ from core.errors import DatasetVersionNotFound
 
 
 class SqlDatasetVersions:
-    """The part of the port `Datasets` that is about versions."""
+    """The part of the `Datasets` port that concerns versions."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, version: DatasetVersion, manifest: Manifest) -> None:
-        """Store a frozen version, and which images it trains on."""
+        """Store a frozen version and the images that it trains on."""
         values = {
             **vars(version),
             "classes": list(version.classes),
@@ -36,7 +36,7 @@ class SqlDatasetVersions:
         insert_missing(self._connection, trained_images, trained)
 
     def get(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Raises DatasetVersionNotFound."""
+        """Return a version. Raises DatasetVersionNotFound."""
         row = self._connection.execute(
             select(dataset_versions).where(
                 dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
@@ -47,7 +47,7 @@ class SqlDatasetVersions:
         return _to_version(row)
 
     def all(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
-        """Oldest first."""
+        """Return all versions of a dataset, oldest first."""
         query = (
             select(dataset_versions)
             .where(dataset_versions.c.dataset == dataset)
@@ -56,22 +56,22 @@ class SqlDatasetVersions:
         return [_to_version(row) for row in self._connection.execute(query)]
 
     def trained(self, groups: Collection[Digest], except_for: DatasetId) -> set[Digest]:
-        """Those of the groups that are on the training side of another dataset's versions.
+        """Return the groups that are on the training side of another dataset's versions.
 
-        Or of this one's, once an update has learned from it or is going to; distilling its
-        images as a reference set counts as learning.
+        Versions of the dataset `except_for` count too once an update has trained on it, or an
+        unfinished job will; distilling its images as a reference set counts as training.
         """
-        counts = [] if self._is_taught(except_for) else [trained_images.c.dataset != except_for]
-        return groups_in(self._connection, trained_images.c.pixels, groups, *counts)
+        others = [] if self._is_trained_on(except_for) else [trained_images.c.dataset != except_for]
+        return groups_in(self._connection, trained_images.c.pixels, groups, *others)
 
-    def _is_taught(self, dataset: DatasetId) -> bool:
-        has_taught = select(versions.c.number).where(
+    def _is_trained_on(self, dataset: DatasetId) -> bool:
+        has_trained = select(versions.c.number).where(
             or_(
                 versions.c.dataset == dataset,
                 versions.c.reference["dataset"].as_string() == dataset,
             )
         )
-        will_teach = select(jobs.c.position).where(
+        will_train = select(jobs.c.position).where(
             jobs.c.type == JobType.UPDATE,
             jobs.c.status.in_(UNFINISHED),
             or_(
@@ -79,7 +79,7 @@ class SqlDatasetVersions:
                 jobs.c.order[("reference", "dataset")].as_string() == dataset,
             ),
         )
-        query = select(or_(has_taught.exists(), will_teach.exists()))
+        query = select(or_(has_trained.exists(), will_train.exists()))
         return bool(self._connection.scalar(query))
 
 

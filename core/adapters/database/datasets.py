@@ -29,27 +29,27 @@ from core.errors import DatasetNotFound, ImageNotFound, InUse, LabelConflict, Na
 
 
 class SqlDatasets:
-    """The port `Datasets`."""
+    """The `Datasets` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._versions = SqlDatasetVersions(connection)
 
     def add(self, dataset: Dataset) -> None:
-        """Raises NameTaken."""
+        """Store a dataset. Raises NameTaken."""
         values = {**vars(dataset), "last_version": 0}
         if not insert_new(self._connection, datasets, values):
             raise NameTaken(name=dataset.name)
 
     def get(self, reference: str) -> Dataset:
-        """By id or name. Raises DatasetNotFound."""
+        """Return a dataset by id or name. Raises DatasetNotFound."""
         row = find_named(self._connection, datasets, reference)
         if row is None:
             raise DatasetNotFound(dataset=reference)
         return _to_dataset(row)
 
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]:
-        """Oldest first; `after` is the last id of the page before."""
+        """Return a page of datasets, oldest first; `after` is the last id of the previous page."""
         return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
 
     def add_image(self, row: DatasetImage) -> None:
@@ -57,12 +57,12 @@ class SqlDatasets:
         self.add_images(row.dataset, [row])
 
     def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
-        """Add images, each with one text. The same image with the same text is no error.
+        """Add images, each with one text. Adding the same image and text again has no effect.
 
-        Raises DatasetNotFound, and LabelConflict when a labelled dataset holds an image
+        Raises DatasetNotFound, and LabelConflict when a labelled dataset already holds an image
         under another class.
         """
-        labelled = self._change(dataset) is DatasetKind.LABELLED
+        labelled = self._increment_revision(dataset) is DatasetKind.LABELLED
         if labelled:
             known = self.texts(dataset, {row.image.pixels for row in rows})
             for row in rows:
@@ -86,7 +86,7 @@ class SqlDatasets:
     def texts(
         self, dataset: DatasetId, pixels: Collection[Digest]
     ) -> Mapping[Digest, Sequence[str]]:
-        """The texts these images already have in the dataset; nothing of those not there."""
+        """Return the images' texts in the dataset, without images that it does not hold."""
         found: dict[Digest, list[str]] = {}
         for chunk in chunks(pixels):
             query = (
@@ -99,13 +99,13 @@ class SqlDatasets:
         return found
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
-        """All images, each once a text, by pixels."""
+        """Return all images by pixels, one row per text."""
         return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
 
     def image_page(
         self, dataset: DatasetId, limit: int, after: Digest | None
     ) -> Sequence[DatasetImage]:
-        """The rows of up to `limit` images, by pixels: an image is never torn apart."""
+        """Return all rows of up to `limit` images, by pixels: no image is split between pages."""
         keys = (
             select(dataset_images.c.pixels)
             .distinct()
@@ -119,7 +119,7 @@ class SqlDatasets:
         return [_to_image(row) for row in self._connection.execute(query)]
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
-        """Images per class (for captioned datasets: {"": images})."""
+        """Return the number of images per class (for captioned datasets: {"": images})."""
         held = dataset_images.c.dataset == dataset
         if self._kind(dataset) is DatasetKind.CAPTIONED:
             query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
@@ -131,8 +131,8 @@ class SqlDatasets:
         return {row.text: row.images for row in self._connection.execute(counts)}
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Raises ImageNotFound."""
-        self._change(dataset)
+        """Remove an image. Raises ImageNotFound."""
+        self._increment_revision(dataset)
         gone = self._connection.execute(
             delete(dataset_images).where(
                 dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
@@ -142,7 +142,7 @@ class SqlDatasets:
             raise ImageNotFound(dataset=dataset, pixels=pixels)
 
     def remove(self, dataset: DatasetId) -> None:
-        """Raises DatasetNotFound, and InUse when it has versions."""
+        """Delete a dataset. Raises DatasetNotFound, and InUse when it has versions."""
         try:
             gone = self._connection.execute(delete(datasets).where(datasets.c.id == dataset))
         except IntegrityError as error:
@@ -151,12 +151,12 @@ class SqlDatasets:
             raise DatasetNotFound(dataset=dataset)
 
     def revision(self, dataset: DatasetId) -> int:
-        """A number that grows whenever what the dataset holds, or an image of it, changes."""
+        """Return a number that grows whenever the dataset's contents, or an image in it, change."""
         query = select(datasets.c.revision).where(datasets.c.id == dataset)
         return int(self._connection.scalar(query) or 0)
 
     def next_version(self, dataset: DatasetId) -> int:
-        """The next version number, from a counter row locked until commit."""
+        """Return the next version number, from a counter row locked until commit."""
         number = self._connection.scalar(
             update(datasets)
             .where(datasets.c.id == dataset)
@@ -168,27 +168,30 @@ class SqlDatasets:
         return int(number)
 
     def add_version(self, version: DatasetVersion, manifest: Manifest) -> None:
-        """Store a frozen version, and which images it trains on."""
+        """Store a frozen version and the images that it trains on."""
         self._versions.add(version, manifest)
 
     def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Raises DatasetVersionNotFound."""
+        """Return a version. Raises DatasetVersionNotFound."""
         return self._versions.get(dataset, number)
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
-        """Oldest first."""
+        """Return all versions of a dataset, oldest first."""
         return self._versions.all(dataset)
 
     def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Those of the groups that are on the training side of another dataset's versions.
+        """Return the groups that are on the training side of another dataset's versions.
 
-        Or of this one's, once an update has learned from it or is going to; distilling its
-        images as a reference set counts as learning.
+        Versions of the dataset `except_for` count too once an update has trained on it, or an
+        unfinished job will; distilling its images as a reference set counts as training.
         """
         return self._versions.trained(groups, except_for)
 
-    def _change(self, dataset: DatasetId) -> DatasetKind:
-        """Raise the revision, in the row that freezing counts versions up in: they take turns."""
+    def _increment_revision(self, dataset: DatasetId) -> DatasetKind:
+        """Increment the revision and return the kind. Raises DatasetNotFound.
+
+        `next_version` locks the same row, so that changes and freezes take turns.
+        """
         changed = datasets.c.revision + 1
         kind = self._connection.scalar(
             update(datasets)

@@ -1,4 +1,4 @@
-"""Open a database: SQLite or PostgreSQL, each with the settings that keep rows safe."""
+"""SQLAlchemy engines for SQLite and PostgreSQL, with settings that keep rows safe."""
 
 import json
 import math
@@ -20,26 +20,26 @@ READ_ONLY = "read_only"  # execution option of a connection whose transactions o
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a connection may keep others waiting, in seconds; 0 is for ever.
+    """Time limits of a connection, in seconds; 0 means no limit.
 
-    What takes longer raises DatabaseUnavailable, which a client is told as 503.
+    Exceeding a limit raises DatabaseUnavailable, which a client receives as 503.
     """
 
-    lock_s: float = 15.0  # for what another transaction has locked, or for a free connection
+    lock_s: float = 15.0  # wait for a lock of another transaction, or for a free connection
     statement_s: float = 30.0
-    idle_s: float = 120.0  # a transaction whose process says nothing more; PostgreSQL only
+    idle_s: float = 120.0  # a transaction without a statement; PostgreSQL only
 
 
 LIMITS = Limits()
 
 
 def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = None) -> Engine:
-    """An engine for `url`; connects at first use.
+    """Return an engine for `url`, which connects at first use.
 
     SQLite: write-ahead log, every commit synced, write transactions begin IMMEDIATE so that
     none has to upgrade a stale read. `foreign_keys=False` is for migrations, which rebuild
-    tables there. PostgreSQL: dead connections are replaced. `limits` are those of every
-    transaction unless given.
+    tables there. PostgreSQL: dead connections are replaced. Without `limits`, LIMITS
+    apply.
     """
     where, limits = make_url(url), limits or LIMITS
     if where.get_backend_name() == "sqlite":
@@ -62,7 +62,7 @@ def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = 
 def _postgres_options(limits: Limits) -> str:
     options = {
         "timezone": "UTC",
-        "jit": "off",  # compiling takes longer than any statement of ours
+        "jit": "off",  # compiling would take longer than any of our statements
         "lock_timeout": f"{limits.lock_s * 1000:.0f}ms",
         "statement_timeout": f"{limits.statement_s * 1000:.0f}ms",
         "idle_in_transaction_session_timeout": f"{limits.idle_s * 1000:.0f}ms",
@@ -85,7 +85,7 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, _entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.isolation_level = None  # keeps the driver from beginning transactions itself
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
@@ -95,10 +95,10 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
         pooled = connection.connection
         read_only = bool(connection.get_execution_options().get(READ_ONLY))
         if pooled.info.get(READ_ONLY) is not read_only:
-            pooled.info[READ_ONLY] = None  # in case this fails
+            pooled.info[READ_ONLY] = None  # unknown if the next line fails
             connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
             pooled.info[READ_ONLY] = read_only
-        if read_only:  # waits for nobody and cannot fail, so it goes straight to the driver
+        if read_only:  # never waits and cannot fail, so it goes straight to the driver
             pooled.cursor().execute("BEGIN")
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -110,11 +110,14 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
 
 
 def _end_long_statements(engine: Engine, limit_s: float) -> None:
-    """SQLite has no statement timeout, but asks now and then whether to go on."""
-    deadline, steps = "deadline", 100_000  # of SQLite's machine between two questions, about 1 ms
+    """Interrupt statements that run for longer than `limit_s` seconds.
+
+    SQLite has no statement timeout, but a handler that it calls at intervals and that can stop it.
+    """
+    deadline, steps = "deadline", 100_000  # instructions of SQLite between two calls, about 1 ms
 
     @event.listens_for(engine, "connect")
-    def ask(connection: SqliteConnection, entry: ConnectionPoolEntry) -> None:
+    def watch(connection: SqliteConnection, entry: ConnectionPoolEntry) -> None:
         def late() -> bool:
             return bool(time.monotonic() > entry.info.get(deadline, math.inf))
 
@@ -126,14 +129,14 @@ def _end_long_statements(engine: Engine, limit_s: float) -> None:
 
     @event.listens_for(engine, "after_cursor_execute")
     def end(connection: Connection, *_statement: object) -> None:
-        connection.connection.info.pop(deadline, None)  # reading the rows may take its time
+        connection.connection.info.pop(deadline, None)  # reading the rows is not limited
 
 
 def to_json(value: object) -> str:
-    """JSON that both databases take: a number that is not finite becomes null.
+    """Return JSON that both databases accept, with null for numbers that are not finite.
 
-    An error's facts may be of any kind; recording them must not fail, so what JSON has no
-    form for is told by its text.
+    An error's facts may be of any type, and recording them must not fail: values that JSON cannot
+    represent are written as their `str`.
     """
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
 

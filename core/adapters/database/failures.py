@@ -1,4 +1,4 @@
-"""Which driver errors are facts that the service has a name for."""
+"""Translation of driver errors to the service's own."""
 
 import sqlite3
 
@@ -13,7 +13,7 @@ _PRIMARY = 0xFF  # SQLite's extended codes hold the primary one in their low byt
 _SQLITE_LATER = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_INTERRUPT,  # a statement over the limit
+    sqlite3.SQLITE_INTERRUPT,  # a statement that exceeded its time limit
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
@@ -21,16 +21,16 @@ _SQLITE_LATER = {
 
 
 def name_failures(engine: Engine) -> None:
-    """Raise DatabaseUnavailable or StorageFull instead of the driver's error, where true."""
+    """Make the engine raise DatabaseUnavailable or StorageFull for matching driver errors."""
 
     @event.listens_for(engine, "handle_error")
-    def rename(context: ExceptionContext) -> PerennialError | None:
-        if context.is_pre_ping:  # the pool looks at a driver's error, and connects anew
+    def translate(context: ExceptionContext) -> PerennialError | None:
+        if context.is_pre_ping:  # the pool needs the driver's own error to reconnect
             return None
-        return _fact(context.original_exception)
+        return _translated(context.original_exception)
 
 
-def _fact(error: BaseException) -> PerennialError | None:
+def _translated(error: BaseException) -> PerennialError | None:
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
         if code == sqlite3.SQLITE_FULL:

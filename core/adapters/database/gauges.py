@@ -1,4 +1,4 @@
-"""The present state in numbers, each read by an index: cheap enough for every scrape."""
+"""Gauges of the present state, each read by an index: cheap enough for every scrape."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,13 +13,13 @@ from core.ports import QueueGauge, RunningGauge
 
 
 class SqlGauges:
-    """The port `Figures`."""
+    """The `Gauges` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def queue(self) -> Sequence[QueueGauge]:
-        """Unfinished jobs by type and status."""
+        """Return the number and the oldest time of unfinished jobs, by type and status."""
         query = (
             select(jobs.c.type, jobs.c.status, func.count(), func.min(jobs.c.created_at))
             .where(jobs.c.status.in_(UNFINISHED))
@@ -31,7 +31,7 @@ class SqlGauges:
         ]
 
     def running(self) -> Sequence[RunningGauge]:
-        """The claimed jobs with how far they are."""
+        """Return the claimed jobs and their progress."""
         query = (
             select(jobs.c.id, jobs.c.type, jobs.c.owner, jobs.c.phase, jobs.c.progress)
             .where(jobs.c.status.in_(CLAIMED))
@@ -49,7 +49,7 @@ class SqlGauges:
         ]
 
     def versions(self) -> Mapping[tuple[str, str], int]:
-        """How many versions have a status and a verdict ("" before one)."""
+        """Return the number of versions by status and verdict ("" without a verdict)."""
         query = select(versions.c.status, versions.c.verdict, func.count()).group_by(
             versions.c.status, versions.c.verdict
         )
@@ -58,6 +58,6 @@ class SqlGauges:
         }
 
     def alias_moves(self) -> Mapping[str, int]:
-        """How often aliases were created, promoted and rolled back."""
+        """Return how often aliases were created, promoted and rolled back."""
         query = select(alias_moves.c.kind, func.count()).group_by(alias_moves.c.kind)
         return {row.kind: row[1] for row in self._connection.execute(query)}

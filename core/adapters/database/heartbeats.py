@@ -1,4 +1,4 @@
-"""Which workers live, by the database's clock."""
+"""Workers' heartbeats, timed by the database's clock."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ from core.ports import Heartbeat
 
 
 class SqlHeartbeats:
-    """The port `Beats`."""
+    """The `Heartbeats` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def beat(self, worker: str, facts: Json) -> None:
-        """A worker says that it lives (by the database's clock)."""
+        """Record a worker's heartbeat at the database's present time."""
         values = {"worker": worker, "facts": dict(facts), "at": epoch_now()}
         upsert(self._connection, heartbeats, values, key=["worker"])
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]:
-        """The workers that have said so lately, by name."""
+        """Return the workers with a heartbeat in the last `within_s` seconds, by name."""
         query = (
             select(heartbeats.c.worker, heartbeats.c.facts)
             .where(heartbeats.c.at > epoch_now() - within_s)
@@ -32,7 +32,7 @@ class SqlHeartbeats:
         return [(row.worker, row.facts) for row in self._connection.execute(query)]
 
     def all(self) -> Sequence[Heartbeat]:
-        """The last beat of every worker that has not ended in order, by name."""
+        """Return the last heartbeat of every worker that has not shut down in order, by name."""
         age = (epoch_now() - heartbeats.c.at).label("age_s")
         query = select(heartbeats.c.worker, heartbeats.c.facts, age).order_by(heartbeats.c.worker)
         return [
@@ -41,10 +41,10 @@ class SqlHeartbeats:
         ]
 
     def forget(self, worker: str) -> None:
-        """The worker has ended in order."""
+        """Delete the heartbeat of a worker that has shut down in order."""
         self._connection.execute(delete(heartbeats).where(heartbeats.c.worker == worker))
 
     def forget_silent(self, older_than_s: float) -> int:
-        """Forget workers that have long said nothing; how many."""
+        """Delete heartbeats older than `older_than_s` seconds; return how many."""
         silent = delete(heartbeats).where(heartbeats.c.at < epoch_now() - older_than_s)
         return self._connection.execute(silent).rowcount

@@ -11,10 +11,10 @@ from core.domain.values import Digest
 
 
 def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
-    """Store images, and bring those that are known up to date.
+    """Store images, and update those that are known.
 
-    Their rows are locked, in one order for all: while a form is replaced, nobody adds an image to
-    a dataset whose revision would then stay behind.
+    Their rows are locked, always in the same order: while a stored form is replaced, nobody can
+    add the image to a dataset, whose revision would then miss the change.
     """
     kept = sorted(kept, key=lambda image: image.pixels)
     insert_missing(connection, images, [_values(image) for image in kept])
@@ -25,16 +25,16 @@ def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
         stored.update((row.pixels, row.artifact) for row in connection.execute(query))
     for image in kept:
         if stored[image.pixels] != image.artifact:
-            _renew(connection, image)
+            _replace(connection, image)
 
 
-def _renew(connection: Connection, image: Image) -> None:
-    """Replace what is kept of an image; every dataset that holds it has then changed."""
+def _replace(connection: Connection, image: Image) -> None:
+    """Replace an image's row and increment the revision of every dataset that holds it."""
     holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
     revision = datasets.c.revision + 1
     connection.execute(update(datasets).where(datasets.c.id.in_(holders)).values(revision=revision))
-    renewed = update(images).where(images.c.pixels == image.pixels)
-    connection.execute(renewed.values(_values(image)))
+    replaced = update(images).where(images.c.pixels == image.pixels)
+    connection.execute(replaced.values(_values(image)))
 
 
 def _values(image: Image) -> dict[str, object]:

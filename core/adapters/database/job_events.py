@@ -1,4 +1,4 @@
-"""The history of a job, numbered without gaps."""
+"""Events of jobs, numbered without gaps."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,13 +13,13 @@ from core.errors import JobNotFound
 
 
 class SqlJobEvents:
-    """The part of the port `Jobs` that is about events."""
+    """The part of the `Jobs` port that concerns events."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
-        """Add the next event; the job's row is locked until commit. Raises JobNotFound."""
+        """Add a job's next event and lock the job's row until commit. Raises JobNotFound."""
         sequence = self._connection.scalar(
             update(jobs)
             .where(jobs.c.id == job)
@@ -33,7 +33,7 @@ class SqlJobEvents:
         return event
 
     def page(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
-        """Events after a sequence number, oldest first."""
+        """Return a job's events after a sequence number, oldest first."""
         query = (
             select(job_events)
             .where(job_events.c.job == job, job_events.c.sequence > after)

@@ -1,4 +1,4 @@
-"""Jobs as they are read: one or a page, each with the names of what its row only refers to."""
+"""Reads of one job or a page of jobs, joined with the model's name and the parent's digest."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -22,7 +22,7 @@ _ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
 
 
 def read_one(connection: Connection, job: JobId) -> NamedJob:
-    """Return a job by its id. Raises JobNotFound."""
+    """Return a job with its model's name and parent's digest. Raises JobNotFound."""
     row = connection.execute(_ONE, {"job": job}).first()
     if row is None:
         raise JobNotFound(job=job)
@@ -32,7 +32,7 @@ def read_one(connection: Connection, job: JobId) -> NamedJob:
 def read_page(
     connection: Connection, limit: int, after: JobId | None, **wanted: str | None
 ) -> Sequence[NamedJob]:
-    """Return the newest jobs first; `wanted` are values that columns must have, None for any."""
+    """Return a page of jobs, newest first; `wanted` maps columns to values, None for any."""
     values = {name: value for name, value in wanted.items() if value is not None}
     query = _page(frozenset(values), goes_on=after is not None)
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
@@ -41,7 +41,7 @@ def read_page(
 
 @cache
 def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
-    """Return the statement of a page; building it takes longer than running it."""
+    """Return the statement of a page, cached since building it takes longer than running it."""
     query = _NAMED.order_by(jobs.c.position.desc()).limit(bindparam("limit"))
     if goes_on:
         earlier = jobs.alias("earlier")

@@ -1,4 +1,4 @@
-"""A job as a row, and back."""
+"""Conversion of jobs and their events to and from rows."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())  #
 
 
 def to_row(job: Job) -> dict[str, Any]:
-    """The columns of a new job."""
+    """Return the column values of a new job."""
     return {
         **vars(job),
         "order": order_to_json(job.order),
@@ -40,7 +40,7 @@ def to_row(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: Row[Any]) -> Job:
-    """The job of a row that begins with JOB_COLUMNS."""
+    """Return the job of a row that begins with JOB_COLUMNS."""
     values = dict(zip(_NAMES, row, strict=False))
     job_type, suites = JobType(values["type"]), values["suites"]
     return Job(
@@ -57,11 +57,11 @@ def to_job(row: Row[Any]) -> Job:
 
 
 def to_event(row: Row[Any]) -> JobEvent:
-    """The event of a row."""
+    """Return the event of a row."""
     return JobEvent(**row._mapping)
 
 
 def progress_to_json(progress: Progress) -> dict[str, Any]:
-    """Progress as JSON; a loss term that is no number is left out, for JSON knows none."""
+    """Return progress as JSON, without loss terms that are not finite, which JSON lacks."""
     terms = {name: value for name, value in progress.terms.items() if math.isfinite(value)}
     return {**vars(progress), "terms": terms}

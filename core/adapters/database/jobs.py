@@ -1,4 +1,4 @@
-"""Jobs: claims with lease and fence, and every write of a claimant by its fence."""
+"""Jobs: claims with lease and fence, and writes that require the claim's fence."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -29,21 +29,21 @@ from core.ports import HeldJob, NamedJob
 
 
 class SqlJobs:
-    """The port `Jobs`."""
+    """The `Jobs` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events = SqlJobEvents(connection)
-        self._tallies = SqlCounters(connection)
+        self._counters = SqlCounters(connection)
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
         self._connection.execute(insert(jobs).values(to_row(job)))
 
     def get(self, job: JobId, *, lock: bool = False) -> Job:
-        """A job; with `lock` nobody else changes it before commit. Raises JobNotFound."""
+        """Return a job; `lock` keeps others from changing it until commit. Raises JobNotFound."""
         query = select(*JOB_COLUMNS).where(jobs.c.id == job)
-        if lock:  # SQLite's write transactions come one at a time anyway
+        if lock:  # SQLite's write transactions run one at a time anyway
             query = query.with_for_update(key_share=True)
         row = self._connection.execute(query).first()
         if row is None:
@@ -59,12 +59,12 @@ class SqlJobs:
         job_type: JobType | None = None,
         status: JobStatus | None = None,
     ) -> Sequence[Job]:
-        """Newest first; `after` is the last id of the page before."""
+        """Return a page of jobs, newest first; `after` is the last id of the previous page."""
         named = self.named_page(limit, after, model=model, job_type=job_type, status=status)
         return [found.job for found in named]
 
     def named(self, job: JobId) -> NamedJob:
-        """A job with what its row refers to. Raises JobNotFound."""
+        """Return a job with its model's name and parent's digest. Raises JobNotFound."""
         return read_one(self._connection, job)
 
     def named_page(
@@ -76,16 +76,16 @@ class SqlJobs:
         job_type: JobType | None = None,
         status: JobStatus | None = None,
     ) -> Sequence[NamedJob]:
-        """The same page with what the rows refer to."""
+        """Return the page that `page` returns, with model names and parent digests."""
         return read_page(self._connection, limit, after, model=model, type=job_type, status=status)
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
     ) -> Job | None:
-        """Claim the next claimable job by one conditional update; None when there is none.
+        """Claim the next claimable job by one conditional update; return None if there is none.
 
-        A job that is lost for the `lost_limit`-th time fails with `worker_lost` instead, and
-        the next one is tried.
+        A job lost for the `lost_limit`-th time fails with `worker_lost` instead, and the next one
+        is tried.
         """
         while (position := claims.lock_next(self._connection, queues)) is not None:
             job = claims.take(self._connection, position, owner, lease_s)
@@ -96,13 +96,13 @@ class SqlJobs:
         return None
 
     def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
-        """In which of the queues `claim` would find something now."""
+        """Return the queues in which `claim` would find a job now."""
         return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
     ) -> JobStatus:
-        """Write progress and renew the lease, by fence; the job's status. Raises LeaseLost."""
+        """Write progress and renew the lease, by fence; return the status. Raises LeaseLost."""
         return self._write(
             job,
             fence,
@@ -112,41 +112,43 @@ class SqlJobs:
         )
 
     def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
-        """Renew the lease, by fence; the job's status. Raises LeaseLost."""
+        """Renew the lease, by fence; return the status. Raises LeaseLost."""
         return self._write(job, fence, lease_until=epoch_now() + lease_s)
 
     def status(self, job: JobId, fence: int) -> JobStatus:
-        """The status, if the fence still holds. Raises LeaseLost."""
+        """Return the status if the fence still holds. Raises LeaseLost."""
         query = select(jobs.c.status).where(
             jobs.c.id == job, jobs.c.fence == fence, jobs.c.status.in_(CLAIMED)
         )
-        return _held(self._connection.scalar(query), job, fence)
+        return _require_held(self._connection.scalar(query), job, fence)
 
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:
         """Fix the parent version. Raises LeaseLost."""
         self._write(job, fence, parent_version=parent)
 
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
-        """Fix the arithmetic that an update computes in. Raises LeaseLost."""
+        """Fix the precision in which an update computes. Raises LeaseLost."""
         self._write(job, fence, precision=precision)
 
     def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
-        """Fix what an update that was ordered without them is judged by. Raises LeaseLost."""
+        """Fix the suites and policy of an update ordered without them. Raises LeaseLost."""
         self._write(job, fence, suites=list(suites), policy=policy)
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
-        """Record the checkpoint that counts; set lost and pauses to 0. Raises LeaseLost."""
+        """Record the checkpoint to resume from; reset `lost` and `pauses`. Raises LeaseLost."""
         self._write(job, fence, checkpoint=checkpoint, lost=0, pauses=0)
 
     def set_version(self, job: JobId, fence: int, version: int) -> None:
-        """Record the candidate the job has published, drop its checkpoint. Raises LeaseLost."""
+        """Record the published candidate, drop the checkpoint, reset `lost` and `pauses`.
+
+        Raises LeaseLost.
+        """
         self._write(job, fence, version=version, checkpoint=None, lost=0, pauses=0)
 
     def finish(self, job: Job, fence: int) -> None:
         """Write the final state and the event of it, by fence.
 
-        Raises LeaseLost, and CancelRequested rather than let a job succeed that is being
-        cancelled.
+        Raises LeaseLost, and CancelRequested if a job that is being cancelled would succeed.
         """
         status = self._write(job.id, fence, fence=fence)  # locked from here on
         if status is JobStatus.CANCELLING and job.status is JobStatus.SUCCEEDED:
@@ -188,39 +190,38 @@ class SqlJobs:
         if job.finished_at is None:
             raise ValueError("a job that has ended says when")
         self.add_event(job.id, kind, data, job.finished_at)
-        self._tallies.add_ended(job)
+        self._counters.add_ended(job)
 
     def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
         """Give a running job back to the queue, counting it as lost or not.
 
-        One that is being cancelled keeps that status and waits for somebody to end it.
-        Raises LeaseLost.
+        A job that is being cancelled keeps that status until it is ended. Raises LeaseLost.
         """
         self._give_back(job, fence, lost=jobs.c.lost + int(lost))
 
     def pause(self, job: JobId, fence: int, *, phase: str, pause_s: float) -> None:
-        """Give a running job back; nobody claims it before `pause_s` have passed.
+        """Give a running job back to the queue; it cannot be claimed for `pause_s` seconds.
 
-        One that is being cancelled keeps that status. Raises LeaseLost.
+        A job that is being cancelled keeps that status. Raises LeaseLost.
         """
         until, pauses = epoch_now() + pause_s, jobs.c.pauses + 1
         self._give_back(job, fence, phase=phase, pauses=pauses, paused_until=until)
 
     def release_owner(self, owner_prefix: str) -> int:
-        """Expire the leases of a process that is known to be dead; how many."""
+        """Expire the leases of a process that is known to be dead; return how many."""
         theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
         expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
         return self._connection.execute(expired).rowcount
 
     def cancelling_alone(self) -> Sequence[Job]:
-        """Jobs that are being cancelled and that no worker holds: given back, or lease expired."""
+        """Return jobs being cancelled that no worker holds: given back, or the lease expired."""
         query = select(*JOB_COLUMNS).where(
             jobs.c.status == JobStatus.CANCELLING, claims.abandoned(jobs)
         )
         return [to_job(row) for row in self._connection.execute(query)]
 
     def held(self, owner: str) -> Sequence[HeldJob]:
-        """The unfinished jobs that this owner has claimed and not given back."""
+        """Return the unfinished jobs that this owner has claimed and not given back."""
         left = jobs.c.lease_until - epoch_now()
         query = select(jobs.c.id, jobs.c.status, left.label("lease_s")).where(
             jobs.c.status.in_(CLAIMED), jobs.c.owner == owner
@@ -231,14 +232,14 @@ class SqlJobs:
         ]
 
     def live_checkpoints(self) -> set[Digest]:
-        """Checkpoints that unfinished jobs would resume from."""
+        """Return the checkpoints that unfinished jobs would resume from."""
         query = select(jobs.c.checkpoint).where(
             jobs.c.status.in_(UNFINISHED), jobs.c.checkpoint.is_not(None)
         )
         return set(self._connection.scalars(query))
 
     def take_spent_checkpoints(self) -> set[Digest]:
-        """Checkpoints that ended jobs have left and nobody resumes from; then forgotten."""
+        """Clear the checkpoints of ended jobs; return those that no job would resume from."""
         left = jobs.c.status.not_in(UNFINISHED) & jobs.c.checkpoint.is_not(None)
         spent = set(self._connection.scalars(select(jobs.c.checkpoint).where(left)))
         self._connection.execute(update(jobs).where(left).values(checkpoint=None))
@@ -249,11 +250,11 @@ class SqlJobs:
         return self._events.add(job, kind, data, at)
 
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
-        """Events after a sequence number, oldest first."""
+        """Return a job's events after a sequence number, oldest first."""
         return self._events.page(job, limit, after)
 
     def _give_back(self, job: JobId, fence: int, **values: Any) -> None:
-        """Write that nobody holds the job any more. Raises LeaseLost."""
+        """Write that no worker holds the job any more. Raises LeaseLost."""
         running = jobs.c.status == JobStatus.RUNNING
         self._write(
             job,
@@ -266,17 +267,17 @@ class SqlJobs:
         )
 
     def _write(self, job: JobId, held: int, /, **values: Any) -> JobStatus:
-        """Write to a claimed job if the fence still holds; its status. Raises LeaseLost."""
+        """Write to a claimed job if the fence still holds; return the status. Raises LeaseLost."""
         written = self._connection.scalar(
             update(jobs)
             .where(jobs.c.id == job, jobs.c.fence == held, jobs.c.status.in_(CLAIMED))
             .values(values)
             .returning(jobs.c.status)
         )
-        return _held(written, job, held)
+        return _require_held(written, job, held)
 
     def _end_lost(self, job: Job) -> None:
-        """End a job that was lost too often; its checkpoint is left for the sweeper."""
+        """End a job that was lost too often, leaving its checkpoint to the sweeper."""
         now = read_clock(self._connection)
         error = {
             "code": "worker_lost",
@@ -285,11 +286,11 @@ class SqlJobs:
         ended = job.fail(error, now)
         if job.status is JobStatus.CANCELLING:
             ended = job.cancelled(now)
-        self._write(job.id, job.fence, attempt=job.attempt - 1)  # nobody has tried
+        self._write(job.id, job.fence, attempt=job.attempt - 1)  # this claim was not an attempt
         self.finish(replace(ended, checkpoint=job.checkpoint), job.fence)
 
 
-def _held(status: str | None, job: JobId, fence: int) -> JobStatus:
+def _require_held(status: str | None, job: JobId, fence: int) -> JobStatus:
     if status is None:
         raise LeaseLost(job=job, fence=fence)
     return JobStatus(status)

@@ -12,25 +12,25 @@ _FIND = select(keys.c.name, keys.c.role).where(keys.c.digest == bindparam("diges
 
 
 class SqlKeys:
-    """The port `Keys`."""
+    """The `Keys` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
-        """Let a key in; one that is in already stays as it is."""
+        """Store a key, unless it is stored already."""
         values = {"digest": digest, "name": name, "role": role, "created_at": at}
         insert_new(self._connection, keys, values)
 
     def find(self, digest: Digest) -> tuple[str, str] | None:
-        """(name, role) of the key with this SHA-256."""
+        """Return (name, role) of the key with this SHA-256, or None."""
         row = self._connection.execute(_FIND, {"digest": digest}).first()
         return (row.name, row.role) if row is not None else None
 
     def any(self) -> bool:
-        """Whether there is any key."""
+        """Return whether any key is stored."""
         return self._connection.execute(select(keys.c.digest).limit(1)).first() is not None
 
     def forget_others(self, digest: Digest) -> int:
-        """Let in no key but the one with this SHA-256 from now on; how many others there were."""
+        """Delete all keys but the one with this SHA-256; return how many were deleted."""
         return self._connection.execute(delete(keys).where(keys.c.digest != digest)).rowcount

@@ -1,4 +1,4 @@
-"""Bring a database to another schema while it is in use. Nothing else ever creates a table."""
+"""Schema migrations of a database in use. Nothing else ever creates a table."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ TABLES = (
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
 
-# Who waits for a table's lock keeps all others waiting behind it, so a migration waits briefly,
-# gives way and tries again. It is shorter than PostgreSQL's deadlock check (1 s), so that a
-# migration gives way and not the transaction it crosses.
+# A migration that waits for a table's lock blocks everyone behind it, so it waits briefly, gives up
+# and tries again. LOCK_S is shorter than PostgreSQL's deadlock check (1 s), so that in a deadlock
+# the migration gives up, not the other transaction.
 LOCK_S = 0.5
 TRY_AGAIN_AFTER_S = 1.0
 PATIENCE_S = 300.0
@@ -38,21 +38,21 @@ _HELD = (postgres.LockNotAvailable, postgres.DeadlockDetected)
 def migrate(url: str, revision: str = "head") -> None:
     """Upgrade the database to a revision. Safe to call from many processes at once.
 
-    Raises DatabaseUnavailable, also when a table's lock could not be had for minutes; what was
-    done by then stays, and the next call goes on from there.
+    Raises DatabaseUnavailable, also when a table stayed locked for minutes; completed migrations
+    remain, and the next call continues from there.
     """
     with migrating(url) as connection:
         command.upgrade(migration_config(connection), revision)
 
 
 def revert(url: str, revision: str) -> None:
-    """Downgrade the database to a revision; 'base' leaves nothing but the version table."""
+    """Downgrade the database to a revision; 'base' leaves only the version table."""
     with migrating(url) as connection:
         command.downgrade(migration_config(connection), revision)
 
 
 def migration_config(connection: Connection) -> Config:
-    """Alembic's configuration for a connection that `migrating` gave."""
+    """Return Alembic's configuration for a connection from `migrating`."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
@@ -61,11 +61,11 @@ def migration_config(connection: Connection) -> Config:
 
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
-    """A connection that holds off every other migration; committed at the end.
+    """Yield a connection that excludes every other migration; commit at the end.
 
     SQLite: one IMMEDIATE transaction. Foreign keys are off, since rebuilding a table would
-    cascade, and checked before the commit. PostgreSQL: an advisory lock, under which each
-    migration has a transaction of its own and holds its locks no longer than that.
+    cascade; they are checked before the commit, which raises Corrupt. PostgreSQL: an advisory
+    lock, under which each migration runs in its own transaction and holds its locks no longer.
     """
     if make_url(url).get_backend_name() == "sqlite":
         with _opened(url, Limits(statement_s=0)) as engine, engine.begin() as connection:
@@ -84,7 +84,10 @@ def migrating(url: str) -> Iterator[Connection]:
 
 
 def try_until_locked(connection: Connection, run: Callable[[], None]) -> None:
-    """Run migrations, again while somebody holds a lock that one of them needs."""
+    """Run migrations, and again for as long as another transaction holds a lock they need.
+
+    Raises DatabaseUnavailable after PATIENCE_S seconds.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -109,7 +112,7 @@ def _opened(url: str, limits: Limits) -> Iterator[Engine]:
 
 
 def _take_turn(connection: Connection) -> None:
-    """Wait for other migrations without a transaction, which index builds would wait for."""
+    """Wait for other migrations outside a transaction, since index builds would wait for one."""
     turn = text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")
     while True:
         mine = connection.scalar(turn)

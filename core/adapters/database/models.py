@@ -1,4 +1,4 @@
-"""Models: named lines of versions."""
+"""Models, each a named line of versions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from core.errors import ModelNotFound, NameTaken
 
 
 class SqlModels:
-    """The port `Models`."""
+    """The `Models` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, model: Model) -> None:
-        """Raises NameTaken."""
+        """Store a model. Raises NameTaken."""
         values = {
             "id": model.id,
             "name": model.name,
@@ -32,21 +32,21 @@ class SqlModels:
         self._add_suites(model.id, model.suites)
 
     def get(self, reference: str) -> Model:
-        """By id or name. Raises ModelNotFound."""
+        """Return a model by id or name. Raises ModelNotFound."""
         row = find_named(self._connection, models, reference)
         if row is None:
             raise ModelNotFound(model=reference)
         return self._to_models([row])[0]
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]:
-        """Oldest first; `after` is the last id of the page before."""
+        """Return a page of models, oldest first; `after` is the last id of the previous page."""
         return self._to_models(page_by_id(self._connection, models, limit, after))
 
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""
-        # One at a time, or two choices would meet row by row.
-        one = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
-        self._connection.execute(one)
+        # Without the lock, two concurrent choices would mix row by row.
+        lock = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
+        self._connection.execute(lock)
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
 

@@ -13,29 +13,29 @@ from core.errors import NameTaken, PolicyNotFound
 
 
 class SqlPolicies:
-    """The port `Policies`."""
+    """The `Policies` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, policy: GatePolicy) -> None:
-        """Raises NameTaken."""
+        """Store a policy. Raises NameTaken."""
         if not insert_new(self._connection, policies, vars(policy)):
             raise NameTaken(name=policy.name)
 
     def get(self, reference: str) -> GatePolicy:
-        """By id or name. Raises PolicyNotFound."""
+        """Return a policy by id or name. Raises PolicyNotFound."""
         row = find_named(self._connection, policies, reference)
         if row is None:
             raise PolicyNotFound(policy=reference)
         return _to_policy(row)
 
     def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
-        """The names of those with these ids."""
+        """Return the names of the policies with these ids."""
         return names_of(self._connection, policies, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]:
-        """Oldest first; `after` is the last id of the page before."""
+        """Return a page of policies, oldest first; `after` is the last id of the previous page."""
         return [_to_policy(row) for row in page_by_id(self._connection, policies, limit, after)]
 
 

@@ -1,4 +1,4 @@
-"""The few statements that every repository needs."""
+"""Statements that the repositories share."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -18,30 +18,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-# Both databases bound the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
+# Both databases limit the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
 CHUNK = 1000
 
 Values = Mapping[str, Any]
 
 
 def insert_new(connection: Connection, table: Table, values: Values) -> bool:
-    """Insert a row unless one with the same key is there; whether it was new.
+    """Insert a row unless one with the same key exists; return whether it was inserted.
 
-    Waits for another transaction that is inserting the same key, and, unlike a violated
-    constraint, leaves the present transaction usable.
+    Waits for another transaction that is inserting the same key and, unlike a violated constraint,
+    leaves the current transaction usable.
     """
     statement = _insert(connection, table).on_conflict_do_nothing().values(values)
     return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Insert those of the rows whose keys are not there yet."""
+    """Insert the rows whose keys do not exist yet."""
     if rows:
         connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def upsert(connection: Connection, table: Table, values: Values, *, key: Collection[str]) -> None:
-    """Insert a row, or bring the one with the same key up to date."""
+    """Insert a row, or update the one with the same key."""
     rest = {name: value for name, value in values.items() if name not in key}
     statement = _insert(connection, table).values(values)
     connection.execute(
@@ -50,7 +50,7 @@ def upsert(connection: Connection, table: Table, values: Values, *, key: Collect
 
 
 def increase(connection: Connection, table: Table, key: Values, column: str, amount: float) -> None:
-    """Add to a number in the row with this key; a row that is not there counts as zero."""
+    """Add to a number in the row with this key; a missing row counts as zero."""
     statement = _insert(connection, table).values({**key, column: amount})
     connection.execute(
         statement.on_conflict_do_update(
@@ -67,7 +67,7 @@ def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.
 
 
 def find_named(connection: Connection, table: Table, reference: str) -> Row[Any] | None:
-    """The row with this id, else the one with this name."""
+    """Return the row with this id, or else the one with this name."""
     return connection.execute(_named(table), {"reference": reference}).first()
 
 
@@ -86,7 +86,7 @@ def _named(table: Table) -> Select[Any]:
 def page_by_id(
     connection: Connection, table: Table, limit: int, after: str | None
 ) -> Sequence[Row[Any]]:
-    """A page of rows, oldest first; `after` is the last id of the page before."""
+    """Return a page of rows, oldest first; `after` is the last id of the previous page."""
     return connection.execute(_page(table), {"limit": limit, "after": after or ""}).all()
 
 
@@ -97,7 +97,7 @@ def _page(table: Table) -> Select[Any]:
 
 
 def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
-    """The names of the rows with these ids."""
+    """Return the names of the rows with these ids."""
     found: dict[str, str] = {}
     for chunk in chunks(ids):
         query = select(table.c.id, table.c.name).where(table.c.id.in_(chunk))
@@ -106,7 +106,7 @@ def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:
-    """The values in lists of at most CHUNK."""
+    """Yield the values in lists of at most CHUNK."""
     rest = iter(values)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk

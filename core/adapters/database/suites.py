@@ -1,4 +1,4 @@
-"""Suites, and which images they hold."""
+"""Suites and the images that they hold."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ from core.errors import NameTaken, SuiteNotFound
 
 
 class SqlSuites:
-    """The port `Suites`."""
+    """The `Suites` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, suite: Suite, manifest: Manifest) -> None:
-        """Raises NameTaken."""
+        """Store a suite. Raises NameTaken."""
         values = {
             **vars(suite),
             "classes": list(suite.classes),
@@ -35,22 +35,22 @@ class SqlSuites:
             self._connection.execute(insert(suite_images), pixels)
 
     def get(self, reference: str) -> Suite:
-        """By id or name. Raises SuiteNotFound."""
+        """Return a suite by id or name. Raises SuiteNotFound."""
         row = find_named(self._connection, suites, reference)
         if row is None:
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
 
     def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
-        """The names of those with these ids."""
+        """Return the names of the suites with these ids."""
         return names_of(self._connection, suites, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]:
-        """Oldest first; `after` is the last id of the page before."""
+        """Return a page of suites, oldest first; `after` is the last id of the previous page."""
         return [_to_suite(row) for row in page_by_id(self._connection, suites, limit, after)]
 
     def contains(self, groups: Collection[Digest]) -> set[Digest]:
-        """Those of the groups of which any suite holds an image."""
+        """Return the groups of which any suite holds an image."""
         return groups_in(self._connection, suite_images.c.pixels, groups)
 
 

@@ -1,8 +1,8 @@
-"""What a process keeps of the images it has compared uploads with.
+"""A process's cache of the images that uploads are compared with.
 
-A search reads what has come since the last one instead of every image. That is sound because
-thumbnails are only ever added, in the order of their positions: who adds some holds the lock of
-`Thumbnails.lock` until they are committed. And no image comes without one any more.
+A search reads only the images added since the last one. That is sound because thumbnails are never
+removed and appear in the order of their positions: a writer holds `Thumbnails.lock` until it has
+committed. Nor are images added without a thumbnail any more.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _NONE = ThumbnailIndex()
 
 
 class ThumbnailCache:
-    """Of one database; safe to share between threads. It is filled by read-only transactions."""
+    """The cache for one database; safe to share between threads. Read-only transactions fill it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -23,13 +23,13 @@ class ThumbnailCache:
         self._without: Mapping[Digest, str] | None = None
 
     def index(self, after: Callable[[int], ThumbnailIndex]) -> ThumbnailIndex:
-        """Return all images, where `after` reads those that came after a position."""
+        """Return the index of all images; `after` reads those added after a position."""
         with self._lock:
             self._index = self._index.followed_by(after(self._index.position))
             return self._index
 
     def without(self, read: Callable[[], Mapping[Digest, str]]) -> Mapping[Digest, str]:
-        """Return the hashes of the images that had no thumbnail when they were first asked for."""
+        """Return the hashes of images without a thumbnail, calling `read` the first time only."""
         with self._lock:
             if self._without is None:
                 self._without = read()

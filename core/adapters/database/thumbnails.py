@@ -1,4 +1,4 @@
-"""How images look, and which of them are near-duplicates."""
+"""Thumbnails of images, and which images are near-duplicates."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -15,18 +15,18 @@ from core.ports import Seen
 
 
 class SqlThumbnails:
-    """The port `Thumbnails`."""
+    """The `Thumbnails` port over SQL."""
 
     def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
         self._connection = connection
         self._cache = cache
 
     def all(self) -> ThumbnailIndex:
-        """All images. A process that has asked before reads only what has come since."""
+        """Return the index of all images; later calls read only images added since."""
         return self._cache.index(self.after)
 
     def after(self, position: int) -> ThumbnailIndex:
-        """The images that came after a position; after 0 come all."""
+        """Return the index of the images added after a position; 0 for all."""
         group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         query = (
             select(thumbnails.c.position, group, thumbnails.c.thumbnail)
@@ -38,12 +38,12 @@ class SqlThumbnails:
         return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
 
     def lock(self) -> None:
-        """Keep other transactions from adding until this one ends."""
+        """Keep other transactions from adding thumbnails until this one ends."""
         if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
             self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
 
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
-        """Of those images that are known: the oldest image of its group, if it is not that."""
+        """Map each known image to the oldest image of its group, or to None if it is the oldest."""
         found: dict[Digest, Digest | None] = {}
         for chunk in chunks(pixels):
             query = (
@@ -57,7 +57,7 @@ class SqlThumbnails:
         return found
 
     def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
-        """Images of before there were thumbnails whose difference hash is close to one of these."""
+        """Return images without a thumbnail whose difference hash is close to one of `dhashes`."""
         without = self._cache.without(self._without)
         close = close_hashes([*without.values()], dhashes)
         pixels = [*without]
@@ -68,7 +68,7 @@ class SqlThumbnails:
         return found
 
     def add(self, seen: Sequence[Seen]) -> None:
-        """Nothing changes for an image that has one."""
+        """Store thumbnails; an image that has one keeps it."""
         values = [
             {
                 "pixels": image.pixels,
@@ -80,7 +80,7 @@ class SqlThumbnails:
         insert_missing(self._connection, thumbnails, values)
 
     def _without(self) -> dict[Digest, str]:
-        """The difference hashes of the images that have no thumbnail."""
+        """Return the difference hashes of the images without a thumbnail."""
         rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
         return {row.pixels: row.dhash for row in rows}
 
@@ -96,12 +96,12 @@ def _without(*columns: Any) -> Select[Any]:
 def groups_in(
     connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
 ) -> set[Digest]:
-    """Those of the groups of which the column, which holds pixels, has an image."""
+    """Return the groups of which `column`, a column of pixel digests, holds an image."""
     rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
     group = thumbnails.c.near_duplicate_of
     found: set[Digest] = set()
     for chunk in chunks(groups):
-        # Two questions, each with an index of its own: databases read through a table for an OR.
+        # Two selects, each with its own index: with an OR, databases would scan the table.
         oldest = select(column).where(column.in_(chunk), *conditions)
         others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
         found.update(connection.scalars(union(oldest, others)))

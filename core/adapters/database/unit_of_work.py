@@ -35,8 +35,8 @@ class SqlTransactions:
         self._thumbnails = ThumbnailCache()
 
     def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
-        """A transaction that has yet to begin; `read_only` ones never wait for a writer."""
-        # What a writer sees may be rolled back, and must not be kept.
+        """Return a transaction, not yet begun; a `read_only` one never waits for a writer."""
+        # A writer may read rows of its own that are rolled back, so its reads must not be cached.
         thumbnails = self._thumbnails if read_only else ThumbnailCache()
         return SqlUnitOfWork(self._engine, thumbnails, read_only=read_only)
 
@@ -46,7 +46,7 @@ class SqlTransactions:
 
 
 class SqlUnitOfWork:
-    """Entering begins a transaction, `commit` ends it, leaving without rolls back."""
+    """One transaction: entering begins it, `commit` ends it, leaving without commit rolls back."""
 
     datasets: ports.Datasets
     suites: ports.Suites
@@ -71,7 +71,7 @@ class SqlUnitOfWork:
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
-        """Begin. Raises DatabaseUnavailable."""
+        """Begin the transaction. Raises DatabaseUnavailable."""
         try:
             connection = self._engine.connect()
         except PoolExhausted as error:
@@ -107,13 +107,13 @@ class SqlUnitOfWork:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Roll back what was not committed and give the connection back."""
+        """Roll back what was not committed and return the connection to the pool."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def commit(self) -> None:
-        """Make it last. Raises DatabaseUnavailable."""
+        """Commit the transaction. Raises DatabaseUnavailable."""
         if self._connection is None:
             raise RuntimeError("commit outside its transaction")
         self._connection.commit()

@@ -28,13 +28,13 @@ _PAGE = (
 
 
 class SqlVersions:
-    """The port `Versions`."""
+    """The `Versions` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def next_number(self, model: ModelId) -> int:
-        """The next version number, from a counter row locked until commit."""
+        """Return the next version number, from a counter row locked until commit."""
         number = self._connection.scalar(
             update(models)
             .where(models.c.id == model)
@@ -71,7 +71,7 @@ class SqlVersions:
             raise VersionNotFound(version=version.number)
 
     def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Note that a version's weights may be collected from now on."""
+        """Record that a version's weights may be collected from now on."""
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
@@ -79,8 +79,8 @@ class SqlVersions:
         )
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
-        """A version; with `lock` nobody else changes it before commit. Raises VersionNotFound."""
-        # SQLite's write transactions come one at a time anyway.
+        """Return a version; `lock` keeps others from changing it. Raises VersionNotFound."""
+        # SQLite's write transactions run one at a time anyway.
         query = _ONE.with_for_update(key_share=True) if lock else _ONE
         row = self._connection.execute(query, {"model_id": model, "number": number}).first()
         if row is None:
@@ -88,7 +88,7 @@ class SqlVersions:
         return _to_version(row)
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
-        """The newest version with this digest. Raises VersionNotFound."""
+        """Return the newest version with this digest. Raises VersionNotFound."""
         query = (
             _ALL.where(versions.c.model == model, versions.c.digest == digest)
             .order_by(versions.c.number.desc())
@@ -100,12 +100,12 @@ class SqlVersions:
         return _to_version(row)
 
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
-        """Oldest first."""
+        """Return a page of versions, oldest first; `after` is the last number before it."""
         given = {"model_id": model, "limit": limit, "after": after or 0}
         return [_to_version(row) for row in self._connection.execute(_PAGE, given)]
 
     def all(self, model: ModelId) -> Sequence[Version]:
-        """Oldest first."""
+        """Return all versions of a model, oldest first."""
         query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
 

@@ -1,12 +1,12 @@
-"""The process that decodes one untrusted image after another.
+"""The program of the process that decodes untrusted images, one at a time.
 
-It knows nothing of the service, has an empty environment, is confined, and speaks frames over
+It has no knowledge of the service and an empty environment, is confined, and exchanges frames over
 standard input, which is a socket. A request is 4 bytes of length and an image; a reply is 1 byte
-of outcome, 4 bytes of length and, for `OK`, the stored image behind a head. Before the first
+of outcome, 4 bytes of length and, for `OK`, a head followed by the stored image. Before the first
 request it sends `READY` with the layers of its confinement.
 """
 
-import copy  # noqa: F401 - Pillow imports it when it meets an animation, when no file opens
+import copy  # noqa: F401 - Pillow imports it for animations, when files can no longer be opened
 import hashlib
 import io
 import signal
@@ -25,16 +25,16 @@ LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">II32s8s192s")  # width, height, pixels digest, difference hash, thumbnail
 WHITE = (255, 255, 255)
 
-# What may be wrong with a file, as Pillow's plugins say it. Anything else ends the process.
+# The errors that Pillow's plugins raise for damaged files. Any other error ends the process.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 Reply = tuple[bytes, bytes]
 
 
 def main() -> None:
-    """Decode until the parent hangs up. Arguments: memory bytes, seconds, pixels, side."""
+    """Decode until the parent closes the socket. Arguments: memory bytes, seconds, pixels, side."""
     memory, seconds, max_pixels, side = (int(value) for value in sys.argv[1:5])
-    Image.MAX_IMAGE_PIXELS = None  # the cap below answers by name, before decoding
+    Image.MAX_IMAGE_PIXELS = None  # `decode` checks `max_pixels` before decoding
     Image.preinit()
     Image.init()
     with socket.socket(fileno=0) as parent:
@@ -43,22 +43,22 @@ def main() -> None:
 
 
 def serve(parent: socket.socket, seconds: int, answer: Callable[[bytes], Reply]) -> None:
-    """Answer requests one by one."""
+    """Answer requests one at a time until the parent closes the socket."""
     while head := receive(parent, LENGTH.size):
         data = receive(parent, LENGTH.unpack(head)[0])
-        signal.alarm(seconds)  # ends a decoder that hangs, also when nobody waits any more
+        signal.alarm(seconds)  # ends a decoder that hangs, even if the parent has given up
         outcome, body = answer(data)
         signal.alarm(0)
         parent.sendall(frame(outcome, body))
 
 
 def frame(outcome: bytes, body: bytes) -> bytes:
-    """Return a reply as it is sent."""
+    """Return a reply's bytes as sent over the socket."""
     return outcome + LENGTH.pack(len(body)) + body
 
 
 def receive(parent: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes, or none when the parent has gone."""
+    """Return exactly `size` bytes, or none if the parent has closed the socket."""
     data = bytearray()
     while len(data) < size:
         block = parent.recv(min(size - len(data), 1 << 20))
@@ -90,7 +90,7 @@ def decode(data: bytes, max_pixels: int, side: int) -> Reply:
 
 
 def kind_of(data: bytes) -> str | None:
-    """Pillow's name of the format that the first bytes promise, if it is one we take."""
+    """Return Pillow's name of the format, judged by the first bytes, or None if not accepted."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -108,7 +108,7 @@ BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """RGB on white, 8 bits a channel."""
+    """Return the image in RGB on a white ground, with 8 bits per channel."""
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip, not scale them
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if not image.has_transparency_data:
@@ -120,7 +120,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def shrink(image: Image.Image, side: int) -> Image.Image:
-    """The image with its longest side at most `side`; never enlarged."""
+    """Return the image, reduced if need be so that its longest side is at most `side`."""
     longest = max(image.size)
     if longest <= side:
         return image
@@ -129,7 +129,7 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
 
 
 def pack(image: Image.Image) -> bytes:
-    """Head and lossless WebP; nothing of the file's metadata is in it."""
+    """Return head and lossless WebP, without the original file's metadata."""
     size = struct.pack(">II", *image.size)
     pixels = hashlib.sha256(size + image.tobytes()).digest()
     stored = io.BytesIO()
@@ -140,12 +140,12 @@ def pack(image: Image.Image) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """8 x 8 pixels of 3 bytes, each the weighted mean of what lies around it."""
+    """Return 8 x 8 pixels of 3 bytes, each the weighted mean of its surroundings."""
     return image.resize((8, 8), Image.Resampling.BILINEAR).tobytes()
 
 
 def difference_hash(image: Image.Image) -> bytes:
-    """64 bits: whether each of 8 x 8 cells is brighter than the one right of it."""
+    """Return 64 bits: for each of 8 x 8 cells, whether it is brighter than its right neighbour."""
     grey = image.convert("L").resize((9, 8), Image.Resampling.BILINEAR).tobytes()
     bits = 0
     for row in range(8):

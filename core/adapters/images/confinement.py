@@ -1,7 +1,7 @@
-"""What the decoding process gives up for ever before it reads its first untrusted byte.
+"""The rights that the decoding process drops before it reads its first untrusted byte.
 
-Each layer stands by itself, so that one which a system lacks leaves the others; docs/operations.md
-says what each takes away.
+The layers are independent: a system that lacks one still applies the others. docs/operations.md
+lists what each layer removes.
 """
 
 import os
@@ -15,20 +15,21 @@ _NOBODY = 65534
 
 
 def confine(memory: int) -> list[str]:
-    """Give up all that this system lets one give up; return the layers that hold from now on.
+    """Apply every layer that this system supports; return the layers in force from now on.
 
-    `memory` bounds the address space, in bytes. Import everything before: no file opens after it.
+    `memory` bounds the address space, in bytes. Import everything first: afterwards no file can be
+    opened.
     """
     layers = {
         USER: become_nobody,
         LIMITS: lambda: set_limits(memory),
         CALLS: limit_to_computing,
     }
-    return [name for name, take_away in layers.items() if take_away()]
+    return [name for name, apply in layers.items() if apply()]
 
 
 def become_nobody() -> bool:
-    """Give up root's identity for one that owns nothing; return whether that was possible."""
+    """Switch from root to a user that owns nothing; return whether that was possible."""
     if os.geteuid() != 0:
         return False
     try:
@@ -40,19 +41,19 @@ def become_nobody() -> bool:
         os.setgroups([])
         os.setgid(group)
         os.setuid(user)
-    except OSError:  # root in name only: a container without these rights
+    except OSError:  # a container whose root lacks these rights
         return False
     return True
 
 
 def set_limits(memory: int) -> bool:
-    """Bound the address space; no further file, socket or process, nothing written, no core."""
+    """Limit the address space; forbid new files, sockets, processes, writes and core dumps."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    for none in (
-        resource.RLIMIT_NOFILE,  # those that are open stay open
+    for forbidden in (
+        resource.RLIMIT_NOFILE,  # open files stay open
         resource.RLIMIT_NPROC,
         resource.RLIMIT_FSIZE,
         resource.RLIMIT_CORE,
     ):
-        resource.setrlimit(none, (0, 0))
+        resource.setrlimit(forbidden, (0, 0))
     return True

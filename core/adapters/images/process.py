@@ -1,4 +1,4 @@
-"""One decoding process, seen from the side that trusts it with nothing."""
+"""The parent's side of one decoding process, which the parent does not trust."""
 
 import math
 import socket
@@ -14,7 +14,8 @@ from core.inference_limits import most_image_bytes
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
 _OUTCOME = 1  # byte
 _TRIES = 2
-# Isolated, Python looks at no variable and in no folder that others may write to, nor in ours.
+# Isolated mode ignores environment variables and every folder that others could write to. Our own
+# folder is not on the path either, so the program adds it.
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from core.adapters.images.child import main; main()"
@@ -23,12 +24,12 @@ _ROOT = Path(child.__file__).parents[3]
 
 
 class ChildFailed(Exception):
-    """The process died over an image, took too long or spoke out of turn."""
+    """The process crashed on an image, timed out or violated the protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the decoding of one image may take."""
+    """The limits for decoding one image."""
 
     seconds: float
     memory_bytes: int
@@ -42,19 +43,19 @@ class Limits:
 
 
 class DecodingProcess:
-    """A child that answers one image at a time; not for two threads at once."""
+    """A child process that decodes one image at a time; not safe to share between threads."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self.layers: tuple[str, ...] = ()  # of confinement, once it has been started
+        self.layers: tuple[str, ...] = ()  # of confinement, set when the child has started
 
     def ask(self, data: bytes) -> tuple[bytes, bytes]:
-        """Outcome and body of the reply. Raises ChildFailed.
+        """Send an image and return the reply's outcome and body. Raises ChildFailed.
 
-        A process that dies is replaced and the image tried once more, since an innocent
-        image must not pay for a process that something else has killed.
+        If the process has exited, it is replaced and the image tried once more, since something
+        other than this image may have killed it.
         """
         for last in range(1, _TRIES + 1):
             try:
@@ -69,11 +70,11 @@ class DecodingProcess:
         raise AssertionError
 
     def start(self) -> socket.socket:
-        """Start the child unless there is one; its layers are known then."""
+        """Start the child unless it is running, which sets `layers`; return its socket."""
         return self._socket or self._start()
 
     def stop(self) -> None:
-        """Kill the child, if there is one."""
+        """Kill the child, if it is running."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -112,7 +113,7 @@ class DecodingProcess:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={},  # no secret of the service is in there
+                env={},  # none of the service's secrets
                 cwd="/",
             )
         self._socket = ours

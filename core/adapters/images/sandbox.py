@@ -1,4 +1,4 @@
-"""The port `Decoder` over a few processes that are confined, and limited in memory and time."""
+"""The `Decoder` port over confined processes with limited memory and time."""
 
 import logging
 import queue
@@ -25,8 +25,8 @@ _REFUSALS: dict[bytes, type[Invalid]] = {
 class SandboxDecoder:
     """Decodes untrusted images; safe to share between threads.
 
-    As many threads decode at once as there are processes, the others wait. A process is
-    started at its first use, used for many images, and replaced after a crash or a hang.
+    At most `processes` threads decode at once; others wait. A process is started at its first use,
+    decodes many images, and is replaced after a crash or a hang.
     """
 
     def __init__(
@@ -45,21 +45,24 @@ class SandboxDecoder:
             stored_side=stored_side,
         )
         self._processes = [DecodingProcess(limits) for _ in range(processes)]
-        # The last one used comes first: one busy thread keeps one process warm.
+        # Last in, first out: a single busy thread keeps one process warm.
         self._idle: queue.LifoQueue[DecodingProcess] = queue.LifoQueue()
         for process in self._processes:
             self._idle.put(process)
-        self._told = False
+        self._layers_logged = False
 
     def decode(self, data: bytes) -> DecodedImage:
-        """Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated."""
+        """Decode an image to its stored form.
+
+        Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+        """
         with self._borrowed() as process:
             try:
                 outcome, body = process.ask(data)
             except ChildFailed as failure:
                 raise ImageCorrupt from failure
             finally:
-                self._tell(process.layers)
+                self._log_layers_once(process.layers)
         if outcome != OK:
             raise _REFUSALS.get(outcome, ImageCorrupt)
         width, height, pixels, dhash, thumbnail = HEAD.unpack_from(body)
@@ -74,7 +77,7 @@ class SandboxDecoder:
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers of confinement that hold here: some of USER, LIMITS and CALLS."""
+        """The layers of confinement in force here: some of USER, LIMITS and CALLS."""
         with self._borrowed() as process:
             process.start()
             return frozenset(process.layers)
@@ -84,9 +87,9 @@ class SandboxDecoder:
         for process in self._processes:
             process.stop()
 
-    def _tell(self, layers: Sequence[str]) -> None:
-        if layers and not self._told:
-            self._told = True
+    def _log_layers_once(self, layers: Sequence[str]) -> None:
+        if layers and not self._layers_logged:
+            self._layers_logged = True
             level = logging.INFO if CALLS in layers else logging.WARNING
             log.log(level, "images are decoded in confinement", extra={"layers": list(layers)})
 

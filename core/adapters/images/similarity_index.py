@@ -1,4 +1,4 @@
-"""Thumbnails in memory, searched by how alike they are."""
+"""An in-memory index of thumbnails, searched by similarity."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -11,13 +11,14 @@ from core.domain.values import Digest
 _CLOSE_BITS = 8  # of 64; JPEG at quality 50 flips fewer in 99 of 100 photographs
 _CHANNELS = 3
 _VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * _CHANNELS
-# Of two thumbnails at most NEAR apart, the means of a channel differ by at most this: by the power
-# mean inequality within the channel, whose differences may be the only ones. Cheap to ask first.
+# If two thumbnails are at most NEAR apart, their means of a channel differ by at most this. It
+# follows from the power mean inequality within a channel, which may hold all of the differences.
+# Comparing means is a cheap first filter.
 _NEAR_MEANS = NEAR * _CHANNELS**0.25
 
 
 class ThumbnailIndex:
-    """The port `SimilarImages`."""
+    """The `SimilarImages` port in memory."""
 
     def __init__(self, rows: Iterable[tuple[Digest, str]] = (), *, position: int = 0) -> None:
         rows = list(rows)
@@ -27,7 +28,7 @@ class ThumbnailIndex:
         self._means = _means(self._thumbnails)
 
     def near(self, thumbnail: str) -> Sequence[SimilarImage]:
-        """Return the images at most NEAR away."""
+        """Return the images whose distance is at most NEAR."""
         own = _decode(thumbnail)
         close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
         rows = np.flatnonzero(close.all(axis=0))
@@ -40,7 +41,7 @@ class ThumbnailIndex:
         ]
 
     def followed_by(self, later: "ThumbnailIndex") -> "ThumbnailIndex":
-        """Return an index of these images and later ones; both stay as they are."""
+        """Return an index of these images and later ones, without changing either."""
         if not later._groups:
             return self
         both = ThumbnailIndex(position=later.position)
@@ -55,7 +56,7 @@ class ThumbnailIndex:
 
 
 def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.intp]:
-    """Return where those of the known 64-bit hashes are that differ little from one asked for."""
+    """Return the positions of known 64-bit hashes that are close to at least one in `asked`."""
     hashes = np.array([int(value, 16) for value in known], np.uint64)
     close = np.zeros(len(hashes), bool)
     for value in set(asked):
@@ -64,12 +65,12 @@ def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.int
 
 
 def _decode(thumbnails: str) -> NDArray[np.uint8]:
-    """Thumbnails one behind another in hexadecimal, as rows."""
+    """Parse concatenated hexadecimal thumbnails into an array with one row each."""
     return np.frombuffer(bytes.fromhex(thumbnails), np.uint8).reshape(-1, _VALUES)
 
 
 def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The mean of each channel: three rows, a column for each thumbnail."""
+    """Return the mean of each channel, shape (3, thumbnails)."""
     pixels = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS)
     means: NDArray[np.float64] = pixels.mean(axis=1).T
     return np.ascontiguousarray(means)

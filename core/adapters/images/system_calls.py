@@ -1,4 +1,4 @@
-"""Linux's seccomp: the system calls that a process may still make, and no other."""
+"""A seccomp filter for Linux that leaves a process only the system calls it needs to decode."""
 
 import ctypes
 import errno
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-# What decoding asks for once everything is imported: memory, time, its one socket, its end.
+# The system calls of decoding once everything is imported: for memory, time, its socket and exit.
 # Numbers on x86-64 and on AArch64, which lacks `alarm`: its C library sets a timer instead.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63),
@@ -61,12 +61,15 @@ class _Program(ctypes.Structure):
 
 
 def can_be_limited() -> bool:
-    """Return whether the numbers of this machine's system calls are known."""
+    """Return whether this machine's system call numbers are known."""
     return sys.platform == "linux" and sys.maxsize > 2**32 and os.uname().machine in _MACHINES
 
 
 def limit_to_computing() -> bool:
-    """Have every call but those above fail with EPERM, for ever; return whether that holds now."""
+    """Make every call except those above fail with EPERM; return whether that succeeded.
+
+    A process cannot undo this.
+    """
     if not can_be_limited():
         return False
     column, machine = _MACHINES[os.uname().machine]
@@ -81,7 +84,10 @@ def limit_to_computing() -> bool:
 
 
 def _steps(machine: int, allowed: Iterable[int]) -> list[_Step]:
-    """Return the filter: a jump skips so many steps; calls of another machine's kind fail."""
+    """Return the BPF program, which also refuses calls of other architectures.
+
+    In a jump, `if_true` and `if_false` are the numbers of steps to skip.
+    """
     numbers = list(allowed)
     return [
         _Step(_LOAD_WORD, 0, 0, _MACHINE),

@@ -1,4 +1,4 @@
-"""Keys, Idempotency-Keys, cached answers, workers' beats."""
+"""Tables of API keys, Idempotency-Keys, cached evaluation results and heartbeats."""
 
 from sqlalchemy import JSON, Column, Float, Index, String, Table
 

@@ -1,4 +1,4 @@
-"""Datasets, images, dataset versions."""
+"""Tables of datasets, images, thumbnails and dataset versions."""
 
 from sqlalchemy import (
     JSON,
@@ -35,7 +35,7 @@ images = Table(
     Column("dhash", String(16), nullable=False),
 )
 
-# How images look, in the order they came. Images of before there were thumbnails may have none.
+# In the order in which images were added. Images older than this table may have no thumbnail.
 thumbnails = Table(
     "thumbnails",
     metadata,
@@ -45,7 +45,7 @@ thumbnails = Table(
     Column("near_duplicate_of", ForeignKey("images.pixels")),  # the oldest of its group
 )
 
-# `slot` is the text of a caption and empty for a class: an image has many captions, one class.
+# `slot` is a caption's text, or empty for a class: an image has many captions but one class.
 dataset_images = Table(
     "dataset_images",
     metadata,
@@ -70,8 +70,8 @@ dataset_versions = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-# Each image once a dataset, with the first version that trained on it: it stays flat while
-# versions are frozen again and again.
+# One row per image and dataset, with the first version that trains on it, so that freezing the same
+# images again adds no rows.
 trained_images = Table(
     "trained_images",
     metadata,

@@ -1,4 +1,4 @@
-"""Jobs and their events."""
+"""Tables of jobs and their events."""
 
 from sqlalchemy import (
     JSON,
@@ -15,10 +15,9 @@ from sqlalchemy import (
 
 from core.adapters.database.tables.schema import RowNumber, UtcTime, metadata
 
-# `position` is the order in which jobs came, whatever the clocks of their senders say.
-# `owner` and `lease_until` (the database's clock, epoch seconds) belong to a claimed job:
-# a lease that is null was given back, one that has passed was lost. A queued job is not claimed
-# before `paused_until`, by the same clock.
+# `position` is the order of arrival, independent of the senders' clocks. `owner` and `lease_until`
+# (epoch seconds by the database's clock) belong to a claimed job: a null lease was given back, an
+# expired one was lost. A queued job cannot be claimed before `paused_until`, by the same clock.
 jobs = Table(
     "jobs",
     metadata,
@@ -68,7 +67,7 @@ job_events = Table(
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.status, jobs.c.position)
 
-# PostgreSQL's: the first entry of a model is the job that may be claimed next (`claims.py`).
+# On PostgreSQL: a model's first entry is the job that may be claimed next (`claims.py`).
 Index(
     "ix_jobs_heads",
     jobs.c.model,
@@ -78,5 +77,5 @@ Index(
 ).ddl_if(dialect="postgresql")
 
 CLAIMED = text("status IN ('running', 'cancelling')")
-# At most one claimed job a model, whatever two claims at once may believe.
+# At most one claimed job per model, even if two claims run at once.
 Index("ux_jobs_claimed", jobs.c.model, unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)

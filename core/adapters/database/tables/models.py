@@ -1,4 +1,4 @@
-"""Models, their versions and their aliases."""
+"""Tables of models, their versions and their aliases."""
 
 from sqlalchemy import (
     JSON,
@@ -55,7 +55,7 @@ versions = Table(
     Column("environment", JSON, nullable=False),
     Column("environments", JSON(none_as_null=True)),  # null: made before they were recorded
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
-    Column("notes", JSON(none_as_null=True)),  # null: made before there were any
+    Column("notes", JSON(none_as_null=True)),  # null: made before notes were recorded
     Column("created_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),  # null: the weights are kept
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),

@@ -1,4 +1,4 @@
-"""What all tables share: the metadata, and how times and JSON are kept."""
+"""The metadata and column types that the tables share."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,18 +14,18 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only where the primary key is exactly INTEGER.
+# SQLite numbers rows by itself only if the primary key's type is exactly INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time, kept and returned in UTC, also where the database knows no zones."""
+    """An aware time, stored and returned in UTC, even if the database has no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """The time in UTC; a time without a zone is a mistake of the caller."""
+        """Return the time in UTC. Raises ValueError if it has no time zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -34,7 +34,7 @@ class UtcTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: Any | None, _dialect: Dialect) -> datetime | None:
-        """The stored time, aware."""
+        """Return the stored time, aware and in UTC."""
         if value is None:
             return None
         time: datetime = value

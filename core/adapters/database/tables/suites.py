@@ -1,4 +1,4 @@
-"""Suites and gate policies: what versions are judged by."""
+"""Tables of suites and gate policies, by which versions are judged."""
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, String, Table
 
@@ -24,7 +24,7 @@ suite_images = Table(
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
-suite_dhashes = Table(  # read by the release before alone, which may run beside this one
+suite_dhashes = Table(  # read only by the previous release, which may run beside this one
     "suite_dhashes",
     metadata,
     Column("dhash", String(16), primary_key=True),

@@ -1,4 +1,4 @@
-"""Numbers that only grow: what a scrape reads instead of counting history."""
+"""The table of counters, which a scrape reads instead of counting history."""
 
 from sqlalchemy import Column, Float, String, Table
 
