@@ -1,4 +1,4 @@
-"""What routes stand on: the wired services and who is asking."""
+"""Dependencies of the routes: the services and the principal."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,34 +17,32 @@ from core.use_cases.jobs.queue import Request as JobRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Everything the routes use, wired once at start."""
+    """Services that the routes use, wired once at startup."""
 
     platform: Platform
     decoder: Decoder
     notifier: JobNotifier
     inference: Inference
     metrics: Metrics
-    # Threads that may wait for these two at once: the rest serve everybody else.
+    # Limits on the threads for decoding and inference, so that other requests still get one.
     decoding: CapacityLimiter
     inferring: CapacityLimiter
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who holds the key that was sent."""
+    """The holder of the API key that was sent."""
 
     name: str
     role: str
 
     @property
     def is_admin(self) -> bool:
-        """Whether the actor may override the gate."""
+        """Whether the principal may do what only admins may, such as override the gate."""
         return self.role == ADMIN
 
 
-# Coroutines: a plain function would cost a wait for a thread.
-
-
+# These two are coroutines because the framework would run plain functions in a thread.
 async def services(request: Request) -> Services:
     """Return the services of the running app."""
     found: Services = request.app.state.services
@@ -52,7 +50,7 @@ async def services(request: Request) -> Services:
 
 
 async def actor(request: Request) -> Principal:
-    """Return the actor that the key check has found."""
+    """Return the principal that the key check has found."""
     return Principal(*request.scope["state"]["actor"])
 
 
@@ -64,15 +62,16 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=128,
-        description="The same key with the same body gives the same job for 24 hours.",
+        description="For 24 hours, the same key with the same body returns the same job.",
     ),
 ]
 
 
 def job_request(request: Request, asking: Principal, key: str | None, body: object) -> JobRequest:
-    """Who orders a job, with the digest of what was sent under the Idempotency-Key.
+    """Return who orders a job, with the Idempotency-Key and the digest of the body sent under it.
 
-    The path counts as part of the body, so a key is good for one endpoint only.
+    The digest also covers the path, so a key is valid for one endpoint only. Raises FieldInvalid
+    for a key that is not printable.
     """
     if key is not None and not key.isprintable():
         raise FieldInvalid("An Idempotency-Key is printable.", pointer="#header/Idempotency-Key")
