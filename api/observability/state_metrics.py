@@ -22,7 +22,7 @@ from core.use_cases.operations.workers import is_fresh
 class StateCollector:
     """Collects metrics from the database at each scrape.
 
-    While the database does not answer, `perennial_database_up` is 0 and the only metric.
+    While the database does not answer, it yields only `perennial_database_up`, which is 0.
     """
 
     def __init__(self, platform: Platform) -> None:
