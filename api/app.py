@@ -1,12 +1,12 @@
-"""The HTTP application."""
+"""The FastAPI application."""
 
 from functools import partial
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from api import openapi_document as documents
-from api.http import error_handlers as errors
+from api import openapi_document
+from api.http import error_handlers
 from api.http.declared_route import require_declared
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodyCaps, KeyCheck, RequestIds
@@ -36,7 +36,7 @@ from core.bootstrap import build
 from core.settings import Settings
 from core.use_cases.access.keys import authenticate
 
-RESOURCES = (  # looked through in this order: first what is asked for most often
+RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs,
     events,
     health,
@@ -56,9 +56,9 @@ RESOURCES = (  # looked through in this order: first what is asked for most ofte
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service on these settings; nothing is opened before it starts.
+    """Return the application for these settings.
 
-    Raises UnsafeConfiguration.
+    Nothing is opened until the application starts. Raises UnsafeConfiguration.
     """
     require_safe(settings)
     platform = build(settings)
@@ -67,18 +67,18 @@ def create_app(settings: Settings) -> FastAPI:
         title="Perennial",
         version=version("perennial"),
         lifespan=lifespan_of(settings, platform, meter),
-        generate_unique_id_function=documents.operation_id,
+        generate_unique_id_function=openapi_document.operation_id,
         docs_url=None,
         redoc_url=None,
-        openapi_url=None,  # documents.describe adds it, as a route like every other
+        openapi_url=None,  # openapi_document.describe adds it as an ordinary route
         dependencies=[Depends(require_declared)],
-        redirect_slashes=False,  # a redirect to http:// would send the key after it in the open
+        redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
     for resource in RESOURCES:
         app.include_router(resource.router)
-    errors.register(app)
-    documents.describe(app)
-    # The last one added is the outermost.
+    error_handlers.register(app)
+    openapi_document.describe(app)
+    # The middleware added last is the outermost.
     app.add_middleware(HeaderLists)
     app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))

@@ -1,4 +1,4 @@
-"""What routes stand on: the wired services and who is asking."""
+"""Dependencies of the routes: the services and the principal."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,14 +17,14 @@ from core.use_cases.jobs.queue import JobRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Everything the routes use, wired once at start."""
+    """Services that the routes use, wired once at startup."""
 
     platform: Platform
     decoder: Decoder
     notifier: JobNotifier
     inference: Inference
     metrics: Metrics
-    # Threads that may wait for these two at once: the rest serve everybody else.
+    # Limits on the threads for decoding and inference, so that other requests still get one.
     decoding: CapacityLimiter
     inferring: CapacityLimiter
 
@@ -52,15 +52,16 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=128,
-        description="The same key with the same body gives the same job for 24 hours.",
+        description="For 24 hours, the same key with the same body returns the same job.",
     ),
 ]
 
 
 def job_request(request: Request, asking: Principal, key: str | None, body: object) -> JobRequest:
-    """Who orders a job, with the digest of what was sent under the Idempotency-Key.
+    """Return who orders a job, with the Idempotency-Key and the digest of the body sent under it.
 
-    The path counts as part of the body, so a key is good for one endpoint only.
+    The digest also covers the path, so a key is valid for one endpoint only. Raises FieldInvalid
+    for a key that is not printable.
     """
     if key is not None and not key.isprintable():
         raise FieldInvalid("An Idempotency-Key is printable.", pointer="#header/Idempotency-Key")

@@ -1,4 +1,4 @@
-"""The embedded service's other processes, which live and die with the API process."""
+"""Worker and inference processes that run as children of an embedded API process."""
 
 import logging
 import os
@@ -14,18 +14,18 @@ from pydantic import SecretStr
 from core.settings import Settings
 
 MODULES = ("worker.supervision", "worker.inference")
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 RESTART_AFTER_S = 2.0
-MARGIN_S = 2.0  # a supervisor spends the grace time on its child, then gives the job back
+MARGIN_S = 2.0  # a supervisor gives the grace time to its child, then releases the job
 
 log = logging.getLogger(__name__)
 
 
 class EmbeddedProcesses:
-    """Keeps one process of each module running, each in a process group of its own.
+    """Keeps one process of each module running, each in its own process group.
 
-    Every one holds the read end of a pipe that only this process can write to, and ends
-    when it closes: even SIGKILL of this process leaves none of them behind.
+    Each process holds the read end of a pipe whose write end only this process has, and exits
+    when that pipe closes. So none is left over even if this process receives SIGKILL.
     """
 
     def __init__(
@@ -36,19 +36,24 @@ class EmbeddedProcesses:
         self._python = python
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="companions", daemon=True)
+        self._restarter = threading.Thread(
+            target=self._restart_ended, name="embedded-processes", daemon=True
+        )
 
     def start(self) -> None:
-        """Start them, and start again what dies."""
+        """Start the processes, and restart any that ends."""
         for module in self._modules:
             self._launch(module)
-        self._keeper.start()
+        self._restarter.start()
 
     def stop(self) -> None:
-        """SIGTERM, and after the grace time SIGKILL; returns when none is left."""
+        """Stop the processes and return when none is left.
+
+        Each gets SIGTERM and, after the grace time, SIGKILL.
+        """
         self._stopping.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        if self._restarter.is_alive():
+            self._restarter.join()
         for process in self._running.values():
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + self._settings.grace_seconds + MARGIN_S
@@ -56,25 +61,25 @@ class EmbeddedProcesses:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("process %s did not end in time and is killed", process.pid)
+                log.warning("process %s did not end in time: sending SIGKILL", process.pid)
             _signal_group(process, signal.SIGKILL)
             process.wait()
             _close_pipe(process)
 
-    def _keep(self) -> None:
-        while not self._stopping.wait(LOOK_EVERY_S):
+    def _restart_ended(self) -> None:
+        while not self._stopping.wait(POLL_EVERY_S):
             for module in self._modules:
                 if self._running[module].poll() is not None:
                     try:
-                        self._replace(module)
+                        self._restart(module)
                     except OSError as error:
-                        log.warning("%s cannot be started now: %s", module, error)
+                        log.warning("cannot start %s: %s", module, error)
 
-    def _replace(self, module: str) -> None:
-        dead = self._running[module]
-        log.warning("%s ended with %s and is started again", module, dead.returncode)
-        _signal_group(dead, signal.SIGKILL)  # whatever it may have left in its group
-        _close_pipe(dead)
+    def _restart(self, module: str) -> None:
+        ended = self._running[module]
+        log.warning("%s ended with exit code %s: restarting it", module, ended.returncode)
+        _signal_group(ended, signal.SIGKILL)  # it may have left children in its group
+        _close_pipe(ended)
         if not self._stopping.wait(RESTART_AFTER_S):
             self._launch(module)
 
@@ -88,11 +93,11 @@ class EmbeddedProcesses:
 
 
 def environment_of(settings: Settings) -> Mapping[str, str]:
-    """The environment from which another process reads the same settings."""
-    return {f"PERENNIAL_{name.upper()}": _spell(value) for name, value in settings}
+    """Return environment variables from which another process reads the same settings."""
+    return {f"PERENNIAL_{name.upper()}": _to_text(value) for name, value in settings}
 
 
-def _spell(value: object) -> str:
+def _to_text(value: object) -> str:
     match value:
         case SecretStr():
             return value.get_secret_value()
@@ -106,7 +111,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
-        return  # the group is empty
+        return  # no process is left in the group
 
 
 def _close_pipe(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The API's side of the inference process."""
+"""Client of the inference process."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ TIMEOUT_S = 60.0
 
 
 def with_inference_key(settings: Settings) -> Settings:
-    """Return the settings with a key for the inference process; unless they have one, a fresh one.
+    """Return the settings with a key for the inference process: theirs, or a fresh one.
 
-    Embedded, nobody else needs to know it.
+    In embedded mode no other process has to know the key.
     """
     if settings.inference_key.get_secret_value():
         return settings
@@ -36,30 +36,31 @@ def with_inference_key(settings: Settings) -> Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """What an image is asked: which of these classes, by these prompts, is it?"""
+    """A request to classify images: the version, the classes with their prompts, and top_k."""
 
-    digest: Digest  # of the version that answers
+    digest: Digest  # of the version to classify with
     classes: Sequence[str]
-    prompts: Sequence[str]  # one a class
+    prompts: Sequence[str]  # one per class
     top_k: int
 
 
 class Inference:
-    """Speaks to `worker.inference` over loopback or the internal network."""
+    """HTTP client of `worker.inference`, over loopback or the internal network."""
 
     def __init__(self, settings: Settings) -> None:
         self._http = httpx.Client(
             base_url=settings.inference,
             timeout=httpx.Timeout(TIMEOUT_S, connect=2.0),
             headers={"Authorization": f"Bearer {settings.inference_key.get_secret_value()}"},
-            trust_env=False,  # no proxy of this machine's lies on the way to our own process
+            trust_env=False,  # never send requests to our own process through a proxy
         )
 
     def classify(self, asked: Classification, images: Sequence[bytes]) -> list[list[Any]]:
-        """`[{"class", "probability"}]` for each image, best first.
+        """Return a list of `{"class", "probability"}` for each image, most probable first.
 
-        The images are stored forms. Raises InferenceUnavailable, InferenceBusy, NotServable when
-        the version's weights are not there, FieldInvalid when it cannot take the classes.
+        The images are in their stored form. Raises InferenceUnavailable; InferenceBusy;
+        NotServable when the version's weights are missing; FieldInvalid when the version cannot
+        take the classes.
         """
         fields = {
             "digest": asked.digest,
@@ -73,12 +74,12 @@ class Inference:
         files = [("images", (str(index), data, "image/webp")) for index, data in enumerate(images)]
         try:
             headers = {"X-Request-Id": logs.fact("request_id")}
-            answer = self._http.post("/classify", data=fields, files=files, headers=headers)
+            response = self._http.post("/classify", data=fields, files=files, headers=headers)
         except httpx.TransportError as error:
             raise InferenceUnavailable from error
-        if not answer.is_success:
-            raise _refusal(answer)
-        predictions: list[list[Any]] = answer.json()["predictions"]
+        if not response.is_success:
+            raise _error_from(response)
+        predictions: list[list[Any]] = response.json()["predictions"]
         return predictions
 
     def close(self) -> None:
@@ -86,15 +87,15 @@ class Inference:
         self._http.close()
 
 
-def _refusal(answer: httpx.Response) -> PerennialError:
-    told = answer.json() if answer.headers.get("content-type") == "application/json" else {}
-    message = str(told.get("message", f"The inference process answered {answer.status_code}."))
-    if answer.status_code == 401:
+def _error_from(response: httpx.Response) -> PerennialError:
+    body = response.json() if response.headers.get("content-type") == "application/json" else {}
+    message = str(body.get("message", f"The inference process answered {response.status_code}."))
+    if response.status_code == 401:
         return InferenceUnavailable(
             "The inference process does not know this service's key: set PERENNIAL_INFERENCE_KEY "
             "to the same key for both."
         )
-    if told.get("code") == "inference_busy":
+    if body.get("code") == "inference_busy":
         return InferenceBusy()
     kinds: dict[int, type[PerennialError]] = {404: NotServable, 422: FieldInvalid}
-    return kinds.get(answer.status_code, InferenceUnavailable)(message)
+    return kinds.get(response.status_code, InferenceUnavailable)(message)

@@ -1,4 +1,4 @@
-"""What the app opens when it starts, and closes when it ends."""
+"""Startup and shutdown of the application."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -20,14 +20,18 @@ from core.settings import Settings
 from core.use_cases.access.keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
 
-DECODING = 8  # threads of the 40 that requests share
+DECODING = 8  # threads, of the 40 that all requests share
 INFERRING = 16
 
 
 def lifespan_of(
     settings: Settings, platform: Platform, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Prepare the database, wire the services, run the companions; undo it in reverse."""
+    """Return the application's lifespan.
+
+    At startup it prepares the database, wires the services and starts the embedded processes; at
+    shutdown it undoes all that in reverse order.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +50,7 @@ def _open(
     stack.callback(bootstrap.close, platform)
     if settings.migrate_on_start:
         bootstrap.migrate(settings)
-    _tell(ensure_admin_key(platform))
+    _print_admin_key(ensure_admin_key(platform))
     ensure_default_policy(platform)
     decoder = bootstrap.decoder(settings)
     stack.callback(decoder.close)
@@ -73,7 +77,7 @@ def _open(
         processes.start()
 
 
-def _tell(key: str | None) -> None:
+def _print_admin_key(key: str | None) -> None:
     if key is not None:
         sys.stdout.write(
             f"The admin key of this service, shown this once (only its hash is kept): {key}\n"

@@ -1,4 +1,4 @@
-"""`python -m api.openapi` prints the document that is committed as docs/openapi.json."""
+"""Print the OpenAPI document: `python -m api.openapi > docs/openapi.json`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: stable operation ids, our problems, the key."""
+"""The OpenAPI document, with stable operation ids, problem documents and the API key."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,39 +14,39 @@ from api.schemas.common import Problem, ProblemLine
 from core import errors
 
 DESCRIPTION = (
-    "Keep a CLIP model learning new classes without forgetting the rest. Every error is an "
-    "RFC 9457 problem document with a stable `code`."
+    "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
+    "problem document with a stable `code`."
 )
 _EXAMPLES = "#/components/examples/"
-_Facts = Sequence[type[errors.PerennialError]]
+_ErrorTypes = Sequence[type[errors.PerennialError]]
 
-# What any operation may answer, what one with a key, and what one that reads a body.
-_EVERYWHERE: _Facts = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
-_WITH_KEY: _Facts = (errors.Unauthorised, errors.DatabaseUnavailable)
-_WITH_BODY: _Facts = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
+# Errors that any operation may return, that those with a key add, and that those with a body add.
+_EVERYWHERE: _ErrorTypes = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
+_WITH_KEY: _ErrorTypes = (errors.Unauthorised, errors.DatabaseUnavailable)
+_WITH_BODY: _ErrorTypes = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 
 def operation_id(route: APIRoute) -> str:
-    """A route's function name is its operation id."""
+    """Return the operation id of a route: its function's name."""
     return route.name
 
 
-def raises(*facts: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may raise these facts, with an example of each."""
+def raises(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may raise these errors, with an example of each."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for fact in facts:
-        status = status_of(fact)
-        answer = by_status.setdefault(status, {"content": {MEDIA_TYPE: {"examples": {}}}})
-        answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
-        code = fact().code
-        answer["content"][MEDIA_TYPE]["examples"][code] = {"$ref": f"{_EXAMPLES}{code}"}
-    for answer in by_status.values():
-        answer["description"] = ", ".join(answer["content"][MEDIA_TYPE]["examples"])
+    for error_type in error_types:
+        status = status_of(error_type)
+        response = by_status.setdefault(status, {"content": {MEDIA_TYPE: {"examples": {}}}})
+        response["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
+        code = error_type().code
+        response["content"][MEDIA_TYPE]["examples"][code] = {"$ref": f"{_EXAMPLES}{code}"}
+    for response in by_status.values():
+        response["description"] = ", ".join(response["content"][MEDIA_TYPE]["examples"])
     return by_status
 
 
 def multipart(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads its form by itself."""
+    """Return the `openapi_extra` of a route that reads its form itself."""
     schema = {"type": "object", "properties": dict(properties), **more}
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
@@ -54,7 +54,7 @@ def multipart(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Let the app answer with our document, at /openapi.json too."""
+    """Make our document the app's OpenAPI document and serve it at /openapi.json."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -66,7 +66,7 @@ def describe(app: FastAPI) -> None:
 
 
 def to_text(app: FastAPI) -> str:
-    """The document as it is committed."""
+    """Return the document as the text that is committed."""
     return json.dumps(app.openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -78,55 +78,57 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for model in (Problem, ProblemLine):
-        whole = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        whole.pop("$defs", None)
-        schemas[model.__name__] = whole
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)
+        schemas[model.__name__] = schema
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in found["paths"].items():
         for operation in operations.values():
-            _mend(operation, is_open=path in OPEN_PATHS)
+            _add_errors_and_key(operation, is_open=path in OPEN_PATHS)
     found["components"]["examples"] = _examples(json.dumps(found["paths"]))
     return found
 
 
 def _examples(paths: str) -> dict[str, Any]:
-    """An example of every fact that some path refers to."""
-    facts = {fact().code: fact for fact in _family(errors.PerennialError)}
-    used = (code for code in sorted(facts) if f'"{_EXAMPLES}{code}"' in paths)
-    return {code: {"value": _example(facts[code])} for code in used}
+    """Return an example of each error that a path refers to."""
+    by_code = {each().code: each for each in _with_subclasses(errors.PerennialError)}
+    used = (code for code in sorted(by_code) if f'"{_EXAMPLES}{code}"' in paths)
+    return {code: {"value": _example(by_code[code])} for code in used}
 
 
-def _family(fact: type[errors.PerennialError]) -> Iterator[type[errors.PerennialError]]:
-    yield fact
-    for child in fact.__subclasses__():
-        yield from _family(child)
+def _with_subclasses(
+    error_type: type[errors.PerennialError],
+) -> Iterator[type[errors.PerennialError]]:
+    yield error_type
+    for child in error_type.__subclasses__():
+        yield from _with_subclasses(child)
 
 
-def _mend(operation: dict[str, Any], *, is_open: bool) -> None:
-    """Our problems instead of the framework's own 422; the key where it is needed."""
-    answers = operation["responses"]
-    if "HTTPValidationError" in json.dumps(answers.get("422", {})):
-        del answers["422"]
-    facts = list(_EVERYWHERE)
+def _add_errors_and_key(operation: dict[str, Any], *, is_open: bool) -> None:
+    """Replace the framework's 422 with our problems, and require the key unless `is_open`."""
+    responses = operation["responses"]
+    if "HTTPValidationError" in json.dumps(responses.get("422", {})):
+        del responses["422"]
+    error_types = list(_EVERYWHERE)
     if not is_open:
         operation["security"] = [{"key": []}]
-        facts += _WITH_KEY
+        error_types += _WITH_KEY
     if "requestBody" in operation:
-        facts += _WITH_BODY
-    for status, answer in raises(*facts).items():
-        present = answers.setdefault(str(status), answer)
+        error_types += _WITH_BODY
+    for status, response in raises(*error_types).items():
+        present = responses.setdefault(str(status), response)
         examples = present["content"][MEDIA_TYPE]["examples"]
-        examples |= answer["content"][MEDIA_TYPE]["examples"]
+        examples |= response["content"][MEDIA_TYPE]["examples"]
         present["description"] = ", ".join(examples)
 
 
-def _example(fact: type[errors.PerennialError]) -> dict[str, Any]:
-    error = fact()
+def _example(error_type: type[errors.PerennialError]) -> dict[str, Any]:
+    error = error_type()
     return {
         "type": type_of(error.code),
         "code": error.code,
-        "title": title_of(fact),
-        "status": status_of(fact),
+        "title": title_of(error_type),
+        "status": status_of(error_type),
         "detail": error.message,
         "errors": [],
         "request_id": "req_5f0c8a1d2b3e4f5061728394",

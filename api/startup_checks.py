@@ -1,4 +1,4 @@
-"""What the service refuses to start with."""
+"""Checks of the settings before the service starts."""
 
 import ipaddress
 
@@ -8,7 +8,7 @@ from core.use_cases.access.keys import require_unguessable
 
 
 def require_safe(settings: Settings) -> None:
-    """Raise UnsafeConfiguration for a reachable service without a key, or with a guessable one."""
+    """Raise UnsafeConfiguration for a guessable key, or for a reachable service without a key."""
     key = settings.admin_key.get_secret_value()
     if key:
         require_unguessable("PERENNIAL_ADMIN_KEY", key)

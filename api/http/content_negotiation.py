@@ -1,4 +1,4 @@
-"""Which form of a thing a client wants to see."""
+"""Content negotiation by the Accept header (RFC 9110, 12.5.1)."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ from core.errors import NotAcceptable
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:
-    """The offered media type that an Accept header likes best; on a tie the first offered.
+    """Return the offered media type that an Accept header prefers; on a tie, the first offered.
 
-    Raises NotAcceptable.
+    Raises NotAcceptable when the header accepts none of them.
     """
-    ranges = [_range(item) for item in (accept or "*/*").split(",") if item.strip()]
+    ranges = [_parse_range(item) for item in (accept or "*/*").split(",") if item.strip()]
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if _quality(best, ranges) <= 0:
         raise NotAcceptable(offered=list(offered))
     return best
 
 
-def _range(item: str) -> tuple[str, float]:
+def _parse_range(item: str) -> tuple[str, float]:
     name, *options = (piece.strip() for piece in item.split(";"))
     quality = next((option[2:] for option in options if option.startswith("q=")), "1")
     try:
@@ -27,7 +27,7 @@ def _range(item: str) -> tuple[str, float]:
 
 
 def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The quality that the most special matching range gives."""
+    """Return the quality that the most specific matching range gives, 0 without a match."""
     family = media_type.partition("/")[0] + "/*"
     for wanted in (media_type, family, "*/*"):
         found = [quality for name, quality in ranges if name == wanted]

@@ -1,4 +1,4 @@
-"""What every operation asks of a request before its own code runs: send what I declare."""
+"""Refuse requests with a query parameter or a kind of body that their route does not declare."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -15,32 +15,32 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 class DeclaredRoute(APIRoute):
-    """Refuses a body that is not declared as JSON before it comes, where one is to be JSON."""
+    """Route that, if it takes JSON, refuses a body of another content type without reading it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        answer = super().get_route_handler()
+        """Return the handler of a request."""
+        handle = super().get_route_handler()
         if self.body_field is None:
-            return answer
+            return handle
 
-        async def answer_json(request: Request) -> Response:
+        async def handle_json(request: Request) -> Response:
             if _has_body(request) and not _is_json(request):
                 raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
-            return await answer(_JsonRequest(request.scope, request.receive))
+            return await handle(_JsonRequest(request.scope, request.receive))
 
-        return answer_json
+        return handle_json
 
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """Return the body's value, read once."""
+        """Return the value of the body, parsed by `api.http.json_text`."""
         return parse(await self.body())
 
 
 async def require_declared(request: Request) -> None:
-    """Raise FieldUnknown or FieldInvalid for a query parameter that the route does not declare.
+    """Check the query parameters of a request against its route.
 
-    FieldInvalid is for one that was sent twice.
+    Raises FieldUnknown for one that the route does not declare, FieldInvalid for one sent twice.
     """
     route: APIRoute = request.scope["route"]
     known = {field.alias for field in route.dependant.query_params}

@@ -1,4 +1,4 @@
-"""Answers to everything that a route may raise."""
+"""Exception handlers: a problem document for everything that a route may raise."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -18,52 +18,53 @@ from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 
 def register(app: FastAPI) -> None:
-    """Let every error of the app be answered with a problem document."""
-    app.exception_handler(PerennialError)(named_fact)
+    """Register handlers that answer every error of the app with a problem document."""
+    app.exception_handler(PerennialError)(perennial_error)
     app.exception_handler(RequestValidationError)(invalid_request)
     app.exception_handler(HTTPException)(http_error)
-    app.exception_handler(ClientDisconnect)(gone_client)
-    app.exception_handler(Exception)(unforeseen)
+    app.exception_handler(ClientDisconnect)(client_disconnected)
+    app.exception_handler(Exception)(internal_error)
 
 
-def named_fact(request: Request, error: PerennialError) -> Response:
-    """A fact that the rules have a name for."""
+def perennial_error(request: Request, error: PerennialError) -> Response:
+    """Answer an error that Perennial has a name for."""
     return problem_of(request, error)
 
 
 def invalid_request(request: Request, error: RequestValidationError) -> Response:
-    """The framework's validation errors, in our shape."""
+    """Answer a validation error of the framework, with one line for each field."""
     found = error.errors()
     if any(line["type"] == "json_invalid" for line in found):
         return problem_of(request, Malformed("The body is not JSON."))
     lines = [_line(line, error.body) for line in found]
     unknown = any(line["code"] == "field_unknown" for line in lines)
-    fact = FieldUnknown() if unknown else FieldInvalid()
+    summary = FieldUnknown() if unknown else FieldInvalid()
     return problem(
         request,
         status=422,
-        code=fact.code,
-        title=fact.message,
+        code=summary.code,
+        title=summary.message,
         detail="; ".join(f"{line['pointer']}: {line['detail']}" for line in lines),
         errors=lines,
     )
 
 
 def _line(line: Any, body: Any) -> dict[str, str]:
-    extra = line["type"] == "extra_forbidden"
+    is_unknown = line["type"] == "extra_forbidden"
     return {
-        "code": "field_unknown" if extra else "field_invalid",
+        "code": "field_unknown" if is_unknown else "field_invalid",
         "pointer": _pointer(line["loc"], body),
-        "detail": "This field is not known." if extra else line["msg"],
+        "detail": "This field is not known." if is_unknown else line["msg"],
     }
 
 
-def _pointer(place: Sequence[str | int], body: Any) -> str:
-    """The JSON pointer of a validation error; `#query/name` for what is not in the body.
+def _pointer(location: Sequence[str | int], body: Any) -> str:
+    """Return the JSON pointer of a validation error; `#query/name` for what is not in the body.
 
-    Steps that the body does not have are the names of union members, not fields.
+    Pydantic also puts the names of union members into `location`: steps that the body does not
+    have are left out, except the last.
     """
-    where, *steps = place
+    where, *steps = location
     if where != "body":
         return f"#{where}/" + "/".join(str(step) for step in steps)
     found: list[str] = []
@@ -79,8 +80,8 @@ def _pointer(place: Sequence[str | int], body: Any) -> str:
 
 
 def http_error(request: Request, error: HTTPException) -> Response:
-    """What the framework itself refuses: no such path, no such method."""
-    cause = error.__cause__  # something that the framework met while it read the body
+    """Answer what the framework itself refuses, such as an unknown path or method."""
+    cause = error.__cause__  # raised while the framework read the body
     if isinstance(cause, PerennialError):
         return problem_of(request, cause)
     if isinstance(cause, RecursionError | ValueError):
@@ -97,7 +98,7 @@ def http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _methods(request: Request) -> str:
-    """Return every method that a path takes; the router itself names those of one route."""
+    """Return every method that the path takes; the router would name those of one route only."""
     routes = request.app.router.routes
     scopes = ({**request.scope, "method": method} for method in sorted(METHODS))
     return ", ".join(
@@ -107,13 +108,13 @@ def _methods(request: Request) -> str:
     )
 
 
-def gone_client(request: Request, _error: ClientDisconnect) -> Response:
-    """The client hung up in mid-request; nobody reads this answer."""
+def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:
+    """Answer a request whose client has disconnected; nobody reads this response."""
     return problem_of(request, Malformed("The connection closed before the body ended."))
 
 
-def unforeseen(request: Request, _error: Exception) -> Response:
-    """A fault of ours: the log has the trace, the client gets the request's id."""
+def internal_error(request: Request, _error: Exception) -> Response:
+    """Answer an unexpected error: the client gets the request id, the log has the traceback."""
     return problem(
         request,
         status=500,
@@ -121,6 +122,6 @@ def unforeseen(request: Request, _error: Exception) -> Response:
         title="Something went wrong in the service.",
         detail="The request failed for a reason the service did not foresee; its log has more.",
         retryable=True,
-        # This answer is sent outside of all middleware.
+        # This response bypasses all middleware, which would set these headers.
         headers={"X-Request-Id": request_id(request), **SECURITY_HEADERS},
     )

@@ -1,4 +1,4 @@
-"""Downloads, laid out once, kept for a while, and verified each time."""
+"""Cache of exported versions as tar files, verified at every use."""
 
 import hashlib
 import os
@@ -16,25 +16,26 @@ KEPT_S = 3600.0
 
 
 def exported(platform: Platform, model: Model, version: Version) -> Path:
-    """The tar of a version. Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
+    """Return the path of a version's tar file, written unless it is cached.
 
-    Written beside its place and renamed into it, so a reader sees all of it or none; its name
-    holds its SHA-256, and one that no longer has it is laid out again. Exports that nobody asked
-    for in the last hour make room.
+    The file is written under another name and then renamed, so that a reader sees all of it or
+    none. Its name holds its SHA-256; a file that no longer matches is written again. Files not
+    used for an hour are deleted before a new one is written. Raises ArtifactMissing,
+    ArtifactCorrupt or StorageFull.
     """
     folder = platform.settings.home / "exports"
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{model.id}-{version.number}-{version.digest[:16]}"
     for path in folder.glob(f"{stem}-*.tar"):
-        if _still_whole(path):
+        if _is_intact(path):
             return path
-    _make_room(folder)
+    _delete_unused(folder)
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as out:
             write_tar(platform.artifacts, version, f"{model.name}-{version.number}", out)
             out.flush()
-            os.fsync(descriptor)  # or a power cut may leave the name without all of the bytes
+            os.fsync(descriptor)  # else a power cut may leave the name on an incomplete file
         path = folder / f"{stem}-{_hash(Path(name))}.tar"
         Path(name).replace(path)
     except BaseException as error:
@@ -45,14 +46,14 @@ def exported(platform: Platform, model: Model, version: Version) -> Path:
     return path
 
 
-def _still_whole(path: Path) -> bool:
-    """Whether a kept export is as it was written; then it is kept for longer."""
+def _is_intact(path: Path) -> bool:
+    """Return True and renew a file that still has its digest; delete it otherwise."""
     try:
         if path.stem.endswith(_hash(path)):
             os.utime(path)
             return True
         path.unlink()
-    except FileNotFoundError:  # another download has made room
+    except FileNotFoundError:  # another download has deleted it
         pass
     return False
 
@@ -62,9 +63,9 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _make_room(folder: Path) -> None:
+def _delete_unused(folder: Path) -> None:
     old = time.time() - KEPT_S
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another download tidies up too, or has got its name
+        with suppress(FileNotFoundError):  # another download has deleted or renamed it
             if path.stat().st_mtime < old:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""Headers that hold a list."""
+"""Middleware for headers that hold a list."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -6,7 +6,7 @@ LISTS = (b"accept", b"if-match", b"if-none-match")
 
 
 class HeaderLists:
-    """Joins the lines of a header that holds a list; they mean one list (RFC 9110, 5.3)."""
+    """Joins repeated lines of a header that holds a list into one list (RFC 9110, 5.3)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

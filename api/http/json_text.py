@@ -1,4 +1,4 @@
-"""JSON that clients send, and the texts in it that could not be stored."""
+"""Parse JSON that clients send, and refuse texts in it that no database stores."""
 
 import json
 from collections import Counter
@@ -11,8 +11,8 @@ from core.errors import FieldInvalid
 def parse(text: str | bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raises ValueError, also when it is nested too deeply; FieldInvalid for an object that has two
-    fields of one name, of which one would be ignored.
+    Raises ValueError when it is not JSON or is nested too deeply, and FieldInvalid for an object
+    with two fields of the same name, because one of them would be ignored.
     """
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -29,9 +29,9 @@ def _object(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def require_storable(value: object) -> None:
-    """Raise FieldInvalid for a text that no database holds, anywhere in a JSON value.
+    """Raise FieldInvalid for a text in a JSON value that no database stores; point to the text.
 
-    That is one with a NUL or with half of a surrogate pair; the error points to it.
+    Such a text holds a NUL or half of a surrogate pair.
     """
     waiting = [("", value)]
     while waiting:

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its headers, its caps, its key."""
+"""Middleware for request ids, security headers, size limits and API keys."""
 
 import re
 import secrets
@@ -27,12 +27,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def fresh_request_id() -> str:
-    """Return an id for a request that brought none."""
+    """Return a new id for a request that was sent without one."""
     return f"req_{secrets.token_hex(12)}"
 
 
 class RequestIds:
-    """Gives each request an id (the client's, if it sent a plain one) and safe headers."""
+    """Gives each request an id (the client's, if it is well formed) and security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -58,7 +58,7 @@ class RequestIds:
 
 
 class BodyCaps:
-    """Counts a body as it arrives; reading past the cap raises BodyTooLarge."""
+    """Counts the bytes of a body as they arrive; reading past the cap raises BodyTooLarge."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self.app = app
@@ -86,7 +86,7 @@ class BodyCaps:
 
 
 class KeyCheck:
-    """Lets nobody past without a valid key, except to the two health pages."""
+    """Refuses requests without a valid API key, except for the two health endpoints."""
 
     def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], Principal]) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Multipart forms, part by part, as their bytes arrive."""
+"""Streaming parser of multipart forms."""
 
 import re
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from core.settings import Settings
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_HEADER_BYTES = 16 * 1024  # file names may be silly
+MAX_HEADER_BYTES = 16 * 1024  # file names may be long
 
 # Form fields escape quotes, line breaks and, from some clients, all control characters.
 _ESCAPED = re.compile(r"%(0[0-9A-F]|1[0-9A-F]|22)")
@@ -24,7 +24,7 @@ _ESCAPED = re.compile(r"%(0[0-9A-F]|1[0-9A-F]|22)")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One whole part of a form; `data` is empty when the part was over its cap."""
+    """A complete part of a form; `data` is empty when the part exceeded the cap."""
 
     name: str
     file_name: str | None  # None: a text field
@@ -33,10 +33,10 @@ class Part:
 
 
 async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part]:
-    """The parts of a form, each as soon as its last byte is here.
+    """Yield the parts of a form, each as soon as its last byte has arrived.
 
-    No more than one part is held. Raises UnsupportedMediaType, MalformedMultipart, TooManyParts,
-    and BodyTooLarge from the middleware that counts the bytes.
+    At most one part is held in memory. Raises UnsupportedMediaType, MalformedMultipart,
+    TooManyParts, and BodyTooLarge from the middleware that counts the bytes.
     """
     collector = _Collector(settings)
     parser = MultipartParser(
@@ -64,14 +64,14 @@ def _boundary(request: Request) -> bytes:
 
 
 class _Collector:
-    """Puts the parser's callbacks together into parts."""
+    """Collects the parser's callbacks into parts."""
 
     def __init__(self, settings: Settings) -> None:
         self.ended = False
         self._max_parts = settings.max_parts
         self._max_bytes = settings.max_file_bytes
-        self._begun = 0
-        self._whole: list[Part] = []
+        self._count = 0
+        self._complete: list[Part] = []
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -85,12 +85,12 @@ class _Collector:
         }
 
     def take(self) -> list[Part]:
-        whole, self._whole = self._whole, []
-        return whole
+        complete, self._complete = self._complete, []
+        return complete
 
     def _begin(self) -> None:
-        self._begun += 1
-        if self._begun > self._max_parts:
+        self._count += 1
+        if self._count > self._max_parts:
             raise TooManyParts(f"A form has at most {self._max_parts:,} parts.")
         self._field, self._value = b"", b""
         self._disposition = b""
@@ -120,7 +120,7 @@ class _Collector:
         if kind != b"form-data" or b"name" not in options:
             raise MalformedMultipart("A part has no name.")
         file_name = options.get(b"filename")
-        self._whole.append(
+        self._complete.append(
             Part(
                 name=_text(options[b"name"]),
                 file_name=None if file_name is None else _text(file_name),

@@ -1,4 +1,4 @@
-"""If-Match and If-None-Match (RFC 9110, 13.1)."""
+"""Preconditions by If-Match and If-None-Match (RFC 9110, 13.1)."""
 
 import re
 from collections.abc import Callable
@@ -17,20 +17,21 @@ def etag(revision: int) -> str:
 
 
 def is_held(if_none_match: str | None, tag: str) -> bool:
-    """Return whether a client says that it holds what has this entity tag."""
+    """Return True if an If-None-Match header names this entity tag, or any."""
     if if_none_match is None:
         return False
-    held = {opaque for _, opaque in _tags(if_none_match)}  # compared weakly
+    held = {opaque for _, opaque in _tags(if_none_match)}  # weak comparison
     return if_none_match.strip() == ANY or tag.strip('"') in held
 
 
 def expected_revision(
     if_match: str | None, if_none_match: str | None, present: Callable[[], int]
 ) -> int:
-    """Return the revision that a change has to find; 0 for "none yet".
+    """Return the revision that a change expects to find, 0 if it expects none.
 
-    `present` reads the present one, for `*` and for lists. Raises PreconditionRequired without
-    either header, StaleRevision when no tag of the list is the present one's.
+    `present` reads the present revision, for `*` and for lists. Raises PreconditionRequired
+    without either header or for an If-None-Match other than `*`, and StaleRevision when no tag of
+    the list is that of the present revision.
     """
     if if_none_match is not None:
         if if_none_match.strip() != ANY:
@@ -40,7 +41,7 @@ def expected_revision(
         raise PreconditionRequired
     if if_match.strip() == ANY:
         return present()
-    tags = [tag for weak, tag in _tags(if_match) if not weak]  # compared strongly
+    tags = [tag for weak, tag in _tags(if_match) if not weak]  # strong comparison
     revisions = {int(tag) for tag in tags if _REVISION.fullmatch(tag)}
     if len(revisions) == 1:
         return revisions.pop()
@@ -50,5 +51,5 @@ def expected_revision(
 
 
 def _tags(header: str) -> list[tuple[str, str]]:
-    """`W/` or nothing, and what is between the quotes; none of a list that is not well formed."""
+    """Return each entity tag as `W/` or "" and its opaque part; nothing for a malformed list."""
     return _TAG.findall(header) if _LIST.fullmatch(header) else []

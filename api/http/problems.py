@@ -1,4 +1,4 @@
-"""RFC 9457 problem documents: what a client is told when something went wrong."""
+"""Problem documents (RFC 9457), the body of every error response."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from core import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 
-# The most special class of an error's family tree decides.
+# The most specific class decides.
 STATUS: Mapping[type[errors.PerennialError], int] = {
     errors.Malformed: 400,
     errors.Unauthorised: 401,
@@ -33,23 +33,23 @@ STATUS: Mapping[type[errors.PerennialError], int] = {
 }
 
 
-def status_of(kind: type[errors.PerennialError]) -> int:
-    """The HTTP status of a named fact; 500 for those no client can cause."""
-    return next((STATUS[step] for step in kind.__mro__ if step in STATUS), 500)
+def status_of(error_type: type[errors.PerennialError]) -> int:
+    """Return the HTTP status of an error; 500 for those that no client can cause."""
+    return next((STATUS[step] for step in error_type.__mro__ if step in STATUS), 500)
 
 
 def type_of(code: str) -> str:
-    """The stable `type` of a problem."""
+    """Return the stable `type` of a problem."""
     return f"urn:perennial:problem:{code}"
 
 
-def title_of(kind: type[BaseException]) -> str:
-    """The first line of a fact's docstring."""
-    return (kind.__doc__ or "").strip().splitlines()[0]
+def title_of(error_type: type[BaseException]) -> str:
+    """Return the title of an error: the first line of its docstring."""
+    return (error_type.__doc__ or "").strip().splitlines()[0]
 
 
 def refusal(error: errors.PerennialError) -> dict[str, Any]:
-    """One line of `errors[]`: what is wrong and, by JSON pointer, where."""
+    """Return an item of `errors[]`: what is wrong and, as a JSON pointer, where."""
     line: dict[str, Any] = {"code": error.code, "detail": error.message}
     return line | ({"pointer": error.pointer} if error.pointer else {})
 
@@ -66,7 +66,7 @@ def problem(
     facts: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response."""
+    """Return a response with a problem document."""
     body: dict[str, Any] = {
         "type": type_of(code),
         "code": code,
@@ -88,7 +88,7 @@ def problem(
 
 
 def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Response:
-    """The problem document of a named fact."""
+    """Return a response with the problem document of an error."""
     return problem(
         connection,
         status=status_of(type(error)),
@@ -102,7 +102,7 @@ def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Resp
 
 
 def request_id(connection: HTTPConnection) -> str:
-    """The id of this request, as the middleware gave it."""
+    """Return the id that the middleware gave this request, "" if it has none yet."""
     return str(connection.scope.get("state", {}).get("request_id", ""))
 
 
@@ -110,7 +110,7 @@ def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
     found = dict(headers or {})
     if status in {429, 503, 507}:
         found["Retry-After"] = str(RETRY_AFTER_S)
-    if status == 408:  # what the rest of the request would be is not known
+    if status == 408:  # the rest of the request was not read
         found["Connection"] = "close"
     if status == 401:
         found["WWW-Authenticate"] = "Bearer"

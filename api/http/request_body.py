@@ -1,4 +1,4 @@
-"""How a request's body has to arrive."""
+"""Middleware that refuses ambiguous and slow request bodies."""
 
 import asyncio
 import time
@@ -10,16 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.problems import problem_of
 from core.errors import Malformed, RequestTimeout
 
-SLOWEST = 500  # bytes a second
+SLOWEST = 500  # bytes per second
 
 
 class BodyArrival:
-    """Refuses a body that tells two lengths, and one that stalls or drips.
+    """Refuses a body with two lengths, and one that stalls or arrives too slowly.
 
-    Where one server believes Content-Length and another the chunks, the rest of a body is read as
-    a request that nobody sent (RFC 9112, 6.3). Reading a body raises RequestTimeout when its next
-    piece takes longer than `seconds`, or when the waits for all its pieces have taken that much
-    longer than the bytes received would have at SLOWEST.
+    A request with both Content-Length and Transfer-Encoding is refused: if one server trusts the
+    length and another the chunks, the rest of the body is taken for a second request (request
+    smuggling; RFC 9112, 6.3). Reading a body raises RequestTimeout when its next piece takes
+    longer than `seconds`, or when all waits together exceed the time that the received bytes take
+    at SLOWEST by more than `seconds`.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -33,15 +34,15 @@ class BodyArrival:
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
             error = Malformed("Send Content-Length or Transfer-Encoding, not both.")
-            answer = problem_of(HTTPConnection(scope), error)
-            answer.headers["Connection"] = "close"
-            await answer(scope, receive, send)
+            response = problem_of(HTTPConnection(scope), error)
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
             return
         whole, received, waited = False, 0, 0.0
 
-        async def in_time() -> Message:
+        async def timed_receive() -> Message:
             nonlocal whole, received, waited
-            if whole:  # what may come now is that the client has gone
+            if whole:  # only a disconnect can follow
                 return await receive()
             began = time.monotonic()
             behind = waited - received / SLOWEST
@@ -58,4 +59,4 @@ class BodyArrival:
             whole = not message.get("more_body", False)
             return message
 
-        await self.app(scope, in_time, send)
+        await self.app(scope, timed_receive, send)

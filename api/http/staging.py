@@ -1,4 +1,4 @@
-"""Images of a form that may yet prove bad, kept out of the store until it has ended well."""
+"""Staging area for the images of a form, until the whole form has proved valid."""
 
 import tempfile
 import threading
@@ -14,14 +14,14 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 
 class Staging:
-    """Stored forms in one nameless temporary file, which no crash can leave behind."""
+    """Images in their stored form in an unnamed temporary file, which no crash leaves behind."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
             max_size=IN_MEMORY_BYTES, dir=str(folder)
         )
-        self._sizes: dict[Digest, int] = {}  # in the order of the file
-        self._one_writer = threading.Lock()
+        self._sizes: dict[Digest, int] = {}  # in file order
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -35,9 +35,9 @@ class Staging:
         self._file.close()
 
     def keep(self, data: bytes) -> Digest:
-        """Hold some bytes; their digest. Raises StorageFull."""
+        """Add bytes to the file and return their digest. Raises StorageFull."""
         digest = sha256(data)
-        with self._one_writer:
+        with self._lock:
             if digest not in self._sizes:
                 try:
                     self._file.write(data)
@@ -47,7 +47,7 @@ class Staging:
         return digest
 
     def store(self, artifacts: Artifacts) -> None:
-        """Move everything into the store. Raises StorageFull."""
+        """Put all staged bytes into the artifact store. Raises StorageFull."""
         self._file.seek(0)
         for size in self._sizes.values():
             artifacts.put(self._file.read(size))

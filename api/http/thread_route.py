@@ -1,4 +1,4 @@
-"""Routes that wait for one thread a request."""
+"""Routes that use one thread per request."""
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -14,18 +14,18 @@ T = TypeVar("T")
 
 
 class ThreadRoute(DeclaredRoute):
-    """Runs a plain function on a thread, and everything around it on the event loop.
+    """Route that runs a plain function in a thread and everything else on the event loop.
 
-    The framework would wait for another thread to look at what the function has returned. On a
-    busy machine each wait takes longer than that look.
+    The framework would use a second thread to validate what the function returned. On a busy
+    machine, waiting for that thread takes longer than the validation.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        on_loop = endpoint if iscoroutinefunction(endpoint) else _on_a_thread(endpoint)
+        on_loop = endpoint if iscoroutinefunction(endpoint) else _run_in_thread(endpoint)
         super().__init__(path, on_loop, **options)
 
 
-def _on_a_thread(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+def _run_in_thread(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     @wraps(endpoint)
     async def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return await run_in_threadpool(endpoint, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Receive files: each is worked on while the next one arrives."""
+"""Receive forms with files, and process each file while the next one arrives."""
 
 import asyncio
 from collections import deque
@@ -14,18 +14,18 @@ from api.http.multipart import Part, read_parts
 from core.domain.values import sha256
 from core.errors import FieldInvalid, FieldUnknown, FileTooLarge
 
-IN_FLIGHT = 2  # files being decoded; the next has to wait, and so has the client
+IN_FLIGHT = 2  # files being processed at once; the next waits, which slows the client down
 
 T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
 class Form(Generic[T]):
-    """What a form held: text fields, and what each file became, in order."""
+    """A received form: its text fields, and the result for each file in the order sent."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[T] = field(default_factory=list)
-    fingerprint: list[Sequence[str | None]] = field(default_factory=list)  # no boundary in it
+    fingerprint: list[Sequence[str | None]] = field(default_factory=list)  # without the boundary
 
 
 async def receive_form(
@@ -35,11 +35,11 @@ async def receive_form(
     *,
     fields: Sequence[str] = (),
 ) -> Form[T]:
-    """Read a form as it arrives; `work` turns each file into something, in a thread.
+    """Read a form as it arrives, and call `work` in a thread for each file.
 
     Raises FieldUnknown for a text field that is not among `fields`, FieldInvalid for one that
-    is sent twice, and what `work` and `read_parts` raise. Nothing is running any more when it
-    returns or raises.
+    is sent twice, and what `work` and `read_parts` raise. No call of `work` is still running when
+    this function returns or raises.
     """
     form: Form[T] = Form()
     pending: deque[asyncio.Task[T]] = deque()
@@ -63,14 +63,14 @@ async def receive_form(
 
 
 def require_small(part: Part) -> bytes:
-    """The bytes of a file. Raises FileTooLarge."""
+    """Return the bytes of a file. Raises FileTooLarge."""
     if part.too_large:
         raise FileTooLarge
     return part.data
 
 
 def one_field(fields: Mapping[str, str], name: str) -> str | None:
-    """A text field, if it was sent and is not empty."""
+    """Return a text field, or None if it was not sent or is empty."""
     return fields.get(name) or None
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus may read of this process: HTTP as it happens, the rest from the database."""
+"""Prometheus metrics: HTTP requests of this process, and the service's state in the database."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,7 +16,7 @@ SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
 class Metrics:
-    """The metrics of one API process, in a registry of its own."""
+    """The metrics of one API process, in their own registry."""
 
     def __init__(self, platform: Platform) -> None:
         self._registry = CollectorRegistry()
@@ -38,10 +38,10 @@ class Metrics:
         self._registry.register(StateCollector(platform))
 
     def count(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that has been answered."""
+        """Count an answered request; `seconds` is the time to the first byte of its response."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def render(self) -> bytes:
-        """Everything, in Prometheus's text format 0.0.4; reads the database."""
+        """Return all metrics in Prometheus's text format 0.0.4; reads the database."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Queue, jobs, workers, versions and aliases as metrics: one scrape of any API shows all."""
+"""Metrics of queue, jobs, workers, versions and aliases, the same from every API process."""
 
 import math
 from collections import defaultdict
@@ -20,17 +20,20 @@ from core.use_cases.operations.workers import is_fresh
 
 
 class StateCollector:
-    """Reads the database at each scrape; while it is away, says only that."""
+    """Collects metrics from the database at each scrape.
+
+    While the database does not answer, it yields only `perennial_database_up`, which is 0.
+    """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering must not read the database."""
+        """Return nothing, so that registering does not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
+        """Yield the metrics as of now."""
         up = GaugeMetricFamily("perennial_database_up", "1 if the database answered this scrape.")
         try:
             state = read_stats(self._platform)
@@ -44,7 +47,7 @@ class StateCollector:
         yield from _running(state)
         yield from _workers(state, self._platform)
         yield from _registry(state)
-        yield from _tallies(state)
+        yield from _counters(state)
 
 
 def _queue(state: ServiceStats) -> Iterator[Metric]:
@@ -93,40 +96,39 @@ def _running(state: ServiceStats) -> Iterator[Metric]:
 
 
 def _workers(state: ServiceStats, platform: Platform) -> Iterator[Metric]:
-    alive = GaugeMetricFamily("perennial_workers", "Workers by state.", labels=["state"])
+    workers = GaugeMetricFamily("perennial_workers", "Workers by state.", labels=["state"])
     memory = GaugeMetricFamily(
         "perennial_worker_memory_bytes",
         "Resident memory of the worker child.",
         labels=["worker", "host"],
     )
     states: dict[str, int] = {"idle": 0, "busy": 0, "stale": 0}
-    for beat in state.heartbeats:
-        fresh = is_fresh(platform.settings, beat.age_s)
-        kind = str(beat.facts.get("state", "idle")) if fresh else "stale"
-        states[kind] = states.get(kind, 0) + 1
-        if fresh and beat.facts.get("memory_bytes"):
-            memory.add_metric(
-                [beat.worker, str(beat.facts.get("host", ""))], beat.facts["memory_bytes"]
-            )
-    for kind, count in states.items():
-        alive.add_metric([kind], count)
-    yield from (alive, memory, _served(state, platform))
+    for heartbeat in state.heartbeats:
+        fresh = is_fresh(platform.settings, heartbeat.age_s)
+        name = str(heartbeat.facts.get("state", "idle")) if fresh else "stale"
+        states[name] = states.get(name, 0) + 1
+        if fresh and heartbeat.facts.get("memory_bytes"):
+            host = str(heartbeat.facts.get("host", ""))
+            memory.add_metric([heartbeat.worker, host], heartbeat.facts["memory_bytes"])
+    for name, count in states.items():
+        workers.add_metric([name], count)
+    yield from (workers, memory, _queue_workers(state, platform))
 
 
-def _served(state: ServiceStats, platform: Platform) -> Metric:
-    """Whether anybody takes the jobs of each queue; workers of an earlier release took all."""
-    served = GaugeMetricFamily(
+def _queue_workers(state: ServiceStats, platform: Platform) -> Metric:
+    """Count the live workers of each queue; workers of an earlier release take all queues."""
+    workers = GaugeMetricFamily(
         "perennial_queue_workers", "Living workers that take a queue's jobs.", labels=["queue"]
     )
     counts = dict.fromkeys(Queue, 0)
-    for beat in state.heartbeats:
-        if is_fresh(platform.settings, beat.age_s):
-            theirs = set(beat.facts.get("queues", ())) & set(Queue)
-            for queue in theirs or set(Queue):
+    for heartbeat in state.heartbeats:
+        if is_fresh(platform.settings, heartbeat.age_s):
+            named = set(heartbeat.facts.get("queues", ())) & set(Queue)
+            for queue in named or set(Queue):
                 counts[Queue(queue)] += 1
     for queue, count in counts.items():
-        served.add_metric([queue.value], count)
-    return served
+        workers.add_metric([queue.value], count)
+    return workers
 
 
 def _registry(state: ServiceStats) -> Iterator[Metric]:
@@ -145,7 +147,7 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     yield from (versions, moves)
 
 
-def _tallies(state: ServiceStats) -> Iterator[Metric]:
+def _counters(state: ServiceStats) -> Iterator[Metric]:
     ended = CounterMetricFamily(
         "perennial_jobs_ended", "Ended jobs by type and status.", labels=["type", "status"]
     )
@@ -154,21 +156,24 @@ def _tallies(state: ServiceStats) -> Iterator[Metric]:
     )
     jobs: dict[tuple[str, str], float] = defaultdict(float)
     judged: dict[str, float] = defaultdict(float)
-    for tally in state.tallies:
-        if tally.name == JOBS_ENDED:
-            jobs[tally.labels["type"], tally.labels["status"]] += tally.value
-            judged[tally.labels["verdict"]] += tally.value
+    for counter in state.tallies:
+        if counter.name == JOBS_ENDED:
+            jobs[counter.labels["type"], counter.labels["status"]] += counter.value
+            judged[counter.labels["verdict"]] += counter.value
     for key, count in jobs.items():
         ended.add_metric(list(key), count)
     for verdict, count in judged.items():
         if verdict:
             verdicts.add_metric([verdict], count)
-    phases = [tally for tally in state.tallies if tally.name == PHASE_SECONDS]
-    yield from (ended, verdicts, _phases(phases))
+    phases = [counter for counter in state.tallies if counter.name == PHASE_SECONDS]
+    yield from (ended, verdicts, _phase_seconds(phases))
 
 
-def _phases(tallies: list[CounterValue]) -> Metric:
-    """A histogram of the durations; `le` tallies count a bucket each, Prometheus wants sums."""
+def _phase_seconds(counters: list[CounterValue]) -> Metric:
+    """Return a histogram of the phases' durations.
+
+    Each counter with an `le` label counts one bucket; Prometheus wants cumulative buckets.
+    """
     seconds = HistogramMetricFamily(
         "perennial_job_phase_seconds",
         "Seconds that a phase took, by job type; 'queued' is the wait for the first claim.",
@@ -176,12 +181,12 @@ def _phases(tallies: list[CounterValue]) -> Metric:
     )
     sums: dict[tuple[str, str], float] = defaultdict(float)
     counts: dict[tuple[str, str], dict[float, float]] = defaultdict(lambda: defaultdict(float))
-    for tally in tallies:
-        key = (tally.labels["type"], tally.labels["phase"])
-        if "le" in tally.labels:
-            counts[key][float(tally.labels["le"])] += tally.value
+    for counter in counters:
+        key = (counter.labels["type"], counter.labels["phase"])
+        if "le" in counter.labels:
+            counts[key][float(counter.labels["le"])] += counter.value
         else:
-            sums[key] += tally.value
+            sums[key] += counter.value
     for key, found in counts.items():
         buckets, total = [], 0.0
         for bound in BUCKETS:

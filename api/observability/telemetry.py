@@ -1,4 +1,4 @@
-"""One line and one measurement for each request."""
+"""Middleware that logs and measures every request."""
 
 import logging
 import time
@@ -8,24 +8,24 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-UNROUTED = "(none)"  # refused before a route was chosen, or no such path
-ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})
+UNROUTED = "(none)"  # refused before routing, or an unknown path
+ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})  # logged at debug level
 
 log = logging.getLogger(__name__)
 
 
 class Meter(Protocol):
-    """Where requests are counted."""
+    """Counter of requests."""
 
     def count(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that has been answered."""
+        """Count an answered request; `seconds` is the time to the first byte of its response."""
 
 
 class Telemetry:
-    """Tells of every request by its route's template: paths and queries may hold anything.
+    """Logs and counts every request by its route's template.
 
-    The seconds are those until the first byte of the answer, so that an event stream or a
-    download counts as fast as it began.
+    Paths and queries are left out, because they may hold anything. Seconds are measured to the
+    first byte of the response, so that the length of an event stream or a download does not count.
     """
 
     def __init__(
@@ -40,20 +40,20 @@ class Telemetry:
             await self.app(scope, receive, send)
             return
         began = self.clock()
-        answer: list[tuple[int, float]] = []
+        started: list[tuple[int, float]] = []
 
-        async def watched(message: Message) -> None:
+        async def timed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer.append((message["status"], self.clock() - began))
+                started.append((message["status"], self.clock() - began))
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, timed_send)
         finally:
-            status, seconds = answer[0] if answer else (500, self.clock() - began)
-            self._tell(scope, status, seconds)
+            status, seconds = started[0] if started else (500, self.clock() - began)
+            self._record(scope, status, seconds)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         route = getattr(scope.get("route"), "path", UNROUTED)
         self.meter.count(method=method, route=route, status=status, seconds=seconds)

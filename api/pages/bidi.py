@@ -1,4 +1,4 @@
-"""Texts in scripts that run from right to left, beside ours."""
+"""Isolation of right-to-left text within left-to-right text."""
 
 from core.domain.values import BIDI_CONTROLS
 
@@ -7,9 +7,10 @@ _FIRST_STRONG_ISOLATE, _POP = "\u2068", "\u2069"
 
 
 def isolate(text: str) -> str:
-    """Return a text that cannot reorder what stands around it, in markup or out of it.
+    """Return the text so that it cannot reorder the text around it, in markup or plain text.
 
-    What is uploaded today holds no bidirectional controls; what was stored before may.
+    Uploads with bidirectional controls are refused today, but text stored by earlier releases may
+    contain them: they are removed.
     """
     if text.isascii():
         return text

@@ -1,15 +1,18 @@
-"""How numbers are written on pages."""
+"""Formats of numbers on pages."""
 
 from math import floor, log10
 
 
 def percent(fraction: float | None) -> str:
-    """0.6213 is "62.1"; a number that does not exist is a dash."""
+    """Format a fraction in percent: 0.6213 as "62.1", None as a dash."""
     return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def points(fraction: float | None) -> str:
-    """A signed difference in percentage points, with a real minus: "+3.1", "−0.4", "0.0"."""
+    """Format a difference in percentage points: "+3.1", "−0.4", "0.0"; None as a dash.
+
+    Negative numbers have a minus sign (U+2212), not a hyphen.
+    """
     if fraction is None:
         return "–"
     text = f"{100 * fraction:+.1f}"
@@ -17,17 +20,17 @@ def points(fraction: float | None) -> str:
 
 
 def whole(number: int) -> str:
-    """1840 is "1,840"."""
+    """Format an integer with thousands separators: 1840 as "1,840"."""
     return f"{number:,}"
 
 
 def short(digest: str) -> str:
-    """The first twelve characters of a digest."""
+    """Return the first twelve characters of a digest."""
     return digest[:12]
 
 
 def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`, about `wanted` of them."""
+    """Return about `wanted` round numbers from `low` to `high`, for the ticks of an axis."""
     raw = (high - low) / wanted
     power = 10.0 ** floor(log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)

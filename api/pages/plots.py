@@ -1,4 +1,4 @@
-"""Plots as inline SVG. All colours are classes of the page's style sheet; all text is escaped."""
+"""Plots as inline SVG, with colours from the page's style sheet and all text escaped."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _LONGEST = 40  # characters of a name
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """Fractions to horizontal positions, between the names and the notes."""
+    """Maps fractions to horizontal positions between the names and the notes."""
 
     low: float
     high: float
@@ -39,13 +39,13 @@ def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
     return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
 
 
-def _cut(name: str) -> str:
+def _truncate(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def _drawing(height: float, says: str, marks: Iterable[Markup], width: float = WIDTH) -> Markup:
+def _drawing(height: float, label: str, marks: Iterable[Markup], width: float = WIDTH) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, width, says, Markup().join(marks)
+        width, height, width, label, Markup().join(marks)
     )
 
 
@@ -73,7 +73,7 @@ def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
 
 
 def title(ruling: Ruling) -> str:
-    """A measure's name on plots and in tables."""
+    """Return the name of a measure for plots and tables."""
     measure = ruling.measure
     return {
         MeasureKind.ZERO_SHOT: f"{measure.name} · top-1",
@@ -86,7 +86,7 @@ def title(ruling: Ruling) -> str:
 
 
 def interval_plot(rulings: Sequence[Ruling]) -> Markup:
-    """Each measure's interval, with what lies beyond its tolerance shaded."""
+    """Draw the interval of each measure, with the area beyond its tolerance shaded."""
     row, measures = 40, [ruling.measure for ruling in rulings]
     bounds = [bound for m in measures for bound in (m.lower, m.upper, -m.tolerance)]
     axis = _axis(bounds, least=0.01, right=WIDTH - _NOTE)
@@ -103,11 +103,11 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
     for index, ruling in enumerate(rulings):
         measure, middle = ruling.measure, index * row + row / 2 + 4
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
-        words = f"{points(measure.lower)} to {points(measure.upper)} points"
+        tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            _text(_LABEL - 16, middle - 3, "name end", _cut(title(ruling))),
+            _text(_LABEL - 16, middle - 3, "name end", _truncate(title(ruling))),
             _text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
-            Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, words),
+            Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, tooltip),
             _line(lower, middle, upper, middle, "whisker"),
             _line(lower, middle - 6, lower, middle + 6, "whisker"),
             _line(upper, middle - 6, upper, middle + 6, "whisker"),
@@ -121,7 +121,7 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
 
 
 def change_plot(changes: Sequence[Change]) -> Markup:
-    """The change of each class as a bar with its interval, in the order given."""
+    """Draw the change of each class as a bar with its interval, in the given order."""
     row = 22
     height = row * len(changes) + 30
     bounds = [bound for change in changes for bound in (change.lower, change.upper)]
@@ -131,12 +131,13 @@ def change_plot(changes: Sequence[Change]) -> Markup:
         middle = index * row + row / 2 + 4
         zero, end = axis.at(0), axis.at(change.difference)
         lower, upper = axis.at(change.lower), axis.at(change.upper)
-        reach = f"{points(change.lower)} to {points(change.upper)} points"
-        words = f"{isolate(change.class_name)}: {reach}, {change.gained} gained, {change.lost} lost"
+        interval = f"{points(change.lower)} to {points(change.upper)} points"
+        gained_lost = f"{change.gained} gained, {change.lost} lost"
+        tooltip = f"{isolate(change.class_name)}: {interval}, {gained_lost}"
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
-            _text(_LABEL - 16, middle + 4, "name end", isolate(_cut(change.class_name))),
-            Markup("<g><title>{}</title>").format(words),
+            _text(_LABEL - 16, middle + 4, "name end", isolate(_truncate(change.class_name))),
+            Markup("<g><title>{}</title>").format(tooltip),
             _box(
                 min(zero, end),
                 middle - 7,
@@ -154,7 +155,7 @@ def change_plot(changes: Sequence[Change]) -> Markup:
 
 
 def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Markup:
-    """The accuracy matrix as a heat map: versions down, updates across, in percent."""
+    """Draw the accuracy matrix, in percent, as a heat map: rows are versions, columns updates."""
     wide, high, left, top = 92, 40, 150, 30
     marks = [
         _text(left + column * wide + wide / 2, 18, "tick middle", f"update {task.version}")
@@ -167,9 +168,9 @@ def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> 
         for column, task in enumerate(tasks):
             cell = row.macro[column]
             x = left + column * wide
-            words = f"version {row.version} on the holdout of update {task.version}"
+            tooltip = f"version {row.version} on the holdout of update {task.version}"
             kind = "cell own" if task.version == row.version else "cell"
-            marks.append(_cell(x, y, (wide, high), cell, kind, words))
+            marks.append(_cell(x, y, (wide, high), cell, kind, tooltip))
     return _drawing(
         top + high * len(rows) + 6,
         "Accuracy of each version on the holdout of each update",
@@ -179,7 +180,7 @@ def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> 
 
 
 def _cell(
-    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, words: str
+    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, tooltip: str
 ) -> Markup:
     shade = 0 if value is None else round(0.08 + 0.92 * value, 3)
     ink = "on-dark" if shade > 0.55 else "on-light"
@@ -187,7 +188,7 @@ def _cell(
         '<g><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4" class="{}" '
         'fill-opacity="{}"/><text x="{}" y="{}" class="number middle {}">{}</text></g>'
     ).format(
-        words,
+        tooltip,
         x + 2,
         y + 2,
         size[0] - 4,

@@ -15,17 +15,17 @@ from core.domain.values import Json
 
 _Row = TypeVar("_Row", Scores, Recall)
 
-SHOWN_WHOLE = 24  # classes: a longer list is cut
-SHOWN_WORST = 16  # of a cut list
-SHOWN_NAMES = 60  # of classes with a single image
-TRIED = "tried"  # the note that has a table of its own
+SHOWN_WHOLE = 24  # classes: a longer list is truncated
+SHOWN_WORST = 16  # classes of a truncated list
+SHOWN_NAMES = 60  # names of classes with a single image
+TRIED = "tried"  # the note that has its own table
 
 
 def render_report(report_json: Json) -> str:
-    """The page of a stored report (`Report.to_json`): no script, no request, safe to mail.
+    """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
 
-    It carries a content security policy that allows nothing but its own style sheet; see
-    `style_policy` for the header of the same meaning.
+    The page has no scripts and makes no requests. Its content security policy allows only its own
+    style sheet; `style_policy` returns the same policy for the HTTP header.
     """
     report = Report.from_json(report_json)
     return (
@@ -37,11 +37,11 @@ def render_report(report_json: Json) -> str:
             guarded=[r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN],
             gains=[r for r in report.rulings if r.measure.kind is MeasureKind.GAIN],
             headline=_headline(report),
-            scores=_without_twins(report, report.scores),
-            recalls=_without_twins(report, report.recalls),
+            scores=_without_duplicate_root(report, report.scores),
+            recalls=_without_duplicate_root(report, report.recalls),
             interval_plot=plots.interval_plot,
             matrix=plots.matrix_plot(report.tasks, report.matrix, report.root),
-            changes=[_shown(table) for table in report.changes],
+            changes=[_changes_of(table) for table in report.changes],
             measure_title=plots.title,
             change_title=_change_title,
             names=SHOWN_NAMES,
@@ -52,7 +52,7 @@ def render_report(report_json: Json) -> str:
 
 
 def style_policy() -> str:
-    """The content security policy under which the page works."""
+    """Return the content security policy of the page, which allows only its own style sheet."""
     digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
@@ -82,7 +82,7 @@ def _style() -> str:
 
 
 def _headline(report: Report) -> list[dict[str, object]]:
-    """The numbers on the cards: what it is, its value, its change since the parent."""
+    """Return the cards at the top: name, note, value and change since the parent."""
     now, before, *_ = report.scores
     return [
         _card("UT-Acc", "what was taught", now.ut_micro, before.ut_micro),
@@ -97,8 +97,8 @@ def _card(name: str, note: str, value: float | None, before: float | None) -> di
     return {"name": name, "note": note, "value": value, "change": change}
 
 
-def _without_twins(report: Report, rows: tuple[_Row, ...]) -> list[_Row]:
-    """Without the root's rows where the root is the parent."""
+def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row]:
+    """Return the rows without those of the root if the root is also the parent."""
     return [row for row in rows if row.role != "root" or report.root != report.parent]
 
 
@@ -110,10 +110,10 @@ def _change_title(table: ChangeTable) -> str:
     return f"Suite {table.name}"
 
 
-def _shown(table: ChangeTable) -> dict[str, object]:
-    """What a page shows of a change table: all of a short list, the worst of a long one.
+def _changes_of(table: ChangeTable) -> dict[str, object]:
+    """Return what the page shows of a change table: all classes, or the worst of a long list.
 
-    Where every class has a single image there is nothing to plot, and names say it all.
+    If every class has a single image there is no plot: the page lists the names instead.
     """
     classes = table.classes
     worse = [change.class_name for change in classes if change.difference < 0]

@@ -1,4 +1,4 @@
-"""Aliases: which version is live, and moving it."""
+"""Routes of aliases: list, promote, roll back."""
 
 from functools import partial
 from typing import Annotated
@@ -26,7 +26,7 @@ _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
 
 @router.get("", responses=raises(errors.ModelNotFound))
 def list_aliases(model: str, services: Wired) -> Page[AliasView]:
-    """All aliases of a model."""
+    """List the aliases of a model."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.aliases.all(work.models.get(model).id)
         return Page(data=[_show(work, row) for row in rows])
@@ -34,7 +34,7 @@ def list_aliases(model: str, services: Wired) -> Page[AliasView]:
 
 @router.get("/{alias}", responses=raises(*_UNKNOWN))
 def get_alias(model: str, alias: str, services: Wired, response: Response) -> AliasView:
-    """An alias; its ETag is what a move has to name."""
+    """Return an alias, with the ETag that a move sends as If-Match."""
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.get(work.models.get(model).id, alias)
     return _answer(services, response, found)
@@ -64,7 +64,7 @@ def move_alias(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> AliasView:
-    """Point an alias at a version that the gate lets through."""
+    """Promote a version: point an alias at it, if the gate lets it go live."""
     present = partial(_present_revision, services, model, alias)
     expected = expected_revision(if_match, if_none_match, present)
     moved = promote(
@@ -101,7 +101,7 @@ def roll_alias_back(
     response: Response,
     if_match: IfMatch = None,
 ) -> AliasView:
-    """Point an alias at the version that was live before, or at a named one that was."""
+    """Roll an alias back to the version that was live before, or to a named earlier one."""
     present = partial(_present_revision, services, model, alias)
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
@@ -121,7 +121,7 @@ def roll_alias_back(
 def list_alias_moves(
     model: str, alias: str, services: Wired, limit: Limit = 50, after: After = None
 ) -> Page[MoveView]:
-    """What was live when, why and by whom; oldest first."""
+    """List the moves of an alias, oldest first, each with its time, reason and actor."""
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.get(work.models.get(model).id, alias)
         rows = work.aliases.history(found.model, found.name)
@@ -131,7 +131,7 @@ def list_alias_moves(
 
 
 def _present_revision(services: Services, model: str, alias: str) -> int:
-    """Return the present revision. Raises StaleRevision when there is none."""
+    """Return the alias's present revision. Raises StaleRevision when there is no such alias."""
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.find(work.models.get(model).id, alias)
     if found is None:

@@ -1,4 +1,4 @@
-"""What a model has learned, and the one call that teaches it more."""
+"""Routes of a model's classes: list them, and teach new ones in one call."""
 
 from functools import partial
 
@@ -34,23 +34,23 @@ _FORM = multipart(
         RECIPE: {
             "type": "string",
             "description": (
-                "Recipe fields as JSON, sent as a text field. The defaults suit the bundled model; "
-                'large pre-trained ones need a preset: {"preset": "vit_b_32"}.'
+                "Recipe fields as JSON, in a text field. The defaults suit the bundled model; "
+                'large pre-trained models need a preset: {"preset": "vit_b_32"}.'
             ),
         },
         REFERENCE: {
             "type": "string",
-            "description": 'For method \'zscl\': {"dataset": ..., "version": ...} as a text field.',
+            "description": 'For method \'zscl\': {"dataset": ..., "version": ...} in a text field.',
         },
     },
     additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
-    description="A file field for each image, named after its class: -F 'okapi=@1.jpg'",
+    description="One file field per image, named after its class: -F 'okapi=@1.jpg'",
 )
 
 
 @router.get("", responses=raises(errors.ModelNotFound, errors.AliasNotFound))
 def list_classes(model: str, services: Wired, alias: str = PRODUCTION) -> LearnedView:
-    """What the version behind an alias has learned, and which version taught each class last."""
+    """List the classes an alias's version has learned, and which version taught each last."""
     with services.platform.transactions(read_only=True) as work:
         found, version, taught = learned_classes(work, model, alias)
     return LearnedView(
@@ -89,13 +89,13 @@ async def teach_classes(
     asking: Asking,
     key: IdempotencyKey = None,
 ) -> StartView:
-    """Send images named after their classes: they become a dataset version and an update."""
+    """Teach classes: upload their images as a new dataset version and order an update."""
     await run_in_threadpool(_require_model, services, model)
     with Staging(services.platform.settings.home) as staging:
         work = partial(take, services, staging, DatasetKind.LABELLED)
         form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
         ordered_by = job_request(request, asking, key, form.fingerprint)
-        return await run_in_threadpool(_start, services, response, staging, ordered_by, model, form)
+        return await run_in_threadpool(_learn, services, response, staging, ordered_by, model, form)
 
 
 def _require_model(services: Services, model: str) -> None:
@@ -104,7 +104,7 @@ def _require_model(services: Services, model: str) -> None:
         require_import(work, work.models.get(model))
 
 
-def _start(
+def _learn(
     services: Services,
     response: Response,
     staging: Staging,

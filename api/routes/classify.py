@@ -1,4 +1,4 @@
-"""Classify images with a version."""
+"""Route that classifies images with a version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,17 +31,20 @@ _FORM = multipart(
     {
         "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "classes": {"type": "string", "description": "A JSON list of class names."},
-        "prompt": {"type": "string", "description": "A template with one {name}."},
+        "prompt": {"type": "string", "description": "A prompt template with one {name}."},
         "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
-        "expect_digest": {"type": "string", "description": "Refuse if the reference moved."},
+        "expect_digest": {
+            "type": "string",
+            "description": "Refuse if the reference means another digest.",
+        },
     },
     required=["images"],
 )
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An image that was sent: decoded, or refused."""
+class ReceivedImage:
+    """An image that was sent, decoded or refused."""
 
     file: str
     data: bytes = b""
@@ -71,36 +74,36 @@ class Seen:
     openapi_extra=_FORM,
 )
 async def classify_images(reference: str, request: Request, services: Wired) -> ClassifyView:
-    """Say what images are; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
+    """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
-    The default classes are those the version has learned; a root's are those of its
+    By default the classes are those that the version has learned or, for a root, those of its
     model's zero-shot suites.
     """
 
-    def look(part: Part) -> Seen:
-        return _look(services, part)
+    def decode(part: Part) -> ReceivedImage:
+        return _decode(services, part)
 
     await run_in_threadpool(_require_version, services, reference)
-    form = await receive_form(request, services, look, fields=FIELDS)
+    form = await receive_form(request, services, decode, fields=FIELDS)
     return await run_sync(_answer, services, reference, form, limiter=services.inferring)
 
 
 def _require_version(services: Services, reference: str) -> None:
-    """Raise what `resolve` raises before a thousand images are decoded for nothing."""
+    """Raise what `resolve` raises, before any image is decoded."""
     with services.platform.transactions(read_only=True) as work:
         resolve(work, reference)
 
 
-def _look(services: Services, part: Part) -> Seen:
+def _decode(services: Services, part: Part) -> ReceivedImage:
     label = clean_file_label(part.file_name)
     try:
-        return Seen(label, services.decoder.decode(require_small(part)).data)
+        return ReceivedImage(label, services.decoder.decode(require_small(part)).data)
     except errors.Invalid as refusal:
-        return Seen(label, refusal=refusal)
+        return ReceivedImage(label, refusal=refusal)
 
 
-def _answer(services: Services, reference: str, form: Form[Seen]) -> ClassifyView:
-    asked = prepare_classification(
+def _answer(services: Services, reference: str, form: Form[ReceivedImage]) -> ClassifyView:
+    prepared = prepare_classification(
         services.platform,
         reference,
         classes=_classes(one_field(form.fields, "classes")),
@@ -108,43 +111,45 @@ def _answer(services: Services, reference: str, form: Form[Seen]) -> ClassifyVie
         expect_digest=one_field(form.fields, "expect_digest"),
     )
     top_k = _top_k(one_field(form.fields, "top_k"))
-    readable = [seen.data for seen in form.files if seen.refusal is None]
+    readable = [image.data for image in form.files if image.refusal is None]
     if not readable:
-        raise _nothing_to_see(form.files)
+        raise _no_readable_image(form.files)
     classification = Classification(
-        digest=asked.version.digest,
-        classes=asked.classes,
-        prompts=asked.prompts,
-        top_k=min(top_k, len(asked.classes)),
+        digest=prepared.version.digest,
+        classes=prepared.classes,
+        prompts=prepared.prompts,
+        top_k=min(top_k, len(prepared.classes)),
     )
-    return _show(asked, form.files, services.inference.classify(classification, readable))
+    return _show(prepared, form.files, services.inference.classify(classification, readable))
 
 
 def _show(
-    asked: ClassificationRequest, images: Sequence[Seen], predictions: Sequence[Sequence[object]]
+    prepared: ClassificationRequest,
+    images: Sequence[ReceivedImage],
+    predictions: Sequence[Sequence[object]],
 ) -> ClassifyView:
-    given = iter(predictions)
+    remaining = iter(predictions)
     return ClassifyView(
-        model=asked.model.name,
-        version=asked.version.number,
-        digest=asked.version.digest,
+        model=prepared.model.name,
+        version=prepared.version.number,
+        digest=prepared.version.digest,
         data=[
             ImageAnswer(
-                file=seen.file,
-                predictions=[Prediction.model_validate(row) for row in next(given)]
-                if seen.refusal is None
+                file=image.file,
+                predictions=[Prediction.model_validate(row) for row in next(remaining)]
+                if image.refusal is None
                 else [],
-                error=seen.refusal
-                and ReceiptError(code=seen.refusal.code, detail=seen.refusal.message),
+                error=image.refusal
+                and ReceiptError(code=image.refusal.code, detail=image.refusal.message),
             )
-            for seen in images
+            for image in images
         ],
     )
 
 
-def _nothing_to_see(images: Sequence[Seen]) -> errors.Invalid:
-    """The refusal itself for a single image, a list of them for many."""
-    refusals = [(seen.file, seen.refusal) for seen in images if seen.refusal]
+def _no_readable_image(images: Sequence[ReceivedImage]) -> errors.Invalid:
+    """Return the refusal of a single image, or an error that lists the refusals of several."""
+    refusals = [(image.file, image.refusal) for image in images if image.refusal]
     if not refusals:
         return errors.FieldInvalid("Send at least one image.", pointer="/images")
     if len(refusals) == 1:

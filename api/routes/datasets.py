@@ -1,4 +1,4 @@
-"""Datasets and their versions."""
+"""Routes of datasets and their versions."""
 
 from fastapi import APIRouter, Body, Response
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadR
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
 def open_dataset(body: NewDataset, services: Wired, response: Response) -> DatasetView:
-    """Open an empty dataset."""
+    """Create an empty dataset."""
     dataset = create_dataset(services.platform, body.name, body.kind)
     response.headers["Location"] = f"/v1/datasets/{dataset.name}"
     return DatasetView.of(dataset)
@@ -31,7 +31,7 @@ def open_dataset(body: NewDataset, services: Wired, response: Response) -> Datas
 
 @router.get("")
 def list_datasets(services: Wired, limit: Limit = 50, after: After = None) -> Page[DatasetView]:
-    """All datasets, oldest first."""
+    """List datasets, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.datasets.page(limit + 1, after)
     return page_of(rows, limit, DatasetView.of, lambda row: row.id)
@@ -39,7 +39,7 @@ def list_datasets(services: Wired, limit: Limit = 50, after: After = None) -> Pa
 
 @router.get("/{dataset}", responses=raises(errors.DatasetNotFound))
 def get_dataset(dataset: str, services: Wired) -> DatasetDetail:
-    """A dataset with its counts."""
+    """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
         counts = work.datasets.count(found.id)
@@ -61,7 +61,7 @@ def freeze_dataset(
     response: Response,
     _body: NewDatasetVersion | None = Body(None),
 ) -> DatasetVersionView:
-    """Freeze the images of the moment into a version that never changes."""
+    """Freeze the dataset's present images into a version that never changes."""
     version = freeze_version(services.platform, dataset)
     response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
     return DatasetVersionView.of(version)
@@ -71,7 +71,7 @@ def freeze_dataset(
 def list_dataset_versions(
     dataset: str, services: Wired, limit: Limit = 50, after: After = None
 ) -> Page[DatasetVersionView]:
-    """A dataset's versions, oldest first."""
+    """List the versions of a dataset, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.datasets.versions(work.datasets.get(dataset).id)
     start = number_after(after)
@@ -86,7 +86,7 @@ def list_dataset_versions(
 def get_dataset_version(
     dataset: str, version: VersionNumber, services: Wired
 ) -> DatasetVersionView:
-    """One version of a dataset."""
+    """Return a version of a dataset."""
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
         return DatasetVersionView.of(work.datasets.version(found.id, version))

@@ -1,4 +1,4 @@
-"""A job's history, as a page or as it happens."""
+"""Route of a job's events, as a page or as a stream."""
 
 import asyncio
 import json
@@ -21,10 +21,10 @@ from core.domain.values import JobId
 router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"], route_class=ThreadRoute)
 
 JSON, STREAM = "application/json", "text/event-stream"
-LOOK_EVERY_S = 0.5
-BEAT_EVERY = 30  # looks
+POLL_EVERY_S = 0.5
+KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200
-LAST = "done"  # the kind of the event that a worker ends a job with
+LAST = "done"  # the kind of the last event that a worker adds to a job
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {STREAM: {"schema": {"type": "string"}}}},
     **raises(errors.JobNotFound, errors.NotAcceptable),
@@ -40,19 +40,19 @@ async def list_job_events(
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Page[EventView] | Response:
-    """Events, oldest first: a JSON page, or server-sent events that end with the job."""
+    """List a job's events, oldest first: a JSON page, or server-sent events until the job ends."""
     start = number_after(last_event_id or after)
     wanted = preferred(accept, (JSON, STREAM))
-    found, _ = await run_in_threadpool(_look, services, JobId(job), limit + 1, start)
+    found, _ = await run_in_threadpool(_read_events, services, JobId(job), limit + 1, start)
     if wanted == STREAM:
         return StreamingResponse(_stream(services, JobId(job), start), media_type=STREAM)
     return page_of(found, limit, lambda event: event, lambda event: event.id)
 
 
-def _look(
+def _read_events(
     services: Services, job: JobId, limit: int, after: int
 ) -> tuple[Sequence[EventView], bool]:
-    """Events after a sequence number, and whether the job had ended before they were read."""
+    """Return the events after a sequence number, and whether the job had ended before that read."""
     with services.platform.transactions(read_only=True) as work:
         done = work.jobs.get(job).status.done
         return [EventView.of(event) for event in work.jobs.events(job, limit, after)], done
@@ -61,7 +61,7 @@ def _look(
 async def _stream(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
     quiet, last = 0, ""
     while True:
-        found, done = await run_in_threadpool(_look, services, job, BATCH, after)
+        found, done = await run_in_threadpool(_read_events, services, job, BATCH, after)
         for event in found:
             after, last = event.id, event.kind
             yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
@@ -73,6 +73,6 @@ async def _stream(services: Services, job: JobId, after: int) -> AsyncIterator[s
             quiet = 0
             continue
         quiet += 1
-        if quiet % BEAT_EVERY == 0:
+        if quiet % KEEP_ALIVE_EVERY == 0:
             yield ": beat\n\n"
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_EVERY_S)

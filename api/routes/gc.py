@@ -1,4 +1,4 @@
-"""Collecting what nobody needs."""
+"""Route of garbage collection."""
 
 from fastapi import APIRouter
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute
 
 @router.post("", responses=raises(errors.Forbidden, errors.ArtifactsUnavailable))
 def collect(body: NewCollection, services: Wired, asking: Asking) -> CollectionView:
-    """Delete the bytes that no row names, and the weights of versions that nobody needs."""
+    """Delete unreferenced artifacts and, with `keep_last`, the weights of unneeded versions."""
     platform = services.platform
     tidied = collect_garbage(
         platform,

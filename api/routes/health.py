@@ -1,4 +1,4 @@
-"""Is it alive, can it work; the only pages that need no key."""
+"""Routes of liveness and readiness, the only ones that need no key."""
 
 from fastapi import APIRouter
 
@@ -13,24 +13,24 @@ router = APIRouter(tags=["health"], route_class=ThreadRoute)
 
 
 class Health(ResponseModel):
-    """The process answers."""
+    """The state of the process."""
 
     status: str = "ok"
 
 
 class Readiness(Health):
-    """Everything an order needs is there."""
+    """The state of the service, with the result of each check."""
 
     checks: dict[str, bool]
 
 
 @router.get("/healthz")
 async def get_health() -> Health:
-    """The process answers; says nothing about the rest."""
+    """Report that the process runs; nothing else is checked."""
     return Health()
 
 
 @router.get("/readyz", responses=raises(NotReady))
 def get_readiness(services: Wired) -> Readiness:
-    """The database answers, the disk has room, a worker lives."""
+    """Check that the database answers, the disk has room and a worker is alive."""
     return Readiness(checks=check_readiness(services.platform))

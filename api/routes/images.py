@@ -1,4 +1,4 @@
-"""Images of a dataset."""
+"""Routes of the images of a dataset."""
 
 from functools import partial
 from itertools import groupby
@@ -35,13 +35,13 @@ UPLOAD_FACTS = (
 CLASS_FORM = multipart(
     {},
     additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
-    description="A file field for each image, named after its class (or with its caption).",
+    description="One file field per image, named after its class (or with its caption).",
 )
 
 
 @router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_FACTS), openapi_extra=CLASS_FORM)
 async def upload_images(dataset: str, request: Request, services: Wired) -> UploadView:
-    """Put images into a dataset: one receipt a file, and a bad file stops no other."""
+    """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(_find, services, dataset)
     with Staging(services.platform.settings.home) as staging:
         form = await receive_form(request, services, partial(take, services, staging, found.kind))
@@ -53,7 +53,7 @@ async def upload_images(dataset: str, request: Request, services: Wired) -> Uplo
 def list_images(
     dataset: str, services: Wired, limit: Limit = 50, after: After = None
 ) -> Page[ImageView]:
-    """The images of a dataset, by the digest of their pixels."""
+    """List the images of a dataset, ordered by the digest of their pixels."""
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
         rows = work.datasets.image_page(found.id, limit + 1, Digest(after) if after else None)

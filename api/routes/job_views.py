@@ -1,4 +1,4 @@
-"""Answer with jobs."""
+"""Responses with a job."""
 
 from fastapi import Response
 
@@ -11,7 +11,7 @@ POLL_AFTER_S = 1
 
 
 def accepted(services: Services, response: Response, job: Job) -> JobView:
-    """Return the job as it is now, with the headers of a 202."""
+    """Return the job as it is now, and set the headers of a 202 response."""
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
     with services.platform.transactions(read_only=True) as work:
@@ -19,5 +19,5 @@ def accepted(services: Services, response: Response, job: Job) -> JobView:
 
 
 def show_job(named: NamedJob) -> JobView:
-    """Return what a client sees of a job."""
+    """Return the view of a job."""
     return JobView.of(named.job, model=named.model, parent_digest=named.parent_digest)

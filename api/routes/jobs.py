@@ -1,4 +1,4 @@
-"""Jobs."""
+"""Routes of jobs."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from core.use_cases.training.order_update import order_update
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
-REFUSALS = (
+REFUSALS = (  # of jobs that could not start
     errors.ImportFailed,
     errors.DatasetNotFound,
     errors.DatasetVersionNotFound,
@@ -34,7 +34,7 @@ REFUSALS = (
     errors.TooFewClasses,
     errors.ImageInSuite,
     errors.IdempotencyMismatch,
-)  # of jobs that could not start
+)
 
 
 @router.post(
@@ -50,7 +50,7 @@ def order_job(
     asking: Asking,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order an update or an evaluation; what would keep it from starting is an error now."""
+    """Order an update or an evaluation; an order that could not start is refused at once."""
     ordered_by = job_request(request, asking, key, body.model_dump(mode="json"))
     if isinstance(body, NewUpdate):
         job = order_update(
@@ -84,7 +84,7 @@ def list_jobs(
     job_type: Annotated[JobType | None, Query(alias="type")] = None,
     status: JobStatus | None = None,
 ) -> Page[JobView]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.jobs.named_page(
             limit + 1,
@@ -98,7 +98,7 @@ def list_jobs(
 
 @router.get("/{job}", responses=raises(errors.JobNotFound))
 def get_job(job: str, services: Wired) -> JobView:
-    """A job."""
+    """Return a job."""
     with services.platform.transactions(read_only=True) as work:
         found = work.jobs.named(JobId(job))
     return show_job(found)
@@ -108,7 +108,7 @@ def get_job(job: str, services: Wired) -> JobView:
     "/{job}/cancel", status_code=202, responses=raises(errors.JobNotFound, errors.JobFinished)
 )
 def stop_job(job: str, services: Wired, response: Response) -> JobView:
-    """Cancel a job: at once while it is queued, at its next step while it is running."""
+    """Cancel a job: at once if it is queued, at its next step if it is running."""
     return accepted(services, response, cancel_job(services.platform, JobId(job)))
 
 
@@ -125,7 +125,7 @@ def order_job_again(
     asking: Asking,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order a failed or cancelled job again, as a new one; it is refused if it could not start."""
+    """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
     ordered_by = job_request(request, asking, key, None)
     again = retry_job(services.platform, services.notifier, ordered_by, JobId(job))
     return accepted(services, response, again)

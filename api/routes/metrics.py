@@ -1,4 +1,4 @@
-"""Metrics for Prometheus."""
+"""Route of the Prometheus metrics."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,5 +15,9 @@ router = APIRouter(tags=["operations"], route_class=ThreadRoute)
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def get_metrics(services: Wired) -> Response:
-    """This process's requests, and queue, jobs, workers, versions and aliases of the service."""
+    """Return Prometheus metrics.
+
+    They cover the requests of this process, and the queue, jobs, workers, versions and aliases of
+    the whole service.
+    """
     return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)

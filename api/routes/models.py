@@ -1,4 +1,4 @@
-"""Models."""
+"""Routes of models."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def register_model(
     asking: Asking,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Make a model; the job imports its root as version 1."""
+    """Create a model; a job imports its root as version 1."""
     job = create_model(
         services.platform,
         services.notifier,
@@ -58,7 +58,7 @@ def register_model(
 
 @router.get("")
 def list_models(services: Wired, limit: Limit = 50, after: After = None) -> Page[ModelView]:
-    """All models, oldest first."""
+    """List models, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.models.page(limit + 1, after)
         page = page_of(rows, limit, lambda row: row, lambda row: row.id)
@@ -67,7 +67,7 @@ def list_models(services: Wired, limit: Limit = 50, after: After = None) -> Page
 
 @router.get("/{model}", responses=raises(errors.ModelNotFound))
 def get_model(model: str, services: Wired) -> ModelView:
-    """A model."""
+    """Return a model."""
     with services.platform.transactions(read_only=True) as work:
         return _show(work, [work.models.get(model)])[0]
 
@@ -77,14 +77,14 @@ def get_model(model: str, services: Wired) -> ModelView:
     responses=raises(errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound),
 )
 def change_model(model: str, body: ModelChange, services: Wired) -> ModelView:
-    """Choose the suites and the policy that judge the model's next versions."""
+    """Set the suites and the policy that judge the model's next versions."""
     found = configure_model(services.platform, model, suites=body.suites, policy=body.policy)
     with services.platform.transactions(read_only=True) as work:
         return _show(work, [found])[0]
 
 
 def _show(work: UnitOfWork, models: Sequence[Model]) -> list[ModelView]:
-    """Show models with the names of what they refer to; a page costs no more look-ups than one."""
+    """Return the views of models; the number of queries does not depend on how many they are."""
     suites = work.suites.names({suite for model in models for suite in model.suites})
     policies = work.policies.names({model.policy for model in models})
     aliases: dict[ModelId, dict[str, int]] = {model.id: {} for model in models}

@@ -1,4 +1,4 @@
-"""Gate policies."""
+"""Routes of gate policies."""
 
 from fastapi import APIRouter, Response
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/gate-policies", tags=["suites"], route_class=Thre
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
 def make_policy(body: NewPolicy, services: Wired, response: Response) -> PolicyView:
-    """Say how much a version may forget before the gate fails it."""
+    """Create a gate policy, which sets how much a version may forget before the gate fails it."""
     now = services.platform.clock()
     policy = create_policy(services.platform, body.policy(PolicyId(new_id("gate", now)), now))
     response.headers["Location"] = f"/v1/gate-policies/{policy.name}"
@@ -25,7 +25,7 @@ def make_policy(body: NewPolicy, services: Wired, response: Response) -> PolicyV
 
 @router.get("")
 def list_policies(services: Wired, limit: Limit = 50, after: After = None) -> Page[PolicyView]:
-    """All gate policies, oldest first."""
+    """List gate policies, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.policies.page(limit + 1, after)
     return page_of(rows, limit, PolicyView.of, lambda row: row.id)
@@ -33,6 +33,6 @@ def list_policies(services: Wired, limit: Limit = 50, after: After = None) -> Pa
 
 @router.get("/{policy}", responses=raises(errors.PolicyNotFound))
 def get_policy(policy: str, services: Wired) -> PolicyView:
-    """A gate policy."""
+    """Return a gate policy."""
     with services.platform.transactions(read_only=True) as work:
         return PolicyView.of(work.policies.get(policy))

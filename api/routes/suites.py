@@ -1,4 +1,4 @@
-"""Suites."""
+"""Routes of suites."""
 
 from fastapi import APIRouter, Response
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute
     ),
 )
 def make_suite(body: NewSuite, services: Wired, response: Response) -> SuiteView:
-    """Make a suite of all images of a dataset version; no version may train on them then."""
+    """Create a suite from all images of a dataset version; they can no longer be trained on."""
     suite = create_suite(
         services.platform,
         name=body.name,
@@ -42,7 +42,7 @@ def make_suite(body: NewSuite, services: Wired, response: Response) -> SuiteView
 
 @router.get("")
 def list_suites(services: Wired, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
-    """All suites, oldest first."""
+    """List suites, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.suites.page(limit + 1, after)
     return page_of(rows, limit, SuiteView.of, lambda row: row.id)
@@ -50,6 +50,6 @@ def list_suites(services: Wired, limit: Limit = 50, after: After = None) -> Page
 
 @router.get("/{suite}", responses=raises(errors.SuiteNotFound))
 def get_suite(suite: str, services: Wired) -> SuiteView:
-    """A suite."""
+    """Return a suite."""
     with services.platform.transactions(read_only=True) as work:
         return SuiteView.of(work.suites.get(suite))

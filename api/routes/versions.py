@@ -1,4 +1,4 @@
-"""Versions of a model: what they are, their weights, what they forgot."""
+"""Routes of a model's versions, their weights and their forgetting reports."""
 
 from collections.abc import Collection
 from typing import Annotated, Any
@@ -25,8 +25,8 @@ router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], rout
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The range that was asked for."},
-    304: {"description": "If-None-Match names the version's ETag: the client holds it."},
+    206: {"description": "The requested range."},
+    304: {"description": "If-None-Match names the version's ETag: the client has the file."},
     **raises(
         errors.ModelNotFound,
         errors.VersionNotFound,
@@ -54,7 +54,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 def list_versions(
     model: str, services: Wired, limit: Limit = 50, after: After = None
 ) -> Page[VersionView]:
-    """A model's versions, oldest first."""
+    """List the versions of a model, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         rows = work.versions.page(found.id, limit + 1, number_after(after))
@@ -64,7 +64,7 @@ def list_versions(
 
 @router.get("/{version}", responses=raises(errors.ModelNotFound, errors.VersionNotFound))
 def get_version(model: str, version: VersionNumber, services: Wired) -> VersionView:
-    """One version."""
+    """Return a version."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
@@ -78,7 +78,7 @@ def download_version(
     services: Wired,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
 ) -> Response:
-    """The folder that `open_clip` loads, as a tar; ranges resume an interrupted download."""
+    """Download a version as a tar of the folder that `open_clip` loads; ranges can resume it."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
@@ -101,7 +101,7 @@ def get_forgetting(
     services: Wired,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The forgetting report: JSON, or a page with plots for `Accept: text/html`."""
+    """Return the forgetting report as JSON, or as a page with plots for `Accept: text/html`."""
     wanted = preferred(accept, (JSON, HTML))
     with services.platform.transactions(read_only=True) as work:
         found = work.versions.get(work.models.get(model).id, version)

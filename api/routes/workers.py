@@ -1,4 +1,4 @@
-"""Workers."""
+"""Route of workers."""
 
 from fastapi import APIRouter
 
@@ -13,5 +13,5 @@ router = APIRouter(prefix="/v1/workers", tags=["operations"], route_class=Thread
 
 @router.get("")
 def show_workers(services: Wired) -> Page[WorkerView]:
-    """Every worker that has beaten within a day and has not ended in order."""
+    """List the workers with a heartbeat in the last day, except those that have shut down."""
     return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])

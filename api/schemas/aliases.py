@@ -1,4 +1,4 @@
-"""Aliases and their history."""
+"""Schemas of aliases and their moves."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -13,45 +13,45 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)
 
 
 class Promotion(RequestModel):
-    """Point the alias at a version."""
+    """A promotion: the version that the alias is to point at."""
 
     version: Number = Field(examples=[2])
     reason: Reason = ""
     override: bool = Field(
         False,
-        description="Promote a version that failed, or whose verdict does not answer what is in "
-        "force now; needs a reason, admins only.",
+        description="Promote a version that failed, or whose verdict is stale because suites, "
+        "policy or live version have changed; needs a reason, admins only.",
     )
 
 
 class Rollback(RequestModel):
-    """Point the alias at the version live before, or at a named one that was live."""
+    """A rollback to the version that was live before, or to a named earlier one."""
 
     reason: Reason = Field(examples=["boots are called sandals"])
     to: Number | None = Field(
         None,
         examples=[1],
-        description="Without it, versions that failed or went live by override alone are passed "
-        "over.",
+        description="Default: the version live before, skipping versions that failed or went live "
+        "by override alone.",
     )
     override: bool = Field(
-        False, description="Go back to a version that failed; name it, admins only."
+        False, description="Roll back to a version that failed; it must be named, admins only."
     )
 
 
 class AliasView(ResponseModel):
-    """An alias and the version it means."""
+    """An alias and the version that it points at."""
 
     model: str = Field(examples=["demo"])
     alias: str = Field(examples=["production"])
     version: int = Field(examples=[2])
     digest: str
-    revision: int = Field(examples=[2], description="The ETag: rises with every move.")
+    revision: int = Field(examples=[2], description="The ETag; increases with every move.")
     updated_at: datetime
 
     @classmethod
     def of(cls, alias: Alias, *, model: str, version: Version) -> Self:
-        """Show an alias; `model` is the model's name."""
+        """Return the view of an alias; `model` is the model's name."""
         return cls(
             model=model,
             alias=alias.name,
@@ -63,7 +63,7 @@ class AliasView(ResponseModel):
 
 
 class MoveView(ResponseModel):
-    """One move of an alias."""
+    """A move of an alias."""
 
     revision: int = Field(examples=[2])
     kind: MoveKind
@@ -76,7 +76,7 @@ class MoveView(ResponseModel):
 
     @classmethod
     def of(cls, move: AliasMove) -> Self:
-        """Show a move."""
+        """Return the view of a move."""
         return cls(
             revision=move.revision,
             kind=move.kind,

@@ -1,4 +1,4 @@
-"""Classification."""
+"""Schemas of classification."""
 
 from pydantic import Field
 
@@ -7,14 +7,14 @@ from api.schemas.datasets import ReceiptError
 
 
 class Prediction(ResponseModel):
-    """A class and how probable it is among the classes asked for."""
+    """A class and its probability among the given classes."""
 
     name: str = Field(alias="class", examples=["ankle boot"])
     probability: float = Field(examples=[0.91])
 
 
 class ImageAnswer(ResponseModel):
-    """What one image is, or why that cannot be said."""
+    """The predictions for an image, most probable first, or why it could not be classified."""
 
     file: str = Field(examples=["boot-1.jpg"])
     predictions: list[Prediction]
@@ -22,7 +22,7 @@ class ImageAnswer(ResponseModel):
 
 
 class ClassifyView(ResponseModel):
-    """Answers in the order the images were sent, and the version that gave them."""
+    """The results in the order the images were sent, and the version that classified them."""
 
     model: str
     version: int

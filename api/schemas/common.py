@@ -1,4 +1,4 @@
-"""What all requests and replies have in common."""
+"""Base classes and types that all schemas share."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,31 +14,31 @@ _DIGITS = re.compile(r"[0-9]{1,10}")
 
 
 def _digits(value: object) -> object:
-    """A number of an address, which pydantic alone would also take as 5.0, +5 or 1_0."""
+    """Refuse a number in a URL that is not all digits: pydantic also takes 5.0, +5 and 1_0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("a whole number is written in digits alone")
     return value
 
 
-# SQLite and PostgreSQL hold larger numbers than the largest that is ever given out.
+# No version number exceeds this bound, and SQLite and PostgreSQL can store it.
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1), BeforeValidator(_digits)]
 Limit = Annotated[
-    int, Query(ge=1, le=200, description="At most so many."), BeforeValidator(_digits)
+    int,
+    Query(ge=1, le=200, description="Maximum number of items to return."),
+    BeforeValidator(_digits),
 ]
-After = Annotated[
-    str | None, Query(max_length=100, description="The `next` of the page before this one.")
-]
+After = Annotated[str | None, Query(max_length=100, description="The `next` of the previous page.")]
 
 
-# JSON has no choices: where all else is strict, a choice is still read from its text.
+# JSON has no enums, so a strict model still has to read their values from strings.
 BY_TEXT = Strict(False)
 
 
 class RequestModel(BaseModel):
-    """A request body, in which no value is turned into another type.
+    """Base of request bodies; no value is converted to another type.
 
-    A field it does not know is refused, and so is what cannot be stored.
+    Unknown fields and texts that cannot be stored are refused.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -51,7 +51,7 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """A reply, or a part of one."""
+    """Base of response bodies and their parts."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -61,7 +61,7 @@ Row = TypeVar("Row")
 
 
 class Page(ResponseModel, Generic[View]):
-    """Some of many; ask again with `after` = `next` while `has_more`."""
+    """A page of a list; while `has_more`, `next` is the `after` of the next page."""
 
     data: list[View]
     has_more: bool = False
@@ -71,7 +71,11 @@ class Page(ResponseModel, Generic[View]):
 def page_of(
     rows: Sequence[Row], limit: int, show: Callable[[Row], View], key: Callable[[Row], object]
 ) -> Page[View]:
-    """The page of at most `limit` rows, of which one more was fetched to see if there is more."""
+    """Return the page of the first `limit` rows, each shown by `show`.
+
+    The caller fetches one row more than `limit`, if there is one: then the page says that there
+    is more, and `key` of its last row is the `after` of the next page.
+    """
     kept = rows[:limit]
     more = len(rows) > limit
     return Page(
@@ -82,7 +86,7 @@ def page_of(
 
 
 def number_after(after: str | None) -> int:
-    """The number that a page of numbered things goes on from. Raises FieldInvalid."""
+    """Return the number after which a page starts, 0 without one. Raises FieldInvalid."""
     if after is None:
         return 0
     if not after.isascii() or not after.isdigit() or len(after) > 9:
@@ -105,7 +109,7 @@ class Problem(ResponseModel):
 
 
 class ProblemLine(ResponseModel):
-    """One thing that is wrong, and by JSON pointer where."""
+    """One thing that is wrong and, as a JSON pointer, where."""
 
     code: str
     detail: str

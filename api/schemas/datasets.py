@@ -1,4 +1,4 @@
-"""Datasets, their images and their versions."""
+"""Schemas of datasets, their images and their versions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,14 +12,14 @@ from core.use_cases.datasets.datasets import Receipt, UploadOutcome
 
 
 class NewDataset(RequestModel):
-    """A dataset to open."""
+    """A dataset to create."""
 
     name: str = Field(examples=["products"])
     kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
 
 
 class NewDatasetVersion(RequestModel):
-    """Nothing to choose: a version is all images of the moment."""
+    """An empty object: a version always holds all present images of the dataset."""
 
 
 class DatasetView(ResponseModel):
@@ -32,50 +32,50 @@ class DatasetView(ResponseModel):
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """Show a dataset."""
+        """Return the view of a dataset."""
         return cls(
             id=dataset.id, name=dataset.name, kind=dataset.kind, created_at=dataset.created_at
         )
 
 
 class DatasetDetail(DatasetView):
-    """A dataset with what it holds."""
+    """A dataset with its image counts."""
 
     images: int = Field(examples=[2500])
     counts: dict[str, int] = Field(
         examples=[{"ankle boot": 250, "sandal": 250}],
-        description="Images per class; empty for captions.",
+        description="Images per class; empty for a captioned dataset.",
     )
 
 
 class ReceiptError(ResponseModel):
-    """Why a file was not accepted."""
+    """The reason why a file was not accepted."""
 
     code: str = Field(examples=["image_corrupt"])
     detail: str = Field(examples=["The image cannot be decoded to its end."])
 
 
 class ReceiptView(ResponseModel):
-    """What became of one uploaded file."""
+    """The outcome of one uploaded file."""
 
-    file: str = Field(examples=["boot-1.jpg"], description="A label, cleaned of paths.")
-    text: str = Field(examples=["ankle boot"], description="Its class, or its caption.")
+    file: str = Field(examples=["boot-1.jpg"], description="The file name, without its path.")
+    text: str = Field(examples=["ankle boot"], description="The image's class or caption.")
     outcome: UploadOutcome
-    pixels: str | None = Field(description="SHA-256 of what is seen.")
+    pixels: str | None = Field(description="SHA-256 of the decoded pixels.")
     side: str | None = Field(examples=["train"])
     near_duplicate_of: str | None = Field(
-        description="The older image that it looks like, by its pixels: it is on that one's side."
+        description="`pixels` of the older image that it looks like; both are on the same side."
     )
     error: ReceiptError | None
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
-        """Show a receipt."""
+        """Return the view of a receipt."""
         return cls.model_validate(receipt.to_json())
 
 
 class UploadView(ResponseModel):
-    """One receipt a file, in the order they were sent."""
+    """One receipt per file, in the order the files were sent."""
 
     data: list[ReceiptView]
 
@@ -83,21 +83,23 @@ class UploadView(ResponseModel):
 class ImageView(ResponseModel):
     """An image of a dataset."""
 
-    pixels: str = Field(description="SHA-256 of what is seen.")
-    texts: list[str] = Field(examples=[["ankle boot"]], description="Its class, or its captions.")
+    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+    texts: list[str] = Field(
+        examples=[["ankle boot"]], description="The image's class or captions."
+    )
     file: str = Field(examples=["boot-1.jpg"])
     side: str = Field(examples=["train"])
     near_duplicate_of: str | None = Field(
-        description="The older image that it looks like, by its pixels: it is on that one's side."
+        description="`pixels` of the older image that it looks like; both are on the same side."
     )
     width: int
     height: int
-    size: int = Field(description="Bytes of the stored form.")
+    size: int = Field(description="Size of the stored form in bytes.")
     added_at: datetime
 
     @classmethod
     def of(cls, rows: Sequence[DatasetImage]) -> Self:
-        """Show an image, of which there is a row for each text."""
+        """Return the view of an image, given one row for each of its texts."""
         row = rows[0]
         return cls(
             pixels=row.image.pixels,
@@ -113,24 +115,24 @@ class ImageView(ResponseModel):
 
 
 class DatasetVersionView(ResponseModel):
-    """A frozen dataset."""
+    """A version of a dataset, which never changes."""
 
     dataset: str
     number: int = Field(examples=[1])
-    digest: str = Field(description="SHA-256 of the manifest: these images with these texts.")
+    digest: str = Field(description="SHA-256 of the manifest, which lists the images and texts.")
     classes: list[str]
     counts: dict[str, dict[str, int]] = Field(
         examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
     )
     images: int
     near_duplicates: int = Field(
-        description="Images that look like an older one: each is on that one's side."
+        description="Images that look like an older one; each is on the same side as that image."
     )
     created_at: datetime
 
     @classmethod
     def of(cls, version: DatasetVersion) -> Self:
-        """Show a dataset version."""
+        """Return the view of a dataset version."""
         return cls(
             dataset=version.dataset,
             number=version.number,

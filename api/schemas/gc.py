@@ -1,4 +1,4 @@
-"""Collecting what nobody needs."""
+"""Schemas of garbage collection."""
 
 from datetime import datetime, timedelta
 from typing import Self
@@ -13,22 +13,24 @@ HOUR = timedelta(hours=1)
 
 
 class NewCollection(RequestModel):
-    """What may go."""
+    """Options of a garbage collection."""
 
-    dry_run: bool = Field(False, description="Tell what would go, and delete nothing.")
+    dry_run: bool = Field(False, description="Report what would be deleted, and delete nothing.")
     older_than_hours: float = Field(
         GRACE / HOUR,
         ge=LEAST_GRACE / HOUR,
         le=24 * 366,
-        description="Only what nobody has stored for so long. Publishing takes less than half.",
+        description="Delete only artifacts last stored at least this long ago. Publishing a "
+        "version must take less than half of it.",
     )
     keep_last: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="Versions give up their weights unless they are among so many newest of their "
-        "model, needed (roots, live ones and those that rollbacks come back to, those of "
-        "unfinished jobs, parents of all these) or young. Null: none gives them up.",
+        description="Versions give up their weights unless they are among this many newest of "
+        "their model, needed (roots, live versions and those that rollbacks return to, versions "
+        "of unfinished jobs, parents of all these) or younger than `versions_older_than_days`. "
+        "Null: no version gives up its weights.",
     )
     versions_older_than_days: float = Field(30, ge=0, le=366 * 100)
 
@@ -46,49 +48,49 @@ class NewCollection(RequestModel):
 
 
 class AmountView(ResponseModel):
-    """So many artifacts, so many bytes."""
+    """A number of artifacts and their total size in bytes."""
 
     count: int
     size: int
 
     @classmethod
     def of(cls, amount: Amount) -> Self:
-        """Show an amount."""
+        """Return the view of an amount."""
         return cls(count=amount.count, size=amount.size)
 
 
 class VersionName(ResponseModel):
-    """A version."""
+    """A reference to a version."""
 
     model: str = Field(description="The model's id.")
     version: int
 
 
 class CollectionView(ResponseModel):
-    """What a collection did or, on a dry run, would have done."""
+    """The result of a garbage collection or, on a dry run, what it would be."""
 
     dry_run: bool
     given_up: list[VersionName] = Field(description="Versions that gave up their weights.")
     kept: dict[str, AmountView] = Field(examples=[{"tensor": {"count": 302, "size": 10485760}}])
     collected: dict[str, AmountView] = Field(examples=[{"unknown": {"count": 3, "size": 65536}}])
-    young: AmountView = Field(description="Named by nothing, but stored lately.")
-    temporaries: int = Field(description="Left by writers that died.")
+    young: AmountView = Field(description="Unreferenced, but stored too recently to delete.")
+    temporaries: int = Field(description="Leftover temporary files of crashed writers.")
     unreadable: list[str] = Field(
-        description="Lists that are missing or damaged. What they name is not known, so nothing "
-        "was collected: restore them from a back-up."
+        description="Lists that are missing or damaged. What they refer to is not known, so "
+        "nothing was deleted: restore them from a backup."
     )
-    complete: bool = Field(description="False: the time was up, the next collection goes on.")
+    complete: bool = Field(description="False if it ran out of time; the next one continues.")
 
     @classmethod
-    def of(cls, tidied: Tidied) -> Self:
-        """Show what `collect_garbage` returned."""
+    def of(cls, result: Tidied) -> Self:
+        """Return the view of what `collect_garbage` returned."""
         return cls(
-            dry_run=tidied.dry_run,
-            given_up=[VersionName(model=v.model, version=v.number) for v in tidied.given_up],
-            kept={kind: AmountView.of(amount) for kind, amount in tidied.kept.items()},
-            collected={kind: AmountView.of(amount) for kind, amount in tidied.collected.items()},
-            young=AmountView.of(tidied.young),
-            temporaries=tidied.temporaries,
-            unreadable=tidied.unreadable,
-            complete=tidied.complete,
+            dry_run=result.dry_run,
+            given_up=[VersionName(model=v.model, version=v.number) for v in result.given_up],
+            kept={kind: AmountView.of(amount) for kind, amount in result.kept.items()},
+            collected={kind: AmountView.of(amount) for kind, amount in result.collected.items()},
+            young=AmountView.of(result.young),
+            temporaries=result.temporaries,
+            unreadable=result.unreadable,
+            complete=result.complete,
         )

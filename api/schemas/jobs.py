@@ -1,4 +1,4 @@
-"""Jobs and their events."""
+"""Schemas of jobs and their events."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -34,41 +34,45 @@ Priority = Annotated[
         ge=0,
         le=9,
         examples=[5],
-        description="Of the models' next jobs the highest runs first. The jobs of one model run in "
-        "the order they came, whatever their priorities.",
+        description="Among the next jobs of all models, the highest priority runs first. Jobs of "
+        "the same model run in the order they were placed, whatever their priorities.",
     ),
 ]
 
 
 class ReferenceSet(RequestModel):
-    """The dataset version whose images method 'zscl' distils, with captions or classes."""
+    """A captioned or labelled dataset version whose images method 'zscl' distils."""
 
-    dataset: str = Field(examples=["captions"], description="Its name or id.")
+    dataset: str = Field(examples=["captions"], description="Name or id of the dataset.")
     version: Number = Field(examples=[1])
 
     def named(self) -> DatasetRef:
-        """The same in the rules' words."""
+        """Return the reference set as a domain object."""
         return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
 
 
 class NewUpdate(RequestModel):
-    """Teach a model the classes of a dataset version."""
+    """An order to teach a model the classes of a dataset version."""
 
     type: Literal["update"]
     model: str = Field(examples=["demo"])
     dataset: str = Field(examples=["products"])
     dataset_version: Number = Field(examples=[1])
     recipe: RecipeFields = Field(default_factory=dict)
-    parent: Number | None = Field(None, description="Default: the alias's, when the job starts.")
+    parent: Number | None = Field(
+        None, description="Default: the alias's version when the job starts."
+    )
     alias: str = "production"
     auto_promote: bool = True
     prompt: str | None = Field(None, examples=["a photo of a {name}."])
-    reference: ReferenceSet | None = Field(None, description="For method 'zscl', and only it.")
+    reference: ReferenceSet | None = Field(
+        None, description="Required by method 'zscl', refused for others."
+    )
     priority: Priority = 0
     metadata: Metadata = Field(default_factory=dict)
 
     def order(self) -> UpdateOrder:
-        """The order in the rules' words. Raises RecipeInvalid."""
+        """Return the order as a domain object. Raises RecipeInvalid."""
         return UpdateOrder(
             dataset=DatasetId(self.dataset),
             dataset_version=self.dataset_version,
@@ -82,15 +86,15 @@ class NewUpdate(RequestModel):
 
 
 class NewEvaluation(RequestModel):
-    """Score a version again, on the suites and by the policy the model has now."""
+    """An order to score a version again, by the model's present suites and policy."""
 
     type: Literal["evaluate"]
     model: str = Field(examples=["demo"])
     version: Number = Field(examples=[2])
     alias: str = Field(
         "production",
-        description="The version is also compared with what is live here, unless it descends "
-        "from that.",
+        description="The version is also compared with this alias's live version, unless it "
+        "descends from it.",
     )
     priority: Priority = 0
 
@@ -99,7 +103,7 @@ NewJob = Annotated[NewUpdate | NewEvaluation, Field(discriminator="type")]
 
 
 class ProgressView(ResponseModel):
-    """How far a job is within its phase."""
+    """Progress of a job within its phase."""
 
     step: int = Field(examples=[120])
     total: int = Field(examples=[480])
@@ -107,27 +111,27 @@ class ProgressView(ResponseModel):
     terms: dict[str, float] = Field(
         examples=[{"loss": 0.61, "vr": 0.02, "images_per_second": 81.5, "waited": 0.0}],
         description=(
-            "Of the last training step: the loss, its terms before their weights, the batch's "
-            "accuracy, the scale; `images_per_second` learned from, replayed exemplars included "
-            "and reference images not; `waited`, the share of its time that it waited for images."
+            "Values of the last training step: the loss, its terms before weighting, the batch's "
+            "accuracy and the scale; `images_per_second`, with replayed exemplars and without "
+            "reference images; `waited`, the share of its time spent waiting for images."
         ),
     )
 
 
 class DatasetVersionRef(ResponseModel):
-    """Names a dataset version."""
+    """A reference to a dataset version."""
 
     dataset: str
     version: int
 
     @classmethod
     def of(cls, named: DatasetRef | None) -> Self | None:
-        """Show a reference set, if there is one."""
+        """Return the view of a reference set, or None without one."""
         return cls(dataset=named.dataset, version=named.version) if named else None
 
 
 class JobView(ResponseModel):
-    """A job. `status` never has other words than these; finer news is the `phase`."""
+    """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
     id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     type: JobType
@@ -138,11 +142,11 @@ class JobView(ResponseModel):
     model: str = Field(examples=["demo"])
     parent_version: int | None
     parent_digest: str | None
-    dataset_version: DatasetVersionRef | None = Field(description="What it learns from.")
-    recipe: dict[str, Any] | None = Field(description="As it was ordered, spelled out.")
+    dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
+    recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
-        description="What an update computes in, chosen when a worker first claims it and then "
-        "kept; null until then."
+        description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
+        "null until then."
     )
     reference: DatasetVersionRef | None
     priority: int
@@ -158,7 +162,7 @@ class JobView(ResponseModel):
 
     @classmethod
     def of(cls, job: Job, *, model: str, parent_digest: str | None) -> Self:
-        """Show a job; `model` is the model's name."""
+        """Return the view of a job; `model` is the model's name."""
         order = job.order
         update = order if isinstance(order, UpdateOrder) else None
         return cls(
@@ -207,14 +211,14 @@ def _links(job: Job, model: str) -> dict[str, str]:
 
 
 class EventView(ResponseModel):
-    """One line of a job's history."""
+    """An event in a job's history."""
 
-    id: int = Field(examples=[3], description="Counts from 1 within the job.")
+    id: int = Field(examples=[3], description="Sequence number within the job, from 1.")
     kind: str = Field(examples=["phase"])
     data: dict[str, Any] = Field(examples=[{"phase": "training", "step": 0, "total": 480}])
     at: datetime
 
     @classmethod
     def of(cls, event: JobEvent) -> Self:
-        """Show an event."""
+        """Return the view of an event."""
         return cls(id=event.sequence, kind=event.kind, data=dict(event.data), at=event.at)

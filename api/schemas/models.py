@@ -1,4 +1,4 @@
-"""Models, their versions and what they have learned."""
+"""Schemas of models, their versions and the classes they have learned."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -13,21 +13,22 @@ from core.domain.registry.version import Model, Version, VersionStatus
 
 
 class NewModel(RequestModel):
-    """A model to make from a base; its root is version 1."""
+    """A model to create from a base, which becomes its root, version 1."""
 
     name: str = Field(examples=["demo"])
     base: str = Field(
         "bundled",
         max_length=500,
         examples=["bundled", "ViT-B-32:laion2b_s34b_b79k"],
-        description="'bundled', an open_clip 'name:pretrained', or a folder the service may read.",
+        description="'bundled', an open_clip 'name:pretrained', or a folder that the service may "
+        "read.",
     )
     suites: list[str] = Field(default_factory=list, max_length=50)
     policy: str = "default"
 
 
 class ModelChange(RequestModel):
-    """The suites and the policy that judge the model's next versions; what is absent stays."""
+    """New suites or policy for the model's next versions; absent fields do not change."""
 
     suites: list[str] | None = Field(None, max_length=50)
     policy: str | None = None
@@ -45,7 +46,7 @@ class ModelView(ResponseModel):
 
     @classmethod
     def of(cls, model: Model, *, suites: list[str], policy: str, aliases: dict[str, int]) -> Self:
-        """Show a model; suites and policy by name."""
+        """Return the view of a model; suites and policy are given by name."""
         return cls(
             id=model.id,
             name=model.name,
@@ -57,51 +58,51 @@ class ModelView(ResponseModel):
 
 
 class VersionView(ResponseModel):
-    """A version."""
+    """A version of a model."""
 
     model: str = Field(examples=["demo"])
     version: int = Field(examples=[2])
     status: VersionStatus
     verdict: Verdict | None
-    overridden: bool = Field(description="Whether an alias was ever moved to it by override.")
+    overridden: bool = Field(description="Whether an alias ever moved to it by override.")
     digest: str
-    size: int = Field(description="Bytes of its tensors, shared or not.")
+    size: int = Field(description="Bytes of all its tensors, also of those shared with others.")
     parent: int | None
     job: str
     recipe: dict[str, Any] | None = Field(
-        description="Spelled out; its precision is what was computed in, never 'auto'."
+        description="With every field; `precision` is what was computed in, never 'auto'."
     )
     dataset: str | None
     dataset_version: int | None
     update_classes: list[str]
-    classes: list[str] = Field(description="What the line has learned up to here.")
+    classes: list[str] = Field(description="All classes learned, from the root to here.")
     prompt: str
     environment: dict[str, str] = Field(
-        description="Libraries, device and threads that training ended with.",
+        description="Libraries, device and threads at the end of training.",
         examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
     )
     environments: list[dict[str, str]] = Field(
-        description="All that training went through, in order. More than one: it went on from a "
-        "checkpoint of another; an empty one was not recorded."
+        description="Every environment of the training, in order. More than one: training resumed "
+        "in another environment than its checkpoint's. An empty one was not recorded."
     )
     exact: bool | None = Field(
-        description="Whether a repeat in `environment` gives the same bits; null: for a root, and "
-        "for a version made before `environments` were recorded."
+        description="Whether training again in `environment` gives the same bits. Null for a root, "
+        "and for a version made before `environments` were recorded."
     )
     reference: DatasetVersionRef | None
     notes: dict[str, Any] = Field(
-        description="What training chose by itself.",
+        description="What training chose automatically.",
         examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
     )
     created_at: datetime
     collected_at: datetime | None = Field(
-        description="When its weights were given up; null: they are kept."
+        description="When its weights were given up; null while they are kept."
     )
     links: dict[str, str]
 
     @classmethod
     def of(cls, version: Version, *, model: str, overridden: bool) -> Self:
-        """Show a version; `model` is the model's name."""
+        """Return the view of a version; `model` is the model's name."""
         here = f"/v1/models/{model}/versions/{version.number}"
         links = {"self": here}
         if version.collected_at is None:
@@ -143,7 +144,7 @@ class LearnedClass(ResponseModel):
 
 
 class LearnedView(ResponseModel):
-    """What a model has learned, as the version of one of its aliases knows it."""
+    """The classes that the version of an alias has learned."""
 
     model: str
     version: int
@@ -152,7 +153,7 @@ class LearnedView(ResponseModel):
 
 
 class StartView(ResponseModel):
-    """What the one-call start made."""
+    """The job, dataset version and receipts of one call that teaches classes."""
 
     job: JobView
     dataset: DatasetView

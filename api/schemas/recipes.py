@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes a recipe. What counts is `Recipe`, which checks it."""
+"""The recipe's schema for the OpenAPI document; `Recipe` itself checks recipes."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -24,82 +24,87 @@ from core.domain.recipes.recipe import (
 Schema = dict[str, Any]
 
 
-def _number(name: str, words: str) -> Schema:
+def _number(name: str, description: str) -> Schema:
     bounds = BOUNDS[name]
     return {
         "type": "integer" if bounds.whole else "number",
         "minimum": bounds.low,
         "maximum": bounds.high,
-        "description": words,
+        "description": description,
     }
 
 
-def _choice(allowed: type[StrEnum], words: str) -> Schema:
-    return {"type": "string", "enum": [str(one) for one in allowed], "description": words}
+def _choice(allowed: type[StrEnum], description: str) -> Schema:
+    return {"type": "string", "enum": [str(one) for one in allowed], "description": description}
 
 
-def _switch(words: str) -> Schema:
-    return {"type": "boolean", "description": words}
+def _switch(description: str) -> Schema:
+    return {"type": "boolean", "description": description}
 
 
 FIELDS: dict[str, Schema] = {
-    "method": _choice(Method, "The learning method."),
-    "part": _choice(ModelPart, "Which parameters train."),
-    "teacher": _choice(TeacherPolicy, "Whom the update is held to: parent, root or both."),
+    "method": _choice(Method, "Learning method."),
+    "part": _choice(ModelPart, "Which parameters are trained."),
+    "teacher": _choice(
+        TeacherPolicy, "Which version the update is kept close to: parent, root or both."
+    ),
     "label_space": _choice(
-        LabelSpace, "Which classes compete: the update's, all learned, or the suites' too."
+        LabelSpace, "Which classes compete: the update's, all learned ones, or the suites' as well."
     ),
     "epochs": _number("epochs", "Passes over the training images."),
-    "batch_size": _number("batch_size", "Images a step."),
+    "batch_size": _number("batch_size", "Images per step."),
     "learning_rate": _number(
-        "learning_rate", "The schedule's start or peak; the default is too high for large models."
+        "learning_rate", "Start or peak of the schedule; the default is too high for large models."
     ),
-    "optimiser": _choice(Optimiser, "The optimiser."),
+    "optimiser": _choice(Optimiser, "Optimiser."),
     "epsilon": _number("epsilon", "Adam's epsilon."),
     "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
-    "schedule": _choice(Schedule, "How the learning rate moves."),
-    "clip_norm": _number("clip_norm", "The largest global norm of a gradient."),
-    "unit_gradient": _switch("Scale every gradient to clip_norm, also smaller ones."),
-    "replay_weight": _number("replay_weight", "Weight of the random sentences' distillation."),
-    "lwf_weight": _number("lwf_weight", "Weight of the class prompts' distillation."),
+    "schedule": _choice(Schedule, "How the learning rate changes."),
+    "clip_norm": _number("clip_norm", "Maximum global norm of the gradient."),
+    "unit_gradient": _switch("Scale every gradient to clip_norm, even smaller ones."),
+    "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
+    "lwf_weight": _number("lwf_weight", "Weight of the distillation on class prompts."),
     "cross_weight": _number(
         "cross_weight", "vrlwf_cross: weight of the terms between old and new vectors."
     ),
     "reference_weight": _number(
-        "reference_weight", "zscl: weight of the reference set's distillation."
+        "reference_weight", "zscl: weight of the distillation on the reference set."
     ),
-    "mixing": _number("mixing", "imm_mean: the new weights' share of the mean."),
-    "exemplars": _number("exemplars", "replay: images kept of all earlier updates together."),
-    "exemplar_choice": _choice(ExemplarChoice, "replay: how they are chosen, class by class."),
+    "mixing": _number("mixing", "imm_mean: share of the new weights in the mean."),
+    "exemplars": _number("exemplars", "replay: exemplars kept from all earlier updates together."),
+    "exemplar_choice": _choice(ExemplarChoice, "replay: how the exemplars of a class are chosen."),
     "exemplar_batch": _number(
-        "exemplar_batch", "replay: exemplars in each step besides its own images."
+        "exemplar_batch", "replay: exemplars in each step in addition to its own images."
     ),
-    "averaging": _choice(Averaging, "Which weights the update ends with; goes with any method."),
+    "averaging": _choice(Averaging, "Which weights the update ends with; works with any method."),
     "averaging_decay": _number(
-        "averaging_decay", "averaging ema: what the average keeps at a sample."
+        "averaging_decay", "averaging ema: share that the average keeps at each sample."
     ),
-    "averaging_every": _number("averaging_every", "Steps between two samples of an average."),
-    "sentences": _number("sentences", "Random sentences a step."),
+    "averaging_every": _number("averaging_every", "averaging: steps between two samples."),
+    "sentences": _number("sentences", "Random sentences per step."),
     "sentence_length": _number(
-        "sentence_length", "Tokens of a sentence, start and end token included."
+        "sentence_length", "Tokens per sentence, including start and end token."
     ),
     "vocabulary": _choice(Vocabulary, "Which tokens the sentences are drawn from."),
     "vocabulary_texts": {
         "type": "array",
         "items": {"type": "string"},
         "maxItems": 100_000,
-        "description": "vocabulary file: the sentences themselves; only then.",
+        "description": "The sentences themselves; only with vocabulary 'file'.",
     },
-    "temperature": _number("temperature", "Of all distillations."),
+    "temperature": _number("temperature", "Temperature of all distillations."),
     "augment": _switch("Crop and flip training images at random."),
     "precision": _choice(
-        Precision, "Of the forward pass; auto: bf16 if the device has it, else fp32."
+        Precision,
+        "Arithmetic of the images' forward pass; auto: bf16 if the device has it, else fp32.",
     ),
     "micro_batch": _number(
         "micro_batch", "Images in memory at a time, 0 for the whole batch; the result is the same."
     ),
-    "gradient_checkpointing": _switch("Recompute activations: less memory, the same result."),
-    "seed": _number("seed", "Of everything random."),
+    "gradient_checkpointing": _switch(
+        "Recompute activations to save memory; the result is the same."
+    ),
+    "seed": _number("seed", "Seed of all random choices."),
 }
 
 
@@ -110,8 +115,8 @@ def _schema() -> Schema:
         "enum": sorted(PRESETS),
         "description": (
             "Values to start from instead of the defaults; other fields override them. The "
-            "defaults are tuned for the bundled model: teach a ViT-B/32, or what is about as "
-            "large, with vit_b_32, a ViT-L/14 with vit_l_14_24gb."
+            "defaults are tuned for the bundled model: use vit_b_32 for a ViT-B/32 or a model of "
+            "similar size, vit_l_14_24gb for a ViT-L/14."
         ),
     }
     fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
@@ -121,8 +126,8 @@ def _schema() -> Schema:
         "additionalProperties": False,
         "properties": {"preset": preset, **fields},
         "description": (
-            "What differs from the defaults, which suit the bundled model; for large pre-trained "
-            "models name a preset. Versions store it spelled out in full."
+            "Fields that differ from the defaults, which suit the bundled model; for large "
+            "pre-trained models, name a preset. Versions store the recipe with every field."
         ),
         "examples": [
             {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},

@@ -1,4 +1,4 @@
-"""Suites and gate policies."""
+"""Schemas of suites and gate policies."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -14,17 +14,17 @@ from core.domain.values import PolicyId
 
 
 class NewSuite(RequestModel):
-    """A suite to make of all images of a dataset version."""
+    """A suite to create from all images of a dataset version."""
 
     name: str = Field(examples=["unseen-emoji"])
     kind: Annotated[SuiteKind, BY_TEXT]
     dataset: str = Field(examples=["unseen-emoji"])
     dataset_version: Number = Field(examples=[1])
-    prompt: str = Field(DEFAULT_PROMPT.text, description="Unused for retrieval.")
+    prompt: str = Field(DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval.")
 
 
 class SuiteView(ResponseModel):
-    """A suite; it is never edited."""
+    """A suite, which never changes."""
 
     id: str
     name: str = Field(examples=["unseen-emoji"])
@@ -37,7 +37,7 @@ class SuiteView(ResponseModel):
 
     @classmethod
     def of(cls, suite: Suite) -> Self:
-        """Show a suite."""
+        """Return the view of a suite."""
         return cls(
             id=suite.id,
             name=suite.name,
@@ -51,7 +51,7 @@ class SuiteView(ResponseModel):
 
 
 class NewPolicy(RequestModel):
-    """How much a version may forget; fractions of 1, so 0.03 is three points."""
+    """A policy to create: how much a version may forget. Fractions of 1, so 0.03 is 3 points."""
 
     name: str = Field(examples=["small-model"])
     parent_tolerance: float = Field(0.03, ge=0, le=1)
@@ -63,17 +63,17 @@ class NewPolicy(RequestModel):
     reason: str = Field("", max_length=500)
 
     def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
-        """The policy in the rules' words."""
+        """Return the policy as a domain object."""
         return GatePolicy(id=policy_id, created_at=now, **self.model_dump())
 
 
 class PolicyView(NewPolicy):
-    """A gate policy; it is never edited."""
+    """A gate policy, which never changes."""
 
     id: str
     created_at: datetime
 
     @classmethod
     def of(cls, policy: GatePolicy) -> Self:
-        """Show a policy."""
+        """Return the view of a policy."""
         return cls(**asdict(policy))

@@ -1,4 +1,4 @@
-"""Workers as they are shown."""
+"""Schema of workers."""
 
 from typing import Self
 
@@ -11,25 +11,29 @@ from core.use_cases.operations.workers import WorkerState
 class WorkerView(ResponseModel):
     """A worker: a supervisor and its child, which holds one device."""
 
-    id: str = Field(examples=["gpu-7:1f3a09bc"], description="Fresh at each start.")
-    fresh: bool = Field(description="Whether its last beat is young enough to believe.")
-    beat_age_s: float = Field(examples=[0.8], description="By the database's clock.")
-    state: str = Field(examples=["busy"], description="busy, idle, or starting.")
+    id: str = Field(examples=["gpu-7:1f3a09bc"], description="New at each start.")
+    fresh: bool = Field(
+        description="Whether its last heartbeat is recent enough to count it as alive."
+    )
+    beat_age_s: float = Field(
+        examples=[0.8], description="Age of its last heartbeat, by the database's clock."
+    )
+    state: str = Field(examples=["busy"], description="busy or idle.")
     job: str | None = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     host: str = Field(examples=["gpu-7"])
     pid: int | None = Field(examples=[4711])
     child_pid: int | None = Field(examples=[4712])
     device: str = Field(examples=["cuda:0"])
     queues: list[str] = Field(
-        examples=[["gpu", "housekeeping"]], description="Whose jobs it takes."
+        examples=[["gpu", "housekeeping"]], description="Queues whose jobs it takes."
     )
-    version: str = Field(examples=["0.1.0"], description="Of the code it runs.")
-    memory_bytes: int | None = Field(description="Resident, of the child.")
-    starts: int = Field(examples=[1], description="How many children it has started.")
+    version: str = Field(examples=["0.1.0"], description="Release that it runs.")
+    memory_bytes: int | None = Field(description="Resident memory of the child.")
+    starts: int = Field(examples=[1], description="Number of children it has started.")
 
     @classmethod
     def of(cls, state: WorkerState) -> Self:
-        """Show a worker."""
+        """Return the view of a worker."""
         facts = state.beat.facts
         return cls(
             id=state.beat.worker,

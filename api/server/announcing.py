@@ -1,4 +1,4 @@
-"""A server that says where it is once it can take work."""
+"""HTTP server that prints its address once the service is ready."""
 
 import asyncio
 import socket
@@ -14,12 +14,12 @@ from core.errors import NotReady
 from core.ports import Platform
 from core.use_cases.operations.readiness import check_readiness
 
-LOOK_EVERY_S = 0.2
-PATIENCE_S = 5.0  # an embedded worker starts in less; what takes longer is told
+POLL_EVERY_S = 0.2
+REPORT_AFTER_S = 5.0  # an embedded worker starts faster; report only longer waits
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Writes its address to standard output: ready, or with what it waits for."""
+    """uvicorn server that prints its address, or what it still waits for, to standard output."""
 
     def __init__(self, app: FastAPI, *, address: str, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -28,42 +28,46 @@ class AnnouncingServer(uvicorn.Server):
         self._announcing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve, and then to look whether all that an order needs is there."""
+        """Start to serve, then announce the address in the background."""
         await super().startup(sockets=sockets)
         if self.started:
             services: Services = self._app.state.services
             self._announcing = asyncio.create_task(self._announce(services.platform))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say nothing more, and end."""
+        """Stop announcing and shut down."""
         if self._announcing is not None:
             self._announcing.cancel()
         await super().shutdown(sockets=sockets)
 
     async def _announce(self, platform: Platform) -> None:
-        """Say the address once the service is ready.
+        """Print the address once the service is ready.
 
-        The processes beside an API that runs no worker come and go: its address is said at once.
+        An API that is not embedded starts no worker itself, so it does not wait for one: it prints
+        its address at once.
         """
-        began, told = time.monotonic(), ""
+        began, reported = time.monotonic(), ""
         while platform.settings.embedded and (missing := await _missing(platform)):
-            if missing != told and time.monotonic() - began >= PATIENCE_S:
-                told = missing
-                _say(f"Perennial answers at {self._address} but is not ready: it waits for {told}.")
-            await asyncio.sleep(LOOK_EVERY_S)
-        _say(f"Perennial is at {self._address}; Ctrl-C stops it.")
+            if missing != reported and time.monotonic() - began >= REPORT_AFTER_S:
+                reported = missing
+                _print_line(
+                    f"Perennial answers at {self._address} but is not ready: "
+                    f"it waits for {missing}."
+                )
+            await asyncio.sleep(POLL_EVERY_S)
+        _print_line(f"Perennial is at {self._address}; Ctrl-C stops it.")
 
 
 async def _missing(platform: Platform) -> str:
-    """What `/readyz` would name; empty when the service is ready."""
+    """Return the names of the checks that `/readyz` fails, "" when the service is ready."""
     try:
         await run_in_threadpool(check_readiness, platform)
-    except NotReady as fault:
-        checks: dict[str, bool] = fault.facts["checks"]  # type: ignore[assignment]
+    except NotReady as error:
+        checks: dict[str, bool] = error.facts["checks"]  # type: ignore[assignment]
         return ", ".join(name for name, good in checks.items() if not good)
     return ""
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's, with a deadline for what the client owes."""
+"""uvicorn's HTTP protocol, with deadlines for slow clients."""
 
 import asyncio
 from typing import Any
@@ -13,11 +13,12 @@ from core.errors import Malformed, PerennialError, RequestTimeout
 
 
 class Connection(H11Protocol):
-    """uvicorn's protocol; it hangs up on clients that stop, and refuses in problem documents.
+    """uvicorn's protocol with a deadline for the client and problem documents as refusals.
 
-    A client owes the head of its first request, the end of a head that it began, and the end of
-    a body that was answered without having been read. A body that is being read is timed where
-    it is read (`BodyArrival`): only there is it the client alone that is waited for.
+    The connection closes unless these arrive within `receive_seconds`: the head of the first
+    request, the rest of a head that has begun, and the rest of a body that was answered without
+    being read. A body that is being read is timed by `BodyArrival` instead, because only the
+    reader knows when it waits for the client and for nothing else.
     """
 
     def __init__(self, *args: Any, receive_seconds: float, **named: Any) -> None:
@@ -26,65 +27,72 @@ class Connection(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Set the deadline for the first head."""
         super().connection_made(transport)
-        self._watch()
+        self._update_deadline()
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; those of a head or an unread body do not put off its deadline."""
+        """Receive bytes from the client.
+
+        Bytes of an incomplete head or of an unread body do not postpone the deadline.
+        """
         super().data_received(data)
-        self._watch()
+        self._update_deadline()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of this one."""
+        """Set the deadline for the rest of this request, if it was not read to its end."""
         super().on_response_complete()
-        self._watch()
+        self._update_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Cancel the deadline."""
         super().connection_lost(exc)
-        self._forget()
+        self._cancel_deadline()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's, in plain text
-        """Answer to what is not HTTP, unless an answer has begun."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text
+        """Refuse bytes that are not HTTP, unless a response has begun, and close."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._refuse(Malformed("This is not HTTP/1.1 that can be read."))
+            self._send_problem(Malformed("This is not HTTP/1.1 that can be read."))
         self.transport.close()
 
-    def _owes(self) -> bool:
+    def _is_client_due(self) -> bool:
         match self.conn.their_state:
-            case h11.IDLE:  # uvicorn times the wait for a next request until its first byte comes
+            case h11.IDLE:  # uvicorn itself limits the wait for the next request's first byte
                 return self.timeout_keep_alive_task is None
             case h11.SEND_BODY:
                 return self.conn.our_state is h11.DONE
         return False
 
-    def _watch(self) -> None:
-        if not self._owes():
-            self._forget()
+    def _update_deadline(self) -> None:
+        if not self._is_client_due():
+            self._cancel_deadline()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self._receive_seconds, self._hang_up)
+            self._deadline = self.loop.call_later(self._receive_seconds, self._time_out)
 
-    def _forget(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _hang_up(self) -> None:
+    def _time_out(self) -> None:
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._refuse(RequestTimeout("The head of the request did not end in time."))
+            self._send_problem(RequestTimeout("The head of the request did not end in time."))
         self.transport.close()
 
-    def _refuse(self, error: PerennialError) -> None:
+    def _send_problem(self, error: PerennialError) -> None:
         state = {"request_id": fresh_request_id()}
-        answer = problem_of(HTTPConnection({"type": "http", "headers": [], "state": state}), error)
-        answer.headers.update(
+        response = problem_of(
+            HTTPConnection({"type": "http", "headers": [], "state": state}), error
+        )
+        response.headers.update(
             {**SECURITY_HEADERS, "X-Request-Id": state["request_id"], "Connection": "close"}
         )
-        reason = STATUS_PHRASES[answer.status_code]
+        reason = STATUS_PHRASES[response.status_code]
         for event in (
-            h11.Response(status_code=answer.status_code, headers=answer.raw_headers, reason=reason),
-            h11.Data(data=bytes(answer.body)),
+            h11.Response(
+                status_code=response.status_code, headers=response.raw_headers, reason=reason
+            ),
+            h11.Data(data=bytes(response.body)),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")

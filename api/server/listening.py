@@ -1,4 +1,4 @@
-"""Bind a port and serve on it."""
+"""Bind a port and serve the application on it."""
 
 import errno
 import signal
@@ -16,13 +16,16 @@ from api.server.connection import Connection
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
 
-GRACE_S = 5  # for requests in flight; event streams end then
+GRACE_S = 5  # for requests in flight; event streams are cut off after it
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or Ctrl-C. Raises UnsafeConfiguration, also for a port in use."""
-    # The server puts the handler back and raises the signal anew once it has ended in order.
-    signal.signal(signal.SIGTERM, _end)
+    """Serve until SIGTERM or Ctrl-C and return the exit code.
+
+    Raises UnsafeConfiguration, also for a port in use.
+    """
+    # After a graceful shutdown, uvicorn restores this handler and raises the signal again.
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     app_settings = with_free_inference_port(settings)
     app = create_app(app_settings)
     with listen(settings.host, settings.port) as bound:
@@ -38,27 +41,30 @@ def serve(settings: Settings) -> int:
 
 
 def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Return how the service's server serves an app."""
+    """Return the uvicorn configuration for an app."""
     return uvicorn.Config(
         app,
         http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
-        log_config=None,  # ours
-        access_log=False,  # api/observability/telemetry.py tells of requests
+        log_config=None,  # core/logs.py configures logging
+        access_log=False,  # api/observability/telemetry.py logs requests
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
-    """Who asked the service to end and was obeyed is told so by exit code 0."""
+def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    """Exit with code 0: ending on SIGTERM is a success."""
     sys.exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; port 0 takes any free one. Raises UnsafeConfiguration if in use."""
+    """Return a listening socket; port 0 takes any free port.
+
+    Raises UnsafeConfiguration when the address cannot be bound.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Connections inherit the protocol; only where it is named does asyncio set TCP_NODELAY.
+    # asyncio sets TCP_NODELAY only if the socket names its protocol; connections inherit it.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -75,10 +81,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def with_free_inference_port(settings: Settings) -> Settings:
-    """Embedded, nobody else needs to know the inference port.
+    """Return the settings of an embedded service with a free inference port.
 
-    Unless one is asked for it is any free one, so that two services that start at the same
-    moment do not choose the same; a busy one is passed over.
+    In embedded mode no other process has to know the port. It is the port that was set, if that
+    is free, or else any free one, so that two services that start at the same time do not choose
+    the same. Settings that are not embedded, or that name an inference URL, are returned as is.
     """
     if not settings.embedded or settings.inference_url:
         return settings
