@@ -9,9 +9,9 @@ from api import openapi_document
 from api.http import error_handlers
 from api.http.declared_route import require_declared
 from api.http.header_lists import HeaderLists
-from api.http.middleware import BodyCaps, KeyCheck, RequestIds
+from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.request_body import BodyArrival
-from api.lifespan import lifespan_of
+from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
 from api.routes import (
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Perennial",
         version=version("perennial"),
-        lifespan=lifespan_of(settings, platform, meter),
+        lifespan=make_lifespan(settings, platform, meter),
         generate_unique_id_function=openapi_document.operation_id,
         docs_url=None,
         redoc_url=None,
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     openapi_document.describe(app)
     # The middleware added last is the outermost.
     app.add_middleware(HeaderLists)
-    app.add_middleware(BodyCaps, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodySizeLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
     app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
     app.add_middleware(Telemetry, meter=meter)

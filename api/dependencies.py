@@ -44,8 +44,8 @@ async def principal(request: Request) -> Principal:
     return found
 
 
-Wired = Annotated[Services, Depends(services)]
-Asking = Annotated[Principal, Depends(principal)]
+WiredServices = Annotated[Services, Depends(services)]
+CurrentPrincipal = Annotated[Principal, Depends(principal)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -87,12 +87,12 @@ class EmbeddedProcesses:
         self._running[module] = subprocess.Popen(  # noqa: S603 - our own modules
             [self._python, "-m", module, "--exit-with-parent"],
             stdin=subprocess.PIPE,
-            env=os.environ | environment_of(self._settings),
+            env=os.environ | to_environment(self._settings),
             start_new_session=True,
         )
 
 
-def environment_of(settings: Settings) -> Mapping[str, str]:
+def to_environment(settings: Settings) -> Mapping[str, str]:
     """Return environment variables from which another process reads the same settings."""
     return {f"PERENNIAL_{name.upper()}": _to_text(value) for name, value in settings}
 

@@ -17,7 +17,7 @@ from core.errors import (
     NotServable,
     PerennialError,
 )
-from core.inference_limits import in_parts
+from core.inference_limits import chunked
 from core.settings import Settings
 from core.use_cases.access.keys import make_key
 
@@ -68,12 +68,12 @@ class Inference:
             "prompts": json.dumps(list(asked.prompts), ensure_ascii=False),
             "top_k": str(asked.top_k),
         }
-        return [row for part in in_parts(images) for row in self._classify(fields, part)]
+        return [row for part in chunked(images) for row in self._classify(fields, part)]
 
     def _classify(self, fields: Mapping[str, str], images: Sequence[bytes]) -> list[list[Any]]:
         files = [("images", (str(index), data, "image/webp")) for index, data in enumerate(images)]
         try:
-            headers = {"X-Request-Id": logs.fact("request_id")}
+            headers = {"X-Request-Id": logs.bound_value("request_id")}
             response = self._http.post("/classify", data=fields, files=files, headers=headers)
         except httpx.TransportError as error:
             raise InferenceUnavailable from error

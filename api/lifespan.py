@@ -24,7 +24,7 @@ DECODING = 8  # threads, of the 40 that all requests share
 INFERRING = 16
 
 
-def lifespan_of(
+def make_lifespan(
     settings: Settings, platform: Platform, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the application's lifespan.

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from api.server.listening import config_of, listen
+from api.server.listening import listen, uvicorn_config
 from core.adapters.database.engine import READ_ONLY, open_engine
 from core.adapters.database.tables.jobs import jobs
 from core.settings import Settings
@@ -36,4 +36,4 @@ def bare_app(url: str) -> FastAPI:
 
 if __name__ == "__main__":
     with listen("127.0.0.1", int(sys.argv[2])) as bound:
-        uvicorn.Server(config_of(bare_app(sys.argv[1]), Settings())).run(sockets=[bound])
+        uvicorn.Server(uvicorn_config(bare_app(sys.argv[1]), Settings())).run(sockets=[bound])

@@ -17,7 +17,7 @@ from benchmarks.bench import publish
 from benchmarks.evaluate import CPU, products
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.environment import thread_count
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import sha256
@@ -32,7 +32,7 @@ def ahead(prepared: PreparedRun) -> list[tuple[float, float]]:
     """Train with batches made ahead; return (seconds, seconds waited) of each epoch."""
     run, loader = prepared.update, prepared.reading
     found = []
-    with Ahead(loader.step, 0, run.steps) as batches:
+    with Prefetcher(loader.step, 0, run.steps) as batches:
         for _ in EPOCHS:
             began, waited = time.perf_counter(), batches.waited_s
             for _ in range(run.steps // len(EPOCHS)):

@@ -28,7 +28,7 @@ from benchmarks.bench import publish
 from benchmarks.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.instructions import native_precisions
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.domain.recipes.recipe import Precision
 from core.learning.determinism import repeatable
 from core.learning.setup import BLOCK_SENTENCES
@@ -60,7 +60,7 @@ def measure(
         trial.floor.take(images, data.target, classes, sentences)
 
     times: dict[str, list[float]] = {"reference": [], "ours": [], "floor": []}
-    with Ahead(loader.step, 0, run.steps) as ahead:
+    with Prefetcher(loader.step, 0, run.steps) as ahead:
 
         def ours() -> None:
             run.advance(ahead.take())

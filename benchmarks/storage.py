@@ -32,7 +32,7 @@ from benchmarks.bench import show
 from benchmarks.growth import measure_growth
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import S3Place
+from core.adapters.artifacts.s3_client import S3Location
 from core.clip.model import empty_network
 from core.clip.weights import publish, read_state
 from core.ports import Artifacts
@@ -144,7 +144,7 @@ def s3(state: Mapping[str, Tensor]) -> Iterator[Way]:
     """Yield a store on a temporary S3 server; the baseline sends, gets and hashes each tensor."""
     os.environ.update(CREDENTIALS)
     with s3_server() as (url, _), tempfile.TemporaryDirectory() as scratch:
-        place = S3Place.of("s3://plain", scratch=Path(scratch), endpoint=url, region="")
+        place = S3Location.of("s3://plain", scratch=Path(scratch), endpoint=url, region="")
         client = place.connect().usual
         client.create_bucket(Bucket="plain")
         buckets = iter(range(1000))

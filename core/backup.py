@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import bootstrap
-from core.adapters.backups.folder import BackupFolder, Listed
+from core.adapters.backups.folder import BackupContents, BackupFolder
 from core.adapters.database.copying import fill, require_fillable, snapshot
 from core.domain.values import Digest
 from core.errors import FieldInvalid
@@ -48,7 +48,7 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
             # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
                 break
-        listed = Listed(database=database, artifacts=tuple(artifacts))
+        listed = BackupContents(database=database, artifacts=tuple(artifacts))
         target.finish(listed, platform.clock().isoformat())
     return Outcome(rows=listed.rows, artifacts=done)
 

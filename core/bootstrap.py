@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import SCHEME, S3Place
+from core.adapters.artifacts.s3_client import SCHEME, S3Location
 from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
@@ -43,7 +43,7 @@ def artifacts_of(settings: Settings) -> Artifacts:
     """Return the artifact store that the settings name. Raises UnsafeConfiguration."""
     url = settings.artifacts_url
     if url.startswith(SCHEME):
-        place = S3Place.of(
+        place = S3Location.of(
             url,
             scratch=settings.home,
             endpoint=settings.s3_endpoint,

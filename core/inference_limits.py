@@ -8,7 +8,7 @@ MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand classes or prompts of four-by
 MAX_TEXTS = 10_000
 
 
-def in_parts(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def chunked(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Yield the images in order, as many at a time as one request may hold."""
     part: list[bytes] = []
     size = 0
@@ -22,15 +22,15 @@ def in_parts(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield part
 
 
-def most_body_bytes(stored_side: int) -> int:
+def body_limit(stored_side: int) -> int:
     """Return the bytes of the largest request: its images, or a single large one, and its texts.
 
     No stored image is larger than its raw pixels and some room for the file around them.
     """
-    images = max(MAX_IMAGE_BYTES, most_image_bytes(stored_side))
+    images = max(MAX_IMAGE_BYTES, image_limit(stored_side))
     return images + 2 * MAX_FIELD_BYTES + 1024 * (MAX_IMAGES + 8)  # each part has its own head
 
 
-def most_image_bytes(stored_side: int) -> int:
+def image_limit(stored_side: int) -> int:
     """Return the bytes of the largest stored image."""
     return stored_side * stored_side * 4 + 65536

@@ -57,20 +57,20 @@ def configure(
     logging.captureWarnings(True)
 
 
-def begin(**facts: object) -> None:
+def bind(**facts: object) -> None:
     """Add these facts, and no earlier ones, to every further line of this task or thread."""
     clear_contextvars()
     bind_contextvars(**facts)
 
 
 @contextmanager
-def about(**facts: object) -> Iterator[None]:
+def bound(**facts: object) -> Iterator[None]:
     """Add these facts to every line written in the block."""
     with bound_contextvars(**facts):
         yield
 
 
-def fact(name: str) -> str:
+def bound_value(name: str) -> str:
     """Return the fact that this task's or thread's lines carry under a name, or ""."""
     return str(structlog.contextvars.get_contextvars().get(name, ""))
 

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from core.adapters.database.migrate import METADATA, migrating, try_until_locked
+from core.adapters.database.migrate import METADATA, migrating, retry_while_locked
 from core.settings import Settings
 
 
@@ -21,7 +21,7 @@ def run(connection: Connection) -> None:
         with context.begin_transaction():
             context.run_migrations()
 
-    try_until_locked(connection, once)
+    retry_while_locked(connection, once)
 
 
 given: Connection | None = context.config.attributes.get("connection")

@@ -15,7 +15,7 @@ from core.secrecy import hide_environment
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
 from worker.app import make_app, make_worker
-from worker.parent import die_with
+from worker.parent import exit_with_parent
 from worker.stopping import Stopping
 from worker.tasks import add_tasks
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
     arguments = parser.parse_args()
     hide_environment()
-    die_with(arguments.parent)
+    exit_with_parent(arguments.parent)
     settings = Settings()
     logs.configure(settings, process="worker", worker=arguments.owner)
     # Celery warns of running as root because of pickled messages; ours are JSON, and never read.

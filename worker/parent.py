@@ -11,19 +11,19 @@ _PR_SET_PDEATHSIG = 1
 _STDIN = 0
 
 
-def die_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Have this process killed when its parent ends, on Linux by the kernel.
 
     Elsewhere the end of standard input, which the parent holds open, has the same effect.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    when_parent_is_gone(_kill_self)
+    on_parent_exit(_kill_self)
     if os.getppid() != parent:  # the parent ended before this was in place
         _kill_self()
 
 
-def when_parent_is_gone(stop: Callable[[], None]) -> None:
+def on_parent_exit(stop: Callable[[], None]) -> None:
     """Call `stop` from a thread once standard input has ended."""
 
     def wait() -> None:

@@ -15,7 +15,7 @@ from core.use_cases.registry.export_version import write_tar
 KEPT_S = 3600.0
 
 
-def exported(platform: Platform, model: Model, version: Version) -> Path:
+def export_path(platform: Platform, model: Model, version: Version) -> Path:
     """Return the path of a version's tar file, written unless it is cached.
 
     The file is written under another name and then renamed, so that a reader sees all of it or

@@ -44,7 +44,7 @@ class RequestIds:
         sent = Headers(scope=scope).get("x-request-id", "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        logs.begin(request_id=request_id)
+        logs.bind(request_id=request_id)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,7 +57,7 @@ class RequestIds:
         await self.app(scope, receive, with_headers)
 
 
-class BodyCaps:
+class BodySizeLimit:
     """Counts the bytes of a body as they arrive; reading past the cap raises BodyTooLarge."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:

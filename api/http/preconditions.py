@@ -16,7 +16,7 @@ def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def is_held(if_none_match: str | None, tag: str) -> bool:
+def matches_etag(if_none_match: str | None, tag: str) -> bool:
     """Return True if an If-None-Match header names this entity tag, or any."""
     if if_none_match is None:
         return False

@@ -48,7 +48,7 @@ def title_of(error_type: type[BaseException]) -> str:
     return (error_type.__doc__ or "").strip().splitlines()[0]
 
 
-def refusal(error: errors.PerennialError) -> dict[str, Any]:
+def error_item(error: errors.PerennialError) -> dict[str, Any]:
     """Return an item of `errors[]`: what is wrong and, as a JSON pointer, where."""
     line: dict[str, Any] = {"code": error.code, "detail": error.message}
     return line | ({"pointer": error.pointer} if error.pointer else {})
@@ -95,7 +95,7 @@ def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Resp
         code=error.code,
         title=title_of(type(error)),
         detail=error.message,
-        errors=[refusal(error)] if error.pointer else (),
+        errors=[error_item(error)] if error.pointer else (),
         retryable=error.retryable,
         facts=error.facts,
     )

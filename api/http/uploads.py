@@ -62,14 +62,14 @@ async def receive_form(
     return form
 
 
-def require_small(part: Part) -> bytes:
+def data_of(part: Part) -> bytes:
     """Return the bytes of a file. Raises FileTooLarge."""
     if part.too_large:
         raise FileTooLarge
     return part.data
 
 
-def one_field(fields: Mapping[str, str], name: str) -> str | None:
+def text_field(fields: Mapping[str, str], name: str) -> str | None:
     """Return a text field, or None if it was not sent or is empty."""
     return fields.get(name) or None
 
@@ -81,6 +81,6 @@ def _text_field(part: Part, fields: Sequence[str]) -> str:
             pointer=f"/{part.name[:100]}",
         )
     try:
-        return require_small(part).decode()
+        return data_of(part).decode()
     except UnicodeDecodeError as error:
         raise FieldInvalid("A text field must be UTF-8.", pointer=f"/{part.name}") from error

@@ -156,7 +156,7 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
     )
     jobs: dict[tuple[str, str], float] = defaultdict(float)
     judged: dict[str, float] = defaultdict(float)
-    for counter in state.tallies:
+    for counter in state.counters:
         if counter.name == JOBS_ENDED:
             jobs[counter.labels["type"], counter.labels["status"]] += counter.value
             judged[counter.labels["verdict"]] += counter.value
@@ -165,7 +165,7 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
     for verdict, count in judged.items():
         if verdict:
             verdicts.add_metric([verdict], count)
-    phases = [counter for counter in state.tallies if counter.name == PHASE_SECONDS]
+    phases = [counter for counter in state.counters if counter.name == PHASE_SECONDS]
     yield from (ended, verdicts, _phase_seconds(phases))
 
 

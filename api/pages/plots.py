@@ -72,7 +72,7 @@ def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
         yield _text(x, height - 6, "tick middle", label)
 
 
-def title(ruling: Ruling) -> str:
+def measure_title(ruling: Ruling) -> str:
     """Return the name of a measure for plots and tables."""
     measure = ruling.measure
     return {
@@ -105,7 +105,7 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
         tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            _text(_LABEL - 16, middle - 3, "name end", _truncate(title(ruling))),
+            _text(_LABEL - 16, middle - 3, "name end", _truncate(measure_title(ruling))),
             _text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
             Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, tooltip),
             _line(lower, middle, upper, middle, "whisker"),

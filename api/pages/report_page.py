@@ -42,7 +42,7 @@ def render_report(report_json: Json) -> str:
             interval_plot=plots.interval_plot,
             matrix=plots.matrix_plot(report.tasks, report.matrix, report.root),
             changes=[_changes_of(table) for table in report.changes],
-            measure_title=plots.title,
+            measure_title=plots.measure_title,
             change_title=_change_title,
             names=SHOWN_NAMES,
             chosen={name: value for name, value in report.notes.items() if name != TRIED},

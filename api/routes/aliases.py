@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from api.dependencies import Asking, Services, Wired
+from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.preconditions import ANY, etag, expected_revision
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
@@ -25,7 +25,7 @@ _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
 
 
 @router.get("", responses=raises(errors.ModelNotFound))
-def list_aliases(model: str, services: Wired) -> Page[AliasView]:
+def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
     """List the aliases of a model."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.aliases.all(work.models.get(model).id)
@@ -33,7 +33,7 @@ def list_aliases(model: str, services: Wired) -> Page[AliasView]:
 
 
 @router.get("/{alias}", responses=raises(*_UNKNOWN))
-def get_alias(model: str, alias: str, services: Wired, response: Response) -> AliasView:
+def get_alias(model: str, alias: str, services: WiredServices, response: Response) -> AliasView:
     """Return an alias, with the ETag that a move sends as If-Match."""
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.get(work.models.get(model).id, alias)
@@ -58,8 +58,8 @@ def move_alias(
     model: str,
     alias: str,
     body: Promotion,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     response: Response,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
@@ -96,8 +96,8 @@ def roll_alias_back(
     model: str,
     alias: str,
     body: Rollback,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     response: Response,
     if_match: IfMatch = None,
 ) -> AliasView:
@@ -119,7 +119,7 @@ def roll_alias_back(
 
 @router.get("/{alias}/history", responses=raises(*_UNKNOWN))
 def list_alias_moves(
-    model: str, alias: str, services: Wired, limit: Limit = 50, after: After = None
+    model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[MoveView]:
     """List the moves of an alias, oldest first, each with its time, reason and actor."""
     with services.platform.transactions(read_only=True) as work:

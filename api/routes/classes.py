@@ -5,11 +5,11 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Asking, IdempotencyKey, Services, Wired, job_request
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.json_text import parse, require_storable
 from api.http.staging import Staging
 from api.http.thread_route import ThreadRoute
-from api.http.uploads import Form, one_field, receive_form
+from api.http.uploads import Form, receive_form, text_field
 from api.openapi_document import multipart, raises
 from api.routes.images import UPLOAD_FACTS, take
 from api.routes.job_views import accepted
@@ -49,7 +49,7 @@ _FORM = multipart(
 
 
 @router.get("", responses=raises(errors.ModelNotFound, errors.AliasNotFound))
-def list_classes(model: str, services: Wired, alias: str = PRODUCTION) -> LearnedView:
+def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -> LearnedView:
     """List the classes an alias's version has learned, and which version taught each last."""
     with services.platform.transactions(read_only=True) as work:
         found, version, taught = learned_classes(work, model, alias)
@@ -85,8 +85,8 @@ async def teach_classes(
     model: str,
     request: Request,
     response: Response,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> StartView:
     """Teach classes: upload their images as a new dataset version and order an update."""
@@ -118,8 +118,8 @@ def _learn(
         services.notifier,
         ordered_by,
         model=model,
-        recipe=_recipe(one_field(form.fields, RECIPE)),
-        reference=_reference(one_field(form.fields, REFERENCE)),
+        recipe=_recipe(text_field(form.fields, RECIPE)),
+        reference=_reference(text_field(form.fields, REFERENCE)),
         uploads=form.files,
         keep_images=partial(staging.store, services.platform.artifacts),
     )

@@ -7,11 +7,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, Wired
+from api.dependencies import Services, WiredServices
 from api.http.json_text import parse
 from api.http.multipart import Part
 from api.http.thread_route import ThreadRoute
-from api.http.uploads import Form, one_field, receive_form, require_small
+from api.http.uploads import Form, data_of, receive_form, text_field
 from api.inference_client import Classification
 from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
@@ -73,7 +73,9 @@ class ReceivedImage:
     ),
     openapi_extra=_FORM,
 )
-async def classify_images(reference: str, request: Request, services: Wired) -> ClassifyView:
+async def classify_images(
+    reference: str, request: Request, services: WiredServices
+) -> ClassifyView:
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
     By default the classes are those that the version has learned or, for a root, those of its
@@ -97,7 +99,7 @@ def _require_version(services: Services, reference: str) -> None:
 def _decode(services: Services, part: Part) -> ReceivedImage:
     label = clean_file_label(part.file_name)
     try:
-        return ReceivedImage(label, services.decoder.decode(require_small(part)).data)
+        return ReceivedImage(label, services.decoder.decode(data_of(part)).data)
     except errors.Invalid as refusal:
         return ReceivedImage(label, refusal=refusal)
 
@@ -106,11 +108,11 @@ def _answer(services: Services, reference: str, form: Form[ReceivedImage]) -> Cl
     prepared = prepare_classification(
         services.platform,
         reference,
-        classes=_classes(one_field(form.fields, "classes")),
-        prompt=one_field(form.fields, "prompt"),
-        expect_digest=one_field(form.fields, "expect_digest"),
+        classes=_classes(text_field(form.fields, "classes")),
+        prompt=text_field(form.fields, "prompt"),
+        expect_digest=text_field(form.fields, "expect_digest"),
     )
-    top_k = _top_k(one_field(form.fields, "top_k"))
+    top_k = _top_k(text_field(form.fields, "top_k"))
     readable = [image.data for image in form.files if image.refusal is None]
     if not readable:
         raise _no_readable_image(form.files)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Body, Response
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadR
 
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
-def open_dataset(body: NewDataset, services: Wired, response: Response) -> DatasetView:
+def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
     """Create an empty dataset."""
     dataset = create_dataset(services.platform, body.name, body.kind)
     response.headers["Location"] = f"/v1/datasets/{dataset.name}"
@@ -30,7 +30,9 @@ def open_dataset(body: NewDataset, services: Wired, response: Response) -> Datas
 
 
 @router.get("")
-def list_datasets(services: Wired, limit: Limit = 50, after: After = None) -> Page[DatasetView]:
+def list_datasets(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[DatasetView]:
     """List datasets, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.datasets.page(limit + 1, after)
@@ -38,7 +40,7 @@ def list_datasets(services: Wired, limit: Limit = 50, after: After = None) -> Pa
 
 
 @router.get("/{dataset}", responses=raises(errors.DatasetNotFound))
-def get_dataset(dataset: str, services: Wired) -> DatasetDetail:
+def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
@@ -57,7 +59,7 @@ def get_dataset(dataset: str, services: Wired) -> DatasetDetail:
 )
 def freeze_dataset(
     dataset: str,
-    services: Wired,
+    services: WiredServices,
     response: Response,
     _body: NewDatasetVersion | None = Body(None),
 ) -> DatasetVersionView:
@@ -69,7 +71,7 @@ def freeze_dataset(
 
 @router.get("/{dataset}/versions", responses=raises(errors.DatasetNotFound))
 def list_dataset_versions(
-    dataset: str, services: Wired, limit: Limit = 50, after: After = None
+    dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[DatasetVersionView]:
     """List the versions of a dataset, oldest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -84,7 +86,7 @@ def list_dataset_versions(
     responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
 )
 def get_dataset_version(
-    dataset: str, version: VersionNumber, services: Wired
+    dataset: str, version: VersionNumber, services: WiredServices
 ) -> DatasetVersionView:
     """Return a version of a dataset."""
     with services.platform.transactions(read_only=True) as work:

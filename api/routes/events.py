@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from api.dependencies import Services, Wired
+from api.dependencies import Services, WiredServices
 from api.http.content_negotiation import preferred
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
@@ -34,7 +34,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.get("", responses=_ANSWERS, response_model=Page[EventView])
 async def list_job_events(
     job: str,
-    services: Wired,
+    services: WiredServices,
     limit: Limit = 50,
     after: After = None,
     accept: Annotated[str | None, Header()] = None,

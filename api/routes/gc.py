@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import Asking, Wired
+from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.gc import CollectionView, NewCollection
@@ -13,7 +13,9 @@ router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute
 
 
 @router.post("", responses=raises(errors.Forbidden, errors.ArtifactsUnavailable))
-def collect(body: NewCollection, services: Wired, asking: Asking) -> CollectionView:
+def collect(
+    body: NewCollection, services: WiredServices, asking: CurrentPrincipal
+) -> CollectionView:
     """Delete unreferenced artifacts and, with `keep_last`, the weights of unneeded versions."""
     platform = services.platform
     tidied = collect_garbage(

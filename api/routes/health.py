@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import ResponseModel
@@ -31,6 +31,6 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", responses=raises(NotReady))
-def get_readiness(services: Wired) -> Readiness:
+def get_readiness(services: WiredServices) -> Readiness:
     """Check that the database answers, the disk has room and a worker is alive."""
     return Readiness(checks=check_readiness(services.platform))

@@ -6,11 +6,11 @@ from itertools import groupby
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, Wired
+from api.dependencies import Services, WiredServices
 from api.http.multipart import Part
 from api.http.staging import Staging
 from api.http.thread_route import ThreadRoute
-from api.http.uploads import receive_form, require_small
+from api.http.uploads import data_of, receive_form
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets import ImageView, ReceiptView, UploadView
@@ -40,7 +40,7 @@ CLASS_FORM = multipart(
 
 
 @router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_FACTS), openapi_extra=CLASS_FORM)
-async def upload_images(dataset: str, request: Request, services: Wired) -> UploadView:
+async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(_find, services, dataset)
     with Staging(services.platform.settings.home) as staging:
@@ -51,7 +51,7 @@ async def upload_images(dataset: str, request: Request, services: Wired) -> Uplo
 
 @router.get("", responses=raises(errors.DatasetNotFound))
 def list_images(
-    dataset: str, services: Wired, limit: Limit = 50, after: After = None
+    dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[ImageView]:
     """List the images of a dataset, ordered by the digest of their pixels."""
     with services.platform.transactions(read_only=True) as work:
@@ -64,7 +64,7 @@ def list_images(
 def take(services: Services, staging: Staging, kind: DatasetKind, part: Part) -> Upload:
     """Decode one file of a form; runs in a thread."""
     try:
-        data = require_small(part)
+        data = data_of(part)
     except errors.FileTooLarge as refusal:
         label = clean_file_label(part.file_name)
         return Upload(text=part.name, file_label=label, refusal=refusal)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.dependencies import Asking, IdempotencyKey, Wired, job_request
+from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.routes.job_views import accepted, show_job
@@ -46,8 +46,8 @@ def order_job(
     body: NewJob,
     request: Request,
     response: Response,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order an update or an evaluation; an order that could not start is refused at once."""
@@ -77,7 +77,7 @@ def order_job(
 
 @router.get("", responses=raises(errors.ModelNotFound))
 def list_jobs(
-    services: Wired,
+    services: WiredServices,
     limit: Limit = 50,
     after: After = None,
     model: str | None = None,
@@ -97,7 +97,7 @@ def list_jobs(
 
 
 @router.get("/{job}", responses=raises(errors.JobNotFound))
-def get_job(job: str, services: Wired) -> JobView:
+def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
         found = work.jobs.named(JobId(job))
@@ -107,7 +107,7 @@ def get_job(job: str, services: Wired) -> JobView:
 @router.post(
     "/{job}/cancel", status_code=202, responses=raises(errors.JobNotFound, errors.JobFinished)
 )
-def stop_job(job: str, services: Wired, response: Response) -> JobView:
+def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     """Cancel a job: at once if it is queued, at its next step if it is running."""
     return accepted(services, response, cancel_job(services.platform, JobId(job)))
 
@@ -121,8 +121,8 @@ def order_job_again(
     job: str,
     request: Request,
     response: Response,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order a failed or cancelled job again as a new job; it is refused if it could not start."""

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 
 router = APIRouter(tags=["operations"], route_class=ThreadRoute)
@@ -14,7 +14,7 @@ router = APIRouter(tags=["operations"], route_class=ThreadRoute)
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def get_metrics(services: Wired) -> Response:
+def get_metrics(services: WiredServices) -> Response:
     """Return Prometheus metrics.
 
     They cover the requests of this process, and the queue, jobs, workers, versions and aliases of

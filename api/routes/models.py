@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from api.dependencies import Asking, IdempotencyKey, Wired, job_request
+from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.routes.job_views import accepted
@@ -39,8 +39,8 @@ def register_model(
     body: NewModel,
     request: Request,
     response: Response,
-    services: Wired,
-    asking: Asking,
+    services: WiredServices,
+    asking: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Create a model; a job imports its root as version 1."""
@@ -57,7 +57,7 @@ def register_model(
 
 
 @router.get("")
-def list_models(services: Wired, limit: Limit = 50, after: After = None) -> Page[ModelView]:
+def list_models(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[ModelView]:
     """List models, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.models.page(limit + 1, after)
@@ -66,7 +66,7 @@ def list_models(services: Wired, limit: Limit = 50, after: After = None) -> Page
 
 
 @router.get("/{model}", responses=raises(errors.ModelNotFound))
-def get_model(model: str, services: Wired) -> ModelView:
+def get_model(model: str, services: WiredServices) -> ModelView:
     """Return a model."""
     with services.platform.transactions(read_only=True) as work:
         return _show(work, [work.models.get(model)])[0]
@@ -76,7 +76,7 @@ def get_model(model: str, services: Wired) -> ModelView:
     "/{model}",
     responses=raises(errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound),
 )
-def change_model(model: str, body: ModelChange, services: Wired) -> ModelView:
+def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
     """Set the suites and the policy that judge the model's next versions."""
     found = configure_model(services.platform, model, suites=body.suites, policy=body.policy)
     with services.platform.transactions(read_only=True) as work:

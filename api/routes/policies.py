@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/gate-policies", tags=["suites"], route_class=Thre
 
 
 @router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
-def make_policy(body: NewPolicy, services: Wired, response: Response) -> PolicyView:
+def make_policy(body: NewPolicy, services: WiredServices, response: Response) -> PolicyView:
     """Create a gate policy, which sets how much a version may forget before the gate fails it."""
     now = services.platform.clock()
     policy = create_policy(services.platform, body.policy(PolicyId(new_id("gate", now)), now))
@@ -24,7 +24,9 @@ def make_policy(body: NewPolicy, services: Wired, response: Response) -> PolicyV
 
 
 @router.get("")
-def list_policies(services: Wired, limit: Limit = 50, after: After = None) -> Page[PolicyView]:
+def list_policies(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[PolicyView]:
     """List gate policies, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.policies.page(limit + 1, after)
@@ -32,7 +34,7 @@ def list_policies(services: Wired, limit: Limit = 50, after: After = None) -> Pa
 
 
 @router.get("/{policy}", responses=raises(errors.PolicyNotFound))
-def get_policy(policy: str, services: Wired) -> PolicyView:
+def get_policy(policy: str, services: WiredServices) -> PolicyView:
     """Return a gate policy."""
     with services.platform.transactions(read_only=True) as work:
         return PolicyView.of(work.policies.get(policy))

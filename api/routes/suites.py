@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute
         errors.ImageInTraining,
     ),
 )
-def make_suite(body: NewSuite, services: Wired, response: Response) -> SuiteView:
+def make_suite(body: NewSuite, services: WiredServices, response: Response) -> SuiteView:
     """Create a suite from all images of a dataset version; they can no longer be trained on."""
     suite = create_suite(
         services.platform,
@@ -41,7 +41,7 @@ def make_suite(body: NewSuite, services: Wired, response: Response) -> SuiteView
 
 
 @router.get("")
-def list_suites(services: Wired, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
+def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
     """List suites, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work.suites.page(limit + 1, after)
@@ -49,7 +49,7 @@ def list_suites(services: Wired, limit: Limit = 50, after: After = None) -> Page
 
 
 @router.get("/{suite}", responses=raises(errors.SuiteNotFound))
-def get_suite(suite: str, services: Wired) -> SuiteView:
+def get_suite(suite: str, services: WiredServices) -> SuiteView:
     """Return a suite."""
     with services.platform.transactions(read_only=True) as work:
         return SuiteView.of(work.suites.get(suite))

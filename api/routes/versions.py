@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.content_negotiation import preferred
 from api.http.downloads import Download
-from api.http.export_cache import exported
-from api.http.preconditions import is_held
+from api.http.export_cache import export_path
+from api.http.preconditions import matches_etag
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.pages.report_page import render_report, style_policy
@@ -52,7 +52,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 
 @router.get("", responses=raises(errors.ModelNotFound))
 def list_versions(
-    model: str, services: Wired, limit: Limit = 50, after: After = None
+    model: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[VersionView]:
     """List the versions of a model, oldest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -63,7 +63,7 @@ def list_versions(
 
 
 @router.get("/{version}", responses=raises(errors.ModelNotFound, errors.VersionNotFound))
-def get_version(model: str, version: VersionNumber, services: Wired) -> VersionView:
+def get_version(model: str, version: VersionNumber, services: WiredServices) -> VersionView:
     """Return a version."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
@@ -75,7 +75,7 @@ def get_version(model: str, version: VersionNumber, services: Wired) -> VersionV
 def download_version(
     model: str,
     version: VersionNumber,
-    services: Wired,
+    services: WiredServices,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
 ) -> Response:
     """Download a version as a tar of the folder that `open_clip` loads; ranges can resume it."""
@@ -84,10 +84,10 @@ def download_version(
         wanted = work.versions.get(found.id, version)
     wanted.require_weights()
     tag = {"ETag": f'"{wanted.digest}"'}
-    if is_held(if_none_match, tag["ETag"]):
+    if matches_etag(if_none_match, tag["ETag"]):
         return Response(status_code=304, headers=tag)
     return Download(
-        exported(services.platform, found, wanted),
+        export_path(services.platform, found, wanted),
         media_type=TAR,
         filename=f"{found.name}-{wanted.number}.tar",
         headers=tag,
@@ -98,7 +98,7 @@ def download_version(
 def get_forgetting(
     model: str,
     version: VersionNumber,
-    services: Wired,
+    services: WiredServices,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return the forgetting report as JSON, or as a page with plots for `Accept: text/html`."""

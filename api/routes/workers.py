@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import Wired
+from api.dependencies import WiredServices
 from api.http.thread_route import ThreadRoute
 from api.schemas.common import Page
 from api.schemas.workers import WorkerView
@@ -12,6 +12,6 @@ router = APIRouter(prefix="/v1/workers", tags=["operations"], route_class=Thread
 
 
 @router.get("")
-def show_workers(services: Wired) -> Page[WorkerView]:
+def show_workers(services: WiredServices) -> Page[WorkerView]:
     """List the workers with a heartbeat in the last day, except those that have shut down."""
     return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])

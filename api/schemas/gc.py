@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.schemas.common import RequestModel, ResponseModel
 from core.domain.registry.retention import Amount, Retention
-from core.use_cases.storage.gc import GRACE, LEAST_GRACE, Tidied
+from core.use_cases.storage.gc import GRACE, LEAST_GRACE, CollectionResult
 
 HOUR = timedelta(hours=1)
 
@@ -82,7 +82,7 @@ class CollectionView(ResponseModel):
     complete: bool = Field(description="False if it ran out of time; the next one continues.")
 
     @classmethod
-    def of(cls, result: Tidied) -> Self:
+    def of(cls, result: CollectionResult) -> Self:
         """Return the view of what `collect_garbage` returned."""
         return cls(
             dry_run=result.dry_run,

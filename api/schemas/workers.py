@@ -34,14 +34,14 @@ class WorkerView(ResponseModel):
     @classmethod
     def of(cls, state: WorkerState) -> Self:
         """Return the view of a worker."""
-        facts = state.beat.facts
+        facts = state.heartbeat.facts
         return cls(
-            id=state.beat.worker,
+            id=state.heartbeat.worker,
             fresh=state.fresh,
-            beat_age_s=round(max(0.0, state.beat.age_s), 3),
+            beat_age_s=round(max(0.0, state.heartbeat.age_s), 3),
             state=facts.get("state", "idle"),
             job=facts.get("job"),
-            host=facts.get("host", state.beat.worker.partition(":")[0]),
+            host=facts.get("host", state.heartbeat.worker.partition(":")[0]),
             pid=facts.get("pid"),
             child_pid=facts.get("child"),
             device=facts.get("device", ""),

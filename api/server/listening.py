@@ -32,7 +32,7 @@ def serve(settings: Settings) -> int:
         port = bound.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"http://{host}:{port}"
-        server = AnnouncingServer(app, address=address, config=config_of(app, settings))
+        server = AnnouncingServer(app, address=address, config=uvicorn_config(app, settings))
         try:
             server.run(sockets=[bound])
         except KeyboardInterrupt:
@@ -40,7 +40,7 @@ def serve(settings: Settings) -> int:
     return 0 if server.started else 1
 
 
-def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Return the uvicorn configuration for an app."""
     return uvicorn.Config(
         app,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, Moved, StoredArtifact, nobody
+from core.ports import Artifacts, BytesCallback, StoredArtifact, ignore_bytes
 
 
 class Overlay:
@@ -17,11 +17,11 @@ class Overlay:
         self._top = top
         self._below = below
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store an artifact on top."""
         return self._top.put(data, moved)
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         """Read from the top, else from below. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
             return self._top.get(digest, moved)

@@ -18,7 +18,7 @@ from core.domain.registry.architecture import VOCABULARY, require_trainable
 from core.domain.registry.version import Weights
 from core.domain.values import Json
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
-from core.ports import Artifacts, Monitor, Moved, nobody
+from core.ports import Artifacts, BytesCallback, Monitor, ignore_bytes
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 FOLDER_PREFIX = "local-dir:"
@@ -60,7 +60,7 @@ class BaseImporter:
         )
         return weights, prompt
 
-    def _read(self, base: str, moved: Moved) -> tuple[Json, nn.Module]:
+    def _read(self, base: str, moved: BytesCallback) -> tuple[Json, nn.Module]:
         if base == "bundled":
             return read_folder(self._bundled, moved)
         name, _, pretrained = base.partition(":")
@@ -101,7 +101,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     return config, network
 
 
-def read_folder(folder: Path, moved: Moved = nobody) -> tuple[Json, nn.Module]:
+def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
     """Return the config and network of an open_clip folder.
 
     Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.

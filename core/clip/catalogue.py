@@ -11,7 +11,7 @@ from typing import Any
 
 import open_clip
 
-from core.domain.registry.architecture import obstacle
+from core.domain.registry.architecture import untrainable_reason
 
 
 def catalogue() -> dict[str, Any]:
@@ -19,7 +19,7 @@ def catalogue() -> dict[str, Any]:
     return {
         name: {
             "weights": open_clip.list_pretrained_tags_by_model(name),
-            "obstacle": obstacle(open_clip.get_model_config(name)),
+            "obstacle": untrainable_reason(open_clip.get_model_config(name)),
         }
         for name in sorted(open_clip.list_models())
     }

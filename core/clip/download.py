@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from core.ports import Monitor, Moved
+from core.ports import BytesCallback, Monitor
 
 LOOK_EVERY_S = 1.0
 READ_BYTES = 1 << 20
@@ -52,7 +52,7 @@ def size_of(folders: tuple[Path, ...]) -> int:
     return total
 
 
-def read_through(path: Path, moved: Moved) -> None:
+def read_through(path: Path, moved: BytesCallback) -> None:
     """Read a file into the page cache, reporting progress, because loading it reports none."""
     with path.open("rb", buffering=0) as file:
         while piece := file.read(READ_BYTES):

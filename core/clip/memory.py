@@ -20,7 +20,7 @@ _MESSAGES = (
 _LONGEST = 300  # characters of an error that are kept
 
 
-def ran_out(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -35,7 +35,7 @@ def release(error: Exception) -> None:
         torch.cuda.empty_cache()
 
 
-def peak(device: torch.device) -> dict[str, float]:
+def peak_memory(device: torch.device) -> dict[str, float]:
     """Return the peak GPU memory of tensors in this process, as `device_mib`; {} without a GPU."""
     if device.type != "cuda":
         return {}
@@ -43,7 +43,7 @@ def peak(device: torch.device) -> dict[str, float]:
 
 
 @contextmanager
-def memory_named() -> Iterator[None]:
+def raising_out_of_memory() -> Iterator[None]:
     """Raise OutOfMemory in place of any out-of-memory error.
 
     The memory that the failed frames held is free by then.
@@ -51,7 +51,7 @@ def memory_named() -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         release(error)
         raise OutOfMemory(allocator=str(error).partition("\n")[0][:_LONGEST]) from None

@@ -25,7 +25,7 @@ class Data(Protocol):
 _D = TypeVar("_D", bound=Data)
 
 
-class Ahead(Generic[_D]):
+class Prefetcher(Generic[_D]):
     """A thread that makes the batches of steps `first` to `last - 1`, up to `depth` ahead.
 
     `make(step)` must depend on the step alone: then the batches equal those of direct calls,

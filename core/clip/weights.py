@@ -12,7 +12,7 @@ from core.clip.model import ClipModel
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json
 from core.errors import StorageFull
-from core.ports import Artifacts, Moved, nobody
+from core.ports import Artifacts, BytesCallback, ignore_bytes
 
 _NAMES = {
     torch.float32: "F32",
@@ -31,7 +31,7 @@ def publish(
     state: Mapping[str, Tensor],
     artifacts: Artifacts,
     advance: Callable[[int, int], None],
-    moved: Moved = nobody,
+    moved: BytesCallback = ignore_bytes,
 ) -> Weights:
     """Store every tensor and the list of them; return the weights, whose digest is the list's.
 
@@ -67,7 +67,7 @@ def load(
     digest: Digest,
     artifacts: Artifacts,
     device: torch.device | None = None,
-    moved: Moved = nobody,
+    moved: BytesCallback = ignore_bytes,
 ) -> ClipModel:
     """Load the model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
     weights = Weights.from_bytes(artifacts.get(digest, moved))
@@ -76,7 +76,9 @@ def load(
     )
 
 
-def read_state(weights: Weights, artifacts: Artifacts, moved: Moved = nobody) -> dict[str, Tensor]:
+def read_state(
+    weights: Weights, artifacts: Artifacts, moved: BytesCallback = ignore_bytes
+) -> dict[str, Tensor]:
     """Return the tensors of weights by name, each verified against its digest."""
 
     def read(entry: TensorEntry) -> Tensor:
@@ -101,7 +103,7 @@ def _is_half(tensor: Tensor) -> bool:
     return tensor.dtype in {torch.float16, torch.bfloat16}
 
 
-def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: Moved) -> TensorEntry:
+def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: BytesCallback) -> TensorEntry:
     tensor = tensor.detach().cpu().contiguous()
     if _is_half(tensor):
         tensor = tensor.float()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from core.clip.decoded import DecodedImages
-from core.clip.memory import memory_named
+from core.clip.memory import raising_out_of_memory
 from core.clip.model import ClipModel
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.clip.weights import load
 from core.domain.datasets.dataset import ManifestEntry
 from core.domain.evaluation.query import (
@@ -91,7 +91,7 @@ class VersionEvaluator:
     def _answer(
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int
     ) -> Sequence[Answers]:
-        with memory_named():
+        with raising_out_of_memory():
             model = load(version, self.artifacts, self.device, monitor.moved).freeze()
             return self.ask(model, queries, monitor, batch)
 
@@ -140,7 +140,7 @@ def _encode(
         images = [decoded.of(entry) for entry in groups[group]]
         return torch.from_numpy(np.stack(images))  # torch would start threads to stack
 
-    with Ahead(decode, 0, len(groups), device=model.device) as ahead:
+    with Prefetcher(decode, 0, len(groups), device=model.device) as ahead:
         for group in groups:
             image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
             done += len(group)

@@ -9,7 +9,7 @@ import torch
 
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
-from core.ports import Artifacts, Monitor, Moved, nobody
+from core.ports import Artifacts, BytesCallback, Monitor, ignore_bytes
 
 Environments = tuple[Mapping[str, str], ...]  # in order, the current one last
 
@@ -30,7 +30,7 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    artifacts: Artifacts, digest: Digest | None, moved: Moved = nobody
+    artifacts: Artifacts, digest: Digest | None, moved: BytesCallback = ignore_bytes
 ) -> dict[str, Any] | None:
     """Return a stored state, or None if there is no usable one.
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.clip.weights import load
 from core.domain.values import Digest
 from core.learning.checkpoint import read_checkpoint
@@ -31,7 +31,7 @@ def run_follower(
         run = prepared.update
         if state := read_checkpoint(artifacts, resume):
             run.restore(state)
-        with Ahead(prepared.reading.step, run.step, run.steps, device=device) as ahead:
+        with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
             while (command := ranks.receive_command()) is not Command.END:
                 if command is Command.STEP:
                     run.advance(ahead.take())

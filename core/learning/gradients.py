@@ -10,7 +10,7 @@ from torch import Tensor
 from core.learning.features import Batch, Features
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term, total
-from core.learning.models import Known, Models, Texts
+from core.learning.models import CachedFeatures, Models, Texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class LossGradients:
     micro_batch: int  # 0: all images at once
     reference_texts: tuple[Tensor, ...] = ()  # E' of each teacher: (texts, width)
     reference_weight: float = 1.0  # each rank's share of the reference loss: all read all of it
-    known: Known | None = None
+    known: CachedFeatures | None = None
 
     def backward(self, data: StepData, texts: Texts, scaler: torch.amp.GradScaler) -> Tensor:
         """Accumulate a step's gradients; return the unweighted terms, the loss and the accuracy.

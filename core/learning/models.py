@@ -42,7 +42,7 @@ class Texts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class CachedFeatures:
     """Image features that do not change during an update: rows (images, width)."""
 
     student: Tensor | None  # None when the image tower trains
@@ -140,7 +140,7 @@ class Models:
         pixels: Tensor,
         target: Tensor,
         texts: Texts,
-        known: Known | None = None,
+        known: CachedFeatures | None = None,
         *,
         distils: bool = True,
     ) -> Batch:
@@ -149,7 +149,7 @@ class Models:
         Features in `known` are not computed again. Teachers encode the images only if `distils`.
         """
         columns = texts.columns
-        known = known or Known(student=None, teachers=())
+        known = known or CachedFeatures(student=None, teachers=())
         images = self.student_images(pixels) if known.student is None else known.student
         seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
         return Batch(
@@ -161,7 +161,7 @@ class Models:
             target=target,
         )
 
-    def know(self, pixels: Tensor, *, distils: bool = True) -> Known:
+    def know(self, pixels: Tensor, *, distils: bool = True) -> CachedFeatures:
         """Return the features that stay constant for images that are not augmented.
 
         These are the teachers' and, if its image tower is frozen, the student's.
@@ -169,7 +169,7 @@ class Models:
         frozen = self.part is ModelPart.TEXT
         student = self.student_images(pixels) if frozen else None
         teachers = self.teacher_images(pixels, student) if distils else ()
-        return Known(student=student, teachers=teachers)
+        return CachedFeatures(student=student, teachers=teachers)
 
     def student_images(self, pixels: Tensor) -> Tensor:
         """Return I, with gradient unless the image tower is frozen."""

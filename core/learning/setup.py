@@ -24,9 +24,9 @@ from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.methods.catalogue import MakeMethod, method_of
 from core.learning.methods.method import LearningMethod, TrainingStart
-from core.learning.models import Known, Models
+from core.learning.models import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
-from core.ports import Artifacts, Moved, TrainingSpec, nobody
+from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes
 
 BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
 BLOCK_IMAGES = 128
@@ -59,7 +59,7 @@ def prepare_run(
     ranks: Ranks | None = None,
     make_method: MakeMethod = method_of,
     advance: Callable[[int, int], None] = _ignore_progress,
-    moved: Moved = nobody,
+    moved: BytesCallback = ignore_bytes,
 ) -> PreparedRun:
     """Prepare a training run; `parent` becomes its student.
 
@@ -147,7 +147,7 @@ def _known(
     models: Models,
     loader: BatchLoader,
     advance: Callable[[int, int], None],
-) -> Known | None:
+) -> CachedFeatures | None:
     """Return frozen towers' features of all images, which must not be augmented; None if none."""
     if models.part is not ModelPart.TEXT and not method.distils_batches:
         return None
@@ -157,7 +157,7 @@ def _known(
         blocks.append(models.know(pixels, distils=method.distils_batches))
         advance(min(start + BLOCK_IMAGES, loader.count), loader.count)
     students = [block.student for block in blocks if block.student is not None]
-    return Known(
+    return CachedFeatures(
         student=torch.cat(students) if students else None,
         teachers=tuple(torch.cat(rows) for rows in zip(*(b.teachers for b in blocks), strict=True)),
     )

@@ -9,9 +9,9 @@ from torch import Tensor
 from core.clip.decoded import DecodedImages
 from core.clip.environment import environment, thread_count
 from core.clip.instructions import native_precisions
-from core.clip.memory import memory_named, peak
+from core.clip.memory import peak_memory, raising_out_of_memory
 from core.clip.model import ClipModel
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.clip.weights import load, publish, published_bytes
 from core.domain.jobs.job import EventKind
 from core.domain.recipes.class_lists import require_learnable
@@ -77,7 +77,7 @@ class UpdateTrainer:
         done once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
         OutOfMemory, RankLost, RanksDisagree.
         """
-        with memory_named():
+        with raising_out_of_memory():
             return self._train(spec, resume, monitor)
 
     def _train(self, spec: TrainingSpec, resume: Digest | None, monitor: Monitor) -> Trained:
@@ -142,7 +142,7 @@ class UpdateTrainer:
     ) -> None:
         run, loader = prepared.update, prepared.reading
         ranks.compare(prepared.fingerprint)
-        with Ahead(loader.step, run.step, run.steps, device=self._device) as ahead:
+        with Prefetcher(loader.step, run.step, run.steps, device=self._device) as ahead:
             while run.step < run.steps:
                 began, waited = self._clock(), ahead.waited_s
                 data = ahead.take()
@@ -161,7 +161,7 @@ class UpdateTrainer:
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 monitor.advance(
-                    "training", run.step, run.steps, {**terms, **speed, **peak(self._device)}
+                    "training", run.step, run.steps, {**terms, **speed, **peak_memory(self._device)}
                 )
         ranks.compare(prepared.fingerprint)
         ranks.send_command(Command.END)

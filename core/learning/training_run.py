@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.clip.memory import FAILURES, ran_out, release
+from core.clip.memory import FAILURES, is_out_of_memory, release
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
@@ -163,7 +163,11 @@ class TrainingRun:
             return self._gradients.backward(data, texts, self._scaler)
         except FAILURES as error:
             images = min(self.micro_batch or len(data.target), len(data.target))
-            if not ran_out(error) or self.micro_batch != self._recipe.micro_batch or images < 2:
+            if (
+                not is_out_of_memory(error)
+                or self.micro_batch != self._recipe.micro_batch
+                or images < 2
+            ):
                 raise
             for parameter in self.models.parameters.values():
                 parameter.grad = None

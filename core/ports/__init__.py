@@ -1,11 +1,17 @@
 """Ports: what domain and use cases need from outside, as protocols."""
 
-from core.ports.artifacts import ArtifactRoots, Artifacts, Moved, StoredArtifact, nobody
+from core.ports.artifacts import (
+    ArtifactRoots,
+    Artifacts,
+    BytesCallback,
+    StoredArtifact,
+    ignore_bytes,
+)
 from core.ports.datasets import (
     Datasets,
     DecodedImage,
     Decoder,
-    Seen,
+    ImageWithThumbnail,
     SimilarImages,
     Suites,
     Thumbnails,
@@ -31,6 +37,7 @@ __all__ = [
     "AnswerCache",
     "ArtifactRoots",
     "Artifacts",
+    "BytesCallback",
     "Clock",
     "Counters",
     "Datasets",
@@ -43,19 +50,18 @@ __all__ = [
     "HeldJob",
     "Idempotency",
     "IdempotentReply",
+    "ImageWithThumbnail",
     "Importer",
     "JobNotifier",
     "Jobs",
     "Keys",
     "Models",
     "Monitor",
-    "Moved",
     "NamedJob",
     "Platform",
     "Policies",
     "QueueGauge",
     "RunningGauge",
-    "Seen",
     "Selection",
     "SimilarImages",
     "StoredArtifact",
@@ -67,5 +73,5 @@ __all__ = [
     "Transactions",
     "UnitOfWork",
     "Versions",
-    "nobody",
+    "ignore_bytes",
 ]

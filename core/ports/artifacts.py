@@ -17,28 +17,28 @@ class StoredArtifact:
     age_s: float  # since its last `put`, by the store's clock
 
 
-Moved = Callable[[int], object]
+BytesCallback = Callable[[int], object]
 """Callback with the number of bytes just hashed, written, sent or read; 0 during a bounded wait.
 
 May be called from any thread. What it raises aborts the transfer, which then leaves nothing behind.
 """
 
 
-def nobody(count: int) -> None:
+def ignore_bytes(count: int) -> None:
     """Ignore the bytes that a transfer reports."""
 
 
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store bytes durably and return their digest; reset the age of bytes already stored.
 
         The bytes of a view must not change meanwhile. Raises StorageFull with `needed_bytes` and,
         if the store knows it, `free_bytes`, leaving nothing behind; or ArtifactsUnavailable.
         """
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         """Return the verified bytes.
 
         Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.

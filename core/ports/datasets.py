@@ -93,7 +93,7 @@ class SimilarImages(Protocol):
         """Return an index of these images and one more."""
 
 
-Seen = tuple[Image, str]  # an image with its thumbnail
+ImageWithThumbnail = tuple[Image, str]  # an image with its thumbnail
 
 
 class Thumbnails(Protocol):
@@ -117,7 +117,7 @@ class Thumbnails(Protocol):
         Such images are from before there were thumbnails.
         """
 
-    def add(self, seen: Sequence[Seen]) -> None:
+    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
         """Add thumbnails; an existing one stays unchanged."""
 
 

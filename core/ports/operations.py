@@ -20,7 +20,7 @@ class Heartbeat:
 
 
 class Heartbeats(Protocol):
-    def beat(self, worker: str, facts: Json) -> None:
+    def record(self, worker: str, facts: Json) -> None:
         """Record a heartbeat of a worker, by the database's clock."""
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...

@@ -34,7 +34,7 @@ class UnitOfWork(Protocol):
     references: ArtifactRoots
     keys: Keys
     heartbeats: Heartbeats
-    tallies: Counters
+    counters: Counters
     gauges: Gauges
 
     def __enter__(self) -> Self: ...

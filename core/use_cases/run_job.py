@@ -37,7 +37,7 @@ def run_next_job(
     job = _claim(platform, owner)
     if job is None:
         return None
-    with logs.about(job=job.id, type=job.type.value, fence=job.fence):
+    with logs.bound(job=job.id, type=job.type.value, fence=job.fence):
         log.info("job claimed", extra={"attempt": job.attempt})
         _see_through(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
     return job
@@ -58,7 +58,7 @@ def _claim(platform: Platform, owner: str) -> Job | None:
             if job.attempt == 1:
                 waited_s = (now - job.created_at).total_seconds()
                 labels = {"type": job.type.value, "phase": "queued"}
-                work.tallies.add_phase(labels, waited_s)
+                work.counters.add_phase(labels, waited_s)
         work.commit()
     return job
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import Clients, S3Place
+from core.adapters.artifacts.s3_client import Clients, S3Location
 from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.registry.version import Model
@@ -114,8 +114,8 @@ def s3(s3_url: str, s3_clients: Clients, monkeypatch: pytest.MonkeyPatch) -> S3A
     return opened
 
 
-def _place(bucket: str, url: str) -> S3Place:
-    place = S3Place.of(
+def _place(bucket: str, url: str) -> S3Location:
+    place = S3Location.of(
         f"s3://{bucket}/some/prefix", scratch=Path(), endpoint=url, region="us-east-1"
     )
     return replace(place, large_bytes=5 << 20, part_bytes=5 << 20)

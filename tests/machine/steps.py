@@ -21,7 +21,7 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.database.unit_of_work import SqlTransactions, SqlUnitOfWork
 from core.domain.values import Digest
-from core.ports import Moved, StoredArtifact, nobody
+from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from tests.faults.points import WRITES
 
 # A promotion writes a verdict too: of several names a commit has the first.
@@ -164,7 +164,7 @@ class SteppedArtifacts(LocalArtifacts):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         digest = super().put(data, moved)
         process: Process | None = getattr(_here, "process", None)
         if process is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import Moved, StoredArtifact, nobody
+from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 
 
 class MemoryArtifacts:
@@ -17,14 +17,14 @@ class MemoryArtifacts:
         self.bytes_of: dict[Digest, bytes] = {}
         self.put_at: dict[Digest, float] = {}  # epoch seconds
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         moved(len(data))
         digest = sha256(data)
         self.bytes_of[digest] = bytes(data)
         self.put_at[digest] = time.time()
         return digest
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         if digest not in self.bytes_of:
             raise ArtifactMissing(digest=digest)
         if sha256(self.bytes_of[digest]) != digest:

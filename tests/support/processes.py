@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from api.embedded_processes import environment_of
+from api.embedded_processes import to_environment
 from core.bootstrap import build, close, migrate
 from core.settings import Settings
 
@@ -50,7 +50,7 @@ class Site:
         """Start a module of this project; its end of standard input is ours."""
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env=os.environ | environment_of(self.settings) | settings,
+            env=os.environ | to_environment(self.settings) | settings,
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,

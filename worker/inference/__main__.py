@@ -11,8 +11,8 @@ from core.clip.environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.inference.server import make_app, server_of
-from worker.parent import when_parent_is_gone
+from worker.inference.server import make_app, make_server
+from worker.parent import on_parent_exit
 
 
 def main() -> None:
@@ -29,13 +29,13 @@ def main() -> None:
         app = make_app(build(settings))
     except UnsafeConfiguration as fault:
         sys.exit(f"perennial: {fault.message}")
-    server = server_of(app, settings)
+    server = make_server(app, settings)
 
     def stop() -> None:
         server.should_exit = True
 
     if arguments.exit_with_parent:
-        when_parent_is_gone(stop)
+        on_parent_exit(stop)
     server.run()
 
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from core import logs
 from core.domain.values import Digest
 from core.errors import FieldInvalid, PerennialError
-from core.inference_limits import MAX_FIELD_BYTES, MAX_IMAGES, most_body_bytes
+from core.inference_limits import MAX_FIELD_BYTES, MAX_IMAGES, body_limit
 from core.settings import Settings
 from worker.inference.admission import OPEN_PATH, AdmissionControl
 from worker.inference.classifier import Classifier
@@ -41,7 +41,7 @@ def make_inference_app(
     app.add_middleware(
         AdmissionControl,
         key=settings.inference_key.get_secret_value(),
-        max_body_bytes=most_body_bytes(settings.stored_side),
+        max_body_bytes=body_limit(settings.stored_side),
     )
 
     @app.post("/classify")
@@ -79,7 +79,7 @@ def make_inference_app(
     @app.middleware("http")
     async def log_request(request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Log one line per request, with the id that the API gave it."""
-        logs.begin(request_id=request.headers.get("x-request-id", ""))
+        logs.bind(request_id=request.headers.get("x-request-id", ""))
         began = time.perf_counter()
         answer = await call_next(request)
         facts = {"status": answer.status_code, "seconds": round(time.perf_counter() - began, 4)}

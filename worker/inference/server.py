@@ -60,7 +60,7 @@ def require_key(settings: Settings) -> None:
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 
 
-def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """Return the HTTP server that runs the inference service's app."""
     return uvicorn.Server(
         uvicorn.Config(

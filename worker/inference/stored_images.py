@@ -6,7 +6,7 @@ import struct
 from PIL import Image
 
 from core.errors import ImageCorrupt, ImageTooLarge, UnsupportedImage
-from core.inference_limits import most_image_bytes
+from core.inference_limits import image_limit
 
 # A file of a single lossless WebP stream: RIFF, its size, WEBP, VP8L, its size, the signature, and
 # 14 bits each of width and height, both minus one.
@@ -22,7 +22,7 @@ def read_stored(data: bytes, *, side: int) -> Image.Image:
     ImageTooLarge or ImageCorrupt.
     """
     size = _size(data)
-    if max(size) > side or len(data) > most_image_bytes(side):
+    if max(size) > side or len(data) > image_limit(side):
         raise ImageTooLarge(f"A stored image has at most {side} x {side} pixels.")
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:

@@ -14,7 +14,7 @@ from core import logs
 from core.errors import PerennialError, RankLost
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.parent import die_with
+from worker.parent import exit_with_parent
 from worker.ranks.rank_task import RankTask
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def main() -> int:
     hide_environment()
     # Only the parent can write to standard input, so the pickle is its own.
     task: RankTask = pickle.load(sys.stdin.buffer)  # noqa: S301
-    die_with(arguments.parent)
+    exit_with_parent(arguments.parent)
     logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
 
     import torch  # takes seconds

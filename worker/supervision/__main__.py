@@ -11,7 +11,7 @@ from core.adapters.broker.notifier import CeleryNotifier
 from core.bootstrap import build, keep_private
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.parent import when_parent_is_gone
+from worker.parent import on_parent_exit
 from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
 
@@ -35,7 +35,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     if arguments.exit_with_parent:
-        when_parent_is_gone(supervisor.stop)
+        on_parent_exit(supervisor.stop)
     supervisor.run()
 
 

@@ -19,7 +19,7 @@ from core.use_cases.operations.maintenance import (
 from worker.supervision.backoff import BackOff
 from worker.supervision.child import Child
 from worker.supervision.heartbeat import facts_of
-from worker.supervision.watchdog import Remedy, Watchdog
+from worker.supervision.watchdog import Action, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +113,12 @@ class Supervisor:
         with self._platform.transactions(read_only=True) as work:
             held = work.jobs.held(self._child.owner)
         match self._watchdog.remedy(held, now):
-            case Remedy.TERMINATE:
+            case Action.TERMINATE:
                 self._child.terminate()
-            case Remedy.KILL:
+            case Action.KILL:
                 log.warning("the worker child hangs with %s", ", ".join(job.id for job in held))
                 self._end_child(self._child)
-            case Remedy.LEAVE:
+            case Action.LEAVE:
                 pass
 
     def _sweep(self, now: float) -> None:
@@ -146,7 +146,7 @@ class Supervisor:
                 starts=self._starts,
                 held=work.jobs.held(child.owner),
             )
-            work.heartbeats.beat(self._name, facts)
+            work.heartbeats.record(self._name, facts)
             work.commit()
 
     def _shut_down(self) -> None:

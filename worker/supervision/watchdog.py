@@ -8,7 +8,7 @@ from core.domain.values import JobId
 from core.ports import HeldJob
 
 
-class Remedy(StrEnum):
+class Action(StrEnum):
     """What to do about a child."""
 
     LEAVE = "leave"
@@ -30,7 +30,7 @@ class Watchdog:
         self._margin_s = margin_s
         self._cancelling_since: dict[JobId, float] = {}
 
-    def remedy(self, held: Sequence[HeldJob], now: float) -> Remedy:
+    def remedy(self, held: Sequence[HeldJob], now: float) -> Action:
         """Return what to do about a child that holds these jobs; `now` is from a steady clock."""
         self._cancelling_since = {
             job.id: self._cancelling_since.get(job.id, now)
@@ -38,8 +38,8 @@ class Watchdog:
             if job.status is JobStatus.CANCELLING
         }
         if any(job.lease_s < self._margin_s for job in held):
-            return Remedy.KILL
+            return Action.KILL
         waited = max((now - since for since in self._cancelling_since.values()), default=0.0)
         if waited >= 2 * self._grace_s:
-            return Remedy.KILL
-        return Remedy.TERMINATE if waited >= self._grace_s else Remedy.LEAVE
+            return Action.KILL
+        return Action.TERMINATE if waited >= self._grace_s else Action.LEAVE

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
-from core.adapters.artifacts.pieces import hashed, pieces
+from core.adapters.artifacts.pieces import hash_pieces, pieces
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
-from core.ports import Moved, StoredArtifact, nobody
+from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".new-"  # prefix of temporary files; no digest starts with it
@@ -26,7 +26,7 @@ class LocalArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store bytes durably and return their digest; the age of existing bytes is reset.
 
         The bytes are synced, read back and compared before the file gets its name, so that a name
@@ -34,7 +34,7 @@ class LocalArtifacts:
         Raises StorageFull, leaving no file behind, and ArtifactCorrupt when the disk does not
         return what was written.
         """
-        digest = hashed(pieces(data), moved)
+        digest = hash_pieces(pieces(data), moved)
         path = self._path(digest)
         if is_whole(path, digest, moved) and _reset_age(path):
             return digest
@@ -46,7 +46,7 @@ class LocalArtifacts:
             raise
         return digest
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         """Return the verified bytes. Raises ArtifactMissing or ArtifactCorrupt."""
         try:
             data, found = read_all(self._path(digest), moved)
@@ -123,7 +123,9 @@ class LocalArtifacts:
             raise ArtifactMissing(digest=digest[:80])
         return self._folder / digest[:2] / digest[2:]
 
-    def _write(self, path: Path, data: bytes | memoryview, digest: Digest, moved: Moved) -> None:
+    def _write(
+        self, path: Path, data: bytes | memoryview, digest: Digest, moved: BytesCallback
+    ) -> None:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             _sync_folder(path.parent.parent)

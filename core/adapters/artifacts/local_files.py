@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from core.adapters.artifacts.pieces import PIECE, gathered, hashed, pieces
+from core.adapters.artifacts.pieces import PIECE, hash_pieces, pieces, read_pieces
 from core.domain.values import Digest
-from core.ports import Moved
+from core.ports import BytesCallback
 
 SYNC_EVERY = 16 << 20  # bytes; keeps each sync of a slow disk shorter than a lease
 
 
-def write_all(descriptor: int, data: bytes | memoryview, moved: Moved) -> None:
+def write_all(descriptor: int, data: bytes | memoryview, moved: BytesCallback) -> None:
     """Write the data and sync it as it is written, since one sync at the end may take minutes."""
     unsynced = 0
     for piece in pieces(data):
@@ -27,7 +27,7 @@ def write_all(descriptor: int, data: bytes | memoryview, moved: Moved) -> None:
     os.fsync(descriptor)
 
 
-def holds(descriptor: int, data: bytes | memoryview, moved: Moved) -> bool:
+def holds(descriptor: int, data: bytes | memoryview, moved: BytesCallback) -> bool:
     """Return whether the rest of the file, from its current position, equals `data`.
 
     Equal bytes have an equal digest, and comparing is cheaper than hashing again.
@@ -41,16 +41,16 @@ def holds(descriptor: int, data: bytes | memoryview, moved: Moved) -> bool:
     return not rest
 
 
-def read_all(path: Path, moved: Moved) -> tuple[bytes, Digest]:
+def read_all(path: Path, moved: BytesCallback) -> tuple[bytes, Digest]:
     """Return the bytes of a file and their digest."""
     with path.open("rb", buffering=0) as file:
-        return gathered(lambda size: os.read(file.fileno(), size), moved)
+        return read_pieces(lambda size: os.read(file.fileno(), size), moved)
 
 
-def is_whole(path: Path, digest: Digest, moved: Moved) -> bool:
+def is_whole(path: Path, digest: Digest, moved: BytesCallback) -> bool:
     """Return whether the file exists and has this digest, without keeping its bytes."""
     try:
         with path.open("rb", buffering=0) as file:
-            return hashed(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest
+            return hash_pieces(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest
     except FileNotFoundError:
         return False

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 
 from core.domain.values import Digest
-from core.ports import Moved
+from core.ports import BytesCallback
 
 PIECE = 256 * 1024  # bytes; the kernel spends twice as long on much larger writes
 
@@ -17,7 +17,7 @@ def pieces(data: bytes | memoryview) -> Iterator[memoryview]:
         yield rest[begin : begin + PIECE]
 
 
-def hashed(parts: Iterable[bytes | memoryview], moved: Moved) -> Digest:
+def hash_pieces(parts: Iterable[bytes | memoryview], moved: BytesCallback) -> Digest:
     """Return the SHA-256 of the concatenated parts, calling `moved` after each."""
     total = hashlib.sha256()
     for piece in parts:
@@ -26,7 +26,7 @@ def hashed(parts: Iterable[bytes | memoryview], moved: Moved) -> Digest:
     return Digest(total.hexdigest())
 
 
-def gathered(read: Callable[[int], bytes], moved: Moved) -> tuple[bytes, Digest]:
+def read_pieces(read: Callable[[int], bytes], moved: BytesCallback) -> tuple[bytes, Digest]:
     """Call `read(size)` until it returns nothing; return all bytes and their SHA-256."""
     out, total = io.BytesIO(), hashlib.sha256()
     while piece := read(PIECE):
@@ -36,10 +36,10 @@ def gathered(read: Callable[[int], bytes], moved: Moved) -> tuple[bytes, Digest]
     return out.getvalue(), Digest(total.hexdigest())
 
 
-class Sent(io.BytesIO):
+class ReportingBody(io.BytesIO):
     """A request body that reports every piece which the connection reads."""
 
-    def __init__(self, data: bytes | memoryview, moved: Moved) -> None:
+    def __init__(self, data: bytes | memoryview, moved: BytesCallback) -> None:
         super().__init__(data)
         self._moved = moved
 

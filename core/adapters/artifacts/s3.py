@@ -11,14 +11,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from core.adapters.artifacts.pieces import gathered, hashed, pieces
-from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Place
-from core.adapters.artifacts.s3_collection import Collecting
-from core.adapters.artifacts.s3_errors import MISSING, code_of, named
+from core.adapters.artifacts.pieces import hash_pieces, pieces, read_pieces
+from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Location
+from core.adapters.artifacts.s3_collection import S3Collector
+from core.adapters.artifacts.s3_errors import MISSING, error_code, translate_errors
 from core.adapters.artifacts.s3_upload import send
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
-from core.ports import Moved, StoredArtifact, nobody
+from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _READS = 3  # attempts to read an object when the connection breaks midway
@@ -27,12 +27,12 @@ _READS = 3  # attempts to read an object when the connection breaks midway
 class S3Artifacts:
     """The `Artifacts` port over a bucket; connects at first use. Pickles as its place."""
 
-    def __init__(self, place: S3Place) -> None:
+    def __init__(self, place: S3Location) -> None:
         self._place = place
         self._connected: Clients | None = None
         self._one_connects = threading.Lock()
 
-    def __reduce__(self) -> tuple[type["S3Artifacts"], tuple[S3Place]]:
+    def __reduce__(self) -> tuple[type["S3Artifacts"], tuple[S3Location]]:
         return S3Artifacts, (self._place,)
 
     def __repr__(self) -> str:
@@ -45,11 +45,11 @@ class S3Artifacts:
         """
         from botocore.exceptions import ClientError
 
-        with named():
+        with translate_errors():
             try:
                 self._client.head_bucket(Bucket=self._place.bucket)
             except ClientError as error:
-                if code_of(error) not in MISSING:
+                if error_code(error) not in MISSING:
                     raise
             else:
                 return False
@@ -68,24 +68,24 @@ class S3Artifacts:
                 client.close()
             self._connected = None
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store bytes and return their digest; existing bytes are replaced, which resets their age.
 
         Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
         """
-        digest = hashed(pieces(data), moved)
+        digest = hash_pieces(pieces(data), moved)
         key = self._key(digest)
         existed = self.has(digest)
-        with named(needed_bytes=len(data)):
+        with translate_errors(needed_bytes=len(data)):
             send(self._client, self._place, key, data, digest, moved)
         if existed:  # a collector that has not seen this write may be about to delete the object
             self._collecting.wait_for(digest, moved)
             if not self.has(digest):
-                with named(needed_bytes=len(data)):
+                with translate_errors(needed_bytes=len(data)):
                     send(self._client, self._place, key, data, digest, moved)
         return digest
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         """Return the verified bytes.
 
         Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
@@ -101,7 +101,7 @@ class S3Artifacts:
         Raises ArtifactsUnavailable.
         """
         try:
-            with named(digest):
+            with translate_errors(digest):
                 self._client.head_object(Bucket=self._place.bucket, Key=self._key(digest))
         except ArtifactMissing:
             return False
@@ -110,7 +110,7 @@ class S3Artifacts:
     def delete(self, digest: Digest) -> None:
         """Delete the bytes, if they are stored. Raises ArtifactsUnavailable."""
         if _DIGEST.fullmatch(digest):
-            with named():
+            with translate_errors():
                 self._client.delete_object(Bucket=self._place.bucket, Key=self._key(digest))
 
     def collect(self, digest: Digest, older_than_s: float) -> bool:
@@ -137,7 +137,7 @@ class S3Artifacts:
 
         Raises ArtifactsUnavailable.
         """
-        with named():
+        with translate_errors():
             self._client.head_bucket(Bucket=self._place.bucket)
         folder = self._place.scratch.absolute()
         while not folder.exists():
@@ -148,7 +148,7 @@ class S3Artifacts:
     def _clients(self) -> Clients:
         with self._one_connects:
             if self._connected is None:
-                with named():
+                with translate_errors():
                     self._connected = self._place.connect()
             return self._connected
 
@@ -157,8 +157,8 @@ class S3Artifacts:
         return self._clients.usual
 
     @property
-    def _collecting(self) -> Collecting:
-        return Collecting(self._clients, self._place)
+    def _collecting(self) -> S3Collector:
+        return S3Collector(self._clients, self._place)
 
     def _key(self, digest: Digest) -> str:
         """Return the object's key.
@@ -169,18 +169,18 @@ class S3Artifacts:
             raise ArtifactMissing(digest=digest[:80])
         return f"{self._place.prefix}{digest[:2]}/{digest[2:]}"
 
-    def _read(self, digest: Digest, moved: Moved) -> tuple[bytes, Digest]:
+    def _read(self, digest: Digest, moved: BytesCallback) -> tuple[bytes, Digest]:
         """Return an object's bytes and their SHA-256.
 
         Reads again when an answer breaks off midway: the client retries requests only.
         """
         key = self._key(digest)
         for left in reversed(range(_READS)):
-            with named(digest):
+            with translate_errors(digest):
                 answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
             try:
-                with named(), answer["Body"] as body:
-                    return gathered(body.read, moved)
+                with translate_errors(), answer["Body"] as body:
+                    return read_pieces(body.read, moved)
             except ArtifactsUnavailable:
                 if not left:
                     raise

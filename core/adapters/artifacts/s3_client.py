@@ -21,7 +21,7 @@ class Clients(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class S3Place:
+class S3Location:
     """A bucket and a prefix. Credentials come from AWS's own variables, files and roles."""
 
     bucket: str

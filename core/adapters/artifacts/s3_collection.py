@@ -19,21 +19,21 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from core.adapters.artifacts.s3_client import Clients, S3Place
-from core.adapters.artifacts.s3_errors import TAKEN, code_of, named
+from core.adapters.artifacts.s3_client import Clients, S3Location
+from core.adapters.artifacts.s3_errors import TAKEN, error_code, translate_errors
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Moved
+from core.ports import BytesCallback
 
 MARKS = "collecting/"
 DEAD_AFTER_S = 300.0  # age of an abandoned mark; well above the longest time a deletion takes
 LOOK_EVERY_S = 0.2
 
 
-class Collecting:
+class S3Collector:
     """The collector's and the writer's side, and the cleanup after processes that were killed."""
 
-    def __init__(self, clients: Clients, place: S3Place) -> None:
+    def __init__(self, clients: Clients, place: S3Location) -> None:
         self._client = clients.usual
         self._asks_once = clients.asks_once
         self._place = place
@@ -45,13 +45,13 @@ class Collecting:
             return False  # another collector is working on the object
         age_s = self._age(key, digest)
         old = age_s is not None and age_s >= older_than_s
-        with named():
+        with translate_errors():
             if old:
                 self._asks_once.delete_object(Bucket=self._place.bucket, Key=key)
             self._client.delete_object(Bucket=self._place.bucket, Key=mark)
         return old
 
-    def wait_for(self, digest: Digest, moved: Moved) -> None:
+    def wait_for(self, digest: Digest, moved: BytesCallback) -> None:
         """Wait until no running collector works on the object, calling `moved(0)` meanwhile."""
         while True:
             age_s = self._age(self._mark(digest), digest)
@@ -63,7 +63,7 @@ class Collecting:
     def rows(self, prefix: str) -> Iterator[tuple[dict[str, Any], float]]:
         """Yield the objects below a prefix and their ages in seconds by the store's clock."""
         pages = self._client.get_paginator("list_objects_v2")
-        with named():
+        with translate_errors():
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
                 now = _clock_of(page)
                 for row in page.get("Contents", ()):
@@ -78,7 +78,7 @@ class Collecting:
         ]
         pages = self._client.get_paginator("list_multipart_uploads")
         swept = 0
-        with named():
+        with translate_errors():
             for key in abandoned:
                 self._client.delete_object(Bucket=self._place.bucket, Key=key)
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
@@ -98,13 +98,13 @@ class Collecting:
         """Create the mark unless it exists; return whether it was created."""
         from botocore.exceptions import ClientError
 
-        with named():
+        with translate_errors():
             try:
                 self._client.put_object(
                     Bucket=self._place.bucket, Key=mark, Body=b"", IfNoneMatch="*"
                 )
             except ClientError as error:
-                if code_of(error) in TAKEN:
+                if error_code(error) in TAKEN:
                     return False
                 raise
         return True
@@ -112,7 +112,7 @@ class Collecting:
     def _age(self, key: str, digest: Digest) -> float | None:
         """Return the object's age in seconds by the store's clock, or None if it is missing."""
         try:
-            with named(digest):
+            with translate_errors(digest):
                 found = self._client.head_object(Bucket=self._place.bucket, Key=key)
         except ArtifactMissing:
             return None

@@ -20,7 +20,9 @@ TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
 @contextmanager
-def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> Iterator[None]:
+def translate_errors(
+    digest: Digest | None = None, *, needed_bytes: int | None = None
+) -> Iterator[None]:
     """Translate the client's errors to ArtifactMissing, StorageFull or ArtifactsUnavailable.
 
     ArtifactMissing needs a `digest`; without one, a missing object is ArtifactsUnavailable.
@@ -31,7 +33,7 @@ def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> I
     try:
         yield
     except ClientError as error:
-        code = code_of(error)
+        code = error_code(error)
         if code in MISSING and digest is not None:
             raise ArtifactMissing(digest=digest) from None
         if code in NO_ROOM:
@@ -49,7 +51,7 @@ def named(digest: Digest | None = None, *, needed_bytes: int | None = None) -> I
         ) from error
 
 
-def code_of(error: Exception) -> str:
+def error_code(error: Exception) -> str:
     """Return S3's error code, or the HTTP status if the answer has no body."""
     details = getattr(error, "response", {}).get("Error", {})
     return str(details.get("Code", "unknown"))

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from core.adapters.artifacts.pieces import PIECE, Sent
-from core.adapters.artifacts.s3_client import S3Place
-from core.adapters.artifacts.s3_errors import named
+from core.adapters.artifacts.pieces import PIECE, ReportingBody
+from core.adapters.artifacts.s3_client import S3Location
+from core.adapters.artifacts.s3_errors import translate_errors
 from core.domain.values import Digest
 from core.errors import Unavailable
-from core.ports import Moved
+from core.ports import BytesCallback
 
 AT_ONCE = 4  # parts
 MOST_PARTS = 10_000  # S3's limit
@@ -20,11 +20,11 @@ MOST_PARTS = 10_000  # S3's limit
 
 def send(
     client: Any,
-    place: S3Place,
+    place: S3Location,
     key: str,
     data: bytes | memoryview,
     digest: Digest,
-    moved: Moved,
+    moved: BytesCallback,
 ) -> None:
     """Store bytes under a key.
 
@@ -38,12 +38,14 @@ def send(
         _send_in_parts(client, place, key, memoryview(data), moved)
 
 
-def _body(data: bytes | memoryview, moved: Moved) -> bytes | Sent:
+def _body(data: bytes | memoryview, moved: BytesCallback) -> bytes | ReportingBody:
     """Return the body to send: bytes if small, since file-like bodies cost a round trip first."""
-    return bytes(data) if len(data) <= PIECE else Sent(data, moved)
+    return bytes(data) if len(data) <= PIECE else ReportingBody(data, moved)
 
 
-def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview, moved: Moved) -> None:
+def _send_in_parts(
+    client: Any, place: S3Location, key: str, data: memoryview, moved: BytesCallback
+) -> None:
     where = {"Bucket": place.bucket, "Key": key}
     begun = client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")
     upload = where | {"UploadId": begun["UploadId"]}
@@ -61,7 +63,7 @@ def _send_in_parts(client: Any, place: S3Place, key: str, data: memoryview, move
             parts = list(pool.map(send_part, _parts(data, place.part_bytes)))
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     except BaseException:
-        with suppress(Unavailable), named():  # the sweeper aborts what is left
+        with suppress(Unavailable), translate_errors():  # the sweeper aborts what is left
             client.abort_multipart_upload(**upload)
         raise
 

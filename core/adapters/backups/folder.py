@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class BackupContents:
     """The contents of a back-up."""
 
     database: Json  # as returned by `Snapshot.dump`
@@ -61,7 +61,7 @@ class BackupFolder:
                     self._path.rmdir()
 
     @contextmanager
-    def read(self) -> Iterator[Listed]:
+    def read(self) -> Iterator[BackupContents]:
         """Yield the contents of the current back-up, locked against writers.
 
         Raises NotFound if no back-up was finished, Corrupt if the current one's rows are damaged,
@@ -75,7 +75,7 @@ class BackupFolder:
                 self.rows.get(part)
             yield listed
 
-    def finish(self, listed: Listed, made_at: str) -> None:
+    def finish(self, listed: BackupContents, made_at: str) -> None:
         """Make this the current back-up and delete the rows of the previous one.
 
         Raises StorageFull.
@@ -88,7 +88,7 @@ class BackupFolder:
         for store in (self.rows, self.artifacts):
             store.sweep(0.0)
 
-    def _listed(self) -> Listed:
+    def _listed(self) -> BackupContents:
         try:
             pointer = json.loads(self._pointer.read_bytes())
             known = pointer["format"] == FORMAT
@@ -97,7 +97,7 @@ class BackupFolder:
             raise Corrupt(f"{self._pointer} is damaged, or what it names is gone.") from error
         if not known:
             raise Conflict(f"{self._pointer} has the format {pointer['format']}, not {FORMAT}.")
-        return Listed(database=content["database"], artifacts=tuple(content["artifacts"]))
+        return BackupContents(database=content["database"], artifacts=tuple(content["artifacts"]))
 
     def _point_to(self, pointer: Json) -> None:
         temporary = self._pointer.with_suffix(".new")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, select
 
 from core.adapters.database.statements import increase
-from core.adapters.database.tables.tallies import tallies
+from core.adapters.database.tables.counters import counters
 from core.domain.jobs.counter import JOBS_ENDED, PHASE_SECONDS, CounterValue, duration
 from core.domain.jobs.job import Job
 
@@ -20,7 +20,7 @@ class SqlCounters:
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
         """Add to the counter with this name and labels, as part of the transaction."""
         key = {"name": name, "labels": json.dumps(labels, sort_keys=True)}
-        increase(self._connection, tallies, key, "value", amount)
+        increase(self._connection, counters, key, "value", amount)
 
     def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
         """Count the duration of a phase."""
@@ -35,7 +35,7 @@ class SqlCounters:
 
     def all(self) -> Sequence[CounterValue]:
         """Return all counters: a few rows per name."""
-        query = select(tallies).order_by(tallies.c.name, tallies.c.labels)
+        query = select(counters).order_by(counters.c.name, counters.c.labels)
         return [
             CounterValue(name=row.name, labels=json.loads(row.labels), value=row.value)
             for row in self._connection.execute(query)

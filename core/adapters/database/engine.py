@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from core.adapters.database.failures import name_failures
+from core.adapters.database.failures import translate_failures
 
 READ_ONLY = "read_only"  # execution option of a connection whose transactions only read
 
@@ -55,7 +55,7 @@ def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = 
         json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
-    name_failures(engine)
+    translate_failures(engine)
     return engine
 
 
@@ -105,7 +105,7 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
 
     if limits.statement_s:
         _end_long_statements(engine, limits.statement_s)
-    name_failures(engine)
+    translate_failures(engine)
     return engine
 
 

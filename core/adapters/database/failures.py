@@ -20,7 +20,7 @@ _SQLITE_LATER = {
 }
 
 
-def name_failures(engine: Engine) -> None:
+def translate_failures(engine: Engine) -> None:
     """Make the engine raise DatabaseUnavailable or StorageFull for matching driver errors."""
 
     @event.listens_for(engine, "handle_error")

@@ -17,7 +17,7 @@ class SqlHeartbeats:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def beat(self, worker: str, facts: Json) -> None:
+    def record(self, worker: str, facts: Json) -> None:
         """Record a worker's heartbeat at the database's present time."""
         values = {"worker": worker, "facts": dict(facts), "at": epoch_now()}
         upsert(self._connection, heartbeats, values, key=["worker"])

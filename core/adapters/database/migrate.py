@@ -11,7 +11,7 @@ from psycopg import errors as postgres
 from sqlalchemy import Connection, Engine, make_url, text
 
 from core.adapters.database.engine import Limits, open_engine
-from core.adapters.database.tables import access, datasets, jobs, models, schema, suites, tallies
+from core.adapters.database.tables import access, counters, datasets, jobs, models, schema, suites
 from core.errors import Corrupt, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
@@ -21,7 +21,7 @@ TABLES = (
     jobs.jobs,
     models.models,
     suites.suites,
-    tallies.tallies,
+    counters.counters,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
@@ -83,7 +83,7 @@ def migrating(url: str) -> Iterator[Connection]:
         connection.commit()
 
 
-def try_until_locked(connection: Connection, run: Callable[[], None]) -> None:
+def retry_while_locked(connection: Connection, run: Callable[[], None]) -> None:
     """Run migrations, and again for as long as another transaction holds a lock they need.
 
     Raises DatabaseUnavailable after PATIENCE_S seconds.

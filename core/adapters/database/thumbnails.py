@@ -11,7 +11,7 @@ from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
 from core.domain.datasets.dataset import Image
 from core.domain.values import Digest
-from core.ports import Seen
+from core.ports import ImageWithThumbnail
 
 
 class SqlThumbnails:
@@ -67,7 +67,7 @@ class SqlThumbnails:
             found += (Image(**row) for row in self._connection.execute(query).mappings())
         return found
 
-    def add(self, seen: Sequence[Seen]) -> None:
+    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
         """Store thumbnails; an image that has one keeps it."""
         values = [
             {

@@ -61,7 +61,7 @@ class SqlUnitOfWork:
     references: ports.ArtifactRoots
     keys: ports.Keys
     heartbeats: ports.Heartbeats
-    tallies: ports.Counters
+    counters: ports.Counters
     gauges: ports.Gauges
 
     def __init__(self, engine: Engine, thumbnails: ThumbnailCache, *, read_only: bool) -> None:
@@ -97,7 +97,7 @@ class SqlUnitOfWork:
         self.references = SqlArtifactRoots(connection)
         self.keys = SqlKeys(connection)
         self.heartbeats = SqlHeartbeats(connection)
-        self.tallies = SqlCounters(connection)
+        self.counters = SqlCounters(connection)
         self.gauges = SqlGauges(connection)
         return self
 

@@ -8,7 +8,7 @@ import os
 import pwd
 import resource
 
-from core.adapters.images.system_calls import limit_to_computing
+from core.adapters.images.system_calls import install_filter
 
 USER, LIMITS, CALLS = "user", "limits", "calls"
 _NOBODY = 65534
@@ -23,7 +23,7 @@ def confine(memory: int) -> list[str]:
     layers = {
         USER: become_nobody,
         LIMITS: lambda: set_limits(memory),
-        CALLS: limit_to_computing,
+        CALLS: install_filter,
     }
     return [name for name, apply in layers.items() if apply()]
 

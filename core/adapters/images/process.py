@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.adapters.images import child
-from core.inference_limits import most_image_bytes
+from core.inference_limits import image_limit
 
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
 _OUTCOME = 1  # byte
@@ -39,7 +39,7 @@ class Limits:
     @property
     def reply_bytes(self) -> int:
         """The bytes of the largest stored image."""
-        return most_image_bytes(self.stored_side)
+        return image_limit(self.stored_side)
 
 
 class DecodingProcess:

@@ -60,17 +60,17 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("steps", ctypes.POINTER(_Step)))
 
 
-def can_be_limited() -> bool:
+def is_supported() -> bool:
     """Return whether this machine's system call numbers are known."""
     return sys.platform == "linux" and sys.maxsize > 2**32 and os.uname().machine in _MACHINES
 
 
-def limit_to_computing() -> bool:
+def install_filter() -> bool:
     """Make every call except those above fail with EPERM; return whether that succeeded.
 
     A process cannot undo this.
     """
-    if not can_be_limited():
+    if not is_supported():
         return False
     column, machine = _MACHINES[os.uname().machine]
     numbers = [row[column] for row in _NUMBERS.values()]

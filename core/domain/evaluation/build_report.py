@@ -8,7 +8,7 @@ from core.domain.evaluation.accuracy_matrix import accuracy_matrix, tasks, trans
 from core.domain.evaluation.comparisons import measures
 from core.domain.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.domain.evaluation.report import Report
-from core.domain.evaluation.results import EvaluationResults, Given
+from core.domain.evaluation.results import AnswersByQuery, EvaluationResults
 from core.domain.evaluation.tables import changes, list_scores, recall_rows, scores
 from core.domain.gate.policy import judge
 from core.errors import AnswersNotFinite
@@ -16,7 +16,7 @@ from core.errors import AnswersNotFinite
 
 def build_report(
     plan: EvaluationPlan,
-    answers: Given,
+    answers: AnswersByQuery,
     *,
     previous: Report | None,
     judged_before: int,

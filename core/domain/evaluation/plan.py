@@ -51,7 +51,7 @@ class RetrievalEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveLine:
+class LiveLineage:
     """A live version that a promotion would replace and that is no ancestor of the candidate."""
 
     version: Version
@@ -134,7 +134,7 @@ def plan_queries(
     root: Version,
     earlier: Sequence[HeldOutUpdate],
     suites: Sequence[ScoredSuite],
-    live: LiveLine | None = None,
+    live: LiveLineage | None = None,
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
     learned = candidate.version.classes

@@ -17,7 +17,7 @@ from core.domain.evaluation.query import (
 from core.domain.registry.version import Version
 from core.domain.values import Digest
 
-Given = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
+AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
 Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
 LIVE = "live version"
 
@@ -36,7 +36,7 @@ class EvaluationResults:
     """An evaluation plan with its answers. A missing answer is a KeyError."""
 
     plan: EvaluationPlan
-    answers: Given
+    answers: AnswersByQuery
 
     def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether a version was right."""

@@ -27,7 +27,7 @@ _CLEANERS = ("lower", "whitespace", "canonicalize")
 _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
 
 
-def obstacle(model_cfg: Json) -> str | None:
+def untrainable_reason(model_cfg: Json) -> str | None:
     """Return why a model with a `model_cfg` cannot be trained; None if it can."""
     if "multimodal_cfg" in model_cfg:
         return "Models with a caption decoder (CoCa) are not taken."
@@ -43,7 +43,7 @@ def obstacle(model_cfg: Json) -> str | None:
 
 def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
     """Raise ModelNotTrainable, with the reason, if an architecture cannot be trained."""
-    if reason := obstacle(model_cfg):
+    if reason := untrainable_reason(model_cfg):
         raise ModelNotTrainable(reason, pointer=pointer)
 
 

@@ -12,7 +12,7 @@ from core.domain.datasets.dataset import Image
 from core.domain.datasets.near_duplicates import SimilarImage, group_of
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ImageCorrupt, ImageTooLarge, SplitConflict
-from core.ports import Decoder, Platform, Seen, UnitOfWork
+from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class SimilaritySearch:
     found: Mapping[str, Sequence[SimilarImage]]
 
 
-def search(platform: Platform, decoder: Decoder, arriving: Collection[Seen]) -> SimilaritySearch:
+def search(
+    platform: Platform, decoder: Decoder, arriving: Collection[ImageWithThumbnail]
+) -> SimilaritySearch:
     """Look for the look-alikes of some images among all known ones."""
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
@@ -41,7 +43,7 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
     """
     with platform.transactions(read_only=True) as work:
         missing = work.thumbnails.missing(dhashes)
-    made: list[Seen] = []
+    made: list[ImageWithThumbnail] = []
     for image in missing:
         # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
         with suppress(ArtifactMissing, ArtifactCorrupt, ImageCorrupt, ImageTooLarge):
@@ -63,7 +65,7 @@ class GroupedImage:
 
 
 def group(
-    work: UnitOfWork, arriving: Iterable[Seen], searched: SimilaritySearch
+    work: UnitOfWork, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
 ) -> dict[Digest, GroupedImage | SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 

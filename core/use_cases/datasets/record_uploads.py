@@ -7,7 +7,7 @@ from datetime import datetime
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
-from core.ports import Decoder, Platform, Seen, UnitOfWork
+from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome
 from core.use_cases.datasets.near_duplicates import GroupedImage, SimilaritySearch, group, search
 
@@ -33,7 +33,7 @@ def search_uploads(
     return search(platform, decoder, _seen(uploads))
 
 
-def _seen(uploads: Sequence[Upload]) -> list[Seen]:
+def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
     return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
 
 
@@ -76,7 +76,7 @@ class _Receiving:
     texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
     rows: list[DatasetImage] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ImageWithThumbnail] = field(default_factory=list)
 
     def receive(self, upload: Upload) -> Receipt:
         """Collect one upload, unless something is against it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
 from core.domain.evaluation.query import Answers, EvalQuery, answers_from_json, answers_to_json
-from core.domain.evaluation.results import Given
+from core.domain.evaluation.results import AnswersByQuery
 from core.domain.jobs.job import Job, UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, Json, canonical_json
@@ -52,7 +52,7 @@ def evaluate_version(
 
 def _answer(
     platform: Platform, evaluator: Evaluator, job: Job, plan: EvaluationPlan, monitor: Monitor
-) -> Given:
+) -> AnswersByQuery:
     """All answers; what a version was asked before is read back, not asked again."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
     for version, questions in plan.questions:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from core.domain.evaluation.plan import (
     EvaluationPlan,
     HeldOutUpdate,
-    LiveLine,
+    LiveLineage,
     ScoredSuite,
     plan_queries,
 )
@@ -54,14 +54,14 @@ def plan_evaluation(
 
 def _live_line(
     work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
-) -> LiveLine | None:
+) -> LiveLineage | None:
     """What the alias that the job is about would lose, but for the way back to an ancestor."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
     line = line_beside(work, candidate, job.order.alias)
     if not line or leads_back(line, candidate):
         return None
-    return LiveLine(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
+    return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
 
 
 def _updates(

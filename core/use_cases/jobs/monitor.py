@@ -134,7 +134,7 @@ class JobMonitor:
 
     def _count(self, work: UnitOfWork, phase: str, seconds: float) -> None:
         if phase:
-            work.tallies.add_phase({"type": self._job.type.value, "phase": phase}, seconds)
+            work.counters.add_phase({"type": self._job.type.value, "phase": phase}, seconds)
 
     def _eta(self, step: int, total: int, now: float) -> float | None:
         done = step - self._first_step

@@ -18,7 +18,7 @@ class ServiceStats:
     heartbeats: Sequence[Heartbeat]
     versions: Mapping[tuple[str, str], int]
     alias_moves: Mapping[str, int]
-    tallies: Sequence[CounterValue]
+    counters: Sequence[CounterValue]
 
 
 def read_stats(platform: Platform) -> ServiceStats:
@@ -31,5 +31,5 @@ def read_stats(platform: Platform) -> ServiceStats:
             heartbeats=work.heartbeats.all(),
             versions=work.gauges.versions(),
             alias_moves=work.gauges.alias_moves(),
-            tallies=work.tallies.all(),
+            counters=work.counters.all(),
         )

@@ -14,7 +14,7 @@ FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed
 class WorkerState:
     """A worker's last beat, and whether it is young enough to believe."""
 
-    beat: Heartbeat
+    heartbeat: Heartbeat
     fresh: bool
 
 
@@ -22,8 +22,8 @@ def list_workers(platform: Platform) -> Sequence[WorkerState]:
     """Every worker that has beaten within a day and has not ended in order."""
     with platform.transactions(read_only=True) as work:
         return [
-            WorkerState(beat=beat, fresh=is_fresh(platform.settings, beat.age_s))
-            for beat in work.heartbeats.all()
+            WorkerState(heartbeat=last, fresh=is_fresh(platform.settings, last.age_s))
+            for last in work.heartbeats.all()
         ]
 
 

@@ -46,7 +46,7 @@ _MANY = 1_000_000
 
 
 @dataclass(kw_only=True)
-class Tidied:
+class CollectionResult:
     """What a collection has found and done; on a dry run, would have done."""
 
     dry_run: bool
@@ -66,7 +66,7 @@ def collect_garbage(
     grace: timedelta = GRACE,
     retention: Retention | None = None,
     dry_run: bool = False,
-) -> Tidied:
+) -> CollectionResult:
     """Delete the artifacts that no row names and that nobody has put for `grace`.
 
     With `retention`, versions that it finds spare give up their weights first. Lists (weights,
@@ -74,7 +74,7 @@ def collect_garbage(
     Raises Forbidden unless an administrator asks, ArtifactsUnavailable or DatabaseUnavailable.
     """
     principal.require_admin()
-    began, tidied = platform.clock(), Tidied(dry_run=dry_run)
+    began, tidied = platform.clock(), CollectionResult(dry_run=dry_run)
     if retention is not None:
         tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:

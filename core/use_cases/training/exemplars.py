@@ -8,7 +8,7 @@ from core.domain.values import Digest
 from core.ports import UnitOfWork
 
 
-def lessons_of(work: UnitOfWork, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
+def replayed_versions(work: UnitOfWork, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
     """The dataset versions that a line was taught with, in its order; roots have none."""
     return tuple(
         work.datasets.version(version.dataset, version.dataset_version)

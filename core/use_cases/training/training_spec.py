@@ -17,7 +17,7 @@ from core.use_cases.datasets.freeze import refuse_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
-from core.use_cases.training.exemplars import exemplars_of, lessons_of
+from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.reference_set import reference_entries
 from core.use_cases.training.selection import selection_of
 
@@ -84,7 +84,7 @@ def pin_inputs(
         data=work.datasets.version(order.dataset, order.dataset_version),
         open_classes=open_classes_of(work, model),
         suites=suites_of(work, model),
-        lessons=lessons_of(work, line) if order.recipe.method is Method.REPLAY else (),
+        lessons=replayed_versions(work, line) if order.recipe.method is Method.REPLAY else (),
         reference=reference,
     )
 

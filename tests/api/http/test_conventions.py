@@ -171,7 +171,7 @@ def test_ready_means_a_worker_lives(service: Service) -> None:
     assert code_of(answer) == (503, "not_ready")
     assert answer.json()["facts"] == {"checks": {"database": True, "disk": True, "worker": False}}
     with service.platform.transactions() as work:
-        work.heartbeats.beat("host:1", {})
+        work.heartbeats.record("host:1", {})
         work.commit()
     assert service.client.get("/readyz").json()["status"] == "ok"
 

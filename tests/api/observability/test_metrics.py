@@ -150,8 +150,8 @@ def test_verdicts_versions_and_alias_moves(service: Service) -> None:
 
 def test_workers_alive_busy_and_stale(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.beat("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
-        work.heartbeats.beat("b:1", {"state": "idle"})
+        work.heartbeats.record("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
+        work.heartbeats.record("b:1", {"state": "idle"})
         work.commit()
     found = scrape(service)
     assert [found("workers", state=state) for state in ("busy", "idle", "stale")] == [1, 1, 0]
@@ -160,8 +160,8 @@ def test_workers_alive_busy_and_stale(service: Service) -> None:
 
 def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.beat("a:1", {"queues": ["gpu"]})
-        work.heartbeats.beat("b:1", {"queues": ["gpu"]})
+        work.heartbeats.record("a:1", {"queues": ["gpu"]})
+        work.heartbeats.record("b:1", {"queues": ["gpu"]})
         work.commit()
     served = scrape(service)
     assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
@@ -175,7 +175,7 @@ def test_a_database_that_is_away_leaves_what_the_process_knows(
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr("api.observability.state_metrics.read_state", away)
+    monkeypatch.setattr("api.observability.state_metrics.read_stats", away)
     found = scrape(service)
     assert found("database_up") == 0
     assert found("http_requests_total", route="/healthz") == 1

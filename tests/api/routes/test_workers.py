@@ -10,7 +10,7 @@ from worker.supervision.heartbeat import facts_of
 def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:
     facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
     with service.platform.transactions() as work:
-        work.heartbeats.beat(name, facts)
+        work.heartbeats.record(name, facts)
         work.commit()
 
 
@@ -47,7 +47,7 @@ def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Servi
 
 def test_beats_of_an_earlier_release_are_still_shown(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.beat("old:1", {"device": "cpu", "child": 5, "starts": 1})
+        work.heartbeats.record("old:1", {"device": "cpu", "child": 5, "starts": 1})
         work.commit()
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["host"], shown["child_pid"], shown["version"]) == ("old", 5, "")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from api.embedded_processes import EmbeddedProcesses, environment_of
+from api.embedded_processes import EmbeddedProcesses, to_environment
 from core.settings import Settings
 from tests.support.places import ROOT
 
@@ -146,8 +146,8 @@ def test_companions_that_never_started_can_be_stopped(home: Path) -> None:
 def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path;"
-        "from api.embedded_processes import Companions; from core.settings import Settings;"
-        f"Companions(Settings(home=Path(sys.argv[1])), ['{GENTLE}', '{STUBBORN}']).start();"
+        "from api.embedded_processes import EmbeddedProcesses; from core.settings import Settings;"
+        f"EmbeddedProcesses(Settings(home=Path(sys.argv[1])), ['{GENTLE}', '{STUBBORN}']).start();"
         "time.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(home)]
@@ -168,6 +168,6 @@ def test_another_process_reads_the_same_settings(
         lease_seconds=1.5,
         root_folders=(tmp_path / "a b", tmp_path / "c"),
     )
-    for name, value in environment_of(settings).items():
+    for name, value in to_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from api.app import create_app
-from api.server.listening import config_of, listen, with_free_inference_port
+from api.server.listening import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
 from tests.support.api.service import EMBEDDED
 from tests.support.connections import accepted, waits_for_acknowledgement
@@ -56,7 +56,9 @@ def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
 ) -> None:
     with (
         listen(host, 0) as bound,
-        accepted(uvicorn.Server(config_of(create_app(settings), settings)), bound) as connection,
+        accepted(
+            uvicorn.Server(uvicorn_config(create_app(settings), settings)), bound
+        ) as connection,
     ):
         assert not waits_for_acknowledgement(connection)
 

@@ -17,7 +17,7 @@ from core import bootstrap
 from core.adapters.artifacts import s3_upload as s3_sending
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import S3Place
+from core.adapters.artifacts.s3_client import S3Location
 from core.domain.values import Digest, sha256
 from core.errors import (
     ArtifactMissing,
@@ -139,7 +139,7 @@ def test_a_writer_waits_for_the_collector_that_has_looked_at_its_object(
 
 def test_two_collectors_do_not_meet(s3: S3Artifacts) -> None:
     found = s3.put(DATA)
-    assert s3._collecting._set(s3._collecting._mark(found))
+    assert s3._collecting._create(s3._collecting._mark(found))
     assert not s3.collect(found, 0)
     assert s3.has(found)
 
@@ -196,7 +196,7 @@ def test_a_server_that_hangs_or_dies_is_told_in_time(
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with s3_server() as (url, process):
-        place = S3Place.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
+        place = S3Location.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
         store = S3Artifacts(replace(place, connect_s=0.5, read_s=0.5, tries=2))
         store._client.create_bucket(Bucket="bucket")
         found = store.put(DATA)

@@ -88,12 +88,12 @@ def test_key_is_found_by_its_hash(transactions: Transactions) -> None:
 
 def test_beat_is_fresh_for_a_while(transactions: Transactions) -> None:
     with transactions() as work:
-        work.heartbeats.beat("w1", {"device": "cpu"})
-        work.heartbeats.beat("w1", {"device": "cuda"})
+        work.heartbeats.record("w1", {"device": "cpu"})
+        work.heartbeats.record("w1", {"device": "cuda"})
         work.commit()
     time.sleep(0.3)
     with transactions() as work:
-        work.heartbeats.beat("w2", {})
+        work.heartbeats.record("w2", {})
         assert work.heartbeats.fresh(60) == [("w1", {"device": "cuda"}), ("w2", {})]
         assert work.heartbeats.fresh(0.2) == [("w2", {})]
         work.heartbeats.forget("w2")

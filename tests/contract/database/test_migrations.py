@@ -156,7 +156,7 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
         assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
-        assert work.tallies.all() == []
+        assert work.counters.all() == []
 
 
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:

@@ -136,9 +136,9 @@ def live_through(platform: Platform) -> Scene:
         assert held is not None
         work.jobs.set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
         work.jobs.add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
-        work.heartbeats.beat("w", {})
+        work.heartbeats.record("w", {})
         work.keys.add("me", "admin", digest("key"), NOW + timedelta(microseconds=1))
-        work.tallies.add("jobs", {"type": "update"}, 0.1)
+        work.counters.add("jobs", {"type": "update"}, 0.1)
         work.commit()
     for pixels in {*pixels_on(Side.TRAIN, 20), *pixels_on(Side.HOLDOUT, 20)}:
         if an_image(pixels).artifact in images_of(platform):
@@ -265,7 +265,7 @@ def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict
                 for name, value in row.items():
                     if isinstance(value, datetime) and value.tzinfo is None:
                         row[name] = value.replace(tzinfo=UTC)
-            told = [{name: copying._told(value) for name, value in row.items()} for row in rows]
+            told = [{name: copying._to_json_value(value) for name, value in row.items()} for row in rows]
             listed[table.name] = {"rows": len(rows), "parts": [store.put(copying._pack(told))]}
     return {"revision": revision, "tables": listed}
 

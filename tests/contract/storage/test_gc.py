@@ -24,7 +24,7 @@ from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.export_version import write_tar
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
-from core.use_cases.storage.gc import Tidied, collect_garbage
+from core.use_cases.storage.gc import CollectionResult, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate, a_root, some_weights
 from tests.support.factories import NOW, TESTER, a_dataset, a_move, a_row, digest
@@ -46,7 +46,7 @@ def make_old(artifacts: MemoryArtifacts) -> None:
     artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
 
 
-def tidy(scene: Scene, retention: Retention | None = None, **changes: Any) -> Tidied:
+def tidy(scene: Scene, retention: Retention | None = None, **changes: Any) -> CollectionResult:
     """Collect with everything old."""
     make_old(scene.platform.artifacts)
     return collect_garbage(scene.platform, TESTER, retention=retention, **changes)
@@ -438,10 +438,10 @@ def test_a_version_that_goes_live_meanwhile_keeps_its_weights(scene: Scene, mode
     """The collector waits for the promotion's lock, and then looks again."""
     old, _ = rejected(scene, model, 2)
     make_old(scene.platform.artifacts)
-    runs: list[Future[Tidied]] = []
+    runs: list[Future[CollectionResult]] = []
     with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
         work.versions.get(model.id, old.number, lock=True)
-        runs.append(pool.submit(collect_garbage, scene.platform, retention=NEWEST_ONLY))
+        runs.append(pool.submit(collect_garbage, scene.platform, TESTER, retention=NEWEST_ONLY))
         with pytest.raises(TimeoutError):
             runs[0].result(0.5)
         alias = work.aliases.get(model.id, "production")

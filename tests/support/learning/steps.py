@@ -20,7 +20,7 @@ from core.learning.gradients import LossGradients, StepData
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
-from core.learning.models import Known, Models
+from core.learning.models import CachedFeatures, Models
 from core.ports import TrainingSpec
 from tests.support.tiny_clip import tiny_clip
 
@@ -108,7 +108,7 @@ class Stand:
     sentences: Tensor
     replayed: tuple[Tensor, ...]
 
-    def knowing(self, known: Known) -> Stand:
+    def knowing(self, known: CachedFeatures) -> Stand:
         """The same, with image features that need not be read again."""
         return replace(self, gradients=replace(self.gradients, known=known))
 

@@ -40,7 +40,7 @@ def said(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
 def test_a_line_names_time_level_event_process_and_what_it_is_about(
     said: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    with logs.about(job="job_1", fence=3):
+    with logs.bound(job="job_1", fence=3):
         log.info("%d steps", 7, extra={"attempt": 2})
     log.debug("too fine")
     (line,) = said()
@@ -57,15 +57,15 @@ def test_a_line_names_time_level_event_process_and_what_it_is_about(
 def test_what_a_request_was_about_ends_with_it(
     said: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    logs.begin(request_id="req_1", other=1)
+    logs.bind(request_id="req_1", other=1)
     log.info("one")
-    logs.begin(request_id="req_2")
+    logs.bind(request_id="req_2")
     log.info("two")
     first, second = said()
     assert (first["request_id"], first["other"]) == ("req_1", 1)
     assert second["request_id"] == "req_2"
     assert "other" not in second
-    logs.begin()
+    logs.bind()
 
 
 def test_keys_and_passwords_are_never_written(

@@ -13,7 +13,7 @@ import pytest
 from api.pages import numbers
 from api.pages.report_page import render_report, style_policy
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.evaluation.plan import HeldOutUpdate, LiveLine
+from core.domain.evaluation.plan import HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import EvalQuery, RetrievalQuery
 from core.domain.evaluation.report import Report
 from core.domain.registry.version import Version
@@ -117,7 +117,7 @@ def test_page_of_a_report_from_before_there_were_notes_still_stands() -> None:
 def test_page_shows_what_would_be_replaced_and_holdouts_together() -> None:
     live = taught(ROOT, 9, ("hat", "sock"))
     more = taught(live, 10, ("cup", "jar"))
-    line = LiveLine(
+    line = LiveLineage(
         version=more,
         updates=(
             HeldOutUpdate(version=live, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),

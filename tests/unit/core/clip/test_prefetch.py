@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.errors import ArtifactMissing, CancelRequested
 
 
@@ -23,7 +23,7 @@ def threads_of_ahead() -> list[str]:
 
 @pytest.mark.parametrize(("first", "last", "depth"), [(0, 5, 2), (3, 5, 2), (0, 5, 9), (4, 4, 2)])
 def test_every_step_gets_its_batch_in_order(first: int, last: int, depth: int) -> None:
-    with Ahead(numbered, first, last, depth=depth) as ahead:
+    with Prefetcher(numbered, first, last, depth=depth) as ahead:
         assert [int(ahead.take()) for _ in range(first, last)] == list(range(first, last))
         with pytest.raises(IndexError):
             ahead.take()
@@ -37,7 +37,7 @@ def test_batches_are_made_before_they_are_asked_for() -> None:
         made.release()
         return numbered(step)
 
-    with Ahead(make, 0, 9, depth=2) as ahead:
+    with Prefetcher(make, 0, 9, depth=2) as ahead:
         assert made.acquire(timeout=10)
         assert made.acquire(timeout=10)
         assert not made.acquire(timeout=0.05)  # and no further: memory is bounded
@@ -52,7 +52,7 @@ def test_an_error_is_raised_where_its_batch_is_taken() -> None:
         return numbered(step)
 
     def run() -> None:
-        with Ahead(make, 0, 9) as ahead:
+        with Prefetcher(make, 0, 9) as ahead:
             assert int(ahead.take()) == 0
             ahead.take()
 
@@ -71,7 +71,7 @@ def test_an_interrupted_run_leaves_no_thread(stop: type[BaseException]) -> None:
         return numbered(step)
 
     def run() -> None:
-        with Ahead(make, 0, 1000, depth=500) as ahead:
+        with Prefetcher(make, 0, 1000, depth=500) as ahead:
             ahead.take()
             raise stop
 
@@ -91,7 +91,7 @@ def test_waiting_counts_and_ready_batches_cost_nothing() -> None:
         ready.release()
         return numbered(step)
 
-    with Ahead(make, 0, 2) as ahead:
+    with Prefetcher(make, 0, 2) as ahead:
         threading.Timer(0.2, allowed.set).start()
         ahead.take()
         waited = ahead.waited_s
@@ -109,7 +109,7 @@ def test_all_batches_are_made_in_one_other_thread() -> None:
         callers.add(threading.get_ident())
         return numbered(step)
 
-    with Ahead(make, 0, 5) as ahead:
+    with Prefetcher(make, 0, 5) as ahead:
         for _ in range(5):
             ahead.take()
     assert len(callers) == 1

@@ -26,7 +26,7 @@ from core.errors import (
     PromptInvalid,
     WeightsFormat,
 )
-from core.ports import Moved, nobody
+from core.ports import BytesCallback, ignore_bytes
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_clip, tiny_config
 
@@ -137,7 +137,7 @@ class Gated(MemoryArtifacts):
         super().__init__()
         self.gate = threading.Event()
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         if any(data):
             self.gate.wait(30)
         return super().put(data, moved)

@@ -22,7 +22,7 @@ from core.domain.values import Digest, sha256
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
 from core.evaluation.evaluator import VersionEvaluator
-from core.ports import Moved, nobody
+from core.ports import BytesCallback, ignore_bytes
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_clip
 
@@ -58,7 +58,7 @@ class CountingArtifacts(MemoryArtifacts):
         super().__init__()
         self.reads: list[Digest] = []
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         self.reads.append(digest)
         return super().get(digest, moved)
 

@@ -5,7 +5,7 @@ import pytest
 from core.clip.weights import published_bytes
 from core.domain.values import Digest
 from core.errors import StopRequested, StorageFull
-from core.ports import Moved, nobody
+from core.ports import BytesCallback, ignore_bytes
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, red_and_blue, train
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_clip
@@ -20,7 +20,7 @@ class Cramped(MemoryArtifacts):
         super().__init__()
         self.free = free
 
-    def put(self, data: bytes | memoryview, moved: Moved = nobody) -> Digest:
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         if len(data) > WEIGHTS_BYTES:
             raise StorageFull(needed_bytes=len(data), free_bytes=self.free)
         return super().put(data, moved)

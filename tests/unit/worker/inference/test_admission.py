@@ -19,7 +19,7 @@ from starlette.routing import Route
 from core.bootstrap import build, migrate
 from core.clip.weights import publish
 from core.errors import UnsafeConfiguration
-from core.inference_limits import MAX_IMAGES, most_body_bytes
+from core.inference_limits import MAX_IMAGES, body_limit
 from core.settings import Settings
 from tests.support.pictures import encode, picture, png_of_zeros
 from tests.support.tiny_clip import tiny_clip
@@ -238,6 +238,6 @@ def test_a_body_beyond_the_cap_or_of_unknown_length_is_not_read() -> None:
 
 
 def test_the_cap_is_that_of_the_largest_question_there_is(client: TestClient) -> None:
-    length = {"Content-Length": str(most_body_bytes(512) + 1)}
+    length = {"Content-Length": str(body_limit(512) + 1)}
     answer = client.post("/classify", content=b"", headers=SHOWN | length)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

@@ -34,7 +34,7 @@ from tests.support.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
-from worker.inference.server import make_app, server_of
+from worker.inference.server import make_app, make_server
 
 CLASSES = ["cat", "dog", "red panda"]
 KEY = "pk_that-the-api-shows"
@@ -254,6 +254,6 @@ def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
     platform: Platform, host: str
 ) -> None:
     where = {"inference_host": host, "inference_port": free_port()}
-    server = server_of(make_app(platform), platform.settings.model_copy(update=where))
+    server = make_server(make_app(platform), platform.settings.model_copy(update=where))
     with accepted(server) as connection:
         assert not waits_for_acknowledgement(connection)

@@ -16,11 +16,11 @@ def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
     platform = build(settings)
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.heartbeats.beat("elsewhere:1", {"host": "elsewhere"})
+        work.heartbeats.record("elsewhere:1", {"host": "elsewhere"})
         work.commit()
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.heartbeats.beat("here:1", {"host": "here"})
+        work.heartbeats.record("here:1", {"host": "here"})
         work.commit()
     assert is_alive(platform, "here")
     with platform.transactions() as work:

@@ -12,12 +12,12 @@ from core.adapters.images import process as processes
 from core.adapters.images.child import OK
 from core.adapters.images.confinement import CALLS, LIMITS, USER
 from core.adapters.images.process import DecodingProcess, Limits
-from core.adapters.images.system_calls import can_be_limited
+from core.adapters.images.system_calls import is_supported
 from tests.support.pictures import encode, make_decoder, picture
 
 OFFERED = {LIMITS}
 OFFERED |= {USER} if os.geteuid() == 0 else set()
-OFFERED |= {CALLS} if can_be_limited() else set()
+OFFERED |= {CALLS} if is_supported() else set()
 
 # The child as it is, but that each "image" is Python, whose value or error is the reply.
 TAKEN_OVER = """
@@ -28,7 +28,7 @@ from core.adapters.images import child, confinement, system_calls
 layers = {{
     "user": confinement.become_nobody,
     "limits": lambda: confinement.set_limits(2**29),
-    "calls": system_calls.limit_to_computing,
+    "calls": system_calls.install_filter,
 }}
 libc = ctypes.CDLL(None, use_errno=True)
 parent = os.getppid()

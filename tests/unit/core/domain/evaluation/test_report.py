@@ -9,7 +9,7 @@ from core.domain.datasets.dataset import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.comparisons import clusters
-from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLine
+from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
@@ -19,7 +19,7 @@ from core.domain.evaluation.query import (
     RetrievalQuery,
 )
 from core.domain.evaluation.report import Report
-from core.domain.evaluation.results import Given
+from core.domain.evaluation.results import AnswersByQuery
 from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
@@ -276,7 +276,7 @@ def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
     assert (report.environments, report.exact) == ((), None)
 
 
-def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> Given:
+def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> AnswersByQuery:
     """Right answers to all, but for those of one version to one kind of question: no numbers."""
     answers = answered(plan, everything)
     for who, questions in plan.questions:
@@ -350,7 +350,7 @@ def beside(**changes: object) -> EvaluationPlan:
     """The examination of version 3 while version 9 is live, which has learned hat and sock."""
     live = taught(ROOT, 9, ("hat", "sock"))
     held_out = entries("ninth", [("hat",), ("sock",)] * 10)
-    line = LiveLine(version=live, updates=(HeldOutUpdate(version=live, holdout=held_out),))
+    line = LiveLineage(version=live, updates=(HeldOutUpdate(version=live, holdout=held_out),))
     return second_update(live=line, **changes)
 
 

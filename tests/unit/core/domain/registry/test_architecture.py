@@ -14,7 +14,11 @@ import torch
 from core.clip.base import require_features
 from core.clip.model import empty_network
 from core.domain.recipes.recipe import Method, Recipe, Vocabulary
-from core.domain.registry.architecture import obstacle, require_recipe_fits, require_trainable
+from core.domain.registry.architecture import (
+    require_recipe_fits,
+    require_trainable,
+    untrainable_reason,
+)
 from core.errors import ModelNotTrainable
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
 from tests.support.tiny_clip import tiny_config
@@ -40,7 +44,7 @@ FAMILIES = (  # one of each kind that open_clip lists and that runs with CLIP's 
 def test_what_the_rules_let_through_gives_one_vector_an_input(name: str) -> None:
     """On the meta device: the real architecture, without its memory and its arithmetic."""
     model_cfg = CONFIGS[name]
-    assert obstacle(model_cfg) is None
+    assert untrainable_reason(model_cfg) is None
     with torch.device("meta"), torch.no_grad():
         network = empty_network({"model_cfg": model_cfg}).eval()
         size = model_cfg["vision_cfg"]["image_size"]
@@ -51,7 +55,7 @@ def test_what_the_rules_let_through_gives_one_vector_an_input(name: str) -> None
 
 
 def test_all_that_open_clip_lists_is_told_apart() -> None:
-    refused = {name for name, config in CONFIGS.items() if obstacle(config)}
+    refused = {name for name, config in CONFIGS.items() if untrainable_reason(config)}
     own_tokenizer = {
         name
         for name, config in CONFIGS.items()
@@ -64,7 +68,7 @@ def test_all_that_open_clip_lists_is_told_apart() -> None:
 
 @pytest.mark.parametrize("tower", TOWERS)
 def test_the_towers_of_the_tests_can_be_taught(tower: str) -> None:
-    assert obstacle(TOWERS[tower]) is None
+    assert untrainable_reason(TOWERS[tower]) is None
 
 
 def changed(section: str, **values: Any) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def test_a_reason_is_given_for_what_cannot_be_taught(
 
 @pytest.mark.parametrize("odd", [{}, {"vision_cfg": [], "text_cfg": None}, {"text_cfg": "x"}])
 def test_a_config_of_any_shape_gets_an_answer(odd: dict[str, Any]) -> None:
-    assert obstacle(odd) is None
+    assert untrainable_reason(odd) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_uncommon_but_sound_configs_are_taken(config: dict[str, Any]) -> None:
 
 def test_a_tower_that_no_rule_knows_is_asked_itself() -> None:
     narrow = {"model_cfg": changed("text_cfg", proj_type="none")}
-    assert obstacle(narrow["model_cfg"]) is None
+    assert untrainable_reason(narrow["model_cfg"]) is None
     with pytest.raises(ModelNotTrainable, match="vectors of one width"):
         require_features(narrow, empty_network(narrow))
 

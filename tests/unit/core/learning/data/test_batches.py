@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.clip.images import Preprocess, read_image
-from core.clip.prefetch import Ahead
+from core.clip.prefetch import Prefetcher
 from core.domain.datasets.dataset import ManifestEntry
 from core.learning.data.batches import TrainingImages, batch_count, batch_indices
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -96,7 +96,7 @@ def test_batches_made_ahead_equal_batches_made_directly(stored: Stored, first: i
         return source.batch(indices, epoch=epoch)
 
     one, other = images(stored), images(stored)
-    with Ahead(lambda step: batch(one, step), first, steps) as ahead:
+    with Prefetcher(lambda step: batch(one, step), first, steps) as ahead:
         for step in range(first, steps):
             assert torch.equal(ahead.take(), batch(other, step))
 

@@ -28,7 +28,7 @@ from core.learning.methods.method import TrainingEnd
 from core.learning.methods.mixing import SHARES, mix
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
-from core.ports import Moved, Selection, TrainingSpec, nobody
+from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -217,7 +217,7 @@ class Counting(MemoryArtifacts):
         super().__init__()
         self.read: Counter[Digest] = Counter()
 
-    def get(self, digest: Digest, moved: Moved = nobody) -> bytes:
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         self.read[digest] += 1
         return super().get(digest, moved)
 

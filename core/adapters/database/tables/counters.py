@@ -5,7 +5,7 @@ from sqlalchemy import Column, Float, String, Table
 from core.adapters.database.tables.schema import metadata
 
 # `labels` is canonical JSON, so that equal labels are equal keys.
-tallies = Table(
+counters = Table(
     "tallies",
     metadata,
     Column("name", String, primary_key=True),
