@@ -16,6 +16,7 @@ from api.openapi_document import raises
 from api.pages.report_page import render_report, style_policy
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
+from api.schemas.reports import ReportView
 from core import errors
 from core.domain.registry.version import Model, Version
 from core.use_cases.registry.reports import read_report
@@ -38,7 +39,7 @@ _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     ),
 }
 _REPORTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {JSON: {"schema": {"type": "object"}}, HTML: {"schema": {"type": "string"}}}},
+    200: {"model": ReportView, "content": {HTML: {"schema": {"type": "string"}}}},
     **raises(
         errors.ModelNotFound,
         errors.VersionNotFound,

@@ -265,7 +265,8 @@ def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict
                 for name, value in row.items():
                     if isinstance(value, datetime) and value.tzinfo is None:
                         row[name] = value.replace(tzinfo=UTC)
-            told = [{name: copying._to_json_value(value) for name, value in row.items()} for row in rows]
+            plain = copying._to_json_value
+            told = [{name: plain(value) for name, value in row.items()} for row in rows]
             listed[table.name] = {"rows": len(rows), "parts": [store.put(copying._pack(told))]}
     return {"revision": revision, "tables": listed}
 

@@ -1,0 +1,86 @@
+"""Schema of the forgetting report: what `Report.to_json` writes."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.common import ResponseModel
+from core.domain.evaluation.report import (
+    ChangeTable,
+    ListScore,
+    MatrixRow,
+    Recall,
+    Scores,
+    Task,
+    Transfer,
+)
+from core.domain.gate.measure import MeasureKind, Outcome
+from core.domain.gate.policy import Verdict
+
+
+class MeasureView(ResponseModel):
+    """A paired comparison of the candidate with a baseline, and the gate's ruling on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: MeasureKind
+    name: str = Field(description="The suite, or the version whose update the holdout belongs to.")
+    baseline: str = Field(examples=["parent", "root", "version 3"])
+    baseline_version: int | None
+    tolerance: float = Field(description="A fraction of 1; of a gain, the negated wanted gain.")
+    images: int
+    count: int = Field(description="Answers: images, or captions of images.")
+    right: int
+    right_before: int
+    gained: int = Field(description="Right now and wrong before.")
+    lost: int = Field(description="Right before and wrong now.")
+    design_effect: float = Field(description="Variance inflation by captions of the same image.")
+    difference: float
+    lower: float
+    upper: float
+    outcome: Outcome
+    more_images: int | None = Field(description="About how many more would settle an open measure.")
+
+
+class ReportView(ResponseModel):
+    """A forgetting report: what was measured, judged and found. Numbers are fractions of 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = Field(description="Later formats add fields.", examples=[2])
+    model: str
+    version: int
+    digest: str
+    parent: int
+    parent_digest: str
+    root: int
+    root_digest: str
+    recipe: dict[str, Any] | None
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: list[str]
+    classes: list[str]
+    prompt: str
+    policy: dict[str, Any]
+    verdict: Verdict
+    reasons: list[str]
+    measures: list[MeasureView]
+    scores: list[Scores]
+    retention: float | None = Field(description="ZS-Acc, divided by the root's.")
+    zero_shot_change: float | None = Field(description="ZS-Acc minus the root's.")
+    transfer: Transfer
+    tasks: list[Task]
+    matrix: list[MatrixRow]
+    changes: list[ChangeTable]
+    lists: list[ListScore]
+    recalls: list[Recall]
+    judged_before: int = Field(description="Candidates that the same test images had judged.")
+    near_duplicates: int = Field(description="Images of the update with an older near-duplicate.")
+    images: dict[str, int] = Field({}, description="Test images by suite and holdout.")
+    live: int | None = Field(None, description="The live version, if compared with it as well.")
+    live_digest: str | None = None
+    suites: dict[str, str] = Field({}, description="Names of the suites scored on, by id.")
+    reference: dict[str, Any] | None = None
+    notes: dict[str, Any] = Field({}, description="What training chose by itself.")
+    environments: list[dict[str, str]] = Field([], description="That training ran in, in order.")
+    exact: bool | None = Field(None, description="Whether a repeat is bit-exact, if recorded.")

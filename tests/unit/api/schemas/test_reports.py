@@ -1,0 +1,27 @@
+"""The document describes a report as it is stored."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from api.schemas.reports import ReportView
+from core.domain.evaluation.query import EvalQuery
+from core.domain.registry.version import Version
+from tests.support.evaluations import report_of, second_update
+
+
+def right(_who: Version, _query: EvalQuery, index: int) -> bool:
+    return index % 3 > 0
+
+
+def test_the_documented_report_is_the_stored_one() -> None:
+    stored = json.loads(report_of(second_update(), right).to_bytes())
+    shown = ReportView.model_validate(stored).model_dump(mode="json")
+    assert shown == stored
+
+
+def test_a_field_that_the_document_does_not_name_is_noticed() -> None:
+    stored = json.loads(report_of(second_update(), right).to_bytes())
+    with pytest.raises(ValidationError):
+        ReportView.model_validate(stored | {"unheard_of": 1})
