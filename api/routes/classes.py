@@ -5,14 +5,14 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.accepted import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.json_text import parse, require_storable
 from api.http.staging import Staging
 from api.http.thread_route import ThreadRoute
 from api.http.uploads import Form, receive_form, text_field
+from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
-from api.routes.images import UPLOAD_FACTS, take
-from api.routes.job_views import accepted
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
@@ -77,7 +77,7 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
         errors.TooFewClasses,
         errors.IdempotencyMismatch,
         errors.InProgress,
-        *UPLOAD_FACTS,
+        *UPLOAD_ERRORS,
     ),
     openapi_extra=_FORM,
 )
@@ -92,7 +92,7 @@ async def teach_classes(
     """Teach classes: upload their images as a new dataset version and order an update."""
     await run_in_threadpool(_require_model, services, model)
     with Staging(services.platform.settings.home) as staging:
-        work = partial(take, services, staging, DatasetKind.LABELLED)
+        work = partial(decode_upload, services, staging, DatasetKind.LABELLED)
         form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
         ordered_by = job_request(request, asking, key, form.fingerprint)
         return await run_in_threadpool(_learn, services, response, staging, ordered_by, model, form)

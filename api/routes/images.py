@@ -7,31 +7,23 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
-from api.http.multipart import Part
 from api.http.staging import Staging
 from api.http.thread_route import ThreadRoute
-from api.http.uploads import data_of, receive_form
+from api.http.uploads import receive_form
+from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets import ImageView, ReceiptView, UploadView
 from core import errors
-from core.domain.datasets.dataset import Dataset, DatasetKind
-from core.domain.values import Digest, clean_file_label
-from core.use_cases.datasets.datasets import Receipt, Upload, receive_file, require_room
+from core.domain.datasets.dataset import Dataset
+from core.domain.values import Digest
+from core.use_cases.datasets.datasets import Receipt, Upload, require_room
 from core.use_cases.datasets.record_uploads import record_uploads
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
 )
 
-UPLOAD_FACTS = (
-    errors.MalformedMultipart,
-    errors.BodyTooLarge,
-    errors.TooManyParts,
-    errors.AllRejected,
-    errors.FieldUnknown,
-    errors.StorageFull,
-)
 CLASS_FORM = multipart(
     {},
     additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -39,12 +31,14 @@ CLASS_FORM = multipart(
 )
 
 
-@router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_FACTS), openapi_extra=CLASS_FORM)
+@router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_ERRORS), openapi_extra=CLASS_FORM)
 async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(_find, services, dataset)
     with Staging(services.platform.settings.home) as staging:
-        form = await receive_form(request, services, partial(take, services, staging, found.kind))
+        form = await receive_form(
+            request, services, partial(decode_upload, services, staging, found.kind)
+        )
         receipts = await run_in_threadpool(_record, services, staging, found, form.files)
     return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
 
@@ -59,23 +53,6 @@ def list_images(
         rows = work.datasets.image_page(found.id, limit + 1, Digest(after) if after else None)
     images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
     return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
-
-
-def take(services: Services, staging: Staging, kind: DatasetKind, part: Part) -> Upload:
-    """Decode one file of a form; runs in a thread."""
-    try:
-        data = data_of(part)
-    except errors.FileTooLarge as refusal:
-        label = clean_file_label(part.file_name)
-        return Upload(text=part.name, file_label=label, refusal=refusal)
-    return receive_file(
-        staging.keep,
-        services.decoder,
-        kind,
-        text=part.name,
-        file_name=part.file_name,
-        data=data,
-    )
 
 
 def _find(services: Services, dataset: str) -> Dataset:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api.accepted import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
-from api.routes.job_views import accepted, show_job
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView, NewJob, NewUpdate
 from core import errors
@@ -93,7 +93,7 @@ def list_jobs(
             job_type=job_type,
             status=status,
         )
-    return page_of(rows, limit, show_job, lambda row: row.job.id)
+    return page_of(rows, limit, JobView.of, lambda row: row.job.id)
 
 
 @router.get("/{job}", responses=raises(errors.JobNotFound))
@@ -101,7 +101,7 @@ def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
         found = work.jobs.named(JobId(job))
-    return show_job(found)
+    return JobView.of(found)
 
 
 @router.post(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
+from api.accepted import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
-from api.routes.job_views import accepted
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView
 from api.schemas.models import ModelChange, ModelView, NewModel

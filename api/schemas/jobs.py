@@ -18,6 +18,7 @@ from core.domain.jobs.job import (
 )
 from core.domain.recipes.recipe import Precision, Recipe
 from core.domain.values import DatasetId
+from core.ports import NamedJob
 
 Metadata = Annotated[
     dict[
@@ -161,9 +162,9 @@ class JobView(ResponseModel):
     links: dict[str, str]
 
     @classmethod
-    def of(cls, job: Job, *, model: str, parent_digest: str | None) -> Self:
-        """Return the view of a job; `model` is the model's name."""
-        order = job.order
+    def of(cls, named: NamedJob) -> Self:
+        """Return the view of a job."""
+        job, order = named.job, named.job.order
         update = order if isinstance(order, UpdateOrder) else None
         return cls(
             id=job.id,
@@ -177,9 +178,9 @@ class JobView(ResponseModel):
                 eta_s=job.progress.eta_s,
                 terms=dict(job.progress.terms),
             ),
-            model=model,
+            model=named.model,
             parent_version=job.parent_version,
-            parent_digest=parent_digest,
+            parent_digest=named.parent_digest,
             dataset_version=update
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             recipe=update and update.recipe.to_json(),
@@ -194,7 +195,7 @@ class JobView(ResponseModel):
             started_at=job.started_at,
             finished_at=job.finished_at,
             metadata=dict(job.metadata),
-            links=_links(job, model),
+            links=_links(job, named.model),
         )
 
 
