@@ -73,7 +73,7 @@ format: install-dev  ## let ruff format and mend what it can
 study: install-dev  ## the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
 	@$(BIN)/python -m benchmarks.study $(or $(ARGS),--help)
 
-bench-%: install-dev  ## run benchmarks/NAME.py; it prints a table and writes benchmarks/out/NAME.json
+bench-%: install-dev  ## run the benchmark NAME; it prints a table and writes benchmarks/out/NAME.json
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches

@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.bench import publish
 from benchmarks.pictures import stored_pictures
-from benchmarks.tune_demo import Quiet
+from benchmarks.quiet_monitor import QuietMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BUNDLED, read_folder
@@ -129,7 +129,7 @@ def measure(
     evaluator = VersionEvaluator(artifacts, device=CPU, batch=batch)
 
     def ours() -> tuple[int, ...]:
-        (answers,) = evaluator.ask(model, [query], Quiet())
+        (answers,) = evaluator.ask(model, [query], QuietMonitor())
         assert isinstance(answers, ClassAnswers)
         return answers.predicted
 

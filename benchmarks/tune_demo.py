@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.bench import publish
+from benchmarks.quiet_monitor import QuietMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter
@@ -37,31 +38,6 @@ from demo.pack_reader import PackImage, by_class, named
 from demo.walk import SHOWN_PER_CLASS, UPLOADED_PER_CLASS
 
 AIMS = {"ft": "new", "vrlwf": "a_acc"}
-
-
-class Quiet:
-    """A Monitor that reports nothing and never stops a run."""
-
-    def advance(
-        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
-    ) -> None:
-        """Ignore the progress."""
-
-    def checkpoint_due(self) -> bool:
-        """Return False: no checkpoint is ever due."""
-        return False
-
-    def moved(self, count: int) -> None:
-        """Ignore the bytes."""
-
-    def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
-        """Do nothing; never called, for no checkpoint is due."""
-
-    def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Do nothing; never called, for no checkpoint is due."""
-
-    def emit(self, kind: str, data: Mapping[str, object]) -> None:
-        """Ignore the event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +62,7 @@ class Bench:
         """Return a version's accuracies on the new classes and on the suite."""
         queries = (self.data.products, self.data.suite)
         shares = []
-        answers = self.evaluator.answer(version, queries, Quiet())
+        answers = self.evaluator.answer(version, queries, QuietMonitor())
         for query, given in zip(queries, answers, strict=True):
             assert isinstance(given, ClassAnswers)
             shares.append(mean(given.hits(query)))
@@ -106,7 +82,7 @@ class Bench:
             prompt=self.data.products.prompt,
         )
         began = time.perf_counter()
-        weights = self.trainer.train(spec, resume=None, monitor=Quiet()).weights
+        weights = self.trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
         spent = time.perf_counter() - began
         return *self.accuracies(weights.digest), spent
 
@@ -170,7 +146,7 @@ def main() -> None:
             data = read_data(artifacts, sandbox)
         finally:
             sandbox.close()
-        root, _ = BaseImporter(artifacts, folders=()).load("bundled", Quiet())
+        root, _ = BaseImporter(artifacts, folders=()).load("bundled", QuietMonitor())
         device = torch.device("cpu")
         bench = Bench(
             trainer=UpdateTrainer(artifacts, device=device, threads=0),

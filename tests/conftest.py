@@ -6,8 +6,8 @@ import pytest
 from redis import Redis
 
 from core.adapters.database.migrate import METADATA, migrate
-from tests.support.servers.postgres import postgres, run_sql
-from tests.support.servers.redis import redis_server
+from devtools.servers.postgres import FAST, postgres_server, run_sql
+from devtools.servers.redis import redis_server
 
 _EMPTY = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
 
@@ -15,10 +15,10 @@ _EMPTY = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A PostgreSQL server's URL with `{name}` for the database; `contract` is migrated."""
-    with postgres() as url:
-        run_sql(url, "postgres", "CREATE DATABASE contract")
-        migrate(url.format(name="contract"))
-        yield url
+    with postgres_server(FAST) as server:
+        run_sql(server.url, "postgres", "CREATE DATABASE contract")
+        migrate(server.url.format(name="contract"))
+        yield server.url
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from benchmarks.calibration.planned import (
     trained,
 )
 from benchmarks.calibration.pools import Pool, pools
-from benchmarks.tune_demo import Quiet, read_data
+from benchmarks.quiet_monitor import QuietMonitor
+from benchmarks.tune_demo import read_data
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BUNDLED, BaseImporter, read_folder
@@ -164,7 +165,7 @@ def training() -> Iterator[Train]:
                 data = read_data(artifacts, sandbox)
             finally:
                 sandbox.close()
-            root, _ = BaseImporter(artifacts, folders=()).load("bundled", Quiet())
+            root, _ = BaseImporter(artifacts, folders=()).load("bundled", QuietMonitor())
             return TrainingSpec(
                 parent=root.digest,
                 root=root.digest,
@@ -182,7 +183,7 @@ def training() -> Iterator[Train]:
             # A fixed precision, so that the versions do not depend on the machine.
             recipe = replace(Recipe.from_json(given), precision=Precision.FP32)
             spec = replace(base_spec(), recipe=recipe)
-            weights = trainer.train(spec, resume=None, monitor=Quiet()).weights
+            weights = trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
             return read_state(weights, artifacts)
 
         yield train

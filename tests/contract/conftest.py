@@ -14,11 +14,11 @@ from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.registry.version import Model
 from core.ports import Transactions
+from devtools.servers.postgres import run_sql
+from devtools.servers.s3 import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
-from tests.support.servers.postgres import run_sql
-from tests.support.servers.s3 import CREDENTIALS, s3_server
 
 _numbers = itertools.count(1)
 

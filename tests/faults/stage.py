@@ -18,11 +18,12 @@ from pydantic import SecretStr
 
 from core.domain.jobs.job import Job
 from core.domain.values import Digest, JobId
+from devtools.servers.ports import free_port
+from devtools.servers.postgres import DURABLE, PostgresServer, postgres_server, run_sql
+from devtools.servers.redis import RedisServer, redis_server
 from tests.faults import line
 from tests.faults.points import Points
-from tests.support.processes import Site, free_port, wait_for
-from tests.support.servers.postgres import DURABLE, PostgresServer, postgres_server, run_sql
-from tests.support.servers.redis import RedisServer, redis_server
+from tests.support.processes import Site, wait_for
 
 T = TypeVar("T")
 

@@ -16,12 +16,13 @@ import pytest
 
 from demo.client import Client, Problem
 from demo.pack_reader import by_class
+from devtools.servers.ports import free_port
+from devtools.servers.postgres import FAST, postgres_server, run_sql
+from devtools.servers.redis import find_program as find_redis
+from devtools.servers.s3 import s3_server
 from tests.support import compose
 from tests.support.compose import ByHand
-from tests.support.processes import free_port, wait_for
-from tests.support.servers.postgres import FAST, postgres_server, run_sql
-from tests.support.servers.redis import find_program as find_redis
-from tests.support.servers.s3 import s3_server
+from tests.support.processes import wait_for
 
 SECRETS = {
     "PERENNIAL_ADMIN_KEY": "pk_only-this-journey-knows-of-it",

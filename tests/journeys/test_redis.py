@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from api.server.listening import listen
+from devtools.servers.redis import RedisServer, redis_server
 from tests.faults import line
 from tests.support.processes import Site, wait_for
-from tests.support.servers.redis import RedisServer, redis_server
 
 KEY = "pk_a-key-that-only-tests-know-of"
 START_S = 120  # a worker child loads torch, and the machine may be busy

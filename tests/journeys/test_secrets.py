@@ -10,9 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from core.clip.weights import publish
+from devtools.servers.ports import free_port
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
-from tests.support.processes import Site, free_port, wait_for
+from tests.support.processes import Site, wait_for
 from tests.support.tiny_clip import tiny_clip
 
 KEY = "pk_only-this-journey-knows-of-it"

@@ -18,7 +18,8 @@ from core.clip.instructions import native_precisions
 from core.domain.recipes.recipe import Precision
 from demo.client import Client, Problem
 from demo.pack_reader import PackImage, by_class, captioned, named
-from tests.support.processes import Site, free_port, wait_for
+from devtools.servers.ports import free_port
+from tests.support.processes import Site, wait_for
 
 CLASSES = 4
 PER_CLASS = 60

@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devtools.servers.ports import free_port
 from tests.support.api.image_files import picture
 from tests.support.places import ROOT
-from tests.support.processes import free_port, wait_for
+from tests.support.processes import wait_for
 
 KEY = "pk_known-to-this-file-alone"
 LATE_S = 90  # the machine may be busy

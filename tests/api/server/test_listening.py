@@ -11,9 +11,10 @@ import uvicorn
 from api.app import create_app
 from api.server.listening import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
+from devtools.servers.ports import free_port
 from tests.support.api.service import EMBEDDED
 from tests.support.connections import accepted, waits_for_acknowledgement
-from tests.support.processes import Site, free_port, wait_for
+from tests.support.processes import Site, wait_for
 
 
 def test_services_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from core.domain.datasets.dataset import Side
+from devtools.servers.ports import free_port
 from tests.support.api.image_files import pictures_on
-from tests.support.processes import Site, free_port, wait_for
+from tests.support.processes import Site, wait_for
 
 ABSENT = ("torch", "torchvision", "open_clip", "timm", "safetensors")
 KEY = "pk_a-key-that-only-tests-know-of"

@@ -27,7 +27,7 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.settings import Settings
-from tests.support.servers.s3 import CREDENTIALS, s3_server
+from devtools.servers.s3 import CREDENTIALS, s3_server
 
 DATA = b"some bytes"
 LARGE = 11 << 20  # three parts

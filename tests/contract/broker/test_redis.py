@@ -16,9 +16,9 @@ from core.adapters.broker.options import name_of
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
 from core.settings import Settings
+from devtools.servers.redis import RedisServer, redis_server
 from tests.support.celery_worker import JOB, WAKE_S, hears_another, listening
 from tests.support.processes import wait_for
-from tests.support.servers.redis import RedisServer, redis_server
 
 UNWARNED = pytest.mark.filterwarnings("ignore")  # worker.__main__ has an answer to each
 LONG_S = 11.0  # a client that has heard nothing for so long may look whether its server lives

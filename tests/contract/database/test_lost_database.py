@@ -8,9 +8,9 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.registry.version import Model
 from core.errors import DatabaseUnavailable
 from core.settings import Settings
+from devtools.servers.postgres import run_sql
 from tests.support.factories import a_dataset, a_job
 from tests.support.processes import wait_for
-from tests.support.servers.postgres import run_sql
 
 EVERYBODY = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -30,10 +30,10 @@ from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
+from devtools.servers.postgres import run_sql
 from tests.support.factories import NOW, TESTER, a_job, an_image, digest, pixels_on
 from tests.support.old_rows import revisions, write_rows
 from tests.support.scene import Scene
-from tests.support.servers.postgres import run_sql
 
 
 @contextmanager

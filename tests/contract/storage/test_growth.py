@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.growth import measure_growth
+from benchmarks.storage.growth import measure_growth
 from core.adapters.artifacts.local import LocalArtifacts
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from random import Random
 from time import sleep
 
+from devtools.servers.postgres import run_sql
 from tests.faults.points import fill
 from tests.faults.rows.disk_full import small_disk
 from tests.faults.rows.orders import Answered, Clients, settle, wait_for_order
@@ -14,7 +15,6 @@ from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import START_S, Stage, now, production
 from tests.faults.tries import Try
 from tests.support.processes import wait_for
-from tests.support.servers.postgres import run_sql
 
 SIZE = 256 << 20  # bytes: an empty cluster with some log
 CALM = {202, 503, 507}  # accepted; or refused, while it recovers or because it has no room

@@ -20,7 +20,7 @@ from core.learning.distributed.process_group import process_group
 from core.learning.distributed.ranks import Command, DistributedRanks
 from core.learning.follower import run_follower
 from core.ports import TrainingSpec
-from tests.support.processes import free_port
+from devtools.servers.ports import free_port
 
 CPU = torch.device("cpu")
 

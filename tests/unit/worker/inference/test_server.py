@@ -27,9 +27,9 @@ from core.errors import ArtifactsUnavailable
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.registry.move_alias import move_alias
+from devtools.servers.ports import free_port
 from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
-from tests.support.processes import free_port
 from tests.support.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher

@@ -1,6 +1,5 @@
-"""A real Redis for the tests: its own folder and port, a password, every write on disk."""
+"""A real Redis server in a folder and on a port of its own, with a password and durable writes."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -10,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
 import redis
 
-from tests.support.processes import free_port
+from devtools.servers.ports import free_port
+from devtools.servers.programs import ProgramMissing, try_to_install
 
-INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "redis-server"]
+PACKAGE = "redis-server"
 PASSWORD = "only-tests-know-it"
 START_S = 20
 
@@ -31,7 +30,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where clients find it, with the password."""
+        """Its URL, with the password."""
         return f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
@@ -54,26 +53,27 @@ class RedisServer:
                 client.ping()
                 return
             if time.monotonic() > deadline:
-                pytest.fail((self._folder / "log").read_text())
+                raise RuntimeError((self._folder / "log").read_text())
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait until the process is gone."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def client(self) -> "redis.Redis":
-        """A client of the server; close it."""
+        """Return a client of the server; close it."""
         return redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
 
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """A running server, gone with its files afterwards."""
+    """Start a server; kill it and remove its files at the end. Raises ProgramMissing."""
+    program = find_program()
     folder = Path(tempfile.mkdtemp(prefix="perennial-redis-"))
-    server = RedisServer(find_program(), folder)
+    server = RedisServer(program, folder)
     try:
         server.start()
         yield server
@@ -83,15 +83,11 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 def find_program() -> str:
-    """redis-server, installed first where that is possible."""
-    if found := shutil.which("redis-server"):
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update"], check=False, capture_output=True)
-        # The package starts a server of its own on the usual port; the tests need none.
-        subprocess.run(
-            INSTALL, check=False, capture_output=True, env=os.environ | {"RUNLEVEL": "1"}
-        )
-    if found := shutil.which("redis-server"):
-        return found
-    pytest.fail(f"These tests need redis-server. Run: sudo {' '.join(INSTALL)}")
+    """Return the path of redis-server, after installing it if necessary. Raises ProgramMissing."""
+    found = shutil.which(PACKAGE)
+    if found is None:
+        try_to_install(PACKAGE)
+        found = shutil.which(PACKAGE)
+    if found is None:
+        raise ProgramMissing(PACKAGE)
+    return found

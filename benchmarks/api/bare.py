@@ -1,7 +1,7 @@
 """A bare FastAPI endpoint that reads one row: the minimal cost of a response from the database.
 
 It uses the service's own engine and is served as the service is:
-`python -m benchmarks.api_bare DATABASE_URL PORT`.
+`python -m benchmarks.api.bare DATABASE_URL PORT`.
 """
 
 import sys

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.bench import publish
-from benchmarks.trial import CPU, ROWS, Row, Trial
+from benchmarks.step.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.instructions import native_precisions
 from core.clip.prefetch import Prefetcher
@@ -106,7 +106,9 @@ def _range(values: list[float]) -> str:
 
 def main() -> None:
     """Time the chosen rows and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.step", description=__doc__.split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--batch", type=int, help="instead of each row's own")
     parser.add_argument("--repeats", type=int, default=3)

@@ -11,15 +11,9 @@ those that publishing it a second time adds.
 """
 
 import argparse
-import hashlib
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -29,26 +23,12 @@ from torch import Tensor
 
 from benchmarks.bench import publish as publish_table
 from benchmarks.bench import show
-from benchmarks.growth import measure_growth
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import S3Location
+from benchmarks.storage.growth import measure_growth
+from benchmarks.storage.stores import Way, folder_store, s3_store
 from core.clip.model import empty_network
 from core.clip.weights import publish, read_state
-from core.ports import Artifacts
-from tests.support.servers.s3 import CREDENTIALS, s3_server
 
 MEGABYTE = 1e6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """A store, and a baseline that writes and reads the same bytes on the same medium."""
-
-    name: str
-    fresh: Callable[[], Artifacts]  # an empty store
-    write: Callable[[], object]
-    read: Callable[[], object]
 
 
 class Seconds(NamedTuple):
@@ -110,71 +90,11 @@ def rates(store: str, megabytes: float, seconds: dict[str, list[Seconds]]) -> li
     return rows
 
 
-@contextmanager
-def folder(state: Mapping[str, Tensor]) -> Iterator[Way]:
-    """Yield a local store; the baseline copies one file and hashes it."""
-    with tempfile.TemporaryDirectory(prefix="perennial-storage-") as name:
-        home = Path(name)
-        source, target = home / "source", home / "target"
-        with source.open("wb") as file:
-            for tensor in state.values():
-                file.write(tensor.numpy())  # type: ignore[arg-type]
-            os.fsync(file.fileno())
-
-        def fresh() -> Artifacts:
-            shutil.rmtree(home / "store", ignore_errors=True)
-            return LocalArtifacts(home / "store")
-
-        def copy() -> None:
-            target.unlink(missing_ok=True)
-            shutil.copyfile(source, target)
-            hash_of(source)
-
-        yield Way(name="folder", fresh=fresh, write=copy, read=copy)
-
-
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def s3(state: Mapping[str, Tensor]) -> Iterator[Way]:
-    """Yield a store on a temporary S3 server; the baseline sends, gets and hashes each tensor."""
-    os.environ.update(CREDENTIALS)
-    with s3_server() as (url, _), tempfile.TemporaryDirectory() as scratch:
-        place = S3Location.of("s3://plain", scratch=Path(scratch), endpoint=url, region="")
-        client = place.connect().usual
-        client.create_bucket(Bucket="plain")
-        buckets = iter(range(1000))
-        stores: list[S3Artifacts] = []
-
-        def fresh() -> Artifacts:
-            name = f"store{next(buckets)}"
-            client.create_bucket(Bucket=name)
-            stores.append(S3Artifacts(replace(place, bucket=name)))
-            return stores[-1]
-
-        def send() -> None:
-            for name, tensor in state.items():
-                data = tensor.numpy().tobytes()
-                client.put_object(Bucket="plain", Key=name, Body=data)
-                hashlib.sha256(data).hexdigest()
-
-        def fetch() -> None:
-            for name in state:
-                data = client.get_object(Bucket="plain", Key=name)["Body"].read()
-                hashlib.sha256(data).hexdigest()
-
-        yield Way(name="s3", fresh=fresh, write=send, read=fetch)
-        for store in stores:
-            store.close()
-
-
 def main() -> None:
     """Measure the chosen stores and publish the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.storage", description=__doc__.split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("--stores", nargs="+", choices=["folder", "s3"], default=["folder", "s3"])
     parser.add_argument("--model", default="ViT-B-32")
     parser.add_argument("--repeats", type=int, default=5)
@@ -182,7 +102,7 @@ def main() -> None:
     state = random_state(given.model)
     megabytes = sum(tensor.nbytes for tensor in state.values()) / MEGABYTE
     rows, growths, seconds = [], [], {}
-    for name, opened in (("folder", folder), ("s3", s3)):
+    for name, opened in (("folder", folder_store), ("s3", s3_store)):
         if name in given.stores:
             with opened(state) as way:
                 growths.append({"store": name, **asdict(measure_growth(way.fresh()))})

@@ -27,13 +27,13 @@ from typing import Any
 
 import httpx
 
-from benchmarks.api_load import Taken, Target, load, wait_until_answered
-from benchmarks.api_rows import write_rows
+from benchmarks.api.load import Taken, Target, load, wait_until_answered
+from benchmarks.api.rows import write_rows
 from benchmarks.bench import publish
-from benchmarks.postgres import postgresql
 from demo import pack_reader, recipes
 from demo.client import Client
 from demo.service import Service, free_port, running_service
+from devtools.servers.postgres import DURABLE, postgres_server
 
 MODEL, LISTED = "demo", 20
 BARE_PORT = 8950
@@ -47,7 +47,7 @@ Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients,
 def bare_service(url: str) -> Iterator[tuple[str, int]]:
     """Run the bare endpoint in its own process; yield its URL and process id."""
     port = free_port(BARE_PORT)
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_bare", url, str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.api.bare", url, str(port)])
     try:
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
@@ -152,8 +152,8 @@ def database(name: str, home: Path) -> Iterator[str]:
     if name == "sqlite":
         yield f"sqlite:///{home / 'perennial.db'}"
     else:
-        with postgresql() as url:
-            yield url
+        with postgres_server(DURABLE) as server:
+            yield server.url.format(name="postgres")
 
 
 def bench(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -176,7 +176,9 @@ def bench(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure on each database and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.api", description=__doc__.split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 10, 100])
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,13 +1,22 @@
 """The bytes that an update of the small model's image tower adds to a store."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import torch
+
+from benchmarks.pictures import stored_pictures
+from benchmarks.quiet_monitor import QuietMonitor
 from core.clip.base import BaseImporter
 from core.clip.weights import publish, read_state
-from core.domain.recipes.recipe import ModelPart
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import ModelPart, Precision, Recipe
 from core.domain.registry.version import Weights
-from core.ports import Artifacts
-from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from core.learning.trainer import UpdateTrainer
+from core.ports import Artifacts, TrainingSpec
+
+CLASSES = ("cat", "dog")
+IMAGES = 8
+RECIPE = Recipe(part=ModelPart.IMAGE, epochs=1, batch_size=4, precision=Precision.FP32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +32,20 @@ class Growth:
 
 def measure_growth(artifacts: Artifacts) -> Growth:
     """Update the bundled model's image tower with two classes and publish the result twice."""
-    parent, _ = BaseImporter(artifacts).load("bundled", Watching())
-    spec = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    parent, prompt = BaseImporter(artifacts).load("bundled", QuietMonitor())
+    spec = TrainingSpec(
+        parent=parent.digest,
+        root=parent.digest,
+        recipe=RECIPE,
+        classes=CLASSES,
+        learned=(),
+        open_classes=(),
+        images=stored_pictures(artifacts, CLASSES * (IMAGES // len(CLASSES)), side=64),
+        prompt=PromptTemplate(prompt),
+    )
+    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
     before = size_of(artifacts)
-    updated = train(artifacts, with_recipe(spec, part=ModelPart.IMAGE))
+    updated = trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
     after = size_of(artifacts)
     state = read_state(updated, artifacts)
     again = publish(updated.config, state, artifacts, lambda *_: None)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: its own folder, a Unix socket, no port, nothing kept."""
+"""A real PostgreSQL server in a folder of its own, on a Unix socket and without a port."""
 
 import os
 import shutil
@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psutil
 import psycopg
-import pytest
 
-INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"]
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+from devtools.servers.programs import ProgramMissing, try_to_install
+
+PACKAGE = "postgresql"
+USER = "postgres"  # the server's owner, if this process runs as root, which the server refuses
+FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"  # would not survive a crash
 DURABLE = "-c fsync=on -c synchronous_commit=on"
 
 
@@ -23,15 +25,16 @@ class PostgresServer:
     def __init__(self, programs: Path, folder: Path, options: str) -> None:
         self.folder = folder
         self._programs = programs
-        self._user = unprivileged_user()
-        if self._user:
-            shutil.chown(folder, self._user)
+        self._as_user: tuple[str, ...] = ()
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+            self._as_user = ("runuser", "-u", USER, "--")
         socket = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
         self._options = f"{socket} -c max_connections=200 {options}"
 
     @property
     def url(self) -> str:
-        """Where clients find it, with `{name}` for the database."""
+        """Its URL, with `{name}` for the database."""
         return f"postgresql+psycopg://postgres@/{{name}}?host={self.folder}"
 
     def create(self) -> None:
@@ -46,11 +49,11 @@ class PostgresServer:
         self._control("start", "-w", "-t", "120", "-l", log, "-o", self._options)
 
     def stop(self) -> None:
-        """End it at once."""
+        """Stop it at once, without a checkpoint."""
         self._control("stop", "-w", "-m", "immediate")
 
     def kill(self) -> None:
-        """SIGKILL the server and every process it has started; returns when all are gone."""
+        """Send SIGKILL to the server and all its children; return when all are gone."""
         server = psutil.Process(self._pid())
         processes = [server, *server.children(recursive=True)]
         for process in processes:
@@ -59,7 +62,7 @@ class PostgresServer:
         psutil.wait_procs(processes, timeout=20)
 
     def is_up(self) -> bool:
-        """Whether the server itself lives, though it may be recovering."""
+        """Return whether the server's process exists, though it may be recovering."""
         try:
             return bool(psutil.pid_exists(self._pid()))
         except FileNotFoundError:
@@ -72,20 +75,22 @@ class PostgresServer:
         self._run("pg_ctl", verb, "-D", str(self.folder / "data"), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
-        command = ["runuser", "-u", self._user, "--", *command] if self._user else command
-        # A server keeps the pipes of its starter open, so its words go to a file.
+        command = [*self._as_user, str(self._programs / program), *arguments]
+        # A server keeps the pipes of its starter open, so its output goes to a file.
         with (self.folder.parent / f"{self.folder.name}.log").open("w+") as log:
             done = subprocess.run(command, cwd="/", stdout=log, stderr=log, check=False)
             log.seek(0)
             if done.returncode:
-                pytest.fail(f"{' '.join(command)}\n{log.read()}")
+                raise RuntimeError(f"{' '.join(command)}\n{log.read()}")
 
 
 @contextmanager
 def postgres_server(options: str, folder: Path | None = None) -> Iterator[PostgresServer]:
-    """A running server, gone with its files afterwards."""
-    programs = find_programs()
+    """Start a server; stop it and remove its files at the end.
+
+    `options` are FAST or DURABLE, and others of the server's command line. Raises ProgramMissing.
+    """
+    programs = _find_programs()
     folder = folder or Path(tempfile.mkdtemp(prefix="perennial-pg-"))
     server = PostgresServer(programs, folder, options)
     try:
@@ -94,30 +99,29 @@ def postgres_server(options: str, folder: Path | None = None) -> Iterator[Postgr
         try:
             yield server
         finally:
-            with suppress(pytest.fail.Exception):  # killed, and not started again
+            with suppress(RuntimeError):  # killed, and not started again
                 server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Start a fast server that would not survive a crash; its URL with `{name}`."""
-    with postgres_server(FAST) as server:
-        yield server.url
+def run_sql(server: str, database: str, statement: str) -> None:
+    """Run statements as the server's owner, outside any transaction; `server` is its URL."""
+    where = server.format(name=database).replace("+psycopg", "")
+    with psycopg.connect(where, autocommit=True, options="-c lock_timeout=5s") as connection:
+        connection.execute(statement)
 
 
-def find_programs() -> Path:
-    """The folder with initdb and pg_ctl, installed first where that is possible."""
-    if found := _installed():
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update"], check=False, capture_output=True)
-        subprocess.run(INSTALL, check=False, capture_output=True)
-    if found := _installed():
-        return found
-    pytest.fail(f"The contract tests need PostgreSQL's programs. Run: sudo {' '.join(INSTALL)}")
+def _find_programs() -> Path:
+    """Return the folder with initdb and pg_ctl, after installing them if necessary."""
+    found = _installed()
+    if found is None:
+        try_to_install(PACKAGE)
+        found = _installed()
+    if found is None:
+        raise ProgramMissing(PACKAGE)
+    return found
 
 
 def _installed() -> Path | None:
@@ -125,17 +129,3 @@ def _installed() -> Path | None:
     folders = [Path(on_path).resolve().parent] if on_path else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
-
-
-def unprivileged_user() -> str | None:
-    """Whom the server runs as when the tests run as root, which it refuses."""
-    if os.geteuid() != 0:
-        return None
-    return "postgres"
-
-
-def run_sql(server: str, database: str, statement: str) -> None:
-    """Run statements as the server's owner, outside any transaction."""
-    where = server.format(name=database).replace("+psycopg", "")
-    with psycopg.connect(where, autocommit=True, options="-c lock_timeout=5s") as connection:
-        connection.execute(statement)

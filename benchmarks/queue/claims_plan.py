@@ -15,27 +15,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from benchmarks.queue.rows import SHAPES, fill
 from core.adapters.database.claims import claimable_heads
-from core.adapters.database.job_rows import to_row
 from core.adapters.database.migrate import migrate
-from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.jobs.job import JobStatus, Queue
+from core.domain.jobs.job import Queue
 from core.domain.registry.version import Model
-from tests.support.factories import a_job, a_model, a_policy
 
-FEW, MANY = 10, 100
 TRIES = 50
-# Shapes of the queue: number of models (0: one per ten jobs), and whether all jobs or just 10 wait.
-SHAPES = {
-    "all wait": (FEW, True),
-    "all but 10 ended": (FEW, False),
-    "all wait, 100 models": (MANY, True),
-    "10 wait a model": (0, True),
-}
 # Stands for a connection to SQLite, for which the query is the plain join.
 PLAIN_JOIN = cast(Connection, SimpleNamespace(dialect=SimpleNamespace(name="sqlite")))
 
@@ -48,7 +38,7 @@ def grow(
     known: list[Model] = []
     with closing(SqlTransactions(url)) as transactions:
         for size in sorted(sizes):
-            _fill(transactions, shape, size, known)
+            fill(transactions, shape, size, known)
             with transactions() as work:
                 connection = work._connection
                 assert connection is not None
@@ -155,29 +145,4 @@ def _claim(transactions: SqlTransactions) -> None:
     assert job is not None
     with transactions() as work:
         work.jobs.release(job.id, job.fence)
-        work.commit()
-
-
-def _fill(transactions: SqlTransactions, shape: str, size: int, known: list[Model]) -> None:
-    """Replace the jobs by those that the shape has at this size, and add models as needed."""
-    wanted, wait = SHAPES[shape]
-    with transactions() as work:
-        connection = work._connection
-        assert connection is not None
-        if not known:
-            work.policies.add(a_policy(id="gate_1"))
-        policy = work.policies.get("gate_1")
-        while len(known) < (wanted or max(1, size // 10)):
-            known.append(a_model(policy))
-            work.models.add(known[-1])
-        sqlite = connection.dialect.name == "sqlite"
-        connection.exec_driver_sql("DELETE FROM jobs" if sqlite else "TRUNCATE jobs CASCADE")
-        ended = 0 if wait else size - FEW
-        statuses = [JobStatus.SUCCEEDED] * ended + [JobStatus.QUEUED] * (size - ended)
-        rows = [to_row(a_job(known[n % len(known)], status=s)) for n, s in enumerate(statuses)]
-        connection.execute(insert(jobs), rows)
-        work.commit()
-    with transactions() as work:
-        assert work._connection is not None
-        work._connection.exec_driver_sql("ANALYZE")
         work.commit()

@@ -9,9 +9,9 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from benchmarks.floor_step import FloorStep
 from benchmarks.pictures import stored_pictures
-from benchmarks.reference_step import ReferenceStep, ask_for_attention_weights
+from benchmarks.step.floor_step import FloorStep
+from benchmarks.step.reference_step import ReferenceStep, ask_for_attention_weights
 from core.clip.base import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
 from core.clip.text import sentence_length
