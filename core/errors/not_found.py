@@ -1,0 +1,51 @@
+"""There is no such thing."""
+
+from core.errors.root import PerennialError
+
+
+class NotFound(PerennialError):
+    """There is no such thing."""
+
+
+class DatasetNotFound(NotFound):
+    """There is no such dataset."""
+
+
+class DatasetVersionNotFound(NotFound):
+    """There is no such dataset version."""
+
+
+class ImageNotFound(NotFound):
+    """There is no such image in this dataset."""
+
+
+class SuiteNotFound(NotFound):
+    """There is no such suite."""
+
+
+class PolicyNotFound(NotFound):
+    """There is no such gate policy."""
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+
+class VersionNotFound(NotFound):
+    """There is no such version."""
+
+
+class AliasNotFound(NotFound):
+    """There is no such alias."""
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+
+class ReportNotFound(NotFound):
+    """There is no forgetting report for this version: roots are not scored."""
+
+
+class ArtifactMissing(NotFound):
+    """The artifact is not in the store."""
