@@ -19,7 +19,8 @@ from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.environment import thread_count
 from core.clip.prefetch import Prefetcher
 from core.domain.evaluation.query import ClassQuery
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.choices import Precision
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.learning.determinism import repeatable
 from core.learning.setup import PreparedRun, prepare_run

@@ -30,7 +30,7 @@ from core.bootstrap import decoder
 from core.clip.base import BUNDLED, read_folder
 from core.clip.environment import thread_count
 from core.clip.model import ClipModel, empty_network
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.evaluation.evaluator import VersionEvaluator

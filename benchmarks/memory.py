@@ -25,8 +25,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmarks.bench import publish
 from core.clip.model import ClipModel, empty_network
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.learning.columns import Columns
 from core.learning.data.vocabulary import generator_of, sentences_of

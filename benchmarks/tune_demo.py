@@ -24,7 +24,8 @@ from benchmarks.quiet_monitor import QuietMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter
-from core.domain.datasets.dataset import ManifestEntry, Part, Side
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part, Side
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe

@@ -1,4 +1,4 @@
-"""Plots as inline SVG, with colours from the page's style sheet and all text escaped."""
+"""The plots of a report, as inline SVG."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from api.pages.bidi import isolate
-from api.pages.numbers import percent, points, ticks, whole
-from core.domain.evaluation.report import Change, MatrixRow, Task
+from api.pages.numbers import points, ticks, whole
+from api.pages.svg import box, drawing, line, text
+from core.domain.evaluation.report_sections import Change
 from core.domain.gate.measure import MeasureKind, Ruling
 
 WIDTH = 880
@@ -43,33 +44,13 @@ def _truncate(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def _drawing(height: float, label: str, marks: Iterable[Markup], width: float = WIDTH) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, width, label, Markup().join(marks)
-    )
-
-
-def _text(x: float, y: float, kind: str, text: str) -> Markup:
-    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(x, y, kind, text)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(x1, y1, x2, y2, kind)
-
-
-def _box(x: float, y: float, width: float, height: float, kind: str, radius: float = 0) -> Markup:
-    return Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="{}" class="{}"/>').format(
-        x, y, round(width, 2), height, radius, kind
-    )
-
-
 def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
     for value in ticks(axis.low, axis.high):
         x = axis.at(value)
         zero = abs(value) < 1e-9
-        yield _line(x, 4, x, height - 22, "zero" if zero else "grid")
+        yield line(x, 4, x, height - 22, "zero" if zero else "grid")
         label = points(value).replace(".0", "")
-        yield _text(x, height - 6, "tick middle", label)
+        yield text(x, height - 6, "tick middle", label)
 
 
 def measure_title(ruling: Ruling) -> str:
@@ -96,8 +77,8 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
         limit = axis.at(-measure.tolerance)
         top = index * row + 4
         marks += [
-            _box(axis.left, top + 2, limit - axis.left, row - 4, "beyond"),
-            _line(limit, top + 2, limit, top + row - 2, "limit"),
+            box(axis.left, top + 2, limit - axis.left, row - 4, "beyond"),
+            line(limit, top + 2, limit, top + row - 2, "limit"),
         ]
     marks += _grid(axis, height)
     for index, ruling in enumerate(rulings):
@@ -105,19 +86,19 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
         tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            _text(_LABEL - 16, middle - 3, "name end", _truncate(measure_title(ruling))),
-            _text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
+            text(_LABEL - 16, middle - 3, "name end", _truncate(measure_title(ruling))),
+            text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
             Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, tooltip),
-            _line(lower, middle, upper, middle, "whisker"),
-            _line(lower, middle - 6, lower, middle + 6, "whisker"),
-            _line(upper, middle - 6, upper, middle + 6, "whisker"),
+            line(lower, middle, upper, middle, "whisker"),
+            line(lower, middle - 6, lower, middle + 6, "whisker"),
+            line(upper, middle - 6, upper, middle + 6, "whisker"),
             Markup('<circle cx="{}" cy="{}" r="5.5"/></g>').format(
                 axis.at(measure.difference), middle
             ),
-            _text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
-            _text(WIDTH - 2, middle + 5, "note end", ruling.outcome.value),
+            text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
+            text(WIDTH - 2, middle + 5, "note end", ruling.outcome.value),
         ]
-    return _drawing(height, "Intervals of all measures against their tolerance", marks)
+    return drawing(WIDTH, height, "Intervals of all measures against their tolerance", marks)
 
 
 def change_plot(changes: Sequence[Change]) -> Markup:
@@ -136,9 +117,9 @@ def change_plot(changes: Sequence[Change]) -> Markup:
         tooltip = f"{isolate(change.class_name)}: {interval}, {gained_lost}"
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
-            _text(_LABEL - 16, middle + 4, "name end", isolate(_truncate(change.class_name))),
+            text(_LABEL - 16, middle + 4, "name end", isolate(_truncate(change.class_name))),
             Markup("<g><title>{}</title>").format(tooltip),
-            _box(
+            box(
                 min(zero, end),
                 middle - 7,
                 max(abs(end - zero), 1.5),
@@ -146,57 +127,9 @@ def change_plot(changes: Sequence[Change]) -> Markup:
                 "worse" if change.difference < 0 else "better" if change.difference else "same",
                 2,
             ),
-            _line(lower, middle, upper, middle, "reach"),
+            line(lower, middle, upper, middle, "reach"),
             Markup("</g>"),
-            _text(WIDTH - _COUNTS + 66, middle + 4, "number end", points(change.difference)),
-            _text(WIDTH - 2, middle + 4, "note end", counts),
+            text(WIDTH - _COUNTS + 66, middle + 4, "number end", points(change.difference)),
+            text(WIDTH - 2, middle + 4, "note end", counts),
         ]
-    return _drawing(height, "Change of each class, worst first", marks)
-
-
-def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Markup:
-    """Draw the accuracy matrix, in percent, as a heat map: rows are versions, columns updates."""
-    wide, high, left, top = 92, 40, 150, 30
-    marks = [
-        _text(left + column * wide + wide / 2, 18, "tick middle", f"update {task.version}")
-        for column, task in enumerate(tasks)
-    ]
-    for index, row in enumerate(rows):
-        y = top + index * high
-        name = f"version {row.version}" + (" (root)" if row.version == root else "")
-        marks.append(_text(left - 14, y + high / 2 + 5, "name end", name))
-        for column, task in enumerate(tasks):
-            cell = row.macro[column]
-            x = left + column * wide
-            tooltip = f"version {row.version} on the holdout of update {task.version}"
-            kind = "cell own" if task.version == row.version else "cell"
-            marks.append(_cell(x, y, (wide, high), cell, kind, tooltip))
-    return _drawing(
-        top + high * len(rows) + 6,
-        "Accuracy of each version on the holdout of each update",
-        marks,
-        left + wide * len(tasks) + 10,
-    )
-
-
-def _cell(
-    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, tooltip: str
-) -> Markup:
-    shade = 0 if value is None else round(0.08 + 0.92 * value, 3)
-    ink = "on-dark" if shade > 0.55 else "on-light"
-    return Markup(
-        '<g><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4" class="{}" '
-        'fill-opacity="{}"/><text x="{}" y="{}" class="number middle {}">{}</text></g>'
-    ).format(
-        tooltip,
-        x + 2,
-        y + 2,
-        size[0] - 4,
-        size[1] - 4,
-        kind,
-        shade,
-        x + size[0] / 2,
-        y + size[1] / 2 + 5,
-        ink,
-        percent(value),
-    )
+    return drawing(WIDTH, height, "Change of each class, worst first", marks)

@@ -9,7 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.pages import numbers, plots
 from api.pages.bidi import isolate
-from core.domain.evaluation.report import ChangeTable, Recall, Report, Scores
+from api.pages.matrix_plot import matrix_plot
+from core.domain.evaluation.report import Report
+from core.domain.evaluation.report_sections import ChangeTable, Recall, Scores
 from core.domain.gate.measure import MeasureKind
 from core.domain.values import Json
 
@@ -40,7 +42,7 @@ def render_report(report_json: Json) -> str:
             scores=_without_duplicate_root(report, report.scores),
             recalls=_without_duplicate_root(report, report.recalls),
             interval_plot=plots.interval_plot,
-            matrix=plots.matrix_plot(report.tasks, report.matrix, report.root),
+            matrix=matrix_plot(report.tasks, report.matrix, report.root),
             changes=[_changes_of(table) for table in report.changes],
             measure_title=plots.measure_title,
             change_title=_change_title,

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, side_of
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion
+from core.domain.datasets.split import side_of
 from core.use_cases.datasets.datasets import Receipt, UploadOutcome
 
 

@@ -16,7 +16,8 @@ from core.domain.jobs.job import (
     JobType,
     UpdateOrder,
 )
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.choices import Precision
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId
 from core.ports import NamedJob
 

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema
 
 from core.domain.recipes.bounds import BOUNDS
-from core.domain.recipes.presets import PRESETS
-from core.domain.recipes.recipe import (
+from core.domain.recipes.choices import (
     Averaging,
     ExemplarChoice,
     LabelSpace,
@@ -15,11 +14,12 @@ from core.domain.recipes.recipe import (
     ModelPart,
     Optimiser,
     Precision,
-    Recipe,
     Schedule,
     TeacherPolicy,
     Vocabulary,
 )
+from core.domain.recipes.presets import PRESETS
+from core.domain.recipes.recipe import Recipe
 
 Schema = dict[str, Any]
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.common import ResponseModel
-from core.domain.evaluation.report import (
+from core.domain.evaluation.report_sections import (
     ChangeTable,
     ListScore,
     MatrixRow,

@@ -8,7 +8,7 @@ from benchmarks.baselines.a_gem import AGem
 from benchmarks.baselines.geodl import GeoDl
 from benchmarks.baselines.imm_mode import ModeImm
 from benchmarks.baselines.zscl_lwfvr import ZsclLwfVr
-from core.domain.recipes.recipe import Method
+from core.domain.recipes.choices import Method
 from core.domain.values import Json
 from core.learning.methods.catalogue import MakeMethod
 

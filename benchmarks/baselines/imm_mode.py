@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.fisher import fisher, merge
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json

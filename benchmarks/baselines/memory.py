@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import ExemplarChoice
 from core.domain.recipes.class_lists import distinct
-from core.domain.recipes.recipe import ExemplarChoice
 from core.errors import ModelNotTrainable
 from core.learning import losses
 from core.learning.data.batches import TrainingImages

@@ -36,8 +36,9 @@ from core.bootstrap import decoder
 from core.clip.base import BUNDLED, BaseImporter, read_folder
 from core.clip.model import ClipModel
 from core.clip.weights import read_state
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks

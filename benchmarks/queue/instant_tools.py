@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Collection, Sequence
 
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Precision
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest
 from core.ports import Artifacts, Monitor, Trained, TrainingSpec

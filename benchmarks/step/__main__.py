@@ -29,7 +29,7 @@ from benchmarks.step.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.instructions import native_precisions
 from core.clip.prefetch import Prefetcher
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.learning.determinism import repeatable
 from core.learning.setup import BLOCK_SENTENCES
 

@@ -15,8 +15,9 @@ from benchmarks.step.reference_step import ReferenceStep, ask_for_attention_weig
 from core.clip.base import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
 from core.clip.text import sentence_length
+from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import ModelPart, Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import StepData

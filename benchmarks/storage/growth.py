@@ -8,8 +8,9 @@ from benchmarks.pictures import stored_pictures
 from benchmarks.quiet_monitor import QuietMonitor
 from core.clip.base import BaseImporter
 from core.clip.weights import publish, read_state
+from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import ModelPart, Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, TrainingSpec

@@ -15,7 +15,7 @@ from benchmarks.study.outputs import write_all
 from benchmarks.study.plan import Plan, PlanInvalid, read
 from benchmarks.study.progress import Screen
 from benchmarks.study.study import Places, open_bench, run_all
-from core.domain.datasets.dataset import Part
+from core.domain.datasets.split import Part
 from core.errors import PerennialError
 
 OUT = Path(__file__).parents[1] / "out" / "study"

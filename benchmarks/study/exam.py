@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.study.material import Material, on_part
 from benchmarks.study.plan import PlanInvalid
-from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
 from core.domain.evaluation.query import (
     Answers,

@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.study.exam import Exam
 from benchmarks.study.material import Material, digest_of
 from benchmarks.study.setting import Setting
-from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate

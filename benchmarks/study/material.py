@@ -7,7 +7,9 @@ from pathlib import Path
 from benchmarks.study.folders import files_of, locate
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
 from benchmarks.study.shelf import Shelf, without
-from core.domain.datasets.dataset import DatasetKind, Manifest, ManifestEntry, Part
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.values import Digest, sha256
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.recipes.recipe import Method, Precision, Recipe
+from core.domain.recipes.choices import Method, Precision
+from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
 from core.learning.methods.catalogue import MakeMethod, method_of
 

@@ -18,7 +18,7 @@ from benchmarks.study.shelf import Shelf
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter
-from core.domain.datasets.dataset import Part
+from core.domain.datasets.split import Part
 from core.domain.recipes.prompt import PromptTemplate
 from core.ports import Decoder
 from core.settings import Settings

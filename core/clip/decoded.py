@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.clip.images import read_image
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.values import Digest
 from core.ports import Artifacts
 

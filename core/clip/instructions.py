@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 
 # ISA limits under which oneDNN accepts bf16 but computes it with fp32 instructions.
 _WITHOUT_BF16 = frozenset({"AVX512_CORE", "AVX512_CORE_VNNI"})

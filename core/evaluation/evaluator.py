@@ -14,7 +14,7 @@ from core.clip.memory import raising_out_of_memory
 from core.clip.model import ClipModel
 from core.clip.prefetch import Prefetcher
 from core.clip.weights import load
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,

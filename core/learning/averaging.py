@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.domain.recipes.recipe import Averaging, Recipe
+from core.domain.recipes.choices import Averaging
+from core.domain.recipes.recipe import Recipe
 from core.learning.methods.mixing import snapshot
 
 

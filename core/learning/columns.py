@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from core.domain.recipes.choices import Method
 from core.domain.recipes.class_lists import competing_classes, distinct
-from core.domain.recipes.recipe import Method, Recipe
+from core.domain.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

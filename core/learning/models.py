@@ -1,6 +1,5 @@
-"""The student and its frozen teachers."""
+"""The models of an update, the student and its teachers, and the features that they compute."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.domain.recipes.recipe import ModelPart, Precision, TeacherPolicy
+from core.domain.recipes.choices import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
 from core.learning.features import Batch, Features
 from core.learning.optimisation import trained_parameters
+from core.learning.teachers import load_teachers, share_images
 from core.ports import TrainingSpec
 
 _AUTOCAST = {
@@ -90,7 +90,7 @@ class Models:
         recipe = spec.recipe
         parameters = trained_parameters(parent, recipe.part)
         parent.freeze()
-        teachers = _teachers(spec, parent, parameters, load) if distils else {}
+        teachers = load_teachers(spec, parent, parameters, load) if distils else {}
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         if recipe.gradient_checkpointing:
@@ -112,7 +112,7 @@ class Models:
             readers=tuple(readers.values()),
             own_reader=own,
             reader_classes=classes,
-            share_images=tuple(_share_images(teacher, parent) for teacher in teachers.values()),
+            share_images=tuple(share_images(teacher, parent) for teacher in teachers.values()),
         )
 
     def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
@@ -197,44 +197,3 @@ def mixing_anchor(spec: TrainingSpec) -> Digest:
 
 def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:
     return Features(images=images, classes=texts[:columns], sentences=texts[columns:], scale=scale)
-
-
-def _teachers(
-    spec: TrainingSpec,
-    parent: ClipModel,
-    parameters: Mapping[str, nn.Parameter],
-    load: Callable[[Digest], ClipModel],
-) -> dict[Digest, ClipModel]:
-    """Return the recipe's teachers by version digest; a first update's parent is the root."""
-    wanted = {
-        TeacherPolicy.PARENT: (spec.parent,),
-        TeacherPolicy.ROOT: (spec.root,),
-        TeacherPolicy.BOTH: (spec.parent, spec.root),
-    }[spec.recipe.teacher]
-    trained = {id(parameter) for parameter in parameters.values()}
-    shared = {id(p): p for p in parent.network.parameters() if id(p) not in trained}
-    found: dict[Digest, ClipModel] = {}
-    for digest in dict.fromkeys(wanted):
-        if digest == spec.parent:
-            network = copy.deepcopy(parent.network, dict(shared))
-            found[digest] = ClipModel(network=network, config=parent.config)
-        else:
-            found[digest] = _share_frozen(load(digest).freeze(), parent, shared)
-    return found
-
-
-def _share_frozen(
-    model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parameter]
-) -> ClipModel:
-    """Replace a model's tensors by the parent's frozen ones with the same values."""
-    own = dict(model.network.named_parameters())
-    for name, parameter in parent.network.named_parameters():
-        if id(parameter) in shared and torch.equal(parameter, own[name]):
-            own[name].data = parameter.data
-    return model
-
-
-def _share_images(one: ClipModel, other: ClipModel) -> bool:
-    """Return whether two models' image towers are the same tensors."""
-    pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
-    return all(a.data_ptr() == b.data_ptr() for a, b in pairs)

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.clip.model import ClipModel
-from core.domain.recipes.recipe import ModelPart, Optimiser, Precision, Recipe, Schedule
+from core.domain.recipes.choices import ModelPart, Optimiser, Precision, Schedule
+from core.domain.recipes.recipe import Recipe
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
 WARM_UP = 0.05  # share of all steps

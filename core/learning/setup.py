@@ -11,8 +11,8 @@ from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.clip.weights import load
-from core.domain.datasets.dataset import ManifestEntry
-from core.domain.recipes.recipe import Method, ModelPart
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import Method, ModelPart
 from core.domain.registry.architecture import require_recipe_fits
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable

@@ -14,8 +14,8 @@ from core.clip.model import ClipModel
 from core.clip.prefetch import Prefetcher
 from core.clip.weights import load, publish, published_bytes
 from core.domain.jobs.job import EventKind
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.class_lists import require_learnable
-from core.domain.recipes.recipe import Precision
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint

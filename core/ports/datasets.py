@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image, Manifest
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image
+from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.near_duplicates import SimilarImage
 from core.domain.datasets.suite import Suite
 from core.domain.values import DatasetId, Digest, SuiteId

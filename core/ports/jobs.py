@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 
 

@@ -4,11 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import Answers, ClassQuery, EvalQuery
 from core.domain.jobs.job import EventKind
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
 

@@ -12,7 +12,7 @@ import torch
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.weights import read_state
-from core.domain.recipes.recipe import Method, Precision
+from core.domain.recipes.choices import Method, Precision
 from core.errors import RankLost
 from core.learning.trainer import UpdateTrainer
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe

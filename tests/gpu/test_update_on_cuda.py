@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.domain.recipes.recipe import Method, ModelPart, Precision
+from core.domain.recipes.choices import Method, ModelPart, Precision
 from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer

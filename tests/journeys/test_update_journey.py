@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from core.clip.instructions import native_precisions
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from demo.client import Client, Problem
 from demo.pack_reader import PackImage, by_class, captioned, named
 from devtools.servers.ports import free_port

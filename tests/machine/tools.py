@@ -13,7 +13,7 @@ from core.domain.evaluation.query import (
     EvalQuery,
     RetrievalAnswers,
 )
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from core.domain.datasets.dataset import Manifest, ManifestEntry, Part, part_of
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Part, part_of
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries

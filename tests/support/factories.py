@@ -6,16 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.domain.access.principal import ADMIN, Principal
-from core.domain.datasets.dataset import (
-    Dataset,
-    DatasetImage,
-    DatasetKind,
-    DatasetVersion,
-    Image,
-    Manifest,
-    Side,
-    side_of,
-)
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
+from core.domain.datasets.manifest import Manifest
+from core.domain.datasets.split import Side, side_of
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
 from core.domain.jobs.job import ImportOrder, Job, JobType

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.domain.datasets.dataset import DatasetKind, DatasetVersion, Side
+from core.domain.datasets.dataset import DatasetKind, DatasetVersion
+from core.domain.datasets.split import Side
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.evaluation.query import (
     Answers,
@@ -15,7 +16,8 @@ from core.domain.evaluation.query import (
     RetrievalAnswers,
 )
 from core.domain.jobs.job import Job, JobEvent, JobType, Order, UpdateOrder
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.choices import Precision
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest, Json
 from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec, Transactions

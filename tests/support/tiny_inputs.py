@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import EvalQuery
 from core.domain.registry.version import Weights
 from core.domain.values import Digest

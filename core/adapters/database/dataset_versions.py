@@ -11,7 +11,9 @@ from core.adapters.database.tables.datasets import dataset_versions, trained_ima
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.thumbnails import groups_in
-from core.domain.datasets.dataset import DatasetVersion, Manifest, Side
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import Manifest
+from core.domain.datasets.split import Side
 from core.domain.jobs.job import JobType
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetVersionNotFound

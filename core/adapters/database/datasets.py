@@ -16,14 +16,8 @@ from core.adapters.database.statements import (
     page_by_id,
 )
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
-from core.domain.datasets.dataset import (
-    Dataset,
-    DatasetImage,
-    DatasetKind,
-    DatasetVersion,
-    Image,
-    Manifest,
-)
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
+from core.domain.datasets.manifest import Manifest
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetNotFound, ImageNotFound, InUse, LabelConflict, NameTaken
 

@@ -15,7 +15,7 @@ from core.domain.jobs.job import (
     Progress,
     order_to_json,
 )
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)

@@ -22,7 +22,7 @@ from core.adapters.database.job_rows import (
 )
 from core.adapters.database.tables.jobs import jobs
 from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import CancelRequested, JobFinished, JobNotFound, LeaseLost
 from core.ports import HeldJob, NamedJob

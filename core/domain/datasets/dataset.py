@@ -1,18 +1,11 @@
-"""Datasets, their images and frozen versions, and the split of images into sides and parts."""
+"""Datasets, their images and frozen versions."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from core.domain.values import DatasetId, Digest, Json, canonical_json, sha256
-from core.errors import DatasetEmpty, TooFewPerClass
-
-HOLDOUT_SHARE = 0.2
-VALIDATION_SHARE = 0.2
-MIN_TRAIN_PER_CLASS = 2
+from core.domain.values import DatasetId, Digest
 
 
 class DatasetKind(StrEnum):
@@ -20,39 +13,6 @@ class DatasetKind(StrEnum):
 
     LABELLED = "labelled"  # the class
     CAPTIONED = "captioned"  # one or more captions
-
-
-class Side(StrEnum):
-    """The sides of a dataset version."""
-
-    TRAIN = "train"
-    HOLDOUT = "holdout"
-
-
-class Part(StrEnum):
-    """The parts of a suite or holdout: one for selection, one for verdicts."""
-
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-def _share(pixels: Digest, purpose: str) -> float:
-    """Return a number in [0, 1) that depends on the pixels and the purpose alone."""
-    return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
-
-
-def side_of(group: Digest) -> Side:
-    """Return the side of a group of near-duplicates, the same in every dataset version.
-
-    A group is identified by the pixels of its oldest image; an image without near-duplicates is a
-    group of one.
-    """
-    return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
-
-
-def part_of(group: Digest) -> Part:
-    """Return the part of a suite or holdout that a group is in, independent of its side."""
-    return Part.VALIDATION if _share(group, "part") < VALIDATION_SHARE else Part.TEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,127 +52,6 @@ class DatasetImage:
     text: str
     file_label: str
     added_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestEntry:
-    """One line of a manifest: an image, its stored bytes, its class or captions."""
-
-    pixels: Digest
-    artifact: Digest
-    texts: tuple[str, ...]
-    near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
-
-    @property
-    def group(self) -> Digest:
-        """The group of near-duplicates it belongs to, identified by the oldest image."""
-        return self.near_duplicate_of or self.pixels
-
-    @property
-    def side(self) -> Side:
-        """The side that this image is on."""
-        return side_of(self.group)
-
-    @property
-    def part(self) -> Part:
-        """The part that this image is in, as a suite or holdout image."""
-        return part_of(self.group)
-
-    @property
-    def class_name(self) -> str:
-        """The class of an image in a labelled dataset."""
-        return self.texts[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """The exact images of a dataset version or suite, sorted; its digest names them."""
-
-    kind: DatasetKind
-    entries: tuple[ManifestEntry, ...]
-
-    @classmethod
-    def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
-        """Return the manifest of a dataset's present images. Raises DatasetEmpty."""
-        texts: dict[Digest, list[str]] = {}
-        found: dict[Digest, Image] = {}
-        for row in images:
-            texts.setdefault(row.image.pixels, []).append(row.text)
-            found[row.image.pixels] = row.image
-        if not texts:
-            raise DatasetEmpty
-        return cls(
-            kind=kind,
-            entries=tuple(
-                ManifestEntry(
-                    pixels=pixels,
-                    artifact=found[pixels].artifact,
-                    texts=tuple(sorted(texts[pixels])),
-                    near_duplicate_of=found[pixels].near_duplicate_of,
-                )
-                for pixels in sorted(texts)
-            ),
-        )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All class names, sorted (empty for captions)."""
-        if self.kind is DatasetKind.CAPTIONED:
-            return ()
-        return tuple(sorted({entry.class_name for entry in self.entries}))
-
-    def on(self, side: Side) -> tuple[ManifestEntry, ...]:
-        """Return the entries on one side."""
-        return tuple(entry for entry in self.entries if entry.side is side)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Count the images per class and side: `{class: {"train": n, "holdout": m}}`."""
-        found = Counter((entry.class_name, entry.side) for entry in self.entries)
-        return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
-
-    def require_trainable(self, least: int = MIN_TRAIN_PER_CLASS) -> None:
-        """Raise TooFewPerClass unless every class has `least` images on the training side."""
-        poor = {
-            name: sides["train"] for name, sides in self.counts().items() if sides["train"] < least
-        }
-        if poor:
-            raise TooFewPerClass(
-                f"These classes have fewer than {least} training images "
-                f"(a fifth of the images is held out): {', '.join(sorted(poor))}.",
-                classes=poor,
-                least=least,
-            )
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical JSON whose SHA-256 is this manifest's digest."""
-        return canonical_json(
-            {
-                "kind": self.kind.value,
-                "entries": [_to_json(entry) for entry in self.entries],
-            }
-        )
-
-    @classmethod
-    def from_json(cls, value: Json) -> "Manifest":
-        """Return the manifest whose JSON `to_bytes` wrote."""
-        return cls(
-            kind=DatasetKind(value["kind"]),
-            entries=tuple(
-                ManifestEntry(
-                    pixels=pixels,
-                    artifact=artifact,
-                    texts=tuple(texts),
-                    near_duplicate_of=older[0] if older else None,
-                )
-                for pixels, artifact, texts, *older in value["entries"]
-            ),
-        )
-
-
-def _to_json(entry: ManifestEntry) -> list[Any]:
-    # Without near-duplicates there is no fourth item, so that older manifests keep their digests.
-    older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
-    return [entry.pixels, entry.artifact, list(entry.texts), *older]
 
 
 @dataclass(frozen=True, kw_only=True)

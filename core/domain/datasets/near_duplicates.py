@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.domain.datasets.dataset import part_of, side_of
+from core.domain.datasets.split import part_of, side_of
 from core.domain.values import Digest
 from core.errors import SplitConflict
 

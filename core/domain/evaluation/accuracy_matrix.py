@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from core.domain.evaluation import metrics
-from core.domain.evaluation.report import MatrixRow, Report, Task, Transfer
+from core.domain.evaluation.report import Report
+from core.domain.evaluation.report_sections import MatrixRow, Task, Transfer
 from core.domain.evaluation.results import EvaluationResults
 
 Cell = tuple[float, float]  # micro, macro

@@ -6,7 +6,8 @@ Verdicts use the test part of suites and holdouts; the validation part is for se
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from core.domain.datasets.dataset import Manifest, ManifestEntry, Part
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.gate.policy import GatePolicy

@@ -6,7 +6,7 @@ from statistics import fmean
 from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
 from core.domain.evaluation.plan import ClassEvaluation
 from core.domain.evaluation.query import ClassQuery
-from core.domain.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores
+from core.domain.evaluation.report_sections import Change, ChangeTable, ListScore, Recall, Scores
 from core.domain.evaluation.results import EvaluationResults
 from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
 from core.domain.gate.measure import MeasureKind

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.choices import Precision
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import JobFinished
 

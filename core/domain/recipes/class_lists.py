@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.domain.recipes.choices import LabelSpace, Method
+from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 
 

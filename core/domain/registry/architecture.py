@@ -7,7 +7,8 @@ features are not one vector per input. Its import is therefore refused.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.domain.recipes.recipe import Method, Recipe, Vocabulary
+from core.domain.recipes.choices import Method, Vocabulary
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.errors import ModelNotTrainable
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.clip.decoded import CACHE_BYTES, DecodedImages, Pixels
 from core.clip.images import Preprocess
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.learning.data.vocabulary import generator_of
 from core.ports import Artifacts
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from core.domain.datasets.dataset import ManifestEntry
-from core.domain.recipes.recipe import ExemplarChoice, Recipe
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import ExemplarChoice
+from core.domain.recipes.recipe import Recipe
 from core.learning.data.vocabulary import generator_of
 
 

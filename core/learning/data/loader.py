@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.clip.decoded import Pixels
 from core.clip.images import Preprocess
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.recipe import Recipe
 from core.learning.columns import Columns
 from core.learning.data.batches import TrainingImages

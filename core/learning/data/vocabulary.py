@@ -10,7 +10,8 @@ from open_clip import SimpleTokenizer
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.domain.recipes.recipe import Recipe, Vocabulary
+from core.domain.recipes.choices import Vocabulary
+from core.domain.recipes.recipe import Recipe
 from core.errors import ModelNotTrainable
 
 

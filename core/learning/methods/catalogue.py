@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from core.domain.recipes.recipe import Method, Recipe
+from core.domain.recipes.choices import Method
+from core.domain.recipes.recipe import Recipe
 from core.learning.columns import Columns
 from core.learning.methods.distilling import (
     CrossedVrLwf,

@@ -5,12 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from core.domain.datasets.dataset import (
-    Dataset,
-    DatasetKind,
-    Image,
-    Side,
-)
+from core.domain.datasets.dataset import Dataset, DatasetKind, Image
+from core.domain.datasets.split import Side
 from core.domain.values import (
     DatasetId,
     Digest,

@@ -4,13 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.datasets.dataset import (
-    Dataset,
-    DatasetKind,
-    DatasetVersion,
-    Manifest,
-    ManifestEntry,
-)
+from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
+from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.values import Digest
 from core.errors import ImageInSuite
 from core.ports import Artifacts, Platform, UnitOfWork

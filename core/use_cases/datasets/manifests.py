@@ -2,7 +2,7 @@
 
 import json
 
-from core.domain.datasets.dataset import Manifest
+from core.domain.datasets.manifest import Manifest
 from core.domain.values import Digest
 from core.ports import Artifacts
 

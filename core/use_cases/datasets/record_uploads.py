@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, side_of
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
+from core.domain.datasets.split import side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
 from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork

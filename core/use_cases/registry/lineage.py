@@ -1,6 +1,7 @@
 """A version's line: its ancestors, its root, and what each update held out."""
 
-from core.domain.datasets.dataset import ManifestEntry, Side
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Side
 from core.domain.registry.version import Version
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.datasets.manifests import read_manifest

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from core.domain.datasets.dataset import DatasetVersion, Manifest, ManifestEntry, Side
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Side
 from core.domain.registry.version import Version
 from core.domain.values import Digest
 from core.ports import UnitOfWork

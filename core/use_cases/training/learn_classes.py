@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion, Manifest
+from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion
+from core.domain.datasets.manifest import Manifest
 from core.domain.jobs.job import Job, JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, new_id

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
-from core.domain.datasets.dataset import DatasetKind, DatasetRef, Manifest, Side
+from core.domain.datasets.dataset import DatasetKind, DatasetRef
+from core.domain.datasets.manifest import Manifest
+from core.domain.datasets.split import Side
 from core.domain.evaluation.plan import ScoredSuite
 from core.domain.jobs.job import UpdateOrder
+from core.domain.recipes.choices import Method
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
-from core.domain.recipes.recipe import Method
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId

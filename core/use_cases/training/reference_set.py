@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
-from core.domain.datasets.dataset import DatasetKind, Manifest, ManifestEntry, Side
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Side
 from core.domain.jobs.job import UpdateOrder
+from core.domain.recipes.choices import Method
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Method
 from core.errors import FieldInvalid
 from core.ports import UnitOfWork
 

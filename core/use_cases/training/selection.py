@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from core.domain.datasets.dataset import ManifestEntry, Part
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.evaluation.plan import ScoredSuite, entries_in, suite_query
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.prompt import PromptTemplate

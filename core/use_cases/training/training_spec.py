@@ -3,13 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from core.domain.datasets.dataset import DatasetVersion, Manifest, ManifestEntry, Side
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Side
 from core.domain.datasets.suite import Suite
 from core.domain.evaluation.plan import ScoredSuite
 from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.recipes.choices import Method, Precision
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Method, Precision
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
 from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork

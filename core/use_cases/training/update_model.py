@@ -1,7 +1,7 @@
 """Train a candidate version."""
 
 from core.domain.jobs.job import EventKind, Job, UpdateOrder
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json
 from core.ports import Monitor, Platform, Trainer

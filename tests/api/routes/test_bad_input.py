@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import Part, Side
+from core.domain.datasets.split import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
 from core.ports import Monitor
 from core.use_cases.job_handlers import Tools

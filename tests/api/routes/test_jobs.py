@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import Side
+from core.domain.datasets.split import Side
 from core.domain.jobs.job import Progress
 from core.domain.values import JobId
 from core.use_cases.jobs.queue import cancel_job

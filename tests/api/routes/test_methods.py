@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetRef, Part, Side
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.datasets.split import Part, Side
 from core.domain.jobs.job import UpdateOrder
 from core.domain.values import DatasetId, JobId
 from tests.support.api.image_files import parts_of, pictures_on

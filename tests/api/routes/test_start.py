@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import Side
+from core.domain.datasets.split import Side
 from core.domain.gate.policy import Verdict
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture, pictures_on

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.domain.datasets.dataset import Side
+from core.domain.datasets.split import Side
 from devtools.servers.ports import free_port
 from tests.support.api.image_files import pictures_on
 from tests.support.processes import Site, wait_for

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind, Side
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.split import Side
 from core.domain.values import DatasetId
 from core.errors import (
     DatasetNotFound,

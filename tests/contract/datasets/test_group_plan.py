@@ -9,7 +9,8 @@ from core.adapters.database.images import keep_images
 from core.adapters.database.suites import SqlSuites
 from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.database.thumbnails import SqlThumbnails
-from core.domain.datasets.dataset import DatasetKind, Image, Manifest, ManifestEntry
+from core.domain.datasets.dataset import DatasetKind, Image
+from core.domain.datasets.manifest import Manifest, ManifestEntry
 from tests.support.factories import a_suite, an_image, digest
 
 ROWS = 5000

@@ -9,15 +9,8 @@ from sqlalchemy import event
 
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.datasets.dataset import (
-    Dataset,
-    DatasetImage,
-    DatasetKind,
-    Part,
-    Side,
-    part_of,
-    side_of,
-)
+from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
+from core.domain.datasets.split import Part, Side, part_of, side_of
 from core.domain.datasets.suite import SuiteKind
 from core.domain.values import Digest
 from core.ports import Artifacts, Decoder, Transactions

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from core.domain.gate.policy import Verdict
+from core.domain.recipes.choices import Method
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Method, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, VersionStatus
 from core.errors import (
     ModelNotFound,

@@ -21,7 +21,7 @@ from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate
 from core.backup import back_up, restore
 from core.bootstrap import build, close
-from core.domain.datasets.dataset import Side
+from core.domain.datasets.split import Side
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, sha256

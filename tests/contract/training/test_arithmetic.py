@@ -3,7 +3,8 @@
 import pytest
 
 from core.domain.jobs.job import JobStatus
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.choices import Precision
+from core.domain.recipes.recipe import Recipe
 from core.errors import DatabaseUnavailable
 from core.ports import Monitor, Transactions
 from tests.support.scene import Scene

@@ -4,17 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.datasets.dataset import (
-    DatasetKind,
-    DatasetRef,
-    DatasetVersion,
-    ManifestEntry,
-    Part,
-    Side,
-)
+from core.domain.datasets.dataset import DatasetKind, DatasetRef, DatasetVersion
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part, Side
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.domain.recipes.choices import LabelSpace, Method
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.errors import DatabaseUnavailable, ImageInTraining
 from core.ports import Monitor, Transactions

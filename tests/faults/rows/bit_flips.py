@@ -9,7 +9,7 @@ from random import Random
 import httpx
 import psutil
 
-from core.domain.datasets.dataset import Side, side_of
+from core.domain.datasets.split import Side, side_of
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Version

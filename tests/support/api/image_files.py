@@ -8,7 +8,7 @@ import random
 from PIL import Image
 
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.datasets.dataset import Part, Side, part_of, side_of
+from core.domain.datasets.split import Part, Side, part_of, side_of
 from core.domain.values import Digest
 
 

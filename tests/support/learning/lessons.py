@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from core.clip.weights import publish
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
 from core.errors import (

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.errors import OutOfMemory
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Precision, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.learning.columns import Columns
 from core.learning.data.vocabulary import generator_of, sentences_of

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.baselines.a_gem import AGem, project
 from benchmarks.baselines.memory import Memory
-from core.domain.recipes.recipe import Method
+from core.domain.recipes.choices import Method
 from core.errors import ModelNotTrainable, StopRequested
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec

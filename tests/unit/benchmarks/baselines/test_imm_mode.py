@@ -13,7 +13,8 @@ from benchmarks.baselines import imm_mode
 from benchmarks.baselines.fisher import FLOOR, fisher, merge
 from benchmarks.baselines.imm_mode import ModeImm
 from core.clip.weights import load
-from core.domain.recipes.recipe import Method, Recipe
+from core.domain.recipes.choices import Method
+from core.domain.recipes.recipe import Recipe
 from core.learning.columns import Columns
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec

@@ -11,7 +11,7 @@ from benchmarks.study.compatibility import Embeddings
 from benchmarks.study.embeddings import in_folds
 from benchmarks.study.exam import pack, unpack
 from benchmarks.study.fidelity import Measured, difference, share_kept
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import RetrievalQuery
 from core.domain.gate.intervals import Flips, paired_interval
 from core.domain.values import Digest

@@ -18,7 +18,7 @@ from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
 from benchmarks.study.published import compare
 from benchmarks.study.shelf import Shelf
 from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.errors import RecipeInvalid
 from tests.support.learning.squares import KEPT, NEW, TEST, TRAIN, build, paint
 from tests.support.memory_artifacts import MemoryArtifacts

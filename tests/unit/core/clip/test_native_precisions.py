@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.clip.instructions import native_precisions
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 
 ASK = """
 import torch

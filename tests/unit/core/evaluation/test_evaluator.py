@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.clip.images import read_image
 from core.clip.weights import load, publish
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import (
     ClassAnswers,
     ClassQuery,

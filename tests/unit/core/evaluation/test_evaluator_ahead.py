@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.clip.images import read_image
 from core.clip.model import ClipModel
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.errors import ArtifactMissing, CancelRequested

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from core.clip.weights import load, read_state
-from core.domain.recipes.recipe import Averaging, Method, Recipe
+from core.domain.recipes.choices import Averaging, Method
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.learning.averaging import AveragedWeights

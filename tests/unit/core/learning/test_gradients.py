@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.recipe import Method, ModelPart, Precision, Recipe, TeacherPolicy
+from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPolicy
+from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
 from core.learning.determinism import repeatable
 from tests.support.learning.lessons import PRECISIONS

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.domain.recipes.recipe import Method, ModelPart, Precision, Recipe, TeacherPolicy
+from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPolicy
+from core.domain.recipes.recipe import Recipe
 from core.learning import losses
 from core.learning.determinism import repeatable
 from core.learning.features import Batch

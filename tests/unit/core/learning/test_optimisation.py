@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from core.domain.recipes.recipe import Optimiser, Precision, Recipe, Schedule
+from core.domain.recipes.choices import Optimiser, Precision, Schedule
+from core.domain.recipes.recipe import Recipe
 from core.learning.optimisation import (
     clamp_scale,
     make_optimiser,

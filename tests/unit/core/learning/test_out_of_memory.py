@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.domain.evaluation.query import ClassQuery
-from core.domain.recipes.recipe import Averaging, Method, Precision
+from core.domain.recipes.choices import Averaging, Method, Precision
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.models import Models

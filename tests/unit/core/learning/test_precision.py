@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.weights import load
-from core.domain.recipes.recipe import Precision, Recipe, TeacherPolicy
+from core.domain.recipes.choices import Precision, TeacherPolicy
+from core.domain.recipes.recipe import Recipe
 from core.errors import TrainingDiverged
 from core.learning.checkpoint import from_bytes, to_bytes
 from core.learning.columns import Columns

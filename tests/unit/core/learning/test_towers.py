@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from core.clip.model import ClipModel, empty_network
 from core.clip.text import is_croppable
 from core.clip.weights import load, publish
-from core.domain.recipes.recipe import Method, ModelPart, Precision, Recipe
+from core.domain.recipes.choices import Method, ModelPart, Precision
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable

@@ -9,13 +9,7 @@ import pytest
 import torch
 
 from core.clip.weights import load, publish, read_state
-from core.domain.recipes.recipe import (
-    LabelSpace,
-    Method,
-    ModelPart,
-    Schedule,
-    Vocabulary,
-)
+from core.domain.recipes.choices import LabelSpace, Method, ModelPart, Schedule, Vocabulary
 from core.domain.registry.version import Weights
 from core.errors import (
     CancelRequested,

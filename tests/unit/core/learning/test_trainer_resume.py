@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from core.clip.weights import publish
-from core.domain.recipes.recipe import (
+from core.domain.recipes.choices import (
     Averaging,
     Method,
     ModelPart,
     Optimiser,
     Precision,
-    Recipe,
     Schedule,
     TeacherPolicy,
     Vocabulary,
 )
+from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.errors import (
     LeaseLost,

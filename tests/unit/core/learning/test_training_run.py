@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from core.clip.weights import load, publish
-from core.domain.recipes.recipe import Method, Precision, Recipe, Schedule
+from core.domain.recipes.choices import Method, Precision, Schedule
+from core.domain.recipes.recipe import Recipe
 from core.learning.setup import prepare_run
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, train, with_recipe

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.weights import read_state
-from core.domain.recipes.recipe import Precision
+from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.errors import RankLost, StopRequested, UnsafeConfiguration

@@ -3,8 +3,9 @@ import random
 import pytest
 
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
-from core.domain.datasets.dataset import Manifest, ManifestEntry, Side, part_of, side_of
+from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.near_duplicates import NEAR, SimilarImage, group_of
+from core.domain.datasets.split import Side, part_of, side_of
 from core.domain.values import Digest
 from core.errors import SplitConflict
 from tests.support.factories import a_dataset, a_row, digest, pixels_on

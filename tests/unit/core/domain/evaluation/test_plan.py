@@ -1,10 +1,11 @@
 """Which version must answer which question."""
 
-from core.domain.datasets.dataset import Part
+from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.plan import HeldOutUpdate
+from core.domain.recipes.choices import LabelSpace
 from core.domain.recipes.class_lists import competing_classes
-from core.domain.recipes.recipe import LabelSpace, Recipe
+from core.domain.recipes.recipe import Recipe
 from tests.support.evaluations import (
     FIRST,
     ROOT,

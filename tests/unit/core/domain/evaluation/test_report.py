@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.datasets.dataset import Part
+from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.comparisons import clusters

@@ -13,7 +13,8 @@ import torch
 
 from core.clip.base import require_features
 from core.clip.model import empty_network
-from core.domain.recipes.recipe import Method, Recipe, Vocabulary
+from core.domain.recipes.choices import Method, Vocabulary
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.architecture import (
     require_recipe_fits,
     require_trainable,

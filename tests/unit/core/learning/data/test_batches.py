@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.clip.images import Preprocess, read_image
 from core.clip.prefetch import Prefetcher
-from core.domain.datasets.dataset import ManifestEntry
+from core.domain.datasets.manifest import ManifestEntry
 from core.learning.data.batches import TrainingImages, batch_count, batch_indices
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.datasets.dataset import ManifestEntry
-from core.domain.recipes.recipe import ExemplarChoice, Recipe
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import ExemplarChoice
+from core.domain.recipes.recipe import Recipe
 from core.learning.data.exemplars import choose_exemplars, herd
 from tests.support.factories import digest
 

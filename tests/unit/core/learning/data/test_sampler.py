@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from core.clip.weights import load
-from core.domain.recipes.recipe import ExemplarChoice, Method, ModelPart, Precision, Recipe
+from core.domain.recipes.choices import ExemplarChoice, Method, ModelPart, Precision
+from core.domain.recipes.recipe import Recipe
 from core.learning.data.batches import TrainingImages
 from core.learning.data.loader import BatchLoader
 from core.learning.data.sampler import BatchSampler

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.recipe import Recipe, Vocabulary
+from core.domain.recipes.choices import Vocabulary
+from core.domain.recipes.recipe import Recipe
 from core.errors import ModelNotTrainable
 from core.learning.data.vocabulary import (
     RandomSentences,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.weights import load, publish, read_state
-from core.domain.recipes.recipe import Averaging, Method, ModelPart, Precision
+from core.domain.recipes.choices import Averaging, Method, ModelPart, Precision
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.errors import RanksDisagree, StopRequested, TrainingDiverged

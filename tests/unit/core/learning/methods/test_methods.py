@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.domain.recipes.choices import LabelSpace, Method
 from core.domain.recipes.class_lists import require_learnable
-from core.domain.recipes.recipe import LabelSpace, Method, Recipe
+from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 from core.learning import losses
 from core.learning.columns import Columns

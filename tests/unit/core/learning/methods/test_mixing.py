@@ -16,7 +16,8 @@ from core.clip.model import ClipModel
 from core.clip.weights import load, read_state
 from core.domain.evaluation.metrics import recall_at
 from core.domain.evaluation.query import ClassAnswers, RetrievalAnswers
-from core.domain.recipes.recipe import Averaging, Method, ModelPart, Recipe, TeacherPolicy
+from core.domain.recipes.choices import Averaging, Method, ModelPart, TeacherPolicy
+from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
