@@ -18,7 +18,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from benchmarks.queue.rows import SHAPES, fill
-from core.adapters.database.claims import claimable_heads
+from core.adapters.database.jobs.claims import claimable_heads
 from core.adapters.database.migrate import migrate
 from core.adapters.database.tables.models import models
 from core.adapters.database.unit_of_work import SqlTransactions

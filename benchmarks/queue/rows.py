@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from core.adapters.database.job_rows import to_row
+from core.adapters.database.jobs.rows import to_row
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.gate.policy import GatePolicy

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.database.thumbnail_cache import ThumbnailCache
+from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.unit_of_work import SqlTransactions, SqlUnitOfWork
 from core.domain.values import Digest
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes

@@ -7,23 +7,23 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from core import ports
-from core.adapters.database.aliases import SqlAliases
-from core.adapters.database.answers import SqlAnswerCache
-from core.adapters.database.artifact_roots import SqlArtifactRoots
-from core.adapters.database.counters import SqlCounters
-from core.adapters.database.datasets import SqlDatasets
+from core.adapters.database.access.idempotency import SqlIdempotency
+from core.adapters.database.access.keys import SqlKeys
+from core.adapters.database.datasets.datasets import SqlDatasets
+from core.adapters.database.datasets.suites import SqlSuites
+from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
+from core.adapters.database.datasets.thumbnails import SqlThumbnails
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine
-from core.adapters.database.gauges import SqlGauges
-from core.adapters.database.heartbeats import SqlHeartbeats
-from core.adapters.database.idempotency import SqlIdempotency
-from core.adapters.database.jobs import SqlJobs
-from core.adapters.database.keys import SqlKeys
-from core.adapters.database.models import SqlModels
-from core.adapters.database.policies import SqlPolicies
-from core.adapters.database.suites import SqlSuites
-from core.adapters.database.thumbnail_cache import ThumbnailCache
-from core.adapters.database.thumbnails import SqlThumbnails
-from core.adapters.database.versions import SqlVersions
+from core.adapters.database.evaluation.answers import SqlAnswerCache
+from core.adapters.database.jobs.jobs import SqlJobs
+from core.adapters.database.operations.counters import SqlCounters
+from core.adapters.database.operations.gauges import SqlGauges
+from core.adapters.database.operations.heartbeats import SqlHeartbeats
+from core.adapters.database.registry.aliases import SqlAliases
+from core.adapters.database.registry.models import SqlModels
+from core.adapters.database.registry.policies import SqlPolicies
+from core.adapters.database.registry.versions import SqlVersions
+from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
 from core.errors import DatabaseUnavailable
 
 

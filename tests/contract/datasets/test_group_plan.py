@@ -4,11 +4,11 @@ from typing import Any
 
 from sqlalchemy import event, text
 
+from core.adapters.database.datasets.images import keep_images
+from core.adapters.database.datasets.suites import SqlSuites
+from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
+from core.adapters.database.datasets.thumbnails import SqlThumbnails
 from core.adapters.database.engine import open_engine
-from core.adapters.database.images import keep_images
-from core.adapters.database.suites import SqlSuites
-from core.adapters.database.thumbnail_cache import ThumbnailCache
-from core.adapters.database.thumbnails import SqlThumbnails
 from core.domain.datasets.dataset import DatasetKind, Image
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from tests.support.factories import a_suite, an_image, digest

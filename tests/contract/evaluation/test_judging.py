@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.adapters.database.aliases import SqlAliases
+from core.adapters.database.registry.aliases import SqlAliases
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.gate.policy import GatePolicy, Verdict

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import insert, text
 
-from core.adapters.database.claims import claimable_heads
 from core.adapters.database.engine import open_engine
-from core.adapters.database.job_rows import to_row
+from core.adapters.database.jobs.claims import claimable_heads
+from core.adapters.database.jobs.rows import to_row
 from core.adapters.database.tables.jobs import jobs
 from core.domain.jobs.job import JobStatus, Queue
 from core.domain.registry.version import Model

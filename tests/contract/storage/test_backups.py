@@ -16,9 +16,9 @@ from core import backup as backups
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.backups.folder import BackupFolder
-from core.adapters.database import copying
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate
+from core.adapters.database.storage import copying
 from core.backup import back_up, restore
 from core.bootstrap import build, close
 from core.domain.datasets.split import Side

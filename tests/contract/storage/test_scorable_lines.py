@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.adapters.database.versions import SqlVersions
+from core.adapters.database.registry.versions import SqlVersions
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import EvaluateOrder, Job, JobStatus, UpdateOrder
 from core.domain.recipes.recipe import Recipe

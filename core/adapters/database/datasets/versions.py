@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, or_, select
 
-from core.adapters.database.job_rows import UNFINISHED
+from core.adapters.database.datasets.thumbnails import groups_in
+from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.statements import insert_missing
 from core.adapters.database.tables.datasets import dataset_versions, trained_images
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
-from core.adapters.database.thumbnails import groups_in
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, select
 
-from core.adapters.database.job_rows import JOB_COLUMNS, to_job
+from core.adapters.database.jobs.rows import JOB_COLUMNS, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models, versions
 from core.domain.values import JobId

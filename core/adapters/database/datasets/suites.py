@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
+from core.adapters.database.datasets.thumbnails import groups_in
 from core.adapters.database.statements import find_named, insert_new, names_of, page_by_id
 from core.adapters.database.tables.suites import suite_images, suites
-from core.adapters.database.thumbnails import groups_in
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.recipes.prompt import PromptTemplate

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, func, select, text, union
 
+from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import images, thumbnails
-from core.adapters.database.thumbnail_cache import ThumbnailCache
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
 from core.domain.datasets.dataset import Image
 from core.domain.values import Digest

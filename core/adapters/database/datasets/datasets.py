@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from core.adapters.database.dataset_versions import SqlDatasetVersions
-from core.adapters.database.images import keep_images
+from core.adapters.database.datasets.images import keep_images
+from core.adapters.database.datasets.versions import SqlDatasetVersions
 from core.adapters.database.statements import (
     chunks,
     find_named,

@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, insert, select, update
 
-from core.adapters.database import claims
 from core.adapters.database.clock import epoch_now, read_clock
-from core.adapters.database.counters import SqlCounters
-from core.adapters.database.job_events import SqlJobEvents
-from core.adapters.database.job_reads import read_one, read_page
-from core.adapters.database.job_rows import (
+from core.adapters.database.jobs.events import SqlJobEvents
+from core.adapters.database.jobs import claims
+from core.adapters.database.jobs.reads import read_one, read_page
+from core.adapters.database.jobs.rows import (
     CLAIMED,
     JOB_COLUMNS,
     UNFINISHED,
@@ -20,6 +19,7 @@ from core.adapters.database.job_rows import (
     to_job,
     to_row,
 )
+from core.adapters.database.operations.counters import SqlCounters
 from core.adapters.database.tables.jobs import jobs
 from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
 from core.domain.recipes.choices import Precision

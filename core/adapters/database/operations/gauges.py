@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, func, select
 
-from core.adapters.database.job_rows import CLAIMED, UNFINISHED
+from core.adapters.database.jobs.rows import CLAIMED, UNFINISHED
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import alias_moves, versions
 from core.domain.jobs.job import JobStatus, JobType, Progress

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from core.adapters.database.clock import epoch_now, read_clock
-from core.adapters.database.job_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
+from core.adapters.database.jobs.rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
 from core.domain.jobs.job import Job, JobStatus, JobType, Queue

@@ -29,9 +29,9 @@ from sqlalchemy import (
     text,
 )
 
-from core.adapters.database.artifact_roots import SqlArtifactRoots
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine, to_json
 from core.adapters.database.migrate import METADATA, migrate, migrating, migration_config
+from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
 from core.domain.values import Digest, Json
 from core.errors import Conflict, Corrupt, NotFound
 from core.ports import ArtifactRoots

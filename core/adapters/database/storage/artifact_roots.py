@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from core.adapters.database.job_rows import UNFINISHED
+from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.tables.access import answers
 from core.adapters.database.tables.datasets import dataset_images, dataset_versions, images
 from core.adapters.database.tables.jobs import jobs
