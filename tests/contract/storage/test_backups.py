@@ -18,7 +18,8 @@ from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.backups.folder import BackupFolder
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate
-from core.adapters.database.storage import copying
+from core.adapters.database.storage.dump import LEFT_OUT, Snapshot, _pack, _to_json_value
+from core.adapters.database.storage.fill import fill
 from core.backup import back_up, restore
 from core.bootstrap import build, close
 from core.domain.datasets.split import Side
@@ -158,7 +159,7 @@ def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
         found = {
             table.name: connection.execute(select(table).order_by(*table.primary_key)).mappings()
             for table in METADATA.sorted_tables
-            if table.name not in copying.LEFT_OUT
+            if table.name not in LEFT_OUT
         }
         rows = {name: [dict(row) for row in result] for name, result in found.items()}
     engine.dispose()
@@ -248,7 +249,7 @@ def test_rows_of_an_older_release_are_restored_and_brought_up(
     with engine.connect() as connection:
         listed = dump_of_old(connection, store, revision)
     engine.dispose()
-    copying.fill(elsewhere.database, listed, store.get)
+    fill(elsewhere.database, listed, store.get)
     migrate(empty_url)
     assert rows_of(elsewhere.database) == rows_of(empty_url)
 
@@ -259,15 +260,15 @@ def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict
     tables.reflect(connection)
     listed = {}
     for table in tables.sorted_tables:
-        if table.name not in {*copying.LEFT_OUT, "alembic_version"}:
+        if table.name not in {*LEFT_OUT, "alembic_version"}:
             rows = [dict(row) for row in connection.execute(select(table)).mappings()]
             for row in rows:
                 for name, value in row.items():
                     if isinstance(value, datetime) and value.tzinfo is None:
                         row[name] = value.replace(tzinfo=UTC)
-            plain = copying._to_json_value
+            plain = _to_json_value
             told = [{name: plain(value) for name, value in row.items()} for row in rows]
-            listed[table.name] = {"rows": len(rows), "parts": [store.put(copying._pack(told))]}
+            listed[table.name] = {"rows": len(rows), "parts": [store.put(_pack(told))]}
     return {"revision": revision, "tables": listed}
 
 
@@ -291,7 +292,7 @@ def test_the_second_time_only_what_is_new_is_copied(settings: Settings, folder: 
     third = back_up(settings, folder)
     assert third.artifacts.copied == {report: 3}
     parts = set(LocalArtifacts(folder / "rows").digests())
-    assert len(parts) == len(METADATA.tables) - len(copying.LEFT_OUT) - empty_tables(settings) + 1
+    assert len(parts) == len(METADATA.tables) - len(LEFT_OUT) - empty_tables(settings) + 1
 
 
 def empty_tables(settings: Settings) -> int:
@@ -312,15 +313,15 @@ def test_rows_are_of_one_moment_and_what_they_name_is_whole(
     """Another version is made and an old one collected between the rows and the bytes."""
     with opened(settings) as platform:
         happened = []
-        real = copying.Snapshot.dump
+        real = Snapshot.dump
 
-        def dump(self: copying.Snapshot, put: Callable[[bytes], Digest]) -> Any:
+        def dump(self: Snapshot, put: Callable[[bytes], Digest]) -> Any:
             listed = real(self, put)
             if not happened:
                 happened.append(give_up(platform, 2))
             return listed
 
-        monkeypatch.setattr(copying.Snapshot, "dump", dump)
+        monkeypatch.setattr(Snapshot, "dump", dump)
         assert lost_of(back_up(settings, folder)) == (set(), set())
     restore(elsewhere, folder)
     with opened(elsewhere) as platform, platform.transactions(read_only=True) as work:
@@ -481,10 +482,8 @@ def test_a_back_up_of_a_newer_release_is_refused(
     settings: Settings, elsewhere: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        real = copying.Snapshot.dump
-        patch.setattr(
-            copying.Snapshot, "dump", lambda self, put: {**real(self, put), "revision": "f" * 12}
-        )
+        real = Snapshot.dump
+        patch.setattr(Snapshot, "dump", lambda self, put: {**real(self, put), "revision": "f" * 12})
         back_up(settings, folder)
     with pytest.raises(Conflict, match="newer release"):
         restore(elsewhere, folder)

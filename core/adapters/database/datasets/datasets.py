@@ -1,32 +1,30 @@
-"""Datasets and the images in them."""
+"""Datasets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from core.adapters.database.datasets.images import keep_images
+from core.adapters.database.datasets.dataset_images import SqlDatasetImages
 from core.adapters.database.datasets.versions import SqlDatasetVersions
 from core.adapters.database.statements import (
-    chunks,
     find_named,
-    insert_missing,
     insert_new,
     page_by_id,
 )
-from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
+from core.adapters.database.tables.datasets import datasets
+from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.values import DatasetId, Digest
-from core.errors import DatasetNotFound, ImageNotFound, InUse, LabelConflict, NameTaken
+from core.errors import DatasetNotFound, InUse, NameTaken
 
 
-class SqlDatasets:
+class SqlDatasets(SqlDatasetImages):
     """The `Datasets` port over SQL."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._versions = SqlDatasetVersions(connection)
 
     def add(self, dataset: Dataset) -> None:
@@ -45,95 +43,6 @@ class SqlDatasets:
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]:
         """Return a page of datasets, oldest first; `after` is the last id of the previous page."""
         return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
-
-    def add_image(self, row: DatasetImage) -> None:
-        """Add one image; see `add_images`."""
-        self.add_images(row.dataset, [row])
-
-    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
-        """Add images, each with one text. Adding the same image and text again has no effect.
-
-        Raises DatasetNotFound, and LabelConflict when a labelled dataset already holds an image
-        under another class.
-        """
-        labelled = self._increment_revision(dataset) is DatasetKind.LABELLED
-        if labelled:
-            known = self.texts(dataset, {row.image.pixels for row in rows})
-            for row in rows:
-                held = known.get(row.image.pixels, [row.text])
-                if row.text not in held:
-                    raise LabelConflict(held=held[0])
-        keep_images(self._connection, [row.image for row in rows])
-        values = [
-            {
-                "dataset": dataset,
-                "pixels": row.image.pixels,
-                "slot": "" if labelled else row.text,
-                "text": row.text,
-                "file_label": row.file_label,
-                "added_at": row.added_at,
-            }
-            for row in rows
-        ]
-        insert_missing(self._connection, dataset_images, values)
-
-    def texts(
-        self, dataset: DatasetId, pixels: Collection[Digest]
-    ) -> Mapping[Digest, Sequence[str]]:
-        """Return the images' texts in the dataset, without images that it does not hold."""
-        found: dict[Digest, list[str]] = {}
-        for chunk in chunks(pixels):
-            query = (
-                select(dataset_images.c.pixels, dataset_images.c.text)
-                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
-                .order_by(dataset_images.c.text)
-            )
-            for row in self._connection.execute(query):
-                found.setdefault(row.pixels, []).append(row.text)
-        return found
-
-    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
-        """Return all images by pixels, one row per text."""
-        return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
-
-    def image_page(
-        self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[DatasetImage]:
-        """Return all rows of up to `limit` images, by pixels: no image is split between pages."""
-        keys = (
-            select(dataset_images.c.pixels)
-            .distinct()
-            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels > (after or ""))
-            .order_by(dataset_images.c.pixels)
-            .limit(limit)
-        )
-        query = _images_of(dataset).where(
-            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
-        )
-        return [_to_image(row) for row in self._connection.execute(query)]
-
-    def count(self, dataset: DatasetId) -> Mapping[str, int]:
-        """Return the number of images per class (for captioned datasets: {"": images})."""
-        held = dataset_images.c.dataset == dataset
-        if self._kind(dataset) is DatasetKind.CAPTIONED:
-            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
-            return {"": self._connection.scalar(query) or 0}
-        text = dataset_images.c.text
-        counts = (
-            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
-        )
-        return {row.text: row.images for row in self._connection.execute(counts)}
-
-    def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Remove an image. Raises ImageNotFound."""
-        self._increment_revision(dataset)
-        gone = self._connection.execute(
-            delete(dataset_images).where(
-                dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
-            )
-        )
-        if gone.rowcount == 0:
-            raise ImageNotFound(dataset=dataset, pixels=pixels)
 
     def remove(self, dataset: DatasetId) -> None:
         """Delete a dataset. Raises DatasetNotFound, and InUse when it has versions."""
@@ -181,61 +90,6 @@ class SqlDatasets:
         """
         return self._versions.trained(groups, except_for)
 
-    def _increment_revision(self, dataset: DatasetId) -> DatasetKind:
-        """Increment the revision and return the kind. Raises DatasetNotFound.
-
-        `next_version` locks the same row, so that changes and freezes take turns.
-        """
-        changed = datasets.c.revision + 1
-        kind = self._connection.scalar(
-            update(datasets)
-            .where(datasets.c.id == dataset)
-            .values(revision=changed)
-            .returning(datasets.c.kind)
-        )
-        if kind is None:
-            raise DatasetNotFound(dataset=dataset)
-        return DatasetKind(kind)
-
-    def _kind(self, dataset: DatasetId) -> DatasetKind:
-        kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
-        if kind is None:
-            raise DatasetNotFound(dataset=dataset)
-        return DatasetKind(kind)
-
-
-def _images_of(dataset: DatasetId) -> Select[Any]:
-    rows = dataset_images
-    return (
-        select(
-            images,
-            thumbnails.c.near_duplicate_of,
-            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
-        )
-        .join(rows, rows.c.pixels == images.c.pixels)
-        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-        .where(rows.c.dataset == dataset)
-        .order_by(rows.c.pixels, rows.c.text)
-    )
-
 
 def _to_dataset(row: Row[Any]) -> Dataset:
     return Dataset(id=row.id, name=row.name, kind=DatasetKind(row.kind), created_at=row.created_at)
-
-
-def _to_image(row: Row[Any]) -> DatasetImage:
-    return DatasetImage(
-        dataset=row.dataset,
-        image=Image(
-            pixels=row.pixels,
-            artifact=row.artifact,
-            width=row.width,
-            height=row.height,
-            size=row.size,
-            dhash=row.dhash,
-            near_duplicate_of=row.near_duplicate_of,
-        ),
-        text=row.text,
-        file_label=row.file_label,
-        added_at=row.added_at,
-    )

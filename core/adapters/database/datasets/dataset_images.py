@@ -1,0 +1,164 @@
+"""The images in datasets."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
+
+from core.adapters.database.datasets.images import keep_images
+from core.adapters.database.statements import chunks, insert_missing
+from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
+from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
+from core.domain.values import DatasetId, Digest
+from core.errors import DatasetNotFound, ImageNotFound, LabelConflict
+
+
+class SqlDatasetImages:
+    """The part of the `Datasets` port that concerns images."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add_image(self, row: DatasetImage) -> None:
+        """Add one image; see `add_images`."""
+        self.add_images(row.dataset, [row])
+
+    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
+        """Add images, each with one text. Adding the same image and text again has no effect.
+
+        Raises DatasetNotFound, and LabelConflict when a labelled dataset already holds an image
+        under another class.
+        """
+        labelled = self._increment_revision(dataset) is DatasetKind.LABELLED
+        if labelled:
+            known = self.texts(dataset, {row.image.pixels for row in rows})
+            for row in rows:
+                held = known.get(row.image.pixels, [row.text])
+                if row.text not in held:
+                    raise LabelConflict(held=held[0])
+        keep_images(self._connection, [row.image for row in rows])
+        values = [
+            {
+                "dataset": dataset,
+                "pixels": row.image.pixels,
+                "slot": "" if labelled else row.text,
+                "text": row.text,
+                "file_label": row.file_label,
+                "added_at": row.added_at,
+            }
+            for row in rows
+        ]
+        insert_missing(self._connection, dataset_images, values)
+
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """Return the images' texts in the dataset, without images that it does not hold."""
+        found: dict[Digest, list[str]] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(dataset_images.c.pixels, dataset_images.c.text)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .order_by(dataset_images.c.text)
+            )
+            for row in self._connection.execute(query):
+                found.setdefault(row.pixels, []).append(row.text)
+        return found
+
+    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
+        """Return all images by pixels, one row per text."""
+        return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
+
+    def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of up to `limit` images, by pixels: no image is split between pages."""
+        keys = (
+            select(dataset_images.c.pixels)
+            .distinct()
+            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels > (after or ""))
+            .order_by(dataset_images.c.pixels)
+            .limit(limit)
+        )
+        query = _images_of(dataset).where(
+            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
+        )
+        return [_to_image(row) for row in self._connection.execute(query)]
+
+    def count(self, dataset: DatasetId) -> Mapping[str, int]:
+        """Return the number of images per class (for captioned datasets: {"": images})."""
+        held = dataset_images.c.dataset == dataset
+        if self._kind(dataset) is DatasetKind.CAPTIONED:
+            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
+            return {"": self._connection.scalar(query) or 0}
+        text = dataset_images.c.text
+        counts = (
+            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
+        )
+        return {row.text: row.images for row in self._connection.execute(counts)}
+
+    def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
+        """Remove an image. Raises ImageNotFound."""
+        self._increment_revision(dataset)
+        gone = self._connection.execute(
+            delete(dataset_images).where(
+                dataset_images.c.dataset == dataset, dataset_images.c.pixels == pixels
+            )
+        )
+        if gone.rowcount == 0:
+            raise ImageNotFound(dataset=dataset, pixels=pixels)
+
+    def _increment_revision(self, dataset: DatasetId) -> DatasetKind:
+        """Increment the revision and return the kind. Raises DatasetNotFound.
+
+        `next_version` locks the same row, so that changes and freezes take turns.
+        """
+        changed = datasets.c.revision + 1
+        kind = self._connection.scalar(
+            update(datasets)
+            .where(datasets.c.id == dataset)
+            .values(revision=changed)
+            .returning(datasets.c.kind)
+        )
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
+
+    def _kind(self, dataset: DatasetId) -> DatasetKind:
+        kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
+
+
+def _images_of(dataset: DatasetId) -> Select[Any]:
+    rows = dataset_images
+    return (
+        select(
+            images,
+            thumbnails.c.near_duplicate_of,
+            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
+        )
+        .join(rows, rows.c.pixels == images.c.pixels)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(rows.c.dataset == dataset)
+        .order_by(rows.c.pixels, rows.c.text)
+    )
+
+
+def _to_image(row: Row[Any]) -> DatasetImage:
+    return DatasetImage(
+        dataset=row.dataset,
+        image=Image(
+            pixels=row.pixels,
+            artifact=row.artifact,
+            width=row.width,
+            height=row.height,
+            size=row.size,
+            dhash=row.dhash,
+            near_duplicate_of=row.near_duplicate_of,
+        ),
+        text=row.text,
+        file_label=row.file_label,
+        added_at=row.added_at,
+    )
