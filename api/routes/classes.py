@@ -14,7 +14,7 @@ from api.http.uploads import Form, receive_form, text_field
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
-from api.schemas.jobs import ReferenceSet
+from api.schemas.job_orders import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
 from core import errors
 from core.domain.datasets.dataset import DatasetKind, DatasetRef

@@ -9,7 +9,8 @@ from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, jo
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.jobs import JobView, NewJob, NewUpdate
+from api.schemas.job_orders import NewJob, NewUpdate
+from api.schemas.jobs import JobView
 from core import errors
 from core.domain.jobs.job import JobStatus, JobType
 from core.domain.values import JobId

@@ -5,25 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from core.clip.download import read_through, read_while_growing
-from core.clip.model import ClipModel, empty_network
+from core.clip.base_folder import BUNDLED, read_folder
+from core.clip.download import read_while_growing
+from core.clip.tower_check import require_features
 from core.clip.weights import publish
-from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
-from core.domain.registry.architecture import VOCABULARY, require_trainable
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.registry.architecture import require_trainable
 from core.domain.registry.version import Weights
 from core.domain.values import Json
-from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, WeightsFormat, is_full_disk
-from core.ports import Artifacts, BytesCallback, Monitor, ignore_bytes
+from core.errors import BaseUnknown, StorageFull, is_full_disk
+from core.ports import Artifacts, BytesCallback, Monitor
 
-BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 FOLDER_PREFIX = "local-dir:"
-PREFERRED_FILES = ("open_clip_model.safetensors", "model.safetensors")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class BaseImporter:
@@ -101,98 +96,6 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     return config, network
 
 
-def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
-    """Return the config and network of an open_clip folder.
-
-    Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
-    """
-    config = {**_read_config(folder), **_read_extras(folder)}
-    _require_sound_extras(config.get("perennial", {}))
-    require_trainable(config["model_cfg"])
-    path = _weights_file(folder)
-    try:
-        read_through(path, moved)
-        network = empty_network(config)
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise BaseUnknown(f"Config and weights in {folder.name!r} do not fit: {error}") from error
-    require_features(config, network)
-    return config, network
-
-
-@torch.no_grad()
-def require_features(config: Json, network: nn.Module) -> None:
-    """Raise ModelNotTrainable unless both towers return one finite vector per input, equally wide.
-
-    The rules on configs cover open_clip's own towers only; this check runs any tower.
-    """
-    model = ClipModel(network=network.eval(), config=config)
-    try:
-        height, width = model.preprocess.size
-        image = model.encode_images(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-        text = model.encode_texts(["a photo"])
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ModelNotTrainable(f"The towers cannot read an image and a text: {error}") from error
-    if image.ndim != 2 or image.shape != text.shape:
-        shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
-        raise ModelNotTrainable(f"The towers do not give vectors of one width, but {shapes}.")
-    if not torch.stack([image, text]).isfinite().all():
-        raise ModelNotTrainable("The towers give vectors that hold no numbers: NaN or infinity.")
-
-
 def plain(value: Any) -> Any:
     """Return a JSON value as it would be read back from text: tuples become lists."""
     return json.loads(json.dumps(value))
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "open_clip_config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
-        raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
-    return config
-
-
-def _read_extras(folder: Path) -> dict[str, Any]:
-    """Return the trained tokens and the prompt that this project stores beside a model, if any.
-
-    `trained_tokens.json` is a list of token ids; `perennial.json` may hold `prompt`.
-    """
-    found: dict[str, Any] = {}
-    settings, tokens = folder / "perennial.json", folder / "trained_tokens.json"
-    try:
-        if settings.is_file():
-            found |= dict(json.loads(settings.read_bytes()))
-        if tokens.is_file():
-            found["trained_tokens"] = json.loads(tokens.read_bytes())
-    except (OSError, ValueError, TypeError) as error:
-        raise BaseUnknown(f"The JSON beside the weights in {folder.name!r} is unsound.") from error
-    return {"perennial": found} if found else {}
-
-
-def _require_sound_extras(extras: Any) -> None:
-    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
-    if not isinstance(extras, dict):
-        raise BaseUnknown("The config's part 'perennial' is no object.")
-    prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
-    if not isinstance(prompt, str):
-        raise BaseUnknown("The model's own prompt is no text.")
-    PromptTemplate(prompt)
-    if not isinstance(tokens, list) or not all(
-        type(token) is int and 0 <= token < VOCABULARY for token in tokens
-    ):
-        raise BaseUnknown(f"trained_tokens is a list of token ids, each below {VOCABULARY}.")
-
-
-def _weights_file(folder: Path) -> Path:
-    found = sorted(folder.glob("*.safetensors"))
-    for name in PREFERRED_FILES:
-        if folder / name in found:
-            return folder / name
-    if found:
-        return found[0]
-    if any(path.suffix in PICKLED for path in folder.iterdir()):
-        raise WeightsFormat
-    raise BaseUnknown(f"{folder.name!r} holds no weights.")

@@ -1,24 +1,16 @@
 """Evaluation of a version: its answers to queries."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from core.clip.decoded import DecodedImages
 from core.clip.memory import raising_out_of_memory
 from core.clip.model import ClipModel
-from core.clip.prefetch import Prefetcher
 from core.clip.weights import load
-from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
-    ClassQuery,
     EvalQuery,
     RetrievalAnswers,
     RetrievalQuery,
@@ -27,10 +19,9 @@ from core.domain.jobs.job import EventKind
 from core.domain.values import Digest
 from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict
+from core.evaluation.features import Features, encode, texts_of
 from core.evaluation.retrieval import caption_ranks, image_ranks
 from core.ports import Artifacts, Monitor
-
-_Item = TypeVar("_Item")
 
 
 class VersionEvaluator:
@@ -85,7 +76,7 @@ class VersionEvaluator:
             prepare = model.preprocess.evaluation_pixels
             decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
-            features = _encode(model, decoded, questions, batch or self.batch, monitor)
+            features = encode(model, decoded, questions, batch or self.batch, monitor)
             return tuple(_answer(query, features) for query in questions)
 
     def _answer(
@@ -96,73 +87,9 @@ class VersionEvaluator:
             return self.ask(model, queries, monitor, batch)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Features:
-    """Features (count, width) and the row of each image and text."""
-
-    images: Tensor
-    image_rows: Mapping[Digest, int]
-    texts: Tensor
-    text_rows: Mapping[str, int]
-
-    def of_images(self, entries: Sequence[ManifestEntry]) -> Tensor:
-        rows = [self.image_rows[entry.pixels] for entry in entries]
-        return self.images[torch.tensor(rows, device=self.images.device)]
-
-    def of_texts(self, texts: Iterable[str]) -> Tensor:
-        rows = [self.text_rows[text] for text in texts]
-        return self.texts[torch.tensor(rows, device=self.texts.device)]
-
-
-def _encode(
-    model: ClipModel,
-    decoded: DecodedImages,
-    queries: Sequence[EvalQuery],
-    batch: int,
-    monitor: Monitor,
-) -> _Features:
-    entries = {entry.pixels: entry for query in queries for entry in query.entries}
-    texts = list(dict.fromkeys(text for query in queries for text in _texts(query)))
-    total = len(entries) + len(texts)
-    monitor.advance("evaluating", 0, total)
-
-    text_blocks: list[Tensor] = []
-    done = 0
-    for names in _batches(texts, batch):
-        text_blocks.append(model.encode_texts(names))  # (batch, width)
-        done += len(names)
-        monitor.advance("evaluating", done, total)
-
-    image_blocks: list[Tensor] = []
-    groups = list(_batches(entries.values(), batch))
-
-    def decode(group: int) -> Tensor:
-        images = [decoded.of(entry) for entry in groups[group]]
-        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
-
-    with Prefetcher(decode, 0, len(groups), device=model.device) as ahead:
-        for group in groups:
-            image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
-            done += len(group)
-            monitor.advance("evaluating", done, total)
-
-    return _Features(
-        images=torch.cat(image_blocks),
-        image_rows={pixels: row for row, pixels in enumerate(entries)},
-        texts=torch.cat(text_blocks),
-        text_rows={text: row for row, text in enumerate(texts)},
-    )
-
-
-def _texts(query: EvalQuery) -> tuple[str, ...]:
-    if isinstance(query, ClassQuery):
-        return query.prompt.fill_all(query.classes)
-    return tuple(text for entry in query.entries for text in entry.texts)
-
-
-def _answer(query: EvalQuery, features: _Features) -> Answers:
+def _answer(query: EvalQuery, features: Features) -> Answers:
     images = features.of_images(query.entries)  # (images, width)
-    texts = features.of_texts(_texts(query))  # (classes or captions, width)
+    texts = features.of_texts(texts_of(query))  # (classes or captions, width)
     if isinstance(query, RetrievalQuery):
         owner = torch.tensor(
             [index for index, entry in enumerate(query.entries) for _ in entry.texts],
@@ -173,9 +100,3 @@ def _answer(query: EvalQuery, features: _Features) -> Answers:
             caption_ranks=caption_ranks(images, texts, owner),
         )
     return ClassAnswers(predicted=predict(images, texts))
-
-
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch

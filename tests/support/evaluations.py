@@ -12,7 +12,8 @@ from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Part, part_of
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
+from core.domain.evaluation.plan import EvaluationPlan
+from core.domain.evaluation.plan_queries import HeldOutUpdate, ScoredSuite, plan_queries
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,

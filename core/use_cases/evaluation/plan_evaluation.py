@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterable
 
-from core.domain.evaluation.plan import (
-    EvaluationPlan,
+from core.domain.evaluation.plan import EvaluationPlan
+from core.domain.evaluation.plan_queries import (
     HeldOutUpdate,
     LiveLineage,
     ScoredSuite,

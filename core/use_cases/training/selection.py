@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part
-from core.domain.evaluation.plan import ScoredSuite, entries_in, suite_query
+from core.domain.evaluation.plan_queries import ScoredSuite, entries_in, suite_query
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.prompt import PromptTemplate
 from core.errors import RecipeInvalid

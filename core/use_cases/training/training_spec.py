@@ -7,7 +7,7 @@ from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Side
 from core.domain.datasets.suite import Suite
-from core.domain.evaluation.plan import ScoredSuite
+from core.domain.evaluation.plan_queries import ScoredSuite
 from core.domain.jobs.job import Job, UpdateOrder
 from core.domain.recipes.choices import Method, Precision
 from core.domain.recipes.class_lists import distinct

@@ -13,7 +13,7 @@ import pytest
 from api.pages import numbers
 from api.pages.report_page import render_report, style_policy
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.evaluation.plan import HeldOutUpdate, LiveLineage
+from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import EvalQuery, RetrievalQuery
 from core.domain.evaluation.report import Report
 from core.domain.registry.version import Version

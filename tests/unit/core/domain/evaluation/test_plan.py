@@ -2,7 +2,7 @@
 
 from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.plan import HeldOutUpdate
+from core.domain.evaluation.plan_queries import HeldOutUpdate
 from core.domain.recipes.choices import LabelSpace
 from core.domain.recipes.class_lists import competing_classes
 from core.domain.recipes.recipe import Recipe

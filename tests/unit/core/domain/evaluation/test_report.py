@@ -9,7 +9,8 @@ from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.comparisons import clusters
-from core.domain.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.domain.evaluation.plan import EvaluationPlan
+from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import (
     Answers,
     ClassAnswers,
