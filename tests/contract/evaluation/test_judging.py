@@ -20,15 +20,20 @@ from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
 from core.use_cases.registry.promote import promote
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import a_policy
+from tests.support.factories import TESTER, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
 
 def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
-    given = {"expected_revision": 1, "reason": "", "override": False, "actor": "test"}
+    given = {"expected_revision": 1, "reason": "", "override": False}
     return promote(
-        scene.platform, model=model.name, alias="production", version=version, **given | changes
+        scene.platform,
+        TESTER,
+        model=model.name,
+        alias="production",
+        version=version,
+        **given | changes,
     )
 
 
