@@ -166,7 +166,7 @@ def test_rollback_to_what_failed_takes_an_override_that_nobody_gives_by_default(
 
 @pytest.mark.parametrize(
     "move",
-    [lambda scene, model: go_live(scene, model, 1), lambda scene, model: go_back(scene, model)],
+    [lambda scene, model: go_live(scene, model, 1), go_back],
 )
 def test_weights_that_are_gone_are_named(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, move: Move
