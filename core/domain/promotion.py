@@ -158,5 +158,5 @@ def _not_compared(version: Version, now: InForce, live: int) -> str:
     )
     if now.lost_classes:
         return f"{told}; it has not learned {', '.join(now.lost_classes)}."
-    updates = ", ".join(str(lost.number) for lost in now.lost)
-    return f"{told}; it lacks the updates that made versions {updates}."
+    lost = ", ".join(f"version {one.number}" for one in now.lost)
+    return f"{told}; it lacks the updates that led to {lost}."

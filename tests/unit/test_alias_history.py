@@ -151,7 +151,7 @@ def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
         version_before(history("1", "2!", "3"), failed=[1])
     assert told.value.message == (
         "What was live before has failed the gate or went live by override alone: name the "
-        "version to go back to with 'to' (versions 1, 2)."
+        "version to go back to with 'to' (version 1, version 2)."
     )
     assert told.value.facts == {"versions": [1, 2]}
 

@@ -186,7 +186,7 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
         (
             replace(BESIDE, lost_classes=()),
             ANSWERED,
-            f"{TOLD}; it lacks the updates that made versions 2, 3. {AGAIN}",
+            f"{TOLD}; it lacks the updates that led to version 2, version 3. {AGAIN}",
             {"live": 3, "lost": LOST | {"classes": []}, "score_again": SCORE_AGAIN},
         ),
         (
