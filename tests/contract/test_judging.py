@@ -83,8 +83,13 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
     model = guarded(scene)
     ended = scene.run()
     assert ended.result is not None
-    assert ended.result["promotion"]["moved"]
+    told = {"alias": "production", "moved": True, "reason": "passed", "revision": 2}
+    assert ended.result["promotion"] == told
     assert (scene.live(model), scene.version(model, 2).status) == (2, VersionStatus.PROMOTED)
+    with scene.platform.transactions(read_only=True) as work:
+        row = work.aliases.history(model.id, "production")[-1]
+    assert (row.reason, row.actor) == ("passed the gate", f"job {ended.id}")
+    assert (row.from_version, row.override) == (1, False)
 
 
 def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name(
@@ -100,7 +105,8 @@ def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name
     assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
     assert ended.result is not None
     assert ended.result["verdict"] == "passed"
-    assert ended.result["promotion"]["reason"] == "stale_base"
+    told = {"alias": "production", "moved": False, "reason": "stale_base", "alias_version": 1}
+    assert ended.result["promotion"] == told
     assert scene.live(model) == 1
     assert scene.version(model, 2).status is VersionStatus.CANDIDATE
 
