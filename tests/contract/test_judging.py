@@ -132,6 +132,15 @@ def test_refusal_at_the_gate_does_not_need_the_report(
     assert refusal.value.facts["scores"] == {}
 
 
+def test_refusal_at_the_gate_tells_what_was_measured_and_why(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    with pytest.raises(GateFailed) as refusal:
+        go_live(scene, model, 2)
+    told = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    assert refusal.value.facts["scores"] == told
+
+
 def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
