@@ -121,6 +121,22 @@ def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -
     assert (found.verdict, found.status) == (Verdict.FAILED, VersionStatus.REJECTED)
 
 
+def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    scene.order(model, EvaluateOrder(version=2))  # everything has been asked
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            version = work.versions.get(model.id, 2, lock=True)
+            work.versions.save(version.went_live())
+            scored = pool.submit(scene.run)
+            time.sleep(0.5)
+            work.commit()
+        assert scored.result().status is JobStatus.SUCCEEDED
+    assert scene.version(model, 2).status is VersionStatus.PROMOTED
+
+
 def test_refusal_at_the_gate_does_not_need_the_report(
     scene: Scene, artifacts: MemoryArtifacts
 ) -> None:

@@ -1,10 +1,13 @@
 """The tables of a report, on answers counted by hand."""
 
+from dataclasses import replace
 from math import sqrt
 
 import pytest
 
+from core.domain.answer_sheet import AnswerSheet
 from core.domain.examination import Update
+from core.domain.matrix import accuracy_matrix, transfer
 from core.domain.measure import MeasureKind
 from core.domain.prompt import DEFAULT_PROMPT
 from core.domain.question import ClassQuestion, Question
@@ -15,6 +18,7 @@ from tests.unit.examinations import (
     FIRST,
     ROOT,
     SECOND,
+    answered,
     entries,
     policy,
     report_of,
@@ -204,9 +208,9 @@ def test_transfer_ahead_needs_the_parents_report_and_looks_one_update_ahead() ->
     third = second_update(candidate=updates[2], parent=updates[1].version, earlier=updates[:2])
     second = second_update(candidate=updates[1], parent=updates[0].version, earlier=updates[:1])
     previous = report_of(second, half_ahead)
-    transfer = report_of(third, half_ahead, previous).transfer
+    found = report_of(third, half_ahead, previous).transfer
     # of version 2 on the class of version 4 neither report knows anything
-    assert transfer == Transfer(
+    assert found == Transfer(
         backward=0.0,
         backward_reference=0.0,
         forgetting=0.0,
@@ -220,10 +224,19 @@ def test_transfer_ahead_needs_the_parents_report_and_looks_one_update_ahead() ->
 def test_forgetting_needs_every_cell_since_a_task_was_learned() -> None:
     updates = line(4)
     fourth = second_update(candidate=updates[3], parent=updates[2].version, earlier=updates[:3])
-    transfer = report_of(fourth, right).transfer
+    found = report_of(fourth, right).transfer
     # how version 3 did on version 2's task stands in older reports alone
-    assert transfer.forgetting is None
-    assert (transfer.backward, transfer.learned) == (0.0, 1.0)
+    assert found.forgetting is None
+    assert (found.backward, found.learned) == (0.0, 1.0)
+
+
+def test_transfer_is_not_made_up_where_an_answered_cell_is_missing() -> None:
+    examination = second_update()
+    sheet = AnswerSheet(examination=examination, answers=answered(examination, right))
+    matrix = accuracy_matrix(sheet, None)
+    last = replace(matrix[-1], macro=(1.0, None))
+    with pytest.raises(ValueError, match=r"^a cell that this examination answers is missing$"):
+        transfer(sheet, (*matrix[:-1], last))
 
 
 def captions_differ(who: Version, question: Question, index: int) -> bool:
