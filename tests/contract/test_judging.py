@@ -127,6 +127,22 @@ def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -
     assert (found.verdict, found.status) == (Verdict.FAILED, VersionStatus.REJECTED)
 
 
+def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    scene.order(model, EvaluateOrder(version=2))  # everything has been asked
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            version = work.versions.get(model.id, 2, lock=True)
+            work.versions.save(version.went_live())
+            scored = pool.submit(scene.run)
+            time.sleep(0.5)
+            work.commit()
+        assert scored.result().status is JobStatus.SUCCEEDED
+    assert scene.version(model, 2).status is VersionStatus.PROMOTED
+
+
 def test_refusal_at_the_gate_does_not_need_the_report(
     scene: Scene, artifacts: MemoryArtifacts
 ) -> None:
@@ -136,6 +152,15 @@ def test_refusal_at_the_gate_does_not_need_the_report(
     with pytest.raises(GateFailed) as refusal:
         go_live(scene, model, 2)
     assert refusal.value.facts["scores"] == {}
+
+
+def test_refusal_at_the_gate_tells_what_was_measured_and_why(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    with pytest.raises(GateFailed) as refusal:
+        go_live(scene, model, 2)
+    told = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    assert refusal.value.facts["scores"] == told
 
 
 def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
