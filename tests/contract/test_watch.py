@@ -116,6 +116,7 @@ def test_time_left_is_told_by_the_steps_since_the_phase_began(watched: Watched) 
     for at, step, left in (
         (0, 4, None),  # resumed from a checkpoint: nobody knows yet
         (3, 4, None),
+        (10, 5, 50.0),  # one step in ten seconds, five more to come
         (20, 7, 20.0),  # three steps in 20 seconds, three more to come
         (40, 9, 8.0),  # five steps in 40 seconds
         (41, 10, None),
