@@ -12,7 +12,6 @@ import pytest
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.update import ImportOrder, Job, JobStatus, Queue
-from core.domain.values import JobId
 from core.ports import IdempotentReply, UnitOfWork
 from core.settings import Settings
 from core.use_cases.jobs import cancel_job
@@ -24,18 +23,9 @@ from core.use_cases.sweep import (
 )
 from tests.contract.scene import Scene
 from tests.factories import NOW, a_job, digest
+from tests.silence import Bell
 
 LATER = NOW + timedelta(hours=3)
-
-
-class Bell:
-    """Remembers how it was rung."""
-
-    def __init__(self) -> None:
-        self.rung: list[tuple[JobId, Queue]] = []
-
-    def ring(self, job: JobId, queue: Queue) -> None:
-        self.rung.append((job, queue))
 
 
 def claim(scene: Scene, owner: str = "w") -> Job:
