@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.registry import PRODUCTION
@@ -79,7 +79,7 @@ def _register(work: UnitOfWork, model: Model) -> Model:
         work.models.set_policy(present.id, model.policy)
         if failed_import(work, present) is None:
             raise
-        return replace(model, id=present.id, created_at=present.created_at)
+        return work.models.get(present.id)
     return model
 
 
