@@ -35,10 +35,11 @@ def require_learnable(
     recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
 ) -> None:
     """Raise TooFewClasses when the cross entropy has one column: loss 0, gradient 0."""
-    if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
+    names = competing_classes(recipe, classes, learned, open_classes)
+    if len(names) < 2:
         raise TooFewClasses(
-            f"Over the label space '{recipe.label_space}' the only class is "
-            f"{', '.join(classes) or 'none'}: the loss would be zero. Name at least two "
-            "classes, or choose a wider label space ('seen' or 'open').",
+            f"Over the label space '{recipe.label_space}' the only class is {', '.join(names)}: "
+            "the loss would be zero. Name at least two classes, or choose a wider label space "
+            "('seen' or 'open').",
             pointer="/recipe/label_space",
         )
