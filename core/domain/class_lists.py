@@ -23,12 +23,10 @@ def competing_classes(
 
     Names that differ in case alone have one prompt between them, so they are one column.
     """
-    rivals: tuple[str, ...] = ()
-    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
-        rivals += tuple(learned)
-    if recipe.label_space is LabelSpace.OPEN:
-        rivals += tuple(open_classes)
-    return distinct((*classes, *rivals))
+    replays = recipe.method is Method.REPLAY
+    before = learned if replays or recipe.label_space is not LabelSpace.SESSION else ()
+    negatives = open_classes if recipe.label_space is LabelSpace.OPEN else ()
+    return distinct((*classes, *before, *negatives))
 
 
 def require_learnable(

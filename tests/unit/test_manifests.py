@@ -1,6 +1,7 @@
 """On which side of a split an image is, for ever, and what a manifest says of its images."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_a_manifest_is_sorted_and_lists_every_caption_of_an_image_once() -> None
         ),
     )
     assert (manifest.classes, manifest.counts()) == ((), {})
+
+
+def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
+    dataset = a_dataset()
+    alone, alike = a_row(dataset, digest("a"), "cat"), a_row(dataset, digest("b"), "cat")
+    older = replace(alike, image=replace(alike.image, near_duplicate_of=digest("older")))
+    entries = Manifest.of(dataset.kind, [alone, older]).entries
+    assert {entry.pixels: entry.near_duplicate_of for entry in entries} == {
+        digest("a"): None,
+        digest("b"): digest("older"),
+    }
 
 
 def test_an_empty_dataset_has_no_manifest() -> None:
