@@ -186,6 +186,17 @@ def test_lists_that_cannot_be_read_stop_the_collection(
     assert artifacts.has(orphan)
 
 
+def test_every_list_that_cannot_be_read_is_told(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    data = [scene.frozen("cat", "dog", offset=10 * n) for n in range(3)]
+    lists = [*(one.manifest for one in data[:2]), scene.version(model, 1).digest]
+    artifacts.bytes_of.update(dict.fromkeys(lists, b"damaged"))
+    tidied = tidy(scene)
+    assert sorted(tidied.unreadable) == sorted(lists)
+    assert (tidied.kept, tidied.collected) == ({}, {})
+
+
 def test_a_store_that_is_away_deletes_nothing(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
