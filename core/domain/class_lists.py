@@ -23,22 +23,21 @@ def competing_classes(
 
     Names that differ in case alone have one prompt between them, so they are one column.
     """
-    rivals: tuple[str, ...] = ()
-    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
-        rivals += tuple(learned)
-    if recipe.label_space is LabelSpace.OPEN:
-        rivals += tuple(open_classes)
-    return distinct((*classes, *rivals))
+    replays = recipe.method is Method.REPLAY
+    before = learned if replays or recipe.label_space is not LabelSpace.SESSION else ()
+    negatives = open_classes if recipe.label_space is LabelSpace.OPEN else ()
+    return distinct((*classes, *before, *negatives))
 
 
 def require_learnable(
     recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
 ) -> None:
     """Raise TooFewClasses when the cross entropy has one column: loss 0, gradient 0."""
-    if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
+    names = competing_classes(recipe, classes, learned, open_classes)
+    if len(names) < 2:
         raise TooFewClasses(
-            f"Over the label space '{recipe.label_space}' the only class is "
-            f"{', '.join(classes) or 'none'}: the loss would be zero. Name at least two "
-            "classes, or choose a wider label space ('seen' or 'open').",
+            f"Over the label space '{recipe.label_space}' the only class is {', '.join(names)}: "
+            "the loss would be zero. Name at least two classes, or choose a wider label space "
+            "('seen' or 'open').",
             pointer="/recipe/label_space",
         )
