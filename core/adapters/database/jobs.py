@@ -167,7 +167,7 @@ class SqlJobs:
         )
         self._record_end(job, EventKind.DONE, job.outcome)
 
-    def cancel(self, job: Job, seen: JobStatus) -> None:
+    def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
         """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
 
         Raises JobFinished otherwise.
@@ -183,7 +183,7 @@ class SqlJobs:
         if job.status.done:
             self._record_end(job, EventKind.CANCELLED, {})
         else:
-            self.add_event(job.id, EventKind.CANCELLING, {}, read_clock(self._connection))
+            self.add_event(job.id, EventKind.CANCELLING, {}, at)
 
     def _record_end(self, job: Job, kind: EventKind, data: Json) -> None:
         """Add the last event of a job, and count the job as ended."""
