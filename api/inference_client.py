@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
 from core import logs
-from core.domain.values import Digest
 from core.errors import (
     FieldInvalid,
     InferenceBusy,
@@ -20,6 +18,7 @@ from core.errors import (
 from core.inference_limits import chunked
 from core.settings import Settings
 from core.use_cases.access.keys import make_key
+from core.use_cases.registry.classify import ClassificationRequest
 
 TIMEOUT_S = 60.0
 
@@ -34,16 +33,6 @@ def with_inference_key(settings: Settings) -> Settings:
     return settings.model_copy(update={"inference_key": SecretStr(make_key())})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """A request to classify images: the version, the classes with their prompts, and top_k."""
-
-    digest: Digest  # of the version to classify with
-    classes: Sequence[str]
-    prompts: Sequence[str]  # one per class
-    top_k: int
-
-
 class Inference:
     """HTTP client of `worker.inference`, over loopback or the internal network."""
 
@@ -55,7 +44,9 @@ class Inference:
             trust_env=False,  # never send requests to our own process through a proxy
         )
 
-    def classify(self, asked: Classification, images: Sequence[bytes]) -> list[list[Any]]:
+    def classify(
+        self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
+    ) -> list[list[Any]]:
         """Return a list of `{"class", "probability"}` for each image, most probable first.
 
         The images are in their stored form. Raises InferenceUnavailable; InferenceBusy;
@@ -63,10 +54,10 @@ class Inference:
         take the classes.
         """
         fields = {
-            "digest": asked.digest,
-            "classes": json.dumps(list(asked.classes), ensure_ascii=False),
-            "prompts": json.dumps(list(asked.prompts), ensure_ascii=False),
-            "top_k": str(asked.top_k),
+            "digest": request.version.digest,
+            "classes": json.dumps(request.classes, ensure_ascii=False),
+            "prompts": json.dumps(request.prompts, ensure_ascii=False),
+            "top_k": str(top_k),
         }
         return [row for part in chunked(images) for row in self._classify(fields, part)]
 

@@ -12,7 +12,6 @@ from api.http.json_text import parse
 from api.http.multipart import Part
 from api.http.thread_route import ThreadRoute
 from api.http.uploads import Form, data_of, receive_form, text_field
-from api.inference_client import Classification
 from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
@@ -116,13 +115,10 @@ def _answer(services: Services, reference: str, form: Form[ReceivedImage]) -> Cl
     readable = [image.data for image in form.files if image.refusal is None]
     if not readable:
         raise _no_readable_image(form.files)
-    classification = Classification(
-        digest=prepared.version.digest,
-        classes=prepared.classes,
-        prompts=prepared.prompts,
-        top_k=min(top_k, len(prepared.classes)),
+    predictions = services.inference.classify(
+        prepared, readable, top_k=min(top_k, len(prepared.classes))
     )
-    return _show(prepared, form.files, services.inference.classify(classification, readable))
+    return _show(prepared, form.files, predictions)
 
 
 def _show(

@@ -28,7 +28,7 @@ class NameInvalid(Invalid):
 
 
 class PromptInvalid(Invalid):
-    """A prompt template must hold '{name}' exactly once and at most 200 characters."""
+    """A prompt template must be at most 200 printable characters and hold '{name}' exactly once."""
 
 
 class PromptTooLong(Invalid):

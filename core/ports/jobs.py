@@ -107,7 +107,7 @@ class Jobs(Protocol):
         Raises LeaseLost, or CancelRequested if a job that is being cancelled would succeed.
         """
 
-    def cancel(self, job: Job, seen: JobStatus) -> None:
+    def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
         """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
 
         Raises JobFinished otherwise.

@@ -1,4 +1,4 @@
-"""A doorbell that nobody hears."""
+"""Doorbells without a broker."""
 
 from core.domain.jobs.job import Queue
 from core.domain.values import JobId
@@ -9,3 +9,14 @@ class Silence:
 
     def notify(self, job: JobId, queue: Queue) -> None:
         """Say nothing."""
+
+
+class Bell:
+    """Remembers how it was rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[JobId, Queue]] = []
+
+    def notify(self, job: JobId, queue: Queue) -> None:
+        """Note the job and the queue."""
+        self.rung.append((job, queue))

@@ -32,7 +32,6 @@ _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
 LOCK_S = 0.5
 TRY_AGAIN_AFTER_S = 1.0
 PATIENCE_S = 300.0
-_HELD = (postgres.LockNotAvailable, postgres.DeadlockDetected)
 
 
 def migrate(url: str, revision: str = "head") -> None:

@@ -89,8 +89,9 @@ class Manifest:
         found = Counter((entry.class_name, entry.side) for entry in self.entries)
         return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
 
-    def require_trainable(self, least: int = MIN_TRAIN_PER_CLASS) -> None:
-        """Raise TooFewPerClass unless every class has `least` images on the training side."""
+    def require_trainable(self) -> None:
+        """Raise TooFewPerClass unless every class has enough images on the training side."""
+        least = MIN_TRAIN_PER_CLASS
         poor = {
             name: sides["train"] for name, sides in self.counts().items() if sides["train"] < least
         }

@@ -1,6 +1,5 @@
 """Queries to a version and its answers, image by image."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,9 +96,5 @@ def answers_to_json(answers: Answers) -> dict[str, list[int]]:
 
 def answers_from_json(value: Json) -> Answers:
     """Return the answers that `answers_to_json` wrote."""
-    fields: dict[str, Sequence[int]] = {name: tuple(numbers) for name, numbers in value.items()}
-    if "predicted" in fields:
-        return ClassAnswers(predicted=tuple(fields["predicted"]))
-    return RetrievalAnswers(
-        image_ranks=tuple(fields["image_ranks"]), caption_ranks=tuple(fields["caption_ranks"])
-    )
+    fields: dict[str, tuple[int, ...]] = {name: tuple(numbers) for name, numbers in value.items()}
+    return ClassAnswers(**fields) if "predicted" in fields else RetrievalAnswers(**fields)

@@ -20,14 +20,13 @@ def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
     suites = [results.counts(version, suite.own) for suite in plan.zero_shot]
     micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
     zero_shot = micro_accuracy(count for suite in suites for count in suite) if suites else None
-    asked_both = micro is not None and zero_shot is not None
     return Scores(
         role=role,
         version=version.number,
         ut_micro=micro,
         ut_macro=fmean(map(macro_accuracy, tasks)) if tasks else None,
         zero_shot=zero_shot,
-        average=average_accuracy(micro or 0.0, zero_shot or 0.0) if asked_both else None,
+        average=None if micro is None or zero_shot is None else average_accuracy(micro, zero_shot),
     )
 
 

@@ -41,7 +41,7 @@ def explain(
     if not guarded:
         lines.append(
             "Nothing guards this model: it has no suite or earlier holdout with at least "
-            f"{minimum_count:,} test images, so no version goes live by itself."
+            f"{_images(minimum_count, 'test image')}, so no version goes live by itself."
         )
     if not has_gain:
         lines.append(
@@ -61,6 +61,10 @@ def _the(baseline: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _images(count: int, one: str) -> str:
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
 
 
 def _change(measure: Measure) -> str:
@@ -102,15 +106,15 @@ def _open(ruling: Ruling) -> str:
     if ruling.more_images is None:
         return f"{doubt} It lies so close that no practical number of images would settle it."
     return (
-        f"{doubt} About {ruling.more_images:,} more test images would settle it, if answers "
-        "go on flipping at this rate."
+        f"{doubt} About {_images(ruling.more_images, 'more test image')} would settle it, if "
+        "answers go on flipping at this rate."
     )
 
 
 def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
     shown = "; ".join(
         f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
-        f"{m.images:,} images"
+        f"{_images(m.images, 'image')}"
         for m in measures
     )
     return (

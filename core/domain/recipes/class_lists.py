@@ -23,22 +23,21 @@ def competing_classes(
     Replayed exemplars belong to classes learned before, so with method "replay" these compete in
     any label space. Names that differ only in case have the same prompt, so they are one column.
     """
-    others: tuple[str, ...] = ()
-    if recipe.label_space is not LabelSpace.SESSION or recipe.method is Method.REPLAY:
-        others += tuple(learned)
-    if recipe.label_space is LabelSpace.OPEN:
-        others += tuple(open_classes)
-    return distinct((*classes, *others))
+    replays = recipe.method is Method.REPLAY
+    before = learned if replays or recipe.label_space is not LabelSpace.SESSION else ()
+    negatives = open_classes if recipe.label_space is LabelSpace.OPEN else ()
+    return distinct((*classes, *before, *negatives))
 
 
 def require_learnable(
     recipe: Recipe, classes: Sequence[str], learned: Sequence[str], open_classes: Sequence[str]
 ) -> None:
     """Raise TooFewClasses if the cross entropy has fewer than two columns: its gradient is 0."""
-    if len(competing_classes(recipe, classes, learned, open_classes)) < 2:
+    names = competing_classes(recipe, classes, learned, open_classes)
+    if len(names) < 2:
         raise TooFewClasses(
-            f"Over the label space '{recipe.label_space}' the only class is "
-            f"{', '.join(classes) or 'none'}: the loss would be zero. Name at least two "
-            "classes, or choose a wider label space ('seen' or 'open').",
+            f"Over the label space '{recipe.label_space}' the only class is {', '.join(names)}: "
+            "the loss would be zero. Name at least two classes, or choose a wider label space "
+            "('seen' or 'open').",
             pointer="/recipe/label_space",
         )

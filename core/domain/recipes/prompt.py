@@ -15,11 +15,7 @@ class PromptTemplate:
     text: str
 
     def __post_init__(self) -> None:
-        if (
-            self.text.count(SLOT) != 1
-            or not 0 < len(self.text) <= 200
-            or not self.text.isprintable()
-        ):
+        if self.text.count(SLOT) != 1 or len(self.text) > 200 or not self.text.isprintable():
             raise PromptInvalid(template=self.text[:220])
 
     def fill(self, name: str) -> str:

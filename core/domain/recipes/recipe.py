@@ -84,11 +84,11 @@ class Recipe:
         if (self.vocabulary is Vocabulary.FILE) != bool(texts):
             return "goes with vocabulary 'file', and only with it"
         if len(texts) > 100_000:
-            return "holds at most 100,000 texts"
+            return "must hold at most 100,000 texts"
         if not all(map(str.strip, texts)):
-            return "holds no blank text"
+            return "must hold no blank text"
         if len(set(texts)) == 1:
-            return "holds at least two different texts"
+            return "must hold at least two different texts"
         return None
 
     @classmethod

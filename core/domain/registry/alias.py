@@ -97,10 +97,10 @@ def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()
     skipped = by_override(history) | set(failed)
     found = next((number for number in reversed(before) if number not in skipped), None)
     if found is None and before:
-        named = ", ".join(map(str, before))
+        named = ", ".join(f"version {number}" for number in before)
         raise NoPrevious(
             "What was live before has failed the gate or went live by override alone: name the "
-            f"version to go back to with 'to' (versions {named}).",
+            f"version to go back to with 'to' ({named}).",
             versions=before,
         )
     if found is None:

@@ -109,7 +109,7 @@ def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | N
     pooling = text.get("pool_type", "argmax")
     if pooling not in {"argmax", "eos", "last", "first"}:
         return f"The text tower's pooling {pooling!r} gives no feature for a sentence."
-    if pooling == "eos" and text.get("eos_id", 2) != END:
+    if pooling == "eos" and text.get("eos_id") != END:  # where it is not said, it is 2
         return f"The text tower looks for another end token than CLIP's tokenizer sets, {END}."
     if pooling == "first" and not text.get("no_causal_mask"):
         return "The text tower reads the start token alone: all sentences have one feature."
@@ -125,7 +125,7 @@ def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None
     if name := vision.get("timm_model_name"):
         pooled = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") in _PROJECTED
         return None if pooled else f"The image tower {name!r} is built without pooling."
-    if vision.get("pool_type", "tok") == "none":
+    if vision.get("pool_type") == "none":
         return "The image tower is built without pooling."
     return None
 

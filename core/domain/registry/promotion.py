@@ -133,9 +133,15 @@ def _stale(
             "earlier release wrote it, or it is damaged."
         )
     elif "suites" in facts:
-        lines.append(f"Its verdict is not about the model's suites {', '.join(facts['suites'])}.")
+        left_out = ", ".join(facts["suites"])
+        lines.append(
+            f"Of the model's suites, the verdict on version {version.number} leaves out {left_out}."
+        )
     if known and "policy" in facts:
-        lines.append(f"Its verdict was not given by the model's policy {facts['policy']!r}.")
+        lines.append(
+            f"The verdict on version {version.number} was not given by the model's policy "
+            f"{facts['policy']!r}."
+        )
     override = "send an override with a reason that names what is lost"
     if now.back and now.live:
         lines.append(f"Version {now.live.number} was made from it: roll back, or {override}.")
@@ -155,5 +161,5 @@ def _not_compared(version: Version, now: InForce, live: int) -> str:
     )
     if now.lost_classes:
         return f"{text}; it has not learned {', '.join(now.lost_classes)}."
-    updates = ", ".join(str(lost.number) for lost in now.lost)
-    return f"{text}; it lacks the updates that made versions {updates}."
+    lost = ", ".join(f"version {one.number}" for one in now.lost)
+    return f"{text}; it lacks the updates that led to {lost}."

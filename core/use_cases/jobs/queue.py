@@ -92,6 +92,6 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
     with platform.transactions() as work:
         found = work.jobs.get(job, lock=True)
         cancelled = found.cancel(now)
-        work.jobs.cancel(cancelled, found.status)
+        work.jobs.cancel(cancelled, found.status, now)
         work.commit()
     return cancelled

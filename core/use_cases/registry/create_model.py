@@ -1,7 +1,5 @@
 """Register a model and order the import of its root."""
 
-from dataclasses import replace
-
 from core.domain.jobs.job import ImportOrder, Job, JobType
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, clean_name, new_id
@@ -56,5 +54,5 @@ def _register(work: UnitOfWork, model: Model) -> Model:
         work.models.set_policy(present.id, model.policy)
         if failed_import(work, present) is None:
             raise
-        return replace(model, id=present.id, created_at=present.created_at)
+        return work.models.get(present.id)
     return model

@@ -37,7 +37,7 @@ def roots_of(
 ) -> dict[ArtifactKind, set[Digest]]:
     """What rows name, but for the weights of some versions; within one transaction."""
     return {
-        ArtifactKind.IMAGE: rows.images(),  # first: see `References`
+        ArtifactKind.IMAGE: rows.images(),  # first: see `ArtifactRoots`
         ArtifactKind.MANIFEST: rows.manifests(),
         ArtifactKind.WEIGHTS: rows.weights(without=without),
         ArtifactKind.REPORT: rows.reports(),

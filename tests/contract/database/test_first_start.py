@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import SecretStr
 
+from core.domain.access.principal import ADMIN, Principal
 from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId, sha256
 from core.ports import Platform, Transactions, UnitOfWork
@@ -59,4 +60,4 @@ def test_given_key_is_let_in_once(transactions: Transactions) -> None:
         lambda work: work.keys.add("admin", "admin", sha256(KEY.encode()), NOW),
         lambda: ensure_admin_key(platform),
     )
-    assert authenticate(platform, KEY) == ("admin", "admin")
+    assert authenticate(platform, KEY) == Principal(name="admin", role=ADMIN)

@@ -20,15 +20,20 @@ from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
 from core.use_cases.registry.promote import promote
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import a_policy
+from tests.support.factories import TESTER, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
 
 def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
-    given = {"expected_revision": 1, "reason": "", "override": False, "actor": "test"}
+    given = {"expected_revision": 1, "reason": "", "override": False}
     return promote(
-        scene.platform, model=model.name, alias="production", version=version, **given | changes
+        scene.platform,
+        TESTER,
+        model=model.name,
+        alias="production",
+        version=version,
+        **given | changes,
     )
 
 
@@ -83,8 +88,13 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
     model = guarded(scene)
     ended = scene.run()
     assert ended.result is not None
-    assert ended.result["promotion"]["moved"]
+    told = {"alias": "production", "moved": True, "reason": "passed", "revision": 2}
+    assert ended.result["promotion"] == told
     assert (scene.live(model), scene.version(model, 2).status) == (2, VersionStatus.PROMOTED)
+    with scene.platform.transactions(read_only=True) as work:
+        row = work.aliases.history(model.id, "production")[-1]
+    assert (row.reason, row.actor) == ("passed the gate", f"job {ended.id}")
+    assert (row.from_version, row.override) == (1, False)
 
 
 def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name(
@@ -100,7 +110,8 @@ def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name
     assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
     assert ended.result is not None
     assert ended.result["verdict"] == "passed"
-    assert ended.result["promotion"]["reason"] == "stale_base"
+    told = {"alias": "production", "moved": False, "reason": "stale_base", "alias_version": 1}
+    assert ended.result["promotion"] == told
     assert scene.live(model) == 1
     assert scene.version(model, 2).status is VersionStatus.CANDIDATE
 
@@ -121,6 +132,22 @@ def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -
     assert (found.verdict, found.status) == (Verdict.FAILED, VersionStatus.REJECTED)
 
 
+def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: Scene) -> None:
+    model = scene.model()
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    scene.order(model, EvaluateOrder(version=2))  # everything has been asked
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            version = work.versions.get(model.id, 2, lock=True)
+            work.versions.save(version.went_live())
+            scored = pool.submit(scene.run)
+            time.sleep(0.5)
+            work.commit()
+        assert scored.result().status is JobStatus.SUCCEEDED
+    assert scene.version(model, 2).status is VersionStatus.PROMOTED
+
+
 def test_refusal_at_the_gate_does_not_need_the_report(
     scene: Scene, artifacts: MemoryArtifacts
 ) -> None:
@@ -130,6 +157,15 @@ def test_refusal_at_the_gate_does_not_need_the_report(
     with pytest.raises(GateFailed) as refusal:
         go_live(scene, model, 2)
     assert refusal.value.facts["scores"] == {}
+
+
+def test_refusal_at_the_gate_tells_what_was_measured_and_why(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    with pytest.raises(GateFailed) as refusal:
+        go_live(scene, model, 2)
+    told = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    assert refusal.value.facts["scores"] == told
 
 
 def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(

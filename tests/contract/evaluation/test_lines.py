@@ -131,7 +131,8 @@ def test_update_that_passes_stays_out_when_the_alias_has_left_its_parent(
     ended = update(scene, model, *OWLS)
     assert ended.result is not None
     assert (ended.result["verdict"], ended.parent_version) == ("passed", 2)
-    assert ended.result["promotion"]["reason"] == "stale_base"
+    told = {"alias": "production", "moved": False, "reason": "stale_base", "alias_version": 1}
+    assert ended.result["promotion"] == told
     assert scene.live(model) == 1
 
 

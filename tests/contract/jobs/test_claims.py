@@ -259,7 +259,7 @@ def test_released_job_that_is_being_cancelled_goes_to_a_worker_that_ends_it(
     queue(transactions, model)
     job = claim(transactions)
     with transactions() as work:
-        work.jobs.cancel(job.cancel(NOW), JobStatus.RUNNING)
+        work.jobs.cancel(job.cancel(NOW), JobStatus.RUNNING, NOW)
         work.jobs.release(job.id, job.fence)
         work.commit()
     again = claim(transactions)

@@ -47,7 +47,7 @@ def test_jobs_are_filtered(transactions: Transactions, make_model) -> None:
     with transactions() as work:
         work.jobs.add(mine)
         work.jobs.add(theirs)
-        work.jobs.cancel(theirs.cancel(LATER), JobStatus.QUEUED)
+        work.jobs.cancel(theirs.cancel(LATER), JobStatus.QUEUED, LATER)
         assert work.jobs.page(9, None, model=one.id) == [mine]
         assert work.jobs.page(9, None, status=JobStatus.CANCELLED)[0].id == theirs.id
         assert len(work.jobs.page(9, None, job_type=JobType.IMPORT)) == 2
@@ -58,7 +58,7 @@ def test_queued_job_is_cancelled_at_once(transactions: Transactions, model: Mode
     job = a_job(model)
     with transactions() as work:
         work.jobs.add(job)
-        work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED)
+        work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
         found = work.jobs.get(job.id)
         assert (found.status, found.finished_at) == (JobStatus.CANCELLED, LATER)
         assert work.jobs.claim("w", 60, 3) is None
@@ -69,7 +69,7 @@ def test_cancelling_keeps_what_the_worker_wrote(transactions: Transactions, mode
         work.jobs.add(a_job(model))
         seen = work.jobs.claim("w", 60, 3)
         work.jobs.advance(seen.id, 1, lease_s=60, phase="training", progress=Progress(step=5))
-        work.jobs.cancel(seen.cancel(LATER), JobStatus.RUNNING)
+        work.jobs.cancel(seen.cancel(LATER), JobStatus.RUNNING, LATER)
         found = work.jobs.get(seen.id)
         assert found.status is JobStatus.CANCELLING
         assert (found.phase, found.progress.step) == ("training", 5)
@@ -87,7 +87,7 @@ def test_job_that_changed_meanwhile_is_not_cancelled(
         work.jobs.add(job)
         work.jobs.claim("w", 60, 3)
         with pytest.raises(JobFinished):
-            work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED)
+            work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
         assert work.jobs.get(job.id).status is JobStatus.RUNNING
 
 

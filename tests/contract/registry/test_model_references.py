@@ -52,6 +52,8 @@ def test_digest_means_the_version_of_that_model_that_has_it(
         ("demo@sha256:" + "0" * 64, VersionNotFound),
         ("demo:3", VersionNotFound),
         ("demo:1:2", VersionNotFound),
+        ("demo:0000000002", VersionNotFound),
+        (f"demo@sha256:{'0' * 64}@sha256:{'0' * 64}", VersionNotFound),
         ("demo@production@production", AliasNotFound),
     ],
 )
@@ -60,3 +62,9 @@ def test_what_is_not_there_is_named(
 ) -> None:
     with pytest.raises(fault):
         meant(scene, reference)
+
+
+def test_number_that_is_none_is_told_with_the_whole_reference(scene: Scene, model: Model) -> None:
+    with pytest.raises(VersionNotFound) as told:
+        meant(scene, "demo:two")
+    assert told.value.facts == {"reference": "demo:two"}

@@ -83,6 +83,18 @@ def test_version_that_was_not_compared_with_what_is_live_does_not_replace_it(
     assert scene.live(model) == 3
 
 
+def test_class_that_a_version_has_learned_in_other_capitals_would_not_be_lost(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: (*SUITES, "Cat", "owl")})
+    update(scene, model, *CATS, auto_promote=False)
+    update(scene, model, "Cat", "owl", parent=1, auto_promote=False)
+    go_live(scene, model, 2)
+    with pytest.raises(EvaluationStale) as refusal:
+        go_live(scene, model, 3)
+    assert refusal.value.facts["lost"] == {"versions": [2], "classes": ["dog"]}
+
+
 def test_override_that_gives_up_what_is_live_stays_visible(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +181,7 @@ def test_suite_that_is_dropped_while_an_update_trains_judges_it(
         scene.platform, model.name, suites=["easy"], policy=None
     )
     ended = update(scene, model, *CATS)
-    assert promotion(ended)["reason"] == "gate_failed"
+    assert promotion(ended) == {"alias": "production", "moved": False, "reason": "gate_failed"}
     assert sorted(report(scene, model, 2).suites.values()) == ["easy", "hard"]
     assert scene.live(model) == 1
 
@@ -192,12 +204,21 @@ def test_update_whose_suites_or_policy_have_changed_meanwhile_does_not_go_live_b
 ) -> None:
     knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
     scene.script.training = lambda monitor: judged_by(scene, model, name="newer")
-    told = promotion(update(scene, model, *CATS))
-    assert (told["moved"], told["reason"], told["policy"]) == (False, "evaluation_stale", "newer")
+    told = {"alias": "production", "moved": False, "reason": "evaluation_stale"}
+    assert promotion(update(scene, model, *CATS)) == told | {"policy": "newer"}
     more = scene.frozen("fox", "pig", each=30, offset=700)
     scene.script.training = lambda monitor: scene.suite(model, more, name="hard")
-    told = promotion(update(scene, model, *OWLS))
-    assert (told["moved"], told["reason"], told["suites"]) == (False, "evaluation_stale", ["hard"])
+    assert promotion(update(scene, model, *OWLS)) == told | {"suites": ["hard"]}
+    assert scene.live(model) == 1
+
+
+def test_update_that_was_not_to_go_live_by_itself_says_so(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    ended = update(scene, model, *CATS, auto_promote=False)
+    told = {"alias": "production", "moved": False, "reason": "not_asked_for"}
+    assert promotion(ended) == told
     assert scene.live(model) == 1
 
 

@@ -188,6 +188,17 @@ def test_lists_that_cannot_be_read_stop_the_collection(
     assert artifacts.has(orphan)
 
 
+def test_every_list_that_cannot_be_read_is_told(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    data = [scene.frozen("cat", "dog", offset=10 * n) for n in range(3)]
+    lists = [*(one.manifest for one in data[:2]), scene.version(model, 1).digest]
+    artifacts.bytes_of.update(dict.fromkeys(lists, b"damaged"))
+    tidied = tidy(scene)
+    assert sorted(tidied.unreadable) == sorted(lists)
+    assert (tidied.kept, tidied.collected) == ({}, {})
+
+
 def test_a_store_that_is_away_deletes_nothing(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +415,40 @@ def test_what_an_unfinished_job_needs_stays(scene: Scene, model: Model, order: s
         scene.order(model, EvaluateOrder(version=3))
     assert numbers(tidy(scene, NEWEST_ONLY).given_up) == [2]
     assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def test_what_ended_jobs_read_may_go(scene: Scene, model: Model) -> None:
+    for _ in range(3):
+        a_candidate(scene.platform, model)
+    scene.order(model, EvaluateOrder(version=3))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert numbers(tidy(scene, NEWEST_ONLY).given_up) == [2, 3]
+
+
+def test_jobs_of_another_model_keep_no_version(scene: Scene, model: Model) -> None:
+    other = _another(scene)
+    for _ in range(3):
+        a_candidate(scene.platform, model)
+        a_candidate(scene.platform, other)
+    scene.order(other, EvaluateOrder(version=3))
+    spare = tidy(scene, NEWEST_ONLY).given_up
+    assert {(version.model, version.number) for version in spare} == {
+        *((model.id, 2), (model.id, 3)),
+        (other.id, 2),
+    }
+
+
+def test_tensors_are_told_apart_although_one_list_of_them_is_damaged(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    damaged, *_ = rejected(scene, model, 3)
+    artifacts.bytes_of[damaged.digest] = b"damaged"
+    collected = tidy(scene, NEWEST_ONLY).collected
+    assert {kind: amount.count for kind, amount in collected.items()} == {
+        ArtifactKind.WEIGHTS: 2,
+        ArtifactKind.TENSOR: 2,  # of the other
+        ArtifactKind.UNKNOWN: 2,
+    }
 
 
 def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -90,7 +91,7 @@ class SqlJobs(SqlHeldJobs):
         """Return the queues in which `claim` would find a job now."""
         return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
 
-    def cancel(self, job: Job, seen: JobStatus) -> None:
+    def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
         """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
 
         Raises JobFinished otherwise.
@@ -106,7 +107,7 @@ class SqlJobs(SqlHeldJobs):
         if job.status.done:
             self._record_end(job, EventKind.CANCELLED, {})
         else:
-            self.add_event(job.id, EventKind.CANCELLING, {}, read_clock(self._connection))
+            self.add_event(job.id, EventKind.CANCELLING, {}, at)
 
     def release_owner(self, owner_prefix: str) -> int:
         """Expire the leases of a process that is known to be dead; return how many."""

@@ -47,3 +47,27 @@ def test_control_characters_are_refused(text: str) -> None:
 )
 def test_letters_from_right_to_left_and_marks_that_they_need_are_taken(text: str) -> None:
     assert clean_class(text) == text
+
+
+def test_a_text_is_composed_and_loses_the_blanks_around_it() -> None:
+    assert clean_class(" e\u0301tang \n") == "\xe9tang"
+    assert clean_caption("\ta cat\u2003") == "a cat"
+
+
+def test_the_longest_text_has_100_characters_as_a_class_and_500_as_a_caption() -> None:
+    assert clean_class(f" {'x' * 100} ") == "x" * 100
+    assert clean_caption(f" {'x' * 500} ") == "x" * 500
+    with pytest.raises(ClassInvalid):
+        clean_class("x" * 101)
+    with pytest.raises(CaptionInvalid):
+        clean_caption("x" * 501)
+
+
+def test_a_refusal_shows_the_first_120_characters_of_the_text() -> None:
+    long = "".join(map(str, range(1000)))
+    with pytest.raises(ClassInvalid) as no_class:
+        clean_class(long)
+    with pytest.raises(CaptionInvalid) as no_caption:
+        clean_caption(long)
+    assert no_class.value.facts == {"name": long[:120]}
+    assert no_caption.value.facts == {"caption": long[:120]}

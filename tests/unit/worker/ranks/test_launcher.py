@@ -127,12 +127,12 @@ def test_a_lost_rank_ends_the_run_in_time(
 
 ORPHANING = """
 import sys, time
-from worker.ranks.rank_process import Companion
+from worker.ranks.rank_process import RankProcess
 from worker.ranks.rank_task import RankTask
 
-companion = Companion.start(1, size=2, port=9)  # where nobody meets it
-companion.hand(RankTask(task=None, resume=None, artifacts=None, device="cpu", threads=1))
-print(companion.pid, flush=True)
+process = RankProcess.start(1, size=2, port=9)  # where nobody meets it
+process.hand(RankTask(spec=None, resume=None, artifacts=None, device="cpu", threads=1))
+print(process.pid, flush=True)
 time.sleep(60)
 """
 

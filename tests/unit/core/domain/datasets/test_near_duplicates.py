@@ -37,6 +37,9 @@ def test_image_between_two_sides_belongs_to_neither() -> None:
     with pytest.raises(SplitConflict) as found:
         group_of([like(train, 1.0), like(holdout, 4.0)])
     assert found.value.facts == {"near": sorted([train, holdout])}
+    assert found.value.message == (
+        "The image looks like known images on both sides of the split, so neither may have it."
+    )
 
 
 def test_image_between_selection_and_test_belongs_to_neither() -> None:

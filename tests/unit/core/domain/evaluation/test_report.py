@@ -231,6 +231,11 @@ def test_each_image_has_the_flips_of_its_own_captions() -> None:
     assert found == [(2, 1, 0), (1, 0, 1), (2, 1, 1)]
 
 
+def test_captions_of_an_image_need_an_answer_of_each_version() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        list(clusters([True, False], [True], [2]))
+
+
 def test_report_survives_json_and_is_the_same_bytes_each_time() -> None:
     report = report_of(second_update(), forgets_cats)
     again = report_of(second_update(), forgets_cats)

@@ -1,6 +1,6 @@
 """Intervals against published examples, and what the gate relies on beyond them."""
 
-from math import comb
+from math import comb, sqrt
 from random import Random
 
 import pytest
@@ -14,6 +14,7 @@ from core.domain.gate.intervals import (
     proportion_interval,
     quantile,
     score,
+    sixth_of_skewness,
 )
 
 
@@ -108,6 +109,36 @@ def test_the_score_is_zero_when_nothing_differs() -> None:
 
 def test_a_difference_beyond_reach_is_infinitely_far() -> None:
     assert score(flips(10, 0, 0), 1.0) == float("-inf")
+    assert score(flips(10, 0, 0), -1.0) == float("inf")
+    assert sixth_of_skewness(flips(10, 0, 0), 1.0) == 0.0
+    assert p_below(flips(10, 0, 0), 1.0) == 0.0
+
+
+@pytest.mark.parametrize(("count", "loss"), [(10, 0.03), (10, 0.2), (500, 0.05), (4, 0.9)])
+def test_without_flips_the_score_and_its_skewness_are_those_of_a_binomial(
+    count: int, loss: float
+) -> None:
+    """Under a loss of such a rate the likeliest way is that nothing is ever gained."""
+    variance = count * loss * (1 - loss)
+    assert score(flips(count, 0, 0), -loss) == pytest.approx(count * loss / sqrt(variance))
+    assert score(flips(count, 0, 0), loss) == pytest.approx(-count * loss / sqrt(variance))
+    skewness = -(1 - 2 * loss) / sqrt(variance)
+    assert 6 * sixth_of_skewness(flips(count, 0, 0), -loss) == pytest.approx(skewness)
+
+
+@pytest.mark.parametrize("pairs", [flips(300, 9, 30), flips(90, 12, 5), flips(40, 0, 7)])
+@pytest.mark.parametrize("at", [-0.2, -0.03, 0.05, 0.3])
+def test_skewness_is_that_of_gains_and_losses_at_the_rates_that_the_score_takes(
+    pairs: Flips, at: float
+) -> None:
+    """The score's own standard deviation tells the rates; the third moment is summed up."""
+    deviation = (pairs.gained - pairs.lost - pairs.count * at) / score(pairs, at)
+    flipping = deviation**2 / pairs.count + at**2
+    shares = {1: (flipping + at) / 2, -1: (flipping - at) / 2, 0: 1 - flipping}
+    third = pairs.count * sum(share * (step - at) ** 3 for step, share in shares.items())
+    assert sixth_of_skewness(pairs, at) == pytest.approx(third / deviation**3 / 6)
+    found, sixth = corrected_score(pairs, at), sixth_of_skewness(pairs, at)
+    assert found + sixth * (found**2 - 1) == pytest.approx(score(pairs, at))
 
 
 def test_proportion_interval_agrees_with_wilsons_formula() -> None:
@@ -123,9 +154,24 @@ def test_proportion_interval_agrees_with_wilsons_formula() -> None:
         assert interval.upper == pytest.approx(upper, abs=6e-5)
 
 
+def test_bounds_of_a_proportion_stay_between_none_and_all() -> None:
+    for count in range(1, 300):
+        assert 0.0 <= proportion_interval(0, count).lower < 1e-12
+        assert 1 - 1e-12 < proportion_interval(count, count).upper <= 1.0
+
+
 def test_single_answers_have_no_design_effect() -> None:
     singles = [flips(1, 1, 0)] * 3 + [flips(1, 0, 1)] * 5 + [flips(1, 0, 0)] * 92
     assert design_effect(singles) == pytest.approx(1.0)
+
+
+def test_design_effect_is_the_ratio_of_variances_after_the_worst_case_is_added() -> None:
+    # 100 captions of 50 images, 60 gained. Between images: 20 (1 - 1.2)^2 + 20 (2 - 1.2)^2
+    # + 10 (0 - 1.2)^2 = 28; of independent captions: 60 - 100 * 0.6^2 = 24.
+    images = [flips(2, 1, 0)] * 20 + [flips(2, 2, 0)] * 20 + [flips(2, 0, 0)] * 10
+    prior = 1.959964**2
+    expected = (28 + 2 * prior) / (24 + prior)
+    assert design_effect(images, 0.025) == pytest.approx(expected, rel=1e-6)
 
 
 def test_captions_that_flip_together_count_as_one() -> None:

@@ -56,13 +56,6 @@ def outcomes(judgement: Judgement) -> list[Outcome]:
     return [ruling.outcome for ruling in judgement.rulings]
 
 
-def test_measure_counts_flips_and_accuracies() -> None:
-    found = measure(count=100, gained=3, lost=7)
-    assert (found.right, found.right_before) == (93, 97)
-    assert found.difference == pytest.approx(-0.04)
-    assert found.lower < -0.04 < found.upper
-
-
 def test_harmless_update_passes() -> None:
     judgement = judge([measure(gained=20, lost=25), gain()], policy())
     assert judgement.verdict is Verdict.PASSED
@@ -136,6 +129,18 @@ def test_few_images_that_hold_are_no_guard() -> None:
     assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
 
 
+def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
+    assert judge([measure(count=500), gain()], policy()).verdict is Verdict.PASSED
+    assert judge([measure(count=499), gain()], policy()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_p_value_at_the_level_does_not_fail() -> None:
+    barely = measure(count=1000, gained=20, lost=75)
+    p_value = p_below(barely.flips, -0.03)
+    assert outcomes(judge([barely], policy(alpha=p_value))) == [Outcome.OPEN]
+    assert outcomes(judge([barely], policy(alpha=p_value * 1.001))) == [Outcome.FAILS]
+
+
 def test_measures_of_few_images_share_the_error_of_failing() -> None:
     barely = measure(count=1000, gained=20, lost=77)
     assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
@@ -197,24 +202,44 @@ def test_a_tolerance_is_a_choice_of_the_policy() -> None:
     assert judge([strict, gain()], policy()).verdict is not Verdict.PASSED
 
 
-def test_as_many_more_images_as_promised_do_settle_it() -> None:
-    doubtful = measure(count=600, gained=20, lost=30)
+@pytest.mark.parametrize(
+    ("count", "gained", "lost"), [(600, 20, 30), (600, 2, 17), (500, 0, 4), (20, 1, 0)]
+)
+def test_as_many_more_images_as_promised_do_settle_it_and_one_fewer_do_not(
+    count: int, gained: int, lost: int
+) -> None:
+    doubtful = measure(count=count, gained=gained, lost=lost)
     more = images_to_settle(doubtful, alpha=0.005, tests=2)
     assert more is not None
-    enough = doubtful.flips.scaled((600 + more) / 600)
+    enough = doubtful.flips.scaled((count + more) / count)
     assert paired_interval(enough, 0.005).lower >= -0.03
-    short = doubtful.flips.scaled((600 + more - 5) / 600)
+    short = doubtful.flips.scaled((count + more - 1) / count)
     assert paired_interval(short, 0.005).lower < -0.03
 
 
-def test_as_many_more_images_as_promised_do_fail_it() -> None:
-    doubtful = measure(count=600, gained=20, lost=55)
+@pytest.mark.parametrize(
+    ("count", "gained", "lost", "tolerance"),
+    [(600, 20, 55, 0.03), (200, 0, 13, 0.03), (30, 0, 4, 0.03), (40, 1, 1, -0.1)],
+)
+def test_as_many_more_images_as_promised_do_fail_it_and_one_fewer_do_not(
+    count: int, gained: int, lost: int, tolerance: float
+) -> None:
+    doubtful = measure(count=count, gained=gained, lost=lost, tolerance=tolerance)
     more = images_to_settle(doubtful, alpha=0.005, tests=3)
     assert more is not None
-    enough = doubtful.flips.scaled((600 + more) / 600)
-    assert p_below(enough, -0.03) < 0.005 / 3
-    short = doubtful.flips.scaled((600 + more - 5) / 600)
-    assert p_below(short, -0.03) > 0.005 / 3
+    assert more > 0
+    enough = doubtful.flips.scaled((count + more) / count)
+    assert p_below(enough, -tolerance) <= 0.005 / 3
+    short = doubtful.flips.scaled((count + more - 1) / count)
+    assert p_below(short, -tolerance) > 0.005 / 3
+
+
+def test_an_open_measure_says_how_many_more_images_would_settle_it() -> None:
+    open_ = measure(count=600, gained=20, lost=30)
+    (ruling, _) = judge([open_, gain()], policy()).rulings
+    assert ruling.measure == open_
+    assert ruling.more_images == images_to_settle(open_, alpha=0.005, tests=2)
+    assert ruling.more_images is not None
 
 
 def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:

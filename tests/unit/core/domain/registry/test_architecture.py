@@ -16,6 +16,7 @@ from core.clip.tower_check import require_features
 from core.domain.recipes.choices import Method, Vocabulary
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.architecture import (
+    context_length,
     require_recipe_fits,
     require_trainable,
     untrainable_reason,
@@ -81,29 +82,107 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model_cfg", "reason"),
     [
-        (changed("text_cfg", hf_model_name="roberta-base"), "roberta-base"),
-        (changed("text_cfg", hf_tokenizer_name="some/t5"), "some/t5"),
-        (changed("text_cfg", vocab_size=32_000), "32000 tokens"),
-        (changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}), "settings"),
-        (changed("text_cfg", tokenizer_kwargs={"clean": "odd"}), "settings"),
-        (changed("text_cfg", pool_type="none"), "pooling"),
-        (changed("text_cfg", pool_type="first"), "start token"),
-        (changed("text_cfg", pool_type="eos", eos_id=2), "end token"),
-        (changed("text_cfg", embed_cls=True), "custom_text"),
-        (changed("text_cfg", output_tokens=True) | {"custom_text": True}, "every token"),
-        (changed("vision_cfg", output_tokens=True), "every patch"),
-        (changed("vision_cfg", pool_type="none"), "without pooling"),
-        (changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj="none"), "'x'"),
-        (tiny_config()["model_cfg"] | {"multimodal_cfg": {}}, "CoCa"),
-        (tiny_config()["model_cfg"] | {"audio_cfg": {}}, "audio_cfg"),
+        (
+            changed("text_cfg", hf_model_name="roberta-base"),
+            "The text tower 'roberta-base' is not one of open_clip's own.",
+        ),
+        (
+            changed("text_cfg", hf_tokenizer_name="some/t5"),
+            "The tokenizer 'some/t5' is not CLIP's own: class names cannot be read with it.",
+        ),
+        (
+            changed("text_cfg", vocab_size=49_407),
+            "The vocabulary has 49407 tokens; CLIP's tokenizer needs 49408.",
+        ),
+        (
+            changed("text_cfg", vocab_size=None),
+            "The vocabulary has None tokens; CLIP's tokenizer needs 49408.",
+        ),
+        (
+            changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}),
+            "The tokenizer has settings that are not known here.",
+        ),
+        (
+            changed("text_cfg", tokenizer_kwargs={"clean": "odd"}),
+            "The tokenizer has settings that are not known here.",
+        ),
+        (
+            changed("text_cfg", pool_type="none"),
+            "The text tower's pooling 'none' gives no feature for a sentence.",
+        ),
+        (
+            changed("text_cfg", pool_type="first"),
+            "The text tower reads the start token alone: all sentences have one feature.",
+        ),
+        (
+            changed("text_cfg", pool_type="eos", eos_id=49_406),
+            "The text tower looks for another end token than CLIP's tokenizer sets, 49407.",
+        ),
+        (
+            changed("text_cfg", pool_type="eos"),  # open_clip's own default is another, 2
+            "The text tower looks for another end token than CLIP's tokenizer sets, 49407.",
+        ),
+        (
+            changed("text_cfg", embed_cls=True),
+            "A text tower with a class token needs custom_text.",
+        ),
+        (
+            changed("text_cfg", output_tokens=True) | {"custom_text": True},
+            "The text tower gives a feature for every token, not one for a sentence.",
+        ),
+        (
+            changed("vision_cfg", output_tokens=True),
+            "The image tower gives a feature for every patch, not one for an image.",
+        ),
+        (changed("vision_cfg", pool_type="none"), "The image tower is built without pooling."),
+        (
+            changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj="none"),
+            "The image tower 'x' is built without pooling.",
+        ),
+        (
+            changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj=""),
+            "The image tower 'x' is built without pooling.",
+        ),
+        (
+            tiny_config()["model_cfg"] | {"multimodal_cfg": {}},
+            "Models with a caption decoder (CoCa) are not taken.",
+        ),
+        (
+            tiny_config()["model_cfg"] | {"video_cfg": {}, "audio_cfg": {}},
+            "The config has a part that is not known here: 'audio_cfg'.",
+        ),
     ],
 )
 def test_a_reason_is_given_for_what_cannot_be_taught(
     model_cfg: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(ModelNotTrainable, match=reason) as caught:
+    with pytest.raises(ModelNotTrainable) as caught:
         require_trainable(model_cfg, pointer="/base")
-    assert caught.value.pointer == "/base"
+    assert (caught.value.message, caught.value.pointer) == (reason, "/base")
+    assert caught.value.facts == {}
+
+
+@pytest.mark.parametrize(
+    "model_cfg",
+    [
+        *(changed("text_cfg", tokenizer_kwargs={"clean": c}) for c in ("lower", "whitespace")),
+        changed("text_cfg", tokenizer_kwargs={"clean": "canonicalize"}),
+        changed("text_cfg", tokenizer_kwargs={}),
+        changed("text_cfg", tokenizer_kwargs=None),
+        changed("text_cfg", vocab_size=49_409),
+        changed("text_cfg", pool_type="last"),
+        changed("text_cfg", output_tokens=True),  # open_clip's plain CLIP does not heed it
+        changed("text_cfg", eos_id=2),  # nor this, without pooling by it
+        changed("vision_cfg", timm_model_name="x"),
+        changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj="linear"),
+        changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj="mlp"),
+        changed("vision_cfg", timm_model_name="x", timm_pool=""),
+        changed("vision_cfg", timm_model_name="x", timm_proj="none"),
+        changed("vision_cfg", timm_model_name="x", pool_type="none"),
+    ],
+)
+def test_what_does_no_harm_is_no_obstacle(model_cfg: dict[str, Any]) -> None:
+    assert untrainable_reason(model_cfg) is None
 
 
 @pytest.mark.parametrize("odd", [{}, {"vision_cfg": [], "text_cfg": None}, {"text_cfg": "x"}])
@@ -145,15 +224,24 @@ def test_a_resnet_says_that_it_recomputes_nothing() -> None:
     recipe = Recipe(gradient_checkpointing=True)
     with pytest.raises(ModelNotTrainable) as caught:
         require_recipe_fits({"model_cfg": RESNET}, recipe)
+    assert caught.value.message == (
+        "CLIP's ResNet towers cannot recompute activations; use micro_batch instead."
+    )
     assert caught.value.pointer == "/recipe/gradient_checkpointing"
     require_recipe_fits({"model_cfg": RESNET}, Recipe())
-    require_recipe_fits({"model_cfg": TIMM_DROPOUT}, recipe)
+    require_recipe_fits(tiny_config(), recipe)
+    for tower in (TIMM_DROPOUT["vision_cfg"], TIMM_DROPOUT["vision_cfg"] | {"layers": [1, 1]}):
+        require_recipe_fits({"model_cfg": TIMM_DROPOUT | {"vision_cfg": tower}}, recipe)
 
 
-def test_sentences_that_the_model_cannot_read_whole_are_refused() -> None:
-    config, recipe = tiny_config(context_length=16), Recipe(sentence_length=17)
-    with pytest.raises(ModelNotTrainable, match=r"17 tokens.* 16") as caught:
+@pytest.mark.parametrize("method", [Method.VRLWF, Method.VRLWF_CROSS])
+def test_sentences_that_the_model_cannot_read_whole_are_refused(method: Method) -> None:
+    config, recipe = tiny_config(context_length=16), Recipe(method=method, sentence_length=17)
+    with pytest.raises(ModelNotTrainable) as caught:
         require_recipe_fits(config, recipe)
+    assert caught.value.message == (
+        "Sentences of 17 tokens are too long for the model: it reads 16."
+    )
     assert caught.value.pointer == "/recipe/sentence_length"
     require_recipe_fits(config, replace(recipe, sentence_length=16))
     require_recipe_fits(config, replace(recipe, method=Method.LWF))  # replays none
@@ -161,14 +249,18 @@ def test_sentences_that_the_model_cannot_read_whole_are_refused() -> None:
     require_recipe_fits(config, given)  # given texts have lengths of their own
 
 
-def test_a_context_that_is_not_said_is_clips_own() -> None:
-    require_recipe_fits({"model_cfg": {"text_cfg": {}}}, Recipe(sentence_length=77))
+@pytest.mark.parametrize("config", [{"model_cfg": {"text_cfg": {}}}, {"model_cfg": {}}, {}])
+def test_a_context_that_is_not_said_is_clips_own(config: dict[str, Any]) -> None:
+    assert context_length(config) == 77
+    assert context_length(tiny_config(context_length=16)) == 16
 
 
 def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
     recipe = Recipe(vocabulary=Vocabulary.TRAINED)
     with pytest.raises(ModelNotTrainable) as caught:
         require_recipe_fits(tiny_config(), recipe)
+    assert caught.value.message == "The model does not say which tokens it was trained on."
     assert caught.value.pointer == "/recipe/vocabulary"
+    require_recipe_fits(tiny_config(), Recipe(vocabulary=Vocabulary.WORD_FINAL))
     require_recipe_fits(tiny_config() | {"perennial": {"trained_tokens": [5, 6]}}, recipe)
     require_recipe_fits(tiny_config(), replace(recipe, method=Method.FT))

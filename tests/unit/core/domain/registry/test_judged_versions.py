@@ -1,10 +1,13 @@
-"""What a verdict makes of a version."""
+"""What a verdict, a move and a collection make of a version."""
+
+from dataclasses import replace
 
 import pytest
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import VersionStatus
-from tests.support.factories import a_job, a_model, a_policy, a_version, digest
+from core.errors import ArtifactGone
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_version, digest
 
 CANDIDATE, REJECTED, PROMOTED = VersionStatus
 
@@ -25,3 +28,33 @@ def test_newest_verdict_decides_where_a_version_stands(
     version = a_version(a_job(a_model(a_policy())), 2, parent=1, status=before)
     judged = version.judged(verdict, digest("report"))
     assert (judged.status, judged.verdict) == (after, verdict)
+
+
+def test_version_keeps_its_newest_report() -> None:
+    version = a_version(a_job(a_model(a_policy())), 2, parent=1, report=digest("older"))
+    judged = version.judged(Verdict.INCONCLUSIVE, digest("newer"))
+    assert judged == replace(version, verdict=Verdict.INCONCLUSIVE, report=digest("newer"))
+
+
+def test_version_that_went_live_is_promoted_and_else_as_it_was() -> None:
+    version = a_version(a_job(a_model(a_policy())), 2, parent=1, verdict=Verdict.FAILED)
+    assert version.went_live() == replace(version, status=PROMOTED)
+
+
+def test_version_without_weights_says_since_when() -> None:
+    version = a_version(a_job(a_model(a_policy())), 2)
+    version.require_weights()
+    with pytest.raises(ArtifactGone) as told:
+        replace(version, collected_at=NOW).require_weights()
+    assert told.value.facts == {"version": 2, "collected_at": "2026-03-01T12:00:00.123456+00:00"}
+    assert told.value.message == "The weights of that version are gone."
+
+
+@pytest.mark.parametrize(
+    ("environments", "exact"), [((), None), (({"torch": "1"},), True), (({}, {}), False)]
+)
+def test_version_is_exact_if_its_training_went_through_one_environment(
+    environments: tuple[dict[str, str], ...], exact: bool | None
+) -> None:
+    version = a_version(a_job(a_model(a_policy())), 2, environments=environments)
+    assert version.exact is exact

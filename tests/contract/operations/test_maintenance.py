@@ -1,0 +1,143 @@
+"""What the sweeper rings for, ends and forgets."""
+
+import logging
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.adapters.artifacts.local import LocalArtifacts
+from core.domain.jobs.job import ImportOrder, Job, JobStatus, Queue
+from core.ports import IdempotentReply, UnitOfWork
+from core.settings import Settings
+from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.operations.maintenance import (
+    ANY_JOB,
+    end_cancelled_jobs,
+    forget_old_traces,
+    notify_waiting_jobs,
+)
+from tests.support.factories import NOW, a_job, digest
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
+
+LATER = NOW + timedelta(hours=3)
+
+
+def claim(scene: Scene, owner: str = "w") -> Job:
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim(owner, 60, 3)
+        work.commit()
+    assert job is not None
+    return job
+
+
+def abandoned(scene: Scene) -> Job:
+    """An update that is being cancelled and whose worker died."""
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    job = claim(scene, "dead")
+    with scene.platform.transactions() as work:
+        work.jobs.release_owner("dead")
+        work.commit()
+    return cancel_job(scene.platform, job.id)
+
+
+@pytest.mark.parametrize(
+    ("listening", "rung"),
+    [(["gpu"], ["gpu"]), (["housekeeping"], []), (["housekeeping", "gpu"], ["gpu"])],
+)
+def test_a_worker_rings_in_those_of_its_queues_where_a_job_waits(
+    scene: Scene, listening: list[Any], rung: list[str]
+) -> None:
+    platform = replace(scene.platform, settings=Settings(queues=tuple(listening)))
+    bell = Bell()
+    assert notify_waiting_jobs(platform, bell) is False
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    assert notify_waiting_jobs(platform, bell) is bool(rung)
+    assert bell.rung == [(ANY_JOB, queue) for queue in rung]
+
+
+def test_each_queue_is_rung_once_however_many_jobs_wait(scene: Scene) -> None:
+    for name in ("one", "two"):
+        scene.order(scene.model(f"{name}-import"), ImportOrder(base="bundled"))
+        scene.update(scene.model(name), scene.frozen("cat", "dog"))
+    bell = Bell()
+    assert notify_waiting_jobs(scene.platform, bell)
+    assert sorted(bell.rung) == [(ANY_JOB, Queue.GPU), (ANY_JOB, Queue.HOUSEKEEPING)]
+
+
+def test_looking_for_waiting_and_cancelled_jobs_waits_for_no_writer(scene: Scene) -> None:
+    model = scene.model()
+    with scene.platform.transactions() as writer:
+        writer.jobs.add(a_job(model))
+        assert not notify_waiting_jobs(scene.platform, Bell())  # it is not committed
+        end_cancelled_jobs(scene.platform)
+        writer.commit()
+    assert notify_waiting_jobs(scene.platform, Bell())
+
+
+def test_a_cancelled_job_that_its_worker_left_is_ended_now_and_in_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = abandoned(scene)
+    caplog.set_level(logging.INFO)
+    end_cancelled_jobs(replace(scene.platform, clock=lambda: LATER))
+    ended, last = scene.job(job), scene.events(job)[-1]
+    assert (ended.status, ended.phase, ended.finished_at) == (
+        JobStatus.CANCELLED,
+        "cancelled",
+        LATER,
+    )
+    assert (last.kind, last.data, last.at) == ("done", {"status": "cancelled"}, LATER)
+    (line,) = caplog.records
+    assert (line.levelno, line.getMessage()) == (
+        logging.INFO,
+        "job cancelled: its worker is gone",
+    )
+    assert vars(line)["job"] == job.id
+
+
+def test_a_cancelled_job_that_a_worker_claims_meanwhile_is_left_to_it(scene: Scene) -> None:
+    job = abandoned(scene)
+    transactions = scene.platform.transactions
+
+    def behind(*, read_only: bool = False) -> UnitOfWork:
+        if not read_only:
+            claim(scene)
+        return transactions(read_only=read_only)
+
+    end_cancelled_jobs(replace(scene.platform, transactions=behind))
+    left = scene.job(job)
+    assert (left.status, left.fence, left.finished_at) == (JobStatus.CANCELLING, 2, None)
+
+
+def test_a_key_is_forgotten_a_day_after_it_was_used(scene: Scene) -> None:
+    scene.order(scene.model(), ImportOrder(base="bundled"))
+    job = claim(scene)
+    reply = IdempotentReply(actor="me", key="k", body=digest("body"), job=job.id, created_at=NOW)
+    with scene.platform.transactions() as work:
+        work.idempotency.add(reply)
+        work.commit()
+
+    def sweep(after: timedelta) -> IdempotentReply | None:
+        forget_old_traces(replace(scene.platform, clock=lambda: NOW + after))
+        with scene.platform.transactions(read_only=True) as work:
+            return work.idempotency.find("me", "k")
+
+    assert sweep(timedelta(hours=24)) == reply
+    assert sweep(timedelta(hours=24, seconds=1)) is None
+
+
+def test_temporaries_of_dead_writers_are_swept_after_an_hour(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts" / "ab"
+    folder.mkdir(parents=True)
+    for age_s in (3590, 3610):
+        left = folder / f".new-{age_s}"
+        left.write_bytes(b"half")
+        os.utime(left, (time.time() - age_s,) * 2)
+    forget_old_traces(replace(scene.platform, artifacts=LocalArtifacts(folder.parent)))
+    assert [left.name for left in folder.iterdir()] == [".new-3590"]

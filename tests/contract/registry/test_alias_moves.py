@@ -1,0 +1,224 @@
+"""What a move of an alias writes down, how it is refused, and for whom it waits."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from core.adapters.database.engine import Limits
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.gate.policy import Verdict
+from core.domain.registry.alias import Alias, AliasMove, MoveKind
+from core.domain.registry.version import Model, Version, Weights
+from core.domain.values import Digest
+from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, StaleRevision
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW, TESTER
+from tests.support.judged import go_back, go_live
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+
+Move = Callable[[Scene, Model], object]
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    """A model whose versions 2 and 3 passed, and 2 is live."""
+    made = scene.model()
+    for parent in (1, 2):
+        a_candidate(scene.platform, made, verdict=Verdict.PASSED, parent=parent)
+    go_live(scene, made, 2)
+    return made
+
+
+def history(scene: Scene, model: Model) -> list[AliasMove]:
+    with scene.platform.transactions(read_only=True) as work:
+        return list(work.aliases.history(model.id, "production"))
+
+
+def judge(scene: Scene, version: Version, verdict: Verdict) -> Version:
+    """A version with another verdict, as it is to be saved."""
+    assert version.report is not None
+    return version.judged(verdict, version.report)
+
+
+# ---- What is written down -------------------------------------------------------------------
+
+
+def test_promotion_is_written_down(scene: Scene, model: Model) -> None:
+    later = replace(scene.platform, clock=lambda: NOW.replace(year=2027))
+    scene.platform = later
+    alias = go_live(scene, model, 3, reason="better", expected_revision=2)
+    row = AliasMove(
+        model=model.id,
+        alias="production",
+        revision=3,
+        kind=MoveKind.PROMOTED,
+        from_version=2,
+        to_version=3,
+        reason="better",
+        actor=TESTER.name,
+        at=NOW.replace(year=2027),
+    )
+    assert history(scene, model)[-1] == row
+    assert alias == Alias(
+        model=model.id, name="production", version=3, revision=3, updated_at=row.at
+    )
+
+
+def test_rollback_is_written_down(scene: Scene, model: Model) -> None:
+    assert go_back(scene, model, reason="worse", expected_revision=2) == 1
+    assert history(scene, model)[-1] == AliasMove(
+        model=model.id,
+        alias="production",
+        revision=3,
+        kind=MoveKind.ROLLED_BACK,
+        from_version=2,
+        to_version=1,
+        reason="worse",
+        actor=TESTER.name,
+        at=NOW,
+    )
+
+
+# ---- What is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("move", "message", "pointer"),
+    [
+        (
+            lambda scene, model: go_live(scene, model, 3, override=True),
+            "An override needs a reason.",
+            "/reason",
+        ),
+        (
+            lambda scene, model: go_back(scene, model, reason=""),
+            "A rollback needs a reason.",
+            "/reason",
+        ),
+        (
+            lambda scene, model: go_back(scene, model, to=3),
+            "Version 3 was never live as 'production': promote it.",
+            "/to",
+        ),
+    ],
+)
+def test_request_that_cannot_be_says_why(
+    scene: Scene, model: Model, move: Move, message: str, pointer: str
+) -> None:
+    with pytest.raises(FieldInvalid) as told:
+        move(scene, model)
+    assert (told.value.message, told.value.pointer, told.value.facts) == (message, pointer, {})
+
+
+def test_new_alias_has_a_name_that_may_stand_in_a_url(scene: Scene, model: Model) -> None:
+    with pytest.raises(NameInvalid):
+        go_live(scene, model, 3, alias="No Name")
+
+
+@pytest.mark.parametrize("expected", [1, 3])
+@pytest.mark.parametrize(
+    "move", [lambda scene, model, **how: go_live(scene, model, 3, **how), go_back]
+)
+def test_move_that_was_decided_on_another_revision_is_refused(
+    scene: Scene, model: Model, move: Callable[..., object], expected: int
+) -> None:
+    with pytest.raises(StaleRevision) as told:
+        move(scene, model, expected_revision=expected)
+    assert told.value.facts == {"expected": expected, "revision": 2}
+    assert scene.live(model) == 2
+
+
+def test_rollback_goes_nowhere_when_the_alias_moves_after_it_was_looked_at(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has, root = artifacts.has, scene.version(model, 1).digest
+
+    def move_meanwhile(digest: Digest) -> bool:
+        if digest == root:
+            go_live(scene, model, 3)
+        return has(digest)
+
+    monkeypatch.setattr(artifacts, "has", move_meanwhile)
+    with pytest.raises(StaleRevision):
+        go_back(scene, model)
+    assert scene.live(model) == 3
+
+
+def test_rollback_to_what_failed_takes_an_override_that_nobody_gives_by_default(
+    scene: Scene, model: Model
+) -> None:
+    go_live(scene, model, 3)
+    with scene.platform.transactions() as work:
+        work.versions.save(judge(scene, work.versions.get(model.id, 2), Verdict.FAILED))
+        work.commit()
+    with pytest.raises(GateFailed) as told:
+        go_back(scene, model, to=2)
+    assert told.value.facts["scores"] == {
+        "measures": [{"name": "emoji"}],
+        "reasons": ["It forgot."],
+    }
+    assert scene.live(model) == 3
+
+
+@pytest.mark.parametrize(
+    "move",
+    [lambda scene, model: go_live(scene, model, 1), go_back],
+)
+def test_weights_that_are_gone_are_named(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, move: Move
+) -> None:
+    root = scene.version(model, 1)
+    (tensor, _) = Weights.from_bytes(artifacts.get(root.digest)).tensors
+    artifacts.delete(tensor.digest)
+    with pytest.raises(ArtifactGone) as told:
+        move(scene, model)
+    assert told.value.facts == {"version": 1, "tensor": tensor.name}
+    artifacts.delete(root.digest)
+    with pytest.raises(ArtifactGone) as told:
+        move(scene, model)
+    assert told.value.facts == {"version": 1}
+    assert scene.live(model) == 2
+
+
+# ---- Beside others --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(url: str) -> Iterator[SqlTransactions]:
+    """Transactions that wait for next to nothing."""
+    transactions = SqlTransactions(url, limits=Limits(lock_s=0.2))
+    yield transactions
+    transactions.close()
+
+
+def test_refusal_waits_for_no_writer(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, hasty: SqlTransactions
+) -> None:
+    artifacts.delete(scene.version(model, 3).digest)
+    with scene.platform.transactions() as work:
+        work.versions.save(work.versions.get(model.id, 3))
+        scene.platform = replace(scene.platform, transactions=hasty)
+        with pytest.raises(ArtifactGone):
+            go_live(scene, model, 3)
+        with pytest.raises(FieldInvalid):
+            go_back(scene, model, to=3)
+
+
+def test_version_that_fails_while_an_alias_goes_back_to_it_is_not_gone_back_to(
+    scene: Scene, model: Model
+) -> None:
+    go_live(scene, model, 3)
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            version = work.versions.get(model.id, 2, lock=True)
+            work.versions.save(judge(scene, version, Verdict.FAILED))
+            rollback = pool.submit(go_back, scene, model)
+            time.sleep(0.3)
+            work.commit()
+        with pytest.raises(GateFailed):
+            rollback.result()
+    assert scene.live(model) == 3

@@ -1,0 +1,137 @@
+"""On which side of a split an image is, for ever, and what a manifest says of its images."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.domain.datasets.split import Part, Side, part_of, side_of
+from core.domain.datasets.suite import SuiteKind
+from core.domain.values import Digest
+from core.errors import DatasetEmpty, TooFewPerClass
+from tests.support.factories import a_dataset, a_manifest, a_row, an_image, digest, pixels_on
+
+GROUPS = [digest(n) for n in range(2000)]
+
+
+def share(text: str) -> float:
+    """The SHA-256 of a text as a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()) / 2**256
+
+
+# ---- Sides and parts ------------------------------------------------------------------------
+
+
+def test_the_lowest_fifth_of_the_hashes_is_held_out_and_selects() -> None:
+    for group in GROUPS:
+        held_out, selects = share(f"side:{group}") < 0.2, share(f"part:{group}") < 0.2
+        assert side_of(group) is (Side.HOLDOUT if held_out else Side.TRAIN)
+        assert part_of(group) is (Part.VALIDATION if selects else Part.TEST)
+
+
+def test_sides_and_parts_are_those_of_the_first_release() -> None:
+    """Another side would put images that were held out into training."""
+    letters = {
+        (Side.TRAIN, Part.TEST): "t",
+        (Side.TRAIN, Part.VALIDATION): "v",
+        (Side.HOLDOUT, Part.TEST): "T",
+        (Side.HOLDOUT, Part.VALIDATION): "V",
+    }
+    found = "".join(letters[side_of(group), part_of(group)] for group in GROUPS[:60])
+    assert found == "TtttttttTtvtTtvtttVtvtvvtttvtTtttTTtttvtttvTvTTvtTvtvtTttttT"
+
+
+def test_a_part_says_nothing_of_a_side() -> None:
+    held_out = [group for group in GROUPS if side_of(group) is Side.HOLDOUT]
+    selecting = [group for group in held_out if part_of(group) is Part.VALIDATION]
+    assert len(held_out) / len(GROUPS) == pytest.approx(0.2, abs=0.03)
+    assert len(selecting) / len(held_out) == pytest.approx(0.2, abs=0.06)
+
+
+# ---- Manifests ------------------------------------------------------------------------------
+
+
+def test_a_manifest_is_sorted_and_lists_every_caption_of_an_image_once() -> None:
+    dataset = a_dataset(kind=DatasetKind.CAPTIONED)
+    low, high = sorted([digest("a"), digest("b")])
+    rows = [a_row(dataset, high, "two dogs"), a_row(dataset, low, "a cat")]
+    rows.append(a_row(dataset, high, "a pair of dogs"))
+    manifest = Manifest.of(dataset.kind, rows)
+    assert manifest == Manifest.of(dataset.kind, reversed(rows))
+    assert manifest.entries == (
+        ManifestEntry(pixels=low, artifact=an_image(low).artifact, texts=("a cat",)),
+        ManifestEntry(
+            pixels=high, artifact=an_image(high).artifact, texts=("a pair of dogs", "two dogs")
+        ),
+    )
+    assert (manifest.classes, manifest.counts()) == ((), {})
+
+
+def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
+    dataset = a_dataset()
+    alone, alike = a_row(dataset, digest("a"), "cat"), a_row(dataset, digest("b"), "cat")
+    older = replace(alike, image=replace(alike.image, near_duplicate_of=digest("older")))
+    entries = Manifest.of(dataset.kind, [alone, older]).entries
+    assert {entry.pixels: entry.near_duplicate_of for entry in entries} == {
+        digest("a"): None,
+        digest("b"): digest("older"),
+    }
+
+
+def test_an_empty_dataset_has_no_manifest() -> None:
+    with pytest.raises(DatasetEmpty):
+        Manifest.of(DatasetKind.LABELLED, [])
+
+
+def test_a_manifest_is_written_in_one_way_and_read_back() -> None:
+    manifest = Manifest(
+        kind=DatasetKind.LABELLED,
+        entries=(
+            ManifestEntry(pixels=Digest("aa"), artifact=Digest("a1"), texts=("cat",)),
+            ManifestEntry(
+                pixels=Digest("bb"),
+                artifact=Digest("b1"),
+                texts=("Œuvre",),
+                near_duplicate_of=Digest("aa"),
+            ),
+        ),
+    )
+    assert manifest.to_bytes().decode() == (
+        '{"entries":[["aa","a1",["cat"]],["bb","b1",["Œuvre"],"aa"]],"kind":"labelled"}'
+    )
+    read = {"kind": "labelled", "entries": [["aa", "a1", ["cat"]], ["bb", "b1", ["Œuvre"], "aa"]]}
+    assert Manifest.from_json(read) == manifest
+
+
+def test_images_are_counted_by_class_and_side() -> None:
+    (cat, *dogs), (held_out,) = pixels_on(Side.TRAIN, 4), pixels_on(Side.HOLDOUT, 1)
+    manifest = a_manifest(a_dataset(), dict.fromkeys(dogs, "dog") | {cat: "cat", held_out: "dog"})
+    assert manifest.classes == ("cat", "dog")
+    assert manifest.counts() == {
+        "cat": {"train": 1, "holdout": 0},
+        "dog": {"train": 3, "holdout": 1},
+    }
+    assert [entry.pixels for entry in manifest.on(Side.HOLDOUT)] == [held_out]
+    assert {entry.pixels for entry in manifest.on(Side.TRAIN)} == {cat, *dogs}
+
+
+def test_classes_with_fewer_than_two_training_images_are_named() -> None:
+    train, (held_out,) = pixels_on(Side.TRAIN, 5), pixels_on(Side.HOLDOUT, 1)
+    names = ["owl", "dog", "dog", "cat", "cat"]
+    texts = dict(zip(train, names, strict=True))
+    a_manifest(a_dataset(), dict(list(texts.items())[1:])).require_trainable()
+    with pytest.raises(TooFewPerClass) as refusal:
+        a_manifest(a_dataset(), texts | {held_out: "elk"}).require_trainable()
+    assert refusal.value.message == (
+        "These classes have fewer than 2 training images (a fifth of the images is held out): "
+        "elk, owl."
+    )
+    assert refusal.value.facts == {"classes": {"elk": 0, "owl": 1}, "least": 2}
+    assert refusal.value.pointer is None
+
+
+def test_suites_of_classes_are_made_from_classes_and_others_from_captions() -> None:
+    assert SuiteKind.ZERO_SHOT.dataset_kind is DatasetKind.LABELLED
+    assert SuiteKind.RETRIEVAL.dataset_kind is DatasetKind.CAPTIONED

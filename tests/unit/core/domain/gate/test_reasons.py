@@ -1,0 +1,195 @@
+"""What the gate says, sentence by sentence."""
+
+from typing import Any
+
+import pytest
+
+from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
+from core.domain.gate.reasons import explain, points, subject
+
+
+def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:
+    """A measure on 2000 images that lost 10 points; the numbers are for reading alone."""
+    values: dict[str, Any] = {
+        "name": "emoji",
+        "baseline": "parent",
+        "baseline_version": 1,
+        "tolerance": 0.03,
+        "images": 2000,
+        "count": 2000,
+        "right": 1000,
+        "right_before": 1200,
+        "gained": 0,
+        "lost": 200,
+        "design_effect": 1.0,
+        "difference": -0.1,
+        "lower": -0.124,
+        "upper": -0.076,
+    }
+    return Measure(kind=kind, **values | changes)
+
+
+def gain(**changes: Any) -> Measure:
+    """A gain of 45 points on the update's own holdout, where 30 were wanted."""
+    values = {"tolerance": -0.3, "difference": 0.45, "lower": 0.32, "upper": 0.571, "images": 60}
+    return found(MeasureKind.GAIN, **values | changes)
+
+
+def said(*rulings: Ruling, **changes: Any) -> tuple[str, ...]:
+    """The reasons where the verdict is not "passed", and nothing is missing."""
+    given: dict[str, Any] = {"passed": False, "guarded": 1, "has_gain": True, "minimum_count": 500}
+    return explain(rulings, **given | changes)
+
+
+def failing(measure: Measure) -> Ruling:
+    return Ruling(measure=measure, outcome=Outcome.FAILS)
+
+
+def holding(measure: Measure) -> Ruling:
+    return Ruling(measure=measure, outcome=Outcome.HOLDS)
+
+
+def doubtful(measure: Measure, more: int | None) -> Ruling:
+    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+
+
+def advisory(measure: Measure) -> Ruling:
+    return Ruling(measure=measure, outcome=Outcome.ADVISORY, more_images=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (MeasureKind.ZERO_SHOT, "top-1 on this one against the root"),
+        (MeasureKind.IMAGE_TO_TEXT, "image-to-text R@1 on this one against the root"),
+        (MeasureKind.TEXT_TO_IMAGE, "text-to-image R@1 on this one against the root"),
+        (MeasureKind.HOLDOUT, "top-1 on the holdout of this one against the root"),
+        (MeasureKind.HOLDOUTS, "top-1 on the holdouts of this one, together against the root"),
+        (MeasureKind.GAIN, "top-1 on this update's own holdout against the root"),
+    ],
+)
+def test_every_kind_of_measure_has_words_of_its_own(kind: MeasureKind, words: str) -> None:
+    assert subject(found(kind, name="this one", baseline="root")) == words
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("parent", "the parent"),
+        ("parent and root", "the parent and root"),
+        ("live version", "the live version"),
+        ("versions that learned them", "the versions that learned them"),
+        ("version 3", "version 3"),
+    ],
+)
+def test_baseline_has_an_article_unless_it_is_a_version_by_number(
+    baseline: str, words: str
+) -> None:
+    assert subject(found(baseline=baseline)) == f"top-1 on emoji against {words}"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "signed", "plain"),
+    [
+        (0.031, "+3.1", "3.1"),
+        (-0.12, "−12.0", "−12.0"),
+        (1.0, "+100.0", "100.0"),
+        (0.0004, "0.0", "0.0"),
+        (-0.0004, "0.0", "0.0"),
+        (0.0, "0.0", "0.0"),
+        (0.0006, "+0.1", "0.1"),
+        (-0.0006, "−0.1", "−0.1"),
+    ],
+)
+def test_points_have_one_decimal_and_nothing_is_neither_more_nor_less(
+    fraction: float, signed: str, plain: str
+) -> None:
+    assert (points(fraction), points(fraction, signed=False)) == (signed, plain)
+
+
+def test_what_failed_is_said_with_its_interval_and_what_was_allowed() -> None:
+    lost = gain(difference=-0.2, lower=-0.33, upper=-0.061)
+    assert said(holding(gain()), failing(found()), failing(lost)) == (
+        "Top-1 on emoji against the parent changed by −10.0 points (interval −12.4 to −7.6): "
+        "surely more than the 3.0 points it may lose.",
+        "Top-1 on this update's own holdout against the parent changed by −20.0 points "
+        "(interval −33.0 to −6.1): surely less than the wanted gain of 30.0 points.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("guarded", "held"),
+    [(1, "The one guarded measure is"), (2, "All 2 guarded measures are")],
+)
+def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
+    rulings = (holding(found()), holding(gain()))
+    assert said(*rulings, passed=True, guarded=guarded) == (
+        f"{held} within tolerance, and the update gained 45.0 points on its own holdout "
+        "(interval +32.0 to +57.1).",
+    )
+
+
+def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None:
+    open_one = found(difference=-0.02, lower=-0.041, upper=0.001)
+    doubt = (
+        "Top-1 on emoji against the parent changed by −2.0 points (interval −4.1 to +0.1): "
+        "that may or may not be more than the 3.0 points it may lose."
+    )
+    at_this_rate = "would settle it, if answers go on flipping at this rate."
+    assert said(doubtful(open_one, 1840)) == (
+        f"{doubt} About 1,840 more test images {at_this_rate}",
+    )
+    assert said(doubtful(open_one, 1)) == (f"{doubt} About 1 more test image {at_this_rate}",)
+    assert said(doubtful(open_one, None)) == (
+        f"{doubt} It lies so close that no practical number of images would settle it.",
+    )
+
+
+def test_doubt_about_the_gain_is_about_what_was_wanted() -> None:
+    assert said(doubtful(gain(difference=0.35, lower=0.28), 40)) == (
+        "Top-1 on this update's own holdout against the parent changed by +35.0 points "
+        "(interval +28.0 to +57.1): that may or may not reach the wanted gain of 30.0 points. "
+        "About 40 more test images would settle it, if answers go on flipping at this rate.",
+    )
+
+
+def test_measures_of_few_images_are_said_in_one_sentence() -> None:
+    small = found(name="small", difference=0.02, lower=-0.03, upper=0.071, images=300)
+    single = found(name="single", baseline="root", images=1)
+    assert said(advisory(small), holding(found()), advisory(single)) == (
+        "Fewer than the 500 test images that the policy asks of a guard, so these could only "
+        "have failed the version, and did not: top-1 on small against the parent +2.0 points "
+        "(−3.0 to +7.1), 300 images; top-1 on single against the root −10.0 points "
+        "(−12.4 to −7.6), 1 image.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("minimum", "images"), [(1, "1 test image"), (2, "2 test images"), (5000, "5,000 test images")]
+)
+def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
+    assert said(guarded=0, minimum_count=minimum) == (
+        "Nothing guards this model: it has no suite or earlier holdout with at least "
+        f"{images}, so no version goes live by itself.",
+    )
+
+
+def test_want_of_a_holdout_is_said() -> None:
+    assert said(has_gain=False) == (
+        "This update's own holdout has no test image, so nothing shows that it learned what it "
+        "was asked to.",
+    )
+
+
+def test_decisive_sentences_come_first() -> None:
+    everything = said(
+        advisory(found(name="small")),
+        doubtful(found(name="open"), None),
+        failing(found(name="failed")),
+        guarded=0,
+        has_gain=False,
+    )
+    beginnings = ("Top-1 on failed", "Nothing guards", "This update's own", "Top-1 on open", "Few")
+    assert len(everything) == len(beginnings)
+    for sentence, beginning in zip(everything, beginnings, strict=True):
+        assert sentence.startswith(beginning)

@@ -1,0 +1,146 @@
+"""What may happen to a job next, where it waits, and how its order is stored."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.jobs.job import (
+    EvaluateOrder,
+    ImportOrder,
+    Job,
+    JobStatus,
+    JobType,
+    Order,
+    Progress,
+    Queue,
+    UpdateOrder,
+    order_from_json,
+    order_to_json,
+)
+from core.domain.recipes.choices import Method
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import DatasetId
+from core.errors import JobFinished
+from tests.support.factories import NOW, a_job, a_model, a_policy, digest
+
+LATER = NOW + timedelta(minutes=5)
+UPDATE = UpdateOrder(
+    dataset=DatasetId("ds_1"),
+    dataset_version=2,
+    recipe=Recipe(method=Method.ZSCL, seed=3),
+    alias="staging",
+    parent=4,
+    auto_promote=False,
+    prompt="a sketch of a {name}.",
+    reference=DatasetRef(dataset=DatasetId("ds_2"), version=5),
+)
+
+
+def job_that_is(status: JobStatus) -> Job:
+    """A job with a checkpoint that has come some way."""
+    return replace(
+        a_job(a_model(a_policy())),
+        status=status,
+        phase="training",
+        progress=Progress(step=3, total=9),
+        checkpoint=digest("checkpoint"),
+    )
+
+
+def test_a_queued_job_is_cancelled_at_once() -> None:
+    job = job_that_is(JobStatus.QUEUED)
+    wanted = {"status": JobStatus.CANCELLED, "phase": "cancelled", "finished_at": LATER}
+    assert job.cancel(LATER) == replace(job, **wanted)
+
+
+def test_a_running_job_is_marked_for_its_worker_to_see() -> None:
+    job = job_that_is(JobStatus.RUNNING)
+    assert job.cancel(LATER) == replace(job, status=JobStatus.CANCELLING)
+
+
+@pytest.mark.parametrize("status", ["cancelling", "succeeded", "failed", "cancelled"])
+def test_a_job_is_not_cancelled_twice_nor_after_its_end(status: str) -> None:
+    with pytest.raises(JobFinished) as caught:
+        job_that_is(JobStatus(status)).cancel(LATER)
+    assert caught.value.facts == {"status": status}
+
+
+ENDS: list[tuple[Callable[[Job], Job], dict[str, Any]]] = [
+    (
+        lambda job: job.succeed({"version": 2}, LATER),
+        {"status": JobStatus.SUCCEEDED, "phase": "done", "result": {"version": 2}},
+    ),
+    (
+        lambda job: job.fail({"code": "internal"}, LATER),
+        {"status": JobStatus.FAILED, "phase": "failed", "error": {"code": "internal"}},
+    ),
+    (
+        lambda job: job.cancelled(LATER),
+        {"status": JobStatus.CANCELLED, "phase": "cancelled"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("end", "wanted"), ENDS, ids=["succeeded", "failed", "cancelled"])
+def test_a_job_that_ends_says_how_and_when_and_keeps_no_checkpoint(
+    end: Callable[[Job], Job], wanted: dict[str, Any]
+) -> None:
+    job = job_that_is(JobStatus.RUNNING)
+    assert end(job) == replace(job, **wanted, finished_at=LATER, checkpoint=None)
+
+
+def test_each_pause_is_twice_as_long_as_the_one_before_up_to_two_minutes() -> None:
+    job = job_that_is(JobStatus.QUEUED)
+    pauses = [replace(job, pauses=count).pause_s for count in range(7)]
+    assert pauses == [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 128.0]
+
+
+def test_only_imports_wait_for_workers_without_a_device() -> None:
+    assert {kind: kind.queue for kind in JobType} == {
+        JobType.IMPORT: Queue.HOUSEKEEPING,
+        JobType.UPDATE: Queue.GPU,
+        JobType.EVALUATE: Queue.GPU,
+    }
+
+
+def test_three_states_are_for_good() -> None:
+    assert {status for status in JobStatus if status.done} == {"succeeded", "failed", "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [
+        (JobType.IMPORT, ImportOrder(base="bundled")),
+        (JobType.UPDATE, UPDATE),
+        (JobType.UPDATE, replace(UPDATE, recipe=Recipe(), reference=None)),
+        (JobType.EVALUATE, EvaluateOrder(version=2, alias="staging")),
+    ],
+)
+def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order) -> None:
+    stored = json.loads(json.dumps(order_to_json(order)))
+    assert order_from_json(kind, stored) == order
+
+
+def test_an_update_is_stored_with_its_recipe_and_reference_spelled_out() -> None:
+    assert order_to_json(UPDATE) == {
+        "dataset": "ds_1",
+        "dataset_version": 2,
+        "recipe": UPDATE.recipe.to_json(),
+        "alias": "staging",
+        "parent": 4,
+        "auto_promote": False,
+        "prompt": "a sketch of a {name}.",
+        "reference": {"dataset": "ds_2", "version": 5},
+    }
+
+
+def test_an_order_of_a_release_without_reference_sets_can_still_be_read() -> None:
+    plain = replace(UPDATE, recipe=Recipe(), reference=None)
+    stored = order_to_json(plain)
+    del stored["reference"]
+    assert order_from_json(JobType.UPDATE, stored) == plain

@@ -1,0 +1,199 @@
+"""What a recipe refuses, in which words, and which classes compete under it."""
+
+from typing import Any
+
+import pytest
+
+from core.domain.recipes.bounds import BOUNDS
+from core.domain.recipes.choices import LabelSpace, Method, Precision
+from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.recipes.recipe import Recipe
+from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
+
+FIELDS = (
+    "method, part, teacher, label_space, epochs, batch_size, learning_rate, optimiser, epsilon, "
+    "weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, cross_weight, "
+    "reference_weight, mixing, exemplars, exemplar_choice, exemplar_batch, averaging, "
+    "averaging_decay, averaging_every, sentences, sentence_length, vocabulary, vocabulary_texts, "
+    "temperature, augment, precision, micro_batch, gradient_checkpointing, seed"
+)
+FILE: dict[str, Any] = {"vocabulary": "file"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "pointer"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number, 1 to 1000.", "/recipe/epochs"),
+        ({"epochs": 1001}, "epochs must be a whole number, 1 to 1000.", "/recipe/epochs"),
+        ({"mixing": 1.5}, "mixing must be a number, 0 to 1.", "/recipe/mixing"),
+        ({"epsilon": 0}, "epsilon must be a number, 1e-16 to 1.", "/recipe/epsilon"),
+        (
+            {"averaging_decay": 1},
+            "averaging_decay must be a number, 0 to 0.999999.",
+            "/recipe/averaging_decay",
+        ),
+        (
+            {"method": "zscl", "part": "text"},
+            "zscl's distillation reaches the image tower alone, and part 'text' leaves that as it "
+            "is.",
+            "/recipe/part",
+        ),
+        (
+            {"vocabulary_texts": ["a cat", "a dog"]},
+            "vocabulary_texts goes with vocabulary 'file', and only with it.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            FILE,
+            "vocabulary_texts goes with vocabulary 'file', and only with it.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            FILE | {"vocabulary_texts": [str(n) for n in range(100_001)]},
+            "vocabulary_texts must hold at most 100,000 texts.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            FILE | {"vocabulary_texts": ["a cat", " "]},
+            "vocabulary_texts must hold no blank text.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            FILE | {"vocabulary_texts": ["a cat", "a cat"]},
+            "vocabulary_texts must hold at least two different texts.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            FILE | {"vocabulary_texts": "a cat"},
+            "vocabulary_texts must be a list of texts.",
+            "/recipe/vocabulary_texts",
+        ),
+        (
+            {"schedule": "linear"},
+            "schedule must be one of: constant, step, cosine.",
+            "/recipe/schedule",
+        ),
+        ({"augment": 1}, "augment must be true or false.", "/recipe/augment"),
+        (
+            {"preset": "x"},
+            "preset must be one of: released, vit_b_32, vit_l_14_24gb, zscl.",
+            "/recipe/preset",
+        ),
+        (
+            {"rate": 1, "beta": 2},
+            f"The recipe has no field 'beta'; it has: {FIELDS}.",
+            "/recipe/beta",
+        ),
+    ],
+)
+def test_a_recipe_says_in_a_sentence_what_it_does_not_take(
+    fields: dict[str, Any], message: str, pointer: str
+) -> None:
+    with pytest.raises(RecipeInvalid) as refusal:
+        Recipe.from_json(fields)
+    assert (refusal.value.message, refusal.value.pointer) == (message, pointer)
+    assert refusal.value.facts == {}
+
+
+def test_as_many_given_texts_as_are_allowed_are_taken_in_their_order() -> None:
+    texts = [str(n) for n in range(100_000)]
+    recipe = Recipe.from_json(FILE | {"vocabulary_texts": texts})
+    assert recipe.to_json()["vocabulary_texts"] == texts
+
+
+def test_zscl_teaches_any_part_that_holds_the_image_tower() -> None:
+    for part in ("whole", "image"):
+        assert Recipe.from_json({"method": "zscl", "part": part}).part == part
+    assert Recipe.from_json({"method": "lwf", "part": "text"}).part == "text"
+
+
+def test_numbers_that_count_something_are_whole() -> None:
+    assert {name for name, bounds in BOUNDS.items() if bounds.whole} == {
+        *("epochs", "batch_size", "exemplars", "exemplar_batch", "averaging_every"),
+        *("micro_batch", "sentences", "sentence_length", "seed"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "used"),
+    [
+        (Precision.AUTO, {Precision.FP32, Precision.BF16}, Precision.BF16),
+        (Precision.AUTO, {Precision.FP32, Precision.FP16}, Precision.FP32),
+        (Precision.AUTO, {Precision.FP32}, Precision.FP32),
+        (Precision.FP16, {Precision.FP32}, Precision.FP16),
+        (Precision.FP32, {Precision.FP32, Precision.BF16}, Precision.FP32),
+    ],
+)
+def test_auto_is_bf16_where_the_device_computes_in_it_and_a_named_precision_stays(
+    asked: Precision, native: set[Precision], used: Precision
+) -> None:
+    assert asked.on(native) is used
+
+
+# ---- Which classes compete ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label_space", "method", "names"),
+    [
+        (LabelSpace.SESSION, Method.VRLWF, ("cat", "dog")),
+        (LabelSpace.SEEN, Method.VRLWF, ("cat", "dog", "owl")),
+        (LabelSpace.OPEN, Method.VRLWF, ("cat", "dog", "owl", "elk")),
+        (LabelSpace.SESSION, Method.REPLAY, ("cat", "dog", "owl")),
+        (LabelSpace.SEEN, Method.REPLAY, ("cat", "dog", "owl")),
+        (LabelSpace.OPEN, Method.REPLAY, ("cat", "dog", "owl", "elk")),
+    ],
+)
+def test_label_space_decides_which_classes_compete_and_replayed_ones_always_do(
+    label_space: LabelSpace, method: Method, names: tuple[str, ...]
+) -> None:
+    recipe = Recipe(label_space=label_space, method=method)
+    assert competing_classes(recipe, ("cat", "dog"), ("owl", "Cat"), ("elk", "OWL")) == names
+
+
+def test_names_with_one_prompt_are_one_and_names_with_two_are_two() -> None:
+    template = PromptTemplate("a {name}")
+    assert template.fill("Straße") == "a straße"
+    assert distinct(["Straße", "STRASSE", "straße", "strasse"]) == ("Straße", "STRASSE")
+
+
+def test_an_update_whose_classes_are_one_column_is_refused_by_name() -> None:
+    with pytest.raises(TooFewClasses) as refusal:
+        require_learnable(Recipe(), ("Cat", "cat"), ("owl",), ("elk",))
+    assert refusal.value.message == (
+        "Over the label space 'session' the only class is Cat: the loss would be zero. Name at "
+        "least two classes, or choose a wider label space ('seen' or 'open')."
+    )
+    assert (refusal.value.pointer, refusal.value.facts) == ("/recipe/label_space", {})
+
+
+def test_two_columns_are_enough_wherever_the_second_comes_from() -> None:
+    require_learnable(Recipe(), ("cat", "dog"), (), ())
+    require_learnable(Recipe(label_space=LabelSpace.SEEN), ("cat",), ("owl",), ())
+    require_learnable(Recipe(label_space=LabelSpace.OPEN), ("cat",), (), ("elk",))
+    with pytest.raises(TooFewClasses):
+        require_learnable(Recipe(label_space=LabelSpace.SEEN), ("cat",), (), ("elk",))
+
+
+# ---- Prompts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "template", ["", "a photo", "{name} and {name}", "a\n{name}", "x" * 195 + "{name}", "x" * 300]
+)
+def test_a_template_without_one_slot_or_too_long_is_refused_and_shown_cut(template: str) -> None:
+    with pytest.raises(PromptInvalid) as refusal:
+        PromptTemplate(template)
+    assert refusal.value.message == (
+        "A prompt template must be at most 200 printable characters and hold '{name}' exactly once."
+    )
+    assert refusal.value.facts == {"template": template[:220]}
+
+
+@pytest.mark.parametrize("template", ["{name}", "x" * 194 + "{name}"])
+def test_shortest_and_longest_templates_are_taken(template: str) -> None:
+    assert PromptTemplate(template).fill_all(["Cat", "DOG"]) == (
+        template.replace("{name}", "cat"),
+        template.replace("{name}", "dog"),
+    )

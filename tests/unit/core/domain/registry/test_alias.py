@@ -1,0 +1,174 @@
+"""How an alias moves, and which version its history leads back to."""
+
+from datetime import timedelta
+
+import pytest
+
+from core.domain.registry.alias import (
+    Alias,
+    AliasMove,
+    MoveKind,
+    by_override,
+    live_stack,
+    move,
+    require_revision,
+    version_before,
+    was_live,
+)
+from core.domain.values import ModelId
+from core.errors import NoPrevious, StaleRevision
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
+
+MODEL = ModelId("model_1")
+LATER = NOW + timedelta(hours=1)
+ALIAS = Alias(model=MODEL, name="staging", version=2, revision=4, updated_at=NOW)
+SEVEN = a_version(a_job(a_model(a_policy())), 7)
+
+
+def moved(alias: Alias | None) -> tuple[Alias, AliasMove]:
+    return move(
+        alias,
+        name="staging",
+        to=SEVEN,
+        kind=MoveKind.ROLLED_BACK,
+        reason="worse",
+        actor="someone",
+        now=LATER,
+    )
+
+
+def history(*moves: str) -> list[AliasMove]:
+    """Moves like "2", a promotion, "2!", one by override alone, and "<2", a rollback."""
+    return [
+        AliasMove(
+            model=MODEL,
+            alias="staging",
+            revision=revision,
+            kind=MoveKind.ROLLED_BACK if text.startswith("<") else MoveKind.PROMOTED,
+            from_version=None,
+            to_version=int(text.strip("<!")),
+            reason="",
+            actor="tests",
+            at=NOW,
+            override=text.endswith("!"),
+        )
+        for revision, text in enumerate(moves, 1)
+    ]
+
+
+# ---- Moves ----------------------------------------------------------------------------------
+
+
+def test_move_is_the_next_revision_and_tells_where_it_came_from() -> None:
+    assert moved(ALIAS) == (
+        Alias(model=SEVEN.model, name="staging", version=7, revision=5, updated_at=LATER),
+        AliasMove(
+            model=SEVEN.model,
+            alias="staging",
+            revision=5,
+            kind=MoveKind.ROLLED_BACK,
+            from_version=2,
+            to_version=7,
+            reason="worse",
+            actor="someone",
+            at=LATER,
+        ),
+    )
+
+
+def test_first_move_creates_the_alias() -> None:
+    alias, row = moved(None)
+    assert (alias.version, alias.revision, row.revision) == (7, 1, 1)
+    assert (row.kind, row.from_version) == (MoveKind.CREATED, None)
+
+
+@pytest.mark.parametrize(
+    ("alias", "expected", "revision"), [(ALIAS, 3, 4), (ALIAS, 5, 4), (ALIAS, 0, 4), (None, 1, 0)]
+)
+def test_move_that_was_decided_on_another_revision_is_stale(
+    alias: Alias | None, expected: int, revision: int
+) -> None:
+    with pytest.raises(StaleRevision) as told:
+        require_revision(alias, expected)
+    assert told.value.facts == {"expected": expected, "revision": revision}
+
+
+@pytest.mark.parametrize(
+    ("alias", "expected"), [(ALIAS, 4), (ALIAS, None), (None, 0), (None, None)]
+)
+def test_present_revision_is_not_stale(alias: Alias | None, expected: int | None) -> None:
+    require_revision(alias, expected)
+
+
+# ---- The way back ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moves", "live"),
+    [
+        ("", []),
+        ("1", [1]),
+        ("1 2 3", [1, 2, 3]),
+        ("1 2 2 3", [1, 2, 3]),  # to where it was already
+        ("1 2 3 2", [1, 2, 3, 2]),  # a promotion never pops
+        ("1 2 3 <2", [1, 2]),
+        ("1 2 3 <2 <1", [1]),  # twice back does not toggle
+        ("1 2 3 4 <2", [1, 2]),
+        ("1 2 3 <1 4", [1, 4]),
+        ("1 2 3 <1 <3", [1, 3]),  # back to what an earlier rollback gave up
+        ("1 2 3 2 <2", [1, 2, 3, 2]),
+    ],
+)
+def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
+    rows = history(*moves.split())
+    assert live_stack(rows) == live_stack(rows[::-1]) == live
+
+
+@pytest.mark.parametrize(
+    ("moves", "failed", "before"),
+    [
+        ("1 2", set(), 1),
+        ("1 2 3", set(), 2),
+        ("1 2 3 <2", set(), 1),
+        ("1 2 3 4", {3}, 2),
+        ("1 2 3 4", {2, 3}, 1),
+        ("1 2 3 4", {4}, 3),  # what is live is left anyway
+        ("1 2 3! 4", set(), 2),
+        ("1 2! 3! 4", set(), 1),
+        ("1 2! 3 2 4", set(), 2),  # let through the second time
+        ("1 2 3 2! 4", set(), 2),  # let through the first time
+        ("1 2! 3 4", {3}, 1),
+    ],
+)
+def test_rollback_passes_over_what_failed_or_went_live_by_override_alone(
+    moves: str, failed: set[int], before: int
+) -> None:
+    assert version_before(history(*moves.split()), failed=failed) == before
+
+
+def test_versions_by_override_alone_are_those_that_never_came_otherwise() -> None:
+    assert by_override(history("1", "2!", "3!", "2", "4!", "<3")) == {4}
+
+
+def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
+    with pytest.raises(NoPrevious) as told:
+        version_before(history("1", "2!", "3"), failed=[1])
+    assert told.value.message == (
+        "What was live before has failed the gate or went live by override alone: name the "
+        "version to go back to with 'to' (version 1, version 2)."
+    )
+    assert told.value.facts == {"versions": [1, 2]}
+
+
+@pytest.mark.parametrize("moves", ["", "1", "1 1", "1 2 <1"])
+def test_rollback_from_the_first_version_has_nowhere_to_go(moves: str) -> None:
+    with pytest.raises(NoPrevious) as told:
+        version_before(history(*moves.split()))
+    assert told.value.message == "No other version was live before under this alias."
+    assert told.value.facts == {}
+
+
+def test_version_was_live_if_any_move_went_to_it() -> None:
+    rows = history("1", "3", "<1")
+    assert [was_live(rows, number) for number in (1, 2, 3)] == [True, False, True]
+    assert not was_live([], 1)
