@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.bench import publish
-from benchmarks.study.against import Comparison, comparisons
 from benchmarks.study.cli import DATA, OUT
-from benchmarks.study.outputs import found_by
 from benchmarks.study.plan import Plan, parse
 from benchmarks.study.progress import Screen
-from benchmarks.study.results import Results, Spread
+from benchmarks.study.results.against import Comparison, comparisons
+from benchmarks.study.results.outputs import found_by
+from benchmarks.study.results.runs import Results, Spread
 from benchmarks.study.study import Bench, Places, open_bench, run_all
 from demo import recipes
 from demo.pack_reader import PACK

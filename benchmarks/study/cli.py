@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.study import published, tune
-from benchmarks.study.outputs import write_all
+from benchmarks.study import tune
+from benchmarks.study.measures import published
 from benchmarks.study.plan import Plan, PlanInvalid, read
 from benchmarks.study.progress import Screen
+from benchmarks.study.results.outputs import write_all
 from benchmarks.study.study import Places, open_bench, run_all
 from core.domain.datasets.split import Part
 from core.errors import PerennialError

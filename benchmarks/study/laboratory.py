@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.compatibility import Embeddings
-from benchmarks.study.embeddings import compare, embed, in_folds
-from benchmarks.study.exam import Exam, pack
 from benchmarks.study.ledger import Ledger, key_of
 from benchmarks.study.lessons import Lessons
+from benchmarks.study.measures.compatibility import Embeddings
+from benchmarks.study.measures.embeddings import compare, embed, in_folds
+from benchmarks.study.measures.exam import Exam, pack
 from benchmarks.study.overlay import Overlay
 from benchmarks.study.setting import Setting
 from core.adapters.artifacts.local import LocalArtifacts

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchmarks.study.exam import Exam
-from benchmarks.study.material import Material, digest_of
+from benchmarks.study.images.material import Material, digest_of
+from benchmarks.study.measures.exam import Exam
 from benchmarks.study.setting import Setting
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study.exam import Exam
+from benchmarks.study.images.material import Material, Reader
+from benchmarks.study.images.shelf import Shelf
 from benchmarks.study.laboratory import Laboratory, Machine
 from benchmarks.study.ledger import Ledger
 from benchmarks.study.lessons import Lessons
-from benchmarks.study.material import Material, Reader
+from benchmarks.study.measures.exam import Exam
 from benchmarks.study.plan import Plan, Row
 from benchmarks.study.progress import Screen
-from benchmarks.study.shelf import Shelf
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.base import BaseImporter

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from benchmarks.study.cli import PLANS, main
-from benchmarks.study.folders import files_of, locate
+from benchmarks.study.images.folders import files_of, locate
+from benchmarks.study.images.material import Material, Reader
+from benchmarks.study.images.shelf import Shelf
 from benchmarks.study.ledger import Ledger, key_of
-from benchmarks.study.material import Material, Reader
+from benchmarks.study.measures.published import compare
 from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
-from benchmarks.study.published import compare
-from benchmarks.study.shelf import Shelf
 from core.adapters.images.sandbox import SandboxDecoder
 from core.domain.recipes.choices import Precision
 from core.errors import RecipeInvalid

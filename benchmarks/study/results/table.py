@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.against import Comparison, comparisons
-from benchmarks.study.columns import Column, Groups, columns_of
-from benchmarks.study.results import Results, Spread
+from benchmarks.study.results.against import Comparison, comparisons
+from benchmarks.study.results.columns import Column, Groups, columns_of
+from benchmarks.study.results.runs import Results, Spread
 from benchmarks.study.study import Bench
 from core.domain.gate.intervals import Interval
 

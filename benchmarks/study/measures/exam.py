@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study.material import Material, on_part
+from benchmarks.study.images.material import Material, on_part
 from benchmarks.study.plan import PlanInvalid
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study.exam import NEW, unpack
 from benchmarks.study.laboratory import Laboratory, Record
+from benchmarks.study.measures.exam import NEW, unpack
 from benchmarks.study.plan import Row
 from core.domain.evaluation import metrics
 

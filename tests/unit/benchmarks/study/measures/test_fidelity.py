@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study.columns import columns_of
-from benchmarks.study.compatibility import Embeddings
-from benchmarks.study.embeddings import in_folds
-from benchmarks.study.exam import pack, unpack
-from benchmarks.study.fidelity import Measured, difference, share_kept
+from benchmarks.study.measures.compatibility import Embeddings
+from benchmarks.study.measures.embeddings import in_folds
+from benchmarks.study.measures.exam import pack, unpack
+from benchmarks.study.measures.fidelity import Measured, difference, share_kept
+from benchmarks.study.results.columns import columns_of
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import RetrievalQuery
 from core.domain.gate.intervals import Flips, paired_interval

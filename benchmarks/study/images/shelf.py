@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.study.folders import Labelled
+from benchmarks.study.images.folders import Labelled
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.values import Digest, clean_caption, sha256
 from core.ports import Artifacts, Decoder

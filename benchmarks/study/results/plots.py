@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.study.plan import Row
-from benchmarks.study.results import Results, Run
+from benchmarks.study.results.runs import Results, Run
 
 STYLE: Any = {  # of matplotlib's settings
     "svg.hashsalt": "perennial",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.study.results import MATRIX_SCORES
+from benchmarks.study.results.runs import MATRIX_SCORES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.study.exam import NEW, Exam, unpack
-from benchmarks.study.fidelity import (
+from benchmarks.study.measures.exam import NEW, Exam, unpack
+from benchmarks.study.measures.fidelity import (
     Difference,
     Measured,
     Share,
@@ -12,7 +12,7 @@ from benchmarks.study.fidelity import (
     share_kept,
     stacked,
 )
-from benchmarks.study.results import Results, Run
+from benchmarks.study.results.runs import Results, Run
 
 ALL = "all"  # the mean over the retained measures
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import plots, table
 from benchmarks.study.progress import Screen
-from benchmarks.study.results import Results
+from benchmarks.study.results import plots, table
+from benchmarks.study.results.runs import Results
 from benchmarks.study.study import Bench
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.study.folders import files_of, locate
+from benchmarks.study.images.folders import files_of, locate
+from benchmarks.study.images.shelf import Shelf, without
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
-from benchmarks.study.shelf import Shelf, without
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Part
