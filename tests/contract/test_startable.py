@@ -1,6 +1,7 @@
 """What could not start is refused when it is ordered."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from core.domain.values import DatasetId
 from core.domain.version import Model
 from core.errors import (
     AliasNotFound,
+    ArtifactGone,
     BaseUnknown,
     DatasetVersionNotFound,
     FieldInvalid,
@@ -26,8 +28,10 @@ from core.errors import (
 )
 from core.use_cases.jobs import create_model, order_evaluation, order_update
 from core.use_cases.suites import configure_model
+from tests.api.seeds import a_candidate
 from tests.contract.ordering import ME, a_teachable_model, an_order
 from tests.contract.scene import Scene
+from tests.factories import NOW
 from tests.silence import Bell
 
 
@@ -203,3 +207,24 @@ def test_a_base_that_nobody_knows_makes_no_model(scene: Scene, bell: Bell) -> No
     with pytest.raises(BaseUnknown):
         create_model(scene.platform, bell, ME, name="demo", base="nothing")
     assert bell.rung == []
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("order", "held"),
+    [(evaluating(3), 3), (evaluating(3), 2), (updating(parent=2), 2)],
+    ids=["what is scored", "its parent", "what is trained"],
+)
+def test_an_order_waits_for_whoever_gives_up_the_weights_that_it_needs(
+    scene: Scene, model: Model, order: Callable[[Scene, Model], Job], held: int
+) -> None:
+    a_candidate(scene.platform, model, parent=2)
+    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+        work.versions.get(model.id, held, lock=True)
+        ordered = pool.submit(order, scene, model)
+        with pytest.raises(TimeoutError):
+            ordered.result(0.3)
+        work.versions.give_up_weights(model.id, held, NOW)
+        work.commit()
+        with pytest.raises(ArtifactGone):
+            ordered.result(10)
