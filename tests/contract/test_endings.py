@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import logs
-from core.domain.update import ImportOrder, Job, JobStatus
+from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus
 from core.domain.values import Json, sha256
 from core.errors import (
     ArtifactsUnavailable,
@@ -24,6 +24,7 @@ from core.ports import UnitOfWork, Watch
 from core.use_cases.giving_back import pause, room_of
 from core.use_cases.jobs import cancel_job
 from core.use_cases.run_job import Tools, run_next_job
+from tests.api.seeds import a_candidate
 from tests.contract.scene import Scene
 from tests.factories import NOW, a_model
 
@@ -250,6 +251,20 @@ def test_an_import_is_watched_and_its_history_told(scene: Scene) -> None:
     job = scene.order(model, ImportOrder(base="bundled"))
     assert scene.run().status is JobStatus.SUCCEEDED
     assert [event.kind for event in scene.events(job)] == ["claimed", "phase", "done"]
+
+
+def test_an_evaluation_is_watched_and_can_be_cancelled(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model)
+    scene.suite(model, scene.frozen("cat", "dog"))
+    job = scene.order(model, EvaluateOrder(version=2))
+
+    def cancel(watch: Watch) -> None:
+        cancel_job(scene.platform, job.id)
+        watch.advance("evaluating", 1, 2)
+
+    scene.script.evaluating = cancel
+    assert scene.run().status is JobStatus.CANCELLED
 
 
 def test_lines_that_are_written_meanwhile_name_the_job(scene: Scene) -> None:
