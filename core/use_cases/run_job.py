@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from core import logs
 from core.domain.update import EvaluateOrder, ImportOrder, Job, JobStatus, Queue, UpdateOrder
-from core.domain.values import Digest
 from core.errors import (
     ArtifactsUnavailable,
     CancelRequested,
@@ -95,18 +94,18 @@ def _see_through(platform: Platform, tools: Tools, job: Job, watch: JobWatch) ->
         pause(platform, job, fault, stopping=watch.stopping)
     except CancelRequested:
         log.info("job cancelled")
-        _end(platform, job, cancelled=True)
+        _end(platform, job, None)
     except PerennialError as fault:
         log.warning("job failed: %s", fault.message, extra={"code": fault.code})
-        _end(platform, job, fault=fault)
+        _end(platform, job, fault)
     except MemoryError:
         log.warning("job failed: out of memory")
-        _end(platform, job, fault=OutOfMemory())
+        _end(platform, job, OutOfMemory())
     except Exception as fault:
         # The one place where anything unforeseen must still become an answer: a job that
         # fails for ever without saying so would be claimed again and again.
         log.exception("job failed unexpectedly")
-        _end(platform, job, fault=Internal(f"{type(fault).__name__}: {fault}"))
+        _end(platform, job, Internal(f"{type(fault).__name__}: {fault}"))
     else:
         log.info("job succeeded")
     watch.end()
@@ -125,17 +124,13 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, watch: JobWatch) -> No
             evaluate_version(platform, tools.evaluator, job, job.order.version, watch, promote=None)
 
 
-def _end(
-    platform: Platform, job: Job, *, fault: PerennialError | None = None, cancelled: bool = False
-) -> None:
-    """Write the end of a job that did not succeed, and drop its checkpoint."""
+def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
+    """Write that a job failed, or without a fault was cancelled, and drop its checkpoint."""
     now = platform.clock()
-    checkpoint: Digest | None = None
     try:
         with platform.transactions() as work:
             present = work.jobs.get(job.id)
-            checkpoint = present.checkpoint
-            if cancelled or fault is None:
+            if fault is None:
                 ended = present.cancelled(now)
             else:
                 error = {"code": fault.code, "message": fault.message, **fault.facts}
@@ -146,5 +141,5 @@ def _end(
     except LeaseLost:
         log.warning("the lease is lost, its end is another worker's to write")
         return
-    if checkpoint is not None:
-        platform.artifacts.delete(checkpoint)
+    if present.checkpoint is not None:
+        platform.artifacts.delete(present.checkpoint)
