@@ -15,26 +15,22 @@ def json_of(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError as error:
-        raise ServiceError(
-            status=response.status_code, code="reply_not_json", detail=_described(response)
-        ) from error
+        raise ServiceError(response.status_code, "reply_not_json", _described(response)) from error
 
 
 def error_of(response: httpx.Response) -> ServiceError:
     """Return the error that an unsuccessful reply reports."""
     if problem := _problem(response):
         return ServiceError(
-            status=response.status_code,
-            code=problem["code"],
-            detail=problem.get("detail", ""),
+            response.status_code,
+            problem["code"],
+            problem.get("detail", ""),
             facts=problem.get("facts"),
             errors=problem.get("errors", ()),
             request_id=problem.get("request_id", ""),
             retryable=problem.get("retryable", False),
         )
-    return ServiceError(
-        status=response.status_code, code=_code(response.status_code), detail=_described(response)
-    )
+    return ServiceError(response.status_code, _code(response.status_code), _described(response))
 
 
 def _problem(response: httpx.Response) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Replies that report an error, from the service and from what may stand before it."""
 
+import pickle
 import socket
 
 import httpx
@@ -49,6 +50,13 @@ def test_facts_are_kept(script: Script) -> None:
     body = {"code": "gate_failed", "detail": "No.", "facts": {"scores": {"measures": []}}}
     error = refused(script, JSONResponse(body, 409))
     assert (str(error), error.facts) == ("409 gate_failed: No.", {"scores": {"measures": []}})
+
+
+def test_an_error_travels_between_processes(script: Script) -> None:
+    body = {"code": "gate_failed", "detail": "No.", "facts": {"a": 1}, "request_id": "req_1"}
+    error = refused(script, JSONResponse(body, 409))
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
 
 
 def test_a_page_of_a_proxy_is_shown_in_short(script: Script) -> None:
