@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from fnmatch import fnmatch
 
 from packaging.utils import canonicalize_name
 
@@ -40,6 +41,12 @@ def test_the_service_itself_brings_no_tensor_package() -> None:
 def test_the_client_brings_httpx_alone_as_the_service_has_it() -> None:
     assert [line for line in SERVICE if line.startswith("httpx")] == CLIENT
     assert not {"perennial", "fastapi", "pydantic"} & set(installed_for(CLIENT))
+
+
+def test_the_service_is_packed_without_its_client() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    for package, packed in {"cli": True, "core.domain": True, "client.perennial": False}.items():
+        assert any(fnmatch(package, pattern) for pattern in patterns) is packed
 
 
 def test_service_and_client_are_released_together() -> None:
