@@ -13,12 +13,12 @@ help:  ## show this list
 
 install: .venv/installed  ## make .venv and install what the service needs (nothing when up to date)
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
 	@echo "Making .venv and installing Perennial into it; the first time takes a few minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) --quiet --upgrade pip
-	@$(PIP) --editable ".[worker]"
+	@$(PIP) --editable ".[worker]" --editable client
 	@touch $@
 
 install-dev: .venv/installed-dev  ## the same, and what tests, benchmarks and studies need
@@ -31,7 +31,7 @@ install-dev: .venv/installed-dev  ## the same, and what tests, benchmarks and st
 lock:  ## pin in constraints.txt the newest releases that pyproject.toml allows; torch stays free
 	rm -rf var/lock && $(PYTHON) -m venv var/lock
 	var/lock/bin/python -m pip install --quiet --upgrade pip
-	var/lock/bin/python -m pip install --disable-pip-version-check --editable ".[worker]" --group dev --group mutants
+	var/lock/bin/python -m pip install --disable-pip-version-check --editable ".[worker]" --editable client --group dev --group mutants
 	var/lock/bin/python -m pip freeze --all --exclude-editable \
 	  | grep -viE '^(torch|torchvision|setuptools|triton|nvidia-|cuda-)' > var/lock/pins
 	{ echo '# Made by "make lock". Left free: torch and torchvision, whose CPU and CUDA builds differ, and what only they need.'; \
@@ -65,6 +65,7 @@ lint: install-dev  ## style, types and import contracts alone
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@cd client && ../$(BIN)/lint-imports --no-cache
 
 format: install-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet .
@@ -77,5 +78,5 @@ bench-%: install-dev  ## run the benchmark NAME; it prints a table and writes be
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches
-	rm -rf .venv var build mutants benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info
+	rm -rf .venv var build mutants benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info client/build client/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.bench import publish
 from demo import recipes
-from demo.client import Client, Json
 from demo.service import running_service
 from demo.show import Show
 from demo.walk import create_model, update, upload_products
+from perennial.types.reports import Report
 
 METHODS = {
     "vrlwf": recipes.VRLWF,
@@ -22,7 +22,7 @@ METHODS = {
 }
 
 
-def line(method: str, seed: int, report: Json) -> dict[str, Any]:
+def line(method: str, seed: int, report: Report) -> dict[str, Any]:
     """Return a report as a row: each measure's difference and interval in points."""
     row: dict[str, Any] = {"method": method, "seed": seed, "verdict": report["verdict"]}
     for measure in report["measures"]:
@@ -41,7 +41,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(Path(folder)) as service,
-        Client(service.url, service.key) as client,
+        service.client() as client,
     ):
         show = Show()
         create_model(client, show)

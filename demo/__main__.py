@@ -8,6 +8,7 @@ from pathlib import Path
 
 from demo.service import running_service
 from demo.walk import walk
+from perennial import JobFailed
 
 
 def main() -> None:
@@ -23,6 +24,8 @@ def main() -> None:
             summary = walk(service, seed=arguments.seed)
     except KeyboardInterrupt:
         sys.exit(130)
+    except JobFailed as failure:
+        sys.exit(str(failure))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(summary, indent=2))

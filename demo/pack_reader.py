@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from perennial import ImageFile
+
 PACK = Path(__file__).parent / "pack"
 
 
@@ -17,6 +19,11 @@ class PackImage:
     file_name: str
     data: bytes
     split: str
+
+    @property
+    def file(self) -> ImageFile:
+        """The image as the client sends it."""
+        return ImageFile(file_name=self.file_name, data=self.data)
 
 
 def captioned(name: str) -> list[PackImage]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+from perennial import Client
 
 FIRST_PORT = 8750
 START_SECONDS = 120
@@ -27,6 +27,10 @@ class Service:
     key: str
     home: Path
     pid: int  # of the API's process
+
+    def client(self) -> Client:
+        """Return a client with the service's key."""
+        return Client(self.url, self.key, trust_env=False)  # loopback needs no proxy
 
 
 def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
@@ -87,15 +91,11 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{service.url}/readyz", timeout=2, trust_env=False).is_success:
+    with service.client() as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            if client.is_ready():
                 return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
+            time.sleep(0.2)
     raise SystemExit(f"The service did not start; see {service.home / 'service.log'}")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,10 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+
+from perennial.types.aliases import Move
+from perennial.types.jobs import Job
+from perennial.types.reports import Report
 
 Json = dict[str, Any]
 PLAIN_WIDTH = 120  # columns, where the output is no terminal
@@ -69,16 +73,16 @@ class Show:
             yield lambda more: bar.advance(task, more)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[Json], None]]:
+    def progress(self, title: str) -> Iterator[Callable[[Job], None]]:
         """Show a job's phase, step, loss terms and time left; the yielded function updates them."""
         with self._bar() as bar:
             task = bar.add_task(title, total=None, terms="")
 
-            def update(job: Json) -> None:
+            def update(job: Job) -> None:
                 progress = job["progress"]
-                given = progress.get("terms") or {}
+                given = progress["terms"]
                 terms = [f"{name} {given[name]:.3f}" for name in TERMS if name in given]
-                if progress.get("eta_s") is not None:
+                if progress["eta_s"] is not None:
                     terms.append(f"{progress['eta_s']:.0f} s left")
                 bar.update(
                     task,
@@ -99,7 +103,7 @@ class Show:
             table.add_row(*row)
         self._console.print(table)
 
-    def history(self, moves: Sequence[Json]) -> None:
+    def history(self, moves: Iterable[Move]) -> None:
         """Print the history of an alias."""
         rows = [
             [
@@ -113,7 +117,7 @@ class Show:
         ]
         self.table("demo@production", ["revision", "move", "from", "to", "reason"], rows)
 
-    def report(self, title: str, report: Json) -> None:
+    def report(self, title: str, report: Report) -> None:
         """Print a forgetting report: the verdict with its reasons, and the measures behind it."""
         self._console.print(f"   {title} is version {report['version']}: {report['verdict']}")
         for reason in report["reasons"]:
@@ -137,7 +141,7 @@ class Show:
             f"Forgetting report of version {report['version']}", [*columns, "floor", ""], rows
         )
 
-    def refusal(self, scores: Json) -> None:
+    def refusal(self, scores: Mapping[str, Any]) -> None:
         """Print the failing measures of a refused promotion."""
         for measure in scores["measures"]:
             if measure["outcome"] == "fails":

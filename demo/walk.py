@@ -1,23 +1,27 @@
 """The demo's steps: create, upload, update, evaluate, promote, classify and roll back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from demo import pack_reader, recipes
-from demo.client import Client, Json, Problem
 from demo.pack_reader import PackImage
 from demo.service import Service
-from demo.show import Show
+from demo.show import Json, Show
+from perennial import Client, ServiceError
+from perennial.types.datasets import DatasetKind, DatasetVersion
+from perennial.types.reports import Measure, Report
+from perennial.types.suites import SuiteKind
 
 MODEL = "demo"
 UPLOADED_PER_CLASS = 250  # a fifth of them falls on the holdout side
 SHOWN_PER_CLASS = 20
+POLL_S = 0.3
 
 
 def walk(service: Service, *, seed: int) -> dict[str, Any]:
     """Run all steps in order and return the closing table as JSON."""
     show = Show()
-    with Client(service.url, service.key) as client:
+    with service.client() as client:
         show.step(1, f"The service answers at {service.url}; everything is below {service.home}")
         create_model(client, show)
         dataset, unseen = upload_products(client, show)
@@ -31,8 +35,8 @@ def walk(service: Service, *, seed: int) -> dict[str, Any]:
         pages = _save_pages(client, service, [passed, failed])
         show.step(8, "The reports with their plots: " + ", ".join(pages))
         rows = [
-            row("VR-LwF", passed, hits[_number(passed)], "promoted"),
-            row("Fine-tuning", failed, hits[_number(failed)], refusal),
+            row("VR-LwF", passed, hits[passed["version"]], "promoted"),
+            row("Fine-tuning", failed, hits[failed["version"]], refusal),
         ]
         show.summary(rows)
     return {"seed": seed, "rows": rows}
@@ -42,34 +46,39 @@ def create_model(client: Client, show: Show) -> None:
     """Create the suites from the pack, the small model's policy and the model."""
     show.step(2, "Make the suites from the pack, and the model from the bundled small CLIP")
     suites = []
-    for name, kind, images in (
+    suite_kinds: tuple[tuple[str, SuiteKind, list[PackImage]], ...] = (
         ("unseen-emoji", "zero_shot", pack_reader.named("twemoji")),
         ("unseen-emoji-captions", "retrieval", pack_reader.captioned("twemoji")),
         ("clip-art-captions", "retrieval", pack_reader.captioned("openclipart")),
-    ):
-        dataset_kind = "labelled" if kind == "zero_shot" else "captioned"
-        version = _upload(client, show, name, dataset_kind, images)
-        suite = {"name": name, "kind": kind, "prompt": recipes.PROMPT}
-        source = {"dataset": name, "dataset_version": version["number"]}
-        client.post("/v1/suites", suite | source)
-        suites.append(name)
-    client.post("/v1/gate-policies", recipes.POLICY)
-    job = client.post(
-        "/v1/models",
-        {"name": MODEL, "base": "bundled", "suites": suites, "policy": recipes.POLICY["name"]},
     )
+    for name, kind, images in suite_kinds:
+        version = _upload(
+            client, show, name, "labelled" if kind == "zero_shot" else "captioned", images
+        )
+        client.suites.create(
+            name,
+            kind=kind,
+            dataset=name,
+            dataset_version=version["number"],
+            prompt=recipes.PROMPT,
+        )
+        suites.append(name)
+    policy = client.policies.create(**recipes.POLICY)
+    job = client.models.create(MODEL, base="bundled", suites=suites, policy=policy["name"])
     with show.progress("Import the bundled model") as on_poll:
-        client.follow(job["id"], on_poll)
-    alias = client.get(f"/v1/models/{MODEL}/aliases/production")
+        client.jobs.wait(job["id"], on_poll, every=POLL_S)
+    alias = client.aliases.get(MODEL)
     show.note(f"demo@production is version {alias['version']}")
 
 
-def _upload(client: Client, show: Show, name: str, kind: str, images: Iterable[PackImage]) -> Json:
-    images = list(images)
-    client.post("/v1/datasets", {"name": name, "kind": kind})
+def _upload(
+    client: Client, show: Show, name: str, kind: DatasetKind, images: Sequence[PackImage]
+) -> DatasetVersion:
+    client.datasets.create(name, kind=kind)
+    pairs = ((image.text, image.file) for image in images)
     with show.counter(f"Upload {name}", len(images)) as on_batch:
-        receipts = client.upload(name, images, on_batch)
-    version = client.post(f"/v1/datasets/{name}/versions")
+        receipts = client.datasets.upload(name, pairs, on_batch)
+    version = client.datasets.freeze(name)
     outcomes = ", ".join(sorted({receipt["outcome"] for receipt in receipts}))
     show.note(f"{name}: {version['images']:,} images ({outcomes}), frozen as version 1")
     return version
@@ -95,40 +104,34 @@ def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[
     return "products", unseen
 
 
-def update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Json:
+def update(client: Client, show: Show, step: int, title: str, dataset: str, recipe: Json) -> Report:
     """Update version 1, wait for the job and return its forgetting report."""
     show.step(step, f"{title}: teach the ten classes to version 1")
-    job = client.post(
-        "/v1/jobs",
-        {
-            "type": "update",
-            "model": MODEL,
-            "dataset": dataset,
-            "dataset_version": 1,
-            "parent": 1,
-            "recipe": recipes.COMMON | recipe,
-        },
+    job = client.jobs.order_update(
+        model=MODEL,
+        dataset=dataset,
+        dataset_version=1,
+        parent=1,
+        recipe=recipes.COMMON | recipe,
     )
     with show.progress(title) as on_poll:
-        result = client.follow(job["id"], on_poll)["result"]
-    report = client.get(f"/v1/models/{MODEL}/versions/{result['version']}/forgetting")
+        result = client.jobs.wait(job["id"], on_poll, every=POLL_S)["result"]
+    assert result is not None  # the job has succeeded
+    report = client.versions.report(MODEL, result["version"])
     show.report(title, report)
     return report
 
 
-def _promote_anyway(client: Client, show: Show, report: Json) -> str:
-    alias = client.request("GET", f"/v1/models/{MODEL}/aliases/production")
+def _promote_anyway(client: Client, show: Show, report: Report) -> str:
+    seen = client.aliases.get(MODEL)["revision"]
     try:
-        client.request(
-            "PUT",
-            f"/v1/models/{MODEL}/aliases/production",
-            headers={"If-Match": alias.headers["ETag"]},
-            json={"version": _number(report), "reason": "try it anyway"},
+        client.aliases.promote(
+            MODEL, report["version"], reason="try it anyway", expected_revision=seen
         )
-    except Problem as problem:
-        show.note(f"Promoting it anyway: {problem}")
-        show.refusal(problem.body["facts"]["scores"])
-        return f"{problem.status} {problem.body['code']}"
+    except ServiceError as refusal:
+        show.note(f"Promoting it anyway: {refusal}")
+        show.refusal(refusal.facts["scores"])
+        return f"{refusal.status} {refusal.code}"
     raise SystemExit("The gate let a version through that it had failed.")
 
 
@@ -136,14 +139,18 @@ def _classify(
     client: Client,
     show: Show,
     unseen: Mapping[str, list[PackImage]],
-    *reports: Json,
+    *reports: Report,
 ) -> dict[int, float]:
     show.step(6, "Classify images that no version has seen, with version 1 and both updates")
     images = [image for rows in unseen.values() for image in rows]
+    files = [image.file for image in images]
     hits: dict[int, float] = {}
-    for number in (1, *(_number(report) for report in reports)):
-        given = client.classify(f"{MODEL}:{number}", images, sorted(unseen))
-        right = sum(answer == image.text for answer, image in zip(given, images, strict=True))
+    for number in (1, *(report["version"] for report in reports)):
+        answers = client.classify(f"{MODEL}:{number}", files, sorted(unseen))["data"]
+        right = sum(
+            answer["predictions"][0]["class"] == image.text
+            for answer, image in zip(answers, images, strict=True)
+        )
         hits[number] = right / len(images)
         show.note(f"version {number}: {right} of {len(images)} right")
     return hits
@@ -151,33 +158,21 @@ def _classify(
 
 def _roll_back(client: Client, show: Show) -> None:
     show.step(7, "Roll production back")
-    client.post(
-        f"/v1/models/{MODEL}/aliases/production/rollback",
-        {"reason": "show that one call undoes it"},
-    )
-    show.history(client.get(f"/v1/models/{MODEL}/aliases/production/history")["data"])
+    client.aliases.roll_back(MODEL, reason="show that one call undoes it")
+    show.history(client.aliases.history(MODEL))
 
 
-def _save_pages(client: Client, service: Service, reports: Iterable[Json]) -> list[str]:
+def _save_pages(client: Client, service: Service, reports: Iterable[Report]) -> list[str]:
     pages = []
     for report in reports:
-        number = _number(report)
-        page = client.request(
-            "GET",
-            f"/v1/models/{MODEL}/versions/{number}/forgetting",
-            headers={"Accept": "text/html"},
-        )
+        number = report["version"]
         path = service.home / f"report-version-{number}.html"
-        path.write_text(page.text)
+        path.write_text(client.versions.report_page(MODEL, number))
         pages.append(str(path))
     return pages
 
 
-def _number(report: Json) -> int:
-    return int(report["version"])
-
-
-def row(title: str, report: Json, hits: float, outcome: str) -> Json:
+def row(title: str, report: Report, hits: float, outcome: str) -> Json:
     """Return a row of the closing table."""
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
@@ -193,7 +188,7 @@ def row(title: str, report: Json, hits: float, outcome: str) -> Json:
     }
 
 
-def _short(measure: Json) -> str:
+def _short(measure: Measure) -> str:
     kinds = {
         "zero_shot": "emoji top-1",
         "image_to_text": "R@1 image>text",

@@ -31,9 +31,9 @@ from benchmarks.api.load import Taken, Target, load, wait_until_answered
 from benchmarks.api.rows import write_rows
 from benchmarks.bench import publish
 from demo import pack_reader, recipes
-from demo.client import Client
 from demo.service import Service, free_port, running_service
 from devtools.servers.postgres import DURABLE, postgres_server
+from perennial import Client
 
 MODEL, LISTED = "demo", 20
 BARE_PORT = 8950
@@ -84,23 +84,27 @@ def targets_of(service: Service, bare: tuple[str, int], job: str) -> list[Target
 
 def make_model(client: Client) -> None:
     """Import the bundled model and wait until it is there."""
-    client.follow(client.post("/v1/models", {"name": MODEL})["id"], lambda _: None)
+    client.jobs.wait(client.models.create(MODEL)["id"])
 
 
 @contextmanager
 def training(client: Client) -> Iterator[None]:
     """Keep the worker training within the context. Raises SystemExit if training ended early."""
     images = pack_reader.named("fashion_mnist")
-    client.post("/v1/datasets", {"name": "training"})
-    client.upload("training", images, lambda _: None)
-    client.post("/v1/datasets/training/versions")
-    order = {"type": "update", "model": MODEL, "dataset": "training", "dataset_version": 1}
-    recipe = recipes.COMMON | recipes.VRLWF | {"epochs": 200}
-    job = client.post("/v1/jobs", order | {"recipe": recipe, "parent": 1})["id"]
-    while client.get(f"/v1/jobs/{job}")["phase"] != "training":
+    client.datasets.create("training")
+    client.datasets.upload("training", ((image.text, image.file) for image in images))
+    client.datasets.freeze("training")
+    job = client.jobs.order_update(
+        model=MODEL,
+        dataset="training",
+        dataset_version=1,
+        parent=1,
+        recipe=recipes.COMMON | recipes.VRLWF | {"epochs": 200},
+    )["id"]
+    while client.jobs.get(job)["phase"] != "training":
         time.sleep(0.2)
     yield
-    ended = client.post(f"/v1/jobs/{job}/cancel")
+    ended = client.jobs.cancel(job)
     if ended["phase"] != "training":
         raise SystemExit(f"The job did not train all the while: {ended}")
 
@@ -162,7 +166,7 @@ def bench(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-api-")))
         url = stack.enter_context(database(name, home))
         service = stack.enter_context(running_service(home, PERENNIAL_DATABASE_URL=url))
-        client = stack.enter_context(Client(service.url, service.key))
+        client = stack.enter_context(service.client())
         make_model(client)
         job = write_rows(url, MODEL, LISTED + 5)
         bare = stack.enter_context(bare_service(url))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from core import logs
 from core.domain.jobs.job import EventKind, Job, JobStatus, Queue
-from core.domain.values import Digest
 from core.errors import (
     ArtifactsUnavailable,
     CancelRequested,
@@ -84,18 +83,18 @@ def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor
         pause(platform, job, fault, stopping=monitor.stopping)
     except CancelRequested:
         log.info("job cancelled")
-        _end(platform, job, cancelled=True)
+        _end(platform, job, None)
     except PerennialError as fault:
         log.warning("job failed: %s", fault.message, extra={"code": fault.code})
-        _end(platform, job, fault=fault)
+        _end(platform, job, fault)
     except MemoryError:
         log.warning("job failed: out of memory")
-        _end(platform, job, fault=OutOfMemory())
+        _end(platform, job, OutOfMemory())
     except Exception as fault:
         # The one place where anything unforeseen must still become an answer: a job that
         # fails for ever without saying so would be claimed again and again.
         log.exception("job failed unexpectedly")
-        _end(platform, job, fault=Internal(f"{type(fault).__name__}: {fault}"))
+        _end(platform, job, Internal(f"{type(fault).__name__}: {fault}"))
     else:
         log.info("job succeeded")
     monitor.end()
@@ -107,17 +106,13 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -
     HANDLERS[job.type](platform, tools, job, monitor)
 
 
-def _end(
-    platform: Platform, job: Job, *, fault: PerennialError | None = None, cancelled: bool = False
-) -> None:
-    """Write the end of a job that did not succeed, and drop its checkpoint."""
+def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
+    """Write that a job failed, or without a fault was cancelled, and drop its checkpoint."""
     now = platform.clock()
-    checkpoint: Digest | None = None
     try:
         with platform.transactions() as work:
             present = work.jobs.get(job.id)
-            checkpoint = present.checkpoint
-            if cancelled or fault is None:
+            if fault is None:
                 ended = present.cancelled(now)
             else:
                 error = {"code": fault.code, "message": fault.message, **fault.facts}
@@ -127,5 +122,5 @@ def _end(
     except LeaseLost:
         log.warning("the lease is lost, its end is another worker's to write")
         return
-    if checkpoint is not None:
-        platform.artifacts.delete(checkpoint)
+    if present.checkpoint is not None:
+        platform.artifacts.delete(present.checkpoint)

@@ -9,17 +9,18 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import pytest
 
-from demo.client import Client, Problem
 from demo.pack_reader import by_class
 from devtools.servers.ports import free_port
 from devtools.servers.postgres import FAST, postgres_server, run_sql
 from devtools.servers.redis import find_program as find_redis
 from devtools.servers.s3 import s3_server
+from perennial import Client, JobFailed, ServiceError
+from perennial.types.jobs import Job
+from perennial.types.workers import Worker
 from tests.support import compose
 from tests.support.compose import ByHand
 from tests.support.processes import wait_for
@@ -35,7 +36,6 @@ SECRETS = {
 CHOSEN = {"COMPOSE_PROFILES": "cpu", "WORKER_CPUS": "1"}  # two workers, beside other tests
 LATE_S = 300  # three processes load torch, and the machine may be busy
 RECIPE = {"epochs": 6, "batch_size": 8, "sentences": 20, "replay_weight": 1.0, "seed": 3}
-ALIAS = "/v1/models/shop/aliases/production"
 
 
 class Stack:
@@ -46,24 +46,21 @@ class Stack:
         self.client = client
         self.workers = workers
 
-    def living(self) -> list[dict[str, Any]]:
+    def living(self) -> list[Worker]:
         """The workers that the API believes to live."""
         try:
-            workers = self.client.get("/v1/workers")["data"]
-        except (Problem, httpx.TransportError):
+            workers = self.client.workers()
+        except (ServiceError, httpx.TransportError):
             return []
         return [worker for worker in workers if worker["fresh"]]
 
-    def end_of(self, job: str) -> dict[str, Any]:
+    def end_of(self, job: str) -> Job:
         """The job once it has succeeded."""
-
-        def ended() -> dict[str, Any] | None:
-            found = self.client.get(f"/v1/jobs/{job}")
-            return found if found["done"] else None
-
-        found = wait_for(ended, seconds=LATE_S, every=0.3)
-        assert found["status"] == "succeeded", (found["error"], self.hands.log)
-        return found
+        try:
+            return self.client.jobs.wait(job, every=0.3, timeout=LATE_S)
+        except (JobFailed, TimeoutError):
+            print(self.hands.log)
+            raise
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +85,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "8751": ports["8751"],
         }
         url, key = f"http://127.0.0.1:{ports['8750']}", SECRETS["PERENNIAL_ADMIN_KEY"]
-        with ByHand(file, folder / "ours", places) as hands, Client(url, key) as client:
+        with (
+            ByHand(file, folder / "ours", places) as hands,
+            Client(url, key, trust_env=False) as client,
+        ):
             hands.run("migrate", seconds=LATE_S)
             hands.start("api")
             hands.start("inference", PERENNIAL_INFERENCE_PORT=ports["8751"])
@@ -108,7 +108,7 @@ def database(port: str) -> Iterator[None]:
 
 
 def test_every_service_is_healthy_by_its_own_check(stack: Stack) -> None:
-    assert stack.client.get("/readyz")["status"] == "ok"
+    assert stack.client.is_ready()
     for service in ("api", "worker"):
         assert stack.hands.is_healthy(service), stack.hands.log
     wait_for(lambda: stack.hands.is_healthy("inference"), seconds=LATE_S, every=0.5)
@@ -125,37 +125,43 @@ def test_an_update_outlives_the_worker_that_began_it_and_is_promoted(stack: Stac
     ended = stack.end_of(job)
     assert (ended["attempt"], ended["result"]["version"]) == (2, 2)
     assert busy["id"] not in {worker["id"] for worker in stack.living()}
-    assert len(client.get("/v1/models/shop/versions")["data"]) == 2
+    assert len(list(client.versions.list("shop"))) == 2
 
-    seen = client.request("GET", ALIAS).headers["ETag"]
-    body = {"version": 2, "reason": "reviewed"}
-    client.request("PUT", ALIAS, headers={"If-Match": seen}, json=body)
+    seen = client.aliases.get("shop")["revision"]
+    client.aliases.promote("shop", 2, reason="reviewed", expected_revision=seen)
     images = by_class("fashion_mnist", "test")
     classes = sorted(images)[:2]
-    asked = [images[name][0] for name in classes]
-    assert set(client.classify("shop", asked, classes)) <= set(classes)
+    asked = [images[name][0].file for name in classes]
+    answers = client.classify("shop", asked, classes)["data"]
+    assert {answer["predictions"][0]["class"] for answer in answers} <= set(classes)
 
 
 def order_update(stack: Stack) -> str:
     """Import the bundled model, upload two classes, and order an update; its job."""
     client = stack.client
-    imported = client.post("/v1/models", {"name": "shop", "base": "bundled"})
-    client.post("/v1/datasets", {"name": "products", "kind": "labelled"})
+    imported = client.models.create("shop", base="bundled")
+    client.datasets.create("products", kind="labelled")
     images = by_class("fashion_mnist", "train")
     taught = [image for name in sorted(images)[:2] for image in images[name][:24]]
-    client.upload("products", taught, lambda sent: None)
-    client.post("/v1/datasets/products/versions")
+    client.datasets.upload("products", ((image.text, image.file) for image in taught))
+    client.datasets.freeze("products")
     stack.end_of(imported["id"])
-    what = {"type": "update", "model": "shop", "dataset": "products", "dataset_version": 1}
-    more = {"parent": 1, "recipe": RECIPE, "auto_promote": False}
-    return str(client.post("/v1/jobs", {**what, **more})["id"])
+    job = client.jobs.order_update(
+        model="shop",
+        dataset="products",
+        dataset_version=1,
+        parent=1,
+        recipe=RECIPE,
+        auto_promote=False,
+    )
+    return job["id"]
 
 
-def worker_in_mid_training(stack: Stack, job: str) -> dict[str, Any]:
+def worker_in_mid_training(stack: Stack, job: str) -> Worker:
     """The worker that trains, some steps into it."""
 
-    def found() -> dict[str, Any] | None:
-        state = stack.client.get(f"/v1/jobs/{job}")
+    def found() -> Worker | None:
+        state = stack.client.jobs.get(job)
         assert not state["done"], state
         if state["phase"] != "training" or state["progress"]["step"] < 3:
             return None

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from api.server.listening import listen
 from devtools.servers.redis import RedisServer, redis_server
+from perennial import Client
+from perennial.types.jobs import Job
 from tests.faults import line
 from tests.support.processes import Site, wait_for
 
@@ -53,68 +54,57 @@ def site(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Itera
 
 
 @pytest.fixture(scope="module")
-def client(site: Site) -> Iterator[httpx.Client]:
+def client(site: Site) -> Iterator[Client]:
     """A client of the API, once a worker beats."""
-    headers = {"Authorization": f"Bearer {KEY}"}
     url = f"http://127.0.0.1:{site.settings.port}"
-    with httpx.Client(base_url=url, headers=headers, timeout=10) as client:
-
-        def ready() -> bool:
-            try:
-                return client.get("/readyz").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_for(ready, seconds=START_S)
+    with Client(url, KEY, timeout=10, trust_env=False) as client:
+        wait_for(client.is_ready, seconds=START_S)
         yield client
 
 
 @pytest.fixture
-def order(site: Site, client: httpx.Client, request: pytest.FixtureRequest) -> Callable[[int], str]:
-    """Orders the import of a model of its own, which takes a moment; the job's path."""
+def order(site: Site, client: Client, request: pytest.FixtureRequest) -> Callable[[int], str]:
+    """Orders the import of a model of its own, which takes a moment; the job's id."""
     base = str(site.settings.home / "base")
     prefix = request.node.name[:40].replace("_", "-")
 
     def post(number: int) -> str:
         began = time.monotonic()
-        answer = client.post("/v1/models", json={"name": f"{prefix}-{number}", "base": base})
-        assert answer.status_code == 202, answer.text
+        job = client.models.create(f"{prefix}-{number}", base=base)
         assert time.monotonic() - began < AT_ONCE_S
-        return answer.headers["location"]
+        return job["id"]
 
     return post
 
 
-def all_succeed(client: httpx.Client, jobs: list[str], seconds: float) -> None:
+def all_succeed(client: Client, jobs: list[str], seconds: float) -> None:
     """Wait for the jobs' ends; each has run once."""
 
-    def ended() -> list[dict[str, object]]:
-        found = [client.get(path).json() for path in jobs]
+    def ended() -> list[Job]:
+        found = [client.jobs.get(job) for job in jobs]
         return found if all(job["done"] for job in found) else []
 
     for job in wait_for(ended, seconds=seconds):
         assert (job["status"], job["attempt"]) == ("succeeded", 1), job["error"]
 
 
-def test_jobs_reach_the_worker_through_redis(
-    client: httpx.Client, order: Callable[[int], str]
-) -> None:
+def test_jobs_reach_the_worker_through_redis(client: Client, order: Callable[[int], str]) -> None:
     all_succeed(client, [order(number) for number in range(3)], START_S)
 
 
 def test_killed_broker_delays_jobs_and_loses_none(
-    client: httpx.Client, order: Callable[[int], str], broker: RedisServer
+    client: Client, order: Callable[[int], str], broker: RedisServer
 ) -> None:
     before = [order(number) for number in range(2)]
     broker.kill()
     during = [order(number) for number in range(2, 6)]
-    assert client.get("/healthz").status_code == 200
+    assert client.request("GET", "/healthz").is_success
     broker.start()
     all_succeed(client, before + during, SOON_S)
 
 
 def test_flushed_broker_loses_none(
-    client: httpx.Client, order: Callable[[int], str], broker: RedisServer
+    client: Client, order: Callable[[int], str], broker: RedisServer
 ) -> None:
     jobs = []
     for number in range(6):
@@ -125,7 +115,7 @@ def test_flushed_broker_loses_none(
 
 
 def test_broker_killed_again_and_again_is_found_again(
-    client: httpx.Client, order: Callable[[int], str], broker: RedisServer
+    client: Client, order: Callable[[int], str], broker: RedisServer
 ) -> None:
     for number in range(3):
         job = order(number)
@@ -135,10 +125,8 @@ def test_broker_killed_again_and_again_is_found_again(
         all_succeed(client, [job], SOON_S)
 
 
-def test_nobody_was_restarted_and_every_line_of_the_log_is_json(
-    site: Site, client: httpx.Client
-) -> None:
-    (worker,) = client.get("/v1/workers").json()["data"]
+def test_nobody_was_restarted_and_every_line_of_the_log_is_json(site: Site, client: Client) -> None:
+    (worker,) = client.workers()
     assert (worker["fresh"], worker["starts"]) == (True, 1)
     lines = site.log.splitlines()
     (greeting,) = [line for line in lines if not line.startswith("{")]

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from core.clip.weights import publish
 from devtools.servers.ports import free_port
+from perennial import Client, ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.processes import Site, wait_for
@@ -55,16 +56,11 @@ def is_healthy(site: Site) -> bool:
 
 
 def test_inference_answers_the_api_and_nobody_else(site: Site) -> None:
-    answer = httpx.post(
-        f"http://127.0.0.1:{site.settings.port}/v1/models/tiny:1/classify",
-        headers={"Authorization": f"Bearer {KEY}"},
-        data={"classes": '["boot", "bag"]'},
-        files={"images": ("a.png", picture(1))},
-        timeout=LATE_S,
-        trust_env=False,
-    )
-    assert answer.status_code == 200, answer.text
-    assert len(answer.json()["data"][0]["predictions"]) == 2
+    url = f"http://127.0.0.1:{site.settings.port}"
+    with Client(url, KEY, timeout=LATE_S, trust_env=False) as client:
+        image = ImageFile(file_name="a.png", data=picture(1))
+        (answer,) = client.classify("tiny:1", [image], ["boot", "bag"])["data"]
+    assert len(answer["predictions"]) == 2
 
     for headers in ({}, {"Authorization": f"Bearer {KEY}"}):
         url = f"{site.settings.inference}/classify"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import open_clip
 import pytest
 import torch
@@ -16,9 +15,10 @@ from pydantic import SecretStr
 
 from core.clip.instructions import native_precisions
 from core.domain.recipes.choices import Precision
-from demo.client import Client, Problem
 from demo.pack_reader import PackImage, by_class, captioned, named
 from devtools.servers.ports import free_port
+from perennial import Client, ServiceError
+from perennial.types.jobs import Job
 from tests.support.processes import Site, wait_for
 
 CLASSES = 4
@@ -48,44 +48,36 @@ def client(tmp_path: Path, back_end: str) -> Iterator[Client]:
         sweep_seconds=0.5,
     )
     service = site.start("cli", "serve")
-    with Client(f"http://127.0.0.1:{site.settings.port}", key) as client:
+    with Client(f"http://127.0.0.1:{site.settings.port}", key, trust_env=False) as client:
         try:
-            wait_for(lambda: service.poll() is not None or is_ready(client), seconds=120)
+            wait_for(lambda: service.poll() is not None or client.is_ready(), seconds=120)
             yield client
         finally:
             print(site.log)
             site.close()
 
 
-def is_ready(client: Client) -> bool:
-    try:
-        return client.request("GET", "/readyz").is_success
-    except (Problem, httpx.TransportError):
-        return False
-
-
 def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_path: Path) -> None:
     images = by_class("fashion_mnist", "train")
     taught = {name: images[name] for name in sorted(images)[:CLASSES]}
     make_suites(client)
-    client.post("/v1/gate-policies", POLICY)
-    base = {"name": "walk", "base": "bundled", "suites": ["emoji", "art"], "policy": "small"}
-    finish(client, client.post("/v1/models", base))
+    client.policies.create(**POLICY)
+    finish(client, client.models.create("walk", suites=["emoji", "art"], policy="small"))
     upload(
         client, "products", "labelled", [i for rows in taught.values() for i in rows[:PER_CLASS]]
     )
 
     # It learns, the gate lets it pass, it goes live.
     done = finish(client, update(client, TAUGHT))
-    result, version = done["result"], client.get("/v1/models/walk/versions/2")
+    result, version = done["result"], client.versions.get("walk", 2)
     assert (result["version"], result["verdict"]) == (2, "passed")
     native = Precision.AUTO.on(native_precisions(torch.device("cpu")))
     assert done["recipe"]["precision"] == Precision.AUTO
     assert done["precision"] == version["recipe"]["precision"] == native
     assert (version["exact"], version["environments"]) == (True, [version["environment"]])
-    alias = client.request("GET", "/v1/models/walk/aliases/production")
-    assert alias.json()["version"] == 2
-    report = client.get("/v1/models/walk/versions/2/forgetting")
+    alias = client.aliases.get("walk")
+    assert alias["version"] == 2
+    report = client.versions.report("walk", 2)
     assert (report["recipe"]["precision"], report["exact"]) == (native, True)
     gain = next(measure for measure in report["measures"] if measure["kind"] == "gain")
     assert gain["difference"] > 0.2
@@ -93,34 +85,31 @@ def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_
     # What it learned is served, under the alias at once.
     unseen = [image for rows in taught.values() for image in rows[-10:]]
     assert share_right(client, "walk", unseen, list(taught)) > 0.5
-    assert live_version(client, unseen[:1], list(taught)) == 2
+    assert live_version(client, unseen[:1]) == 2
 
     # What forgets too much is refused, and production stays as it is.
     failed = finish(client, update(client, RUINED))["result"]
     assert (failed["version"], failed["verdict"]) == (3, "failed")
-    with pytest.raises(Problem) as refusal:
-        client.request(
-            "PUT",
-            "/v1/models/walk/aliases/production",
-            headers={"If-Match": alias.headers["ETag"]},
-            json={"version": 3, "reason": "try it anyway"},
+    with pytest.raises(ServiceError) as refusal:
+        client.aliases.promote(
+            "walk", 3, reason="try it anyway", expected_revision=alias["revision"]
         )
-    assert (refusal.value.status, refusal.value.body["code"]) == (409, "gate_failed")
-    assert live_version(client, unseen[:1], list(taught)) == 2
+    assert (refusal.value.status, refusal.value.code) == (409, "gate_failed")
+    assert live_version(client, unseen[:1]) == 2
 
     # One call undoes it.
-    client.post("/v1/models/walk/aliases/production/rollback", {"reason": "to show it"})
-    assert live_version(client, unseen[:1], list(taught)) == 1
-    history = client.get("/v1/models/walk/aliases/production/history")["data"]
-    moves = sorted((row["revision"], row["kind"], row["to_version"]) for row in history)
+    client.aliases.roll_back("walk", reason="to show it")
+    assert live_version(client, unseen[:1]) == 1
+    history = client.aliases.history("walk")
+    moves = [(row["revision"], row["kind"], row["to_version"]) for row in history]
     assert moves == [(1, "created", 1), (2, "promoted", 2), (3, "rolled_back", 1)]
 
     # A downloaded version is a folder that open_clip loads, and it answers as the service does.
     network, preprocess, tokenizer = download(client, 2, tmp_path)
-    prompt = client.get("/v1/models/walk/versions/2")["prompt"]
+    prompt = version["prompt"]
     texts = [prompt.replace("{name}", name.lower()) for name in taught]
     answers = best(network, preprocess, tokenizer, unseen[:20], texts)
-    given = client.classify("walk:2", unseen[:20], list(taught))
+    given = predicted(client, "walk:2", unseen[:20], list(taught))
     assert given == [list(taught)[index] for index in answers]
 
 
@@ -131,48 +120,55 @@ def make_suites(client: Client) -> None:
         ("art", "retrieval", "captioned", captioned("openclipart")),
     ):
         upload(client, name, dataset_kind, images)
-        source = {"dataset": name, "dataset_version": 1}
-        client.post("/v1/suites", {"name": name, "kind": kind, "prompt": PROMPT, **source})
+        client.suites.create(name, kind=kind, dataset=name, dataset_version=1, prompt=PROMPT)
 
 
 def upload(client: Client, name: str, kind: str, images: list[PackImage]) -> None:
     """Put images into a new dataset and freeze it."""
-    client.post("/v1/datasets", {"name": name, "kind": kind})
-    client.upload(name, images, lambda sent: None)
-    assert client.post(f"/v1/datasets/{name}/versions")["images"] == len(images)
+    client.datasets.create(name, kind=kind)
+    client.datasets.upload(name, ((image.text, image.file) for image in images))
+    assert client.datasets.freeze(name)["images"] == len(images)
 
 
-def update(client: Client, recipe: dict[str, Any]) -> dict[str, Any]:
+def update(client: Client, recipe: dict[str, Any]) -> Job:
     """Order an update of version 1."""
-    what = {"type": "update", "model": "walk", "dataset": "products", "dataset_version": 1}
-    return client.post("/v1/jobs", {**what, "parent": 1, "recipe": recipe})
+    return client.jobs.order_update(
+        model="walk", dataset="products", dataset_version=1, parent=1, recipe=recipe
+    )
 
 
-def finish(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+def finish(client: Client, job: Job) -> Job:
     """The job once it has succeeded."""
-    return client.follow(job["id"], lambda state: None)
+    return client.jobs.wait(job["id"], every=0.3)
+
+
+def predicted(
+    client: Client, reference: str, images: list[PackImage], classes: list[str]
+) -> list[str]:
+    """The most probable class of each image."""
+    answers = client.classify(reference, [image.file for image in images], classes)["data"]
+    return [answer["predictions"][0]["class"] for answer in answers]
 
 
 def share_right(
     client: Client, reference: str, images: list[PackImage], classes: list[str]
 ) -> float:
-    given = client.classify(reference, images, classes)
+    given = predicted(client, reference, images, classes)
     return sum(one == image.text for one, image in zip(given, images, strict=True)) / len(images)
 
 
-def live_version(client: Client, images: list[PackImage], classes: list[str]) -> int:
+def live_version(client: Client, images: list[PackImage]) -> int:
     """The version that answers for the bare name, and answers within a few seconds."""
     began = time.monotonic()
-    files = [("images", (image.file_name, image.data, "image/webp")) for image in images]
-    answer = client.request("POST", "/v1/models/walk/classify", files=files).json()
+    answer = client.classify("walk", [image.file for image in images])
     assert time.monotonic() - began < 10
-    return int(answer["version"])
+    return answer["version"]
 
 
 def download(client: Client, number: int, folder: Path) -> Any:
     """Network, preprocessing and tokenizer of a version, loaded by open_clip alone."""
-    tar = client.request("GET", f"/v1/models/walk/versions/{number}/download").content
-    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+    tar = client.versions.download("walk", number, to=folder / "version.tar")
+    with tarfile.open(tar) as archive:
         archive.extractall(folder / "downloaded", filter="data")
     (config,) = (folder / "downloaded").rglob("open_clip_config.json")
     name = f"local-dir:{config.parent}"

@@ -1,14 +1,13 @@
-"""A real server in a thread of its own, and the connections that it has accepted."""
+"""The connections that a real server has accepted."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 import httpx
 import uvicorn
 
-from tests.support.processes import wait_for
+from tests.support.server_thread import in_thread
 
 
 @contextmanager
@@ -17,20 +16,10 @@ def accepted(server: uvicorn.Server, bound: socket.socket | None = None) -> Iter
 
     The server listens on `bound`, or else where its configuration says.
     """
-    thread = Thread(target=server.run, kwargs={"sockets": [bound] if bound else None})
-    thread.start()
-    try:
-        wait_for(lambda: server.started or not thread.is_alive(), seconds=60)
-        listener = bound or server.servers[0].sockets[0]
-        host, port, *_ = listener.getsockname()
-        shown = f"[{host}]" if ":" in host else host
-        with httpx.Client(trust_env=False) as client:
-            assert client.get(f"http://{shown}:{port}/healthz").status_code == 200
-            (connection,) = server.server_state.connections
-            yield connection.transport.get_extra_info("socket")
-    finally:
-        server.should_exit = True
-        thread.join()
+    with in_thread(server, bound) as url, httpx.Client(trust_env=False) as client:
+        assert client.get(f"{url}/healthz").status_code == 200
+        (connection,) = server.server_state.connections
+        yield connection.transport.get_extra_info("socket")
 
 
 def waits_for_acknowledgement(connection: socket.socket) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import logs
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobStatus
 from core.domain.values import Json, sha256
 from core.errors import (
     ArtifactsUnavailable,
@@ -24,7 +24,8 @@ from core.ports import Monitor, UnitOfWork
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.jobs.release import pause, room_of
 from core.use_cases.run_job import Tools, run_next_job
-from tests.support.factories import NOW
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW, a_model
 from tests.support.scene import Scene
 
 Line = tuple[int, str]  # level and text
@@ -243,6 +244,30 @@ def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
         assert (claims[-1].data, claims[-1].at) == ({"attempt": attempt, "owner": "w"}, NOW)
         assert len(claims) == attempt
         assert vars(caplog.records[0])["attempt"] == attempt
+
+
+def test_an_import_is_watched_and_its_history_told(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    job = scene.order(model, ImportOrder(base="bundled"))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert [event.kind for event in scene.events(job)] == ["claimed", "phase", "done"]
+
+
+def test_an_evaluation_is_watched_and_can_be_cancelled(scene: Scene) -> None:
+    model = scene.model()
+    a_candidate(scene.platform, model)
+    scene.suite(model, scene.frozen("cat", "dog"))
+    job = scene.order(model, EvaluateOrder(version=2))
+
+    def cancel(monitor: Monitor) -> None:
+        cancel_job(scene.platform, job.id)
+        monitor.advance("evaluating", 1, 2)
+
+    scene.script.evaluating = cancel
+    assert scene.run().status is JobStatus.CANCELLED
 
 
 def test_lines_that_are_written_meanwhile_name_the_job(scene: Scene) -> None:

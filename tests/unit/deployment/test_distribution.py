@@ -2,47 +2,22 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, requires
+from fnmatch import fnmatch
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.places import ROOT
+from tests.support.requirements import installed_for
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
+CLIENT = CLIENT_PROJECT["project"]["dependencies"]
 SERVICE = PROJECT["project"]["dependencies"]
 WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
 DEV = PROJECT["dependency-groups"]["dev"]
 MUTANTS = PROJECT["dependency-groups"]["mutants"]
 TORCH = {"torch", "torchvision"}
 TENSOR_PACKAGES = TORCH | {"open-clip-torch", "safetensors", "timm"}
-
-
-def installed_for(requirements: Iterable[str]) -> dict[str, list[Requirement]]:
-    """Every distribution that these requirements bring, with what is asked of each."""
-    found: dict[str, list[Requirement]] = {}
-    waiting = [Requirement(text) for text in requirements]
-    while waiting:
-        asked = waiting.pop()
-        name = canonicalize_name(asked.name)
-        known = found.setdefault(name, [])
-        if str(asked) in map(str, known):
-            continue
-        known.append(asked)
-        waiting += dependencies_of(asked)
-    return found
-
-
-def dependencies_of(asked: Requirement) -> Iterator[Requirement]:
-    try:
-        texts = requires(asked.name) or []
-    except PackageNotFoundError:
-        return
-    for needed in map(Requirement, texts):
-        extras = asked.extras or {""}
-        if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
-            yield needed
 
 
 def pins() -> dict[str, str]:
@@ -63,10 +38,27 @@ def test_the_service_itself_brings_no_tensor_package() -> None:
     assert set(installed_for([*SERVICE, *WORKER])) >= TENSOR_PACKAGES
 
 
+def test_the_client_brings_httpx_alone_as_the_service_has_it() -> None:
+    assert [line for line in SERVICE if line.startswith("httpx")] == CLIENT
+    assert not {"perennial", "fastapi", "pydantic"} & set(installed_for(CLIENT))
+
+
+def test_the_service_is_packed_without_its_client() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    for package, packed in {"cli": True, "core.domain": True, "client.perennial": False}.items():
+        assert any(fnmatch(package, pattern) for pattern in patterns) is packed
+
+
+def test_service_and_client_are_released_together() -> None:
+    for field in ("version", "requires-python", "license"):
+        assert CLIENT_PROJECT["project"][field] == PROJECT["project"][field]
+
+
 def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:
     pinned = pins()
     theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH
-    for name, asked in installed_for([*SERVICE, *WORKER, *DEV, *MUTANTS]).items():
+    everything = [*SERVICE, *WORKER, *CLIENT, *DEV, *MUTANTS]
+    for name, asked in installed_for(everything).items():
         if name in theirs or re.match("nvidia-|cuda-", name):
             assert name not in pinned
             continue

@@ -1,0 +1,88 @@
+"""The connection to a service: requests, retries and pages."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from perennial.replies import error_of, json_of
+
+RETRIES = 2
+RETRIED = {429, 503}
+LONGEST_PAUSE_S = 10.0
+
+
+class Connection:
+    """Sends requests and raises ServiceError for replies that report an error."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        """Send a request and return the reply, which is a success or a 304.
+
+        A GET that is answered 429 or 503 is sent again after the seconds that the reply names,
+        if they are few, twice at most. Raises ServiceError, and httpx.TransportError when there
+        is no reply.
+        """
+        retries = RETRIES if method.upper() == "GET" else 0
+        response = self._http.request(method, path, **sent)
+        while retries and (pause := _pause(response)) is not None:
+            time.sleep(pause)
+            retries -= 1
+            response = self._http.request(method, path, **sent)
+        if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
+            return response
+        raise error_of(response)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the JSON at a path; query parameters that are None are left out."""
+        return json_of(self.send("GET", path, params=given(**query)))
+
+    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
+        """POST a JSON body, or none, and return the JSON of the reply."""
+        return json_of(self.send("POST", path, json=body, headers=headers))
+
+    def pages(self, path: str, **query: Any) -> Iterator[Any]:
+        """Yield the items of a list, whose pages are fetched as they are needed."""
+        while True:
+            page = self.get(path, **query)
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            query["after"] = page["next"]
+
+    @contextmanager
+    def stream(self, path: str, *, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """GET a path and yield the reply, whose body is read within the context."""
+        with self._http.stream("GET", path, headers=headers) as response:
+            if not response.is_success:
+                response.read()
+                raise error_of(response)
+            yield response
+
+
+def path_of(*segments: str | int) -> str:
+    """Return a path below `/v1` with its segments escaped."""
+    return "/v1/" + "/".join(quote(str(segment), safe="@:") for segment in segments)
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None: the service has defaults for the others."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def idempotency(key: str | None) -> dict[str, str]:
+    """Return the headers of an order that is placed once, however often it is sent."""
+    return {} if key is None else {"Idempotency-Key": key}
+
+
+def _pause(response: httpx.Response) -> float | None:
+    """Return how long to wait before a request is sent again, or None if it is not."""
+    if response.status_code not in RETRIED:
+        return None
+    asked = response.headers.get("Retry-After", "1")
+    return float(asked) if asked.isdecimal() and float(asked) <= LONGEST_PAUSE_S else None

@@ -1,0 +1,120 @@
+"""Jobs: imports, updates and evaluations."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+from perennial.connection import Connection, given, idempotency, path_of
+from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
+from perennial.waiting import wait_until_done
+
+
+class Jobs:
+    """The verbs of jobs.
+
+    An order with an `idempotency_key` can be sent again without being placed again: the reply is
+    the job of the first time.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def order_update(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        dataset_version: int,
+        recipe: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        alias: str | None = None,
+        auto_promote: bool | None = None,
+        prompt: str | None = None,
+        reference: ReferenceSet | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order an update: teach a model the classes of a dataset version.
+
+        `recipe` has the fields that differ from the defaults or from the `preset` that it names.
+        """
+        body = given(
+            type="update",
+            model=model,
+            dataset=dataset,
+            dataset_version=dataset_version,
+            recipe=recipe,
+            parent=parent,
+            alias=alias,
+            auto_promote=auto_promote,
+            prompt=prompt,
+            reference=reference,
+            priority=priority,
+            metadata=metadata,
+        )
+        return self._order(path_of("jobs"), body, idempotency_key)
+
+    def order_evaluation(
+        self,
+        *,
+        model: str,
+        version: int,
+        alias: str | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order an evaluation: score a version again, by the model's present suites and policy."""
+        body = given(
+            type="evaluate",
+            model=model,
+            version=version,
+            alias=alias,
+            priority=priority,
+        )
+        return self._order(path_of("jobs"), body, idempotency_key)
+
+    def get(self, job: str) -> Job:
+        """Return a job."""
+        return cast(Job, self._connection.get(path_of("jobs", job)))
+
+    def list(
+        self,
+        *,
+        model: str | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Iterator[Job]:
+        """Yield jobs, newest first."""
+        return self._connection.pages(path_of("jobs"), model=model, type=job_type, status=status)
+
+    def events(self, job: str, *, after: int | None = None) -> Iterator[Event]:
+        """Yield the events that a job has had so far, oldest first, or those after one of them."""
+        return self._connection.pages(path_of("jobs", job, "events"), after=after)
+
+    def wait(
+        self,
+        job: str,
+        on_poll: Callable[[Job], object] | None = None,
+        *,
+        every: float = 0.5,
+        timeout: float | None = None,
+    ) -> Job:
+        """Wait until a job has succeeded, and return it.
+
+        It is polled every so many seconds; `on_poll` is called with it each time. Raises
+        JobFailed if it fails or is cancelled, and TimeoutError when it still runs after
+        `timeout` seconds. Whatever is raised meanwhile, the job goes on, and can be waited for
+        again.
+        """
+        return wait_until_done(lambda: self.get(job), on_poll, every=every, timeout=timeout)
+
+    def cancel(self, job: str) -> Job:
+        """Cancel a job: at once if it is queued, at its next step if it is running."""
+        return self._order(path_of("jobs", job, "cancel"), None, None)
+
+    def retry(self, job: str, *, idempotency_key: str | None = None) -> Job:
+        """Order a failed or cancelled job again, and return the new job."""
+        return self._order(path_of("jobs", job, "retry"), None, idempotency_key)
+
+    def _order(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> Job:
+        return cast(Job, self._connection.post(path, body, headers=idempotency(key)))

@@ -1,0 +1,47 @@
+"""Gate policies: how much a version may forget."""
+
+from collections.abc import Iterator
+from typing import cast
+
+from perennial.connection import Connection, given, path_of
+from perennial.types.policies import Policy
+
+
+class Policies:
+    """The verbs of gate policies."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(
+        self,
+        name: str,
+        *,
+        parent_tolerance: float | None = None,
+        root_tolerance: float | None = None,
+        holdout_tolerance: float | None = None,
+        wanted_gain: float | None = None,
+        minimum_count: int | None = None,
+        alpha: float | None = None,
+        reason: str | None = None,
+    ) -> Policy:
+        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
+        body = given(
+            name=name,
+            parent_tolerance=parent_tolerance,
+            root_tolerance=root_tolerance,
+            holdout_tolerance=holdout_tolerance,
+            wanted_gain=wanted_gain,
+            minimum_count=minimum_count,
+            alpha=alpha,
+            reason=reason,
+        )
+        return cast(Policy, self._connection.post(path_of("gate-policies"), body))
+
+    def get(self, name: str) -> Policy:
+        """Return a policy."""
+        return cast(Policy, self._connection.get(path_of("gate-policies", name)))
+
+    def list(self) -> Iterator[Policy]:
+        """Yield all policies."""
+        return self._connection.pages(path_of("gate-policies"))

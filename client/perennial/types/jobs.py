@@ -1,0 +1,67 @@
+"""Jobs, their progress and their events."""
+
+from typing import Any, Literal, TypedDict
+
+JobType = Literal["import", "update", "evaluate"]
+JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class ReferenceSet(TypedDict):
+    """A captioned or labelled dataset version whose images method 'zscl' distils."""
+
+    dataset: str
+    version: int
+
+
+class DatasetVersionRef(TypedDict):
+    """A reference to a dataset version."""
+
+    dataset: str
+    version: int
+
+
+class Progress(TypedDict):
+    """Progress of a job within its phase."""
+
+    step: int
+    total: int
+    eta_s: float | None
+    terms: dict[str, float]  # of the last training step
+
+
+class Job(TypedDict):
+    """A job."""
+
+    id: str
+    type: JobType
+    status: JobStatus
+    done: bool
+    phase: str
+    progress: Progress
+    model: str
+    parent_version: int | None
+    parent_digest: str | None
+    dataset_version: DatasetVersionRef | None
+    recipe: dict[str, Any] | None
+    precision: Precision | None
+    reference: DatasetVersionRef | None
+    priority: int
+    attempt: int
+    retry_of: str | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    metadata: dict[str, str]
+    links: dict[str, str]
+
+
+class Event(TypedDict):
+    """An event in a job's history."""
+
+    id: int  # sequence number within the job, from 1
+    kind: str
+    data: dict[str, Any]
+    at: str

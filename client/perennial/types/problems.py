@@ -1,0 +1,11 @@
+"""What is wrong with a request."""
+
+from typing import NotRequired, TypedDict
+
+
+class ProblemLine(TypedDict):
+    """One thing that is wrong and, as a JSON pointer, where."""
+
+    code: str
+    detail: str
+    pointer: NotRequired[str | None]

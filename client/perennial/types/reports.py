@@ -1,0 +1,163 @@
+"""The forgetting report: what was measured, judged and found. Accuracies are fractions of 1."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from perennial.types.versions import Verdict
+
+MeasureKind = Literal["zero_shot", "image_to_text", "text_to_image", "holdout", "holdouts", "gain"]
+Outcome = Literal["holds", "fails", "open", "advisory"]
+
+
+class Measure(TypedDict):
+    """A paired comparison of the candidate with a baseline, and the gate's ruling on it."""
+
+    kind: MeasureKind
+    name: str  # suite, or version whose update the holdout belongs to
+    baseline: str
+    baseline_version: int | None
+    tolerance: float  # of a gain, the negated wanted gain
+    images: int
+    count: int  # answers: images, or captions of images
+    right: int
+    right_before: int
+    gained: int
+    lost: int
+    design_effect: float
+    difference: float
+    lower: float
+    upper: float
+    outcome: Outcome
+    more_images: int | None
+
+
+class Scores(TypedDict):
+    """A version's headline accuracies: UT-Acc, ZS-Acc and their mean; None without a query."""
+
+    role: str
+    version: int
+    ut_micro: float | None
+    ut_macro: float | None
+    zero_shot: float | None
+    average: float | None
+
+
+class Change(TypedDict):
+    """The change of one class: counts, accuracy and paired difference with their intervals."""
+
+    class_name: str
+    images: int
+    right: int
+    right_before: int
+    gained: int
+    lost: int
+    accuracy_lower: float
+    accuracy_upper: float
+    difference: float
+    lower: float
+    upper: float
+
+
+class ChangeTable(TypedDict):
+    """The changes of all classes of a suite or holdout against one baseline, worst first."""
+
+    kind: MeasureKind
+    name: str
+    baseline: str
+    baseline_version: int
+    classes: list[Change]
+
+
+class ListScore(TypedDict):
+    """A version's accuracy over a query's own class list and over the union."""
+
+    kind: MeasureKind
+    name: str
+    role: str
+    version: int
+    images: int
+    own_classes: int
+    union_classes: int
+    own: float
+    union: float
+
+
+class Recall(TypedDict):
+    """A version's R@1, R@5 and R@10 on a captioned suite, in one direction."""
+
+    suite: str
+    direction: MeasureKind
+    role: str
+    version: int
+    queries: int
+    gallery: int
+    at_1: float
+    at_5: float
+    at_10: float
+
+
+class Task(TypedDict):
+    """A column of the accuracy matrix: an update's holdout."""
+
+    version: int
+    classes: list[str]
+    images: int
+
+
+class MatrixRow(TypedDict):
+    """A version's accuracy on each task, over the class list known when it was learned."""
+
+    version: int
+    micro: list[float | None]
+    macro: list[float | None]
+
+
+class Transfer(TypedDict, total=False):
+    """Transfer between updates; None where undefined."""
+
+    backward: float | None
+    backward_reference: float | None
+    forgetting: float | None
+    forward: float | None
+    learned: float | None
+
+
+class Report(TypedDict):
+    """A forgetting report. Reports that an earlier release wrote lack the fields not required."""
+
+    format: int
+    model: str
+    version: int
+    digest: str
+    parent: int
+    parent_digest: str
+    root: int
+    root_digest: str
+    recipe: dict[str, Any] | None
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: list[str]
+    classes: list[str]
+    prompt: str
+    policy: dict[str, Any]
+    verdict: Verdict
+    reasons: list[str]
+    measures: list[Measure]
+    scores: list[Scores]
+    retention: float | None  # ZS-Acc divided by the root's
+    zero_shot_change: float | None  # ZS-Acc minus the root's
+    transfer: Transfer
+    tasks: list[Task]
+    matrix: list[MatrixRow]
+    changes: list[ChangeTable]
+    lists: list[ListScore]
+    recalls: list[Recall]
+    judged_before: int
+    near_duplicates: int
+    images: NotRequired[dict[str, int]]
+    live: NotRequired[int | None]
+    live_digest: NotRequired[str | None]
+    suites: NotRequired[dict[str, str]]
+    reference: NotRequired[dict[str, Any] | None]
+    notes: NotRequired[dict[str, Any]]
+    environments: NotRequired[list[dict[str, str]]]
+    exact: NotRequired[bool | None]

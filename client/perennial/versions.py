@@ -1,0 +1,55 @@
+"""Versions of a model: their facts, reports and weights."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+from perennial.connection import Connection, path_of
+from perennial.downloads import download
+from perennial.types.reports import Report
+from perennial.types.versions import Version
+
+
+class Versions:
+    """The verbs of versions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, model: str, version: int) -> Version:
+        """Return a version."""
+        return cast(Version, self._connection.get(path_of("models", model, "versions", version)))
+
+    def list(self, model: str) -> Iterator[Version]:
+        """Yield the versions of a model, oldest first."""
+        return self._connection.pages(path_of("models", model, "versions"))
+
+    def report(self, model: str, version: int) -> Report:
+        """Return the forgetting report of a version."""
+        return cast(Report, self._connection.get(_report_path(model, version)))
+
+    def report_page(self, model: str, version: int) -> str:
+        """Return the forgetting report of a version as an HTML page with plots."""
+        headers = {"Accept": "text/html"}
+        return self._connection.send("GET", _report_path(model, version), headers=headers).text
+
+    def download(
+        self,
+        model: str,
+        version: int,
+        *,
+        to: Path,
+        on_bytes: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Download a version as a tar file of the folder that open_clip loads, and return `to`.
+
+        After an interruption, the next call goes on where this one stopped. `on_bytes` is called
+        with the number of bytes that are there and the number of all.
+        """
+        digest = self.get(model, version)["digest"]
+        path = path_of("models", model, "versions", version, "download")
+        return download(self._connection, path, digest=digest, to=to, on_bytes=on_bytes)
+
+
+def _report_path(model: str, version: int) -> str:
+    return path_of("models", model, "versions", version, "forgetting")

@@ -1,0 +1,233 @@
+"""What could not start is refused when it is ordered."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetKind, DatasetRef
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.recipes.choices import LabelSpace, Method
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.domain.values import DatasetId
+from core.errors import (
+    AliasNotFound,
+    ArtifactGone,
+    BaseUnknown,
+    DatasetVersionNotFound,
+    FieldInvalid,
+    PerennialError,
+    PromptInvalid,
+    RecipeInvalid,
+    TooFewClasses,
+    TooFewPerClass,
+    VersionNotFound,
+)
+from core.use_cases.datasets.suites import configure_model
+from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.registry.create_model import create_model
+from core.use_cases.training.order_update import order_update
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW
+from tests.support.ordering import ME, a_teachable_model, an_order
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return a_teachable_model(scene)
+
+
+def test_a_reference_set_is_named_by_its_id(scene: Scene, bell: Bell, model: Model) -> None:
+    seen = scene.frozen("red", "blue", offset=40)
+    with scene.platform.transactions(read_only=True) as work:
+        name = work.datasets.get(seen.dataset).name
+    order = an_order(
+        scene.frozen("owl", "elk"),
+        recipe=Recipe(method=Method.ZSCL),
+        reference=DatasetRef(dataset=DatasetId(name), version=1),
+    )
+    job = order_update(scene.platform, bell, ME, model=model.name, order=order)
+    known = DatasetRef(dataset=seen.dataset, version=1)
+    assert job.order == replace(order, reference=known)
+    with pytest.raises(DatasetVersionNotFound):
+        order_update(
+            scene.platform,
+            bell,
+            ME,
+            model=model.name,
+            order=replace(order, reference=replace(known, version=2)),
+        )
+
+
+def test_an_update_may_be_ordered_before_its_model_has_a_root(scene: Scene, bell: Bell) -> None:
+    create_model(scene.platform, bell, ME, name="new", base="bundled")
+    order = an_order(scene.frozen("owl", "elk"))
+    assert order_update(scene.platform, bell, ME, model="new", order=order).order == order
+
+
+@pytest.mark.parametrize(
+    ("parent", "space", "enough"),
+    [(1, "session", False), (2, "session", False), (1, "seen", False), (2, "seen", True)],
+)
+def test_one_class_is_enough_where_those_that_were_learned_before_compete(
+    scene: Scene, bell: Bell, model: Model, parent: int, space: str, enough: bool
+) -> None:
+    order = an_order(
+        scene.frozen("owl"), recipe=Recipe(label_space=LabelSpace(space)), parent=parent
+    )
+    with nullcontext() if enough else pytest.raises(TooFewClasses):
+        assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+
+
+def test_one_class_is_enough_where_those_of_the_suites_compete(
+    scene: Scene, bell: Bell, model: Model
+) -> None:
+    recipe = Recipe(label_space=LabelSpace.OPEN)
+    order = an_order(scene.frozen("owl"), recipe=recipe, parent=1)
+    assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+    configure_model(scene.platform, model.name, suites=(), policy=None)
+    with pytest.raises(TooFewClasses):
+        order_update(scene.platform, bell, ME, model=model.name, order=order)
+
+
+SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate by
+
+
+@pytest.mark.parametrize(
+    ("taught", "suites", "missing"),
+    [
+        (SEEING, ("kept",), []),
+        (BLIND, ("kept",), ["this update's holdout"]),
+        (SEEING, ("kept", "blind"), ["suite 'blind'"]),
+        (SEEING, (), ["a suite of the model's (it has none)"]),
+    ],
+)
+def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
+    scene: Scene, bell: Bell, model: Model, taught: int, suites: tuple[str, ...], missing: list[str]
+) -> None:
+    scene.suite(model, scene.frozen("sea", "mud", each=1, offset=BLIND + 8), "blind")
+    configure_model(scene.platform, model.name, suites=suites, policy=None)
+    order = an_order(scene.frozen("owl", "elk", offset=taught), recipe=Recipe(method=Method.WISE))
+    if not missing:
+        assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+        return
+    with pytest.raises(RecipeInvalid) as caught:
+        order_update(scene.platform, bell, ME, model=model.name, order=order)
+    assert caught.value.facts == {"missing": missing}
+    assert caught.value.pointer == "/recipe/method"
+
+
+def evaluating(version: int, alias: str = "production") -> Callable[[Scene, Model], Job]:
+    return lambda scene, model: order_evaluation(
+        scene.platform, Bell(), ME, model=model.name, version=version, alias=alias
+    )
+
+
+def updating(
+    kind: DatasetKind = DatasetKind.LABELLED,
+    classes: tuple[str, ...] = ("owl", "elk"),
+    each: int = 4,
+    **changes: Any,
+) -> Callable[[Scene, Model], Job]:
+    def order(scene: Scene, model: Model) -> Job:
+        data = scene.frozen(*classes, each=each, kind=kind)
+        return order_update(
+            scene.platform, Bell(), ME, model=model.name, order=an_order(data, **changes)
+        )
+
+    return order
+
+
+REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str | None]] = {
+    "a root": (
+        evaluating(1),
+        FieldInvalid,
+        "A root has nothing to be compared with.",
+        "/version",
+    ),
+    "no version": (evaluating(9), VersionNotFound, None, None),
+    "a wrong alias": (evaluating(2, "stagin"), AliasNotFound, None, None),
+    "captions": (
+        updating(kind=DatasetKind.CAPTIONED),
+        FieldInvalid,
+        "An update needs a labelled dataset.",
+        "/dataset",
+    ),
+    "no such version of the dataset": (
+        updating(dataset_version=2),
+        DatasetVersionNotFound,
+        None,
+        None,
+    ),
+    "a prompt without a slot": (updating(prompt="no slot"), PromptInvalid, None, None),
+    "no prompt": (updating(prompt=""), PromptInvalid, None, None),
+    "a parent that is not there": (updating(parent=9), VersionNotFound, None, None),
+    "an alias that is not there": (updating(alias="stagin"), AliasNotFound, None, None),
+    "too few images": (updating(each=1), TooFewPerClass, None, None),
+    "one class": (updating(classes=("owl",)), TooFewClasses, None, "/recipe/label_space"),
+    "no reference set": (
+        updating(recipe=Recipe(method=Method.ZSCL)),
+        FieldInvalid,
+        "Method 'zscl' distils a reference set: name a dataset version.",
+        "/reference",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "message", "pointer"), REFUSALS.values(), ids=REFUSALS.keys()
+)
+def test_what_could_not_start_is_refused(
+    scene: Scene,
+    model: Model,
+    order: Callable[[Scene, Model], Job],
+    kind: type,
+    message: str | None,
+    pointer: str | None,
+) -> None:
+    with pytest.raises(kind) as caught:
+        order(scene, model)
+    error = caught.value
+    assert isinstance(error, PerennialError)
+    assert (type(error), error.pointer) == (kind, pointer)
+    assert message in {None, error.message}
+    with scene.platform.transactions(read_only=True) as work:
+        assert not work.jobs.page(9, None, status=JobStatus.QUEUED)
+
+
+def test_a_base_that_nobody_knows_makes_no_model(scene: Scene, bell: Bell) -> None:
+    with pytest.raises(BaseUnknown):
+        create_model(scene.platform, bell, ME, name="demo", base="nothing")
+    assert bell.rung == []
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("order", "held"),
+    [(evaluating(3), 3), (evaluating(3), 2), (updating(parent=2), 2)],
+    ids=["what is scored", "its parent", "what is trained"],
+)
+def test_an_order_waits_for_whoever_gives_up_the_weights_that_it_needs(
+    scene: Scene, model: Model, order: Callable[[Scene, Model], Job], held: int
+) -> None:
+    a_candidate(scene.platform, model, parent=2)
+    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+        work.versions.get(model.id, held, lock=True)
+        ordered = pool.submit(order, scene, model)
+        with pytest.raises(TimeoutError):
+            ordered.result(0.3)
+        work.versions.give_up_weights(model.id, held, NOW)
+        work.commit()
+        with pytest.raises(ArtifactGone):
+            ordered.result(10)

@@ -1,0 +1,55 @@
+"""What tests of orders share: a model that may be taught and scored, and who asks."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.use_cases.datasets.suites import configure_model, create_policy
+from core.use_cases.jobs.queue import JobRequest
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW, TESTER, a_policy
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
+
+ME = JobRequest(principal=TESTER)
+
+
+def a_teachable_model(scene: Scene) -> Model:
+    """A model with a root, a version that learned two classes, a suite and a policy of its own."""
+    model = scene.model()
+    a_candidate(scene.platform, model, teaches=("cat", "dog"))
+    scene.suite(model, scene.frozen("sun", "sky", offset=80), "kept")
+    policy = create_policy(scene.platform, a_policy())
+    configure_model(scene.platform, model.name, suites=None, policy=policy.name)
+    return named(scene, model.name)
+
+
+def named(scene: Scene, name: str) -> Model:
+    """The model of a name as it is now."""
+    with scene.platform.transactions(read_only=True) as work:
+        return work.models.get(name)
+
+
+def an_order(data: DatasetVersion, **changes: Any) -> UpdateOrder:
+    """The order to teach a dataset version."""
+    made = UpdateOrder(dataset=data.dataset, dataset_version=data.number, recipe=Recipe())
+    return replace(made, **changes)
+
+
+def is_queued_and_announced(
+    scene: Scene, bell: Bell, job: Job, log: pytest.LogCaptureFixture
+) -> None:
+    """Check a new job against the database, the bell of its queue and the log."""
+    assert scene.job(job) == job
+    (event,) = scene.events(job)
+    assert (event.kind, event.data, event.at) == ("queued", {}, NOW)
+    assert bell.rung == [(job.id, job.type.queue)]
+    (line,) = [line for line in log.records if line.name == "core.use_cases.jobs.queue"]
+    assert (line.levelno, line.getMessage()) == (logging.INFO, "job queued")
+    assert (vars(line)["job"], vars(line)["type"]) == (job.id, job.type.value)

@@ -1,0 +1,102 @@
+"""Uploading in batches, and the datasets, suites and policies that come of it."""
+
+from pathlib import Path
+
+import pytest
+
+from core.domain.datasets.split import Side
+from perennial import ImageFile, ServiceError
+from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.served import Served
+
+
+def in_memory(*seeds: int) -> list[tuple[str, ImageFile]]:
+    return [("boot", ImageFile(file_name=f"{seed}.png", data=picture(seed))) for seed in seeds]
+
+
+def test_images_go_up_in_batches_and_come_back_as_receipts(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.uploads.BATCH_IMAGES", 2)
+    served.client.datasets.create("batches")
+    sent: list[int] = []
+    receipts = served.client.datasets.upload("batches", in_memory(1, 2, 3, 4, 1), sent.append)
+    assert sent == [2, 2, 1]
+    assert [receipt["file"] for receipt in receipts] == [f"{n}.png" for n in (1, 2, 3, 4, 1)]
+    assert [receipt["outcome"] for receipt in receipts] == [*4 * ["created"], "duplicate"]
+    assert served.client.datasets.get("batches")["counts"] == {"boot": 4}
+
+
+def test_a_batch_is_small_enough_for_one_request(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = in_memory(5, 6, 7)
+    first, second, _ = (len(image.data) for _, image in images)
+    monkeypatch.setattr("perennial.uploads.BATCH_BYTES", first + second)
+    served.client.datasets.create("large")
+    sent: list[int] = []
+    served.client.datasets.upload("large", images, sent.append)
+    assert sent == [2, 1]
+
+
+def test_files_are_read_from_disk_and_texts_keep_their_quotes(
+    served: Served, tmp_path: Path
+) -> None:
+    path = tmp_path / "owl.png"
+    path.write_bytes(picture(8))
+    served.client.datasets.create("captions", kind="captioned")
+    (receipt,) = served.client.datasets.upload("captions", [('an owl, "Uhu"', path)])
+    assert (receipt["file"], receipt["text"]) == ("owl.png", 'an owl, "Uhu"')
+
+
+def test_a_refused_image_has_a_receipt_with_the_reason(served: Served) -> None:
+    served.client.datasets.create("broken")
+    broken = ("boot", ImageFile(file_name="a.png", data=b"no image"))
+    _, receipt = served.client.datasets.upload("broken", [*in_memory(9), broken])
+    assert receipt["outcome"] == "rejected"
+    assert receipt["error"] is not None
+    with pytest.raises(ServiceError, match="422 all_rejected"):
+        served.client.datasets.upload("broken", [broken])
+
+
+def test_nothing_to_upload_is_no_request(served: Served) -> None:
+    assert served.client.datasets.upload("never-created", []) == []
+
+
+def test_a_frozen_dataset_becomes_a_suite(served: Served) -> None:
+    client = served.client
+    client.datasets.create("pets")
+    images = pictures_on(Side.TRAIN, 4)
+    pairs = [(("cat", "dog")[n % 2], data) for n, data in enumerate(images)]
+    client.datasets.upload(
+        "pets", [(text, ImageFile(file_name="a.png", data=data)) for text, data in pairs]
+    )
+    frozen = client.datasets.freeze("pets")
+    assert (frozen["number"], frozen["images"], frozen["classes"]) == (1, 4, ["cat", "dog"])
+    assert list(client.datasets.versions("pets")) == [frozen]
+
+    suite = client.suites.create("pets", kind="zero_shot", dataset="pets", dataset_version=1)
+    assert client.suites.get("pets") == suite
+    assert suite in list(client.suites.list())
+
+
+def test_a_policy_takes_the_defaults_of_what_is_left_out(served: Served) -> None:
+    made = served.client.policies.create("lenient", parent_tolerance=0.5)
+    default = served.client.policies.get("default")
+    assert made["parent_tolerance"] == 0.5
+    assert made["alpha"] == default["alpha"]
+    assert {policy["name"] for policy in served.client.policies.list()} >= {"default", "lenient"}
+
+
+def test_a_list_goes_on_to_its_last_page(served: Served) -> None:
+    names = {f"one-of-many-{n}" for n in range(60)}  # a page has 50
+    for name in names:
+        served.client.datasets.create(name)
+    listed = [dataset["name"] for dataset in served.client.datasets.list()]
+    assert names <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+def test_a_name_is_no_path(served: Served) -> None:
+    with pytest.raises(ServiceError, match="404"):
+        served.client.datasets.get("pets/versions?limit=1#x")
