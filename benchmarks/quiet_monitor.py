@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.domain.jobs.job import EventKind
+from core.domain.jobs.event import EventKind
 from core.domain.values import Digest, Json
 
 

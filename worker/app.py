@@ -6,7 +6,7 @@ from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 
 from core.adapters.broker.options import name_of, transport, transport_options
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.settings import Settings
 
 

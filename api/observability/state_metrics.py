@@ -12,7 +12,8 @@ from prometheus_client.core import (
 )
 
 from core.domain.jobs.counter import BUCKETS, JOBS_ENDED, PHASE_SECONDS, CounterValue
-from core.domain.jobs.job import JobStatus, Queue
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import Queue
 from core.errors import Unavailable
 from core.ports import Platform
 from core.use_cases.operations.stats import ServiceStats, read_stats

@@ -12,7 +12,8 @@ from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.job_orders import NewJob, NewUpdate
 from api.schemas.jobs import JobView
 from core import errors
-from core.domain.jobs.job import JobStatus, JobType
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import JobType
 from core.domain.values import JobId
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import cancel_job

@@ -7,9 +7,7 @@ from pydantic import Field, StringConstraints
 from api.schemas.common import Number, RequestModel
 from api.schemas.recipes import RecipeFields
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.job import (
-    UpdateOrder,
-)
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId
 

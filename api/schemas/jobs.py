@@ -7,14 +7,9 @@ from pydantic import Field
 
 from api.schemas.common import ResponseModel
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.job import (
-    EvaluateOrder,
-    Job,
-    JobEvent,
-    JobStatus,
-    JobType,
-    UpdateOrder,
-)
+from core.domain.jobs.event import JobEvent
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import EvaluateOrder, JobType, UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.ports import NamedJob
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobType, Progress, UpdateOrder
+from core.domain.jobs.job import Job, Progress
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Version, VersionStatus

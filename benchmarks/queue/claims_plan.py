@@ -22,7 +22,7 @@ from core.adapters.database.jobs.claims import claimable_heads
 from core.adapters.database.migrate import migrate
 from core.adapters.database.tables.models import models
 from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.registry.version import Model
 
 TRIES = 50

@@ -6,7 +6,8 @@ from benchmarks.pictures import stored_pictures
 from benchmarks.queue.instant_tools import InstantTools
 from core.domain.access.principal import ADMIN, Principal
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
-from core.domain.jobs.job import Job, JobType, Queue, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import JobType, Queue, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.domain.values import DatasetId, JobId, new_id

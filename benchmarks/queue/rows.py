@@ -9,7 +9,8 @@ from core.adapters.database.jobs.rows import to_row
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import ImportOrder, Job, JobStatus, JobType
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import JobId, ModelId, PolicyId
 from core.ports import UnitOfWork

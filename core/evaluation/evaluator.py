@@ -15,7 +15,7 @@ from core.domain.evaluation.query import (
     RetrievalAnswers,
     RetrievalQuery,
 )
-from core.domain.jobs.job import EventKind
+from core.domain.jobs.event import EventKind
 from core.domain.values import Digest
 from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict

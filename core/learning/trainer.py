@@ -13,7 +13,7 @@ from core.clip.memory import peak_memory, raising_out_of_memory
 from core.clip.model import ClipModel
 from core.clip.prefetch import Prefetcher
 from core.clip.weights import load, publish, published_bytes
-from core.domain.jobs.job import EventKind
+from core.domain.jobs.event import EventKind
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.values import Digest, Json

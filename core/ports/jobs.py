@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.event import EventKind, JobEvent
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.order import JobType, Queue
 from core.domain.recipes.choices import Precision
 from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 

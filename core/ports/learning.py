@@ -6,7 +6,7 @@ from typing import Protocol
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import Answers, ClassQuery, EvalQuery
-from core.domain.jobs.job import EventKind
+from core.domain.jobs.event import EventKind
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe

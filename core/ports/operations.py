@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from core.domain.jobs.counter import CounterValue
-from core.domain.jobs.job import JobStatus, JobType, Progress
+from core.domain.jobs.job import JobStatus, Progress
+from core.domain.jobs.order import JobType
 from core.domain.values import JobId, Json
 
 

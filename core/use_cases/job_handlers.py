@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobType, UpdateOrder, order_of
+from core.domain.jobs.job import Job, order_of
+from core.domain.jobs.order import EvaluateOrder, ImportOrder, JobType, UpdateOrder
 from core.ports import Evaluator, Importer, Monitor, Platform, Trainer
 from core.use_cases.evaluation.evaluate import evaluate_version
 from core.use_cases.registry.import_model import import_model

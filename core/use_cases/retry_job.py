@@ -1,6 +1,7 @@
 """Order again what a failed or cancelled job was to do."""
 
-from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobStatus, UpdateOrder
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
 from core.domain.values import JobId
 from core.errors import Conflict
 from core.ports import JobNotifier, Platform

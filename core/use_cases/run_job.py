@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable
 
 from core import logs
-from core.domain.jobs.job import EventKind, Job, JobStatus, Queue
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import Queue
 from core.errors import (
     ArtifactsUnavailable,
     CancelRequested,

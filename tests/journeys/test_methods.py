@@ -9,7 +9,8 @@ import pytest
 from core import bootstrap
 from core.domain.datasets.dataset import DatasetKind, DatasetRef, DatasetVersion
 from core.domain.datasets.suite import SuiteKind
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Version
 from core.ports import Platform

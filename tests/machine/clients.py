@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.errors import ArtifactGone, ImportFailed, JobFinished

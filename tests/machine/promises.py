@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobStatus, JobType, UpdateOrder
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import AliasMove, MoveKind, live_stack
 from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId

@@ -11,7 +11,8 @@ from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side, side_of
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import ImportOrder, Job, JobType
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Model, Version

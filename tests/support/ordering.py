@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from core.domain.datasets.dataset import DatasetVersion
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.use_cases.datasets.suites import configure_model, create_policy

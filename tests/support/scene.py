@@ -15,7 +15,9 @@ from core.domain.evaluation.query import (
     EvalQuery,
     RetrievalAnswers,
 )
-from core.domain.jobs.job import Job, JobEvent, JobType, Order, UpdateOrder
+from core.domain.jobs.event import JobEvent
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import JobType, Order, UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, Version, Weights

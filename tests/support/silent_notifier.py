@@ -1,6 +1,6 @@
 """Doorbells without a broker."""
 
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 
 

@@ -6,7 +6,7 @@ from queue import Full
 from queue import Queue as ThreadQueue
 from threading import Event, Thread
 
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.ports import JobNotifier
 

@@ -7,7 +7,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from core.adapters.broker.options import TASK, name_of, transport, transport_options
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.settings import Settings
 
 TASK = "perennial.perform"

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pydantic_core import from_json
 
-from core.domain.jobs.job import JobType, Order, order_from_json
+from core.domain.jobs.order import JobType, Order, order_from_json
 from core.domain.recipes.recipe import Recipe
 
 KEPT, LONGEST = 1024, 8192  # texts of each kind, and characters of one: about 20 MB in all

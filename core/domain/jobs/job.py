@@ -4,35 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from core.domain.datasets.dataset import DatasetRef
+from core.domain.jobs.order import JobType, Order, OrderT
 from core.domain.recipes.choices import Precision
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, SuiteId
+from core.domain.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId
 from core.errors import JobFinished
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
-
-
-class Queue(StrEnum):
-    """The queue of a job, which determines the workers that may claim it."""
-
-    GPU = "gpu"  # hours on a device
-    HOUSEKEEPING = "housekeeping"  # minutes on a CPU, which should not wait for those hours
-
-
-class JobType(StrEnum):
-    """What a job does."""
-
-    IMPORT = "import"  # makes a model's root from a base
-    UPDATE = "update"  # trains a version and has it scored
-    EVALUATE = "evaluate"  # scores a version again
-
-    @property
-    def queue(self) -> Queue:
-        """The queue of such a job."""
-        return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
 
 
 class JobStatus(StrEnum):
@@ -49,85 +28,6 @@ class JobStatus(StrEnum):
     def done(self) -> bool:
         """Whether the status is final."""
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
-
-
-class EventKind(StrEnum):
-    """What an event of a job's history reports."""
-
-    QUEUED = "queued"
-    CLAIMED = "claimed"
-    PHASE = "phase"
-    PROGRESS = "progress"
-    CHECKPOINT = "checkpoint"
-    CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
-    CANDIDATE = "candidate"  # an update has made its version
-    OUT_OF_MEMORY = "out_of_memory"  # the job goes on with smaller batches
-    SLOW_PRECISION = "slow_precision"
-    ENVIRONMENT_CHANGED = "environment_changed"
-    RELEASED = "released"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"  # before any worker claimed it
-    DONE = "done"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOrder:
-    """An order to make version 1 of a model from a base.
-
-    Bases are 'bundled', 'name:pretrained' or a folder.
-    """
-
-    base: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateOrder:
-    """An order to teach the classes of a dataset version."""
-
-    dataset: DatasetId
-    dataset_version: int
-    recipe: Recipe
-    alias: str = "production"
-    parent: int | None = None  # None: the alias's version at the time of the claim
-    auto_promote: bool = True
-    prompt: str | None = None  # None: the parent's
-    reference: DatasetRef | None = None  # the reference set that method "zscl" distils
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOrder:
-    """An order to score a version on the model's suites, by its policy, as of the order."""
-
-    version: int
-    alias: str = "production"  # whose live version it would replace
-
-
-Order = ImportOrder | UpdateOrder | EvaluateOrder
-OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder)
-
-
-def order_to_json(order: Order) -> dict[str, Any]:
-    """Return an order as plain JSON, for storage."""
-    value = dict(vars(order))
-    if isinstance(order, UpdateOrder):
-        value["recipe"] = order.recipe.to_json()
-        value["reference"] = order.reference and dict(vars(order.reference))
-    return value
-
-
-def order_from_json(job_type: JobType, value: Json) -> Order:
-    """Return the order that `order_to_json` wrote."""
-    match job_type:
-        case JobType.IMPORT:
-            return ImportOrder(**value)
-        case JobType.UPDATE:
-            reference = value.get("reference")  # orders of an earlier release have none
-            recipe = Recipe.from_json(value["recipe"])
-            named = DatasetRef(**reference) if reference else None
-            return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
-        case JobType.EVALUATE:
-            return EvaluateOrder(**value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,14 +132,3 @@ def order_of(job: Job, kind: type[OrderT]) -> OrderT:
     if not isinstance(job.order, kind):
         raise TypeError(f"a job of type {job.type} has no {kind.__name__}")
     return job.order
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobEvent:
-    """An event in a job's history; `sequence` counts from 1 within the job."""
-
-    job: JobId
-    sequence: int
-    kind: str  # an EventKind, or one that a later release has written
-    data: Json
-    at: datetime

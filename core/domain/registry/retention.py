@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.jobs.job import EvaluateOrder, Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.registry.alias import AliasMove, live_stack
 from core.domain.registry.version import Version
 

@@ -7,7 +7,8 @@ from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
 from core.domain.evaluation.query import Answers, EvalQuery, answers_from_json, answers_to_json
 from core.domain.evaluation.results import AnswersByQuery
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, Json, canonical_json
 from core.errors import ArtifactCorrupt, ArtifactMissing

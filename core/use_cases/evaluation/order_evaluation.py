@@ -1,6 +1,7 @@
 """Order that a version be scored again."""
 
-from core.domain.jobs.job import EvaluateOrder, Job, JobType
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EvaluateOrder, JobType
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model

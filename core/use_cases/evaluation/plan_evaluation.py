@@ -11,7 +11,8 @@ from core.domain.evaluation.plan_queries import (
     plan_queries,
 )
 from core.domain.evaluation.report import Report
-from core.domain.jobs.job import EvaluateOrder, Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.registry.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork

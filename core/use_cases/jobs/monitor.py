@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from core.domain.jobs.job import EventKind, Job, JobStatus, Progress
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.values import Digest, Json
 from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
 from core.ports import Platform, UnitOfWork

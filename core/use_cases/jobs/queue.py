@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.access.principal import Principal
-from core.domain.jobs.job import EventKind, Job, JobType, Order
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import JobType, Order
 from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, new_id
 from core.errors import IdempotencyMismatch

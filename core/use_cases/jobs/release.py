@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from core.domain.jobs.job import EventKind, Job
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.job import Job
 from core.errors import LeaseLost, StorageFull
 from core.ports import Platform
 

@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.errors import LeaseLost
 from core.ports import JobNotifier, Platform

@@ -1,6 +1,7 @@
 """Register a model and order the import of its root."""
 
-from core.domain.jobs.job import ImportOrder, Job, JobType
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, clean_name, new_id
 from core.errors import NameTaken

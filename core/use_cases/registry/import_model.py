@@ -1,6 +1,7 @@
 """Make a model's root from a base."""
 
-from core.domain.jobs.job import ImportOrder, Job
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import ImportOrder
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Version, VersionStatus

@@ -1,6 +1,7 @@
 """Where the import of a model's root stands."""
 
-from core.domain.jobs.job import Job, JobStatus, JobType
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import JobType
 from core.domain.registry.version import Model
 from core.domain.values import ModelId
 from core.errors import Conflict, ImportFailed

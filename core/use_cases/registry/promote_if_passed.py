@@ -2,7 +2,8 @@
 
 from core.domain.evaluation.report import Report
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.alias import MoveKind
 from core.domain.registry.promotion import Answered
 from core.domain.registry.version import Version

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import Manifest
-from core.domain.jobs.job import Job, JobType, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass

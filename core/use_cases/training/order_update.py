@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from core.domain.jobs.job import Job, JobType, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.ports import JobNotifier, Platform
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.training.preflight import preflight_order

@@ -6,7 +6,7 @@ from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side
 from core.domain.evaluation.plan_queries import ScoredSuite
-from core.domain.jobs.job import UpdateOrder
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Method
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate

@@ -5,7 +5,7 @@ from dataclasses import replace
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Side
-from core.domain.jobs.job import UpdateOrder
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Method
 from core.domain.recipes.prompt import PromptTemplate
 from core.errors import FieldInvalid

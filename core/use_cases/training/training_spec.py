@@ -8,7 +8,8 @@ from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Side
 from core.domain.datasets.suite import Suite
 from core.domain.evaluation.plan_queries import ScoredSuite
-from core.domain.jobs.job import Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Method, Precision
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate

@@ -1,6 +1,8 @@
 """Train a candidate version."""
 
-from core.domain.jobs.job import EventKind, Job, UpdateOrder
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json

@@ -7,7 +7,7 @@ import pytest
 
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.datasets.split import Part, Side
-from core.domain.jobs.job import UpdateOrder
+from core.domain.jobs.order import UpdateOrder
 from core.domain.values import DatasetId, JobId
 from tests.support.api.image_files import parts_of, pictures_on
 from tests.support.api.orders import update

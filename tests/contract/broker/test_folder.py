@@ -8,7 +8,7 @@ import pytest
 
 from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.settings import Settings
 from tests.support.celery_worker import JOB, hears_another, listening
 from tests.support.processes import wait_for

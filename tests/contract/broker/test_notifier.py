@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import TASK
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 

@@ -13,7 +13,7 @@ from celery.signals import task_received
 from core.adapters.broker.background import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 from devtools.servers.redis import RedisServer, redis_server

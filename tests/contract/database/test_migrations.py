@@ -15,7 +15,7 @@ from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.job import UpdateOrder
+from core.domain.jobs.order import UpdateOrder
 from core.domain.values import Digest, JobId
 from core.ports import UnitOfWork
 from tests.support.old_rows import (

@@ -11,7 +11,8 @@ from core.adapters.database.registry.aliases import SqlAliases
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.gate.policy import GatePolicy, Verdict
-from core.domain.jobs.job import EvaluateOrder, JobStatus
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Model, Version, VersionStatus
 from core.domain.values import Digest

@@ -7,7 +7,8 @@ import pytest
 
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.jobs.job import EvaluateOrder, JobStatus
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.version import Model
 from core.domain.values import Digest
 from core.errors import EvaluationPending, ReportNotFound

@@ -9,7 +9,8 @@ from core.adapters.database.engine import open_engine
 from core.adapters.database.jobs.claims import claimable_heads
 from core.adapters.database.jobs.rows import to_row
 from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import JobStatus, Queue
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import Queue
 from core.domain.registry.version import Model
 from tests.support.factories import a_job
 

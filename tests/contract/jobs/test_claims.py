@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.jobs.job import EvaluateOrder, Job, JobStatus, JobType, Progress, Queue
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.order import EvaluateOrder, JobType, Queue
 from core.domain.registry.version import Model
 from core.domain.values import PolicyId
 from core.errors import LeaseLost

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from core import logs
-from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import EvaluateOrder, ImportOrder
 from core.domain.values import Json, sha256
 from core.errors import (
     ArtifactsUnavailable,

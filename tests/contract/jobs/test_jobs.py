@@ -3,7 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.jobs.job import JobStatus, JobType, Progress, UpdateOrder
+from core.domain.jobs.job import JobStatus, Progress
+from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.domain.values import DatasetId, JobId

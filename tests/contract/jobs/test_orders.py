@@ -7,13 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.jobs.job import (
-    EvaluateOrder,
-    ImportOrder,
-    Job,
-    JobType,
-    Queue,
-)
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EvaluateOrder, ImportOrder, JobType, Queue
 from core.domain.registry.alias import MoveKind
 from core.domain.registry.version import Model, Version
 from core.domain.values import DatasetId

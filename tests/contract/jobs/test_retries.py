@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import (
-    EvaluateOrder,
-    JobStatus,
-    JobType,
-)
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import JobId
 from core.errors import (

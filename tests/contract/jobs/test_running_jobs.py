@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.domain.jobs.job import ImportOrder, Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import ImportOrder
 from core.domain.values import Digest
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
 from core.ports import Monitor, Transactions

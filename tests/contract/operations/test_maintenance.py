@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from core.adapters.artifacts.local import LocalArtifacts
-from core.domain.jobs.job import ImportOrder, Job, JobStatus, Queue
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import ImportOrder, Queue
 from core.ports import IdempotentReply, UnitOfWork
 from core.settings import Settings
 from core.use_cases.jobs.queue import cancel_job

@@ -7,7 +7,7 @@ from core.domain.registry.alias import MoveKind
 from core.errors import VersionNotFound
 from core.ports import Transactions
 from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.registry.classify import prepare_classification
+from core.use_cases.inference.classify import prepare_classification
 from core.use_cases.registry.model_reference import learned_classes, resolve
 from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW

@@ -4,7 +4,8 @@ import pytest
 
 from core.domain.gate.measure import MeasureKind
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import EvaluateOrder, Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.version import Model
 from core.domain.values import Json
 from core.errors import AliasNotFound, EvaluationStale, GateFailed, NoPrevious

@@ -12,7 +12,8 @@ import pytest
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import EvaluateOrder, JobStatus
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.retention import Amount, Retention
 from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest

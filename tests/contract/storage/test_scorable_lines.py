@@ -8,7 +8,8 @@ import pytest
 
 from core.adapters.database.registry.versions import SqlVersions
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import EvaluateOrder, Job, JobStatus, UpdateOrder
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.retention import Retention
 from core.domain.registry.version import Model, Version

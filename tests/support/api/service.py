@@ -17,7 +17,7 @@ from api.dependencies import Services
 from core.adapters.broker.options import name_of
 from core.adapters.database.migrate import METADATA
 from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.ports import Platform
 from core.settings import Settings
 

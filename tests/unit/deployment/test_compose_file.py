@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema.validators import validator_for
 
-from core.domain.jobs.job import Queue
+from core.domain.jobs.order import Queue
 from core.settings import Settings
 from tests.support import compose
 

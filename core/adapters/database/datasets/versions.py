@@ -14,7 +14,7 @@ from core.adapters.database.tables.models import versions
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side
-from core.domain.jobs.job import JobType
+from core.domain.jobs.order import JobType
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetVersionNotFound
 

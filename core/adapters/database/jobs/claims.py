@@ -32,7 +32,8 @@ from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.jobs.rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models
-from core.domain.jobs.job import Job, JobStatus, JobType, Queue
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import JobType, Queue
 
 _others = jobs.alias("others")
 # Rendered into the SQL, since PostgreSQL would not match a parameter to the index `ix_jobs_heads`.

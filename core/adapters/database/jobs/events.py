@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from core.adapters.database.jobs.rows import to_event
 from core.adapters.database.tables.jobs import job_events, jobs
-from core.domain.jobs.job import EventKind, JobEvent
+from core.domain.jobs.event import EventKind, JobEvent
 from core.domain.values import JobId, Json
 from core.errors import JobNotFound
 

@@ -11,7 +11,8 @@ from core.adapters.database.jobs.events import SqlJobEvents
 from core.adapters.database.jobs.rows import CLAIMED, progress_to_json
 from core.adapters.database.operations.counters import SqlCounters
 from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, Progress
+from core.domain.jobs.event import EventKind, JobEvent
+from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.recipes.choices import Precision
 from core.domain.values import Digest, JobId, Json, PolicyId, SuiteId
 from core.errors import CancelRequested, LeaseLost

@@ -19,7 +19,9 @@ from core.adapters.database.jobs.rows import (
     to_row,
 )
 from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import EventKind, Job, JobEvent, JobStatus, JobType, Queue
+from core.domain.jobs.event import EventKind, JobEvent
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import JobType, Queue
 from core.domain.values import Digest, JobId, ModelId
 from core.errors import JobFinished, JobNotFound
 from core.ports import HeldJob, NamedJob

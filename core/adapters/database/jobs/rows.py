@@ -7,14 +7,9 @@ from sqlalchemy import Row, Text, cast
 
 from core.adapters.database.parsed import parse_order
 from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import (
-    Job,
-    JobEvent,
-    JobStatus,
-    JobType,
-    Progress,
-    order_to_json,
-)
+from core.domain.jobs.event import JobEvent
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.order import JobType, order_to_json
 from core.domain.recipes.choices import Precision
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)

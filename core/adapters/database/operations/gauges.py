@@ -7,7 +7,8 @@ from sqlalchemy import Connection, func, select
 from core.adapters.database.jobs.rows import CLAIMED, UNFINISHED
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import alias_moves, versions
-from core.domain.jobs.job import JobStatus, JobType, Progress
+from core.domain.jobs.job import JobStatus, Progress
+from core.domain.jobs.order import JobType
 from core.domain.values import JobId
 from core.ports import QueueGauge, RunningGauge
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from core.bootstrap import build, close, migrate
-from core.domain.jobs.job import Job, JobStatus, Queue
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.errors import DatabaseUnavailable
 from core.ports import Platform, UnitOfWork

@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.job import (
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.order import (
     EvaluateOrder,
     ImportOrder,
-    Job,
-    JobStatus,
     JobType,
     Order,
-    Progress,
     Queue,
     UpdateOrder,
     order_from_json,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import EvaluateOrder, ImportOrder, Job, UpdateOrder
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.retention import Amount, Retention, require_scorable, spare_versions

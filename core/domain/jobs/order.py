@@ -1,0 +1,88 @@
+"""Job types, the queues that they wait in, and what each type orders."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from core.domain.datasets.dataset import DatasetRef
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import DatasetId, Json
+
+
+class Queue(StrEnum):
+    """The queue of a job, which determines the workers that may claim it."""
+
+    GPU = "gpu"  # hours on a device
+    HOUSEKEEPING = "housekeeping"  # minutes on a CPU, which should not wait for those hours
+
+
+class JobType(StrEnum):
+    """What a job does."""
+
+    IMPORT = "import"  # makes a model's root from a base
+    UPDATE = "update"  # trains a version and has it scored
+    EVALUATE = "evaluate"  # scores a version again
+
+    @property
+    def queue(self) -> Queue:
+        """The queue of such a job."""
+        return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOrder:
+    """An order to make version 1 of a model from a base.
+
+    Bases are 'bundled', 'name:pretrained' or a folder.
+    """
+
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateOrder:
+    """An order to teach the classes of a dataset version."""
+
+    dataset: DatasetId
+    dataset_version: int
+    recipe: Recipe
+    alias: str = "production"
+    parent: int | None = None  # None: the alias's version at the time of the claim
+    auto_promote: bool = True
+    prompt: str | None = None  # None: the parent's
+    reference: DatasetRef | None = None  # the reference set that method "zscl" distils
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOrder:
+    """An order to score a version on the model's suites, by its policy, as of the order."""
+
+    version: int
+    alias: str = "production"  # whose live version it would replace
+
+
+Order = ImportOrder | UpdateOrder | EvaluateOrder
+OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder)
+
+
+def order_to_json(order: Order) -> dict[str, Any]:
+    """Return an order as plain JSON, for storage."""
+    value = dict(vars(order))
+    if isinstance(order, UpdateOrder):
+        value["recipe"] = order.recipe.to_json()
+        value["reference"] = order.reference and dict(vars(order.reference))
+    return value
+
+
+def order_from_json(job_type: JobType, value: Json) -> Order:
+    """Return the order that `order_to_json` wrote."""
+    match job_type:
+        case JobType.IMPORT:
+            return ImportOrder(**value)
+        case JobType.UPDATE:
+            reference = value.get("reference")  # orders of an earlier release have none
+            recipe = Recipe.from_json(value["recipe"])
+            named = DatasetRef(**reference) if reference else None
+            return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
+        case JobType.EVALUATE:
+            return EvaluateOrder(**value)
