@@ -13,7 +13,7 @@ from api.embedded_processes import EmbeddedProcesses
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
 from core import bootstrap
-from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.ports import Platform
 from core.settings import Settings

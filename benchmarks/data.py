@@ -16,8 +16,8 @@ from typing import Any
 from benchmarks.bench import publish
 from benchmarks.evaluate import CPU, products
 from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.environment import thread_count
 from core.clip.prefetch import Prefetcher
+from core.clip.torch_environment import thread_count
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.recipe import Recipe

@@ -27,9 +27,9 @@ from benchmarks.pictures import stored_pictures
 from benchmarks.quiet_monitor import QuietMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.base_folder import BUNDLED, read_folder
-from core.clip.environment import thread_count
 from core.clip.model import ClipModel, empty_network
+from core.clip.pretrained_folder import BUNDLED, read_folder
+from core.clip.torch_environment import thread_count
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.prompt import DEFAULT_PROMPT

@@ -29,8 +29,8 @@ from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
-from core.learning.columns import Columns
 from core.learning.data.vocabulary import generator_of, sentences_of
+from core.learning.logit_columns import Columns
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.terms import total
 from core.learning.models import Models, Texts

@@ -23,7 +23,7 @@ from benchmarks.bench import publish
 from benchmarks.quiet_monitor import QuietMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.base import BaseImporter
+from core.clip.pretrained import BaseImporter
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part, Side
 from core.domain.evaluation.query import ClassAnswers, ClassQuery

@@ -12,7 +12,7 @@ from pathlib import Path
 from core import bootstrap
 from core.adapters.backups.folder import BackupContents, BackupFolder
 from core.adapters.database.storage.dump import snapshot
-from core.adapters.database.storage.fill import fill, require_fillable
+from core.adapters.database.storage.load import fill, require_fillable
 from core.domain.values import Digest
 from core.errors import FieldInvalid
 from core.ports import Artifacts, Platform

@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from core.clip.base import BaseImporter
-from core.clip.environment import thread_count
+from core.clip.pretrained import BaseImporter
+from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.distributed.ranks import RankProvider, SingleRankProvider

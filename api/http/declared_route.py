@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.http.json_text import parse
+from api.http.strict_json import parse
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 
 JSON, FORM = "application/json", "multipart/form-data"
@@ -33,7 +33,7 @@ class DeclaredRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """Return the value of the body, parsed by `api.http.json_text`."""
+        """Return the value of the body, parsed by `api.http.strict_json`."""
         return parse(await self.body())
 
 

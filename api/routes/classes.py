@@ -5,10 +5,10 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.accepted import accepted
+from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.json_text import parse, require_storable
 from api.http.staging import Staging
+from api.http.strict_json import parse, require_storable
 from api.http.thread_route import ThreadRoute
 from api.http.uploads import Form, receive_form, text_field
 from api.image_forms import UPLOAD_ERRORS, decode_upload
@@ -24,7 +24,7 @@ from core.use_cases.datasets.datasets import Upload, require_room
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.import_state import require_import
 from core.use_cases.registry.model_reference import learned_classes
-from core.use_cases.training.learn_classes import learn_classes
+from core.use_cases.training.teach_classes import learn_classes
 
 router = APIRouter(prefix="/v1/models/{model}/classes", tags=["models"], route_class=ThreadRoute)
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
-from api.http.json_text import parse
 from api.http.multipart import Part
+from api.http.strict_json import parse
 from api.http.thread_route import ThreadRoute
 from api.http.uploads import Form, data_of, receive_form, text_field
 from api.openapi_document import multipart, raises

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.accepted import accepted
+from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises

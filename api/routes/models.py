@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from api.accepted import accepted
+from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
 from api.http.thread_route import ThreadRoute
 from api.openapi_document import raises

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-from api.http.json_text import require_storable
+from api.http.strict_json import require_storable
 from core.errors import FieldInvalid
 
 _DIGITS = re.compile(r"[0-9]{1,10}")

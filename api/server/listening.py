@@ -11,8 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.server.announcing import AnnouncingServer
-from api.server.connection import Connection
+from api.server.announcing_server import AnnouncingServer
+from api.server.http_protocol import Connection
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
 

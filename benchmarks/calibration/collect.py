@@ -33,9 +33,9 @@ from benchmarks.quiet_monitor import QuietMonitor
 from benchmarks.tune_demo import read_data
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.base import BaseImporter
-from core.clip.base_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel
+from core.clip.pretrained import BaseImporter
+from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.weights import read_state
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import PromptTemplate

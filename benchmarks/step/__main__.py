@@ -27,7 +27,7 @@ import torch
 from benchmarks.bench import publish
 from benchmarks.step.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.instructions import native_precisions
+from core.clip.native_precisions import native_precisions
 from core.clip.prefetch import Prefetcher
 from core.domain.recipes.choices import Precision
 from core.learning.determinism import repeatable

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from benchmarks.pictures import stored_pictures
 from benchmarks.step.floor_step import FloorStep
 from benchmarks.step.reference_step import ReferenceStep, ask_for_attention_weights
-from core.clip.base_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
+from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.text import sentence_length
 from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.pictures import stored_pictures
 from benchmarks.quiet_monitor import QuietMonitor
-from core.clip.base import BaseImporter
+from core.clip.pretrained import BaseImporter
 from core.clip.weights import publish, read_state
 from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import PromptTemplate

@@ -17,7 +17,7 @@ from benchmarks.study.plan import Plan, Row
 from benchmarks.study.progress import Screen
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.base import BaseImporter
+from core.clip.pretrained import BaseImporter
 from core.domain.datasets.split import Part
 from core.domain.recipes.prompt import PromptTemplate
 from core.ports import Decoder

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from core.clip.decoded import DecodedImages
+from core.clip.decoded_images import DecodedImages
 from core.clip.memory import raising_out_of_memory
 from core.clip.model import ClipModel
 from core.clip.weights import load

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.clip.decoded import DecodedImages
+from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
 from core.clip.prefetch import Prefetcher
 from core.domain.datasets.manifest import ManifestEntry

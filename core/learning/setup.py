@@ -16,12 +16,12 @@ from core.domain.recipes.choices import Method, ModelPart
 from core.domain.registry.architecture import require_recipe_fits
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable
-from core.learning.columns import Columns
 from core.learning.data.exemplars import choose_exemplars
 from core.learning.data.loader import BatchLoader
 from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
+from core.learning.logit_columns import Columns
 from core.learning.methods.catalogue import MakeMethod, method_of
 from core.learning.methods.method import LearningMethod, TrainingStart
 from core.learning.models import CachedFeatures, Models

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
-from core.clip.decoded import DecodedImages
-from core.clip.environment import environment, thread_count
-from core.clip.instructions import native_precisions
+from core.clip.decoded_images import DecodedImages
 from core.clip.memory import peak_memory, raising_out_of_memory
 from core.clip.model import ClipModel
+from core.clip.native_precisions import native_precisions
 from core.clip.prefetch import Prefetcher
+from core.clip.torch_environment import environment, thread_count
 from core.clip.weights import load, publish, published_bytes
 from core.domain.jobs.event import EventKind
 from core.domain.recipes.choices import Precision

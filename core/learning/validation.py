@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Protocol
 
-from core.clip.decoded import DecodedImages
+from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
 from core.domain.evaluation.metrics import recall_at
 from core.domain.evaluation.query import (

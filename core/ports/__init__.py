@@ -1,5 +1,6 @@
 """Ports: what domain and use cases need from outside, as protocols."""
 
+from core.ports.access import Idempotency, IdempotentReply, Keys
 from core.ports.artifacts import (
     ArtifactRoots,
     Artifacts,
@@ -30,7 +31,6 @@ from core.ports.learning import (
 from core.ports.operations import Counters, Gauges, Heartbeat, Heartbeats, QueueGauge, RunningGauge
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
-from core.ports.requests import Idempotency, IdempotentReply, Keys
 
 __all__ = [
     "Aliases",

@@ -6,13 +6,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from core.ports.access import Idempotency, Keys
 from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
-from core.ports.requests import Idempotency, Keys
 from core.settings import Settings
 
 Clock = Callable[[], datetime]  # aware, UTC

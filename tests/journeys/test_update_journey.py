@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from pydantic import SecretStr
 
-from core.clip.instructions import native_precisions
+from core.clip.native_precisions import native_precisions
 from core.domain.recipes.choices import Precision
 from demo.pack_reader import PackImage, by_class, captioned, named
 from devtools.servers.ports import free_port

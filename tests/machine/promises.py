@@ -10,7 +10,7 @@ from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import AliasMove, MoveKind, live_stack
 from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId
-from core.use_cases.registry.whole_weights import require_weights
+from core.use_cases.registry.stored_weights import require_weights
 from core.use_cases.storage.reachability import expand, roots_of
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World

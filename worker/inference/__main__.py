@@ -7,7 +7,7 @@ import torch
 
 from core import logs
 from core.bootstrap import build, keep_private
-from core.clip.environment import thread_count
+from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.secrecy import hide_environment
 from core.settings import Settings

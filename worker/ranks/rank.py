@@ -36,9 +36,9 @@ def main() -> int:
 
     import torch  # takes seconds
 
-    from core.clip.environment import thread_count
+    from core.clip.torch_environment import thread_count
     from core.learning.distributed.process_group import process_group, rank_device
-    from core.learning.follower import run_follower
+    from core.learning.follower_rank import run_follower
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()

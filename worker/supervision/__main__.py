@@ -6,7 +6,7 @@ import signal
 import socket
 
 from core import logs
-from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.bootstrap import build, keep_private
 from core.secrecy import hide_environment

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.adapters.artifacts.chunks import hash_pieces, pieces
 from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
-from core.adapters.artifacts.pieces import hash_pieces, pieces
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from core.adapters.artifacts.pieces import hash_pieces, pieces, read_pieces
+from core.adapters.artifacts.chunks import hash_pieces, pieces, read_pieces
 from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Location
 from core.adapters.artifacts.s3_collection import S3Collector
 from core.adapters.artifacts.s3_errors import MISSING, error_code, translate_errors

@@ -8,8 +8,8 @@ from core.domain.evaluation.accuracy_matrix import accuracy_matrix, tasks, trans
 from core.domain.evaluation.comparisons import measures
 from core.domain.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.domain.evaluation.report import Report
+from core.domain.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.domain.evaluation.results import AnswersByQuery, EvaluationResults
-from core.domain.evaluation.tables import changes, list_scores, recall_rows, scores
 from core.domain.gate.policy import judge
 from core.errors import AnswersNotFinite
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.clip.decoded import CACHE_BYTES, DecodedImages, Pixels
+from core.clip.decoded_images import CACHE_BYTES, DecodedImages, Pixels
 from core.clip.images import Preprocess
 from core.domain.datasets.manifest import ManifestEntry
 from core.learning.data.vocabulary import generator_of

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
-from core.learning.columns import Columns
+from core.learning.logit_columns import Columns
 from core.learning.methods.distilling import (
     CrossedVrLwf,
     ExemplarReplay,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
-from core.learning.columns import Columns
+from core.learning.logit_columns import Columns
 from core.learning.methods.terms import Term
 from core.learning.models import Models
 from core.ports import Artifacts, TrainingSpec

@@ -14,7 +14,7 @@ from core.domain.values import Digest, Json, canonical_json
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
-from core.use_cases.registry.promote_if_passed import promote_if_passed
+from core.use_cases.registry.auto_promote import promote_if_passed
 
 
 def evaluate_version(

@@ -15,7 +15,7 @@ from core.errors import FieldInvalid
 from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.registry.reports import scores_of
-from core.use_cases.registry.whole_weights import require_weights
+from core.use_cases.registry.stored_weights import require_weights
 
 
 def roll_back(

@@ -22,7 +22,7 @@ from core.use_cases.registry.import_state import require_import
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, suites_of
 from core.use_cases.training.reference_set import reference_entries, require_reference
-from core.use_cases.training.selection import selection_of
+from core.use_cases.training.validation_images import selection_of
 
 
 def preflight_order(

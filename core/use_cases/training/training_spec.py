@@ -22,7 +22,7 @@ from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
 from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.reference_set import reference_entries
-from core.use_cases.training.selection import selection_of
+from core.use_cases.training.validation_images import selection_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.adapters.artifacts import local
+from core.adapters.artifacts.chunks import PIECE
 from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.pieces import PIECE
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, StorageFull
 from core.ports import Artifacts

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 from celery.signals import task_received
 
-from core.adapters.broker.background import BackgroundNotifier
+from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
 from core.domain.jobs.order import Queue

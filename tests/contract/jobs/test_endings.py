@@ -23,7 +23,7 @@ from core.errors import (
 )
 from core.ports import Monitor, UnitOfWork
 from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.jobs.release import pause, room_of
+from core.use_cases.jobs.requeue import pause, room_of
 from core.use_cases.run_job import Tools, run_next_job
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, a_model

@@ -179,7 +179,7 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
 
         object.__setattr__(scene.platform, "transactions", refused)
 
-    monkeypatch.setattr("core.use_cases.jobs.release.RETRY_S", 0.0)
+    monkeypatch.setattr("core.use_cases.jobs.requeue.RETRY_S", 0.0)
     scene.script.training = full
     left: Job = scene.run()
     assert (left.id, left.status, left.phase, left.lost) == (

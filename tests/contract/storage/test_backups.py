@@ -19,7 +19,7 @@ from core.adapters.backups.folder import BackupFolder
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate
 from core.adapters.database.storage.dump import LEFT_OUT, Snapshot, _pack, _to_json_value
-from core.adapters.database.storage.fill import fill
+from core.adapters.database.storage.load import fill
 from core.backup import back_up, restore
 from core.bootstrap import build, close
 from core.domain.datasets.split import Side

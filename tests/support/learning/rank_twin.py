@@ -18,7 +18,7 @@ from core.domain.values import Digest
 from core.errors import RanksDisagree, TrainingDiverged
 from core.learning.distributed.process_group import process_group
 from core.learning.distributed.ranks import Command, DistributedRanks
-from core.learning.follower import run_follower
+from core.learning.follower_rank import run_follower
 from core.ports import TrainingSpec
 from devtools.servers.ports import free_port
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.datasets.dataset_images import SqlDatasetImages
-from core.adapters.database.datasets.versions import SqlDatasetVersions
+from core.adapters.database.datasets.dataset_versions import SqlDatasetVersions
 from core.adapters.database.statements import (
     find_named,
     insert_new,

@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 
-from core.clip.instructions import native_precisions
+from core.clip.native_precisions import native_precisions
 from core.domain.recipes.choices import Precision
 
 ASK = """
 import torch
-from core.clip.environment import environment
-from core.clip.instructions import native_precisions
+from core.clip.torch_environment import environment
+from core.clip.native_precisions import native_precisions
 print(*sorted(native_precisions(torch.device("cpu"))))
 print(environment(torch.device("cpu"), 1)["device"])
 """

@@ -15,8 +15,8 @@ from core.domain.recipes.choices import Precision, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.errors import TrainingDiverged
 from core.learning.checkpoint import from_bytes, to_bytes
-from core.learning.columns import Columns
 from core.learning.features import Batch
+from core.learning.logit_columns import Columns
 from core.learning.methods.catalogue import MakeMethod
 from core.learning.methods.distilling import FineTuning
 from core.learning.methods.terms import Term

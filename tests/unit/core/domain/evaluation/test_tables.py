@@ -9,8 +9,8 @@ from core.domain.evaluation.accuracy_matrix import accuracy_matrix, transfer
 from core.domain.evaluation.plan_queries import HeldOutUpdate
 from core.domain.evaluation.query import ClassQuery, EvalQuery
 from core.domain.evaluation.report_sections import Change, Scores, Transfer
+from core.domain.evaluation.report_tables import class_changes
 from core.domain.evaluation.results import EvaluationResults
-from core.domain.evaluation.tables import class_changes
 from core.domain.gate.measure import MeasureKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import Version

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.decoded import DecodedImages
+from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
 from core.clip.weights import load, read_state
 from core.domain.evaluation.metrics import recall_at
@@ -23,7 +23,7 @@ from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning import trainer as session
-from core.learning.columns import Columns
+from core.learning.logit_columns import Columns
 from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import TrainingEnd
 from core.learning.methods.mixing import SHARES, mix

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from core.clip.instructions import native_precisions
+from core.clip.native_precisions import native_precisions
 from core.domain.recipes.choices import Precision
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch", "torchvision")

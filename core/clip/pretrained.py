@@ -7,8 +7,8 @@ from typing import Any
 import open_clip
 from torch import nn
 
-from core.clip.base_folder import BUNDLED, read_folder
 from core.clip.download import read_while_growing
+from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.tower_check import require_features
 from core.clip.weights import publish
 from core.domain.recipes.prompt import DEFAULT_PROMPT
