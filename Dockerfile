@@ -1,4 +1,4 @@
-# Three images from one source. `api` holds no torch; `worker` adds it for CPUs, without CUDA; `worker-gpu` with CUDA.
+# Three images. `api` has no torch; `worker` adds torch's CPU build, `worker-gpu` torch with CUDA.
 FROM python:3.11-slim AS api
 WORKDIR /app
 RUN useradd --create-home --uid 10001 perennial && mkdir /data && chown perennial /data
@@ -16,7 +16,7 @@ ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
 CMD ["perennial", "serve"]
 
 FROM api AS worker
-# PyTorch's index of CPU builds; another mirror of it may be named by --build-arg.
+# PyTorch's index of CPU builds; --build-arg TORCH_CPU_INDEX=... sets a mirror.
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 USER root
 RUN pip install --no-cache-dir --index-url "$TORCH_CPU_INDEX" torch torchvision \

@@ -1,9 +1,9 @@
-"""What a training step waits for its images: `make bench-data`.
+"""Measure how long training waits for its images: `make bench-data`.
 
 The bundled model learns products of the demo's pack from an artifact store. The first epoch decodes
-every image, the second finds them decoded. Batches are made ahead in a thread, as in the service,
-or each when its step begins. `waited` is the share of an epoch's time that training spends waiting
-for data.
+every image, the second uses the decoded ones. Batches are prepared ahead in a thread, as in the
+service, or each when its step begins. `waited` is the share of an epoch's time that training
+spends waiting for data.
 """
 
 import argparse
@@ -82,9 +82,11 @@ def _spec(query: ClassQuery) -> TrainingSpec:
 
 def main() -> None:
     """Train both ways in turn and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.data", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--images", type=int, default=1000, help="training images")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each row")
     parser.add_argument("--threads", type=int, default=0, help="0: one per core")
     given = parser.parse_args()
     threads = thread_count(given.threads)

@@ -1,6 +1,6 @@
-"""The demo's two updates with three seeds, through the running service: `make bench-demo-seeds`.
+"""Run the demo's two updates with three seeds, through the service: `make bench-demo-seeds`.
 
-Beside them fine-tuning with the learning rate that VR-LwF's own criterion, A-Acc, would choose.
+Also run fine-tuning with the learning rate that VR-LwF's tuning criterion, A-Acc, would choose.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def line(method: str, seed: int, report: Report) -> dict[str, Any]:
 
 def main() -> None:
     """Upload the classes once, then update version 1 by every method with every seed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_seeds", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds")
     seeds = parser.parse_args().seeds
     rows: list[dict[str, Any]] = []
     with (

@@ -1,8 +1,8 @@
-"""How fast a version is evaluated: `make bench-evaluate`.
+"""Measure how fast a version is evaluated: `make bench-evaluate`.
 
 The evaluator and a bare open_clip loop over the same stored images run in turn in one process, in
 fp32. The loop has its files in memory; the evaluator reads them from the store, verifies every
-digest and reports its progress. Both classify every image, and the answers are compared.
+digest and reports its progress. Both classify every image, and their answers are compared.
 `of_bare` is the evaluator's throughput as a share of the loop's when the loop, too, encodes the
 class prompts once; `of_images_alone` when it does not.
 """
@@ -163,15 +163,22 @@ ROWS = {"emoji": emoji, "products": products, "vit": vit}
 
 def main() -> None:
     """Measure the chosen rows and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evaluate", description=__doc__.split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument(
-        "--images", type=int, nargs="+", default=[1900, 3500, 256], help="of each row"
+        "--images", type=int, nargs="+", default=[1900, 3500, 256], help="images of each row"
     )
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=128, help="batch size")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each row")
     parser.add_argument("--threads", type=int, default=0, help="0: one per core")
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="wall time or CPU time of the process",
+    )
     given = parser.parse_args()
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     torch.set_num_threads(thread_count(given.threads))

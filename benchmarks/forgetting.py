@@ -1,7 +1,7 @@
-"""What ft, lwf and vrlwf forget when they learn Fashion-MNIST: `make bench-forgetting`.
+"""Compare what ft, lwf and vrlwf forget when they learn Fashion-MNIST: `make bench-forgetting`.
 
 A one-session study of about twenty minutes on two cores, by the code of `make study`: on the demo's
-committed pack, or on `../shared/data` where that is. The same command goes on where it was.
+committed pack, or on `../shared/data` if it exists. The same command resumes an interrupted run.
 """
 
 import argparse
@@ -64,11 +64,13 @@ def line(name: str, results: Results, against: dict[str, Comparison]) -> dict[st
 
 def main() -> None:
     """Run the missing runs and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--per-class", type=int, default=200, metavar="N")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forgetting", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds")
+    parser.add_argument(
+        "--per-class", type=int, default=200, metavar="N", help="training images per class"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
+    parser.add_argument("--out", type=Path, default=OUT, help="output folder")
     chosen = parser.parse_args()
     plan = plan_of(chosen.seeds, chosen.per_class)
     places = Places(out=chosen.out, data=(DATA, PACK))

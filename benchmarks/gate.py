@@ -1,9 +1,10 @@
-"""How often is the gate wrong, and how many images does it take? `make bench-gate`.
+"""Measure how often the gate is wrong, and how many images it needs: `make bench-gate`.
 
-Suites of 100 to 10,000 images are drawn from pools whose every answer is known, so the truth
-about each pair of versions is known too. The first run trains, mixes, disturbs and asks 24
-versions (about ten minutes on an idle core); their answers are kept in `out/gate-outcomes`, and
-further runs take minutes. `docs/studies/gate.md` discusses the tables.
+Suites of 100 to 10,000 images are drawn from pools on which all answers of all versions are known,
+so the true difference of each pair of versions is known too. The first run makes 24 versions, by
+training, mixing or noise, and evaluates them (about ten minutes on an idle core). Their answers are
+kept in `benchmarks/out/gate-outcomes`, and later runs take minutes. `docs/studies/gate.md`
+discusses the tables.
 """
 
 import argparse
@@ -35,9 +36,14 @@ SEED = 1
 
 def main() -> int:
     """Collect missing outcomes and print every table; return 2 when a data folder lacks a set."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of image sets (default: the demo's pack)")
-    parser.add_argument("--outcomes", type=Path, default=OUT / "gate-outcomes")
+    parser.add_argument(
+        "--outcomes",
+        type=Path,
+        default=OUT / "gate-outcomes",
+        help="folder of the versions' answers",
+    )
     arguments = parser.parse_args()
     versions = read_all(arguments.outcomes)
     if not set(names()) <= set(versions):

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.memory`: the memory that a step of an update takes, tensor by tensor.
+"""Compute the memory that a step of an update takes, tensor by tensor: `make bench-memory`.
 
-The step is the trainer's own: its towers, its parts of a batch, its losses. It runs on fake
-tensors, which have shapes and lifetimes but no numbers, so that a model of any size is
-accounted for on any machine in seconds. What is counted is every storage that lives, by the
-byte; what an allocator wastes and a device's context (about 0.5 GiB on CUDA) come on top.
+The step is the trainer's own, with its towers, micro-batches and losses. It runs on fake tensors,
+which have shapes and lifetimes but no data, so any model takes seconds on any machine. The result
+is the size of all live storages in bytes; the allocator's overhead and the device's context (about
+0.5 GiB on CUDA) come on top.
 """
 
 import argparse
@@ -188,10 +188,12 @@ def _spec(recipe: Recipe, names: tuple[str, ...]) -> TrainingSpec:
 
 def main() -> None:
     """Print the memory of one model and recipe."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default="ViT-L-14")
-    parser.add_argument("--recipe", default='{"preset": "vit_l_14_24gb"}', help="as JSON")
-    parser.add_argument("--classes", type=int, default=100)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("model", nargs="?", default="ViT-L-14", help="open_clip architecture")
+    parser.add_argument(
+        "--recipe", default='{"preset": "vit_l_14_24gb"}', help="recipe of the update, as JSON"
+    )
+    parser.add_argument("--classes", type=int, default=100, help="number of classes")
     given = parser.parse_args()
     model_cfg = json.loads((CONFIGS / f"{given.model}.json").read_bytes())
     found = account(model_cfg, Recipe.from_json(json.loads(given.recipe)), classes=given.classes)

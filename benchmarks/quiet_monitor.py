@@ -1,4 +1,4 @@
-"""A monitor for runs that nobody watches."""
+"""A monitor that ignores all progress."""
 
 from collections.abc import Mapping
 
@@ -22,10 +22,10 @@ class QuietMonitor:
         """Ignore the bytes."""
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
-        """Do nothing; never called, for no checkpoint is due."""
+        """Do nothing; never called, because no checkpoint is due."""
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Do nothing; never called, for no checkpoint is due."""
+        """Do nothing; never called, because no checkpoint is due."""
 
     def emit(self, kind: EventKind, data: Json) -> None:
         """Ignore the event."""

@@ -2,9 +2,9 @@
 
 Every method learns the demo's images with each learning rate (VR-LwF also with each replay
 weight), with seeds that the demo does not use. It is scored on images that the demo's verdicts
-never see: the validation parts of suite and holdout, and pack images that the demo does not
-upload. Each method is tuned for what it is for: fine-tuning by accuracy on the new classes, VR-LwF
-by A-Acc, the mean of that and of the accuracy on the suite.
+never use: the validation parts of suite and holdout, and pack images that the demo does not
+upload. Fine-tuning is tuned by accuracy on the new classes, VR-LwF by A-Acc, the mean of that and
+of the accuracy on the suite.
 """
 
 import argparse
@@ -135,10 +135,14 @@ def settings_of(rates: list[float], weights: list[float]) -> list[dict[str, Any]
 
 def main() -> None:
     """Try every setting with every seed and print what each method would choose."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
-    parser.add_argument("--weights", type=float, nargs="+", default=[1, 3, 6])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_demo", description=__doc__)
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="learning rates"
+    )
+    parser.add_argument(
+        "--weights", type=float, nargs="+", default=[1, 3, 6], help="replay weights of VR-LwF"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102], help="training seeds")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         artifacts = LocalArtifacts(Path(folder))

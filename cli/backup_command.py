@@ -14,27 +14,28 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add both commands to the command line."""
     backup = commands.add_parser(
         "backup",
-        help="copy database and artifacts into a folder",
-        description="Copy database and artifacts into a folder, every artifact verified. Safe "
-        "beside a running service. Into the same folder again, only what is new is copied. What "
-        "is damaged or missing is named, and the exit code is 1.",
+        help="copy the database and its artifacts into a folder",
+        description="Copy the database and its artifacts into a folder, and verify every "
+        "artifact. Safe while the service runs. A later back-up into the same folder copies only "
+        "artifacts that the folder does not hold intact. Artifacts that are damaged or missing in "
+        "the store are listed, and the exit code is then 1.",
     )
-    backup.add_argument("folder", type=Path, help="where to; made if need be")
+    backup.add_argument("folder", type=Path, help="target folder; created if it does not exist")
     backup.set_defaults(run=_backup)
 
     back = commands.add_parser(
         "restore",
-        help="fill an empty service from such a folder",
-        description="Fill an empty database and an artifact store from a back-up, before the "
-        "service is started; the kinds of database and store may be others than before. A "
-        "database that holds rows is refused. Every artifact is verified; what is damaged or "
-        "missing is named, and the exit code is 1.",
+        help="restore a back-up into an empty database and a store",
+        description="Restore a back-up into an empty database and an artifact store, before the "
+        "service is started; they may be of other kinds than the original ones. A database with "
+        "rows is refused. Every artifact is verified; damaged and missing artifacts are listed, "
+        "and the exit code is then 1.",
     )
-    back.add_argument("folder", type=Path, help="what `backup` has written")
+    back.add_argument("folder", type=Path, help="folder that `backup` has written")
     back.add_argument(
         "--artifacts-only",
         action="store_true",
-        help="leave the database as it is; put back artifacts that are missing or damaged",
+        help="restore only missing and damaged artifacts; do not change the database",
     )
     back.set_defaults(run=_restore)
 

@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, kind in (("older_than_hours", float), ("keep_last", int)):
         option = "--" + name.replace("_", "-")
         parser.add_argument(option, type=kind, help=fields[name].description)
-    parser.add_argument("--versions-older-than-days", type=float, help="what counts as young")
+    parser.add_argument(
+        "--versions-older-than-days", type=float, help="see --keep-last (default: 30)"
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:

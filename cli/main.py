@@ -17,9 +17,9 @@ from core.settings import Settings
 from core.use_cases.access.keys import make_key, revoke_other_keys
 
 EPILOG = (
-    "Every setting is read from the environment as PERENNIAL_<NAME>: PERENNIAL_HOME (where data "
-    "is kept, default ./var), PERENNIAL_ADMIN_KEY, PERENNIAL_DATABASE_URL, PERENNIAL_DEVICE; "
-    "core/settings.py lists them all."
+    "Settings are read from environment variables PERENNIAL_<NAME>, such as PERENNIAL_HOME (the "
+    "data folder, default ./var), PERENNIAL_ADMIN_KEY, PERENNIAL_DATABASE_URL and "
+    "PERENNIAL_DEVICE; docs/operations.md lists them all."
 )
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="perennial",
-        description="Keep a CLIP model learning new classes without forgetting the rest.",
+        description="Teach CLIP models new classes without forgetting the old ones.",
         epilog=EPILOG,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -47,39 +47,48 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="run the service",
-        description="Run the API and, embedded, its worker and inference process. Ctrl-C stops "
-        "all of them.",
+        description="Run the API and, in embedded mode, also a worker and the inference process. "
+        "Ctrl-C stops all of them.",
     )
     serve.add_argument("--host", help="address to bind (default: PERENNIAL_HOST or 127.0.0.1)")
     serve.add_argument(
-        "--port", type=int, help="port; 0: any free one (default: PERENNIAL_PORT or 8750)"
+        "--port", type=int, help="port; 0: any free port (default: PERENNIAL_PORT or 8750)"
     )
     serve.set_defaults(run=_serve)
 
+    about = "upgrade the database to the newest schema and create the S3 bucket, if one is set"
     migrate = commands.add_parser(
-        "migrate", help="bring the database to the newest schema; make the S3 bucket if named"
+        "migrate", help=about, description=f"{about[0].upper()}{about[1:]}."
     )
     migrate.set_defaults(run=_migrate)
 
     suite = commands.add_parser(
         "suite",
-        help="make a suite from a folder",
-        description="Make a suite from a folder of images: <class>/<image> for zero_shot, or a "
-        "captions.jsonl whose lines hold 'path' and 'class', 'caption' or 'captions'. An "
-        "interrupted command goes on where it stopped.",
+        help="create a suite from a folder of images",
+        description="Create a suite from a folder of images: <class>/<image> for zero_shot, or a "
+        "captions.jsonl whose lines have 'path' and one of 'class', 'caption' and 'captions'. "
+        "After an interruption the same command continues where it stopped.",
     )
-    suite.add_argument("name", help="name of the suite and of the dataset it is made of")
+    suite.add_argument("name", help="name of the suite and of its dataset")
     suite.add_argument("folder", type=Path, help="folder with the images")
-    suite.add_argument("--kind", type=SuiteKind, choices=list(SuiteKind), default="zero_shot")
-    suite.add_argument("--prompt", default=DEFAULT_PROMPT.text, help="template with one {name}")
-    suite.add_argument("--model", help="also score this model by it from now on")
+    suite.add_argument(
+        "--kind",
+        type=SuiteKind,
+        choices=list(SuiteKind),
+        default="zero_shot",
+        help="what the suite measures (default: zero_shot)",
+    )
+    suite.add_argument(
+        "--prompt", default=DEFAULT_PROMPT.text, help="prompt template with one {name}"
+    )
+    suite.add_argument("--model", help="add the suite to this model, for all later evaluations")
     suite.set_defaults(run=_suite)
 
     collect = commands.add_parser(
         "gc",
-        help="delete the bytes that nobody needs",
-        description="Delete the artifacts that no row names and, if asked to, the weights of "
-        "versions that nobody needs. Safe beside a running service.",
+        help="delete unreferenced artifacts",
+        description="Delete the artifacts that no row of the database refers to. If --keep-last "
+        "is given, also delete the weights of old versions. Safe while the service runs.",
     )
     gc_command.add_options(collect)
     collect.set_defaults(run=gc_command.run)
@@ -88,14 +97,14 @@ def _parser() -> argparse.ArgumentParser:
 
     key = commands.add_parser(
         "key",
-        help="print a fresh key for PERENNIAL_ADMIN_KEY, or revoke the old ones",
-        description="Print a fresh key for PERENNIAL_ADMIN_KEY. Once the service has been started "
-        "with it, both it and the keys before it are let in.",
+        help="print a new key for PERENNIAL_ADMIN_KEY, or revoke the old ones",
+        description="Print a new key for PERENNIAL_ADMIN_KEY. Once the service has been started "
+        "with it, both it and the earlier keys are accepted.",
     )
     key.add_argument(
         "--revoke-others",
         action="store_true",
-        help="print none; let in the key that PERENNIAL_ADMIN_KEY holds and no other from now on",
+        help="print no key; revoke all keys except the one in PERENNIAL_ADMIN_KEY",
     )
     key.set_defaults(run=_key)
     return parser

@@ -27,10 +27,10 @@ class NewCollection(RequestModel):
         None,
         ge=0,
         le=1_000_000,
-        description="Versions give up their weights unless they are among this many newest of "
-        "their model, needed (roots, live versions and those that rollbacks return to, versions "
-        "of unfinished jobs, parents of all these) or younger than `versions_older_than_days`. "
-        "Null: no version gives up its weights.",
+        description="Delete the weights of versions, except the newest this many of each model, "
+        "those younger than `versions_older_than_days`, and protected ones: roots, live versions "
+        "and those that rollbacks return to, versions of unfinished jobs, parents of all these, "
+        "and ancestors that were never scored. Null: keep the weights of all versions.",
     )
     versions_older_than_days: float = Field(30, ge=0, le=366 * 100)
 

@@ -1,4 +1,4 @@
-"""How long the HTTP API takes, beside a bare FastAPI endpoint: `make bench-api`.
+"""Measure the latency of the HTTP API and of a bare FastAPI endpoint: `make bench-api`.
 
 1, 10 and 100 clients keep their connections and send one request at a time: `/healthz`, a job,
 lists of 20, a classification. The baseline is a bare endpoint that reads one row through the same
@@ -183,11 +183,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.api", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
-    parser.add_argument("--clients", nargs="+", type=int, default=[1, 10, 100])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each turn")
-    parser.add_argument("--training", action="store_true", help="have a job train meanwhile")
+    parser.add_argument(
+        "--databases",
+        nargs="+",
+        default=["sqlite", "postgresql"],
+        help="sqlite, postgresql or both",
+    )
+    parser.add_argument(
+        "--clients", nargs="+", type=int, default=[1, 10, 100], help="numbers of concurrent clients"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that measure every request once"
+    )
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of each measurement")
+    parser.add_argument("--training", action="store_true", help="run a training job meanwhile")
     arguments = parser.parse_args()
     rows = [row for name in arguments.databases for row in bench(name, arguments)]
     publish("api", rows, **vars(arguments))

@@ -1,10 +1,10 @@
-"""How fast jobs leave the queue, and what a claim costs as the queue grows.
+"""Measure how fast jobs leave the queue, and what a claim costs as the queue grows.
 
 `make bench-queue` (ARGS="--jobs 200 --sizes 10 100 1000 10000"), on a PostgreSQL that syncs every
-commit and on SQLite. First 4 worker processes work off 200 updates of 20 models: claim, lease,
-fence, candidate, report, verdict and end are the service's own code, training and scoring take no
-time. Then one claim at a time, on queues of more and more rows; `claims_plan.py` says what is
-counted. Exits with 1 when a claim's work is not flat.
+commit and on SQLite. First 4 worker processes run 200 updates of 20 models: claim, lease, fence,
+candidate, report, verdict and end are the service's own code; training and scoring are skipped.
+Then single claims are measured on queues with more and more rows; `claims_plan.py` defines what is
+counted. Exits with 1 if the cost of a claim grows with the queue.
 """
 
 import argparse
@@ -38,8 +38,10 @@ def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
 def main() -> int:
     """Run both measurements on both databases; return 0 when claims are flat."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queue", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--jobs", type=int, default=200, help="updates that the workers run")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="rows in the queue"
+    )
     arguments = parser.parse_args()
     drained, rows, plans = [], [], {}
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:

@@ -1,4 +1,4 @@
-"""How fast a step of VR-LwF is: `make bench-step`.
+"""Measure the time of a step of VR-LwF: `make bench-step`.
 
 Three implementations of the same step run in turn in one process: the reference
 (`reference_step.py`), the service's own trainer, and the floor (`floor_step.py`). Losses and
@@ -110,14 +110,25 @@ def main() -> None:
         prog="python -m benchmarks.step", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--batch", type=int, help="instead of each row's own")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--batch", type=int, help="batch size, in place of each row's own")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each row")
     parser.add_argument(
-        "--attention-weights", action="store_true", help="as the published trainer asks for them"
+        "--threads", type=int, default=torch.get_num_threads(), help="torch threads"
     )
-    parser.add_argument("--no-reference", action="store_true", help="time it and the floor alone")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="wall time or CPU time of the process",
+    )
+    parser.add_argument(
+        "--attention-weights",
+        action="store_true",
+        help="compute attention weights in the reference, as the published trainer does",
+    )
+    parser.add_argument(
+        "--no-reference", action="store_true", help="measure only the trainer and the floor"
+    )
     given = parser.parse_args()
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     rows, seconds = [], {}

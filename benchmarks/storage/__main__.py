@@ -1,4 +1,4 @@
-"""What keeping versions costs: `make bench-storage`.
+"""Measure the cost of storing versions: `make bench-storage`.
 
 A version with the tensors of ViT-B/32 (605 MB of random fp32) is published and loaded several
 times, each time in turn with a baseline that moves the same bytes: on a local folder a copy of one
@@ -96,8 +96,10 @@ def main() -> None:
         prog="python -m benchmarks.storage", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--stores", nargs="+", choices=["folder", "s3"], default=["folder", "s3"])
-    parser.add_argument("--model", default="ViT-B-32")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--model", default="ViT-B-32", help="open_clip architecture of the stored version"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each operation")
     given = parser.parse_args()
     state = random_state(given.model)
     megabytes = sum(tensor.nbytes for tensor in state.values()) / MEGABYTE

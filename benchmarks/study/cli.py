@@ -24,24 +24,24 @@ PLANS = Path(__file__).parent / "plans"
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "sets"
 
 ABOUT = """\
-The paper's protocol on any image folders, with the service's own trainer and evaluator.
+Run the paper's protocol on any image folders, with the service's own trainer and evaluator.
 
-  one        teach all new classes in one update, by every row (recipe) and seed
-  many       teach them in equal sessions, each update on top of the one before
-  tune       try a grid of values per row, scored on validation parts only
-  table      write the tables and plots again from what has been run
-  published  check the matrix scores against published accuracy matrices
+  one        teach all new classes in one update, with every row (recipe) and seed
+  many       teach them in several sessions of equal size, each update on top of the one before
+  tune       score a grid of hyperparameters per row on validation parts only
+  table      write the tables and plots again from finished runs
+  published  check the matrix metrics against published accuracy matrices
 """
 EXAMPLES = """\
 A plan is a TOML file, or a name below benchmarks/study/plans:
   python -m benchmarks.study one cifar20 --data /tmp/data --seeds 0 --rows ft vrlwf
   python -m benchmarks.study many cifar20_sessions --sessions 5
-Without a plan, by flags (folders are FOLDER/<split>/<class>/<file>):
+Without a plan, by options (folders are FOLDER/<split>/<class>/<file>):
   python -m benchmarks.study one --name birds --target my/birds --retained my/flowers \\
       --row 'ft={"method": "ft"}' --row 'vrlwf={"method": "vrlwf", "replay_weight": 3}'
 
-Finished runs are kept by what decides them, so a study that was stopped goes on where it was,
-and the same command started twice shares the work.
+Finished runs are stored under everything that determines their result. So a study that was stopped
+resumes, and the same command started twice in parallel shares the work.
 """
 
 
@@ -165,56 +165,64 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     words = {
-        "one": "one session",
-        "many": "several sessions",
-        "tune": "find learning rates and weights on validation parts",
+        "one": "teach all new classes in one session",
+        "many": "teach the new classes in several sessions",
+        "tune": "choose learning rates and weights on validation parts",
         "table": "write tables and plots again",
     }
     for name, about in words.items():
         command = commands.add_parser(name, help=about, description=about)
         _add_options(command)
-    check = commands.add_parser("published", help="check the matrix scores")
+    check = commands.add_parser("published", help="check the matrix metrics")
     check.add_argument("file", type=Path, help="JSON with a matrix and its scores per method")
     return parser
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("plan", nargs="?", help="a TOML file, or a name below plans/")
-    what = command.add_argument_group("what to study (in place of the plan's)")
-    what.add_argument("--name", help="of the study: names its output folder")
-    what.add_argument("--target", metavar="FOLDER", help="the new classes: splits train and test")
-    what.add_argument("--classes", nargs="+", help="the new classes, if not all folders")
+    what = command.add_argument_group("study (these options override the plan)")
+    what.add_argument("--name", help="name of the study and of its output folder")
+    what.add_argument(
+        "--target", metavar="FOLDER", help="the new classes, with splits train and test"
+    )
+    what.add_argument("--classes", nargs="+", help="the new classes (default: all folders)")
     what.add_argument(
         "--retained",
         nargs="+",
         metavar="FOLDER",
-        help="what must not be forgotten (split test); the target's own folder: its other classes",
+        help="sets not to be forgotten (split test); the target folder means its other classes",
     )
     what.add_argument("--captions", metavar="FOLDER/SPLIT", help="a captioned set, for retrieval")
-    what.add_argument("--row", action="append", metavar="NAME=JSON", help="a row and its recipe")
+    what.add_argument(
+        "--row", action="append", metavar="NAME=JSON", help="a row's name and its recipe"
+    )
     what.add_argument("--base", help="bundled, NAME:PRETRAINED of open_clip, or a folder")
-    what.add_argument("--prompt", help="the prompt template; default: the base's own")
-    what.add_argument("--against", help="the row that the others are compared with (ft)")
-    what.add_argument("--sessions", type=int, metavar="K", help="equal sessions, in class order")
-    what.add_argument("--per-class", type=int, metavar="N", help="training images a class, at most")
-    which = command.add_argument_group("which part of it to run")
-    which.add_argument("--rows", nargs="+", default=[], help="these rows only")
-    which.add_argument("--seeds", nargs="+", type=int, help="these seeds only")
+    what.add_argument("--prompt", help="prompt template (default: the base's own)")
+    what.add_argument("--against", help="row that the others are compared with (default: ft)")
+    what.add_argument(
+        "--sessions", type=int, metavar="K", help="number of sessions of equal size, in class order"
+    )
+    what.add_argument("--per-class", type=int, metavar="N", help="most training images per class")
+    which = command.add_argument_group("selection")
+    which.add_argument("--rows", nargs="+", default=[], help="run only these rows")
+    which.add_argument("--seeds", nargs="+", type=int, help="run only these seeds")
     which.add_argument(
         "--part",
         choices=[part.value for part in Part],
         default=Part.TEST.value,
-        help="of what is asked: test gives the published numbers, validation is for choosing",
+        help="part of each set to score: test for results, validation for choosing hyperparameters",
     )
-    where = command.add_argument_group("where")
+    where = command.add_argument_group("places")
     where.add_argument(
         "--data",
         type=Path,
         action="append",
         default=[],
         metavar="FOLDER",
-        help="where image folders or zips are looked for (besides ../shared/data/sets)",
+        help="folder with image folders or zips (in addition to ../shared/data/sets)",
     )
-    where.add_argument("--out", type=Path, default=OUT, help="default: benchmarks/out/study")
+    where.add_argument(
+        "--out", type=Path, default=OUT, help="output folder (default: benchmarks/out/study)"
+    )
     where.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     where.add_argument("--threads", type=int, default=0, help="0: one per core")
