@@ -146,7 +146,10 @@ class ByHand:
 
     def _here(self, command: list[str], folder: Path) -> list[str]:
         program, *rest = command
-        program = sys.executable if program == "python" else program
+        if program == "python":
+            program = sys.executable
+        elif program == "perennial":  # of this environment, which may not be on the path
+            program = str(Path(sys.executable).with_name("perennial"))
         return [program, *(self._put(part, folder) for part in rest)]
 
     def _put(self, text: str, folder: Path) -> str:
