@@ -12,7 +12,7 @@ SHORTEST_KEY = 20
 
 
 def make_key() -> str:
-    """A fresh key."""
+    """Return a fresh key."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
@@ -26,7 +26,7 @@ def require_unguessable(variable: str, key: str) -> None:
 
 
 def ensure_admin_key(platform: Platform) -> str | None:
-    """The admin key if this call made one, None when some key is there already.
+    """Store an admin key unless there is a key, and return one that this call made, else None.
 
     A key given by the settings is stored under its hash and never returned.
     """

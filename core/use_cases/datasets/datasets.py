@@ -58,7 +58,7 @@ class Receipt:
         return self.outcome in {UploadOutcome.CREATED, UploadOutcome.DUPLICATE}
 
     def to_json(self) -> dict[str, Any]:
-        """The receipt as plain JSON; refused files say why, by code."""
+        """Return the receipt as plain JSON; refused files say why, by code."""
         refusal = self.refusal
         return {
             "file": self.file_label,

@@ -8,5 +8,5 @@ from core.ports import Artifacts
 
 
 def read_manifest(artifacts: Artifacts, digest: Digest) -> Manifest:
-    """The manifest that an artifact holds, verified by its digest."""
+    """Return the manifest that an artifact holds, verified by its digest."""
     return Manifest.from_json(json.loads(artifacts.get(digest)))

@@ -83,7 +83,7 @@ def _recall(
 
 
 def _read(artifacts: Artifacts, digest: Digest) -> Json | None:
-    """A JSON object that can be done without, or made again, if its bytes are gone or damaged."""
+    """Return a stored JSON object, or None if its bytes are gone or damaged."""
     try:
         found: Json = json.loads(artifacts.get(digest))
     except (ArtifactMissing, ArtifactCorrupt):
@@ -92,7 +92,7 @@ def _read(artifacts: Artifacts, digest: Digest) -> Json | None:
 
 
 def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:
-    """Keep answers for the next examination. Raises LeaseLost."""
+    """Keep answers for the next evaluation. Raises LeaseLost."""
     stored = {
         question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
         for question, answers in fresh.items()

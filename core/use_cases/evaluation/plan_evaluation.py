@@ -25,7 +25,7 @@ from core.use_cases.registry.promotion_requirements import leads_back, line_besi
 def plan_evaluation(
     platform: Platform, job: Job, number: int
 ) -> tuple[EvaluationPlan, Report | None, int]:
-    """The questions, the parent's report for the older matrix rows, and near-duplicates."""
+    """Return the queries, the parent's report for the older matrix rows, and near-duplicates."""
     artifacts = platform.artifacts
     with platform.transactions(read_only=True) as work:
         model = pinned_model(work, job.id)
@@ -56,7 +56,7 @@ def plan_evaluation(
 def _live_line(
     work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLineage | None:
-    """What the alias that the job is about would lose, but for the way back to an ancestor."""
+    """Return the live lineage that the job's alias would lose by more than a way back."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
     line = line_beside(work, candidate, job.order.alias)
@@ -75,7 +75,7 @@ def _updates(
 
 
 def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
-    """The parent's report, if it can be read: it only fills in older cells of a table."""
+    """Return the parent's report, if it can be read: it only fills in older cells of a table."""
     if parent.report is None:
         return None
     try:

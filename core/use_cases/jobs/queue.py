@@ -33,7 +33,7 @@ def announce(notifier: JobNotifier, job: Job) -> None:
 
 
 def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
-    """The job that this Idempotency-Key already made, if any. Raises IdempotencyMismatch."""
+    """Return the job that this Idempotency-Key already made, if any. Raises IdempotencyMismatch."""
     if request.key is None or request.body is None:
         return None
     reply = work.idempotency.find(request.principal.name, request.key)

@@ -8,7 +8,7 @@ from core.use_cases.operations.workers import patience_s
 
 
 def check_readiness(platform: Platform) -> dict[str, bool]:
-    """The checks by name: database, disk, worker. Raises NotReady, with them, if one fails."""
+    """Return the checks of database, disk and worker. Raises NotReady with them if one fails."""
     checks = {"database": False, "disk": False, "worker": False}
     with suppress(Unavailable):  # where artifacts lie on S3, it answers too
         checks["disk"] = platform.artifacts.free_bytes() >= platform.settings.min_free_bytes

@@ -8,7 +8,7 @@ from core.use_cases.datasets.manifests import read_manifest
 
 
 def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
-    """The versions a version was trained from, root first; empty for a root."""
+    """Return the versions a version was trained from, root first; empty for a root."""
     line: list[Version] = []
     parent = version.parent
     while parent is not None:
@@ -20,7 +20,7 @@ def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
 def holdout_of(
     work: UnitOfWork, artifacts: Artifacts, version: Version
 ) -> tuple[ManifestEntry, ...]:
-    """The images held out of the update that made a version; empty for a root."""
+    """Return the images held out of the update that made a version; empty for a root."""
     if version.dataset is None or version.dataset_version is None:
         return ()
     dataset_version = work.datasets.version(version.dataset, version.dataset_version)

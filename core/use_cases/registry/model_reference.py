@@ -8,7 +8,7 @@ from core.ports import UnitOfWork
 
 
 def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
-    """The version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
+    """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
 
     A bare name means the alias `production`. Raises ModelNotFound, AliasNotFound or
     VersionNotFound.
@@ -33,7 +33,7 @@ def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
 def learned_classes(
     work: UnitOfWork, model: str, alias: str
 ) -> tuple[Model, Version, dict[str, int]]:
-    """The version behind an alias, and what it has learned: the last teacher of each class.
+    """Return the version behind an alias, and what it has learned: the last teacher of each class.
 
     Raises ModelNotFound or AliasNotFound.
     """

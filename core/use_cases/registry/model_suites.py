@@ -10,7 +10,7 @@ from core.ports import UnitOfWork
 
 
 def pinned_model(work: UnitOfWork, job: JobId) -> Model:
-    """The model of a job with the suites and the policy that are pinned with the job."""
+    """Return the model of a job with the suites and the policy that are pinned with the job."""
     pinned = work.jobs.get(job)
     model = work.models.get(pinned.model)
     suites = model.suites if pinned.suites is None else pinned.suites
@@ -18,7 +18,7 @@ def pinned_model(work: UnitOfWork, job: JobId) -> Model:
 
 
 def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:
-    """The suites a model is scored by, in the order they were given."""
+    """Return the suites a model is scored by, in the order they were given."""
     return tuple(work.suites.get(suite) for suite in model.suites)
 
 

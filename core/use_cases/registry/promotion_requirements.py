@@ -13,7 +13,7 @@ from core.use_cases.registry.model_suites import suites_of
 
 
 def in_force(work: UnitOfWork, version: Version, alias: str) -> InForce:
-    """What a version must have been judged by to go live as `alias` now."""
+    """Return what a version must have been judged by to go live as `alias` now."""
     model = work.models.get(version.model)
     line = line_beside(work, version, alias)
     known = {name.lower() for name in version.classes}
@@ -32,7 +32,7 @@ def in_force(work: UnitOfWork, version: Version, alias: str) -> InForce:
 
 
 def line_beside(work: UnitOfWork, version: Version, alias: str) -> tuple[Version, ...]:
-    """The live version of an alias, last, and before it the ancestors that `version` has not.
+    """Return the live version of an alias, last, after those of its ancestors that `version` lacks.
 
     Empty when nothing is live, or when `version` is the live one or descends from it.
     """
@@ -52,7 +52,7 @@ def leads_back(line: Sequence[Version], version: Version) -> bool:
 
 
 def answered_by(artifacts: Artifacts, version: Version) -> Answered | None:
-    """What a version's newest report answers; None when there is none that says so."""
+    """Return what a version's newest report answers; None without a report that says so."""
     if version.report is None:
         return None
     try:

@@ -9,7 +9,7 @@ from core.ports import Artifacts
 
 
 def read_report(artifacts: Artifacts, version: Version) -> Json:
-    """A version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
+    """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
     if version.is_root:
         raise ReportNotFound(version=version.number)
     if version.report is None:
@@ -19,9 +19,9 @@ def read_report(artifacts: Artifacts, version: Version) -> Json:
 
 
 def scores_of(artifacts: Artifacts, version: Version) -> Json:
-    """What a refusal to promote tells: the measures that were judged, and why.
+    """Return the facts of a refusal to promote: the measures that were judged, and why.
 
-    Nothing when the report's bytes are gone or damaged: the verdict holds without them.
+    None of them when the report's bytes are gone or damaged: the verdict holds without them.
     """
     if version.report is None:
         return {}

@@ -35,7 +35,7 @@ class Reachable:
 def roots_of(
     rows: ArtifactRoots, *, without: Collection[Version] = ()
 ) -> dict[ArtifactKind, set[Digest]]:
-    """What rows name, but for the weights of some versions; within one transaction."""
+    """Return the artifacts that rows name, except the weights of some versions."""
     return {
         ArtifactKind.IMAGE: rows.images(),  # first: see `ArtifactRoots`
         ArtifactKind.MANIFEST: rows.manifests(),
@@ -47,7 +47,7 @@ def roots_of(
 
 
 def expand(artifacts: Artifacts, rows_name: Mapping[ArtifactKind, Collection[Digest]]) -> Reachable:
-    """What rows name, with all that the lists among it name. Raises ArtifactsUnavailable."""
+    """Return every artifact reachable from the rows. Raises ArtifactsUnavailable."""
     needed = Reachable(kinds={})
     for digest in rows_name[ArtifactKind.MANIFEST]:
         try:
@@ -69,6 +69,9 @@ def expand(artifacts: Artifacts, rows_name: Mapping[ArtifactKind, Collection[Dig
 
 
 def tensors_of(artifacts: Artifacts, weights: Digest) -> dict[Digest, ArtifactKind]:
-    """The tensors of a list. Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable."""
+    """Return the tensors of a list.
+
+    Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+    """
     listed = Weights.from_bytes(artifacts.get(weights)).tensors
     return {tensor.digest: ArtifactKind.TENSOR for tensor in listed}

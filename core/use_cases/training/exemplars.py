@@ -11,7 +11,7 @@ from core.ports import UnitOfWork
 
 
 def replayed_versions(work: UnitOfWork, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
-    """The dataset versions that a line was taught with, in its order; roots have none."""
+    """Return the dataset versions that a line was taught with, in its order; roots have none."""
     return tuple(
         work.datasets.version(version.dataset, version.dataset_version)
         for version in line
@@ -22,7 +22,7 @@ def replayed_versions(work: UnitOfWork, line: Iterable[Version]) -> tuple[Datase
 def exemplars_of(
     lessons: Sequence[Manifest], own: Iterable[ManifestEntry]
 ) -> tuple[ManifestEntry, ...]:
-    """The training sides of earlier lessons, oldest first, without the update's `own` images.
+    """Return the training sides of earlier updates, oldest first, without the `own` images.
 
     An image that was taught several times comes once, as what it was last taught to be.
     """

@@ -28,7 +28,7 @@ from core.use_cases.training.validation_images import selection_of
 def preflight_order(
     work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder
 ) -> UpdateOrder:
-    """The order with its datasets named by id, if its update could start.
+    """Return the order with its datasets named by id, if its update could start.
 
     Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
     what `require_startable` raises.
@@ -44,7 +44,7 @@ def preflight_order(
 def preflight_update(
     work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
 ) -> UpdateOrder:
-    """The order with its reference set named by id, if an update of these images could start.
+    """Return the order with its reference set named by id if an update of these images could start.
 
     Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
     ArtifactGone, ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite,
@@ -69,7 +69,7 @@ def preflight_update(
 
 
 def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
-    """The parent the update would have if it were claimed now; None before the root exists.
+    """Return the parent the update would have if it were claimed now; None before the root exists.
 
     A named one is locked, so that it keeps its weights from now on or has given them up.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.

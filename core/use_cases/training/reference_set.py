@@ -31,7 +31,7 @@ def require_reference(order: UpdateOrder) -> None:
 def reference_entries(
     work: UnitOfWork, manifest: Manifest, prompt: PromptTemplate
 ) -> tuple[ManifestEntry, ...]:
-    """The images of a reference set that may be seen in training, each with its sentences.
+    """Return the images of a reference set that may be seen in training, each with its sentences.
 
     A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, what
     looks like them, and those on the holdout side, are left out. Raises FieldInvalid when no

@@ -92,7 +92,7 @@ class _Start:
         return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
 
     def again(self, work: UnitOfWork, job: Job) -> Start:
-        """What the call that first used the Idempotency-Key was told."""
+        """Return what the call that first used the Idempotency-Key returned."""
         receipts = self._record(work)
         order = job.order
         if not isinstance(order, UpdateOrder):

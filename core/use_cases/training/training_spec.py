@@ -93,7 +93,7 @@ def pin_inputs(
 
 
 def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
-    """The same task at every claim of a job, whatever has happened to its model in between.
+    """Return the same spec at every claim of a job, whatever has happened to its model in between.
 
     Raises ImageInSuite when an image to train on has become a suite's since the job was
     ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when

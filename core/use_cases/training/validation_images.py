@@ -18,7 +18,7 @@ def selection_of(
     prompt: PromptTemplate,
     suites: Sequence[ScoredSuite],
 ) -> Selection:
-    """The examination's questions, asked about the validation parts instead of the test parts.
+    """Return the plan's queries, asked about the validation parts instead of the test parts.
 
     `holdout` is held out of the update, `classes` is all that the line will have learned.
     Raises RecipeInvalid, naming what has no validation image: a choice that cannot see what is
