@@ -25,7 +25,7 @@ class Hung:
         self.asked: list[object] = []
         self.released = threading.Event()
 
-    def wait(self, *_: object) -> None:
+    def wait(self, *_: object, **__: object) -> None:
         """Be the method that hangs."""
         self.asked.append(None)
         self.released.wait(30)
