@@ -1,6 +1,7 @@
 """Every test of this folder that takes `transactions` runs on SQLite and on PostgreSQL."""
 
 import itertools
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from devtools.servers.s3 import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
 
 _numbers = itertools.count(1)
 
@@ -131,3 +133,16 @@ def artifacts() -> MemoryArtifacts:
 def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
     """A platform without rows, on each kind of database in turn."""
     return Scene(transactions, artifacts)
+
+
+@pytest.fixture
+def bell() -> Bell:
+    """A notifier that remembers whom it has notified."""
+    return Bell()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The lines that are logged from level INFO on."""
+    caplog.set_level(logging.INFO)
+    return caplog

@@ -31,6 +31,14 @@ def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
     return made.name
 
 
+def a_judged_model(scene: Scene) -> Model:
+    """A model with the suite "easy" and a lenient policy that judges few images."""
+    made = scene.model()
+    judged_by(scene, made)
+    scene.suite(made, scene.frozen(*SUITES, each=30, offset=500), name="easy")
+    return made
+
+
 def knowing(
     scene: Scene,
     model: Model,

@@ -217,6 +217,13 @@ class Scene:
         with self.platform.transactions(read_only=True) as work:
             return work.aliases.get(model.id, "production").version
 
+    def phase_seconds(self) -> dict[str, float]:
+        """The seconds that each phase of updates has taken so far."""
+        with self.platform.transactions(read_only=True) as work:
+            counters = work.counters.all()
+        assert {counter.labels["type"] for counter in counters} <= {"update"}
+        return {c.labels["phase"]: c.value for c in counters if "sum" in c.labels}
+
     def events(self, job: Job) -> Sequence[JobEvent]:
         """A job's history."""
         with self.platform.transactions(read_only=True) as work:

@@ -18,10 +18,10 @@ from tests.support.judged import (
     CATS,
     OWLS,
     SUITES,
+    a_judged_model,
     against,
     go_back,
     go_live,
-    judged_by,
     knowing,
     report,
     update,
@@ -32,10 +32,7 @@ from tests.support.scene import Scene, nothing
 
 @pytest.fixture
 def model(scene: Scene) -> Model:
-    made = scene.model()
-    judged_by(scene, made)
-    scene.suite(made, scene.frozen(*SUITES, each=30, offset=500))
-    return made
+    return a_judged_model(scene)
 
 
 # ---- Compared with --------------------------------------------------------------------------

@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass, field
 
 import pytest
 
 from core import logs
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import EvaluateOrder, ImportOrder
-from core.domain.values import Json, sha256
+from core.domain.values import Json
 from core.errors import (
     ArtifactsUnavailable,
     DatabaseUnavailable,
@@ -21,17 +19,15 @@ from core.errors import (
     StorageFull,
     TrainingDiverged,
 )
-from core.ports import Monitor, UnitOfWork
+from core.ports import Monitor
 from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.jobs.requeue import pause, room_of
-from core.use_cases.run_job import Tools, run_next_job
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, a_model
 from tests.support.scene import Scene
+from tests.support.training_jobs import STATE, raising, training
 
 Line = tuple[int, str]  # level and text
 
-STATE = sha256(b"state")
 CLAIMED = (logging.INFO, "job claimed")
 GONE = (logging.WARNING, "the lease is lost, there is nothing to give back")
 
@@ -109,25 +105,6 @@ ENDINGS = {
 }
 
 
-def training(scene: Scene, *, then: Callable[[Monitor], object]) -> Job:
-    """A queued update that takes a step, keeps a checkpoint, and to which something happens."""
-
-    def train(monitor: Monitor) -> None:
-        monitor.advance("training", 1, 9)
-        monitor.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
-        then(monitor)
-
-    scene.script.training = train
-    return scene.update(scene.model(), scene.frozen("cat", "dog"))
-
-
-def raising(error: BaseException) -> Callable[[Monitor], object]:
-    def happen(monitor: Monitor) -> None:
-        raise error
-
-    return happen
-
-
 def lose_lease(scene: Scene) -> None:
     """Let another worker claim what this one holds."""
     with scene.platform.transactions() as work:
@@ -203,7 +180,7 @@ def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothin
         CLAIMED,
         (logging.WARNING, "the lease is lost, the job is left to its new owner"),
     ]
-    assert "training" not in seconds(scene)
+    assert "training" not in scene.phase_seconds()
 
 
 @pytest.mark.parametrize(
@@ -231,20 +208,6 @@ def test_a_worker_whose_lease_is_lost_as_it_ends_leaves_the_job_with_its_checkpo
     assert scene.platform.artifacts.has(STATE)
     assert scene.events(job)[-1].kind == "checkpoint"
     assert said()[-1] == line
-
-
-def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, logger="core.use_cases")
-    job = training(scene, then=raising(StopRequested()))
-    for attempt in (1, 2):
-        caplog.clear()
-        scene.run()
-        claims = [event for event in scene.events(job) if event.kind == "claimed"]
-        assert (claims[-1].data, claims[-1].at) == ({"attempt": attempt, "owner": "w"}, NOW)
-        assert len(claims) == attempt
-        assert vars(caplog.records[0])["attempt"] == attempt
 
 
 def test_an_import_is_watched_and_its_history_told(scene: Scene) -> None:
@@ -280,84 +243,3 @@ def test_lines_that_are_written_meanwhile_name_the_job(scene: Scene) -> None:
     scene.run()
     assert named == [job.id, "update", "1", ""]
     assert logs.bound_value("job") == ""
-
-
-def test_only_the_wait_for_the_first_claim_is_counted(scene: Scene) -> None:
-    training(scene, then=raising(StopRequested()))
-    for waited_s in (90.0, 500.0):
-        later = replace(scene.platform, clock=lambda s=waited_s: NOW + timedelta(seconds=s))
-        run(scene, later)
-        assert seconds(scene)["queued"] == 90.0
-
-
-def test_the_last_phase_is_counted_however_a_job_ends(scene: Scene) -> None:
-    training(scene, then=raising(TrainingDiverged()))
-    scene.run()
-    assert seconds(scene).keys() == {"queued", "training"}
-
-
-def test_a_worker_claims_by_its_settings(scene: Scene) -> None:
-    settings = scene.platform.settings
-    deaf = settings.model_copy(update={"queues": ("housekeeping",)})
-    short = settings.model_copy(update={"lease_seconds": 7.0, "lost_attempts": 1})
-    held: list[float] = []
-
-    def look(monitor: Monitor) -> None:
-        with scene.platform.transactions(read_only=True) as work:
-            held.extend(one.lease_s for one in work.jobs.held("w"))
-        raise DatabaseUnavailable
-
-    scene.script.training = look
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-    assert run(scene, replace(scene.platform, settings=deaf)) is None
-    assert run(scene, replace(scene.platform, settings=short)) is not None
-    assert 6 < held[0] <= 7
-    assert run(scene, replace(scene.platform, settings=short)) is None
-    assert scene.job(job).status is JobStatus.FAILED
-
-
-@pytest.mark.parametrize(
-    ("facts", "told"),
-    [
-        ({}, {}),
-        ({"needed_bytes": 7}, {"needed_bytes": 7}),
-        ({"free_bytes": 7, "path": "/x"}, {"free_bytes": 7}),
-        ({"needed_bytes": None, "free_bytes": 7}, {"free_bytes": 7}),
-        (
-            {"needed_bytes": 9, "free_bytes": 7},
-            {"needed_bytes": 9, "free_bytes": 7, "missing_bytes": 2},
-        ),
-        (
-            {"needed_bytes": 7, "free_bytes": 9},
-            {"needed_bytes": 7, "free_bytes": 9, "missing_bytes": 0},
-        ),
-    ],
-)
-def test_of_a_full_disk_is_told_what_is_known(facts: dict[str, Any], told: dict[str, int]) -> None:
-    assert room_of(StorageFull(**facts)) == told
-
-
-def test_a_worker_that_stops_does_not_wait_for_a_full_database(
-    scene: Scene, said: Callable[[], list[Line]]
-) -> None:
-    job = training(scene, then=lambda monitor: None)
-
-    def full(*, read_only: bool = False) -> UnitOfWork:
-        raise StorageFull
-
-    pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)
-    assert said() == [(logging.WARNING, "the database has no room; the lease runs out instead")]
-
-
-def run(scene: Scene, platform: Any) -> Job | None:
-    """Have a worker of another platform look for a job."""
-    tools = Tools(importer=scene.script, trainer=scene.script, evaluator=scene.script)
-    return run_next_job(platform, tools, owner="w", stopping=lambda: False)
-
-
-def seconds(scene: Scene) -> dict[str, float]:
-    """How long each phase of updates has taken so far."""
-    with scene.platform.transactions(read_only=True) as work:
-        counters = work.counters.all()
-    assert {tally.labels["type"] for tally in counters} <= {"update"}
-    return {t.labels["phase"]: t.value for t in counters if "sum" in t.labels}

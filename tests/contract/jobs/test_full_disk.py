@@ -1,9 +1,12 @@
 """A full disk is a pause, never the end of a job."""
 
 import errno
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import update as change
@@ -16,6 +19,7 @@ from core.errors import StorageFull
 from core.ports import Monitor, Transactions, UnitOfWork
 from core.use_cases.job_handlers import Tools
 from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.jobs.requeue import pause, room_of
 from core.use_cases.run_job import run_next_job
 from tests.support.scene import Scene, nothing
 
@@ -204,3 +208,37 @@ def test_pause_needs_the_fence(scene: Scene) -> None:
     left = scene.run()
     assert (left.status, left.fence, left.pauses) == (JobStatus.RUNNING, 2, 0)
     assert left.phase == "claimed"
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, {}),
+        ({"needed_bytes": 7}, {"needed_bytes": 7}),
+        ({"free_bytes": 7, "path": "/x"}, {"free_bytes": 7}),
+        ({"needed_bytes": None, "free_bytes": 7}, {"free_bytes": 7}),
+        (
+            {"needed_bytes": 9, "free_bytes": 7},
+            {"needed_bytes": 9, "free_bytes": 7, "missing_bytes": 2},
+        ),
+        (
+            {"needed_bytes": 7, "free_bytes": 9},
+            {"needed_bytes": 7, "free_bytes": 9, "missing_bytes": 0},
+        ),
+    ],
+)
+def test_of_a_full_disk_is_told_what_is_known(facts: dict[str, Any], told: dict[str, int]) -> None:
+    assert room_of(StorageFull(**facts)) == told
+
+
+def test_a_worker_that_stops_does_not_wait_for_a_full_database(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def full(*, read_only: bool = False) -> UnitOfWork:
+        raise StorageFull
+
+    pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)
+    said = [(line.levelno, line.getMessage()) for line in log.records]
+    assert said == [(logging.WARNING, "the database has no room; the lease runs out instead")]

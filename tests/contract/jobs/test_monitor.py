@@ -60,13 +60,6 @@ class Watched:
             assert work.jobs.claim("another", 60, 3) is not None
             work.commit()
 
-    def seconds(self) -> dict[str, float]:
-        """How long each phase of updates has taken so far."""
-        with self.scene.platform.transactions(read_only=True) as work:
-            counters = work.counters.all()
-        assert {tally.labels["type"] for tally in counters} <= {"update"}
-        return {t.labels["phase"]: t.value for t in counters if "sum" in t.labels}
-
 
 @pytest.fixture
 def watched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Watched:
@@ -132,16 +125,16 @@ def test_time_left_is_told_by_the_steps_since_the_phase_began(watched: Watched) 
 
 def test_each_phase_is_counted_with_its_seconds_once_it_is_over(watched: Watched) -> None:
     watched.eye.end()  # nothing has begun
-    assert watched.seconds() == {}
+    assert watched.scene.phase_seconds() == {}
     for at, phase, step in ((0, "loading", 0), (2, "loading", 1), (3, "training", 0)):
         watched.now = 1000.0 + at
         watched.eye.advance(phase, step, 5)
-    assert watched.seconds() == {"loading": 3.0}
+    assert watched.scene.phase_seconds() == {"loading": 3.0}
     watched.now = 1010.0
     watched.eye.advance("training", 5, 5)
     watched.now = 1012.5
     watched.eye.end()
-    assert watched.seconds() == {"loading": 3.0, "training": 9.5}
+    assert watched.scene.phase_seconds() == {"loading": 3.0, "training": 9.5}
 
 
 def test_the_last_phase_goes_uncounted_when_the_database_is_away(watched: Watched) -> None:

@@ -1,6 +1,5 @@
 """What an order becomes: a job with its first event, a ring and a line in the log."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -33,19 +32,8 @@ LATER = NOW + timedelta(minutes=2)
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
-
-
-@pytest.fixture
 def model(scene: Scene) -> Model:
     return a_teachable_model(scene)
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO)
-    return caplog
 
 
 def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(

@@ -1,6 +1,5 @@
 """What is cancelled, and what of that which ended is tried again."""
 
-import logging
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -31,19 +30,8 @@ LATER = NOW + timedelta(minutes=2)
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
-
-
-@pytest.fixture
 def model(scene: Scene) -> Model:
     return a_teachable_model(scene)
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO)
-    return caplog
 
 
 def test_a_cancellation_is_in_the_history(scene: Scene, bell: Bell, model: Model) -> None:

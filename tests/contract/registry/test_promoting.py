@@ -19,6 +19,7 @@ from tests.support.judged import (
     CATS,
     OWLS,
     SUITES,
+    a_judged_model,
     against,
     go_back,
     go_live,
@@ -34,11 +35,7 @@ from tests.support.silent_notifier import Silence
 
 @pytest.fixture
 def model(scene: Scene) -> Model:
-    """A model with a suite and a lenient policy that judges few images."""
-    made = scene.model()
-    judged_by(scene, made)
-    scene.suite(made, scene.frozen(*SUITES, each=30, offset=500), name="easy")
-    return made
+    return a_judged_model(scene)
 
 
 def promotion(job: Job) -> Json:

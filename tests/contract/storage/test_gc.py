@@ -23,12 +23,11 @@ from core.use_cases.datasets.freeze import freeze
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.export_version import write_tar
-from core.use_cases.registry.promote import promote
-from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.storage.gc import CollectionResult, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate, a_root, some_weights
 from tests.support.factories import NOW, TESTER, a_dataset, a_move, a_row, digest
+from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
@@ -53,31 +52,10 @@ def tidy(scene: Scene, retention: Retention | None = None, **changes: Any) -> Co
     return collect_garbage(scene.platform, TESTER, retention=retention, **changes)
 
 
-def go_live(scene: Scene, model: Model, *numbers: int) -> None:
+def promoted(scene: Scene, model: Model, *numbers: int) -> None:
+    """Promote versions one after another, whatever the gate said."""
     for number in numbers:
-        promote(
-            scene.platform,
-            TESTER,
-            model=model.name,
-            alias="production",
-            version=number,
-            expected_revision=None,
-            reason="for this test",
-            override=True,
-        )
-
-
-def go_back(scene: Scene, model: Model, to: int | None = None) -> None:
-    roll_back(
-        scene.platform,
-        TESTER,
-        model=model.name,
-        alias="production",
-        to=to,
-        expected_revision=None,
-        reason="for this test",
-        override=True,
-    )
+        go_live(scene, model, number, reason="for this test", override=True)
 
 
 def rejected(scene: Scene, model: Model, count: int, **changes: Any) -> list[Version]:
@@ -387,9 +365,9 @@ def test_what_is_live_and_what_rollbacks_come_back_to_stays(
     scene: Scene, model: Model, live: list[int], back: list[int], given_up: list[int]
 ) -> None:
     rejected(scene, model, 4)
-    go_live(scene, model, *live)
+    promoted(scene, model, *live)
     for to in back:
-        go_back(scene, model, to)
+        go_back(scene, model, to=to, override=True)
     assert numbers(tidy(scene, NEWEST_ONLY).given_up) == given_up
 
 
@@ -454,13 +432,13 @@ def test_tensors_are_told_apart_although_one_list_of_them_is_damaged(
 
 def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
     old, _ = rejected(scene, model, 2)
-    go_live(scene, model, 2)
-    go_back(scene, model)
+    promoted(scene, model, 2)
+    go_back(scene, model, override=True)
     assert numbers(tidy(scene, NEWEST_ONLY).given_up) == [2]
     gone = scene.version(model, old.number)
     acts: list[Callable[[], object]] = [
-        lambda: go_live(scene, model, 2),
-        lambda: go_back(scene, model, 2),
+        lambda: promoted(scene, model, 2),
+        lambda: go_back(scene, model, to=2, override=True),
         lambda: write_tar(scene.platform.artifacts, gone, "f", BytesIO()),
         lambda: order_evaluation(
             scene.platform,

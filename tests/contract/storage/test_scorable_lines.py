@@ -18,13 +18,12 @@ from core.errors import ArtifactGone
 from core.ports import Monitor
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
-from core.use_cases.registry.promote import promote
-from core.use_cases.registry.roll_back import roll_back
 from core.use_cases.retry_job import retry_job
 from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER
+from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene, nothing
 from tests.support.silent_notifier import Silence
@@ -58,26 +57,9 @@ def move(scene: Scene, model: Model, *moves: int) -> None:
     """Promote versions one after another; a negative number rolls back to that version."""
     for number in moves:
         if number < 0:
-            roll_back(
-                scene.platform,
-                TESTER,
-                model=model.name,
-                alias="production",
-                to=-number,
-                expected_revision=None,
-                reason="for this test",
-            )
+            go_back(scene, model, to=-number)
         else:
-            promote(
-                scene.platform,
-                TESTER,
-                model=model.name,
-                alias="production",
-                version=number,
-                expected_revision=None,
-                reason="for this test",
-                override=True,
-            )
+            go_live(scene, model, number, reason="for this test", override=True)
 
 
 def tidy(scene: Scene, artifacts: MemoryArtifacts, keep_last: int) -> list[int]:

@@ -39,11 +39,6 @@ from tests.support.silent_notifier import Bell
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
-
-
-@pytest.fixture
 def model(scene: Scene) -> Model:
     return a_teachable_model(scene)
 
