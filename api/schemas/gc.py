@@ -43,7 +43,7 @@ class NewCollection(RequestModel):
 
     @property
     def grace(self) -> timedelta:
-        """How long ago an artifact was stored at the least."""
+        """The least age of an artifact that may be deleted."""
         return timedelta(hours=self.older_than_hours)
 
 

@@ -1,4 +1,4 @@
-"""How fast worker processes work off a queue of updates whose training takes no time."""
+"""Time worker processes that work off a queue of updates whose training takes no time."""
 
 import multiprocessing
 import statistics

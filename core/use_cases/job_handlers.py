@@ -1,4 +1,4 @@
-"""What a worker does for each type of job."""
+"""The handler of each job type."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.use_cases.training.update_model import update_model
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What needs torch: the worker's implementations of the training ports."""
+    """The worker's implementations of the training ports, which need torch."""
 
     importer: Importer
     trainer: Trainer

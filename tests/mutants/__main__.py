@@ -45,7 +45,7 @@ def main() -> int:
     known = tomllib.loads(HARMLESS.read_text())
     alive = [name for name, status in found.items() if status in {"survived", "no tests"}]
     for name in alive:
-        print(f"{name}: {found[name]}: {known.get(name, 'nobody has looked at it yet')}")
+        print(f"{name}: {found[name]}: {known.get(name, 'not looked at yet')}")
     rows = list(rows_of(found))
     publish("mutants", rows)
     return 0 if rows[-1]["killed by tests, %"] >= 100 * WANTED else 1

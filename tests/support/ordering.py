@@ -1,4 +1,4 @@
-"""What tests of orders share: a model that may be taught and scored, and who asks."""
+"""A model that may be taught and scored, orders for it, and who orders."""
 
 import logging
 from dataclasses import replace

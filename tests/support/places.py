@@ -1,4 +1,4 @@
-"""Where the repository's own files lie."""
+"""Paths of the repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which distributions a requirement brings, as installed here."""
+"""The distributions that a requirement brings, as installed."""
 
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires

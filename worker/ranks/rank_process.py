@@ -61,7 +61,7 @@ class RankProcess:
 
     @property
     def fate(self) -> str | None:
-        """How the rank was lost, in words; None while it runs, or if it lost another rank first."""
+        """The rank's loss in words; None while it runs, or if it lost another rank first."""
         code = self._process.poll()
         if code is None or code in {0, LOST_OTHERS}:
             return None

@@ -9,7 +9,7 @@ from core.ports import HeldJob
 
 
 class Action(StrEnum):
-    """What to do about a child."""
+    """The actions on a child."""
 
     LEAVE = "leave"
     TERMINATE = "terminate"

@@ -1,4 +1,4 @@
-"""What is wrong with a request."""
+"""Problem documents: the errors of a request."""
 
 from typing import NotRequired, TypedDict
 

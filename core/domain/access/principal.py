@@ -1,4 +1,4 @@
-"""Who is asking, and what a principal may do."""
+"""Principals: holders of API keys, and what they may do."""
 
 from dataclasses import dataclass
 

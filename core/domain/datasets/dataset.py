@@ -9,7 +9,7 @@ from core.domain.values import DatasetId, Digest
 
 
 class DatasetKind(StrEnum):
-    """What the text beside an image is."""
+    """The meaning of the text beside an image."""
 
     LABELLED = "labelled"  # the class
     CAPTIONED = "captioned"  # one or more captions

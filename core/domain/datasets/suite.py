@@ -10,7 +10,7 @@ from core.domain.values import Digest, SuiteId
 
 
 class SuiteKind(StrEnum):
-    """What a suite asks."""
+    """The kinds of suites."""
 
     ZERO_SHOT = "zero_shot"  # which of the suite's classes is this image?
     RETRIEVAL = "retrieval"  # which caption belongs to this image, and the reverse?

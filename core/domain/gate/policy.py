@@ -15,7 +15,7 @@ _FARTHEST = 4096.0  # times the present images; needing more than that is no pra
 
 
 class Verdict(StrEnum):
-    """The gate's three words."""
+    """The gate's verdict."""
 
     PASSED = "passed"
     FAILED = "failed"

@@ -8,7 +8,7 @@ from core.domain.values import JobId, Json
 
 
 class EventKind(StrEnum):
-    """What an event of a job's history reports."""
+    """Kinds of events in a job's history."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"

@@ -15,7 +15,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
 
 
 class JobStatus(StrEnum):
-    """The six states, for ever; finer news is the phase."""
+    """The six states of a job; the phase says more."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -32,7 +32,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a job is within its phase."""
+    """The progress of a job within its phase."""
 
     step: int = 0
     total: int = 0

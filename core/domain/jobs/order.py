@@ -17,7 +17,7 @@ class Queue(StrEnum):
 
 
 class JobType(StrEnum):
-    """What a job does."""
+    """The types of jobs."""
 
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored

@@ -73,7 +73,7 @@ class Optimiser(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the learning rate moves."""
+    """The schedules of the learning rate."""
 
     CONSTANT = "constant"
     STEP = "step"  # a tenth after two thirds of the epochs, as the released one-session code

@@ -13,7 +13,7 @@ PRODUCTION = "production"
 
 
 class MoveKind(StrEnum):
-    """Why an alias moved."""
+    """The kinds of moves of an alias."""
 
     CREATED = "created"
     PROMOTED = "promoted"

@@ -1,4 +1,4 @@
-"""Which architectures can be trained: rules on an open_clip config, before weights are loaded.
+"""Rules on an open_clip config that decide, before weights are loaded, if it can be trained.
 
 A model that cannot be trained cannot be scored or served either: we lack its tokenizer, or its
 features are not one vector per input. Its import is therefore refused.

@@ -1,4 +1,4 @@
-"""Which versions' weights may be collected, and which updates can be scored without them."""
+"""Rules on which versions' weights may be collected, and which updates can be scored without."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _versions_of(job: Job) -> set[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """So many artifacts, so many bytes."""
+    """A number of artifacts and their bytes."""
 
     count: int = 0
     size: int = 0  # bytes

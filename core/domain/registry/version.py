@@ -77,7 +77,7 @@ class Weights:
 
 
 class VersionStatus(StrEnum):
-    """Where a version stands."""
+    """The status of a version."""
 
     CANDIDATE = "candidate"  # not yet judged, or judged inconclusive
     REJECTED = "rejected"  # failed the gate

@@ -21,7 +21,7 @@ from core.ports import Decoder, Platform
 
 
 class UploadOutcome(StrEnum):
-    """What became of an uploaded file."""
+    """The outcome of an uploaded file."""
 
     CREATED = "created"
     DUPLICATE = "duplicate"
@@ -42,7 +42,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What the client is told about one file."""
+    """The answer to one uploaded file."""
 
     file_label: str
     text: str

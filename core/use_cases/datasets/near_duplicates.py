@@ -1,4 +1,4 @@
-"""Which of the images that arrive are near-duplicates of one another or of known ones.
+"""Search arriving images for near-duplicates among themselves and among known images.
 
 The search among all known images is done before the transaction that records the new ones;
 within it, only what has come since is searched.

@@ -105,7 +105,7 @@ def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest
 
 
 def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
-    """How many other versions have answered the suites' questions, as candidates or baselines."""
+    """Count the other versions that have answered the suites' queries."""
     asked = [exam.own.digest for exam in plan.zero_shot]
     asked += [exam.own.digest for exam in plan.retrieval]
     with platform.transactions(read_only=True) as work:

@@ -1,4 +1,4 @@
-"""What a version is asked when it classifies."""
+"""Prepare a classification: resolve the version, its classes and their prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ class JobMonitor:
             raise CancelRequested
 
     def checkpoint_due(self) -> bool:
-        """Whether the checkpoint interval has passed, or the worker is about to stop."""
+        """Return whether the checkpoint interval has passed or the worker is about to stop."""
         interval = self._platform.settings.checkpoint_seconds
         return self.stopping() or time.monotonic() - self._kept >= interval
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """Who orders a job, and the Idempotency-Key with the digest of the body, if one was sent."""
+    """The principal who orders a job, and the Idempotency-Key with the body's digest, if any."""
 
     principal: Principal
     key: str | None = None

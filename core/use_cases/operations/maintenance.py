@@ -1,4 +1,4 @@
-"""What somebody must do now and then so that nothing is lost."""
+"""Maintenance that a supervisor repeats: notify waiting jobs, end cancelled ones, clean up."""
 
 import logging
 from contextlib import suppress

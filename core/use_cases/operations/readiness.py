@@ -1,4 +1,4 @@
-"""Whether the service can take work."""
+"""Check that the service can take work."""
 
 from contextlib import suppress
 

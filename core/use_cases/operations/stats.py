@@ -10,7 +10,7 @@ from core.ports import Heartbeat, Platform, QueueGauge, RunningGauge
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStats:
-    """What the database says now."""
+    """The state of the service as the database has it now."""
 
     at: datetime
     queue: Sequence[QueueGauge]

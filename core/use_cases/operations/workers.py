@@ -1,4 +1,4 @@
-"""Which workers there are and whether they live."""
+"""List the workers, alive and lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ def list_workers(platform: Platform) -> Sequence[WorkerState]:
 
 
 def is_fresh(settings: Settings, age_s: float) -> bool:
-    """Whether a worker whose last beat is so old counts as alive."""
+    """Return whether a worker whose last heartbeat is of this age counts as alive."""
     return age_s < patience_s(settings)
 
 
 def patience_s(settings: Settings) -> float:
-    """How long a worker may be silent: five beats, and at least fifteen seconds."""
+    """Return how long a worker may be silent, in seconds: five heartbeats, and at least fifteen."""
     return max(LEAST_PATIENCE_S, 5 * settings.sweep_seconds)

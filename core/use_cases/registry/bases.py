@@ -1,4 +1,4 @@
-"""Which bases a model may be made from, as far as one can tell without loading them."""
+"""Check the base of a model as far as that is possible without loading it."""
 
 import json
 import re

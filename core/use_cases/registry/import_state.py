@@ -1,4 +1,4 @@
-"""Where the import of a model's root stands."""
+"""The state of the import of a model's root."""
 
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType

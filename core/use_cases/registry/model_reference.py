@@ -1,4 +1,4 @@
-"""What a model reference means."""
+"""Resolve model references such as `name@alias` and `name:7`."""
 
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version

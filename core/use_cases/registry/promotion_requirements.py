@@ -1,4 +1,4 @@
-"""What is in force at a model, and which version a promotion would replace."""
+"""The suites, policy and live version that a promotion is checked against."""
 
 import json
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def line_beside(work: UnitOfWork, version: Version, alias: str) -> tuple[Version
 
 
 def leads_back(line: Sequence[Version], version: Version) -> bool:
-    """Whether the live version, last in the line beside `version`, descends from it."""
+    """Return whether the live version, last in the line beside `version`, descends from it."""
     return bool(line) and line[0].parent == version.number
 
 

@@ -15,7 +15,7 @@ BATCH = 200  # after so many at the latest a full disk is told
 
 @dataclass(kw_only=True)
 class Copied:
-    """What has become of artifacts that were to be copied."""
+    """The result of copying artifacts."""
 
     kept: set[Digest] = field(default_factory=set)  # whole in the target before
     copied: dict[Digest, int] = field(default_factory=dict)  # digest to bytes
@@ -24,7 +24,7 @@ class Copied:
 
     @property
     def lost(self) -> set[Digest]:
-        """What the target does not hold."""
+        """The artifacts that the target does not hold."""
         return self.missing | self.damaged
 
 

@@ -47,7 +47,7 @@ _MANY = 1_000_000
 
 @dataclass(kw_only=True)
 class CollectionResult:
-    """What a collection has found and done; on a dry run, would have done."""
+    """The result of a collection, or on a dry run what it would have been."""
 
     dry_run: bool
     given_up: list[Version] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Which artifacts the rows need: by name, or through lists that they name."""
+"""Artifacts that rows name, directly or through the lists that they name."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from core.use_cases.datasets.manifests import read_manifest
 
 
 class ArtifactKind(StrEnum):
-    """What an artifact is, as far as the rows tell."""
+    """The kind of an artifact, as the rows tell it."""
 
     WEIGHTS = "weights"  # the lists of tensors
     TENSOR = "tensor"

@@ -1,4 +1,4 @@
-"""What method 'replay' may keep: the images that a line of versions was taught with."""
+"""Images that method 'replay' may keep: those that a line of versions was taught with."""
 
 from collections.abc import Iterable, Sequence
 

@@ -22,7 +22,7 @@ from core.use_cases.training.preflight import preflight_update
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What the one call made."""
+    """The result of the one call."""
 
     dataset: Dataset
     version: DatasetVersion

@@ -50,7 +50,7 @@ class UpdateInputs:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What the line has learned once this update is in."""
+        """The classes that the line has learned once this update is in."""
         return distinct(self.parent.classes + self.data.classes)
 
 

@@ -1,4 +1,4 @@
-"""What an update that chooses its own mixing weight may look at."""
+"""Validation images for an update that chooses its own mixing weight."""
 
 from collections.abc import Sequence
 

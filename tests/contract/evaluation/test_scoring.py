@@ -1,4 +1,4 @@
-"""What scoring a version asks, remembers and tells."""
+"""Scoring a version: its queries, the answers it keeps and the report."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -149,7 +149,7 @@ class Counted:
 
 
 def test_scoring_writes_what_it_found_in_one_transaction_and_else_only_reads(scene: Scene) -> None:
-    """Who only reads waits for no writer."""
+    """Count transactions: one that only reads waits for no writer."""
     model = scene.model()
     scene.suite(model, scene.frozen("sun", "moon", offset=500), name="sky")
     teach(scene, model, 2, parent=1)

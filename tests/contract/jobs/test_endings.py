@@ -1,4 +1,4 @@
-"""How each way for a job to end or to be given back is told: status, history and log."""
+"""Status, history and log of each way for a job to end or to be requeued."""
 
 import logging
 from collections.abc import Callable
@@ -34,7 +34,7 @@ GONE = (logging.WARNING, "the lease is lost, there is nothing to give back")
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """What happens while a job trains, and what is to be read of it afterwards."""
+    """An error during training, and the state, event and log line that it leads to."""
 
     error: BaseException
     line: Line
@@ -115,7 +115,7 @@ def lose_lease(scene: Scene) -> None:
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Line]]:
-    """What has been logged, but for what artifacts and database say."""
+    """The lines that the use cases have logged."""
     caplog.set_level(logging.INFO, logger="core.use_cases")
     return lambda: [(line.levelno, line.getMessage()) for line in caplog.records]
 

@@ -1,4 +1,4 @@
-"""What the eye on a running job writes, and when it stops the job."""
+"""The monitor of a running job: what it writes, and when it stops the job."""
 
 import logging
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Watched:
         return [(event.kind, event.data) for event in events]
 
     def is_renewed(self) -> bool:
-        """Whether the lease was renewed; it is short again afterwards."""
+        """Return whether the lease was renewed, and shorten it again."""
         with self.scene.platform.transactions() as work:
             (held,) = work.jobs.held("w")
             work.jobs.renew(self.job.id, self.job.fence, SHORT_LEASE_S)

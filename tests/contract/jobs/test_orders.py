@@ -1,4 +1,4 @@
-"""What an order becomes: a job with its first event, a ring and a line in the log."""
+"""Orders become jobs, each with its first event, a notification and a log line."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is cancelled, and what of that which ended is tried again."""
+"""Cancelling jobs, and ordering ended ones again."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What the sweeper rings for, ends and forgets."""
+"""Maintenance: jobs that are notified again or ended, and traces that are deleted."""
 
 import logging
 import os

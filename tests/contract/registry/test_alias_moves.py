@@ -1,4 +1,4 @@
-"""What a move of an alias writes down, how it is refused, and for whom it waits."""
+"""Moves of an alias: what they write, how they are refused, and which locks they wait for."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What could not start is refused when it is ordered."""
+"""Jobs that could not start are refused when they are ordered."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a classification sends, and workers."""
+"""Requests of `classify` and `workers`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which requests are sent again, and how often."""
+"""Requests that are sent again, and how often."""
 
 import pytest
 from starlette.responses import JSONResponse, Response

@@ -44,7 +44,7 @@ def schema_of(typed_dict: Any) -> dict[str, Any]:
 
 
 def from_annotation(annotation: Any) -> Any:
-    """What an annotation says, in a form that a schema can be compared with."""
+    """Return an annotation in a form that a schema can be compared with."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return "any"
@@ -66,7 +66,7 @@ def from_annotation(annotation: Any) -> Any:
 
 
 def from_schema(schema: Any) -> Any:
-    """What a schema says, in the same form."""
+    """Return a schema in the same form."""
     if schema is True:
         return "any"
     if "$ref" in schema:

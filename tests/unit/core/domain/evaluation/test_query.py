@@ -1,4 +1,4 @@
-"""What versions answered, and how it is kept."""
+"""Answers of versions, and their stored form."""
 
 import pytest
 

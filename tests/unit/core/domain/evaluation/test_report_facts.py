@@ -1,4 +1,4 @@
-"""What a report records beside its measures, and what is read back of it."""
+"""Facts that a report records beside its measures, written and read back."""
 
 import json
 from dataclasses import asdict, replace

@@ -44,7 +44,7 @@ def learned(who: Version, question: EvalQuery, index: int) -> bool:
 
 
 def change(now: list[bool], before: list[bool]) -> Change:
-    """How a class fared whose images were answered so, with two-sided 95 % intervals."""
+    """Return the change of a class with these answers, with two-sided 95 % intervals."""
     bags = entries("bags", [("bag",)] * len(now))
     question = ClassQuery(entries=bags, classes=("bag", "hat"), prompt=DEFAULT_PROMPT)
     (found,) = class_changes(question, now=now, before=before, alpha=0.025)

@@ -1,4 +1,4 @@
-"""What the gate says, sentence by sentence."""
+"""The gate's reasons, sentence by sentence."""
 
 from typing import Any
 

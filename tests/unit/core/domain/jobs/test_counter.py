@@ -1,4 +1,4 @@
-"""Which bucket a duration is counted in."""
+"""The bucket that a duration is counted in."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What may happen to a job next, where it waits, and how its order is stored."""
+"""Transitions of a job, its queue, and the stored form of its order."""
 
 import json
 from collections.abc import Callable

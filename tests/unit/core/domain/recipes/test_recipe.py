@@ -1,4 +1,4 @@
-"""What a recipe refuses, in which words, and which classes compete under it."""
+"""Refusals of a recipe word by word, and the classes that compete under it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How an alias moves, and which version its history leads back to."""
+"""Moves of an alias, and the version that its history leads back to."""
 
 from datetime import timedelta
 

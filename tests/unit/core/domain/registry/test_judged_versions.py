@@ -1,4 +1,4 @@
-"""What a verdict, a move and a collection make of a version."""
+"""The status of a version after a verdict, a move and a collection."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Whether a version may go live, and what a refusal says."""
+"""The rules of promotion, and their refusals word by word."""
 
 from dataclasses import replace
 from typing import Any

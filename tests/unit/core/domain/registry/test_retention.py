@@ -1,4 +1,4 @@
-"""Which versions' weights may go, by the rules alone; `test_gc` lets them go."""
+"""The rules of retention alone; `test_gc` deletes by them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
