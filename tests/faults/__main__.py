@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.record(outcome, seed=chosen.seed, order=[row.label for row in ROWS])
     table.print_all()
     for outcome in outcomes:
-        for trouble in outcome.troubles:
+        for trouble in outcome.troubles + outcome.delays:
             print(f"{outcome.row.label}: {trouble}")
-    return 1 if any(outcome.troubles for outcome in outcomes) else 0
+    return 1 if any(outcome.troubles or outcome.delays for outcome in outcomes) else 0
 
 
 def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> Iterator[Outcome]:

@@ -30,7 +30,7 @@ def record(outcome: Outcome, *, seed: int, order: Iterable[str]) -> None:
         rows[outcome.row.label] = outcome.told() | {
             "seed": seed,
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "troubles": outcome.troubles,
+            "troubles": outcome.troubles + outcome.delays,
         }
         write(NAME, [rows[label] for label in order if label in rows], **_environment())
 

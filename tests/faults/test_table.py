@@ -1,4 +1,8 @@
-"""The short form of the fault table: every row once or a few times."""
+"""The short form of the fault table: every row once or a few times.
+
+It judges what was lost, doubled or unequal. Recovery times are judged by `make test-faults` alone:
+here, other tests run beside, on machines of any speed.
+"""
 
 import json
 from collections.abc import Callable
