@@ -31,7 +31,7 @@ from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.logit_columns import Columns
-from core.learning.methods.catalogue import method_of
+from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import total
 from core.learning.models import Models, Texts
 from core.ports import TrainingSpec
@@ -117,7 +117,7 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
         pixels = torch.zeros(recipe.batch_size, 3, height, width, dtype=torch.uint8)
         target = torch.zeros(recipe.batch_size, dtype=torch.long)
     parent = ClipModel(network=network.eval(), config={"model_cfg": model_cfg})
-    method = method_of(recipe, Columns.of(recipe, names, (), ()))
+    method = LearningMethod(recipe, Columns.of(recipe, names, (), ()))
     spec = _spec(recipe, names)
     models = Models.of(spec, parent, names, distils=method.distils, load=lambda _: parent)
     student = _storages(models.student)

@@ -10,7 +10,9 @@ from core.domain.recipes.choices import (
     Averaging,
     ExemplarChoice,
     LabelSpace,
+    LossTerm,
     Method,
+    MixingChoice,
     ModelPart,
     Optimiser,
     Precision,
@@ -43,8 +45,16 @@ def _switch(description: str) -> Schema:
 
 
 FIELDS: dict[str, Schema] = {
-    "method": _choice(Method, "Learning method."),
+    "method": _choice(
+        Method, "Learning method: the defaults of terms, teacher, label_space, exemplars, mixing."
+    ),
     "part": _choice(ModelPart, "Which parameters are trained."),
+    "terms": {
+        "type": "array",
+        "items": {"type": "string", "enum": [str(one) for one in LossTerm]},
+        "uniqueItems": True,
+        "description": "Distillation terms that are added to the cross entropy.",
+    },
     "teacher": _choice(
         TeacherPolicy, "Which version the update is kept close to: parent, root or both."
     ),
@@ -65,16 +75,25 @@ FIELDS: dict[str, Schema] = {
     "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
     "lwf_weight": _number("lwf_weight", "Weight of the distillation on class prompts."),
     "cross_weight": _number(
-        "cross_weight", "vrlwf_cross: weight of the terms between old and new vectors."
+        "cross_weight", "term cross: weight of the terms between old and new vectors."
     ),
     "reference_weight": _number(
-        "reference_weight", "zscl: weight of the distillation on the reference set."
+        "reference_weight", "term reference: weight of the distillation on the reference set."
     ),
-    "mixing": _number("mixing", "imm_mean: share of the new weights in the mean."),
-    "exemplars": _number("exemplars", "replay: exemplars kept from all earlier updates together."),
-    "exemplar_choice": _choice(ExemplarChoice, "replay: how the exemplars of a class are chosen."),
+    "mixing_choice": _choice(
+        MixingChoice, "How new and old weights are mixed after the last step, if at all."
+    ),
+    "mixing": _number("mixing", "mixing_choice fixed: share of the new weights in the mean."),
+    "exemplars": {
+        "anyOf": [
+            _number("exemplars", "Images kept from all earlier updates together."),
+            {"const": "none", "description": "The same as 0: no image of earlier updates is used."},
+        ],
+        "description": "Images of earlier updates that take part in training.",
+    },
+    "exemplar_choice": _choice(ExemplarChoice, "How the exemplars of a class are chosen."),
     "exemplar_batch": _number(
-        "exemplar_batch", "replay: exemplars in each step in addition to its own images."
+        "exemplar_batch", "Exemplars in each step in addition to its own images."
     ),
     "averaging": _choice(Averaging, "Which weights the update ends with; works with any method."),
     "averaging_decay": _number(

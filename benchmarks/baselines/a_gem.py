@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from benchmarks.baselines.memory import Memory
 from core.domain.values import Json
-from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import TrainingEnd, TrainingStart
+from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.mixing import TrainingEnd
 
 
-class AGem(FineTuning):
+class AGem(LearningMethod):
     """`a_gem`: step along g, the gradient of L_ce, unless it conflicts with the memory's, g_r.
 
         g ← g − (g·g_r / g_r·g_r) g_r    where g·g_r < 0

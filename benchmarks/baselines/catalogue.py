@@ -10,7 +10,7 @@ from benchmarks.baselines.imm_mode import ModeImm
 from benchmarks.baselines.zscl_lwfvr import ZsclLwfVr
 from core.domain.recipes.choices import Method
 from core.domain.values import Json
-from core.learning.methods.catalogue import MakeMethod
+from core.learning.methods.method import MakeMethod
 
 
 @dataclass(frozen=True, kw_only=True)

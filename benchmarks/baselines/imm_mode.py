@@ -14,15 +14,14 @@ from core.learning.data.batches import TrainingImages
 from core.learning.data.vocabulary import generator_of
 from core.learning.logit_columns import Columns
 from core.learning.losses import logits
-from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import TrainingEnd, TrainingStart
-from core.learning.methods.mixing import mix, snapshot
+from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.mixing import TrainingEnd, mix, snapshot
 
 IMAGES = 1000
 GROUP = 8
 
 
-class ModeImm(FineTuning):
+class ModeImm(LearningMethod):
     """`imm_mode`: fine-tune, then θ = (a F_n θ_n + (1 − a) F_o θ_o) / (a F_n + (1 − a) F_o).
 
     a is the recipe's `mixing`; θ_o is the parent's or the root's, as the recipe's teacher says.

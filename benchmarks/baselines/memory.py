@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import ExemplarChoice
+from core.domain.recipes.choices import ExemplarChoice, LabelSpace
 from core.domain.recipes.class_lists import distinct
 from core.errors import ModelNotTrainable
 from core.learning import losses
@@ -17,13 +17,15 @@ from core.learning.data.exemplars import choose_exemplars
 from core.learning.data.vocabulary import generator_of
 from core.learning.methods.method import TrainingStart
 
+EXEMPLARS = 1000
+
 
 class Memory:
     """The memory of an update, with a loss on a random part of it.
 
     The loss on pairs of the reference set is the symmetric contrastive loss that CLIP is trained
     with. The loss on exemplars is the cross entropy over all classes seen; they are at most
-    `exemplars` images of classes learned before, equally many of each and chosen at random. If
+    EXEMPLARS images of classes learned before, equally many of each and chosen at random. If
     there are both, the losses are added. Raises ModelNotTrainable when classes were learned
     before and there is neither.
     """
@@ -104,7 +106,12 @@ def _exemplars(beginning: TrainingStart) -> tuple[ManifestEntry, ...]:
     spec = beginning.spec
     learned = {name.lower() for name in spec.learned}
     candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
-    recipe = replace(spec.recipe, exemplar_choice=ExemplarChoice.RANDOM)
+    recipe = replace(
+        spec.recipe,
+        exemplars=EXEMPLARS,
+        exemplar_choice=ExemplarChoice.RANDOM,
+        label_space=LabelSpace.SEEN,
+    )
     return choose_exemplars(recipe, candidates, _never_called)
 
 

@@ -9,8 +9,7 @@ from core.errors import ModelNotTrainable
 from core.learning.data.vocabulary import RandomSentences, generator_of
 from core.learning.features import Batch
 from core.learning.methods import terms
-from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import TrainingStart
+from core.learning.methods.method import LearningMethod, TrainingStart
 from core.learning.methods.terms import Term
 
 SENTENCES = 1000
@@ -18,7 +17,7 @@ LENGTH = 12  # ten free tokens between start and end
 BLOCK = 500  # sentences encoded at once
 
 
-class ZsclLwfVr(FineTuning):
+class ZsclLwfVr(LearningMethod):
     """`zscl_lwfvr`: L = L_ce + γ (image loss + text loss) on S = s I E'ᵀ and S' = s I' E'ᵀ.
 
     These are ZSCL's two losses with the update's own images, the parent as teacher and, as texts,

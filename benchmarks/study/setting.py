@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.recipes.choices import Method, Precision
+from core.domain.recipes.choices import LossTerm, MixingChoice, Precision
 from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
-from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.methods.method import LearningMethod, MakeMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Setting:
     @property
     def make_method(self) -> MakeMethod:
         """The factory of the method."""
-        return _baselines()[self.compared].make if self.compared else method_of
+        return _baselines()[self.compared].make if self.compared else LearningMethod
 
     @property
     def reads_reference(self) -> bool:
@@ -27,13 +27,13 @@ class Setting:
         return (
             _baselines()[self.compared].remembers
             if self.compared
-            else self.recipe.method is Method.ZSCL
+            else LossTerm.REFERENCE in self.recipe.terms
         )
 
     @property
     def chooses(self) -> bool:
         """Whether training chooses by validation parts."""
-        return not self.compared and self.recipe.method is Method.WISE
+        return not self.compared and self.recipe.mixing_choice is MixingChoice.VALIDATION
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the setting, as JSON."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from core.domain.recipes.choices import Method
+from core.domain.recipes.choices import LossTerm
 from core.domain.recipes.class_lists import competing_classes, distinct
 from core.domain.recipes.recipe import Recipe
 
@@ -16,7 +16,7 @@ class Columns:
     names: tuple[str, ...]
     competing: int
     seen: tuple[int, ...]  # columns of the classes learned before and the current ones
-    continues: bool  # whether any class was learned before
+    distils: bool  # whether the loss has the class distillation term
 
     @classmethod
     def of(
@@ -29,15 +29,18 @@ class Columns:
         """Return the columns that an update needs; names that differ only in case share one."""
         competing = competing_classes(recipe, classes, learned, open_classes)
         seen = distinct((*learned, *classes))
-        replays = recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}
-        distils = recipe.method is Method.LWF or (replays and learned)
+        # Added to the sentence term, it starts with the second update, as in VR-LwF's paper; alone
+        # it starts with the first.
+        distils = LossTerm.LWF in recipe.terms and (
+            bool(learned) or LossTerm.VR not in recipe.terms
+        )
         names = distinct((*competing, *seen)) if distils else competing
         position = {name.lower(): column for column, name in enumerate(names)}
         return cls(
             names=names,
             competing=len(competing),
             seen=tuple(position[name.lower()] for name in seen if name.lower() in position),
-            continues=bool(learned),
+            distils=distils,
         )
 
     def of_class(self, name: str) -> int:

@@ -12,7 +12,7 @@ from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.clip.weights import load
 from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import Method, ModelPart
+from core.domain.recipes.choices import ModelPart
 from core.domain.registry.architecture import require_recipe_fits
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable
@@ -22,8 +22,7 @@ from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.logit_columns import Columns
-from core.learning.methods.catalogue import MakeMethod, method_of
-from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
 from core.learning.models import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes
@@ -57,7 +56,7 @@ def prepare_run(
     artifacts: Artifacts,
     *,
     ranks: Ranks | None = None,
-    make_method: MakeMethod = method_of,
+    make_method: MakeMethod = LearningMethod,
     advance: Callable[[int, int], None] = _ignore_progress,
     moved: BytesCallback = ignore_bytes,
 ) -> PreparedRun:
@@ -72,11 +71,13 @@ def prepare_run(
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not spec.reference:
-        raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
+        raise ModelNotTrainable("This recipe needs a reference set.", pointer="/reference")
     if method.scores and ranks.rank == 0 and spec.selection is None:  # only rank 0 scores
-        raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
+        raise ModelNotTrainable(
+            "This recipe needs validation parts.", pointer="/recipe/mixing_choice"
+        )
     exemplars: Sequence[ManifestEntry] = ()
-    if recipe.method is Method.REPLAY:
+    if recipe.exemplars:
         encode = _Encoder(parent, artifacts, advance)
         learned = {name.lower() for name in spec.learned}
         candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]

@@ -21,7 +21,7 @@ from core.errors import ModelNotTrainable
 from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
 from core.learning.determinism import repeatable
 from core.learning.distributed.ranks import Command, RankProvider, Ranks, SingleRankProvider
-from core.learning.methods.catalogue import MakeMethod, method_of
+from core.learning.methods.method import LearningMethod, MakeMethod
 from core.learning.models import mixing_anchor
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.training_run import TrainingRun
@@ -45,8 +45,8 @@ class UpdateTrainer:
         *,
         device: torch.device,
         threads: int = 0,  # 0: one per core
-        ask: AnswerQueries | None = None,  # for methods that choose by validation parts
-        make_method: MakeMethod = method_of,
+        ask: AnswerQueries | None = None,  # for recipes that choose by validation parts
+        make_method: MakeMethod = LearningMethod,
         rank_provider: RankProvider | None = None,  # None: this process alone
         clock: Callable[[], float] = time.perf_counter,  # seconds
     ) -> None:
@@ -179,7 +179,7 @@ class UpdateTrainer:
 
         def scored() -> tuple[float, float]:
             if self._ask is None or spec.selection is None:
-                raise ModelNotTrainable("This method chooses by validation parts; there are none.")
+                raise ModelNotTrainable("This recipe chooses by validation parts; there are none.")
             return score(student, spec.selection, self._ask, monitor, decoded)
 
         notes = run.conclude(anchor, scored)

@@ -16,7 +16,7 @@ from core.learning.checkpoint import FORMAT
 from core.learning.data.vocabulary import Replay
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients, StepData
-from core.learning.methods.method import TrainingEnd
+from core.learning.methods.mixing import TrainingEnd
 from core.learning.models import Models
 from core.learning.optimisation import (
     clamp_scale,

@@ -29,7 +29,7 @@ def parse_order(text: str, job_type: JobType) -> Order:
 @lru_cache(KEPT)
 def _recipe(text: str) -> Recipe | None:
     value = from_json(text)  # null in rows of an early release
-    return None if value is None else Recipe.from_json(value)
+    return None if value is None else Recipe.from_stored(value)
 
 
 @lru_cache(KEPT)

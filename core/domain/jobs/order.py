@@ -81,7 +81,7 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
             return ImportOrder(**value)
         case JobType.UPDATE:
             reference = value.get("reference")  # orders of an earlier release have none
-            recipe = Recipe.from_json(value["recipe"])
+            recipe = Recipe.from_stored(value["recipe"])
             named = DatasetRef(**reference) if reference else None
             return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
         case JobType.EVALUATE:

@@ -48,7 +48,7 @@ BOUNDS: Mapping[str, Bounds] = MappingProxyType(
         "cross_weight": _real(0, 1000),
         "reference_weight": _real(0, 1000),
         "mixing": _real(0, 1),
-        "exemplars": _whole(1, 1_000_000),
+        "exemplars": _whole(0, 1_000_000),
         "exemplar_batch": _whole(1, 4096),
         "averaging_decay": _real(0, 0.999999),
         "averaging_every": _whole(1, 100_000),

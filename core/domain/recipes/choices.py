@@ -5,16 +5,34 @@ from enum import StrEnum
 
 
 class Method(StrEnum):
-    """The learning method."""
+    """The learning method: a named set of the other choices, listed in `methods`."""
 
-    VRLWF = "vrlwf"  # distils the ranking of random sentences (Ding et al., 2022)
-    VRLWF_CROSS = "vrlwf_cross"  # also holds new vectors comparable with the teacher's
-    LWF = "lwf"  # distils the ranking of the class prompts (Li and Hoiem, 2016)
-    FT = "ft"  # cross entropy alone
-    IMM_MEAN = "imm_mean"  # ft, then a fixed mean of new and old weights (Lee et al., 2017)
-    WISE = "wise"  # ft, then the mean that is best on validation parts (Wortsman et al., 2022)
-    ZSCL = "zscl"  # distils a reference set (Zheng et al., 2023)
-    REPLAY = "replay"  # exemplars of earlier updates in every batch (Rebuffi et al., 2017)
+    VRLWF = "vrlwf"
+    VRLWF_REPLAY = "vrlwf_replay"
+    VRLWF_CROSS = "vrlwf_cross"
+    LWF = "lwf"
+    FT = "ft"
+    IMM_MEAN = "imm_mean"
+    WISE = "wise"
+    ZSCL = "zscl"
+    REPLAY = "replay"
+
+
+class LossTerm(StrEnum):
+    """The distillation terms that are added to the cross entropy."""
+
+    VR = "vr"  # keeps each image's ranking of random sentences
+    LWF = "lwf"  # keeps each image's ranking of the classes seen
+    CROSS = "cross"  # keeps new vectors comparable with the teacher's
+    REFERENCE = "reference"  # keeps the similarities of a reference set
+
+
+class MixingChoice(StrEnum):
+    """The share of the new weights when they are mixed with the old ones after the last step."""
+
+    NONE = "none"  # no mixing
+    FIXED = "fixed"  # the recipe's `mixing`
+    VALIDATION = "validation"  # the best on validation parts
 
 
 class ModelPart(StrEnum):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from core.domain.recipes.choices import LabelSpace, Method
+from core.domain.recipes.choices import LabelSpace
 from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 
@@ -20,11 +20,9 @@ def competing_classes(
 ) -> tuple[str, ...]:
     """Return the columns of the cross entropy: the update's own classes first, then the others.
 
-    Replayed exemplars belong to classes learned before, so with method "replay" these compete in
-    any label space. Names that differ only in case have the same prompt, so they are one column.
+    Names that differ only in case have the same prompt, so they are one column.
     """
-    replays = recipe.method is Method.REPLAY
-    before = learned if replays or recipe.label_space is not LabelSpace.SESSION else ()
+    before = learned if recipe.label_space is not LabelSpace.SESSION else ()
     negatives = open_classes if recipe.label_space is LabelSpace.OPEN else ()
     return distinct((*classes, *before, *negatives))
 

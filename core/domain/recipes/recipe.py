@@ -1,6 +1,6 @@
 """The recipe: method and hyper-parameters of an update, with defaults and validation."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,9 @@ from core.domain.recipes.choices import (
     Averaging,
     ExemplarChoice,
     LabelSpace,
+    LossTerm,
     Method,
+    MixingChoice,
     ModelPart,
     Optimiser,
     Precision,
@@ -18,22 +20,28 @@ from core.domain.recipes.choices import (
     TeacherPolicy,
     Vocabulary,
 )
+from core.domain.recipes.methods import COMPOSED, METHODS
 from core.domain.recipes.presets import PRESETS
 from core.domain.values import Json
 from core.errors import RecipeInvalid
 
+_BY_METHOD: Any = None  # replaced by the method's choice
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Method and hyper-parameters of an update. Raises RecipeInvalid on a value out of bounds.
+    """Method and hyper-parameters of an update.
 
-    The defaults are tuned for the bundled model; large pre-trained ones have presets.
+    The method gives the defaults of some fields; every field can be set beside it. The other
+    defaults are tuned for the bundled model; large pre-trained ones have presets. Raises
+    RecipeInvalid on a value out of bounds and on choices that contradict each other.
     """
 
     method: Method = Method.VRLWF
     part: ModelPart = ModelPart.WHOLE
-    teacher: TeacherPolicy = TeacherPolicy.PARENT
-    label_space: LabelSpace = LabelSpace.SESSION
+    terms: tuple[LossTerm, ...] = _BY_METHOD  # added to the cross entropy
+    teacher: TeacherPolicy = _BY_METHOD
+    label_space: LabelSpace = _BY_METHOD
     epochs: int = 6
     batch_size: int = 100
     learning_rate: float = 3e-4
@@ -45,12 +53,13 @@ class Recipe:
     unit_gradient: bool = False  # scale even smaller ones to clip_norm, as the released code
     replay_weight: float = 12.0  # alpha of VR-LwF's sentence term
     lwf_weight: float = 1.0  # alpha of the class-logit term
-    cross_weight: float = 1.0  # beta of vrlwf_cross
-    reference_weight: float = 1.0  # of zscl's two terms
-    mixing: float = 0.6  # imm_mean: the new weights' share
-    exemplars: int = 1000  # replay: images kept of all earlier updates together
+    cross_weight: float = 1.0  # beta of the cross term
+    reference_weight: float = 1.0  # gamma of the reference term's two parts
+    mixing_choice: MixingChoice = _BY_METHOD
+    mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
+    exemplars: int = _BY_METHOD  # images kept of all earlier updates together
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
-    exemplar_batch: int = 50  # replay: exemplars that each batch holds besides its own images
+    exemplar_batch: int = 50  # exemplars that each batch holds besides its own images
     averaging: Averaging = Averaging.NONE
     averaging_decay: float = 0.99  # for averaging "ema"
     averaging_every: int = 1  # steps between two samples of an average
@@ -66,17 +75,30 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in COMPOSED:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, METHODS[self.method][name])
         for name, bounds in BOUNDS.items():
             if not bounds.contain(getattr(self, name)):
                 raise RecipeInvalid(f"{name} must be {bounds.words}.", pointer=f"/recipe/{name}")
-        if self.method is Method.ZSCL and self.part is ModelPart.TEXT:
+        if LossTerm.REFERENCE in self.terms and self.part is ModelPart.TEXT:
             raise RecipeInvalid(
-                "zscl's distillation reaches the image tower alone, and part 'text' leaves that as "
-                "it is.",
+                "The reference term trains the image tower alone, and part 'text' freezes it.",
                 pointer="/recipe/part",
+            )
+        if self.exemplars and self.label_space is LabelSpace.SESSION:
+            raise RecipeInvalid(
+                "Exemplars belong to classes learned before, which do not compete in label space "
+                "'session'. Choose 'seen' or 'open', or set exemplars to 0.",
+                pointer="/recipe/label_space",
             )
         if reason := self._texts_flaw():
             raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
+
+    @property
+    def replays_vocabulary(self) -> bool:
+        """Whether the loss uses random sentences."""
+        return LossTerm.VR in self.terms or LossTerm.CROSS in self.terms
 
     def _texts_flaw(self) -> str | None:
         """Return what is wrong with the given texts, if anything; equal texts cannot be ranked."""
@@ -115,7 +137,26 @@ class Recipe:
         """Return the recipe as plain JSON with every field."""
         values = vars(self)
         words = {name: values[name].value for name in _CHOICES}
-        return {**values, **words, "vocabulary_texts": list(self.vocabulary_texts)}
+        lists = {
+            "terms": [term.value for term in self.terms],
+            "vocabulary_texts": list(self.vocabulary_texts),
+        }
+        return {**values, **words, **lists}
+
+    @classmethod
+    def from_stored(cls, value: Json) -> "Recipe":
+        """Return the recipe that `to_json` wrote, in this release or an earlier one.
+
+        Earlier releases stored all fields but `terms`, and used `exemplars` and `label_space` as
+        the method decided.
+        """
+        if "terms" in value:
+            return cls.from_json(value)
+        method = METHODS[Method(value.get("method", Method.VRLWF))]
+        decided = {"exemplars": method["exemplars"] and value.get("exemplars", 1000)}
+        if decided["exemplars"] and value.get("label_space") == LabelSpace.SESSION:
+            decided["label_space"] = LabelSpace.SEEN
+        return cls.from_json({**value, **decided})
 
 
 _CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
@@ -125,6 +166,7 @@ _CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
         "part": ModelPart,
         "label_space": LabelSpace,
         "teacher": TeacherPolicy,
+        "mixing_choice": MixingChoice,
         "exemplar_choice": ExemplarChoice,
         "averaging": Averaging,
         "optimiser": Optimiser,
@@ -135,7 +177,7 @@ _CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
 }
 
 _SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
-_PARSED = (*_CHOICES, *_SWITCHES, "vocabulary_texts")
+_PARSED = (*_CHOICES, *_SWITCHES, "terms", "exemplars", "vocabulary_texts")
 
 
 def _with_preset(value: Json) -> Json:
@@ -161,6 +203,18 @@ def _parse(name: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
         return value
+    if name == "exemplars":
+        return 0 if value == "none" else value
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise RecipeInvalid("vocabulary_texts must be a list of texts.", pointer=pointer)
-    return tuple(value)
+        raise RecipeInvalid(f"{name} must be a list of texts.", pointer=pointer)
+    return _terms(value) if name == "terms" else tuple(value)
+
+
+def _terms(value: Collection[str]) -> tuple[LossTerm, ...]:
+    """Return the terms in the order of `LossTerm`, each once."""
+    if unknown := set(value) - set(LossTerm):
+        raise RecipeInvalid(
+            f"terms has no {min(unknown)!r}; it may hold: {', '.join(LossTerm)}.",
+            pointer="/recipe/terms",
+        )
+    return tuple(term for term in LossTerm if term in value)

@@ -7,7 +7,7 @@ features are not one vector per input. Its import is therefore refused.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.domain.recipes.choices import Method, Vocabulary
+from core.domain.recipes.choices import Vocabulary
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.errors import ModelNotTrainable
@@ -56,7 +56,7 @@ def require_recipe_fits(config: Json, recipe: Recipe) -> None:
             "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
             pointer="/recipe/gradient_checkpointing",
         )
-    if recipe.method in {Method.VRLWF, Method.VRLWF_CROSS}:
+    if recipe.replays_vocabulary:
         _require_sentences(config, recipe)
 
 

@@ -1,13 +1,16 @@
-"""The base class of learning methods: the terms of a loss, and hooks around the steps."""
+"""The learning method of a recipe: the terms of its loss, and hooks around the steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
+from core.domain.recipes.choices import LossTerm, MixingChoice
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.learning.logit_columns import Columns
+from core.learning.methods import terms
+from core.learning.methods.mixing import TrainingEnd, mix_best, mix_fixed
 from core.learning.methods.terms import Term
 from core.learning.models import Models
 from core.ports import Artifacts, TrainingSpec
@@ -22,19 +25,10 @@ class TrainingStart:
     artifacts: Artifacts
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingEnd:
-    """A training run after its last step."""
-
-    parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
-    anchor: Callable[[], Mapping[str, Tensor]]  # loads the weights to mix the new ones with
-    score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, suites
-
-
 class LearningMethod:
-    """A learning method with its recipe.
+    """What a recipe adds to plain steps: the terms of its loss, and its mixing at the end.
 
-    Each subclass defines its terms and documents its formula and source.
+    Subclasses change what no recipe can name, such as the baselines of a study.
     """
 
     def __init__(self, recipe: Recipe, columns: Columns) -> None:
@@ -43,16 +37,26 @@ class LearningMethod:
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms on each batch of the update's images."""
-        raise NotImplementedError
+        recipe, columns = self.recipe, self.columns
+        found = [terms.cross_entropy(columns)]
+        if LossTerm.VR in recipe.terms:
+            found.append(terms.vocabulary_replay(recipe))
+        if columns.distils:
+            found.append(terms.class_distillation(recipe, columns))
+        if LossTerm.CROSS in recipe.terms:
+            found.append(terms.vocabulary_crossing(recipe))
+        return tuple(found)
 
     def reference_terms(self) -> tuple[Term, ...]:
         """Return the terms on each batch of the reference set."""
-        return ()
+        if LossTerm.REFERENCE not in self.recipe.terms:
+            return ()
+        return (terms.reference_images(self.recipe), terms.reference_texts(self.recipe))
 
     @property
     def replays_vocabulary(self) -> bool:
         """Whether the terms use random sentences."""
-        return False
+        return self.recipe.replays_vocabulary
 
     @property
     def distils(self) -> bool:
@@ -67,7 +71,7 @@ class LearningMethod:
     @property
     def scores(self) -> bool:
         """Whether `conclude` chooses by scores on validation parts."""
-        return False
+        return self.recipe.mixing_choice is MixingChoice.VALIDATION
 
     def prepare(self, beginning: TrainingStart) -> None:
         """Prepare for the steps; called before the first step and before resuming."""
@@ -79,6 +83,15 @@ class LearningMethod:
         """
 
     def conclude(self, ending: TrainingEnd) -> Json:
-        """Change the weights after the last step; return the method's choices, for the record."""
-        del ending
-        return {}
+        """Change the weights after the last step; return what was chosen, for the record."""
+        match self.recipe.mixing_choice:
+            case MixingChoice.NONE:
+                return {}
+            case MixingChoice.FIXED:
+                mix_fixed(ending, self.recipe.mixing)
+                return {}
+            case MixingChoice.VALIDATION:
+                return mix_best(ending)
+
+
+MakeMethod = Callable[[Recipe, Columns], LearningMethod]

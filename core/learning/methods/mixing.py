@@ -1,4 +1,4 @@
-"""Methods that fine-tune and then mix the new weights with old ones.
+"""Mixing of the new weights with old ones after the last step.
 
     θ ← a θ_new + (1 − a) θ_old    over the trained tensors
 
@@ -6,55 +6,47 @@ The logit scale is stored and mixed as a logarithm. The recipe's teacher decides
 the parent's or the root's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from core.domain.values import Json
-from core.learning.methods.distilling import FineTuning
-from core.learning.methods.method import TrainingEnd
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))  # of the new weights
 
 
-class MeanImm(FineTuning):
-    """`imm_mean`: mix with a fixed share.
+@dataclass(frozen=True, kw_only=True)
+class TrainingEnd:
+    """A training run after its last step."""
 
-    The mixed version is the parent of the next update, so over k updates the root's share falls
-    as (1 − a)^k. Source: mean-IMM (Lee et al., 1703.08475).
-    """
-
-    def conclude(self, ending: TrainingEnd) -> Json:
-        """Mix the weights; return no choices."""
-        mix(ending.parameters, snapshot(ending.parameters), ending.anchor(), self.recipe.mixing)
-        return {}
+    parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
+    anchor: Callable[[], Mapping[str, Tensor]]  # loads the weights to mix the new ones with
+    score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, suites
 
 
-class Wise(FineTuning):
-    """`wise`: try shares 0, 0.1, … 1 and keep the one with the best A-Acc on validation parts.
+def mix_fixed(ending: TrainingEnd, share: float) -> None:
+    """Mix with a fixed share of the new weights."""
+    mix(ending.parameters, snapshot(ending.parameters), ending.anchor(), share)
+
+
+def mix_best(ending: TrainingEnd) -> Json:
+    """Try shares 0, 0.1, … 1, and keep the one with the best A-Acc on validation parts.
 
     A-Acc is the mean of the accuracies on the new classes and on the model's suites. Of equal
-    shares the smaller one is kept, because it forgets less. Source: WiSE-FT (Wortsman et al.,
-    2109.01903).
+    shares the smaller one is kept, because it forgets less. Returns the share, and every share
+    tried with its scores.
     """
-
-    @property
-    def scores(self) -> bool:
-        """True: scores decide the share."""
-        return True
-
-    def conclude(self, ending: TrainingEnd) -> Json:
-        """Mix with the best share; return it, and every share tried with its scores."""
-        new, old = snapshot(ending.parameters), ending.anchor()
-        tried = []
-        for share in SHARES:
-            mix(ending.parameters, new, old, share)
-            learned, kept = ending.score()
-            tried.append({"mixing": share, "new": learned, "kept": kept})
-        best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))["mixing"]
-        mix(ending.parameters, new, old, best)
-        return {"mixing": best, "tried": tried}
+    new, old = snapshot(ending.parameters), ending.anchor()
+    tried = []
+    for share in SHARES:
+        mix(ending.parameters, new, old, share)
+        learned, kept = ending.score()
+        tried.append({"mixing": share, "new": learned, "kept": kept})
+    best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))["mixing"]
+    mix(ending.parameters, new, old, best)
+    return {"mixing": best, "tried": tried}
 
 
 def snapshot(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

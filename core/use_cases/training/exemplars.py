@@ -1,4 +1,4 @@
-"""Images that method 'replay' may keep: those that a line of versions was taught with."""
+"""Images that an update may keep as exemplars: those that a line of versions was taught with."""
 
 from collections.abc import Iterable, Sequence
 

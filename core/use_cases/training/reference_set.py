@@ -1,4 +1,4 @@
-"""The reference set of method 'zscl': images whose similarities an update must keep."""
+"""The reference set of an update: images whose similarities an update must keep."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.datasets.split import Side
 from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import Method
+from core.domain.recipes.choices import LossTerm
 from core.domain.recipes.prompt import PromptTemplate
 from core.errors import FieldInvalid
 from core.ports import UnitOfWork
@@ -16,14 +16,16 @@ POINTER = "/reference"
 
 def require_reference(order: UpdateOrder) -> None:
     """Raise FieldInvalid unless the order names a reference set just where one is needed."""
-    needs = order.recipe.method is Method.ZSCL
+    needs = LossTerm.REFERENCE in order.recipe.terms
     if needs and order.reference is None:
         raise FieldInvalid(
-            "Method 'zscl' distils a reference set: name a dataset version.", pointer=POINTER
+            "The recipe's term 'reference' distils a reference set: name a dataset version.",
+            pointer=POINTER,
         )
     if not needs and order.reference is not None:
         raise FieldInvalid(
-            f"A reference set goes with method 'zscl'; this recipe's is {order.recipe.method!s}.",
+            "A reference set is used only by the term 'reference', which this recipe does not "
+            "have.",
             pointer=POINTER,
         )
 

@@ -33,10 +33,10 @@ def selection_of(
         missing.append("a suite of the model's (it has none)")
     if missing:
         raise RecipeInvalid(
-            "Method 'wise' chooses its mixing weight on validation images (about a fifth of "
+            "Mixing choice 'validation' chooses the share on validation images (about a fifth of "
             f"the suites' and 4 % of the update's images), and there are none in: "
             f"{', '.join(missing)}.",
-            pointer="/recipe/method",
+            pointer="/recipe/mixing_choice",
             missing=missing,
         )
     return Selection(

@@ -18,7 +18,6 @@ from core.domain.values import Digest
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import LossGradients, StepData
 from core.learning.logit_columns import Columns
-from core.learning.methods.catalogue import method_of
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
 from core.learning.models import CachedFeatures, Models
@@ -141,7 +140,7 @@ def stand(
     parent = parent or tiny_clip()
     spec = task_of(recipe, first=root is None)
     columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
-    method = method_of(recipe, columns)
+    method = LearningMethod(recipe, columns)
     if only_distillation:
         method = WithoutCrossEntropy(method)
     models = Models.of(

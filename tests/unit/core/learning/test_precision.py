@@ -17,8 +17,7 @@ from core.errors import TrainingDiverged
 from core.learning.checkpoint import from_bytes, to_bytes
 from core.learning.features import Batch
 from core.learning.logit_columns import Columns
-from core.learning.methods.catalogue import MakeMethod
-from core.learning.methods.distilling import FineTuning
+from core.learning.methods.method import LearningMethod, MakeMethod
 from core.learning.methods.terms import Term
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
@@ -46,7 +45,7 @@ def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
 def spoiling(value: float, when: Callable[[int], bool]) -> MakeMethod:
     """Fine-tuning whose gradients are spoilt at some steps."""
 
-    class Spoiling(FineTuning):
+    class Spoiling(LearningMethod):
         def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
             if when(step):
                 for parameter in parameters.values():
@@ -58,7 +57,7 @@ def spoiling(value: float, when: Callable[[int], bool]) -> MakeMethod:
 def losing(after: int) -> MakeMethod:
     """Fine-tuning whose loss is no number any more after so many steps."""
 
-    class Losing(FineTuning):
+    class Losing(LearningMethod):
         def __init__(self, recipe: Recipe, columns: Columns) -> None:
             super().__init__(recipe, columns)
             self._step = 0
@@ -153,7 +152,7 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
     for _ in range(3):
         advance(first)
     state = from_bytes(to_bytes(first.update.state()))
-    second = prepared(artifacts, spec, FineTuning)
+    second = prepared(artifacts, spec, LearningMethod)
     second.update.restore(state)
     assert second.update.state()["scaler"] == first.update.state()["scaler"]
     assert second.update.state()["scaler"]["scale"] == 2.0**14
@@ -164,7 +163,7 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
 def test_a_restored_update_still_knows_its_last_good_terms(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = prepared(artifacts, spec, FineTuning)
+    first = prepared(artifacts, spec, LearningMethod)
     terms = [advance(first) for _ in range(2)]
     second = prepared(artifacts, spec, losing(after=0))
     second.update.restore(first.update.state())
@@ -196,6 +195,6 @@ def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
 def test_whatever_computes_the_parameters_stay_fp32(
     precision: Precision, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    update = prepared(artifacts, with_recipe(spec, precision=precision), FineTuning)
+    update = prepared(artifacts, with_recipe(spec, precision=precision), LearningMethod)
     advance(update)
     assert {value.dtype for value in values(update)} == {torch.float32}

@@ -24,9 +24,8 @@ from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning import trainer as session
 from core.learning.logit_columns import Columns
-from core.learning.methods.catalogue import method_of
-from core.learning.methods.method import TrainingEnd
-from core.learning.methods.mixing import SHARES, mix
+from core.learning.methods.method import LearningMethod
+from core.learning.methods.mixing import SHARES, TrainingEnd, mix
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
 from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes
@@ -65,7 +64,7 @@ def concluded(
         anchor=lambda: {"p": torch.tensor([old], dtype=torch.float64)},
         score=lambda: score_of(parameter.item()),
     )
-    notes = method_of(recipe, Columns.of(recipe, ("a", "b"), (), ())).conclude(ending)
+    notes = LearningMethod(recipe, Columns.of(recipe, ("a", "b"), (), ())).conclude(ending)
     return parameter.item(), notes
 
 
