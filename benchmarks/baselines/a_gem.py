@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from benchmarks.baselines.fine_tuning import FineTuning
 from benchmarks.baselines.memory import Memory
 from core.domain.values import Json
-from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.method import TrainingStart
 from core.learning.methods.mixing import TrainingEnd
 
 
-class AGem(LearningMethod):
+class AGem(FineTuning):
     """`a_gem`: step along g, the gradient of L_ce, unless it conflicts with the memory's, g_r.
 
         g ← g − (g·g_r / g_r·g_r) g_r    where g·g_r < 0

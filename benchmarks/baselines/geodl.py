@@ -5,19 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.fine_tuning import FineTuning
 from benchmarks.baselines.geodesic import geodesic_distance
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.features import Batch, Features
-from core.learning.methods import terms
-from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.method import TrainingStart
 from core.learning.methods.mixing import TrainingEnd
 from core.learning.methods.terms import Term
 
 MOST_FAILURES = 10  # of one term's SVD in an update; one more stops it
 
 
-class GeoDl(LearningMethod):
+class GeoDl(FineTuning):
     """`geodl`: L = L_ce + α' (L_g(I, I') + L_g(T, T')), T over the classes seen.
 
     L_g is the geodesic distance of a batch's features (see geodesic.py); α' is `lwf_weight`.
@@ -46,7 +46,7 @@ class GeoDl(LearningMethod):
         seen = list(self.columns.seen)
         images = self._distance("geo_i", lambda features: features.images)
         classes = self._distance("geo_t", lambda features: features.classes[seen])
-        return (terms.cross_entropy(self.columns), images, classes)
+        return (*super().terms(), images, classes)
 
     def conclude(self, ending: TrainingEnd) -> Json:
         """Return how often each term's SVD has failed since training began or resumed."""

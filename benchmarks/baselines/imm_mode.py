@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.fine_tuning import FineTuning
 from benchmarks.baselines.fisher import fisher, merge
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.class_lists import distinct
@@ -14,14 +15,14 @@ from core.learning.data.batches import TrainingImages
 from core.learning.data.vocabulary import generator_of
 from core.learning.logit_columns import Columns
 from core.learning.losses import logits
-from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.method import TrainingStart
 from core.learning.methods.mixing import TrainingEnd, mix, snapshot
 
 IMAGES = 1000
 GROUP = 8
 
 
-class ModeImm(LearningMethod):
+class ModeImm(FineTuning):
     """`imm_mode`: fine-tune, then θ = (a F_n θ_n + (1 − a) F_o θ_o) / (a F_n + (1 − a) F_o).
 
     a is the recipe's `mixing`; θ_o is the parent's or the root's, as the recipe's teacher says.

@@ -1,14 +1,13 @@
 """A-GEM's memory: image-text pairs, and exemplars of earlier updates."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import ExemplarChoice, LabelSpace
+from core.domain.recipes.choices import ExemplarChoice
 from core.domain.recipes.class_lists import distinct
 from core.errors import ModelNotTrainable
 from core.learning import losses
@@ -106,13 +105,13 @@ def _exemplars(beginning: TrainingStart) -> tuple[ManifestEntry, ...]:
     spec = beginning.spec
     learned = {name.lower() for name in spec.learned}
     candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
-    recipe = replace(
-        spec.recipe,
-        exemplars=EXEMPLARS,
-        exemplar_choice=ExemplarChoice.RANDOM,
-        label_space=LabelSpace.SEEN,
+    return choose_exemplars(
+        candidates,
+        _never_called,
+        count=EXEMPLARS,
+        choice=ExemplarChoice.RANDOM,
+        seed=spec.recipe.seed,
     )
-    return choose_exemplars(recipe, candidates, _never_called)
 
 
 def _never_called(entries: Sequence[ManifestEntry]) -> Tensor:

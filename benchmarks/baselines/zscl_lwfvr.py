@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchmarks.baselines.fine_tuning import FineTuning
 from core.errors import ModelNotTrainable
 from core.learning.data.vocabulary import RandomSentences, generator_of
 from core.learning.features import Batch
 from core.learning.methods import terms
-from core.learning.methods.method import LearningMethod, TrainingStart
+from core.learning.methods.method import TrainingStart
 from core.learning.methods.terms import Term
 
 SENTENCES = 1000
@@ -17,7 +18,7 @@ LENGTH = 12  # ten free tokens between start and end
 BLOCK = 500  # sentences encoded at once
 
 
-class ZsclLwfVr(LearningMethod):
+class ZsclLwfVr(FineTuning):
     """`zscl_lwfvr`: L = L_ce + γ (image loss + text loss) on S = s I E'ᵀ and S' = s I' E'ᵀ.
 
     These are ZSCL's two losses with the update's own images, the parent as teacher and, as texts,

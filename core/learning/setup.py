@@ -81,7 +81,13 @@ def prepare_run(
         encode = _Encoder(parent, artifacts, advance)
         learned = {name.lower() for name in spec.learned}
         candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
-        exemplars = choose_exemplars(recipe, candidates, encode)
+        exemplars = choose_exemplars(
+            candidates,
+            encode,
+            count=recipe.exemplars,
+            choice=recipe.exemplar_choice,
+            seed=recipe.seed,
+        )
     models = Models.of(
         spec,
         parent,

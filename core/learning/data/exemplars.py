@@ -8,16 +8,18 @@ from torch import Tensor
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.choices import ExemplarChoice
-from core.domain.recipes.recipe import Recipe
 from core.learning.data.vocabulary import generator_of
 
 
 def choose_exemplars(
-    recipe: Recipe,
     candidates: Sequence[ManifestEntry],
     encode: Callable[[Sequence[ManifestEntry]], Tensor],
+    *,
+    count: int,
+    choice: ExemplarChoice,
+    seed: int,
 ) -> tuple[ManifestEntry, ...]:
-    """Choose up to `recipe.exemplars` candidates, equally many of each class and at least one.
+    """Choose up to `count` candidates, equally many of each class and at least one.
 
     Names that differ only in case are one class, as everywhere. `encode` returns L2-normalised
     features (images, width); only herding calls it, once with all candidates.
@@ -25,15 +27,15 @@ def choose_exemplars(
     by_class: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(candidates):
         by_class[entry.class_name.lower()].append(index)
-    quota = max(1, recipe.exemplars // max(1, len(by_class)))
-    herding = recipe.exemplar_choice is ExemplarChoice.HERDING
+    quota = max(1, count // max(1, len(by_class)))
+    herding = choice is ExemplarChoice.HERDING
     features = encode(candidates) if herding and candidates else torch.empty(0)
     chosen: list[ManifestEntry] = []
     for name, rows in sorted(by_class.items()):
         if herding:
             kept = herd(features[rows], quota)
         else:
-            generator = generator_of("exemplars of", recipe.seed, name)
+            generator = generator_of("exemplars of", seed, name)
             kept = torch.randperm(len(rows), generator=generator)[:quota].tolist()
         chosen += [candidates[rows[place]] for place in kept]
     return tuple(chosen)

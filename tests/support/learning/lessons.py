@@ -14,6 +14,7 @@ from core.clip.weights import publish
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
 from core.domain.recipes.choices import Precision
+from core.domain.recipes.methods import COMPOSED
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
@@ -110,8 +111,14 @@ def train(
     return trainer.train(spec, resume=resume, monitor=monitor or Watching()).weights
 
 
+def altered(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return a copy of a recipe; a new method brings its own choices."""
+    choices = dict.fromkeys(COMPOSED) if "method" in changes else {}
+    return replace(recipe, **(choices | changes))
+
+
 def with_recipe(spec: TrainingSpec, **changes: Any) -> TrainingSpec:
-    return replace(spec, recipe=replace(spec.recipe, **changes))
+    return replace(spec, recipe=altered(spec.recipe, **changes))
 
 
 def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingSpec:

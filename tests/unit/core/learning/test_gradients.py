@@ -13,7 +13,7 @@ from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPol
 from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
 from core.learning.determinism import repeatable
-from tests.support.learning.lessons import PRECISIONS
+from tests.support.learning.lessons import PRECISIONS, altered
 from tests.support.learning.steps import counted, in_double, noisy, random_pixels, stand, step_data
 from tests.support.rounding import logit_error
 from tests.support.tiny_clip import tiny_clip
@@ -44,7 +44,7 @@ def rounding_of(recipe: Recipe, dtype: torch.dtype) -> float:
     The cross entropy says how far: its probabilities are off by about one, not by a rounding.
     """
     model = tiny_clip()
-    _, pulled = stand(replace(recipe, method=Method.FT, precision=Precision.FP32)).step()
+    _, pulled = stand(altered(recipe, method=Method.FT, precision=Precision.FP32)).step()
     return logit_error(model, dtype) * largest(pulled)
 
 
@@ -61,7 +61,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_while_student_and_teacher_are_equal_forgetting_costs_nothing(
     method: Method, part: ModelPart, precision: Precision
 ) -> None:
-    recipe = replace(RECIPE, method=method, part=part, precision=precision)
+    recipe = altered(RECIPE, method=method, part=part, precision=precision)
     numbers, gradients = stand(recipe, only_distillation=True).step()
     if method is not Method.ZSCL:  # its cross entropies never fall below the teacher's entropy
         assert numbers["loss"] == pytest.approx(0, abs=logit_error(tiny_clip(), torch.float32))
@@ -71,7 +71,7 @@ def test_while_student_and_teacher_are_equal_forgetting_costs_nothing(
 
 @pytest.mark.parametrize(("method", "part"), [way for way in WAYS if way[0] in DISTILLING])
 def test_in_exact_arithmetic_it_costs_nothing_at_all(method: Method, part: ModelPart) -> None:
-    recipe = replace(RECIPE, method=method, part=part)
+    recipe = altered(RECIPE, method=method, part=part)
     _, gradients = stand(recipe, parent=in_double(tiny_clip()), only_distillation=True).step()
     assert largest(gradients) < rounding_of(recipe, torch.float64)
 
@@ -79,7 +79,7 @@ def test_in_exact_arithmetic_it_costs_nothing_at_all(method: Method, part: Model
 @pytest.mark.parametrize(("method", "part"), [way for way in WAYS if way[0] in DISTILLING])
 def test_against_another_teacher_every_distillation_pulls(method: Method, part: ModelPart) -> None:
     """Without this, a loss that is always zero would pass the tests above."""
-    recipe = replace(RECIPE, method=method, part=part, teacher=TeacherPolicy.ROOT)
+    recipe = altered(RECIPE, method=method, part=part, teacher=TeacherPolicy.ROOT)
     _, gradients = stand(
         recipe, parent=noisy(tiny_clip()), root=tiny_clip(), only_distillation=True
     ).step()
@@ -97,7 +97,7 @@ def test_against_another_teacher_every_distillation_pulls(method: Method, part: 
 def test_reading_a_batch_in_parts_changes_nothing(
     method: Method, part: ModelPart, micro_batch: int
 ) -> None:
-    recipe = replace(RECIPE, method=method, part=part, teacher=TeacherPolicy.BOTH)
+    recipe = altered(RECIPE, method=method, part=part, teacher=TeacherPolicy.BOTH)
     found = [
         stand(
             replace(recipe, micro_batch=size),
@@ -113,7 +113,7 @@ def test_reading_a_batch_in_parts_changes_nothing(
 
 @pytest.mark.parametrize("method", [Method.FT, *DISTILLING])
 def test_parts_are_equal_up_to_rounding_in_fp32(method: Method) -> None:
-    recipe = replace(RECIPE, method=method, teacher=TeacherPolicy.ROOT)
+    recipe = altered(RECIPE, method=method, teacher=TeacherPolicy.ROOT)
     (numbers, whole), (in_parts, parts) = (
         stand(replace(recipe, micro_batch=size), parent=noisy(tiny_clip()), root=tiny_clip()).step()
         for size in (0, 3)
@@ -131,7 +131,7 @@ def test_parts_are_equal_up_to_rounding_in_fp32(method: Method) -> None:
 def test_recomputing_activations_changes_no_bit(
     method: Method, part: ModelPart, precision: Precision
 ) -> None:
-    recipe = replace(RECIPE, method=method, part=part, precision=precision)
+    recipe = altered(RECIPE, method=method, part=part, precision=precision)
     (numbers, kept), (again, recomputed) = (
         stand(replace(recipe, gradient_checkpointing=on)).step() for on in (False, True)
     )
@@ -141,7 +141,7 @@ def test_recomputing_activations_changes_no_bit(
 
 
 def test_recomputing_runs_each_block_twice() -> None:
-    made = stand(replace(RECIPE, method=Method.FT, gradient_checkpointing=True))
+    made = stand(altered(RECIPE, method=Method.FT, gradient_checkpointing=True))
     with counted(made.models.student.visual.transformer.resblocks[0]) as calls:
         made.step()
     assert calls == [7, 7]
@@ -149,7 +149,7 @@ def test_recomputing_runs_each_block_twice() -> None:
 
 @pytest.mark.parametrize(("method", "part"), WAYS)
 def test_features_that_are_known_need_not_be_read_again(method: Method, part: ModelPart) -> None:
-    recipe = replace(RECIPE, method=method, part=part, teacher=TeacherPolicy.BOTH, micro_batch=3)
+    recipe = altered(RECIPE, method=method, part=part, teacher=TeacherPolicy.BOTH, micro_batch=3)
     reading, knowing = (
         stand(recipe, parent=in_double(noisy(tiny_clip())), root=in_double(tiny_clip()))
         for _ in range(2)
@@ -201,7 +201,7 @@ def test_a_frozen_image_tower_is_run_once_for_student_and_teacher() -> None:
 
 def test_teachers_look_at_no_image_that_no_term_asks_them_about() -> None:
     """ZSCL's teacher sees the reference images, not the update's own."""
-    made = stand(replace(RECIPE, method=Method.ZSCL))
+    made = stand(altered(RECIPE, method=Method.ZSCL))
     with counted(made.models.teachers[0].visual) as old:
         made.step(replace(step_data(5), reference=random_pixels(4)))
     assert old == [4]
@@ -209,12 +209,12 @@ def test_teachers_look_at_no_image_that_no_term_asks_them_about() -> None:
 
 @pytest.mark.parametrize("method", [Method.FT, Method.WISE, Method.IMM_MEAN, Method.REPLAY])
 def test_methods_that_distil_nothing_have_no_teacher(method: Method) -> None:
-    assert stand(replace(RECIPE, method=method)).models.teachers == ()
+    assert stand(altered(RECIPE, method=method)).models.teachers == ()
 
 
 @pytest.mark.parametrize("part", [ModelPart.WHOLE, ModelPart.IMAGE])
 def test_zscl_moves_only_the_image_tower(part: ModelPart) -> None:
-    recipe = replace(RECIPE, method=Method.ZSCL, part=part, teacher=TeacherPolicy.ROOT)
+    recipe = altered(RECIPE, method=Method.ZSCL, part=part, teacher=TeacherPolicy.ROOT)
     _, gradients = stand(
         recipe, parent=noisy(tiny_clip()), root=tiny_clip(), only_distillation=True
     ).step()

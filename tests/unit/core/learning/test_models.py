@@ -16,7 +16,7 @@ from core.learning import losses
 from core.learning.determinism import repeatable
 from core.learning.features import Batch
 from core.learning.models import mixing_anchor
-from tests.support.learning.lessons import PRECISIONS
+from tests.support.learning.lessons import PRECISIONS, altered
 from tests.support.learning.steps import (
     PARENT,
     ROOT,
@@ -182,7 +182,7 @@ def test_a_student_with_a_frozen_text_tower_reads_by_its_own_not_by_the_roots() 
 def test_fine_tuning_the_image_tower_reads_texts_by_the_students_tower(
     policy: TeacherPolicy,
 ) -> None:
-    recipe = replace(RECIPE, method=Method.FT, part=ModelPart.IMAGE, teacher=policy)
+    recipe = altered(RECIPE, method=Method.FT, part=ModelPart.IMAGE, teacher=policy)
     made = later(recipe)
     batch = batch_of(made, random_pixels(4))
     with torch.no_grad():

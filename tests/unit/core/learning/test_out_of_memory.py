@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.choices import Averaging, Method, Precision
+from core.domain.recipes.recipe import Recipe
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.models import Models
@@ -93,7 +94,7 @@ def test_halves_give_what_a_micro_batch_gives_whatever_the_method(
         averaging=Averaging.EMA,
         exemplar_batch=2,
     )
-    images = 6 if method is Method.REPLAY else 4
+    images = 6 if Recipe(method=method).exemplars else 4
     ordered = train(artifacts, with_recipe(spec, micro_batch=images // 2))
     room(images // 2)
     assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.weights import load
-from core.domain.recipes.choices import Precision, TeacherPolicy
+from core.domain.recipes.choices import Method, Precision, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.errors import TrainingDiverged
 from core.learning.checkpoint import from_bytes, to_bytes
@@ -39,7 +39,7 @@ def artifacts() -> MemoryArtifacts:
 
 @pytest.fixture
 def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    return red_and_blue(artifacts)
+    return with_recipe(red_and_blue(artifacts), method=Method.FT)
 
 
 def spoiling(value: float, when: Callable[[int], bool]) -> MakeMethod:

@@ -32,6 +32,7 @@ from tests.support.learning.lessons import (
     RECIPE,
     StoppingAsItSaves,
     Watching,
+    altered,
     red_and_blue,
     train,
     with_recipe,
@@ -64,12 +65,12 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
     [
         RECIPE,
         replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
-        replace(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
+        altered(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
         replace(RECIPE, part=ModelPart.TEXT, augment=False),
         replace(
             RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
         ),
-        replace(
+        altered(
             RECIPE,
             method=Method.VRLWF_CROSS,
             teacher=TeacherPolicy.BOTH,
@@ -77,7 +78,7 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
             averaging=Averaging.EMA,
             averaging_decay=0.6,
         ),
-        replace(
+        altered(
             RECIPE,
             method=Method.REPLAY,
             exemplars=3,
@@ -85,21 +86,21 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
             precision=Precision.FP16,
             averaging=Averaging.RUNNING,
         ),
-        replace(
+        altered(
             RECIPE,
             method=Method.ZSCL,
             teacher=TeacherPolicy.ROOT,
             averaging=Averaging.RUNNING,
             averaging_every=2,
         ),
-        replace(
+        altered(
             RECIPE,
             method=Method.WISE,
             micro_batch=3,
             gradient_checkpointing=True,
             averaging=Averaging.RUNNING,
         ),
-        replace(
+        altered(
             RECIPE,
             method=Method.IMM_MEAN,
             optimiser=Optimiser.ADAMW,

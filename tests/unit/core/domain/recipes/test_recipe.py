@@ -12,11 +12,12 @@ from core.domain.recipes.recipe import Recipe
 from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
 
 FIELDS = (
-    "method, part, teacher, label_space, epochs, batch_size, learning_rate, optimiser, epsilon, "
-    "weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, cross_weight, "
-    "reference_weight, mixing, exemplars, exemplar_choice, exemplar_batch, averaging, "
-    "averaging_decay, averaging_every, sentences, sentence_length, vocabulary, vocabulary_texts, "
-    "temperature, augment, precision, micro_batch, gradient_checkpointing, seed"
+    "method, part, terms, teacher, label_space, epochs, batch_size, learning_rate, optimiser, "
+    "epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, "
+    "cross_weight, reference_weight, mixing_choice, mixing, exemplars, exemplar_choice, "
+    "exemplar_batch, averaging, averaging_decay, averaging_every, sentences, sentence_length, "
+    "vocabulary, vocabulary_texts, temperature, augment, precision, micro_batch, "
+    "gradient_checkpointing, seed"
 )
 FILE: dict[str, Any] = {"vocabulary": "file"}
 
@@ -35,8 +36,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"method": "zscl", "part": "text"},
-            "zscl's distillation reaches the image tower alone, and part 'text' leaves that as it "
-            "is.",
+            "The reference term trains the image tower alone, and part 'text' freezes it.",
             "/recipe/part",
         ),
         (
@@ -140,15 +140,16 @@ def test_auto_is_bf16_where_the_device_computes_in_it_and_a_named_precision_stay
         (LabelSpace.SESSION, Method.VRLWF, ("cat", "dog")),
         (LabelSpace.SEEN, Method.VRLWF, ("cat", "dog", "owl")),
         (LabelSpace.OPEN, Method.VRLWF, ("cat", "dog", "owl", "elk")),
-        (LabelSpace.SESSION, Method.REPLAY, ("cat", "dog", "owl")),
-        (LabelSpace.SEEN, Method.REPLAY, ("cat", "dog", "owl")),
+        (None, Method.FT, ("cat", "dog")),
+        (None, Method.REPLAY, ("cat", "dog", "owl")),
         (LabelSpace.OPEN, Method.REPLAY, ("cat", "dog", "owl", "elk")),
     ],
 )
-def test_label_space_decides_which_classes_compete_and_replayed_ones_always_do(
-    label_space: LabelSpace, method: Method, names: tuple[str, ...]
+def test_label_space_decides_which_classes_compete(
+    label_space: LabelSpace | None, method: Method, names: tuple[str, ...]
 ) -> None:
-    recipe = Recipe(label_space=label_space, method=method)
+    chosen = {"label_space": label_space} if label_space else {}
+    recipe = Recipe(method=method, **chosen)
     assert competing_classes(recipe, ("cat", "dog"), ("owl", "Cat"), ("elk", "OWL")) == names
 
 

@@ -22,6 +22,7 @@ from core.domain.registry.architecture import (
     untrainable_reason,
 )
 from core.errors import ModelNotTrainable
+from tests.support.learning.lessons import altered
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
 from tests.support.tiny_clip import tiny_config
 
@@ -244,7 +245,7 @@ def test_sentences_that_the_model_cannot_read_whole_are_refused(method: Method) 
     )
     assert caught.value.pointer == "/recipe/sentence_length"
     require_recipe_fits(config, replace(recipe, sentence_length=16))
-    require_recipe_fits(config, replace(recipe, method=Method.LWF))  # replays none
+    require_recipe_fits(config, altered(recipe, method=Method.LWF))  # replays none
     given = replace(recipe, vocabulary=Vocabulary.FILE, vocabulary_texts=("a cat", "a dog"))
     require_recipe_fits(config, given)  # given texts have lengths of their own
 
@@ -263,4 +264,4 @@ def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
     assert caught.value.pointer == "/recipe/vocabulary"
     require_recipe_fits(tiny_config(), Recipe(vocabulary=Vocabulary.WORD_FINAL))
     require_recipe_fits(tiny_config() | {"perennial": {"trained_tokens": [5, 6]}}, recipe)
-    require_recipe_fits(tiny_config(), replace(recipe, method=Method.FT))
+    require_recipe_fits(tiny_config(), altered(recipe, method=Method.FT))

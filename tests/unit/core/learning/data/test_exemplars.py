@@ -12,7 +12,6 @@ from torch import Tensor
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.choices import ExemplarChoice
-from core.domain.recipes.recipe import Recipe
 from core.learning.data.exemplars import choose_exemplars, herd
 from tests.support.factories import digest
 
@@ -45,8 +44,13 @@ class Encoder:
         return torch.cat([rows(1, seed=int(image.pixels[:8], 16)) for image in images])
 
 
-def chosen(recipe: Recipe, candidates: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
-    return choose_exemplars(recipe, candidates, Encoder())
+def chosen(
+    candidates: Sequence[ManifestEntry],
+    count: int = 1000,
+    choice: ExemplarChoice = ExemplarChoice.HERDING,
+    seed: int = 0,
+) -> tuple[ManifestEntry, ...]:
+    return choose_exemplars(candidates, Encoder(), count=count, choice=choice, seed=seed)
 
 
 def classes(found: Sequence[ManifestEntry]) -> dict[str, int]:
@@ -100,41 +104,37 @@ def test_herding_takes_no_image_twice_and_no_more_than_there_are() -> None:
 
 @pytest.mark.parametrize("choice", ExemplarChoice)
 def test_every_class_has_equally_many(choice: ExemplarChoice) -> None:
-    recipe = Recipe(exemplars=10, exemplar_choice=choice)
-    found = chosen(recipe, entries(okapi=20, ibis=5, newt=9))
+    found = chosen(entries(okapi=20, ibis=5, newt=9), 10, choice)
     assert classes(found) == {"ibis": 3, "newt": 3, "okapi": 3}
     assert len(set(found)) == 9
 
 
 @pytest.mark.parametrize("choice", ExemplarChoice)
 def test_a_class_with_fewer_images_gives_all_it_has(choice: ExemplarChoice) -> None:
-    recipe = Recipe(exemplars=10, exemplar_choice=choice)
-    assert classes(chosen(recipe, entries(okapi=20, ibis=2))) == {"ibis": 2, "okapi": 5}
+    assert classes(chosen(entries(okapi=20, ibis=2), 10, choice)) == {"ibis": 2, "okapi": 5}
 
 
 def test_no_class_goes_without() -> None:
-    found = chosen(Recipe(exemplars=2), entries(okapi=4, ibis=4, newt=4))
+    found = chosen(entries(okapi=4, ibis=4, newt=4), 2)
     assert classes(found) == {"ibis": 1, "newt": 1, "okapi": 1}
 
 
 @pytest.mark.parametrize("choice", ExemplarChoice)
 def test_names_that_differ_in_case_alone_are_one_class(choice: ExemplarChoice) -> None:
-    recipe = Recipe(exemplars=8, exemplar_choice=choice)
-    found = chosen(recipe, entries(Okapi=10, okapi=10, ibis=10))
+    found = chosen(entries(Okapi=10, okapi=10, ibis=10), 8, choice)
     assert Counter(entry.class_name.lower() for entry in found) == {"okapi": 4, "ibis": 4}
 
 
 @pytest.mark.parametrize("choice", ExemplarChoice)
 def test_the_choice_is_the_same_each_time(choice: ExemplarChoice) -> None:
-    recipe = Recipe(exemplars=6, exemplar_choice=choice)
     candidates = entries(okapi=20, ibis=20)
-    assert chosen(recipe, candidates) == chosen(recipe, candidates)
+    assert chosen(candidates, 6, choice) == chosen(candidates, 6, choice)
 
 
 def test_a_random_choice_is_its_seeds_and_no_class_depends_on_another() -> None:
     def of(seed: int, **counts: int) -> set[ManifestEntry]:
-        recipe = Recipe(exemplars=5 * len(counts), exemplar_choice=ExemplarChoice.RANDOM, seed=seed)
-        return {e for e in chosen(recipe, entries(**counts)) if e.class_name == "okapi"}
+        found = chosen(entries(**counts), 5 * len(counts), ExemplarChoice.RANDOM, seed)
+        return {e for e in found if e.class_name == "okapi"}
 
     assert of(0, okapi=20) != of(1, okapi=20)
     assert of(0, okapi=20) == of(0, okapi=20, ibis=20)
@@ -143,9 +143,9 @@ def test_a_random_choice_is_its_seeds_and_no_class_depends_on_another() -> None:
 def test_herding_asks_for_all_features_at_once_and_random_choice_for_none() -> None:
     for choice, asked in ((ExemplarChoice.HERDING, [7]), (ExemplarChoice.RANDOM, [])):
         encoder = Encoder()
-        choose_exemplars(Recipe(exemplar_choice=choice), entries(okapi=4, ibis=3), encoder)
+        choose_exemplars(entries(okapi=4, ibis=3), encoder, count=1000, choice=choice, seed=0)
         assert encoder.asked == asked
 
 
 def test_without_earlier_updates_there_are_none() -> None:
-    assert chosen(Recipe(), []) == ()
+    assert chosen([]) == ()

@@ -16,7 +16,7 @@ from core.learning.data.loader import BatchLoader
 from core.learning.data.sampler import BatchSampler
 from core.learning.setup import prepare_run
 from core.ports import TrainingSpec
-from tests.support.learning.lessons import red_and_blue, shaded, square, with_recipe
+from tests.support.learning.lessons import altered, red_and_blue, shaded, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
@@ -143,7 +143,7 @@ def test_methods_without_replay_read_no_exemplar(artifacts: MemoryArtifacts) -> 
 @pytest.mark.parametrize("method", Method)
 def test_only_zscl_reads_reference_images(method: Method, artifacts: MemoryArtifacts) -> None:
     reading = reading_of(
-        replace(replaying(artifacts), recipe=replace(RECIPE, method=method)), artifacts
+        replace(replaying(artifacts), recipe=altered(RECIPE, method=method)), artifacts
     )
     reference = reading.step(0).reference
     assert reference.dtype == torch.uint8

@@ -106,9 +106,9 @@ def test_columns_of_the_cross_entropy(space: LabelSpace, competing: tuple[str, .
     assert found.of_class("red panda") == 1
 
 
-def test_replayed_classes_compete_even_where_the_session_alone_would() -> None:
+def test_replayed_classes_compete() -> None:
     """Exemplars are of classes learned before: each needs a column that is scored."""
-    found = columns(Recipe(method=Method.REPLAY, label_space=LabelSpace.SESSION))
+    found = columns(Recipe(method=Method.REPLAY))
     assert found.names[: found.competing] == ("okapi", "red panda", "ibis", "newt")
 
 
