@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         "housekeeping",
     )
     device: str = "cpu"
-    threads: int = 0  # 0: one per core
+    threads: int = 0  # 0: OMP_NUM_THREADS, or else one per core
     ranks: int = 1  # processes that train an update together; on CUDA, each has a GPU of its own
     lease_seconds: float = 60.0
     checkpoint_seconds: float = 30.0

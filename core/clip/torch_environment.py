@@ -14,8 +14,9 @@ LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch
 
 
 def thread_count(threads: int) -> int:
-    """Return the number of threads for a setting; 0 means one per core."""
-    return threads or os.cpu_count() or 1
+    """Return the number of threads for a setting; 0: OMP_NUM_THREADS, or else one per core."""
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    return threads or (int(named) if named.isdecimal() else 0) or os.cpu_count() or 1
 
 
 def environment(device: torch.device, threads: int) -> dict[str, str]:

@@ -44,7 +44,7 @@ class UpdateTrainer:
         artifacts: Artifacts,
         *,
         device: torch.device,
-        threads: int = 0,  # 0: one per core
+        threads: int = 0,  # 0: OMP_NUM_THREADS, or else one per core
         ask: AnswerQueries | None = None,  # for recipes that choose by validation parts
         make_method: MakeMethod = LearningMethod,
         rank_provider: RankProvider | None = None,  # None: this process alone

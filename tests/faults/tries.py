@@ -21,6 +21,7 @@ class Try:
     duplicated: int = 0  # things that are there more than once
     equal: bool | None = None  # the digest is the undisturbed one's; None: nothing was trained
     recovery_s: float | None = None
+    slow: str = ""  # what took longer than an otherwise idle machine needs
 
     @property
     def survived(self) -> bool:
@@ -70,10 +71,11 @@ class Outcome:
 
     @property
     def delays(self) -> list[str]:
-        """Name the tries that took longer than the limit, which an otherwise idle machine keeps."""
+        """Name the tries that took longer than an otherwise idle machine needs."""
         limit = self.row.limit_s
-        slow = [t for t in self.tries if limit and t.recovery_s and t.recovery_s > limit]
-        return [f"{one}, which is more than {limit} s" for one in slow]
+        late = [t for t in self.tries if limit and t.recovery_s and t.recovery_s > limit]
+        found = [f"{one}, which is more than {limit} s" for one in late]
+        return found + [f"{one}: {one.slow}" for one in self.tries if one.slow]
 
     def told(self) -> dict[str, Any]:
         """The row of the table."""

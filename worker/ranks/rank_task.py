@@ -14,4 +14,4 @@ class RankTask:
     resume: Digest | None
     artifacts: Artifacts  # a store that opens again in another process
     device: str  # rank 0's
-    threads: int  # of each rank; 0: one per core
+    threads: int  # of each rank; 0: OMP_NUM_THREADS, or else one per core

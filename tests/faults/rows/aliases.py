@@ -107,7 +107,7 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         present = _classify(stage, images)
         yield Try(
             what=f"promotion served after {up_s:.2f} s",
-            trouble=f"more than {SOON_S} s" if up_s > SOON_S else "",
+            slow=f"more than {SOON_S} s" if up_s > SOON_S else "",
             equal=done.json()["digest"] == before["digest"] and present == before,
             recovery_s=back,
         )

@@ -30,11 +30,13 @@ def sigterm(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         tried = judge(stage, job, struck, f"at {fraction:.2f}, {phase}, ended in {took:.1f} s")
         ended = stage.find(job)
         trouble = tried.trouble
-        if code != 0 or took > stage.settings.grace_seconds + MARGIN_S:
+        if code != 0:
             trouble = f"exit code {code} after {took:.1f} s"
         elif ended.lost or ended.attempt > 2:
             trouble = f"given back, but counted as lost: {ended.lost}, attempt {ended.attempt}"
-        yield replace(tried, trouble=trouble)
+        limit = stage.settings.grace_seconds + MARGIN_S
+        slow = f"ended later than {limit:.0f} s" if took > limit else ""
+        yield replace(tried, trouble=trouble, slow=slow)
 
 
 def under_way(
