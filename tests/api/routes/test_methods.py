@@ -118,7 +118,7 @@ def test_choice_of_a_mixing_weight_needs_validation_images(ready: Service) -> No
     with ready.untouched():
         answer = ready.client.post("/v1/jobs", json=update(recipe=WISE))
     assert code_of(answer) == (422, "recipe_invalid")
-    assert answer.json()["errors"][0]["pointer"] == "/recipe/method"
+    assert answer.json()["errors"][0]["pointer"] == "/recipe/mixing_choice"
     assert answer.json()["facts"]["missing"] == [
         "this update's holdout",
         "a suite of the model's (it has none)",

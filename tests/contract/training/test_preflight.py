@@ -120,7 +120,7 @@ def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
     with pytest.raises(RecipeInvalid) as caught:
         order_update(scene.platform, bell, ME, model=model.name, order=order)
     assert caught.value.facts == {"missing": missing}
-    assert caught.value.pointer == "/recipe/method"
+    assert caught.value.pointer == "/recipe/mixing_choice"
 
 
 def evaluating(version: int, alias: str = "production") -> Callable[[Scene, Model], Job]:
@@ -174,7 +174,7 @@ REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str |
     "no reference set": (
         updating(recipe=Recipe(method=Method.ZSCL)),
         FieldInvalid,
-        "Method 'zscl' distils a reference set: name a dataset version.",
+        "The recipe's term 'reference' distils a reference set: name a dataset version.",
         "/reference",
     ),
 }
