@@ -59,7 +59,7 @@ def main() -> int:
     growth = claims_plan.growth(rows)
     publish("queue", rows, drained=drained, growth=growth, plans=plans)
     show("growth of the work of a claim", growth)
-    return int(any(row["as it is"] > FLAT for row in growth if row["models"] == "fixed"))
+    return int(any(row["growth"] > FLAT for row in growth if row["models"] == "fixed"))
 
 
 if __name__ == "__main__":

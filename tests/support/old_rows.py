@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Connection, select
 
 from core.adapters.database.migrate import MIGRATIONS
+from core.adapters.database.tables.schema import reflect
 from core.domain.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
 
 WHEN = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -195,6 +196,7 @@ _ADDED: dict[str, Rows] = {
         "versions": [{"environments": [{"torch": "2.6"}]}],
     },
     "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
+    "0010": {"jobs": [{"lane": MODEL}]},
 }
 
 
@@ -215,9 +217,8 @@ def rows_at(revision: str) -> Rows:
 
 def write_rows(connection: Connection, revision: str) -> None:
     """Write them all."""
-    rows, metadata = rows_at(revision), MetaData()
-    metadata.reflect(connection)
-    for table in metadata.sorted_tables:
+    rows = rows_at(revision)
+    for table in reflect(connection).sorted_tables:
         for row in rows.get(table.name, []):
             numbered = {"position"} if table.name in {"jobs", "thumbnails"} else set()
             assert row.keys() | numbered == {column.name for column in table.c}, table.name
@@ -226,10 +227,8 @@ def write_rows(connection: Connection, revision: str) -> None:
 
 def read_rows(connection: Connection) -> dict[str, list[str]]:
     """Every row of every table, as text."""
-    metadata = MetaData()
-    metadata.reflect(connection)
     return {
         table.name: sorted(str(tuple(row)) for row in connection.execute(select(table)))
-        for table in metadata.sorted_tables
+        for table in reflect(connection).sorted_tables
         if table.name != "alembic_version"
     }
