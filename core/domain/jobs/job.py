@@ -138,5 +138,5 @@ def order_of(job: Job, kind: type[OrderT]) -> OrderT:
 def model_of(job: Job) -> ModelId:
     """Return the model of a job whose type has one. Raises TypeError otherwise."""
     if job.model is None:
-        raise TypeError(f"a job of type {job.type} without a model")
+        raise TypeError(f"job {job.id} is without a model")
     return job.model
