@@ -1,11 +1,14 @@
 """A row in every table as each release wrote it, told by its schema's revision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, select
 
+from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import MIGRATIONS
 from core.adapters.database.tables.schema import reflect
 from core.domain.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
@@ -198,6 +201,15 @@ _ADDED: dict[str, Rows] = {
     "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
     "0010": {"jobs": [{"lane": MODEL}]},
 }
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """A connection that commits at the end."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
 
 
 def revisions() -> list[str]:

@@ -1,26 +1,21 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.event import EventKind
 from core.domain.jobs.order import UpdateOrder
 from core.domain.values import Digest, JobId
 from core.ports import UnitOfWork
-from tests.support.factories import a_job_of_no_model
 from tests.support.old_rows import (
     BYTES,
     DATASET,
@@ -35,16 +30,9 @@ from tests.support.old_rows import (
     read_rows,
     revisions,
     write_rows,
+    writing,
 )
 from tests.support.places import ROOT
-
-
-@contextmanager
-def writing(url: str) -> Iterator[Connection]:
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def tables_of(url: str) -> set[str]:
@@ -161,49 +149,6 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
         assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
         assert work.counters.all() == []
-
-
-def test_jobs_keep_their_places_and_events_when_lanes_come_and_go(empty_url: str) -> None:
-    migrate(empty_url, "0009")
-    with writing(empty_url) as connection:
-        write_rows(connection, "0009")
-        connection.execute(text("UPDATE jobs SET position = 0 WHERE id = 'job_2'"))
-        before = places_and_events(connection)
-
-    migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        added = a_job_of_no_model("dataset:ds_1", id=JobId("job_3"))
-        work.jobs.add(added)
-        work.jobs.add_event(added.id, EventKind.QUEUED, {}, WHEN)
-        claimed = [work.jobs.claim("w", 60, 3) for _ in range(3)]
-        assert [job and (job.id, job.lane) for job in claimed] == [
-            ("job_1", MODEL),
-            ("job_3", "dataset:ds_1"),
-            None,
-        ]
-        work.commit()
-    with writing(empty_url) as connection:
-        places, events = places_and_events(connection)
-        assert (places[:-1], events[:-1]) == before
-        assert (places[-1][1], events[-1]) == ("job_3", ("job_3", 1, "queued"))
-
-    revert(empty_url, "0009")
-    with writing(empty_url) as connection:
-        assert places_and_events(connection) == before
-        with pytest.raises(IntegrityError), connection.begin_nested():
-            connection.execute(text("UPDATE jobs SET model = NULL"))
-
-
-Place, Event = tuple[int, str], tuple[str, int, str]
-
-
-def places_and_events(
-    connection: Connection,
-) -> tuple[list[Place], list[Event]]:
-    """The place of each job in order of arrival, and each event of a job."""
-    places = connection.execute(text("SELECT position, id FROM jobs ORDER BY position"))
-    events = connection.execute(text("SELECT job, sequence, kind FROM job_events ORDER BY job"))
-    return [(*row,) for row in places], [(*row,) for row in events]
 
 
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
