@@ -13,18 +13,18 @@ def create_index(
 ) -> None:
     """Create an index without blocking its table; an incomplete earlier one is dropped first."""
     drop_index(name, table)
-    with _outside_transactions():
+    with outside_transactions():
         op.create_index(name, table, columns, postgresql_concurrently=True, **options)
 
 
 def drop_index(name: str, table: str) -> None:
     """Drop an index, if it exists, without blocking its table."""
-    with _outside_transactions():
+    with outside_transactions():
         op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
 
 
 @contextmanager
-def _outside_transactions() -> Iterator[None]:
+def outside_transactions() -> Iterator[None]:
     """Run statements outside a transaction and without a lock timeout.
 
     A concurrent statement waits for all open transactions, however long, and blocks none.

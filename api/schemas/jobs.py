@@ -51,7 +51,7 @@ class JobView(ResponseModel):
     done: bool
     phase: str = Field(examples=["training"])
     progress: ProgressView
-    model: str = Field(examples=["demo"])
+    model: str | None = Field(examples=["demo"], description="Null for a job without a model.")
     parent_version: int | None
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
@@ -110,9 +110,11 @@ class JobView(ResponseModel):
         )
 
 
-def _links(job: Job, model: str) -> dict[str, str]:
+def _links(job: Job, model: str | None) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    links = {"self": here, "events": f"{here}/events", "model": f"/v1/models/{model}"}
+    links = {"self": here, "events": f"{here}/events"}
+    if model is not None:
+        links["model"] = f"/v1/models/{model}"
     if not job.status.done:
         links["cancel"] = f"{here}/cancel"
     version = job.order.version if isinstance(job.order, EvaluateOrder) else job.version

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, Progress
+from core.domain.jobs.job import Job, Progress, model_of
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
@@ -45,6 +45,7 @@ def _add_update(work: UnitOfWork, model: str, number: int) -> JobId:
         id=JobId(new_id("job", now)),
         type=JobType.UPDATE,
         model=found.id,
+        lane=found.id,
         order=UpdateOrder(dataset=dataset.id, dataset_version=1, recipe=Recipe()),
         progress=Progress(step=480, total=480, eta_s=0.0, terms=terms),
         parent_version=version - 1,
@@ -62,7 +63,7 @@ def _add_update(work: UnitOfWork, model: str, number: int) -> JobId:
 
 def _version(job: Job, number: int, classes: Sequence[str]) -> Version:
     return Version(
-        model=job.model,
+        model=model_of(job),
         number=number,
         status=VersionStatus.PROMOTED,
         digest=_random_digest(),

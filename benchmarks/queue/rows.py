@@ -63,10 +63,12 @@ def _add_model(work: UnitOfWork, number: int) -> Model:
 def _imports(models: list[Model], count: int, ended: int) -> Iterator[Job]:
     """Yield imports of each model in turn, the first `ended` of which have succeeded."""
     for number in range(count):
+        model = models[number % len(models)].id
         yield Job(
             id=JobId(f"job_{number:06}"),
             type=JobType.IMPORT,
-            model=models[number % len(models)].id,
+            model=model,
+            lane=model,
             order=ImportOrder(base="bundled"),
             status=JobStatus.SUCCEEDED if number < ended else JobStatus.QUEUED,
             created_at=NOW,

@@ -34,6 +34,11 @@ INEXACT = (
     "The checkpoint was made on a machine of another kind. The update goes on from it, but its "
     "weights will differ by rounding from those of a run that stayed on one machine."
 )
+UNRECORDED = (
+    "An earlier release made the checkpoint and did not record on what kind of machine. The update "
+    "goes on from it. If that machine was of another kind, its weights will differ by rounding "
+    "from those of a run that stayed on one machine."
+)
 
 
 class UpdateTrainer:
@@ -131,9 +136,10 @@ class UpdateTrainer:
             for name in sorted({*before, *here})
             if before.get(name) != here.get(name)
         }
+        explanation = INEXACT if before else UNRECORDED
         monitor.emit(
             EventKind.ENVIRONMENT_CHANGED,
-            {"step": step, "changed": changed, "explanation": INEXACT},
+            {"step": step, "changed": changed, "explanation": explanation},
         )
         return (*past, here)
 

@@ -26,7 +26,7 @@ class NamedJob:
     """A job with values from the rows that it refers to."""
 
     job: Job
-    model: str  # the model's name
+    model: str | None  # the model's name, if the job has one
     parent_digest: Digest | None  # of the parent version, once that is fixed
 
 
@@ -67,7 +67,7 @@ class Jobs(Protocol):
         """Claim the next claimable job by one conditional update; return None if there is none.
 
         A job is claimable if it is in one of the queues; is queued and not paused, or
-        running/cancelling with an expired lease (by the database's clock); and its model has no
+        running/cancelling with an expired lease (by the database's clock); and its lane has no
         earlier unfinished job. Higher priorities come first, then older jobs. The claim sets the
         status (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
         lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with

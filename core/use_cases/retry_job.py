@@ -1,6 +1,6 @@
 """Order again what a failed or cancelled job was to do."""
 
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus, model_of
 from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
 from core.domain.values import JobId
 from core.errors import Conflict
@@ -24,7 +24,7 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
         found = work.jobs.get(job)
         if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict("Only a failed or cancelled job can be retried.")
-        model = work.models.get(found.model)
+        model = work.models.get(model_of(found))
         match found.order:
             case ImportOrder():
                 require_no_root(work, model.id)

@@ -1,11 +1,11 @@
 """What must hold after every step, whatever has happened: the machine's own book of the service."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import Job, JobStatus, model_of
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import AliasMove, MoveKind, live_stack
 from core.domain.registry.version import Model, Version
@@ -37,6 +37,7 @@ class Promises:
         """Everything that can be told from rows."""
         self.jobs = jobs = {job.id: job for job in self.world.jobs()}
         self._no_job_is_lost(jobs)
+        self._one_worker_a_lane(jobs.values())
         for job in jobs.values():
             if job.status.done and job.id not in self.ended:
                 self._ended_for_a_reason(job)
@@ -45,7 +46,6 @@ class Promises:
         for model in self.world.models():
             versions = self.world.versions(model)
             self.versions += [(model, version) for version in versions]
-            self._one_worker_a_model([job for job in jobs.values() if job.model == model.id])
             self._one_version_a_job(model, versions, jobs)
             self._every_move_was_won(model, versions, jobs)
 
@@ -95,16 +95,17 @@ class Promises:
                 return self.passed_leases[job.id] >= LOST_ATTEMPTS
             case "conflict":  # an import that was retried twice
                 with self.world.reading() as work:
-                    return job.type is JobType.IMPORT and bool(work.versions.all(job.model))
+                    return job.type is JobType.IMPORT and bool(work.versions.all(model_of(job)))
             case "alias_not_found":  # its model's import was cancelled or failed
                 with self.world.reading() as work:
-                    return work.aliases.find(job.model, ALIAS) is None
+                    return work.aliases.find(model_of(job), ALIAS) is None
             case _:
                 return False
 
-    def _one_worker_a_model(self, jobs: Collection[Job]) -> None:
-        claimed = [job for job in jobs if job.status in {JobStatus.RUNNING, JobStatus.CANCELLING}]
-        assert len(claimed) <= 1, "two jobs of a model have been claimed"
+    def _one_worker_a_lane(self, jobs: Iterable[Job]) -> None:
+        claimed = {JobStatus.RUNNING, JobStatus.CANCELLING}
+        lanes = Counter(job.lane for job in jobs if job.status in claimed)
+        assert max(lanes.values(), default=0) <= 1, "two jobs of a lane have been claimed"
 
     def _one_version_a_job(
         self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]

@@ -11,7 +11,7 @@ from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side, side_of
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import Job
+from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
@@ -125,6 +125,20 @@ def a_job(model: Model, **changes: Any) -> Job:
         id=JobId(f"job_{next(_numbers):06}"),
         type=JobType.IMPORT,
         model=model.id,
+        lane=model.id,
+        order=ImportOrder(base="bundled"),
+        created_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_job_of_no_model(lane: str, **changes: Any) -> Job:
+    """A queued job that names its own lane."""
+    made = Job(
+        id=JobId(f"job_{next(_numbers):06}"),
+        type=JobType.IMPORT,
+        model=None,
+        lane=lane,
         order=ImportOrder(base="bundled"),
         created_at=NOW,
     )
@@ -134,7 +148,7 @@ def a_job(model: Model, **changes: Any) -> Job:
 def a_version(job: Job, number: int = 1, **changes: Any) -> Version:
     """A version that a job has made."""
     made = Version(
-        model=job.model,
+        model=model_of(job),
         number=number,
         digest=digest(f"version {number}"),
         size=1000,

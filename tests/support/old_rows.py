@@ -1,12 +1,16 @@
 """A row in every table as each release wrote it, told by its schema's revision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Connection, select
 
+from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import MIGRATIONS
+from core.adapters.database.tables.schema import reflect
 from core.domain.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
 
 WHEN = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -195,7 +199,17 @@ _ADDED: dict[str, Rows] = {
         "versions": [{"environments": [{"torch": "2.6"}]}],
     },
     "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
+    "0010": {"jobs": [{"lane": MODEL}]},
 }
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """A connection that commits at the end."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
 
 
 def revisions() -> list[str]:
@@ -215,9 +229,8 @@ def rows_at(revision: str) -> Rows:
 
 def write_rows(connection: Connection, revision: str) -> None:
     """Write them all."""
-    rows, metadata = rows_at(revision), MetaData()
-    metadata.reflect(connection)
-    for table in metadata.sorted_tables:
+    rows = rows_at(revision)
+    for table in reflect(connection).sorted_tables:
         for row in rows.get(table.name, []):
             numbered = {"position"} if table.name in {"jobs", "thumbnails"} else set()
             assert row.keys() | numbered == {column.name for column in table.c}, table.name
@@ -226,10 +239,8 @@ def write_rows(connection: Connection, revision: str) -> None:
 
 def read_rows(connection: Connection) -> dict[str, list[str]]:
     """Every row of every table, as text."""
-    metadata = MetaData()
-    metadata.reflect(connection)
     return {
         table.name: sorted(str(tuple(row)) for row in connection.execute(select(table)))
-        for table in metadata.sorted_tables
+        for table in reflect(connection).sorted_tables
         if table.name != "alembic_version"
     }

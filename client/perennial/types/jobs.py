@@ -39,7 +39,7 @@ class Job(TypedDict):
     done: bool
     phase: str
     progress: Progress
-    model: str
+    model: str | None  # None: the job belongs to no model
     parent_version: int | None
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None

@@ -46,9 +46,10 @@ class Job:
 
     id: JobId
     type: JobType
-    model: ModelId
+    model: ModelId | None  # None: the job belongs to no model
+    lane: str  # jobs of a lane run one at a time, in order of arrival; a model's lane is its id
     order: Order
-    priority: int = 0  # 0 to 9: among the models' next jobs, the highest runs first
+    priority: int = 0  # 0 to 9: among the lanes' next jobs, the highest runs first
     status: JobStatus = JobStatus.QUEUED
     phase: str = "queued"
     progress: Progress = field(default_factory=Progress)
@@ -132,3 +133,10 @@ def order_of(job: Job, kind: type[OrderT]) -> OrderT:
     if not isinstance(job.order, kind):
         raise TypeError(f"a job of type {job.type} has no {kind.__name__}")
     return job.order
+
+
+def model_of(job: Job) -> ModelId:
+    """Return the model of a job whose type has one. Raises TypeError otherwise."""
+    if job.model is None:
+        raise TypeError(f"job {job.id} is without a model")
+    return job.model

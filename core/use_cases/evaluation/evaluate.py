@@ -7,7 +7,7 @@ from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
 from core.domain.evaluation.query import Answers, EvalQuery, answers_from_json, answers_to_json
 from core.domain.evaluation.results import AnswersByQuery
-from core.domain.jobs.job import Job
+from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, Json, canonical_json
@@ -42,7 +42,8 @@ def evaluate_version(
     stored = platform.artifacts.put(report.to_bytes())
     now = platform.clock()
     with platform.transactions() as work:
-        version = work.versions.get(job.model, number, lock=True).judged(report.verdict, stored)
+        version = work.versions.get(model_of(job), number, lock=True)
+        version = version.judged(report.verdict, stored)
         work.versions.save(version)
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:

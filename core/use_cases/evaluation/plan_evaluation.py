@@ -29,7 +29,7 @@ def plan_evaluation(
     artifacts = platform.artifacts
     with platform.transactions(read_only=True) as work:
         model = pinned_model(work, job.id)
-        candidate = work.versions.get(job.model, number)
+        candidate = work.versions.get(model.id, number)
         line = ancestors(work, candidate)
         own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
         plan = plan_queries(

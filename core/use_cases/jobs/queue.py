@@ -56,7 +56,7 @@ def enqueue(
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
-    """Queue a job, within a transaction, and remember the Idempotency-Key it answers.
+    """Queue a job of a model, within a transaction, and remember the Idempotency-Key it answers.
 
     What is trained or scored is judged by the model's suites and policy as they are now.
     """
@@ -65,6 +65,7 @@ def enqueue(
         id=JobId(new_id("job", now)),
         type=job_type,
         model=model.id,
+        lane=model.id,
         order=order,
         priority=priority,
         suites=model.suites if judged else None,

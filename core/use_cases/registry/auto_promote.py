@@ -31,7 +31,7 @@ def promote_if_passed(
         return outcome
     if not order.auto_promote:
         return outcome | {"reason": "not_asked_for"}
-    alias = work.aliases.find(job.model, order.alias)
+    alias = work.aliases.find(version.model, order.alias)
     stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
@@ -50,5 +50,5 @@ def promote_if_passed(
             now=platform.clock(),
         )
     except StaleRevision:  # it moved just now
-        return stale | {"alias_version": work.aliases.get(job.model, order.alias).version}
+        return stale | {"alias_version": work.aliases.get(version.model, order.alias).version}
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}

@@ -1,6 +1,6 @@
 """Make a model's root from a base."""
 
-from core.domain.jobs.job import Job
+from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import ImportOrder
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.alias import PRODUCTION, MoveKind
@@ -17,14 +17,15 @@ def import_model(
 
     Raises Conflict when another import has made the root: an import may be retried twice.
     """
+    model = model_of(job)
     with platform.transactions(read_only=True) as work:
-        require_no_root(work, job.model)
+        require_no_root(work, model)
     weights, prompt = importer.load(order.base, monitor)
     now = platform.clock()
     with platform.transactions() as work:
         root = Version(
-            model=job.model,
-            number=work.versions.next_number(job.model),
+            model=model,
+            number=work.versions.next_number(model),
             status=VersionStatus.PROMOTED,
             digest=weights.digest,
             size=weights.size,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from core.domain.datasets.suite import Suite
+from core.domain.jobs.job import model_of
 from core.domain.recipes.class_lists import distinct
 from core.domain.registry.version import Model
 from core.domain.values import JobId
@@ -12,7 +13,7 @@ from core.ports import UnitOfWork
 def pinned_model(work: UnitOfWork, job: JobId) -> Model:
     """Return the model of a job with the suites and the policy that are pinned with the job."""
     pinned = work.jobs.get(job)
-    model = work.models.get(pinned.model)
+    model = work.models.get(model_of(pinned))
     suites = model.suites if pinned.suites is None else pinned.suites
     return replace(model, suites=suites, policy=pinned.policy or model.policy)
 

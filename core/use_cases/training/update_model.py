@@ -31,8 +31,8 @@ def update_model(
     now = platform.clock()
     with platform.transactions() as work:
         candidate = Version(
-            model=job.model,
-            number=work.versions.next_number(job.model),
+            model=inputs.model.id,
+            number=work.versions.next_number(inputs.model.id),
             digest=trained.weights.digest,
             size=trained.weights.size,
             parent=inputs.parent.number,

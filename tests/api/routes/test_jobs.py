@@ -12,6 +12,7 @@ from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import Service, code_of
+from tests.support.factories import a_job_of_no_model
 from tests.support.processes import wait_for
 
 
@@ -39,6 +40,20 @@ def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:
     assert (again["retry_of"], again["priority"]) == (job["id"], 7)
     with ready.platform.transactions(read_only=True) as work:
         assert work.jobs.get(JobId(again["id"])).priority == 7
+
+
+def test_a_job_of_no_model_is_shown_and_cancelled(ready: Service) -> None:
+    job = a_job_of_no_model("dataset:ds_1")
+    with ready.platform.transactions() as work:
+        work.jobs.add(job)
+        work.commit()
+    assert ready.client.get("/v1/jobs?model=demo&status=queued").json()["data"] == []
+    [shown] = ready.client.get("/v1/jobs?status=queued").json()["data"]
+    here = f"/v1/jobs/{job.id}"
+    assert (shown["id"], shown["model"], shown["parent_digest"]) == (job.id, None, None)
+    assert shown["links"] == {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"}
+    assert ready.client.get(here).json() == shown
+    assert ready.client.post(f"{here}/cancel").json()["status"] == "cancelled"
 
 
 def test_a_job_is_queued_while_the_broker_is_down(

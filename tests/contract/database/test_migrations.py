@@ -1,15 +1,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
@@ -32,16 +30,9 @@ from tests.support.old_rows import (
     read_rows,
     revisions,
     write_rows,
+    writing,
 )
 from tests.support.places import ROOT
-
-
-@contextmanager
-def writing(url: str) -> Iterator[Connection]:
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def tables_of(url: str) -> set[str]:
@@ -52,6 +43,7 @@ def tables_of(url: str) -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based")
 def test_migrated_database_matches_the_tables(url: str) -> None:
     engine = open_engine(url)
     with engine.connect() as connection:

@@ -66,6 +66,7 @@ def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
         id=job.id,
         type=JobType.IMPORT,
         model=model.id,
+        lane=model.id,
         order=ImportOrder(base="bundled"),
         created_at=NOW,
     )
@@ -116,6 +117,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
         id=job.id,
         type=JobType.UPDATE,
         model=model.id,
+        lane=model.id,
         order=replace(order, dataset=data.dataset),
         priority=7,
         suites=model.suites,
@@ -139,6 +141,7 @@ def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
         id=job.id,
         type=JobType.EVALUATE,
         model=model.id,
+        lane=model.id,
         order=EvaluateOrder(version=2, alias="staging"),
         priority=7,
         suites=model.suites,

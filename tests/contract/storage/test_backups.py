@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, make_url, select
+from sqlalchemy import Connection, make_url, select
 
 from core import backup as backups
 from core.adapters.artifacts.local import LocalArtifacts
@@ -20,6 +20,7 @@ from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate
 from core.adapters.database.storage.dump import LEFT_OUT, Snapshot, _pack, _to_json_value
 from core.adapters.database.storage.load import fill
+from core.adapters.database.tables.schema import reflect
 from core.backup import back_up, restore
 from core.bootstrap import build, close
 from core.domain.datasets.split import Side
@@ -32,7 +33,15 @@ from core.settings import Settings
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
 from devtools.servers.postgres import run_sql
-from tests.support.factories import NOW, TESTER, a_job, an_image, digest, pixels_on
+from tests.support.factories import (
+    NOW,
+    TESTER,
+    a_job,
+    a_job_of_no_model,
+    an_image,
+    digest,
+    pixels_on,
+)
 from tests.support.old_rows import revisions, write_rows
 from tests.support.scene import Scene
 
@@ -137,6 +146,7 @@ def live_through(platform: Platform) -> Scene:
         assert held is not None
         work.jobs.set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
         work.jobs.add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
+        work.jobs.add(a_job_of_no_model("dataset:ds_1"))
         work.heartbeats.record("w", {})
         work.keys.add("me", "admin", digest("key"), NOW + timedelta(microseconds=1))
         work.counters.add("jobs", {"type": "update"}, 0.1)
@@ -256,8 +266,7 @@ def test_rows_of_an_older_release_are_restored_and_brought_up(
 
 def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict[str, Any]:
     """As that release's own `dump` would have spelled it."""
-    tables = MetaData()
-    tables.reflect(connection)
+    tables = reflect(connection)
     listed = {}
     for table in tables.sorted_tables:
         if table.name not in {*LEFT_OUT, "alembic_version"}:

@@ -1,22 +1,27 @@
 """The choice of the next job, and the conditional update that claims it.
 
-A model's *head* is its claimed job or, without one, its oldest queued job. Only heads can be
-claimed, so the jobs of one model run one at a time, in order of arrival. Heads are looked up by an
-index, model by model: the cost of a claim grows with neither the waiting nor the ended jobs (`make
-bench-queue`). Among heads, a higher priority goes first; within a model, priority has no effect.
+A lane's *head* is its claimed job or, without one, its oldest queued job. Only heads can be
+claimed, so the jobs of one lane run one at a time, in order of arrival. The index `ix_jobs_heads`
+leads from one lane with unfinished jobs to the next and, in each, to its head: the cost of a claim
+grows with neither the waiting jobs of a lane nor the ended jobs (`make bench-queue`). Among heads,
+a higher priority goes first; within a lane, priority has no effect.
 """
 
 from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ColumnElement,
     Connection,
+    Executable,
     FromClause,
     Select,
     String,
+    Text,
     and_,
+    any_,
     bindparam,
     case,
     func,
@@ -24,48 +29,46 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    true,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.jobs.rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.tables.models import models
+from core.adapters.database.tables.jobs import jobs, lane_of
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, Queue
 
 _others = jobs.alias("others")
-# Rendered into the SQL, since PostgreSQL would not match a parameter to the index `ix_jobs_heads`.
+# Rendered into the SQL, since neither database would match a parameter to the partial index.
 _QUEUED = literal(JobStatus.QUEUED.value, String, literal_execute=True)
 _UNFINISHED: BindParameter[list[str]] = bindparam(
     "unfinished", [status.value for status in UNFINISHED], expanding=True, literal_execute=True
 )
+_IS_UNFINISHED = _others.c.status.in_(_UNFINISHED)
 
 
-def _oldest(model: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[int]:
-    return (
-        select(func.min(_others.c.position))
-        .where(_others.c.model == model, _others.c.status.in_(statuses))
-        .scalar_subquery()
+def _lanes() -> CTE:
+    """Select the lanes that have unfinished jobs, each as the first after the one before.
+
+    The first row is empty and the last null: neither is a lane.
+    """
+    lanes = select(literal("", Text).label("lane")).cte("lanes", recursive=True)
+    following = select(func.min(lane_of(_others))).where(
+        lane_of(_others) > lanes.c.lane, _IS_UNFINISHED
     )
+    return lanes.union_all(select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
 
 
-def _head_by_index(model: ColumnElement[str]) -> Select[Any]:
-    """Select the head on PostgreSQL, in an order that makes it use `ix_jobs_heads`."""
+def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
+    """Return the position of a lane's head."""
     return (
-        select(_others)
-        .where(_others.c.model == model, _others.c.status.in_(_UNFINISHED))
+        select(_others.c.position)
+        .where(lane_of(_others) == lane, _IS_UNFINISHED)
         .order_by(_others.c.status == _QUEUED, _others.c.position)
         .limit(1)
+        .scalar_subquery()
     )
-
-
-def _head(connection: Connection, model: ColumnElement[str]) -> ColumnElement[int]:
-    """Return the position of a model's head."""
-    if connection.dialect.name == "postgresql":
-        return _head_by_index(model).with_only_columns(_others.c.position).scalar_subquery()
-    return func.coalesce(_oldest(model, *CLAIMED), _oldest(model, JobStatus.QUEUED))
 
 
 def abandoned(job: FromClause) -> ColumnElement[bool]:
@@ -80,23 +83,21 @@ def _claimable(job: FromClause) -> ColumnElement[bool]:
 
 
 def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
-    """Select positions and models of the jobs that may be claimed now, in the order to claim.
+    """Select positions of the jobs that may be claimed now, in the order to claim.
 
-    PostgreSQL may plan a join with heads as a scan of all jobs, but evaluates a lateral subquery
-    model by model. SQLite has no lateral subqueries, and joins by index lookup anyway.
+    PostgreSQL may plan a join with heads as a scan of all jobs, but looks up an array by index.
     """
+    lanes = _lanes()
+    heads = select(_head(lanes.c.lane)).select_from(lanes)
     if connection.dialect.name == "postgresql":
-        head: FromClause = _head_by_index(models.c.id).lateral("head")
-        found = models.join(head, true())
+        is_head = jobs.c.position == any_(func.array(heads.scalar_subquery()))
     else:
-        head = jobs
-        found = models.join(jobs, jobs.c.position == _head(connection, models.c.id))
+        is_head = jobs.c.position.in_(heads)
     types = [job_type for job_type in JobType if job_type.queue in queues]
     return (
-        select(head.c.position, head.c.model)
-        .select_from(found)
-        .where(_claimable(head), head.c.type.in_(types))
-        .order_by(head.c.priority.desc(), head.c.position)
+        select(jobs.c.position)
+        .where(is_head, _claimable(jobs), jobs.c.type.in_(types))
+        .order_by(jobs.c.priority.desc(), jobs.c.position)
     )
 
 
@@ -106,26 +107,42 @@ def is_claimable(connection: Connection, queue: Queue) -> bool:
 
 
 def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
-    """Return the position of the next claimable job, and lock its model against other claims.
+    """Return the position of the next claimable job, and lock it against other claims.
 
-    Only PostgreSQL locks, and skips models that another claim has locked; SQLite's write
+    Only PostgreSQL locks, and skips jobs that another claim has locked; SQLite's write
     transactions run one at a time anyway.
     """
     position: int | None = connection.scalar(
         claimable_heads(connection, queues)
         .limit(1)
-        .with_for_update(of=models, skip_locked=True, key_share=True)
+        .with_for_update(of=jobs, skip_locked=True, key_share=True)
     )
     return position
 
 
 def take(connection: Connection, position: int, owner: str, lease_s: float) -> Job | None:
-    """Claim the job if it is still a claimable head, counting an expired lease as a loss."""
+    """Claim the job if it is still a claimable head, counting an expired lease as a loss.
+
+    Two jobs can be taken for the head at once on PostgreSQL, if the one that arrived first was
+    committed last. The index `ux_jobs_claimed` lets only one of them be claimed.
+    """
+    try:
+        with connection.begin_nested():
+            row = connection.execute(_claim(connection, position, owner, lease_s)).first()
+    except IntegrityError:
+        return None
+    return to_job(row) if row is not None else None
+
+
+def _claim(connection: Connection, position: int, owner: str, lease_s: float) -> Executable:
     lost = and_(abandoned(jobs), jobs.c.lease_until.is_not(None))
-    head = _head(connection, jobs.c.model)
-    row = connection.execute(
+    return (
         update(jobs)
-        .where(jobs.c.position == position, _claimable(jobs), jobs.c.position == head)
+        .where(
+            jobs.c.position == position,
+            _claimable(jobs),
+            jobs.c.position == _head(lane_of(jobs)),
+        )
         .values(
             status=case(
                 (jobs.c.status == JobStatus.QUEUED, JobStatus.RUNNING.value), else_=jobs.c.status
@@ -139,5 +156,4 @@ def take(connection: Connection, position: int, owner: str, lease_s: float) -> J
             started_at=func.coalesce(jobs.c.started_at, read_clock(connection)),
         )
         .returning(*JOB_COLUMNS)
-    ).first()
-    return to_job(row) if row is not None else None
+    )

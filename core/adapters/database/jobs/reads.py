@@ -16,7 +16,7 @@ from core.ports import NamedJob
 _PARENT = and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
 _NAMED: Select[Any] = (
     select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
-    .select_from(jobs.join(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
+    .select_from(jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
 )  # fmt: skip
 _ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, Text, cast
 
 from core.adapters.database.parse_cache import parse_order
-from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.jobs import jobs, lane_of
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.jobs.order import JobType, order_to_json
@@ -17,7 +17,8 @@ CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 
 _FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
 _NAMES = tuple(_FIELDS)
-JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())  # for `to_job`
+# For `to_job`. The order is parsed there, by a cache of its own.
+JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text), "lane": lane_of(jobs)}).values())
 
 
 def to_row(job: Job) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     JSON,
     Connection,
     DateTime,
-    MetaData,
     Table,
     func,
     insert,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 
 from core.adapters.database.migrate import migrate, migrating, migration_config
 from core.adapters.database.storage.dump import CHUNK, COPIED
+from core.adapters.database.tables.schema import reflect
 from core.domain.values import Digest, Json
 from core.errors import Conflict, Corrupt
 
@@ -46,8 +46,7 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
     require_fillable(url, listed["revision"])
     migrate(url, listed["revision"])
     with migrating(url) as connection:
-        tables = MetaData()
-        tables.reflect(connection)
+        tables = reflect(connection)
         if connection.dialect.name == "postgresql":  # SQLite has a single writer anyway
             locked = ", ".join(f'"{name}"' for name in tables.tables)
             connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))

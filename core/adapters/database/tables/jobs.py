@@ -3,13 +3,16 @@
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     String,
     Table,
     UniqueConstraint,
+    func,
     text,
 )
 
@@ -24,7 +27,7 @@ jobs = Table(
     Column("position", RowNumber, primary_key=True),
     Column("id", String, nullable=False),
     Column("type", String, nullable=False),
-    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("model", ForeignKey("models.id")),
     Column("order", JSON, nullable=False),
     Column("status", String, nullable=False),
     Column("phase", String, nullable=False),
@@ -48,6 +51,7 @@ jobs = Table(
     Column("metadata", JSON, nullable=False),
     Column("priority", Integer, nullable=False, server_default="0"),  # 0 to 9, 9 first
     Column("events", Integer, nullable=False),  # the counter that numbers events
+    Column("lane", String),  # null: the model's, as an earlier release writes it
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
@@ -67,15 +71,23 @@ job_events = Table(
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.status, jobs.c.position)
 
-# On PostgreSQL: a model's first entry is the job that may be claimed next (`claims.py`).
+
+def lane_of(job: FromClause) -> ColumnElement[str]:
+    """Return the lane that a job waits in."""
+    return func.coalesce(job.c.lane, job.c.model)
+
+
+UNFINISHED = text("status IN ('queued', 'running', 'cancelling')")
+# A lane's first entry is the job that may be claimed next (`claims.py`).
 Index(
     "ix_jobs_heads",
-    jobs.c.model,
+    lane_of(jobs),
     text("(status = 'queued')"),
     jobs.c.position,
-    postgresql_where=text("status IN ('queued', 'running', 'cancelling')"),
-).ddl_if(dialect="postgresql")
+    sqlite_where=UNFINISHED,
+    postgresql_where=UNFINISHED,
+)
 
 CLAIMED = text("status IN ('running', 'cancelling')")
-# At most one claimed job per model, even if two claims run at once.
-Index("ux_jobs_claimed", jobs.c.model, unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)
+# At most one claimed job per lane, even if two claims run at once.
+Index("ux_jobs_claimed", lane_of(jobs), unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)

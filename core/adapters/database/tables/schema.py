@@ -1,9 +1,10 @@
 """The metadata and column types that the tables share."""
 
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, MetaData, TypeDecorator
 
 metadata = MetaData(
     naming_convention={
@@ -16,6 +17,15 @@ metadata = MetaData(
 
 # SQLite numbers rows by itself only if the primary key's type is exactly INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+
+def reflect(connection: Connection) -> MetaData:
+    """Return the tables that a database has, without indexes that SQLAlchemy cannot reflect."""
+    found = MetaData()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based")
+        found.reflect(connection)
+    return found
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.jobs.job import Job, JobStatus, Progress, model_of, order_of
 from core.domain.jobs.order import (
     EvaluateOrder,
     ImportOrder,
@@ -24,7 +24,7 @@ from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId
 from core.errors import JobFinished
-from tests.support.factories import NOW, a_job, a_model, a_policy, digest
+from tests.support.factories import NOW, a_job, a_job_of_no_model, a_model, a_policy, digest
 
 LATER = NOW + timedelta(minutes=5)
 UPDATE = UpdateOrder(
@@ -142,3 +142,14 @@ def test_an_order_of_a_release_without_reference_sets_can_still_be_read() -> Non
     stored = order_to_json(plain)
     del stored["reference"]
     assert order_from_json(JobType.UPDATE, stored) == plain
+
+
+def test_model_and_order_are_those_that_the_type_has() -> None:
+    model = a_model(a_policy())
+    job = a_job(model)
+    assert model_of(job) == model.id
+    assert order_of(job, ImportOrder) == job.order
+    with pytest.raises(TypeError, match="has no UpdateOrder"):
+        order_of(job, UpdateOrder)
+    with pytest.raises(TypeError, match="without a model"):
+        model_of(a_job_of_no_model("dataset:ds_1"))
