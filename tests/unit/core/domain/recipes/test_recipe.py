@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from core.domain.recipes.bounds import BOUNDS
-from core.domain.recipes.choices import LabelSpace, Method, Precision
+from core.domain.recipes.choices import LabelSpace, LossTerm, Method, Precision
 from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
+from core.domain.recipes.methods import COMPOSED, METHODS
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
 from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
@@ -38,6 +39,23 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             {"method": "zscl", "part": "text"},
             "The reference term trains the image tower alone, and part 'text' freezes it.",
             "/recipe/part",
+        ),
+        (
+            {"terms": ["vr", "ce"]},
+            "terms has no 'ce'; it may hold: vr, lwf, cross, reference.",
+            "/recipe/terms",
+        ),
+        ({"terms": "vr"}, "terms must be a list of texts.", "/recipe/terms"),
+        (
+            {"method": "vrlwf", "exemplars": 500},
+            "Exemplars belong to classes learned before, which do not compete in label space "
+            "'session'. Choose 'seen' or 'open', or set exemplars to 0.",
+            "/recipe/label_space",
+        ),
+        (
+            {"exemplars": "all"},
+            "exemplars must be a whole number, 0 to 1000000.",
+            "/recipe/exemplars",
         ),
         (
             {"vocabulary_texts": ["a cat", "a dog"]},
@@ -94,6 +112,46 @@ def test_a_recipe_says_in_a_sentence_what_it_does_not_take(
         Recipe.from_json(fields)
     assert (refusal.value.message, refusal.value.pointer) == (message, pointer)
     assert refusal.value.facts == {}
+
+
+@pytest.mark.parametrize("name", Method)
+def test_a_method_is_its_choices(name: Method) -> None:
+    recipe = Recipe(method=name)
+    assert {field: getattr(recipe, field) for field in COMPOSED} == METHODS[name]
+    assert Recipe.from_json({"method": name.value}) == recipe
+
+
+def test_any_choice_can_be_made_beside_a_method() -> None:
+    recipe = Recipe.from_json(
+        {"method": "vrlwf", "exemplars": 500, "label_space": "seen", "terms": ["cross", "vr"]}
+    )
+    assert (recipe.exemplars, recipe.label_space) == (500, LabelSpace.SEEN)
+    assert recipe.terms == (LossTerm.VR, LossTerm.CROSS)
+    assert recipe.teacher == Recipe(method=Method.VRLWF).teacher
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    none = Recipe.from_json({"method": "vrlwf_replay", "exemplars": "none"})
+    assert (none.exemplars, none.label_space) == (0, LabelSpace.SEEN)
+
+
+OLD = {"teacher": "parent", "label_space": "session", "exemplars": 1000, "mixing": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "exemplars", "label_space"),
+    [
+        (Method.VRLWF, {}, 0, LabelSpace.SESSION),
+        (Method.VRLWF, {"exemplars": 50}, 0, LabelSpace.SESSION),
+        (Method.FT, {"label_space": "open"}, 0, LabelSpace.OPEN),
+        (Method.REPLAY, {}, 1000, LabelSpace.SEEN),
+        (Method.REPLAY, {"exemplars": 50, "label_space": "open"}, 50, LabelSpace.OPEN),
+    ],
+)
+def test_a_recipe_of_an_earlier_release_is_what_its_method_did(
+    name: Method, changes: dict[str, Any], exemplars: int, label_space: LabelSpace
+) -> None:
+    recipe = Recipe.from_stored(OLD | {"method": name.value} | changes)
+    assert recipe == Recipe(method=name, exemplars=exemplars, label_space=label_space)
+    assert Recipe.from_stored(recipe.to_json()) == recipe
 
 
 def test_as_many_given_texts_as_are_allowed_are_taken_in_their_order() -> None:
