@@ -80,6 +80,9 @@ FIELDS: dict[str, Schema] = {
     "reference_weight": _number(
         "reference_weight", "term reference: weight of the distillation on the reference set."
     ),
+    "projection": _number(
+        "projection", "Share of each weight's spectral energy whose directions steps leave alone."
+    ),
     "mixing_choice": _choice(
         MixingChoice, "How new and old weights are mixed after the last step, if at all."
     ),

@@ -25,6 +25,7 @@ from core.learning.optimisation import (
     rate_factor,
     take_step,
 )
+from core.learning.projection import SpectralProjection
 from core.ports import TrainingSpec
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
@@ -54,6 +55,7 @@ class TrainingRun:
         self._optimiser = make_optimiser(spec.recipe, models.parameters)
         self._scaler = make_scaler(spec.recipe, models.student.device)
         self._average = AveragedWeights(spec.recipe, models.parameters)
+        self._projection = SpectralProjection(spec.recipe.projection, models.parameters)
         self._terms: dict[str, float] = {}
 
     def advance(self, data: StepData) -> dict[str, float]:
@@ -65,6 +67,7 @@ class TrainingRun:
         terms = self.gradients(data)
         self._require_finite(terms["loss"])
         self._gradients.method.adjust(self.models.parameters, self.step)
+        self._projection.begin()
         norm = take_step(
             self._optimiser,
             self._scaler,
@@ -76,6 +79,7 @@ class TrainingRun:
             self._require_finite(norm if self._scaler.get_scale() < SMALLEST_SCALE else 0.0)
         else:
             self._require_finite(norm)
+        self._projection.end()
         clamp_scale(self.models.student)
         self.step += 1
         self._average.sample(self.step)

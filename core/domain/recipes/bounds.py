@@ -47,6 +47,7 @@ BOUNDS: Mapping[str, Bounds] = MappingProxyType(
         "lwf_weight": _real(0, 1000),
         "cross_weight": _real(0, 1000),
         "reference_weight": _real(0, 1000),
+        "projection": _real(0, 1),
         "mixing": _real(0, 1),
         "exemplars": _whole(0, 1_000_000),
         "exemplar_batch": _whole(1, 4096),

@@ -55,6 +55,7 @@ class Recipe:
     lwf_weight: float = 1.0  # alpha of the class-logit term
     cross_weight: float = 1.0  # beta of the cross term
     reference_weight: float = 1.0  # gamma of the reference term's two parts
+    projection: float = 0.0  # share of the weights' spectral energy that steps leave alone
     mixing_choice: MixingChoice = _BY_METHOD
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
     exemplars: int = _BY_METHOD  # images kept of all earlier updates together

@@ -1,0 +1,57 @@
+"""The projection of steps off the directions that a weight uses most."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from core.learning.methods.mixing import snapshot
+
+
+class SpectralProjection:
+    """Keeps training off the leading singular directions of the weights at its start.
+
+    For each matrix W = U S Vᵀ, U_k and V_k are the fewest leading directions that hold `share`
+    of the energy ΣS². A step Δ of W becomes
+
+        Δ ← (I − U_k U_kᵀ) Δ (I − V_k V_kᵀ)
+
+    so that the student still maps the span of V_k to that of U_k as its parent does. A tensor of
+    more than two dimensions is a matrix whose rows are its first dimension; vectors and scalars
+    train freely. Adam's step leaves the subspace that its gradient is in, so the step is
+    projected and not the gradient. Share 0 changes nothing. Source: OPLoRA (2510.13003) for the
+    two-sided projection, there of low-rank adapters.
+    """
+
+    def __init__(self, share: float, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._parameters = {n: p for n, p in parameters.items() if share and p.ndim > 1}
+        self._leading = {
+            name: leading(parameter.detach().flatten(1), share)
+            for name, parameter in self._parameters.items()
+        }
+        self._before: dict[str, Tensor] = {}
+
+    def begin(self) -> None:
+        """Remember the weights before a step."""
+        self._before = snapshot(self._parameters)
+
+    @torch.no_grad()
+    def end(self) -> None:
+        """Project the step taken since `begin`."""
+        for name, parameter in self._parameters.items():
+            before = self._before[name]
+            step = (parameter - before).flatten(1)
+            left, right = self._leading[name]
+            step = step - left @ (left.T @ step)
+            step = step - (step @ right) @ right.T
+            parameter.copy_(before + step.view_as(parameter))
+
+
+def leading(matrix: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return U_k (rows, k) and V_k (columns, k), the fewest directions that hold the share."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    energy = values.double().square().cumsum(dim=0)
+    if not energy[-1]:  # a matrix of zeros has no direction
+        return left[:, :0], right[:0].T
+    count = int((energy < share * energy[-1]).sum()) + 1
+    return left[:, :count].contiguous(), right[:count].T.contiguous()
