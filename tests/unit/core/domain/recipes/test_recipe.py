@@ -15,8 +15,8 @@ from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
 FIELDS = (
     "method, part, terms, teacher, label_space, epochs, batch_size, learning_rate, optimiser, "
     "epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, "
-    "cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, exemplar_choice, "
-    "exemplar_batch, averaging, averaging_decay, averaging_every, sentences, sentence_length, "
+    "cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
+    "exemplar_choice, exemplar_batch, averaging, averaging_decay, averaging_every, sentences, sentence_length, "
     "vocabulary, vocabulary_texts, temperature, augment, precision, micro_batch, "
     "gradient_checkpointing, seed"
 )
