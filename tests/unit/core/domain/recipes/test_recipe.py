@@ -16,8 +16,8 @@ FIELDS = (
     "method, part, terms, teacher, label_space, epochs, batch_size, learning_rate, optimiser, "
     "epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, "
     "cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
-    "exemplar_choice, exemplar_batch, averaging, averaging_decay, averaging_every, sentences, sentence_length, "
-    "vocabulary, vocabulary_texts, temperature, augment, precision, micro_batch, "
+    "exemplar_choice, exemplar_batch, averaging, averaging_decay, averaging_every, sentences, "
+    "sentence_length, vocabulary, vocabulary_texts, temperature, augment, precision, micro_batch, "
     "gradient_checkpointing, seed"
 )
 FILE: dict[str, Any] = {"vocabulary": "file"}
