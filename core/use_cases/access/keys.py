@@ -20,8 +20,8 @@ def require_unguessable(variable: str, key: str) -> None:
     """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
     if len(key) < SHORTEST_KEY:
         raise UnsafeConfiguration(
-            f"{variable} has {len(key)} characters; a key has at least {SHORTEST_KEY} random ones. "
-            "`perennial key` makes one."
+            f"{variable} has {len(key)} characters; a key must have at least {SHORTEST_KEY} random "
+            "ones. `perennial key` prints a new key."
         )
 
 
@@ -50,7 +50,7 @@ def revoke_other_keys(platform: Platform) -> int:
     """
     given = platform.settings.admin_key.get_secret_value()
     if not given:
-        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key that is to stay.")
+        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
     with platform.transactions() as work:
         digest = sha256(given.encode())
         work.keys.add("admin", ADMIN, digest, platform.clock())

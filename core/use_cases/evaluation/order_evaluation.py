@@ -50,7 +50,10 @@ def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -
     """
     subject = work.versions.get(model.id, order.version)
     if subject.parent is None:
-        raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
+        raise FieldInvalid(
+            "A root version cannot be evaluated: it has no parent to be compared with.",
+            pointer="/version",
+        )
     parent = work.versions.get(model.id, subject.parent, lock=True)
     work.versions.get(model.id, subject.number, lock=True).require_weights()
     require_scorable((*ancestors(work, parent), parent))

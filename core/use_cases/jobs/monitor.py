@@ -121,7 +121,7 @@ class JobMonitor:
 
     def emit(self, kind: EventKind, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
-        log.warning("job has news: %s", kind, extra=dict(data))
+        log.warning("job event: %s", kind, extra=dict(data))
         with self._platform.transactions() as work:
             work.jobs.status(self._job.id, self._job.fence)
             work.jobs.add_event(self._job.id, kind, data, self._platform.clock())

@@ -38,7 +38,7 @@ def end_cancelled_jobs(platform: Platform) -> None:
         with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
             work.jobs.finish(job.cancelled(now), job.fence)
             work.commit()
-            log.info("job cancelled: its worker is gone", extra={"job": job.id})
+            log.info("job cancelled: no worker holds it", extra={"job": job.id})
             if job.checkpoint is not None:
                 platform.artifacts.delete(job.checkpoint)
 

@@ -35,7 +35,7 @@ def require_known_base(settings: Settings, base: str) -> None:
     try:
         _require_folder(settings, Path(base.removeprefix(FOLDER_PREFIX)))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        raise BaseUnknown("The folder cannot be opened.", pointer=POINTER) from error
+        raise BaseUnknown("The base's folder cannot be opened.", pointer=POINTER) from error
 
 
 def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Recipe) -> None:
@@ -90,7 +90,7 @@ def _require_trainable_folder(folder: Path) -> None:
         raise BaseUnknown(f"{path.name} has no model_cfg.", pointer=POINTER)
     require_trainable(model_cfg, pointer=POINTER)
     if not any(folder.glob("*.safetensors")):
-        raise BaseUnknown(f"{folder.name!r} holds no weights as safetensors.", pointer=POINTER)
+        raise BaseUnknown(f"{folder.name!r} contains no safetensors file.", pointer=POINTER)
 
 
 def _read(path: Path) -> Json:

@@ -35,7 +35,7 @@ def preflight_order(
     """
     dataset = work.datasets.get(order.dataset)
     if dataset.kind is not DatasetKind.LABELLED:
-        raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
+        raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
     version = work.datasets.version(dataset.id, order.dataset_version)
     manifest = read_manifest(artifacts, version.manifest)
     return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)

@@ -64,7 +64,7 @@ def _slow(precision: Precision) -> Json:
     return {
         "precision": precision,
         "explanation": (
-            f"This worker's device has no instructions for {precision}, so each step may take ten "
-            "times as long as in fp32. With precision 'auto' or 'fp32' it does not."
+            f"This worker's device has no {precision} instructions, so each step may take ten "
+            "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
         ),
     }

@@ -30,11 +30,11 @@ def selection_of(
     if not own:
         missing.insert(0, "this update's holdout")
     if not suites:
-        missing.append("a suite of the model's (it has none)")
+        missing.append("the model's suites (it has none)")
     if missing:
         raise RecipeInvalid(
             "Method 'wise' chooses its mixing weight on validation images (about a fifth of "
-            f"the suites' and 4 % of the update's images), and there are none in: "
+            "each suite's and 4 % of the update's images). There are none in: "
             f"{', '.join(missing)}.",
             pointer="/recipe/method",
             missing=missing,
