@@ -15,7 +15,7 @@ from benchmarks.study.measures import published
 from benchmarks.study.plan import Plan, PlanInvalid, read
 from benchmarks.study.progress import Screen
 from benchmarks.study.results.outputs import write_all
-from benchmarks.study.study import Places, open_bench, run_all
+from benchmarks.study.study import Places, open_study, run_all
 from core.domain.datasets.split import Part
 from core.errors import PerennialError
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
     rows, seeds = plan.chosen(chosen.rows), tuple(chosen.seeds or plan.seeds)
     with Screen(console) as screen:
-        bench = open_bench(
+        study = open_study(
             plan,
             _places(chosen),
             screen,
@@ -81,12 +81,12 @@ def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             threads=chosen.threads,
         )
         if chosen.command != "table":
-            run_all(bench, rows, seeds, screen)
+            run_all(study, rows, seeds, screen)
         shown = tuple(dict.fromkeys((*plan.seeds, *seeds)))
         folder = _places(chosen).out / plan.name
-        if bench.part is Part.VALIDATION:
+        if study.part is Part.VALIDATION:
             folder = folder.with_name(f"{plan.name}-validation")
-        text = write_all(bench, shown, folder, screen)
+        text = write_all(study, shown, folder, screen)
     if console.is_terminal:
         console.print(Markdown(text))
     else:
@@ -98,7 +98,7 @@ def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
 def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
     rows = plan.chosen(chosen.rows)
     with Screen(console) as screen:
-        bench = open_bench(
+        study = open_study(
             plan,
             _places(chosen),
             screen,
@@ -107,7 +107,7 @@ def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             threads=chosen.threads,
         )
         seeds = tuple(chosen.seeds or plan.tuning_seeds)
-        found = tune.search(bench, rows, seeds, screen)
+        found = tune.search(study, rows, seeds, screen)
     path = plan.tuned or _places(chosen).out / plan.name / "tuned.json"
     tune.publish(found, path, console)
     return 0

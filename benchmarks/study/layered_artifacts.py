@@ -7,7 +7,7 @@ from core.errors import ArtifactMissing
 from core.ports import Artifacts, BytesCallback, StoredArtifact, ignore_bytes
 
 
-class Overlay:
+class LayeredArtifacts:
     """ports.Artifacts that writes to one store and reads from two.
 
     A run's artifacts can thus be deleted with its folder while other processes read the images.
