@@ -1,4 +1,4 @@
-"""Claim the next job and see it through: the worker's whole day in one function."""
+"""Claim the next job, run it and record how it ended."""
 
 import logging
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def run_next_job(
 ) -> Job | None:
     """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
 
-    Every way a job can end is recorded here: done, failed, cancelled, or given back to the
-    queue because this worker is stopping, database or artifacts were away, or a disk is full. A
-    job whose lease is lost is left alone.
+    Every way a job can end is recorded here: succeeded, failed, cancelled, or returned to the
+    queue because this worker is stopping, the database or the artifact store was unavailable, or
+    a disk is full. A job whose lease is lost is left alone.
     """
     job = _claim(platform, owner)
     if job is None:

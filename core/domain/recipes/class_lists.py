@@ -6,7 +6,6 @@ from core.domain.recipes.choices import LabelSpace, Method
 from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 
-
 _ADVICE = {
     LabelSpace.SESSION: "name at least two classes, or use label space 'seen' or 'open'",
     LabelSpace.SEEN: "name at least two classes, or use label space 'open'",

@@ -44,7 +44,7 @@ def ensure_admin_key(platform: Platform) -> str | None:
 
 
 def revoke_other_keys(platform: Platform) -> int:
-    """Let in the key of the settings and no other from now on; how many others there were.
+    """Revoke every key except that of the settings; return the number of revoked keys.
 
     Raises UnsafeConfiguration if the settings have none.
     """
@@ -62,8 +62,7 @@ def revoke_other_keys(platform: Platform) -> int:
 def authenticate(platform: Platform, key: str) -> Principal:
     """Return who holds a key. Raises Unauthorised.
 
-    Only the SHA-256 of what was sent meets the stored hashes, so the look-up's timing says
-    nothing about a key.
+    The look-up compares SHA-256 hashes, so its timing reveals nothing about a key.
     """
     with platform.transactions(read_only=True) as work:
         found = work.keys.find(sha256(key.encode()))

@@ -77,7 +77,7 @@ def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
 
 
 def add_suite(platform: Platform, model: str, suite: Suite) -> None:
-    """Have a model scored by one more suite. Raises ModelNotFound."""
+    """Add a suite to those that score a model. Raises ModelNotFound."""
     with platform.transactions() as work:
         found = work.models.get(model)
         if suite.id not in found.suites:

@@ -37,8 +37,8 @@ def prepare_classification(
 
     By default the classes are those the version has learned; for a root, those of the
     model's zero-shot suites. Raises what `resolve` raises, ClassInvalid, PromptInvalid,
-    FieldInvalid without any class, EmbeddingSpaceChanged when the reference means another
-    digest than the one expected.
+    FieldInvalid without any class, EmbeddingSpaceChanged when the reference resolves to another
+    digest than the expected one.
     """
     with platform.transactions(read_only=True) as work:
         model, version = resolve(work, reference)

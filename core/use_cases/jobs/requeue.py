@@ -56,7 +56,7 @@ def _pause(platform: Platform, job: Job, fault: StorageFull) -> None:
 
 
 def room_of(fault: StorageFull) -> dict[str, int]:
-    """Return the bytes needed, free and missing, as far as the fault tells them."""
+    """Return the bytes needed, free and missing, as far as the error states them."""
     told = {
         name: value
         for name in ("needed_bytes", "free_bytes")

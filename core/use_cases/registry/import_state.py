@@ -13,7 +13,7 @@ UNFINISHED = tuple(status for status in JobStatus if not status.done)
 def failed_import(work: UnitOfWork, model: Model) -> Job | None:
     """Return the last import of a model that has no root and none on its way, else None.
 
-    Such a model is no more than a name: it may be made anew, or its import be tried again.
+    Such a model can be created again, or its import can be retried.
     """
     if work.versions.page(model.id, 1, None):
         return None

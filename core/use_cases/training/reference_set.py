@@ -34,9 +34,9 @@ def reference_entries(
 ) -> tuple[ManifestEntry, ...]:
     """Return the images of a reference set that may be seen in training, each with its sentences.
 
-    A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, what
-    looks like them, and those on the holdout side, are left out. Raises FieldInvalid when no
-    image is left.
+    Captions are used as they are, classes in the parent's `prompt`. Images of a suite, their
+    near-duplicates and those on the holdout side are left out. Raises FieldInvalid when no image
+    is left.
     """
     trainable = manifest.on(Side.TRAIN)
     asked = work.suites.contains({entry.group for entry in trainable})

@@ -60,7 +60,7 @@ def update_model(
 
 
 def _slow(precision: Precision) -> Json:
-    """Return what a job's history says of an arithmetic without instructions for it."""
+    """Return the event's data for a precision that the device has no instructions for."""
     return {
         "precision": precision,
         "explanation": (

@@ -185,7 +185,7 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(
     assert taught_once.run("one", "--name", "wild", "--seeds", "0", *rows) == 0
     assert [row["row"] for row in taught_once.rows("wild")] == ["untouched", "tame"]
     page = (taught_once.out / "wild" / "table.md").read_text()
-    assert "Failed: wild, seed 0: The loss is not a number any more." in page
+    assert "Failed: wild, seed 0: The loss or a gradient became NaN or infinite." in page
 
 
 def test_an_interrupted_study_goes_on_from_the_last_finished_run(
