@@ -91,13 +91,13 @@ def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Scr
     wanted = [(row, seed) for seed in seeds for row in rows]
     missing = [(row, seed) for row, seed in wanted if not runner.is_done(row.seeded(seed))]
     if study.plan.tuned and not study.plan.tuned.is_file():
-        screen.say(f"{study.plan.tuned} is not there yet: rows run with their own values")
-    screen.say(f"{study.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} there already")
+        screen.say(f"{study.plan.tuned} does not exist yet: rows run with their own values")
+    screen.say(f"{study.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} finished")
     for number, (row, seed) in enumerate(missing, start=1):
         run_config = row.seeded(seed)
         screen.begin(number, len(missing), f"{row.name}, seed {seed}")
         if not runner.run(run_config, screen):
-            screen.say("another process has begun it")
+            screen.say("another process is running it")
             continue
         last = runner.finished(run_config)[-1]
         if "failed" in last:

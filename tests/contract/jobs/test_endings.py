@@ -66,8 +66,8 @@ ENDINGS = {
         lost=1,
     ),
     "artifacts away": given_back(
-        ArtifactsUnavailable("The bucket does not answer."),
-        (logging.WARNING, "job returned to the queue: The bucket does not answer."),
+        ArtifactsUnavailable("The bucket does not respond."),
+        (logging.WARNING, "job returned to the queue: The bucket does not respond."),
     ),
     "disk full": Ending(
         error=StorageFull(needed_bytes=700, free_bytes=300),
