@@ -36,9 +36,9 @@ class LayeredArtifacts:
         """Delete an artifact on top."""
         self._top.delete(digest)
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         """Delete an artifact on top if it is older than `older_than_s`."""
-        return self._top.collect(digest, older_than_s)
+        return self._top.delete_if_older(digest, older_than_s)
 
     def digests(self) -> Iterator[Digest]:
         """Iterate over the digests on top."""

@@ -113,7 +113,7 @@ def prepare_run(
         models=models,
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
-        steps=loader.course.steps,
+        steps=loader.sampler.steps,
         ranks=ranks,
     )
     return PreparedRun(update=run, reading=loader)

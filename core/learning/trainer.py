@@ -157,7 +157,7 @@ class UpdateTrainer:
                     checkpoints.keep(run.state(), run.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
-                    "images_per_second": round(loader.course.learned / spent, 1),
+                    "images_per_second": round(loader.sampler.learned / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 monitor.advance(

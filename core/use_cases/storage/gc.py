@@ -95,7 +95,7 @@ def collect_garbage(
             tidied.kept[kind] = tidied.kept.get(kind, Amount()).plus(found.size)
         elif found.age_s < grace_s:
             tidied.young = tidied.young.plus(found.size)
-        elif dry_run or platform.artifacts.collect(found.digest, grace_s):
+        elif dry_run or platform.artifacts.delete_if_older(found.digest, grace_s):
             kind = known.get(found.digest, ArtifactKind.UNKNOWN)
             tidied.collected[kind] = tidied.collected.get(kind, Amount()).plus(found.size)
     if not dry_run:
@@ -120,7 +120,7 @@ def _give_up(
                 locked = {version.number for version in spare}
                 spare = [v for v in _spare(work, model, retention) if v.number in locked]
                 for version in spare:
-                    work.versions.give_up_weights(model.id, version.number, now)
+                    work.versions.release_weights(model.id, version.number, now)
                 work.commit()
         yield from spare
 

@@ -222,7 +222,7 @@ def test_an_order_waits_for_whoever_gives_up_the_weights_that_it_needs(
         ordered = pool.submit(order, scene, model)
         with pytest.raises(TimeoutError):
             ordered.result(0.3)
-        work.versions.give_up_weights(model.id, held, NOW)
+        work.versions.release_weights(model.id, held, NOW)
         work.commit()
         with pytest.raises(ArtifactGone):
             ordered.result(10)

@@ -227,7 +227,7 @@ def test_the_committed_plans_read() -> None:
 def test_sessions_and_command_must_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["one", "cifar20_sessions"]) == 2
     assert main(["many", "cifar20"]) == 2
-    assert "how many sessions?" in capsys.readouterr().out
+    assert "set at least 2 sessions" in capsys.readouterr().out
 
 
 def test_a_claimed_run_is_not_begun_twice(tmp_path: Path) -> None:
