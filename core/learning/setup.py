@@ -72,9 +72,9 @@ def prepare_run(
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not spec.reference:
-        raise ModelNotTrainable("This method needs a reference set.", pointer="/reference")
+        raise ModelNotTrainable("This method requires a reference set.", pointer="/reference")
     if method.scores and ranks.rank == 0 and spec.selection is None:  # only rank 0 scores
-        raise ModelNotTrainable("This method needs validation parts.", pointer="/recipe/method")
+        raise ModelNotTrainable("This method requires validation images.", pointer="/recipe/method")
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.method is Method.REPLAY:
         encode = _Encoder(parent, artifacts, advance)
@@ -113,7 +113,7 @@ def prepare_run(
         models=models,
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
-        steps=loader.course.steps,
+        steps=loader.sampler.steps,
         ranks=ranks,
     )
     return PreparedRun(update=run, reading=loader)
