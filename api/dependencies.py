@@ -52,7 +52,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=128,
-        description="For 24 hours, the same key with the same body returns the same job.",
+        description="Within 24 hours, a request with the same key and body returns the same job.",
     ),
 ]
 
@@ -64,6 +64,8 @@ def job_request(request: Request, asking: Principal, key: str | None, body: obje
     for a key that is not printable.
     """
     if key is not None and not key.isprintable():
-        raise FieldInvalid("An Idempotency-Key is printable.", pointer="#header/Idempotency-Key")
+        raise FieldInvalid(
+            "An Idempotency-Key must be printable ASCII.", pointer="#header/Idempotency-Key"
+        )
     digest = sha256(canonical_json([request.url.path, body])) if key is not None else None
     return JobRequest(principal=asking, key=key, body=digest)

@@ -61,7 +61,7 @@ class EmbeddedProcesses:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("process %s did not end in time: sending SIGKILL", process.pid)
+                log.warning("process %s did not exit in time: sending SIGKILL", process.pid)
             _signal_group(process, signal.SIGKILL)
             process.wait()
             _close_pipe(process)
@@ -77,7 +77,7 @@ class EmbeddedProcesses:
 
     def _restart(self, module: str) -> None:
         ended = self._running[module]
-        log.warning("%s ended with exit code %s: restarting it", module, ended.returncode)
+        log.warning("%s exited with code %s: restarting it", module, ended.returncode)
         _signal_group(ended, signal.SIGKILL)  # it may have left children in its group
         _close_pipe(ended)
         if not self._stopping.wait(RESTART_AFTER_S):

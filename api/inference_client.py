@@ -80,11 +80,11 @@ class Inference:
 
 def _error_from(response: httpx.Response) -> PerennialError:
     body = response.json() if response.headers.get("content-type") == "application/json" else {}
-    message = str(body.get("message", f"The inference process answered {response.status_code}."))
+    message = str(body.get("message", f"The inference process returned {response.status_code}."))
     if response.status_code == 401:
         return InferenceUnavailable(
-            "The inference process does not know this service's key: set PERENNIAL_INFERENCE_KEY "
-            "to the same key for both."
+            "The inference process rejected this service's key: set PERENNIAL_INFERENCE_KEY to the "
+            "same key for both."
         )
     if body.get("code") == "inference_busy":
         return InferenceBusy()

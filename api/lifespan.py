@@ -80,6 +80,6 @@ def _open(
 def _print_admin_key(key: str | None) -> None:
     if key is not None:
         sys.stdout.write(
-            f"The admin key of this service, shown this once (only its hash is kept): {key}\n"
+            f"The admin key of this service, shown only now (only its hash is stored): {key}\n"
         )
         sys.stdout.flush()

@@ -18,7 +18,7 @@ def require_safe(settings: Settings) -> None:
     if not key and not _is_loopback(settings.host):
         raise UnsafeConfiguration(
             f"Binding to {settings.host} makes the service reachable from other machines: "
-            "set PERENNIAL_ADMIN_KEY. `perennial key` makes one."
+            "set PERENNIAL_ADMIN_KEY. `perennial key` prints one."
         )
 
 

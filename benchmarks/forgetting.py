@@ -14,10 +14,10 @@ from benchmarks.bench import publish
 from benchmarks.study.cli import DATA, OUT
 from benchmarks.study.plan import Plan, parse
 from benchmarks.study.progress import Screen
-from benchmarks.study.results.against import Comparison, comparisons
+from benchmarks.study.results.comparisons import Comparison, comparisons
 from benchmarks.study.results.outputs import found_by
 from benchmarks.study.results.runs import Results, Spread
-from benchmarks.study.study import Bench, Places, open_bench, run_all
+from benchmarks.study.study import Places, Study, open_study, run_all
 from demo import recipes
 from demo.pack_reader import PACK
 
@@ -75,12 +75,12 @@ def main() -> None:
     plan = plan_of(chosen.seeds, chosen.per_class)
     places = Places(out=chosen.out, data=(DATA, PACK))
     with Screen(Console()) as screen:
-        bench: Bench = open_bench(plan, places, screen, threads=chosen.threads)
-        run_all(bench, plan.rows, plan.seeds, screen)
-        results = found_by(bench, plan.seeds, screen)
-    against = {one.row: one for one in comparisons(results, plan.against, bench.laboratory.exam)}
+        study: Study = open_study(plan, places, screen, threads=chosen.threads)
+        run_all(study, plan.rows, plan.seeds, screen)
+        results = found_by(study, plan.seeds, screen)
+    against = {one.row: one for one in comparisons(results, plan.against, study.runner.queries)}
     rows = [line(row.name, results, against) for row in results.rows]
-    publish("forgetting", rows, seeds=chosen.seeds, images=len(bench.material.train))
+    publish("forgetting", rows, seeds=chosen.seeds, images=len(study.study_data.train))
 
 
 if __name__ == "__main__":

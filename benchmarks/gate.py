@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench import OUT, publish
-from benchmarks.calibration.comparison import (
+from benchmarks.calibration.image_sets import SETS, open_set
+from benchmarks.calibration.interval_comparison import (
     corners_table,
     firm_table,
     harmless_table,
     intervals_table,
 )
-from benchmarks.calibration.headline import headline
+from benchmarks.calibration.main_table import main_table
+from benchmarks.calibration.multiple_measures import captions, multiple_measures
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read_all
-from benchmarks.calibration.planned import ROOT, names
 from benchmarks.calibration.scenarios import DRAWS, rows_of, scenarios
-from benchmarks.calibration.sets import SETS, open_set
-from benchmarks.calibration.several import captions, several
-from benchmarks.calibration.small import small
+from benchmarks.calibration.small_samples import small_samples
 from benchmarks.calibration.verdicts import Gate
+from benchmarks.calibration.version_plan import ROOT, names
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
 SEED = 1
@@ -75,13 +75,13 @@ def tables(versions: dict[str, Outcomes]) -> None:
         "untouched": {name: versions[ROOT].accuracy(name) for name in questions},
     }
     rng = np.random.default_rng(SEED)
-    publish("gate", list(headline(versions, questions, rng)), **facts)
+    publish("gate", list(main_table(versions, questions, rng)), **facts)
     gate = Gate()
     rows = [row for each in scenarios(versions, questions) for row in rows_of(each, gate, rng)]
     same_images = [q for q in questions if q != "cifar100"]
     groups = [same_images, *([["cifar100"]] if "cifar100" in questions else [])]
-    publish("gate-pairs", rows + list(several(versions, groups, rng)), **facts)
-    publish("gate-small", list(small(versions, questions, rng)), **facts)
+    publish("gate-pairs", rows + list(multiple_measures(versions, groups, rng)), **facts)
+    publish("gate-small", list(small_samples(versions, questions, rng)), **facts)
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng)), **facts)
     publish("gate-intervals", list(intervals_table(rng)))

@@ -25,13 +25,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     back = commands.add_parser(
         "restore",
-        help="restore a back-up into an empty database and a store",
+        help="restore a back-up into an empty database and an artifact store",
         description="Restore a back-up into an empty database and an artifact store, before the "
-        "service is started; they may be of other kinds than the original ones. A database with "
+        "service is started; both may be of a different kind than the originals. A database with "
         "rows is refused. Every artifact is verified; damaged and missing artifacts are listed, "
         "and the exit code is then 1.",
     )
-    back.add_argument("folder", type=Path, help="folder that `backup` has written")
+    back.add_argument("folder", type=Path, help="folder written by `backup`")
     back.add_argument(
         "--artifacts-only",
         action="store_true",
@@ -60,12 +60,14 @@ def _run_and_report(done: str, action: Callable[[], Outcome]) -> int:
     found = outcome.artifacts
     sys.stdout.write(
         f"{done}: {outcome.rows} rows; {len(found.copied)} artifacts "
-        f"({sum(found.copied.values()):,} bytes) copied, {len(found.kept)} were there already.\n"
+        f"({sum(found.copied.values()):,} bytes) copied, {len(found.kept)} were already there.\n"
     )
     if not found.lost:
         return 0
     for state, digests in (("damaged", found.damaged), ("missing", found.missing)):
         for digest in sorted(digests):
             sys.stderr.write(f"{state}, not copied: {digest}\n")
-    sys.stderr.write(f"perennial: {len(found.lost)} artifacts are lost; all else was copied.\n")
+    sys.stderr.write(
+        f"perennial: {len(found.lost)} artifacts are lost; everything else was copied.\n"
+    )
     return 1

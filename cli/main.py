@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="create a suite from a folder of images",
         description="Create a suite from a folder of images: <class>/<image> for zero_shot, or a "
         "captions.jsonl whose lines have 'path' and one of 'class', 'caption' and 'captions'. "
-        "After an interruption the same command continues where it stopped.",
+        "If it is interrupted, the same command continues where it stopped.",
     )
     suite.add_argument("name", help="name of the suite and of its dataset")
     suite.add_argument("folder", type=Path, help="folder with the images")
@@ -120,9 +120,9 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _migrate(_: argparse.Namespace) -> int:
     bootstrap.migrate(Settings())
-    print("The database has the newest schema.")
+    print("The database schema is up to date.")
     if bootstrap.make_bucket(Settings()):
-        print("The bucket is made.")
+        print("Created the bucket.")
     return 0
 
 

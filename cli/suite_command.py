@@ -57,7 +57,7 @@ def make_suite(
         )
         if model is not None:
             add_suite(platform, model, suite)
-    scored = f"; {model} is scored by it from now on" if model else ""
+    scored = f"; added to the model {model}" if model else ""
     console.print(
         f"Suite {suite.name}: {suite.images} images, {len(suite.classes)} classes{scored}."
     )
@@ -71,7 +71,7 @@ def _require_free(platform: Platform, name: str) -> None:
             work.suites.get(name)
     except SuiteNotFound:
         return
-    raise NameTaken(f"There is a suite {name} already, and suites are never edited.")
+    raise NameTaken(f"There is already a suite {name}, and suites cannot be changed.")
 
 
 def _find_or_create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
@@ -81,7 +81,7 @@ def _find_or_create_dataset(platform: Platform, name: str, kind: DatasetKind) ->
     except DatasetNotFound:
         return create_dataset(platform, name, kind)
     if found.kind is not kind:
-        raise FieldInvalid(f"There is a dataset {name} already, of kind {found.kind.value}.")
+        raise FieldInvalid(f"There is already a dataset {name}, of kind {found.kind.value}.")
     return found
 
 

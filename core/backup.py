@@ -92,7 +92,7 @@ def _copy(
 
 def _require_apart(settings: Settings, folder: Path) -> None:
     if (folder / "artifacts").resolve() == settings.artifacts.resolve():
-        raise FieldInvalid(f"{folder} is where the service itself keeps its artifacts.")
+        raise FieldInvalid(f"{folder} contains the service's own artifacts: choose another folder.")
 
 
 @contextmanager

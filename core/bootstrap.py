@@ -51,7 +51,7 @@ def artifacts_of(settings: Settings) -> Artifacts:
         )
         return S3Artifacts(place)
     if "://" in url:
-        raise UnsafeConfiguration("PERENNIAL_ARTIFACTS_URL is a folder or s3://BUCKET/PREFIX.")
+        raise UnsafeConfiguration("PERENNIAL_ARTIFACTS_URL must be a folder or s3://BUCKET/PREFIX.")
     return LocalArtifacts(settings.artifacts)
 
 

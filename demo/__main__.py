@@ -1,4 +1,4 @@
-"""`make demo`: the main job, end to end, over HTTP."""
+"""Run the whole cycle over HTTP: teach, score, promote, refuse, serve and roll back."""
 
 import argparse
 import json
@@ -14,9 +14,16 @@ from perennial import JobFailed
 def main() -> None:
     """Run the demo in its own folder, which is deleted first."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path("var/demo"), help="run-time folder")
-    parser.add_argument("--seed", type=int, default=0, help="seed of both updates")
-    parser.add_argument("--json", type=Path, help="also write the closing table here")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=Path("var/demo"),
+        help="run-time folder, deleted first (default: var/demo)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of both updates (default: 0)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the final table to this file")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.home, ignore_errors=True)
     try:

@@ -47,7 +47,7 @@ def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
                 except OSError:
                     continue
                 return port
-    raise RuntimeError(f"no free port from {first} on")
+    raise RuntimeError(f"no free port at {first} or above")
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Show:
                 )
 
     def summary(self, rows: Sequence[Json]) -> None:
-        """Print the closing table, which compares both methods."""
+        """Print the final table, which compares both methods."""
         cells = [
             [
                 row["method"],
@@ -165,7 +165,7 @@ class Show:
             ]
             for row in rows
         ]
-        columns = ["method", "gain", *rows[0]["changes"], "new images right", "gate", "outcome"]
+        columns = ["method", "gain", *rows[0]["changes"], "new images correct", "gate", "outcome"]
         self.table("Same images, same parent, two methods (points)", columns, cells)
         passed = time.monotonic() - self._began
         self._console.print(f"\nDone in {passed:.0f} s.")

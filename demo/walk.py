@@ -19,10 +19,10 @@ POLL_S = 0.3
 
 
 def walk(service: Service, *, seed: int) -> dict[str, Any]:
-    """Run all steps in order and return the closing table as JSON."""
+    """Run all steps in order and return the final table as JSON."""
     show = Show()
     with service.client() as client:
-        show.step(1, f"The service answers at {service.url}; everything is below {service.home}")
+        show.step(1, f"The service runs at {service.url}; its files are in {service.home}")
         create_model(client, show)
         dataset, unseen = upload_products(client, show)
         passed = update(client, show, 4, "VR-LwF", dataset, recipes.VRLWF | {"seed": seed})
@@ -44,7 +44,7 @@ def walk(service: Service, *, seed: int) -> dict[str, Any]:
 
 def create_model(client: Client, show: Show) -> None:
     """Create the suites from the pack, the small model's policy and the model."""
-    show.step(2, "Make the suites from the pack, and the model from the bundled small CLIP")
+    show.step(2, "Create the suites from the pack, and the model from the bundled small CLIP")
     suites = []
     suite_kinds: tuple[tuple[str, SuiteKind, list[PackImage]], ...] = (
         ("unseen-emoji", "zero_shot", pack_reader.named("twemoji")),
@@ -85,7 +85,7 @@ def _upload(
 
 
 def upload_products(client: Client, show: Show) -> tuple[str, Mapping[str, list[PackImage]]]:
-    """Upload the ten new classes; return the dataset's name and images of each that it lacks."""
+    """Upload ten new classes; return the dataset's name and images of each left out of it."""
     show.step(3, "Upload labelled images of ten new classes: Fashion-MNIST's products")
     train = pack_reader.by_class("fashion_mnist", "train")
     test = pack_reader.by_class("fashion_mnist", "test")
@@ -132,7 +132,7 @@ def _promote_anyway(client: Client, show: Show, report: Report) -> str:
         show.note(f"Promoting it anyway: {refusal}")
         show.refusal(refusal.facts["scores"])
         return f"{refusal.status} {refusal.code}"
-    raise SystemExit("The gate let a version through that it had failed.")
+    raise SystemExit("The gate promoted a version that had failed.")
 
 
 def _classify(
@@ -152,13 +152,13 @@ def _classify(
             for answer, image in zip(answers, images, strict=True)
         )
         hits[number] = right / len(images)
-        show.note(f"version {number}: {right} of {len(images)} right")
+        show.note(f"version {number}: {right} of {len(images)} correct")
     return hits
 
 
 def _roll_back(client: Client, show: Show) -> None:
     show.step(7, "Roll production back")
-    client.aliases.roll_back(MODEL, reason="show that one call undoes it")
+    client.aliases.roll_back(MODEL, reason="show that one call undoes a promotion")
     show.history(client.aliases.history(MODEL))
 
 
@@ -173,7 +173,7 @@ def _save_pages(client: Client, service: Service, reports: Iterable[Report]) -> 
 
 
 def row(title: str, report: Report, hits: float, outcome: str) -> Json:
-    """Return a row of the closing table."""
+    """Return a row of the final table."""
     measures = report["measures"]
     gain = next(measure for measure in measures if measure["kind"] == "gain")
     judged = [measure for measure in measures if measure["outcome"] != "advisory"]

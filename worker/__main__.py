@@ -23,7 +23,9 @@ from worker.tasks import add_tasks
 def main() -> int:
     """Run jobs when notified until asked to stop; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--owner", required=True, help="signs this run's claims")
+    parser.add_argument(
+        "--owner", required=True, help="name of the worker in the claims of this run"
+    )
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
     arguments = parser.parse_args()
     hide_environment()

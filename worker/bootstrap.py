@@ -45,7 +45,8 @@ def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device
     gpus, needed = torch.cuda.device_count(), (device.index or 0) + settings.ranks
     if settings.ranks < 1 or (device.type == "cuda" and needed > gpus):
         raise UnsafeConfiguration(
-            f"PERENNIAL_RANKS is {settings.ranks}, from device '{device}' on; GPUs here: {gpus}."
+            f"PERENNIAL_RANKS is {settings.ranks}, starting at device '{device}', but this machine "
+            f"has {gpus} GPUs."
         )
     return RankLauncher(
         settings.ranks, artifacts=artifacts, device=device, threads=settings.threads

@@ -49,7 +49,7 @@ async def require_declared(request: Request) -> None:
         if name not in known:
             words = ", ".join(sorted(known)) or "none"
             raise FieldUnknown(
-                f"{name[:100]!r} is not a query parameter of this path; it has: {words}.",
+                f"This path has no query parameter {name[:100]!r}; it has: {words}.",
                 pointer=pointer,
             )
         if count > 1:

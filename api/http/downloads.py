@@ -27,7 +27,9 @@ class Download(FileResponse):
         if refused is None:
             return
         if refused["status"] == 400:
-            response = problem_of(Request(scope), Malformed("Range holds one or more byte ranges."))
+            response = problem_of(
+                Request(scope), Malformed("Range must list one or more byte ranges.")
+            )
         else:
             response = problem_of(Request(scope), RangeNotSatisfiable())
             response.headers["Content-Range"] = Headers(raw=refused["headers"])["content-range"]

@@ -27,7 +27,7 @@ def register(app: FastAPI) -> None:
 
 
 def perennial_error(request: Request, error: PerennialError) -> Response:
-    """Answer an error that Perennial has a name for."""
+    """Answer an expected error."""
     return problem_of(request, error)
 
 
@@ -35,7 +35,7 @@ def invalid_request(request: Request, error: RequestValidationError) -> Response
     """Answer a validation error of the framework, with one line for each field."""
     found = error.errors()
     if any(line["type"] == "json_invalid" for line in found):
-        return problem_of(request, Malformed("The body is not JSON."))
+        return problem_of(request, Malformed("The body is not valid JSON."))
     lines = [_line(line, error.body) for line in found]
     unknown = any(line["code"] == "field_unknown" for line in lines)
     summary = FieldUnknown() if unknown else FieldInvalid()
@@ -54,7 +54,7 @@ def _line(line: Any, body: Any) -> dict[str, str]:
     return {
         "code": "field_unknown" if is_unknown else "field_invalid",
         "pointer": _pointer(line["loc"], body),
-        "detail": "This field is not known." if is_unknown else line["msg"],
+        "detail": "This field is unknown." if is_unknown else line["msg"],
     }
 
 
@@ -85,7 +85,7 @@ def http_error(request: Request, error: HTTPException) -> Response:
     if isinstance(cause, PerennialError):
         return problem_of(request, cause)
     if isinstance(cause, RecursionError | ValueError):
-        return problem_of(request, Malformed("The body is not JSON that can be read."))
+        return problem_of(request, Malformed("The body is not valid JSON."))
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,
@@ -110,7 +110,7 @@ def _methods(request: Request) -> str:
 
 def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:
     """Answer a request whose client has disconnected; nobody reads this response."""
-    return problem_of(request, Malformed("The connection closed before the body ended."))
+    return problem_of(request, Malformed("The connection closed before the end of the body."))
 
 
 def internal_error(request: Request, _error: Exception) -> Response:
@@ -119,8 +119,8 @@ def internal_error(request: Request, _error: Exception) -> Response:
         request,
         status=500,
         code="internal",
-        title="Something went wrong in the service.",
-        detail="The request failed for a reason the service did not foresee; its log has more.",
+        title="An unexpected error occurred.",
+        detail="The service's log has the details under this request id.",
         retryable=True,
         # This response bypasses all middleware, which would set these headers.
         headers={"X-Request-Id": request_id(request), **SECURITY_HEADERS},

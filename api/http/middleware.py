@@ -111,5 +111,5 @@ class KeyCheck:
         if not scope["path"].isprintable():
             raise NotFound
         if b"%00" in scope["query_string"]:
-            raise FieldInvalid("A query holds no NUL.", pointer="#query")
+            raise FieldInvalid("A query must not contain NUL.", pointer="#query")
         return principal

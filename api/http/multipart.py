@@ -50,14 +50,14 @@ async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part
         for part in collector.take():
             yield part
     if not collector.ended:
-        raise MalformedMultipart("The form stops before its closing boundary.")
+        raise MalformedMultipart("The form ends before its closing boundary.")
 
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != FORM.encode():
-        raise UnsupportedMediaType(f"Send a form, with Content-Type: {FORM}.")
+        raise UnsupportedMediaType(f"Send a form with Content-Type: {FORM}.")
     if not 0 < len(boundary) <= 200:
         raise MalformedMultipart(f"{FORM} needs a boundary of at most 200 characters.")
     return boundary
@@ -91,7 +91,7 @@ class _Collector:
     def _begin(self) -> None:
         self._count += 1
         if self._count > self._max_parts:
-            raise TooManyParts(f"A form has at most {self._max_parts:,} parts.")
+            raise TooManyParts(f"A form may have at most {self._max_parts:,} parts.")
         self._field, self._value = b"", b""
         self._disposition = b""
         self._bytes = bytearray()

@@ -35,7 +35,9 @@ def expected_revision(
     """
     if if_none_match is not None:
         if if_none_match.strip() != ANY:
-            raise PreconditionRequired("If-None-Match takes * here: create, or leave alone.")
+            raise PreconditionRequired(
+                "Here, If-None-Match must be *: it creates the alias only if there is none."
+            )
         return 0
     if if_match is None:
         raise PreconditionRequired

@@ -51,8 +51,8 @@ class BodyArrival:
                     message = await receive()
             except TimeoutError as error:
                 raise RequestTimeout(
-                    f"The body came too slowly: send a piece every {self.seconds:g} s at least, "
-                    f"and {SLOWEST} bytes a second."
+                    f"The body arrived too slowly: pause for at most {self.seconds:g} s and send "
+                    f"at least {SLOWEST} bytes a second."
                 ) from error
             waited += time.monotonic() - began
             received += len(message.get("body", b""))

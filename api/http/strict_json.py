@@ -24,7 +24,7 @@ def _object(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(fields)
     if len(found) < len(fields):
         ((name, count),) = Counter(name for name, _ in fields).most_common(1)
-        raise FieldInvalid(f"An object has {count} fields {name[:100]!r}: send one.")
+        raise FieldInvalid(f"An object has the field {name[:100]!r} {count} times: send it once.")
     return found
 
 
@@ -44,7 +44,7 @@ def require_storable(value: object) -> None:
                 waiting += [(f"{pointer}/{index}", item) for index, item in enumerate(found)]
             case str() if "\0" in found or not _is_unicode(found):
                 raise FieldInvalid(
-                    "A text holds neither NUL nor half of a surrogate pair.", pointer=pointer
+                    "A string must not contain NUL or half of a surrogate pair.", pointer=pointer
                 )
 
 

@@ -77,7 +77,7 @@ def text_field(fields: Mapping[str, str], name: str) -> str | None:
 def _text_field(part: Part, fields: Sequence[str]) -> str:
     if part.name not in fields:
         raise FieldUnknown(
-            f"{part.name[:100]!r} is not a field of this form, and it has no file name.",
+            f"This form has no text field {part.name[:100]!r}; a file needs a file name.",
             pointer=f"/{part.name[:100]}",
         )
     try:

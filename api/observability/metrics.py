@@ -28,7 +28,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "perennial_http_request_seconds",
-            "Seconds until the first byte of the answer.",
+            "Seconds until the first byte of the response.",
             ["method", "route"],
             buckets=SECONDS,
             registry=self._registry,

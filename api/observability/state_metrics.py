@@ -35,7 +35,9 @@ class StateCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as of now."""
-        up = GaugeMetricFamily("perennial_database_up", "1 if the database answered this scrape.")
+        up = GaugeMetricFamily(
+            "perennial_database_up", "1 if the database responded during this scrape."
+        )
         try:
             state = read_stats(self._platform)
         except Unavailable:
@@ -57,7 +59,7 @@ def _queue(state: ServiceStats) -> Iterator[Metric]:
     )
     age = GaugeMetricFamily(
         "perennial_oldest_queued_seconds",
-        "Age of the oldest job that waits, by type.",
+        "Age of the oldest queued job, by type.",
         labels=["type"],
     )
     for row in state.queue:
@@ -70,19 +72,19 @@ def _queue(state: ServiceStats) -> Iterator[Metric]:
 
 def _running(state: ServiceStats) -> Iterator[Metric]:
     steps = GaugeMetricFamily(
-        "perennial_job_steps", "Steps taken in the present phase.", labels=["job", "type", "phase"]
+        "perennial_job_steps", "Steps done in the current phase.", labels=["job", "type", "phase"]
     )
     total = GaugeMetricFamily(
         "perennial_job_planned_steps",
-        "Steps that the present phase has.",
+        "Total steps of the current phase.",
         labels=["job", "type", "phase"],
     )
     rate = GaugeMetricFamily(
-        "perennial_images_per_second", "Images trained on a second.", labels=["job", "worker"]
+        "perennial_images_per_second", "Training images per second.", labels=["job", "worker"]
     )
     memory = GaugeMetricFamily(
         "perennial_device_memory_bytes",
-        "Most memory of the device that the job has held.",
+        "Peak device memory of the job.",
         labels=["job", "worker"],
     )
     for row in state.running:
@@ -119,7 +121,7 @@ def _workers(state: ServiceStats, platform: Platform) -> Iterator[Metric]:
 def _queue_workers(state: ServiceStats, platform: Platform) -> Metric:
     """Count the live workers of each queue; workers of an earlier release take all queues."""
     workers = GaugeMetricFamily(
-        "perennial_queue_workers", "Living workers that take a queue's jobs.", labels=["queue"]
+        "perennial_queue_workers", "Live workers that serve a queue.", labels=["queue"]
     )
     counts = dict.fromkeys(Queue, 0)
     for heartbeat in state.heartbeats:
@@ -140,9 +142,7 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     )
     for (status, verdict), count in state.versions.items():
         versions.add_metric([status, verdict], count)
-    moves = CounterMetricFamily(
-        "perennial_alias_moves", "Moves of aliases by kind.", labels=["kind"]
-    )
+    moves = CounterMetricFamily("perennial_alias_moves", "Alias moves by kind.", labels=["kind"])
     for kind, count in state.alias_moves.items():
         moves.add_metric([kind], count)
     yield from (versions, moves)
@@ -153,7 +153,7 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
         "perennial_jobs_ended", "Ended jobs by type and status.", labels=["type", "status"]
     )
     verdicts = CounterMetricFamily(
-        "perennial_gate_verdicts", "Verdicts that the gate has given.", labels=["verdict"]
+        "perennial_gate_verdicts", "Verdicts given by the gate.", labels=["verdict"]
     )
     jobs: dict[tuple[str, str], float] = defaultdict(float)
     judged: dict[str, float] = defaultdict(float)
@@ -177,7 +177,7 @@ def _phase_seconds(counters: list[CounterValue]) -> Metric:
     """
     seconds = HistogramMetricFamily(
         "perennial_job_phase_seconds",
-        "Seconds that a phase took, by job type; 'queued' is the wait for the first claim.",
+        "Duration of a phase in seconds, by job type; 'queued' is the wait for the first claim.",
         labels=["type", "phase"],
     )
     sums: dict[tuple[str, str], float] = defaultdict(float)

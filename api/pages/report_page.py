@@ -87,7 +87,7 @@ def _headline(report: Report) -> list[dict[str, object]]:
     """Return the cards at the top: name, note, value and change since the parent."""
     now, before, *_ = report.scores
     return [
-        _card("UT-Acc", "what was taught", now.ut_micro, before.ut_micro),
+        _card("UT-Acc", "classes taught", now.ut_micro, before.ut_micro),
         _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),
         _card("A-Acc", "mean of both", now.average, before.average),
         _card("Retention", "against the root", report.retention, None),

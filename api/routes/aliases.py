@@ -135,7 +135,7 @@ def _present_revision(services: Services, model: str, alias: str) -> int:
     with services.platform.transactions(read_only=True) as work:
         found = work.aliases.find(work.models.get(model).id, alias)
     if found is None:
-        raise errors.StaleRevision("There is no such alias yet: create it with If-None-Match: *.")
+        raise errors.StaleRevision("There is no such alias: create it with If-None-Match: *.")
     return found.revision
 
 

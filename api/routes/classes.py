@@ -138,7 +138,7 @@ def _reference(text: str | None) -> DatasetRef | None:
         return ReferenceSet.model_validate(parse(text)).named()
     except ValueError as error:
         raise errors.FieldInvalid(
-            'The reference is JSON: {"dataset": its name or id, "version": its number}.',
+            'The reference must be JSON: {"dataset": its name or id, "version": its number}.',
             pointer=f"/{REFERENCE}",
         ) from error
 
@@ -147,8 +147,8 @@ def _recipe(text: str | None) -> Recipe:
     try:
         fields = parse(text or "{}")
     except ValueError as error:
-        raise errors.RecipeInvalid("The recipe is not JSON.", pointer="/recipe") from error
+        raise errors.RecipeInvalid("The recipe is not valid JSON.", pointer="/recipe") from error
     if not isinstance(fields, dict):
-        raise errors.RecipeInvalid("The recipe is a JSON object.", pointer="/recipe")
+        raise errors.RecipeInvalid("The recipe must be a JSON object.", pointer="/recipe")
     require_storable({RECIPE: fields})
     return Recipe.from_json(fields)

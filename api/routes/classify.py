@@ -34,7 +34,7 @@ _FORM = multipart(
         "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
         "expect_digest": {
             "type": "string",
-            "description": "Refuse if the reference means another digest.",
+            "description": "Refuse if the reference resolves to another digest.",
         },
     },
     required=["images"],
@@ -168,7 +168,7 @@ def _classes(text: str | None) -> list[str] | None:
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise errors.FieldInvalid("classes is a JSON list of class names.", pointer="/classes")
+        raise errors.FieldInvalid("classes must be a JSON list of class names.", pointer="/classes")
     return names
 
 
@@ -176,5 +176,5 @@ def _top_k(text: str | None) -> int:
     if text is None:
         return DEFAULT_TOP_K
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
-        raise errors.FieldInvalid("top_k is a whole number, 1 to 1000.", pointer="/top_k")
+        raise errors.FieldInvalid("top_k must be a whole number from 1 to 1000.", pointer="/top_k")
     return int(text[:9])

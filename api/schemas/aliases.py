@@ -72,7 +72,9 @@ class MoveView(ResponseModel):
     reason: str
     actor: str = Field(examples=["admin"])
     at: datetime
-    override: bool = Field(description="Whether the gate would have refused this move.")
+    override: bool = Field(
+        description="Whether the gate would have refused this move without the override."
+    )
 
     @classmethod
     def of(cls, move: AliasMove) -> Self:

@@ -16,7 +16,7 @@ _DIGITS = re.compile(r"[0-9]{1,10}")
 def _digits(value: object) -> object:
     """Refuse a number in a URL that is not all digits: pydantic also takes 5.0, +5 and 1_0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise ValueError("a whole number is written in digits alone")
+        raise ValueError("a whole number must consist of digits only")
     return value
 
 
@@ -90,7 +90,7 @@ def number_after(after: str | None) -> int:
     if after is None:
         return 0
     if not after.isascii() or not after.isdigit() or len(after) > 9:
-        raise FieldInvalid("after is the `next` of an earlier page.", pointer="#query/after")
+        raise FieldInvalid("after must be the `next` of an earlier page.", pointer="#query/after")
     return int(after)
 
 

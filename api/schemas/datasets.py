@@ -53,7 +53,7 @@ class ReceiptError(ResponseModel):
     """The reason why a file was not accepted."""
 
     code: str = Field(examples=["image_corrupt"])
-    detail: str = Field(examples=["The image cannot be decoded to its end."])
+    detail: str = Field(examples=["The image is damaged or truncated."])
 
 
 class ReceiptView(ResponseModel):

@@ -70,14 +70,14 @@ class CollectionView(ResponseModel):
     """The result of a garbage collection or, on a dry run, what it would be."""
 
     dry_run: bool
-    given_up: list[VersionName] = Field(description="Versions that gave up their weights.")
+    given_up: list[VersionName] = Field(description="Versions whose weights were deleted.")
     kept: dict[str, AmountView] = Field(examples=[{"tensor": {"count": 302, "size": 10485760}}])
     collected: dict[str, AmountView] = Field(examples=[{"unknown": {"count": 3, "size": 65536}}])
     young: AmountView = Field(description="Unreferenced, but stored too recently to delete.")
     temporaries: int = Field(description="Leftover temporary files of crashed writers.")
     unreadable: list[str] = Field(
-        description="Lists that are missing or damaged. What they refer to is not known, so "
-        "nothing was deleted: restore them from a backup."
+        description="Lists of artifacts that are missing or damaged. Nothing was deleted, because "
+        "the artifacts on them are unknown: restore the lists from a backup."
     )
     complete: bool = Field(description="False if it ran out of time; the next one continues.")
 

@@ -66,27 +66,30 @@ class VersionView(ResponseModel):
     verdict: Verdict | None
     overridden: bool = Field(description="Whether an alias ever moved to it by override.")
     digest: str
-    size: int = Field(description="Bytes of all its tensors, also of those shared with others.")
+    size: int = Field(
+        description="Size of all its tensors in bytes, including those shared with other versions."
+    )
     parent: int | None
     job: str
     recipe: dict[str, Any] | None = Field(
-        description="With every field; `precision` is what was computed in, never 'auto'."
+        description="With every field; `precision` is the one that was used, never 'auto'."
     )
     dataset: str | None
     dataset_version: int | None
     update_classes: list[str]
-    classes: list[str] = Field(description="All classes learned, from the root to here.")
+    classes: list[str] = Field(description="All classes learned from the root up to this version.")
     prompt: str
     environment: dict[str, str] = Field(
         description="Libraries, device and threads at the end of training.",
         examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
     )
     environments: list[dict[str, str]] = Field(
-        description="Every environment of the training, in order. More than one: training resumed "
-        "in another environment than its checkpoint's. An empty one was not recorded."
+        description="Every environment of the training, in order. There are several if training "
+        "resumed in a different environment. An empty one was not recorded."
     )
     exact: bool | None = Field(
-        description="Whether training again in `environment` gives the same bits. Null for a root, "
+        description="Whether training again in `environment` gives bit-identical weights. Null for "
+        "a root, "
         "and for a version made before `environments` were recorded."
     )
     reference: DatasetVersionRef | None
@@ -96,7 +99,7 @@ class VersionView(ResponseModel):
     )
     created_at: datetime
     collected_at: datetime | None = Field(
-        description="When its weights were given up; null while they are kept."
+        description="When its weights were deleted; null while they are kept."
     )
     links: dict[str, str]
 

@@ -55,27 +55,26 @@ FIELDS: dict[str, Schema] = {
         "uniqueItems": True,
         "description": "Distillation terms that are added to the cross entropy.",
     },
-    "teacher": _choice(
-        TeacherPolicy, "Which version the update is kept close to: parent, root or both."
-    ),
+    "teacher": _choice(TeacherPolicy, "Which version is distilled from: parent, root or both."),
     "label_space": _choice(
-        LabelSpace, "Which classes compete: the update's, all learned ones, or the suites' as well."
+        LabelSpace,
+        "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
     ),
     "epochs": _number("epochs", "Passes over the training images."),
     "batch_size": _number("batch_size", "Images per step."),
     "learning_rate": _number(
-        "learning_rate", "Start or peak of the schedule; the default is too high for large models."
+        "learning_rate", "Initial or peak learning rate; the default is too high for large models."
     ),
     "optimiser": _choice(Optimiser, "Optimiser."),
     "epsilon": _number("epsilon", "Adam's epsilon."),
     "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
-    "schedule": _choice(Schedule, "How the learning rate changes."),
+    "schedule": _choice(Schedule, "Learning-rate schedule."),
     "clip_norm": _number("clip_norm", "Maximum global norm of the gradient."),
     "unit_gradient": _switch("Scale every gradient to clip_norm, even smaller ones."),
     "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
     "lwf_weight": _number("lwf_weight", "Weight of the distillation on class prompts."),
     "cross_weight": _number(
-        "cross_weight", "term cross: weight of the terms between old and new vectors."
+        "cross_weight", "Weight of the cross terms, between old and new features."
     ),
     "reference_weight": _number(
         "reference_weight", "term reference: weight of the distillation on the reference set."
@@ -98,11 +97,11 @@ FIELDS: dict[str, Schema] = {
     "exemplar_batch": _number(
         "exemplar_batch", "Exemplars in each step in addition to its own images."
     ),
-    "averaging": _choice(Averaging, "Which weights the update ends with; works with any method."),
-    "averaging_decay": _number(
-        "averaging_decay", "averaging ema: share that the average keeps at each sample."
+    "averaging": _choice(
+        Averaging, "Weight averaging at the end of the update; works with any method."
     ),
-    "averaging_every": _number("averaging_every", "averaging: steps between two samples."),
+    "averaging_decay": _number("averaging_decay", "averaging ema: decay at each sample."),
+    "averaging_every": _number("averaging_every", "averaging: steps between samples."),
     "sentences": _number("sentences", "Random sentences per step."),
     "sentence_length": _number(
         "sentence_length", "Tokens per sentence, including start and end token."

@@ -27,19 +27,21 @@ class MeasureView(ResponseModel):
     name: str = Field(description="The suite, or the version whose update the holdout belongs to.")
     baseline: str = Field(examples=["parent", "root", "version 3"])
     baseline_version: int | None
-    tolerance: float = Field(description="A fraction of 1; of a gain, the negated wanted gain.")
+    tolerance: float = Field(description="A fraction of 1; for a gain, the wanted gain, negated.")
     images: int
-    count: int = Field(description="Answers: images, or captions of images.")
+    count: int = Field(description="Number of predictions: one per image, or per caption.")
     right: int
     right_before: int
-    gained: int = Field(description="Right now and wrong before.")
-    lost: int = Field(description="Right before and wrong now.")
-    design_effect: float = Field(description="Variance inflation by captions of the same image.")
+    gained: int = Field(description="Correct for this version, wrong for the baseline.")
+    lost: int = Field(description="Correct for the baseline, wrong for this version.")
+    design_effect: float = Field(description="Variance inflation because captions share images.")
     difference: float
     lower: float
     upper: float
     outcome: Outcome
-    more_images: int | None = Field(description="About how many more would settle an open measure.")
+    more_images: int | None = Field(
+        description="About how many more images would decide an open measure."
+    )
 
 
 class ReportView(ResponseModel):
@@ -74,13 +76,21 @@ class ReportView(ResponseModel):
     changes: list[ChangeTable]
     lists: list[ListScore]
     recalls: list[Recall]
-    judged_before: int = Field(description="Candidates that the same test images had judged.")
+    judged_before: int = Field(
+        description="Number of candidates evaluated on the same test images before."
+    )
     near_duplicates: int = Field(description="Images of the update with an older near-duplicate.")
     images: dict[str, int] = Field({}, description="Test images by suite and holdout.")
-    live: int | None = Field(None, description="The live version, if compared with it as well.")
+    live: int | None = Field(
+        None, description="The live version, if the candidate was compared with it too."
+    )
     live_digest: str | None = None
     suites: dict[str, str] = Field({}, description="Names of the suites scored on, by id.")
     reference: dict[str, Any] | None = None
-    notes: dict[str, Any] = Field({}, description="What training chose by itself.")
-    environments: list[dict[str, str]] = Field([], description="That training ran in, in order.")
-    exact: bool | None = Field(None, description="Whether a repeat is bit-exact, if recorded.")
+    notes: dict[str, Any] = Field({}, description="What training chose automatically.")
+    environments: list[dict[str, str]] = Field(
+        [], description="Every environment of the training, in order."
+    )
+    exact: bool | None = Field(
+        None, description="Whether repeating the training gives bit-identical weights, if recorded."
+    )

@@ -12,9 +12,7 @@ class WorkerView(ResponseModel):
     """A worker: a supervisor and its child, which holds one device."""
 
     id: str = Field(examples=["gpu-7:1f3a09bc"], description="New at each start.")
-    fresh: bool = Field(
-        description="Whether its last heartbeat is recent enough to count it as alive."
-    )
+    fresh: bool = Field(description="Whether its last heartbeat is recent enough.")
     beat_age_s: float = Field(
         examples=[0.8], description="Age of its last heartbeat, by the database's clock."
     )
@@ -25,11 +23,11 @@ class WorkerView(ResponseModel):
     child_pid: int | None = Field(examples=[4712])
     device: str = Field(examples=["cuda:0"])
     queues: list[str] = Field(
-        examples=[["gpu", "housekeeping"]], description="Queues whose jobs it takes."
+        examples=[["gpu", "housekeeping"]], description="Queues that it serves."
     )
-    version: str = Field(examples=["0.1.0"], description="Release that it runs.")
-    memory_bytes: int | None = Field(description="Resident memory of the child.")
-    starts: int = Field(examples=[1], description="Number of children it has started.")
+    version: str = Field(examples=["0.1.0"], description="Perennial's release.")
+    memory_bytes: int | None = Field(description="Resident memory of the child process.")
+    starts: int = Field(examples=[1], description="Number of child processes that it has started.")
 
     @classmethod
     def of(cls, state: WorkerState) -> Self:

@@ -51,11 +51,11 @@ class AnnouncingServer(uvicorn.Server):
             if missing != reported and time.monotonic() - began >= REPORT_AFTER_S:
                 reported = missing
                 _print_line(
-                    f"Perennial answers at {self._address} but is not ready: "
-                    f"it waits for {missing}."
+                    f"Perennial is running at {self._address} but is not ready: "
+                    f"waiting for {missing}."
                 )
             await asyncio.sleep(POLL_EVERY_S)
-        _print_line(f"Perennial is at {self._address}; Ctrl-C stops it.")
+        _print_line(f"Perennial is running at {self._address}; press Ctrl-C to stop it.")
 
 
 async def _missing(platform: Platform) -> str:

@@ -52,7 +52,7 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text
         """Refuse bytes that are not HTTP, unless a response has begun, and close."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._send_problem(Malformed("This is not HTTP/1.1 that can be read."))
+            self._send_problem(Malformed("The request is not valid HTTP/1.1."))
         self.transport.close()
 
     def _is_client_due(self) -> bool:
@@ -76,7 +76,7 @@ class Connection(H11Protocol):
 
     def _time_out(self) -> None:
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._send_problem(RequestTimeout("The head of the request did not end in time."))
+            self._send_problem(RequestTimeout("The head of the request did not arrive in time."))
         self.transport.close()
 
     def _send_problem(self, error: PerennialError) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.calibration.image_pools import Pool, pools
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, save
-from benchmarks.calibration.planned import (
+from benchmarks.calibration.version_plan import (
     END,
     EPOCHS,
     MIXTURES,
@@ -28,7 +29,6 @@ from benchmarks.calibration.planned import (
     noise,
     trained,
 )
-from benchmarks.calibration.pools import Pool, pools
 from benchmarks.quiet_monitor import QuietMonitor
 from benchmarks.tune_demo import read_data
 from core.adapters.artifacts.local import LocalArtifacts

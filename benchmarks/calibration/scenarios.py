@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.outcomes import Outcomes
-from benchmarks.calibration.pairs import Pair, nulls, planted
 from benchmarks.calibration.verdicts import (
     FAILED,
     INCONCLUSIVE,
@@ -17,6 +16,7 @@ from benchmarks.calibration.verdicts import (
     Guard,
     verdicts,
 )
+from benchmarks.calibration.version_pairs import Pair, nulls, planted
 
 SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)  # images of a suite
 DRAWS = 2000
@@ -62,7 +62,7 @@ def is_near(pair: Pair, tolerance: float) -> bool:
 
 def just_beyond(pair: Pair, tolerance: float) -> Pair:
     """Return the pair with its images weighted to lose 0.05 points more than the tolerance."""
-    return pair.tilted(tolerance + EDGE)
+    return pair.reweighted(tolerance + EDGE)
 
 
 _Tolerance = Callable[[Pair], float]

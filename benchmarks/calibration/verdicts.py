@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration.draws import Drawn
+from benchmarks.calibration.intervals import Statistic, skewness_corrected, tango_score
 from benchmarks.calibration.outcomes import CAPTIONS
-from benchmarks.calibration.rivals import Statistic, skewness_corrected, tango_score
+from benchmarks.calibration.sampling import SampledCounts
 from core.domain.gate.intervals import quantile
 from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.gate.policy import GatePolicy, Verdict, judge
@@ -18,7 +18,7 @@ from core.domain.values import PolicyId
 POLICY = GatePolicy(  # the service's, but without a minimum of images
     id=PolicyId("study"), name="study", minimum_count=1, created_at=datetime(2026, 1, 1, tzinfo=UTC)
 )
-GAIN = Drawn(  # an update that learned: 60 of its 100 held-out images are right only now
+GAIN = SampledCounts(  # an update that learned: 60 of its 100 held-out images are right only now
     question="gain",
     images=100,
     count=np.array([100]),
@@ -38,7 +38,7 @@ _KINDS = {
 class Guard:
     """One guarded measure in many drawn suites, and its tolerance."""
 
-    drawn: Drawn
+    drawn: SampledCounts
     tolerance: float  # fraction of 1
 
 

@@ -15,7 +15,7 @@ from benchmarks.study.measures import published
 from benchmarks.study.plan import Plan, PlanInvalid, read
 from benchmarks.study.progress import Screen
 from benchmarks.study.results.outputs import write_all
-from benchmarks.study.study import Places, open_bench, run_all
+from benchmarks.study.study import Places, open_study, run_all
 from core.domain.datasets.split import Part
 from core.errors import PerennialError
 
@@ -27,7 +27,7 @@ ABOUT = """\
 Run the paper's protocol on any image folders, with the service's own trainer and evaluator.
 
   one        teach all new classes in one update, with every row (recipe) and seed
-  many       teach them in several sessions of equal size, each update on top of the one before
+  many       teach them in several sessions of equal size, each update on top of the previous one
   tune       score a grid of hyperparameters per row on validation parts only
   table      write the tables and plots again from finished runs
   published  check the matrix metrics against published accuracy matrices
@@ -40,8 +40,8 @@ Without a plan, by options (folders are FOLDER/<split>/<class>/<file>):
   python -m benchmarks.study one --name birds --target my/birds --retained my/flowers \\
       --row 'ft={"method": "ft"}' --row 'vrlwf={"method": "vrlwf", "replay_weight": 3}'
 
-Finished runs are stored under everything that determines their result. So a study that was stopped
-resumes, and the same command started twice in parallel shares the work.
+Finished runs are stored by a hash of everything that determines their result, so an interrupted
+study resumes, and the same command started twice in parallel shares the work.
 """
 
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PerennialError as error:
         console.print(f"study: {error.code}: {error.message}", markup=False)
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from the last finished run")
+        console.print("stopped; run the same command to continue after the last finished run")
         return 128 + signal.SIGINT
     return 2
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
     rows, seeds = plan.chosen(chosen.rows), tuple(chosen.seeds or plan.seeds)
     with Screen(console) as screen:
-        bench = open_bench(
+        study = open_study(
             plan,
             _places(chosen),
             screen,
@@ -81,12 +81,12 @@ def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             threads=chosen.threads,
         )
         if chosen.command != "table":
-            run_all(bench, rows, seeds, screen)
+            run_all(study, rows, seeds, screen)
         shown = tuple(dict.fromkeys((*plan.seeds, *seeds)))
         folder = _places(chosen).out / plan.name
-        if bench.part is Part.VALIDATION:
+        if study.part is Part.VALIDATION:
             folder = folder.with_name(f"{plan.name}-validation")
-        text = write_all(bench, shown, folder, screen)
+        text = write_all(study, shown, folder, screen)
     if console.is_terminal:
         console.print(Markdown(text))
     else:
@@ -98,7 +98,7 @@ def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
 def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
     rows = plan.chosen(chosen.rows)
     with Screen(console) as screen:
-        bench = open_bench(
+        study = open_study(
             plan,
             _places(chosen),
             screen,
@@ -107,7 +107,7 @@ def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             threads=chosen.threads,
         )
         seeds = tuple(chosen.seeds or plan.tuning_seeds)
-        found = tune.search(bench, rows, seeds, screen)
+        found = tune.search(study, rows, seeds, screen)
     path = plan.tuned or _places(chosen).out / plan.name / "tuned.json"
     tune.publish(found, path, console)
     return 0
@@ -140,7 +140,7 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     if chosen.command == "one" and plan.sessions != 1:
         raise PlanInvalid(f"{plan.name} has {plan.sessions} sessions: run it with 'many'")
     if chosen.command == "many" and plan.sessions < 2:
-        raise PlanInvalid("how many sessions? --sessions K, or sessions = K in the plan")
+        raise PlanInvalid("set at least 2 sessions: --sessions K, or sessions = K in the plan")
     return plan.cut(chosen.per_class) if chosen.per_class else plan
 
 
@@ -149,7 +149,7 @@ def _row(text: str) -> dict[str, Any]:
     try:
         return {"name": name, "recipe": json.loads(recipe or "{}")}
     except json.JSONDecodeError as error:
-        raise PlanInvalid(f"--row {text!r}: the recipe is no JSON: {error}") from error
+        raise PlanInvalid(f"--row {text!r}: the recipe is not valid JSON: {error}") from error
 
 
 def _places(chosen: argparse.Namespace) -> Places:
@@ -190,7 +190,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--retained",
         nargs="+",
         metavar="FOLDER",
-        help="sets not to be forgotten (split test); the target folder means its other classes",
+        help="sets not to be forgotten (split test); the target folder: its other classes",
     )
     what.add_argument("--captions", metavar="FOLDER/SPLIT", help="a captioned set, for retrieval")
     what.add_argument(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.study.setting import Setting, is_baseline, setting_of
+from benchmarks.study.run_config import RunConfig, is_baseline, run_config_of
 
 REST = "rest"  # all classes of a folder but the target's
 
@@ -48,9 +48,9 @@ class Row:
     recipe: Mapping[str, Any]
     compared: str = ""  # one of benchmarks/baselines in place of the recipe's method
 
-    def seeded(self, seed: int) -> Setting:
-        """Return the setting of the run with a seed. Raises RecipeInvalid."""
-        return setting_of({**self.recipe, "seed": seed}, self.compared)
+    def seeded(self, seed: int) -> RunConfig:
+        """Return the configuration of the run with a seed. Raises RecipeInvalid."""
+        return run_config_of({**self.recipe, "seed": seed}, self.compared)
 
 
 @dataclass(frozen=True, kw_only=True)

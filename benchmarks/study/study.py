@@ -1,4 +1,4 @@
-"""Opening a plan's laboratory, and running its missing runs."""
+"""Open the study of a plan, and run its missing runs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study.images.material import Material, Reader
-from benchmarks.study.images.shelf import Shelf
-from benchmarks.study.laboratory import Laboratory, Machine
-from benchmarks.study.ledger import Ledger
-from benchmarks.study.lessons import Lessons
-from benchmarks.study.measures.exam import Exam
+from benchmarks.study.images.image_cache import ImageCache
+from benchmarks.study.images.study_data import StudyData, StudyDataReader
+from benchmarks.study.measures.queries import StudyQueries
 from benchmarks.study.plan import Plan, Row
 from benchmarks.study.progress import Screen
+from benchmarks.study.results_cache import ResultsCache
+from benchmarks.study.runner import ExperimentRunner, Machine
+from benchmarks.study.session_specs import SessionSpecs
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.pretrained import BaseImporter
@@ -38,17 +38,17 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
-    """A plan's laboratory with the material, prompt and part that it was opened with."""
+class Study:
+    """A plan with its runner, data, prompt and part."""
 
     plan: Plan
-    laboratory: Laboratory
-    material: Material
+    runner: ExperimentRunner
+    study_data: StudyData
     prompt: str
     part: Part
 
 
-def open_bench(
+def open_study(
     plan: Plan,
     places: Places,
     screen: Screen,
@@ -56,50 +56,50 @@ def open_bench(
     part: Part = Part.TEST,
     device: str = "cpu",
     threads: int = 0,
-) -> Bench:
+) -> Study:
     """Read a plan's images and base. Raises PlanInvalid, Invalid or BaseUnknown."""
     store = LocalArtifacts(places.artifacts)
     folders = (Path("/"),) if Path(plan.base.removeprefix("local-dir:")).is_dir() else ()
     weights, own_prompt = BaseImporter(store, folders=folders).load(plan.base, screen)
     prompt = PromptTemplate(plan.prompt or own_prompt)
     with _decoding() as sandbox:
-        material = Reader(
-            shelf=Shelf(store, places.artifacts / "index", sandbox),
+        study_data = StudyDataReader(
+            image_cache=ImageCache(store, places.artifacts / "index", sandbox),
             places=places.data,
             unzipped=places.out / "data",
             emit=screen.decoding,
         ).read(plan)
-    exam = Exam.of(material, plan.sessions, prompt, part)
-    laboratory = Laboratory(
+    queries = StudyQueries.of(study_data, plan.sessions, prompt, part)
+    runner = ExperimentRunner(
         store=store,
         root=weights.digest,
-        exam=exam,
-        lessons=Lessons(material=material, count=plan.sessions, prompt=prompt),
-        ledger=Ledger(places.out / "runs"),
+        queries=queries,
+        session_specs=SessionSpecs(study_data=study_data, count=plan.sessions, prompt=prompt),
+        results_cache=ResultsCache(places.out / "runs"),
         machine=Machine(device=torch.device(device), threads=threads, work=places.out / "work"),
     )
-    return Bench(plan=plan, laboratory=laboratory, material=material, prompt=prompt.text, part=part)
+    return Study(plan=plan, runner=runner, study_data=study_data, prompt=prompt.text, part=part)
 
 
-def run_all(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
+def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
     """Run all missing runs, seed by seed, so that every row soon has its first run.
 
     A run that another process has claimed is skipped.
     """
-    laboratory = bench.laboratory
-    laboratory.untouched(screen)
+    runner = study.runner
+    runner.untouched(screen)
     wanted = [(row, seed) for seed in seeds for row in rows]
-    missing = [(row, seed) for row, seed in wanted if not laboratory.is_done(row.seeded(seed))]
-    if bench.plan.tuned and not bench.plan.tuned.is_file():
-        screen.say(f"{bench.plan.tuned} is not there yet: rows run with their own values")
-    screen.say(f"{bench.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} there already")
+    missing = [(row, seed) for row, seed in wanted if not runner.is_done(row.seeded(seed))]
+    if study.plan.tuned and not study.plan.tuned.is_file():
+        screen.say(f"{study.plan.tuned} does not exist yet: rows run with their own values")
+    screen.say(f"{study.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} finished")
     for number, (row, seed) in enumerate(missing, start=1):
-        setting = row.seeded(seed)
+        run_config = row.seeded(seed)
         screen.begin(number, len(missing), f"{row.name}, seed {seed}")
-        if not laboratory.run(setting, screen):
-            screen.say("another process has begun it")
+        if not runner.run(run_config, screen):
+            screen.say("another process is running it")
             continue
-        last = laboratory.finished(setting)[-1]
+        last = runner.finished(run_config)[-1]
         if "failed" in last:
             screen.end(f"failed: {last['failed']}")
             continue

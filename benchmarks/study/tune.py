@@ -13,14 +13,14 @@ from rich.table import Table
 
 from benchmarks.study.plan import Plan, PlanInvalid, Row
 from benchmarks.study.progress import Screen
-from benchmarks.study.study import Bench, run_all
+from benchmarks.study.study import Study, run_all
 
 SCORES = ("ut_acc", "retained", "a_acc")
 
 Found = Mapping[str, list[dict[str, Any]]]
 
 
-def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
+def grid_points(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
     """Return every point of a row's grid: its values, and the row with them.
 
     Raises PlanInvalid when the plan has no grid for the row.
@@ -42,7 +42,7 @@ def settings_of(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
     ]
 
 
-def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
+def search(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> Found:
     """Run every row's grid; return its points with mean validation scores, best first.
 
     The row's criterion decides the order. Rows without a grid are left out, as are those of which
@@ -50,29 +50,29 @@ def search(bench: Bench, rows: Sequence[Row], seeds: Sequence[int], screen: Scre
     """
     if not seeds:
         raise PlanInvalid("tuning needs seeds of its own: [tune] seeds, or --seeds")
-    if shared := set(seeds) & set(bench.plan.seeds):
+    if shared := set(seeds) & set(study.plan.seeds):
         raise PlanInvalid(f"seed {min(shared)} is one of the study's: tune with others")
     found = {}
-    for row in [row for row in rows if row.name in bench.plan.grids]:
-        points = settings_of(bench.plan, row)
-        run_all(bench, [tried for _, tried in points], seeds, screen)
+    for row in [row for row in rows if row.name in study.plan.grids]:
+        points = grid_points(study.plan, row)
+        run_all(study, [tried for _, tried in points], seeds, screen)
         if not all(
-            bench.laboratory.is_done(tried.seeded(seed)) for _, tried in points for seed in seeds
+            study.runner.is_done(tried.seeded(seed)) for _, tried in points for seed in seeds
         ):
             screen.say(f"{row.name}: another process has not finished its part; not chosen yet")
             continue
-        scored = [_scored(bench, point, tried, seeds) for point, tried in points]
+        scored = [_scored(study, point, tried, seeds) for point, tried in points]
         complete = [one for one in scored if one["seeds"]]
-        criterion = bench.plan.criteria.get(row.name, "a_acc")
+        criterion = study.plan.criteria.get(row.name, "a_acc")
         found[row.name] = sorted(complete, key=itemgetter(criterion), reverse=True)
     return found
 
 
-def _scored(bench: Bench, point: dict[str, Any], row: Row, seeds: Sequence[int]) -> dict[str, Any]:
+def _scored(study: Study, point: dict[str, Any], row: Row, seeds: Sequence[int]) -> dict[str, Any]:
     scores = [
         record["scores"]
         for seed in seeds
-        for record in bench.laboratory.finished(row.seeded(seed))[-1:]
+        for record in study.runner.finished(row.seeded(seed))[-1:]
         if "scores" in record
     ]
     if len(scores) < len(seeds):

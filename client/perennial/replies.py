@@ -56,4 +56,4 @@ def _described(response: httpx.Response) -> str:
         return f"The reply redirects to {place}; redirects are not followed."
     kind = response.headers.get("Content-Type", "no content type")
     text = " ".join(response.text[:_SHOWN].split())
-    return f"The reply to {response.request.url} is not the service's ({kind}): {text}"
+    return f"The reply to {response.request.url} is not from the service ({kind}): {text}"

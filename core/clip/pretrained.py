@@ -78,7 +78,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     model_cfg = open_clip.get_model_config(name)
     if not tag or model_cfg is None:
-        raise BaseUnknown(f"open_clip lists no {name!r} with weights {pretrained!r}.")
+        raise BaseUnknown(f"open_clip has no model {name!r} with weights {pretrained!r}.")
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
     require_trainable(model_cfg)
@@ -89,7 +89,9 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     except (RuntimeError, OSError) as error:
         if is_full_disk(error):
             raise StorageFull from error
-        raise BaseUnknown(f"The weights {name}:{pretrained} did not load: {error}") from error
+        raise BaseUnknown(
+            f"The weights {name}:{pretrained} could not be loaded: {error}"
+        ) from error
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
     config = plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
     require_features(config, network)

@@ -36,7 +36,9 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
         network = empty_network(config)
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise BaseUnknown(f"Config and weights in {folder.name!r} do not fit: {error}") from error
+        raise BaseUnknown(
+            f"The weights in {folder.name!r} do not match its config: {error}"
+        ) from error
     require_features(config, network)
     return config, network
 
@@ -64,22 +66,24 @@ def _read_extras(folder: Path) -> dict[str, Any]:
         if tokens.is_file():
             found["trained_tokens"] = json.loads(tokens.read_bytes())
     except (OSError, ValueError, TypeError) as error:
-        raise BaseUnknown(f"The JSON beside the weights in {folder.name!r} is unsound.") from error
+        raise BaseUnknown(
+            f"{settings.name} or {tokens.name} in {folder.name!r} is not valid JSON."
+        ) from error
     return {"perennial": found} if found else {}
 
 
 def _require_sound_extras(extras: Any) -> None:
     """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
     if not isinstance(extras, dict):
-        raise BaseUnknown("The config's part 'perennial' is no object.")
+        raise BaseUnknown("The config's 'perennial' must be an object.")
     prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
     if not isinstance(prompt, str):
-        raise BaseUnknown("The model's own prompt is no text.")
+        raise BaseUnknown("The model's own prompt must be a string.")
     PromptTemplate(prompt)
     if not isinstance(tokens, list) or not all(
         type(token) is int and 0 <= token < VOCABULARY for token in tokens
     ):
-        raise BaseUnknown(f"trained_tokens is a list of token ids, each below {VOCABULARY}.")
+        raise BaseUnknown(f"trained_tokens must be a list of token ids below {VOCABULARY}.")
 
 
 def _weights_file(folder: Path) -> Path:
@@ -91,4 +95,4 @@ def _weights_file(folder: Path) -> Path:
         return found[0]
     if any(path.suffix in PICKLED for path in folder.iterdir()):
         raise WeightsFormat
-    raise BaseUnknown(f"{folder.name!r} holds no weights.")
+    raise BaseUnknown(f"{folder.name!r} contains no weights.")

@@ -20,7 +20,8 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
     encode, special = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
     if special & set(encode(prompt.fill("a"))):
         raise PromptInvalid(
-            "The template holds the tokenizer's start or end token.", template=prompt.text
+            "The prompt template contains the tokenizer's start or end token.",
+            template=prompt.text,
         )
     unreadable = [
         name
@@ -29,15 +30,16 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
     ]
     if unreadable:
         raise ClassInvalid(
-            f"The model's tokenizer reads nothing, or an end, in: {_listed(unreadable)}.",
+            "The model's tokenizer finds no tokens, or a start or end token, in: "
+            f"{_listed(unreadable)}.",
             classes=unreadable[:SHOWN],
         )
     longest = model.context_length - 2  # without start and end
     too_long = [name for name in names if len(encode(prompt.fill(name))) > longest]
     if too_long:
         raise PromptTooLong(
-            f"The model reads {longest} tokens of a prompt; those of these classes are longer: "
-            f"{_listed(too_long)}. Shorten the names or the template {prompt.text!r}.",
+            f"The model's prompts have at most {longest} tokens; those of these classes are "
+            f"longer: {_listed(too_long)}. Shorten the names or the template {prompt.text!r}.",
             classes=too_long[:SHOWN],
             tokens=longest,
         )

@@ -20,9 +20,9 @@ def require_features(config: Json, network: nn.Module) -> None:
         image = model.encode_images(torch.zeros(1, 3, height, width, dtype=torch.uint8))
         text = model.encode_texts(["a photo"])
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ModelNotTrainable(f"The towers cannot read an image and a text: {error}") from error
+        raise ModelNotTrainable(f"The towers cannot encode an image and a text: {error}") from error
     if image.ndim != 2 or image.shape != text.shape:
         shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
-        raise ModelNotTrainable(f"The towers do not give vectors of one width, but {shapes}.")
+        raise ModelNotTrainable(f"The towers' features have different shapes: {shapes}.")
     if not torch.stack([image, text]).isfinite().all():
-        raise ModelNotTrainable("The towers give vectors that hold no numbers: NaN or infinity.")
+        raise ModelNotTrainable("The towers' features contain NaN or infinity.")

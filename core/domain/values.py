@@ -39,6 +39,11 @@ def sha256(data: bytes | memoryview) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 image" and "2,000 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def canonical_json(value: object) -> bytes:
     """Encode a JSON value canonically: sorted keys, no white space, UTF-8, no NaN."""
     return json.dumps(

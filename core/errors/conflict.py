@@ -1,14 +1,14 @@
-"""The request is valid, but the state does not allow it."""
+"""Errors of requests that are valid but that the current state does not allow."""
 
 from core.errors.root import PerennialError
 
 
 class Conflict(PerennialError):
-    """The state does not allow this now."""
+    """The current state does not allow this request."""
 
 
 class NameTaken(Conflict):
-    """The name is taken."""
+    """The name is already taken."""
 
 
 class DatasetEmpty(Conflict):
@@ -16,7 +16,7 @@ class DatasetEmpty(Conflict):
 
 
 class InUse(Conflict):
-    """It is in use."""
+    """The dataset has frozen versions, so it cannot be deleted."""
 
 
 class ImageInTraining(Conflict):
@@ -32,11 +32,11 @@ class ImportFailed(Conflict):
 
 
 class JobFinished(Conflict):
-    """The job has ended or is being cancelled already."""
+    """The job has already ended or is already being cancelled."""
 
 
 class EvaluationPending(Conflict):
-    """The version's evaluation has not ended."""
+    """The version's evaluation has not finished."""
 
 
 class GateFailed(Conflict):
@@ -44,38 +44,38 @@ class GateFailed(Conflict):
 
 
 class EvaluationStale(Conflict):
-    """The version's verdict does not answer what is in force now: score it again."""
+    """The verdict does not cover the model's current suites, policy and live version."""
 
 
 class ReportUnreadable(Conflict):
-    """The forgetting report has a format that this release does not know."""
+    """The forgetting report has a format that this release cannot read."""
 
 
 class NotServable(Conflict):
-    """The version has no weights that could be served."""
+    """The version has no weights to serve."""
 
 
 class StaleBase(Conflict):
-    """The alias has left the version this update was trained from."""
+    """The alias no longer points to the version that this update was trained from."""
 
 
 class EmbeddingSpaceChanged(Conflict):
-    """The reference now means other weights than the ones expected."""
+    """The reference now resolves to weights other than those expected."""
 
 
 class NoPrevious(Conflict):
-    """No other version was live before under this alias."""
+    """This alias has never pointed to another version."""
 
 
 class InProgress(Conflict):
-    """The first request with this Idempotency-Key is still in flight."""
+    """The first request with this Idempotency-Key is still being processed."""
 
     retryable = True
 
 
 class Gone(Conflict):
-    """It was there and is not any more."""
+    """The resource existed but has been deleted."""
 
 
 class ArtifactGone(Gone):
-    """The weights of that version are gone."""
+    """The weights of this version have been deleted."""

@@ -1,4 +1,4 @@
-"""The content of a request cannot be parsed, is not accepted or is too large."""
+"""Errors of content that cannot be parsed, is not supported or is too large."""
 
 from core.errors.invalid import Invalid
 
@@ -12,7 +12,7 @@ class MalformedMultipart(Malformed):
 
 
 class Unsupported(Invalid):
-    """This kind of content is not taken."""
+    """This kind of content is not supported."""
 
 
 class UnsupportedImage(Unsupported):
@@ -20,24 +20,24 @@ class UnsupportedImage(Unsupported):
 
 
 class UnsupportedMediaType(Unsupported):
-    """The body's Content-Type is not one that this operation takes."""
+    """This operation does not accept the body's Content-Type."""
 
 
 class WeightsFormat(Unsupported):
-    """Weights must be safetensors."""
+    """Weights must be in the safetensors format."""
 
 
 class TooLarge(Invalid):
-    """The content is over a cap."""
+    """The content exceeds a limit."""
 
 
 class BodyTooLarge(TooLarge):
-    """The body is larger than the cap."""
+    """The body exceeds the size limit."""
 
 
 class FileTooLarge(TooLarge):
-    """The file is larger than the cap."""
+    """The file exceeds the size limit."""
 
 
 class TooManyParts(TooLarge):
-    """The form has more parts than the cap."""
+    """The form has too many parts."""

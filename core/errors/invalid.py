@@ -1,4 +1,4 @@
-"""The request is not valid."""
+"""Errors of requests that are not valid."""
 
 from core.errors.root import PerennialError
 
@@ -12,7 +12,7 @@ class FieldInvalid(Invalid):
 
 
 class FieldUnknown(Invalid):
-    """A field is not known."""
+    """The request has an unknown field."""
 
 
 class ClassInvalid(Invalid):
@@ -28,11 +28,11 @@ class NameInvalid(Invalid):
 
 
 class PromptInvalid(Invalid):
-    """A prompt template must be at most 200 printable characters and hold '{name}' exactly once."""
+    """A prompt template must have at most 200 printable characters and '{name}' exactly once."""
 
 
 class PromptTooLong(Invalid):
-    """A class's prompt has more tokens than the model reads."""
+    """A class's prompt is longer than the model's context length."""
 
 
 class RecipeInvalid(Invalid):
@@ -44,27 +44,27 @@ class TooFewPerClass(Invalid):
 
 
 class TooFewClasses(Invalid):
-    """With this label space the update would have loss zero: name at least two classes."""
+    """With this label space the update's loss would be zero: name at least two classes."""
 
 
 class ImageCorrupt(Invalid):
-    """The image cannot be decoded to its end."""
+    """The image is damaged or truncated."""
 
 
 class ImageTooLarge(Invalid):
-    """The image has more pixels than the cap allows."""
+    """The image has too many pixels."""
 
 
 class ImageAnimated(Invalid):
-    """The image is animated: send the frame that is meant as an image of its own."""
+    """The image is animated: send the intended frame as a still image."""
 
 
 class ImageInSuite(Invalid):
-    """The image belongs to a suite or a holdout and may not be trained on."""
+    """The image belongs to a suite or a holdout, so it must not be trained on."""
 
 
 class SplitConflict(Invalid):
-    """The image looks like known images on both sides of the split, so neither may have it."""
+    """The image resembles known images on different sides or parts of the split: leave it out."""
 
 
 class AllRejected(Invalid):
@@ -72,7 +72,7 @@ class AllRejected(Invalid):
 
 
 class BaseUnknown(Invalid):
-    """The base is not an open_clip model with weights, a known folder or 'bundled'."""
+    """The base must be 'bundled', an open_clip 'name:pretrained' or a folder in a root folder."""
 
 
 class ModelNotTrainable(Invalid):
@@ -80,4 +80,4 @@ class ModelNotTrainable(Invalid):
 
 
 class IdempotencyMismatch(Invalid):
-    """This Idempotency-Key was used with another body."""
+    """This Idempotency-Key was already used with a different body."""

@@ -1,10 +1,10 @@
-"""There is no such thing."""
+"""Errors of requests for a resource that does not exist."""
 
 from core.errors.root import PerennialError
 
 
 class NotFound(PerennialError):
-    """There is no such thing."""
+    """There is no such resource."""
 
 
 class DatasetNotFound(NotFound):

@@ -1,4 +1,4 @@
-"""The request's time, key, precondition or choice of form is refused."""
+"""Errors of a request's timing, key, preconditions, Accept or Range."""
 
 from core.errors.root import PerennialError
 
@@ -14,15 +14,15 @@ class PreconditionFailed(PerennialError):
 
 
 class StaleRevision(PreconditionFailed):
-    """The alias has moved since you read it."""
+    """The alias has been moved since you read it."""
 
 
 class PreconditionRequired(PerennialError):
-    """Send If-Match with the ETag you decided on, or If-None-Match: * to create."""
+    """Send If-Match with the ETag that you read, or If-None-Match: * to create the resource."""
 
 
 class Unauthorised(PerennialError):
-    """A valid API key is needed: Authorization: Bearer <key>."""
+    """Send a valid API key: Authorization: Bearer <key>."""
 
 
 class Forbidden(PerennialError):
@@ -30,7 +30,7 @@ class Forbidden(PerennialError):
 
 
 class NotAcceptable(PerennialError):
-    """This cannot be shown in any of the forms that Accept names."""
+    """The resource is not available in any media type that Accept lists."""
 
 
 class RangeNotSatisfiable(PerennialError):

@@ -4,7 +4,7 @@ import re
 
 
 class PerennialError(Exception):
-    """Something went wrong that Perennial has a name for."""
+    """An expected failure with a stable code."""
 
     retryable = False
 

@@ -1,4 +1,4 @@
-"""The service or what it stands on fails."""
+"""Errors of the service itself or of a system that it depends on."""
 
 from core.errors.root import PerennialError
 
@@ -10,27 +10,27 @@ class Unavailable(PerennialError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer."""
+    """The database does not respond."""
 
 
 class InferenceUnavailable(Unavailable):
-    """The inference process does not answer."""
+    """The inference process does not respond."""
 
 
 class InferenceBusy(Unavailable):
-    """The inference process has as many requests as it takes: ask again in a moment."""
+    """The inference process is handling as many requests as it can: retry in a moment."""
 
 
 class ArtifactsUnavailable(Unavailable):
-    """The artifact store does not answer."""
+    """The artifact store does not respond."""
 
 
 class NotReady(Unavailable):
-    """The service is not ready to take work."""
+    """The service is not ready."""
 
 
 class StorageFull(Unavailable):
-    """The disk has no room left."""
+    """No storage space is left."""
 
 
 class Corrupt(PerennialError):
@@ -46,4 +46,4 @@ class UnsafeConfiguration(PerennialError):
 
 
 class Internal(PerennialError):
-    """Something went wrong that nobody foresaw."""
+    """An unexpected error occurred."""

@@ -1,4 +1,4 @@
-"""A job must stop."""
+"""Errors that end or interrupt a job."""
 
 from core.errors.root import PerennialError
 
@@ -8,7 +8,7 @@ class Interruption(PerennialError):
 
 
 class LeaseLost(Interruption):
-    """Another worker holds the job: every further write is refused."""
+    """Another worker has taken over the job, so further writes are refused."""
 
 
 class CancelRequested(Interruption):
@@ -16,24 +16,24 @@ class CancelRequested(Interruption):
 
 
 class StopRequested(Interruption):
-    """The worker is shutting down; the job resumes elsewhere."""
+    """The worker is shutting down; the job returns to the queue."""
 
 
 class TrainingDiverged(PerennialError):
-    """The loss is not a number any more."""
+    """The loss or a gradient became NaN or infinite."""
 
 
 class AnswersNotFinite(PerennialError):
-    """A version gives features that are not finite numbers."""
+    """A version's features contain NaN or infinity."""
 
 
 class OutOfMemory(PerennialError):
-    """The worker has too little memory for this job."""
+    """The worker does not have enough memory for this job."""
 
 
 class RankLost(PerennialError):
-    """A process that trains along has ended or does not answer."""
+    """A training process has exited or stopped responding."""
 
 
 class RanksDisagree(PerennialError):
-    """The processes that train together hold different weights: trust none of them."""
+    """The training processes ended up with different weights, so none of them can be used."""

@@ -71,10 +71,10 @@ def prepare_run(
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not spec.reference:
-        raise ModelNotTrainable("This recipe needs a reference set.", pointer="/reference")
+        raise ModelNotTrainable("This recipe requires a reference set.", pointer="/reference")
     if method.scores and ranks.rank == 0 and spec.selection is None:  # only rank 0 scores
         raise ModelNotTrainable(
-            "This recipe needs validation parts.", pointer="/recipe/mixing_choice"
+            "This recipe requires validation images.", pointer="/recipe/mixing_choice"
         )
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.exemplars:
@@ -120,7 +120,7 @@ def prepare_run(
         models=models,
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
-        steps=loader.course.steps,
+        steps=loader.sampler.steps,
         ranks=ranks,
     )
     return PreparedRun(update=run, reading=loader)

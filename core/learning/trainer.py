@@ -31,8 +31,8 @@ from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 SELECTION_BYTES = 2**30  # cache of decoded validation images, shared by all mixing weights
 
 INEXACT = (
-    "The checkpoint was made on a machine of another kind. The update goes on from it, but its "
-    "weights will differ by rounding from those of a run that stayed on one machine."
+    "Training resumed on a different kind of machine than the one that wrote the checkpoint, so "
+    "the weights will differ by rounding from those of an uninterrupted run."
 )
 UNRECORDED = (
     "An earlier release made the checkpoint and did not record on what kind of machine. The update "
@@ -163,7 +163,7 @@ class UpdateTrainer:
                     checkpoints.keep(run.state(), run.step)
                 spent = max(self._clock() - began, 1e-9)
                 speed = {
-                    "images_per_second": round(loader.course.learned / spent, 1),
+                    "images_per_second": round(loader.sampler.learned / spent, 1),
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 monitor.advance(
@@ -185,7 +185,7 @@ class UpdateTrainer:
 
         def scored() -> tuple[float, float]:
             if self._ask is None or spec.selection is None:
-                raise ModelNotTrainable("This recipe chooses by validation parts; there are none.")
+                raise ModelNotTrainable("This recipe requires validation images.")
             return score(student, spec.selection, self._ask, monitor, decoded)
 
         notes = run.conclude(anchor, scored)

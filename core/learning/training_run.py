@@ -135,7 +135,7 @@ class TrainingRun:
         Raises ModelNotTrainable when the state has another parent.
         """
         if state["parent"] != self._spec.parent:
-            raise ModelNotTrainable("The checkpoint belongs to another parent.")
+            raise ModelNotTrainable("The checkpoint belongs to an update of another parent.")
         with torch.no_grad():
             for name, parameter in self.models.parameters.items():
                 parameter.copy_(state["weights"][name])

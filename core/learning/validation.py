@@ -54,4 +54,4 @@ def _accuracy(query: EvalQuery, answers: Answers) -> float:
         case _, RetrievalAnswers(image_ranks=images, caption_ranks=captions):
             return fmean((recall_at(images, 1), recall_at(captions, 1)))
         case _:
-            raise TypeError("answers of another kind than the question")
+            raise TypeError("the answers do not match the kind of the query")

@@ -50,7 +50,7 @@ class Artifacts(Protocol):
     def delete(self, digest: Digest) -> None:
         """Delete the bytes; no error if they are not stored."""
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         """Delete bytes last put at least `older_than_s` seconds ago; return whether deleted.
 
         A concurrent `put` takes precedence: once it has returned, the bytes are stored.

@@ -72,7 +72,7 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         if self.recipe.precision is Precision.AUTO:
-            raise ValueError("what `auto` means is resolved before there is a task")
+            raise ValueError("precision 'auto' must be resolved before a task is made")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class Versions(Protocol):
     def save(self, version: Version) -> None:
         """Update status, verdict and report of a version."""
 
-    def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
+    def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on."""
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:

@@ -1,4 +1,4 @@
-"""Order again what a failed or cancelled job was to do."""
+"""Retry a failed or cancelled job as a new job."""
 
 from core.domain.jobs.job import Job, JobStatus, model_of
 from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
@@ -12,7 +12,7 @@ from core.use_cases.training.preflight import preflight_order
 
 
 def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, job: JobId) -> Job:
-    """Order again what an ended job was to do; a new job that names the old one.
+    """Queue a new job with the order of an ended one, which it names.
 
     Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
     its root; and what `order_update` and `order_evaluation` raise.

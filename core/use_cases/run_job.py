@@ -1,4 +1,4 @@
-"""Claim the next job and see it through: the worker's whole day in one function."""
+"""Claim the next job, run it and record how it ended."""
 
 import logging
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def run_next_job(
 ) -> Job | None:
     """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
 
-    Every way a job can end is recorded here: done, failed, cancelled, or given back to the
-    queue because this worker is stopping, database or artifacts were away, or a disk is full. A
-    job whose lease is lost is left alone.
+    Every way a job can end is recorded here: succeeded, failed, cancelled, or returned to the
+    queue because this worker is stopping, the database or the artifact store was unavailable, or
+    a disk is full. A job whose lease is lost is left alone.
     """
     job = _claim(platform, owner)
     if job is None:
@@ -68,20 +68,20 @@ def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor
     try:
         _dispatch(platform, tools, job, monitor)
     except LeaseLost:
-        log.warning("the lease is lost, the job is left to its new owner")
+        log.warning("lost the lease: another worker now runs the job")
         return
     except StopRequested:
-        log.info("job goes back to the queue: this worker is stopping")
+        log.info("job returned to the queue: this worker is stopping")
         release(platform, job)
     except DatabaseUnavailable:
-        log.warning("job goes back to the queue: the database was away")
+        log.warning("job returned to the queue: the database was unavailable")
         release(platform, job, lost=True)
     except ArtifactsUnavailable as fault:
         # Not the job's fault, and the store's client has waited a while between its tries.
-        log.warning("job goes back to the queue: %s", fault.message)
+        log.warning("job returned to the queue: %s", fault.message)
         release(platform, job)
     except StorageFull as fault:
-        log.warning("job is paused: %s", fault.message)
+        log.warning("job paused: %s", fault.message)
         pause(platform, job, fault, stopping=monitor.stopping)
     except CancelRequested:
         log.info("job cancelled")
@@ -93,8 +93,7 @@ def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor
         log.warning("job failed: out of memory")
         _end(platform, job, OutOfMemory())
     except Exception as fault:
-        # The one place where anything unforeseen must still become an answer: a job that
-        # fails for ever without saying so would be claimed again and again.
+        # Any unexpected error must end the job: otherwise it would be claimed again for ever.
         log.exception("job failed unexpectedly")
         _end(platform, job, Internal(f"{type(fault).__name__}: {fault}"))
     else:
@@ -122,7 +121,7 @@ def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
             work.jobs.finish(ended, job.fence)
             work.commit()
     except LeaseLost:
-        log.warning("the lease is lost, its end is another worker's to write")
+        log.warning("lost the lease: another worker will record the job's end")
         return
     if present.checkpoint is not None:
         platform.artifacts.delete(present.checkpoint)

@@ -41,4 +41,4 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.05)
         else:
             return
-    raise RuntimeError("moto's S3 server does not start: pip install --group dev")
+    raise RuntimeError("moto's S3 server is not installed. Run: pip install --group dev")

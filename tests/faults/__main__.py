@@ -1,7 +1,8 @@
-"""`make test-faults`: the whole fault table against real processes; exits 1 if a row is not green.
+"""Inject every fault into real processes and check the outcome: `make test-faults`.
 
-Faults strike at named points and at moments drawn from `--seed`. Every try is told as it ends;
-then comes the table, with the rows of earlier runs that `benchmarks/out/faults.json` has kept.
+Faults occur at named points and at random moments drawn from `--seed`. Each attempt is printed as
+it ends, then the table, including the rows of earlier runs from `benchmarks/out/faults.json`. The
+exit code is 1 if a row fails.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from tests.faults.tries import Outcome, Row, Try
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen rows; the exit code."""
+    """Run the chosen rows and return the exit code."""
     chosen = _parser().parse_args(arguments)
     rows = [row for row in ROWS if not chosen.rows or {row.name, row.label} & {*chosen.rows}]
     unknown = {*chosen.rows} - {row.name for row in ROWS} - {row.label for row in ROWS}
     if unknown or not rows:
-        print(f"no such row: {', '.join(unknown)}; --list tells which there are", file=sys.stderr)
+        print(f"no such row: {', '.join(unknown)}; --list shows all rows", file=sys.stderr)
         return 2
     if chosen.list:
         for row in rows:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> Iterator[Outcome]:
-    """Run rows on one stage, and on a fresh one after a row that left it in pieces."""
+    """Run rows on one stage, and on a new one after a row that broke it."""
     with ExitStack() as stack:
         stage: Stage | None = None
         for row in rows:
@@ -80,11 +81,15 @@ def _abandon(stack: ExitStack) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__)
     parser.add_argument(
-        "--rows", nargs="+", default=[], metavar="ROW", help="only these, by name or name/stage"
+        "--rows", nargs="+", default=[], metavar="ROW", help="run only these, by name or name/stage"
     )
-    parser.add_argument("--tries", type=int, help="so many of each (default: the full form's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
-    parser.add_argument("--list", action="store_true", help="show the rows and end")
+    parser.add_argument(
+        "--tries", type=int, help="attempts of each row (default: the row's own number)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random moments (default: 0)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the rows and exit")
     return parser
 
 

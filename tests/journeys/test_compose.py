@@ -173,7 +173,7 @@ def worker_in_mid_training(stack: Stack, job: str) -> Worker:
 def test_what_ours_write_is_json_and_holds_no_secret(stack: Stack) -> None:
     told = stack.hands.lines("migrate", "api", "inference", "worker")
     plain = [line for line in told if not line.startswith("{")]
-    greetings = ("Perennial is at", "The database has", "The bucket is made")
+    greetings = ("Perennial is running at", "The database schema is", "Created the bucket")
     assert [line for line in plain if not line.startswith(greetings)] == []
     lines = [json.loads(line) for line in told if line.startswith("{")]
     assert {"api", "inference", "worker"} <= {line["process"] for line in lines}

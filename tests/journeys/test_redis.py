@@ -130,7 +130,7 @@ def test_nobody_was_restarted_and_every_line_of_the_log_is_json(site: Site, clie
     assert (worker["fresh"], worker["starts"]) == (True, 1)
     lines = site.log.splitlines()
     (greeting,) = [line for line in lines if not line.startswith("{")]
-    assert greeting.startswith("Perennial is at")
+    assert greeting.startswith("Perennial is running at")
     told = [json.loads(line) for line in lines if line != greeting]
     assert {"api", "worker"} <= {line["process"] for line in told}
     claims = [line for line in told if line["event"] == "job claimed"]

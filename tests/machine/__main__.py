@@ -1,7 +1,7 @@
-"""`make test-machine`: many steps of everything that may happen to a service, in any order.
+"""Run random operations on a service and check its guarantees: `make test-machine`.
 
-Exits with an error and the shortest steps that lead to it when a promise does not hold. What has
-happened how often is a table, and `benchmarks/out/machine.json`.
+If a guarantee is violated, the run ends with an error and the shortest sequence of steps that leads
+to it. Prints how often each operation happened, and writes it to `benchmarks/out/machine.json`.
 """
 
 import argparse
@@ -13,10 +13,14 @@ from tests.machine.service import Service, run
 
 
 def main() -> None:
-    """Take the steps, tell what they were."""
+    """Run the steps and print how often each operation happened."""
     parser = argparse.ArgumentParser(prog="make test-machine ARGS=...", description=__doc__)
-    parser.add_argument("--steps", type=int, default=10_000, help="at least so many (default)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--steps", type=int, default=10_000, help="minimum number of steps (default: 10,000)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of all random choices (default: 0)"
+    )
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)  # thousands of jobs fail here, as they should
     began = time.monotonic()
@@ -24,7 +28,7 @@ def main() -> None:
     rows = [{"what": what, "times": count} for what, count in sorted(Service.happened.items())]
     seconds = round(time.monotonic() - began)
     publish("machine", rows, seed=chosen.seed, seconds=seconds)
-    print(f"{Service.happened['steps']} steps in {seconds} s, and every promise held.")
+    print(f"{Service.happened['steps']} steps in {seconds} s; every guarantee held.")
 
 
 if __name__ == "__main__":

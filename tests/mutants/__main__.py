@@ -1,9 +1,9 @@
-"""Change the rules one expression at a time, and show which changes no test notices.
+"""Mutate the rules and list the mutants that survive the tests: `make test-mutants`.
 
-`make test-mutants` changes `core/domain` and the use cases of evaluation, registry, jobs and
-garbage collection with mutmut, and goes on where it was stopped. mypy refuses some mutants, as
-in `make test`; the tests see only the others. `ARGS="core.domain.gate.policy.*"` takes some mutants
-alone; `.venv/bin/mutmut show NAME` shows one.
+mutmut mutates `core/domain` and the use cases of evaluation, registry, jobs and garbage collection;
+an interrupted run resumes. mypy rejects some mutants, as it would in `make test`; tests run only on
+the others. `ARGS="core.domain.gate.policy.*"` selects mutants; `.venv/bin/mutmut show NAME` shows
+one.
 """
 
 import argparse
@@ -31,9 +31,11 @@ WANTED = 0.9
 def main() -> int:
     """Run mutmut, print a row for each module and every survivor; 1 if too many survive."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("mutants", nargs="*", help="names or patterns; all when there are none")
+    parser.add_argument("mutants", nargs="*", help="names or patterns (default: all mutants)")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--show", action="store_true", help="show what is known; run nothing")
+    parser.add_argument(
+        "--show", action="store_true", help="show the stored results without running mutmut"
+    )
     arguments = parser.parse_args()
     if not arguments.show:
         tools = Path(sys.executable).parent
@@ -45,14 +47,14 @@ def main() -> int:
     known = tomllib.loads(HARMLESS.read_text())
     alive = [name for name, status in found.items() if status in {"survived", "no tests"}]
     for name in alive:
-        print(f"{name}: {found[name]}: {known.get(name, 'not looked at yet')}")
+        print(f"{name}: {found[name]}: {known.get(name, 'not reviewed yet')}")
     rows = list(rows_of(found))
     publish("mutants", rows)
     return 0 if rows[-1]["killed by tests, %"] >= 100 * WANTED else 1
 
 
 def statuses() -> Iterator[tuple[str, str]]:
-    """Yield each mutant that has been run, with what became of it."""
+    """Yield each mutant that has been run, with its status."""
     for path in sorted((ROOT / "mutants").rglob("*.py.meta")):
         for name, code in json.loads(path.read_text())["exit_code_by_key"].items():
             if code is not None:

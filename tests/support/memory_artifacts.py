@@ -38,7 +38,7 @@ class MemoryArtifacts:
     def delete(self, digest: Digest) -> None:
         self.bytes_of.pop(digest, None)
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         old = self.has(digest) and time.time() - self.put_at.get(digest, 0.0) >= older_than_s
         if old:
             self.delete(digest)

@@ -61,11 +61,11 @@ class AdmissionControl:
     def _require_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key):
-            raise Unauthorised("The inference process answers who holds PERENNIAL_INFERENCE_KEY.")
+            raise Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
 
     def _length(self, headers: Headers) -> int:
         if "transfer-encoding" in headers:
-            raise Malformed("Say by Content-Length how long the body is.")
+            raise Malformed("Send Content-Length, not Transfer-Encoding.")
         size = int(headers.get("content-length", "0"))
         if size > self._max_body_bytes:
             raise BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")

@@ -54,7 +54,7 @@ class MicroBatcher:
         if request.features is None:
             self._compute(self._gather(request))
         if request.features is None:
-            raise RuntimeError("a batch left its own request unanswered")
+            raise RuntimeError("a batch returned no answer for its own request")
         return request.features
 
     def _gather(self, request: _Request) -> list[_Request]:

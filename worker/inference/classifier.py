@@ -42,7 +42,7 @@ class Classifier:
     ) -> list[list[dict[str, Any]]]:
         """Return the `top_k` classes of each image with their probabilities, best first."""
         if not images or not classes or len(classes) != len(prompts):
-            raise FieldInvalid("Send images, classes, and one prompt for each class.")
+            raise FieldInvalid("Send images, classes and one prompt for each class.")
         _require_few(prompts)
         model = self._models.get(digest)
         pixels = self._pixels(model, images)
@@ -82,4 +82,4 @@ class Classifier:
 
 def _require_few(texts: Sequence[str]) -> None:
     if len(texts) > MAX_TEXTS:
-        raise FieldInvalid(f"At most {MAX_TEXTS:,} texts.")
+        raise FieldInvalid(f"Send at most {MAX_TEXTS:,} texts.")

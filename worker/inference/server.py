@@ -54,8 +54,8 @@ def require_key(settings: Settings) -> None:
     key = settings.inference_key.get_secret_value()
     if not key:
         raise UnsafeConfiguration(
-            "The inference process answers nobody without a key: set PERENNIAL_INFERENCE_KEY to "
-            "the same key for it and for the API. `perennial key` makes one."
+            "The inference process needs a key: set PERENNIAL_INFERENCE_KEY to the same key for it "
+            "and for the API. `perennial key` prints one."
         )
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 

@@ -23,7 +23,7 @@ def read_stored(data: bytes, *, side: int) -> Image.Image:
     """
     size = _size(data)
     if max(size) > side or len(data) > image_limit(side):
-        raise ImageTooLarge(f"A stored image has at most {side} x {side} pixels.")
+        raise ImageTooLarge(f"A stored image must have at most {side} x {side} pixels.")
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             if image.size != size:

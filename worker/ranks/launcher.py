@@ -106,7 +106,7 @@ def _started_ranks(size: int, port: int) -> Iterator[Sequence[RankProcess]]:
         yield started
     except RankLost as fault:
         if fate := _fate(started):
-            raise RankLost(f"{fate} The worker's log may say why.") from fault
+            raise RankLost(f"{fate} The worker's log may have the reason.") from fault
         raise
     finally:
         for process in started:

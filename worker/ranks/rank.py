@@ -58,7 +58,7 @@ def main() -> int:
     except RankLost:
         return LOST_OTHERS
     except PerennialError as fault:
-        log.warning("rank %s ends: %s", os.environ["RANK"], fault.message)
+        log.warning("rank %s exits: %s", os.environ["RANK"], fault.message)
         return 1
     return 0
 

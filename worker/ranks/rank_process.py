@@ -65,7 +65,7 @@ class RankProcess:
         code = self._process.poll()
         if code is None or code in {0, LOST_OTHERS}:
             return None
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         return f"Rank {self._rank} {how}."
 
     def wait(self, within_s: float) -> None:

@@ -89,7 +89,7 @@ class Supervisor:
             self._restart_backoff.reset()
         wait_s = self._restart_backoff.next()
         self._start_at = time.monotonic() + wait_s
-        log.warning("the worker child ended (%s); the next starts soon", child.exit_code)
+        log.warning("the worker child exited (%s); starting another one", child.exit_code)
 
     def _release(self) -> None:
         """Release the jobs of ended children, which others may claim before the leases expire."""
@@ -116,7 +116,7 @@ class Supervisor:
             case Action.TERMINATE:
                 self._child.terminate()
             case Action.KILL:
-                log.warning("the worker child hangs with %s", ", ".join(job.id for job in held))
+                log.warning("the worker child is stuck in %s", ", ".join(job.id for job in held))
                 self._end_child(self._child)
             case Action.LEAVE:
                 pass
@@ -159,4 +159,4 @@ class Supervisor:
                 work.heartbeats.forget(self._name)
                 work.commit()
         except Unavailable as fault:
-            log.warning("ended without reaching the database: %s", fault.message)
+            log.warning("exited without reaching the database: %s", fault.message)

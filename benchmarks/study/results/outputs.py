@@ -6,18 +6,18 @@ from pathlib import Path
 from benchmarks.study.progress import Screen
 from benchmarks.study.results import plots, table
 from benchmarks.study.results.runs import Results
-from benchmarks.study.study import Bench
+from benchmarks.study.study import Study
 
 
-def write_all(bench: Bench, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
+def write_all(study: Study, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
     """Write tables and plots of all rows with a finished run; return the Markdown table."""
-    results = found_by(bench, seeds, screen)
-    text = table.write(bench, results, folder)
+    results = found_by(study, seeds, screen)
+    text = table.write(study, results, folder)
     plots.write(results, folder)
     return text
 
 
-def found_by(bench: Bench, seeds: Sequence[int], screen: Screen) -> Results:
+def found_by(study: Study, seeds: Sequence[int], screen: Screen) -> Results:
     """Return the finished runs of a plan's rows."""
-    laboratory, plan = bench.laboratory, bench.plan
-    return Results.of(laboratory, laboratory.untouched(screen), plan.rows, seeds, plan.sessions)
+    runner, plan = study.runner, study.plan
+    return Results.of(runner, runner.untouched(screen), plan.rows, seeds, plan.sessions)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study.laboratory import Laboratory, Record
-from benchmarks.study.measures.exam import NEW, unpack
+from benchmarks.study.measures.queries import NEW, unpack
 from benchmarks.study.plan import Row
+from benchmarks.study.runner import ExperimentRunner, Record
 from core.domain.evaluation import metrics
 
 MATRIX_SCORES = {
@@ -83,7 +83,7 @@ class Results:
     @classmethod
     def of(
         cls,
-        laboratory: Laboratory,
+        runner: ExperimentRunner,
         untouched: Record,
         rows: Sequence[Row],
         seeds: Sequence[int],
@@ -93,7 +93,7 @@ class Results:
         runs, failed = [], []
         for row in rows:
             for seed in seeds:
-                found = laboratory.finished(row.seeded(seed))
+                found = runner.finished(row.seeded(seed))
                 if found and "failed" in found[-1]:
                     failed.append(f"{row.name}, seed {seed}: {found[-1]['failed']}")
                 elif len(found) == count:

@@ -7,25 +7,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.results.against import Comparison, comparisons
 from benchmarks.study.results.columns import Column, Groups, columns_of
+from benchmarks.study.results.comparisons import Comparison, comparisons
 from benchmarks.study.results.runs import Results, Spread
-from benchmarks.study.study import Bench
+from benchmarks.study.study import Study
 from core.domain.gate.intervals import Interval
 
 UNTOUCHED = "untouched"
 
 
-def write(bench: Bench, results: Results, folder: Path) -> str:
+def write(study: Study, results: Results, folder: Path) -> str:
     """Write `table.md`, `table.csv` and `rows.json`; return the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     groups = columns_of(
-        bench.laboratory.exam.retained,
-        retrieval=bench.laboratory.exam.captions is not None,
-        sessions=bench.plan.sessions,
+        study.runner.queries.retained,
+        retrieval=study.runner.queries.captions is not None,
+        sessions=study.plan.sessions,
         folds=any(name.startswith("folds_1k/") for name in results.untouched["scores"]),
     )
-    text = "\n".join(_markdown(bench, results, groups)) + "\n"
+    text = "\n".join(_markdown(study, results, groups)) + "\n"
     (folder / "table.md").write_text(text)
     (folder / "table.csv").write_text(
         _csv(results, [column for group in groups.values() for column in group])
@@ -34,15 +34,15 @@ def write(bench: Bench, results: Results, folder: Path) -> str:
     return text
 
 
-def _markdown(bench: Bench, results: Results, groups: Groups) -> Iterator[str]:
-    plan, exam = bench.plan, bench.laboratory.exam
+def _markdown(study: Study, results: Results, groups: Groups) -> Iterator[str]:
+    plan, queries = study.plan, study.runner.queries
     yield f"# {plan.name}\n"
     yield (
-        f"{len(bench.material.classes)} new classes in {plan.sessions} session(s), "
-        f"{len(bench.material.train)} training images; scored on the {bench.part} part: "
-        f"{len(exam.new.entries)} images of new classes"
-        + "".join(f", {len(q.entries)} of {n}" for n, q in exam.questions.items() if "ret" in n)
-        + f". Base `{plan.base}`, prompt `{bench.prompt}`. Points; mean ± sd over seeds.\n"
+        f"{len(study.study_data.classes)} new classes in {plan.sessions} session(s), "
+        f"{len(study.study_data.train)} training images; scored on the {study.part} part: "
+        f"{len(queries.new.entries)} images of new classes"
+        + "".join(f", {len(q.entries)} of {n}" for n, q in queries.by_name.items() if "ret" in n)
+        + f". Base `{plan.base}`, prompt `{study.prompt}`. Points; mean ± sd over seeds.\n"
     )
     for title, columns in groups.items():
         yield f"## {title}\n"
@@ -50,9 +50,9 @@ def _markdown(bench: Bench, results: Results, groups: Groups) -> Iterator[str]:
         yield ""
     for failure in results.failed:
         yield f"Failed: {failure}\n"
-    if found := comparisons(results, plan.against, exam):
+    if found := comparisons(results, plan.against, queries):
         yield f"## Against `{plan.against}` (95 % intervals)\n"
-        yield from _against(found)
+        yield from _comparisons(found)
         yield ""
     yield "## Recipes\n"
     for row in results.rows:
@@ -87,7 +87,7 @@ def _spread(values: Sequence[float], column: Column) -> str:
     return f"{mean} ± {_number(found.deviation, column)}" if found.count > 1 else mean
 
 
-def _against(found: Sequence[Comparison]) -> Iterator[str]:
+def _comparisons(found: Sequence[Comparison]) -> Iterator[str]:
     measures = list(found[0].shares)
     yield (
         "| row | seeds | UT-Acc difference | "

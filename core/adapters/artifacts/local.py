@@ -65,7 +65,7 @@ class LocalArtifacts:
         if self.has(digest):
             self._path(digest).unlink(missing_ok=True)
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         """Delete bytes stored at least `older_than_s` ago; return whether they were deleted."""
         path = self._path(digest)
         try:

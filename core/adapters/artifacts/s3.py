@@ -113,9 +113,9 @@ class S3Artifacts:
             with translate_errors():
                 self._client.delete_object(Bucket=self._place.bucket, Key=self._key(digest))
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         """Delete bytes stored at least `older_than_s` ago; return whether they were deleted."""
-        return self._collecting.collect(digest, self._key(digest), older_than_s)
+        return self._collecting.delete_if_older(digest, self._key(digest), older_than_s)
 
     def digests(self) -> Iterator[Digest]:
         """Return all digests in the store, in no order."""

@@ -41,8 +41,8 @@ class S3Location:
         parts = urlsplit(url)
         if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise UnsafeConfiguration(
-                "PERENNIAL_ARTIFACTS_URL on S3 is s3://BUCKET or s3://BUCKET/PREFIX and no more: "
-                "credentials come from AWS's own variables."
+                "For S3, PERENNIAL_ARTIFACTS_URL must be s3://BUCKET or s3://BUCKET/PREFIX: "
+                "pass credentials in the AWS environment variables."
             )
         prefix = parts.path.strip("/")
         return cls(

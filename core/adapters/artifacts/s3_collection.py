@@ -38,7 +38,7 @@ class S3Collector:
         self._asks_once = clients.asks_once
         self._place = place
 
-    def collect(self, digest: Digest, key: str, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, key: str, older_than_s: float) -> bool:
         """Delete the object if it is at least that old; return whether it was deleted."""
         mark = self._mark(digest)
         if not self._create(mark):

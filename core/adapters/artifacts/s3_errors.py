@@ -38,16 +38,16 @@ def translate_errors(
             raise ArtifactMissing(digest=digest) from None
         if code in NO_ROOM:
             raise StorageFull(
-                "The S3 store has no room left.", needed_bytes=needed_bytes
+                "The S3 store has no space left.", needed_bytes=needed_bytes
             ) from error
-        raise ArtifactsUnavailable(f"The S3 store answers {code}.", answer=code) from error
+        raise ArtifactsUnavailable(f"The S3 store returned {code}.", answer=code) from error
     except BotoCoreError as error:
         # The client wraps an error that a request body raises while it is read.
         if isinstance(wrapped := error.kwargs.get("error"), PerennialError):
             raise wrapped from None
         kind = type(error).__name__
         raise ArtifactsUnavailable(
-            f"The S3 store does not answer ({kind}).", answer=kind
+            f"The S3 store does not respond ({kind}).", answer=kind
         ) from error
 
 

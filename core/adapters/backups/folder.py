@@ -68,7 +68,7 @@ class BackupFolder:
         and Conflict while another process writes.
         """
         if not self._pointer.is_file():
-            raise NotFound(f"{self._path} holds no finished back-up: backup.json is missing.")
+            raise NotFound(f"{self._path} has no finished back-up: backup.json is missing.")
         with self._locked(fcntl.LOCK_SH):
             listed = self._listed()
             for part in listed.parts:
@@ -94,9 +94,11 @@ class BackupFolder:
             known = pointer["format"] == FORMAT
             content = json.loads(gzip.decompress(self.rows.get(pointer["list"]))) if known else {}
         except (ValueError, TypeError, KeyError, AttributeError, ArtifactMissing) as error:
-            raise Corrupt(f"{self._pointer} is damaged, or what it names is gone.") from error
+            raise Corrupt(f"{self._pointer} or the list that it names is damaged.") from error
         if not known:
-            raise Conflict(f"{self._pointer} has the format {pointer['format']}, not {FORMAT}.")
+            raise Conflict(
+                f"{self._pointer} has format {pointer['format']}; this release reads {FORMAT}."
+            )
         return BackupContents(database=content["database"], artifacts=tuple(content["artifacts"]))
 
     def _point_to(self, pointer: Json) -> None:
@@ -129,7 +131,7 @@ class BackupFolder:
             try:
                 fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Conflict(f"Somebody else is writing or restoring {self._path}.") from None
+                raise Conflict(f"Another process is using the back-up {self._path}.") from None
             yield
         finally:
             os.close(descriptor)

@@ -35,7 +35,7 @@ class BackgroundNotifier:
         try:
             self._waiting.put_nowait((job, queue))
         except Full:
-            log.debug("too many notifications wait for the broker; the sweeper will notify")
+            log.debug("too many notifications wait for the broker; the sweeper will resend this")
 
     def close(self) -> None:
         """Send the waiting notifications, for a few seconds at most."""

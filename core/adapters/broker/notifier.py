@@ -34,7 +34,9 @@ class CeleryNotifier:
                 TASK, args=[job], queue=name_of(queue), retry=False, ignore_result=True
             )
         except (KombuError, RedisError, OSError) as error:
-            log.warning("the broker does not answer (%s); the sweeper will notify", error)
+            log.warning(
+                "the broker does not respond (%s); the sweeper will send the notification", error
+            )
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -71,7 +71,7 @@ def migrating(url: str) -> Iterator[Connection]:
             yield connection
             broken = connection.execute(text("PRAGMA foreign_key_check")).first()
             if broken is not None:
-                raise Corrupt(f"A row of {broken[0]} refers to a row that is not there.")
+                raise Corrupt(f"A row of {broken[0]} refers to a row that does not exist.")
         return
     with (
         _opened(url, Limits(lock_s=LOCK_S, statement_s=0, idle_s=0)) as engine,

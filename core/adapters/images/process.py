@@ -94,7 +94,7 @@ class DecodingProcess:
         head = _receive(connection, _OUTCOME + child.LENGTH.size, deadline)
         size = child.LENGTH.unpack(head[_OUTCOME:])[0]
         if size > self._limits.reply_bytes:
-            raise EOFError("a reply larger than any stored image")
+            raise EOFError("the decoder's reply is larger than any stored image")
         return head[:_OUTCOME], _receive(connection, size, deadline)
 
     def _start(self) -> socket.socket:
@@ -119,7 +119,7 @@ class DecodingProcess:
         self._socket = ours
         outcome, body = self._reply(ours, time.monotonic() + START_S)
         if outcome != child.READY:
-            raise EOFError("a decoder that does not say how it is confined")
+            raise EOFError("the decoder did not report its sandbox layers")
         self.layers = tuple(body.decode("ascii").split(","))
         return ours
 
@@ -133,6 +133,6 @@ def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
         connection.settimeout(left)
         block = connection.recv(min(size - len(data), 1 << 20))
         if not block:
-            raise EOFError("the decoder is gone")
+            raise EOFError("the decoder has exited")
         data += block
     return bytes(data)

@@ -91,7 +91,7 @@ class SandboxDecoder:
         if layers and not self._layers_logged:
             self._layers_logged = True
             level = logging.INFO if CALLS in layers else logging.WARNING
-            log.log(level, "images are decoded in confinement", extra={"layers": list(layers)})
+            log.log(level, "images are decoded in a sandbox", extra={"layers": list(layers)})
 
     @contextmanager
     def _borrowed(self) -> Iterator[DecodingProcess]:

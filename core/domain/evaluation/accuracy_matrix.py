@@ -98,5 +98,5 @@ def transfer(results: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfe
 
 def _required(cell: float | None) -> float:
     if cell is None:
-        raise ValueError("a cell that this examination answers is missing")
+        raise ValueError("a cell that this evaluation fills is missing")
     return cell

@@ -86,14 +86,13 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
             continue
         if version.digest != results.plan.candidate.digest:
             raise AnswersNotFinite(
-                f"Version {version.number}, which the candidate is compared with, gives features "
-                "that are not finite numbers (NaN or infinity): nothing can be compared with it.",
+                f"The features of version {version.number}, which the candidate is compared with, "
+                "contain NaN or infinity, so the comparison is impossible.",
                 version=version.number,
             )
         yield (
-            "The model gives features that are not finite numbers (NaN or infinity), in "
-            f"{broken} of {len(queries)} questions: it cannot be used. Answers without a "
-            "number count as wrong below."
+            f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
+            "evaluations, so it cannot be used. Images with such features count as wrong below."
         )
 
 

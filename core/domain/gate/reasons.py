@@ -1,15 +1,16 @@
-"""The gate's reasons, as sentences that a person can act on."""
+"""The sentences that explain the gate's verdict."""
 
 from collections.abc import Sequence
 
 from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
+from core.domain.values import counted
 
 _SUBJECT = {
     MeasureKind.ZERO_SHOT: "top-1 on {name}",
     MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
     MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
     MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
-    MeasureKind.HOLDOUTS: "top-1 on the holdouts of {name}, together",
+    MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
     MeasureKind.GAIN: "top-1 on this update's own holdout",
 }
 
@@ -40,13 +41,13 @@ def explain(
         lines.append(_passing(rulings, guarded))
     if not guarded:
         lines.append(
-            "Nothing guards this model: it has no suite or earlier holdout with at least "
-            f"{_images(minimum_count, 'test image')}, so no version goes live by itself."
+            "No measure guards this model: it has no suite or earlier holdout with at least "
+            f"{counted(minimum_count, 'test image')}, so no version is promoted automatically."
         )
     if not has_gain:
         lines.append(
-            "This update's own holdout has no test image, so nothing shows that it learned "
-            "what it was asked to."
+            "This update's own holdout has no test images, so there is no evidence that it "
+            "learned its classes."
         )
     lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
     advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
@@ -63,10 +64,6 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _images(count: int, one: str) -> str:
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
-
-
 def _change(measure: Measure) -> str:
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points "
@@ -77,18 +74,18 @@ def _change(measure: Measure) -> str:
 def _limit(measure: Measure) -> str:
     if measure.kind is MeasureKind.GAIN:
         return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
-    return f"the {points(measure.tolerance, signed=False)} points it may lose"
+    return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
 
 
 def _failing(measure: Measure) -> str:
     if measure.kind is MeasureKind.GAIN:
-        return f"{_change(measure)}: surely less than {_limit(measure)}."
-    return f"{_change(measure)}: surely more than {_limit(measure)}."
+        return f"{_change(measure)}, significantly less than {_limit(measure)}."
+    return f"{_change(measure)}, significantly more than {_limit(measure)}."
 
 
 def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
     gain = next(ruling.measure for ruling in rulings if ruling.measure.kind is MeasureKind.GAIN)
-    held = "The one guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
+    held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     return (
         f"{held} within tolerance, and the update gained "
         f"{points(gain.difference, signed=False)} points on its own holdout "
@@ -98,26 +95,23 @@ def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
 
 def _open(ruling: Ruling) -> str:
     measure = ruling.measure
-    doubt = (
-        f"{_change(measure)}: that may or may not reach {_limit(measure)}."
-        if measure.kind is MeasureKind.GAIN
-        else f"{_change(measure)}: that may or may not be more than {_limit(measure)}."
-    )
+    relation = "reaches" if measure.kind is MeasureKind.GAIN else "exceeds"
+    doubt = f"{_change(measure)}. It is uncertain whether this {relation} {_limit(measure)}:"
     if ruling.more_images is None:
-        return f"{doubt} It lies so close that no practical number of images would settle it."
+        return f"{doubt} it is too close for any practical number of test images to decide."
     return (
-        f"{doubt} About {_images(ruling.more_images, 'more test image')} would settle it, if "
-        "answers go on flipping at this rate."
+        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide, if "
+        "predictions keep changing at the same rate."
     )
 
 
 def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
     shown = "; ".join(
         f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
-        f"{_images(m.images, 'image')}"
+        f"{counted(m.images, 'image')}"
         for m in measures
     )
     return (
-        f"Fewer than the {minimum_count:,} test images that the policy asks of a guard, so these "
-        f"could only have failed the version, and did not: {shown}."
+        f"Measures with fewer than {minimum_count:,} test images can fail a version but do not "
+        f"guard it. These did not fail it: {shown}."
     )

@@ -6,6 +6,12 @@ from core.domain.recipes.choices import LabelSpace
 from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 
+_ADVICE = {
+    LabelSpace.SESSION: "name at least two classes, or use label space 'seen' or 'open'",
+    LabelSpace.SEEN: "name at least two classes, or use label space 'open'",
+    LabelSpace.OPEN: "name at least two classes, or add a zero-shot suite to the model",
+}
+
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names without case-insensitive duplicates, in order of first appearance."""
@@ -34,8 +40,7 @@ def require_learnable(
     names = competing_classes(recipe, classes, learned, open_classes)
     if len(names) < 2:
         raise TooFewClasses(
-            f"Over the label space '{recipe.label_space}' the only class is {', '.join(names)}: "
-            "the loss would be zero. Name at least two classes, or choose a wider label space "
-            "('seen' or 'open').",
+            f"In the label space '{recipe.label_space}' the only class is {', '.join(names)}, so "
+            f"the loss would be zero: {_ADVICE[recipe.label_space]}.",
             pointer="/recipe/label_space",
         )

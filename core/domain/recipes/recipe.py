@@ -84,7 +84,7 @@ class Recipe:
                 raise RecipeInvalid(f"{name} must be {bounds.words}.", pointer=f"/recipe/{name}")
         if LossTerm.REFERENCE in self.terms and self.part is ModelPart.TEXT:
             raise RecipeInvalid(
-                "The reference term trains the image tower alone, and part 'text' freezes it.",
+                "The term 'reference' distils the image tower, which part 'text' does not train.",
                 pointer="/recipe/part",
             )
         if self.exemplars and self.label_space is LabelSpace.SESSION:
@@ -105,13 +105,13 @@ class Recipe:
         """Return what is wrong with the given texts, if anything; equal texts cannot be ranked."""
         texts = self.vocabulary_texts
         if (self.vocabulary is Vocabulary.FILE) != bool(texts):
-            return "goes with vocabulary 'file', and only with it"
+            return "must be given with vocabulary 'file', and only with it"
         if len(texts) > 100_000:
-            return "must hold at most 100,000 texts"
+            return "must have at most 100,000 texts"
         if not all(map(str.strip, texts)):
-            return "must hold no blank text"
+            return "must have no blank text"
         if len(set(texts)) == 1:
-            return "must hold at least two different texts"
+            return "must have at least two different texts"
         return None
 
     @classmethod

@@ -99,8 +99,8 @@ def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()
     if found is None and before:
         named = ", ".join(f"version {number}" for number in before)
         raise NoPrevious(
-            "What was live before has failed the gate or went live by override alone: name the "
-            f"version to go back to with 'to' ({named}).",
+            "All versions that were live before have failed the gate or went live by override: "
+            f"name the version to roll back to with 'to' ({named}).",
             versions=before,
         )
     if found is None:

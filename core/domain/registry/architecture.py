@@ -31,14 +31,14 @@ _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection fol
 def untrainable_reason(model_cfg: Json) -> str | None:
     """Return why a model with a `model_cfg` cannot be trained; None if it can."""
     if "multimodal_cfg" in model_cfg:
-        return "Models with a caption decoder (CoCa) are not taken."
+        return "Models with a caption decoder (CoCa) are not supported."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
     custom = bool(model_cfg.get("custom_text"))
     for rule in _RULES:
         if reason := rule(vision, text, custom):
             return reason
     if unknown := sorted(set(model_cfg) - _KNOWN):
-        return f"The config has a part that is not known here: {unknown[0]!r}."
+        return f"The config has an unsupported section: {unknown[0]!r}."
     return None
 
 
@@ -71,14 +71,15 @@ def _require_sentences(config: Json, recipe: Recipe) -> None:
         return
     if recipe.sentence_length > (room := context_length(config)):
         raise ModelNotTrainable(
-            f"Sentences of {recipe.sentence_length} tokens are too long for the model: "
-            f"it reads {room}.",
+            f"sentence_length is {recipe.sentence_length}, but the model's context length is "
+            f"{room}.",
             pointer="/recipe/sentence_length",
         )
     known = _section(config, "perennial").get("trained_tokens")
     if recipe.vocabulary is Vocabulary.TRAINED and not known:
         raise ModelNotTrainable(
-            "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
+            "The model does not list the tokens that it was trained on: use vocabulary 'all'.",
+            pointer="/recipe/vocabulary",
         )
 
 
@@ -92,10 +93,10 @@ def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
     if name := text.get("hf_model_name"):
         return f"The text tower {name!r} is not one of open_clip's own."
     if name := text.get("hf_tokenizer_name"):
-        return f"The tokenizer {name!r} is not CLIP's own: class names cannot be read with it."
+        return f"The tokenizer {name!r} is not CLIP's own."
     settings = text.get("tokenizer_kwargs") or {}
     if set(settings) - {"clean"} or settings.get("clean", "lower") not in _CLEANERS:
-        return "The tokenizer has settings that are not known here."
+        return "The tokenizer has unsupported settings."
     size = text.get("vocab_size", VOCABULARY)
     if not isinstance(size, int) or size < VOCABULARY:
         return f"The vocabulary has {size} tokens; CLIP's tokenizer needs {VOCABULARY}."
@@ -105,14 +106,14 @@ def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
 def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
     del vision
     if text.get("output_tokens") and custom:
-        return "The text tower gives a feature for every token, not one for a sentence."
+        return "The text tower returns a feature for every token, not one for a sentence."
     pooling = text.get("pool_type", "argmax")
     if pooling not in {"argmax", "eos", "last", "first"}:
-        return f"The text tower's pooling {pooling!r} gives no feature for a sentence."
+        return f"The text tower's pooling {pooling!r} does not return one feature for a sentence."
     if pooling == "eos" and text.get("eos_id") != END:  # where it is not said, it is 2
-        return f"The text tower looks for another end token than CLIP's tokenizer sets, {END}."
+        return f"The text tower's end token is not that of CLIP's tokenizer, {END}."
     if pooling == "first" and not text.get("no_causal_mask"):
-        return "The text tower reads the start token alone: all sentences have one feature."
+        return "The text tower reads only the start token, so all sentences have the same feature."
     if text.get("embed_cls") and not custom:
         return "A text tower with a class token needs custom_text."
     return None
@@ -121,12 +122,12 @@ def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | N
 def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
     del text, custom
     if vision.get("output_tokens"):
-        return "The image tower gives a feature for every patch, not one for an image."
+        return "The image tower returns a feature for every patch, not one for an image."
     if name := vision.get("timm_model_name"):
         pooled = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") in _PROJECTED
-        return None if pooled else f"The image tower {name!r} is built without pooling."
+        return None if pooled else f"The image tower {name!r} has no pooling."
     if vision.get("pool_type") == "none":
-        return "The image tower is built without pooling."
+        return "The image tower has no pooling."
     return None
 
 

@@ -109,7 +109,7 @@ def _gate_failed(version: Version, scores: Json) -> GateFailed:
     needed = "a reason" if version.verdict is Verdict.INCONCLUSIVE else "an override and a reason"
     return GateFailed(
         f"The gate's verdict on version {version.number} is {verdict!r}: moving an alias to it "
-        f"needs {needed}.",
+        f"requires {needed}.",
         version=version.number,
         verdict=verdict,
         scores=scores,
@@ -129,22 +129,23 @@ def _stale(
         }
     if not (known or version.is_root):
         lines.append(
-            f"The report of version {version.number} does not say which suites it answered: an "
-            "earlier release wrote it, or it is damaged."
+            f"The report of version {version.number} does not list the suites that it covers: it "
+            "is damaged, or an earlier release wrote it."
         )
     elif "suites" in facts:
         left_out = ", ".join(facts["suites"])
         lines.append(
-            f"Of the model's suites, the verdict on version {version.number} leaves out {left_out}."
+            f"The verdict on version {version.number} does not cover these suites of the model: "
+            f"{left_out}."
         )
     if known and "policy" in facts:
         lines.append(
-            f"The verdict on version {version.number} was not given by the model's policy "
-            f"{facts['policy']!r}."
+            f"The verdict on version {version.number} was made under another policy than the "
+            f"model's current one, {facts['policy']!r}."
         )
-    override = "send an override with a reason that names what is lost"
+    override = "send an override with a reason that states what is lost"
     if now.back and now.live:
-        lines.append(f"Version {now.live.number} was made from it: roll back, or {override}.")
+        lines.append(f"Version {now.live.number} descends from it: roll back, or {override}.")
     else:
         names = {"model": now.model, "version": version.number, "alias": now.alias}
         facts["score_again"] = {"type": "evaluate", **names}

@@ -38,7 +38,7 @@ class BatchLoader:
         learned = (*images, *exemplars)
         self.count = len(learned)
         self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
-        self.course = BatchSampler(
+        self.sampler = BatchSampler(
             recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
         )
         self._images = TrainingImages(
@@ -52,9 +52,9 @@ class BatchLoader:
 
     def step(self, step: int) -> StepData:
         """Return the data of one step, which depends only on the seed, the step and the rank."""
-        epoch = self.course.epoch(step)
-        rows = [(index, epoch) for index in self.course.images(step)]
-        rows += [(index, step) for index in self.course.exemplars(step)]
+        epoch = self.sampler.epoch(step)
+        rows = [(index, epoch) for index in self.sampler.images(step)]
+        rows += [(index, step) for index in self.sampler.exemplars(step)]
         mine = rows[self._ranks.rank :: self._ranks.size]
         indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
         return StepData(
@@ -62,7 +62,7 @@ class BatchLoader:
             pixels=self._pixels(mine),
             target=self._target[indices],
             share=len(mine) / len(rows),
-            reference=self._pixels([(index, step) for index in self.course.reference(step)]),
+            reference=self._pixels([(index, step) for index in self.sampler.reference(step)]),
         )
 
     def whole(self, start: int, stop: int) -> Tensor:

@@ -72,14 +72,15 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
         tokens = model.tokenise(recipe.vocabulary_texts)
         if (tokens == tokens[0]).all():
             raise ModelNotTrainable(
-                "To the model's tokenizer all texts of the vocabulary are the same.",
+                "The model's tokenizer encodes all texts of the vocabulary alike.",
                 pointer="/recipe/vocabulary_texts",
             )
         return GivenSentences(tokens=tokens, sentences=recipe.sentences)
     pool = token_pool(recipe.vocabulary, model.tokenizer, model.trained_tokens)
     if not len(pool):
         raise ModelNotTrainable(
-            "The model does not say which tokens it was trained on.", pointer="/recipe/vocabulary"
+            "The model does not list the tokens that it was trained on: use vocabulary 'all'.",
+            pointer="/recipe/vocabulary",
         )
     return RandomSentences(
         pool=pool,

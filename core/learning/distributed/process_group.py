@@ -61,7 +61,7 @@ def process_group(
         commands = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
     except RuntimeError as error:
         _leave(cuda=cuda)
-        raise RankLost("The processes that train together did not find each other.") from error
+        raise RankLost("The training processes could not connect to each other.") from error
     try:
         yield DistributedRanks(device, commands)
     finally:

@@ -20,8 +20,8 @@ def require_unguessable(variable: str, key: str) -> None:
     """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
     if len(key) < SHORTEST_KEY:
         raise UnsafeConfiguration(
-            f"{variable} has {len(key)} characters; a key has at least {SHORTEST_KEY} random ones. "
-            "`perennial key` makes one."
+            f"{variable} has {len(key)} characters; a key must have at least {SHORTEST_KEY} random "
+            "ones. `perennial key` prints a new key."
         )
 
 
@@ -44,13 +44,13 @@ def ensure_admin_key(platform: Platform) -> str | None:
 
 
 def revoke_other_keys(platform: Platform) -> int:
-    """Let in the key of the settings and no other from now on; how many others there were.
+    """Revoke every key except that of the settings; return the number of revoked keys.
 
     Raises UnsafeConfiguration if the settings have none.
     """
     given = platform.settings.admin_key.get_secret_value()
     if not given:
-        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key that is to stay.")
+        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
     with platform.transactions() as work:
         digest = sha256(given.encode())
         work.keys.add("admin", ADMIN, digest, platform.clock())
@@ -62,8 +62,7 @@ def revoke_other_keys(platform: Platform) -> int:
 def authenticate(platform: Platform, key: str) -> Principal:
     """Return who holds a key. Raises Unauthorised.
 
-    Only the SHA-256 of what was sent meets the stored hashes, so the look-up's timing says
-    nothing about a key.
+    The look-up compares SHA-256 hashes, so its timing reveals nothing about a key.
     """
     with platform.transactions(read_only=True) as work:
         found = work.keys.find(sha256(key.encode()))

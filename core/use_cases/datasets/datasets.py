@@ -1,4 +1,4 @@
-"""Make datasets, put images into them, freeze versions."""
+"""Create datasets and receive uploads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,7 +84,7 @@ def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
 
 
 def require_room(platform: Platform) -> None:
-    """Raise StorageFull unless the disk has the head-room that the settings ask for."""
+    """Raise StorageFull unless the disk has the free space that the settings require."""
     free = platform.artifacts.free_bytes()
     if free < platform.settings.min_free_bytes:
         raise StorageFull(free_bytes=free)

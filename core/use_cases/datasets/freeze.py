@@ -6,20 +6,20 @@ from datetime import datetime
 
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.domain.datasets.manifest import Manifest, ManifestEntry
-from core.domain.values import Digest
+from core.domain.values import Digest, counted
 from core.errors import ImageInSuite
 from core.ports import Artifacts, Platform, UnitOfWork
 
-_TRIES = 3  # beside writers; the dataset that still changes is then frozen with its row locked
+_TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked
 
 
 def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
     """Freeze a dataset's present images into its next version.
 
     The manifest is made and stored before the transaction that writes the version, which only
-    asks whether the dataset has changed since. Whether every class has enough images is the
-    update's question, since a suite may have one image of a class. Raises DatasetEmpty, or
-    ImageInSuite when an image has become a suite's since it was uploaded.
+    checks whether the dataset has changed since. The number of images of each class is checked
+    when an update is requested, because a suite may have a single image of a class. Raises
+    DatasetEmpty, or ImageInSuite when an image was added to a suite after its upload.
     """
     for _ in range(_TRIES):
         with platform.transactions(read_only=True) as work:
@@ -41,8 +41,8 @@ def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
 def freeze(
     work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
 ) -> DatasetVersion:
-    """Freeze a dataset's present images, all within a transaction: for a few images."""
-    number = work.datasets.next_version(dataset.id)  # nobody changes the dataset from here on
+    """Freeze a dataset's present images within one transaction: for a few images."""
+    number = work.datasets.next_version(dataset.id)  # locks the dataset
     manifest = _read(work, dataset).manifest
     return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
 
@@ -54,7 +54,7 @@ class _Read:
 
 
 def _read(work: UnitOfWork, dataset: Dataset) -> _Read:
-    revision = work.datasets.revision(dataset.id)  # first: what comes in between is noticed
+    revision = work.datasets.revision(dataset.id)  # first, so that a change while reading shows
     return _Read(
         revision=revision, manifest=Manifest.of(dataset.kind, work.datasets.images(dataset.id))
     )
@@ -88,11 +88,11 @@ def _write(
 def refuse_suite_images(
     work: UnitOfWork, entries: Collection[ManifestEntry], *, of: str = "the dataset"
 ) -> None:
-    """Raise ImageInSuite when an image to learn from is, or looks like, one of a suite."""
-    asked = work.suites.contains({entry.group for entry in entries})
-    shared = sorted(entry.pixels for entry in entries if entry.group in asked)
+    """Raise ImageInSuite for an image to train on that is in a suite, or a near-duplicate."""
+    in_suites = work.suites.contains({entry.group for entry in entries})
+    shared = sorted(entry.pixels for entry in entries if entry.group in in_suites)
     if shared:
         raise ImageInSuite(
-            f"{len(shared)} images of {of} belong to a suite, or look like one that does.",
+            f"Suites contain {counted(len(shared), 'image')} of {of}, counting near-duplicates.",
             pixels=shared[:20],
         )

@@ -17,7 +17,7 @@ from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
 
 @dataclass(frozen=True, kw_only=True)
 class SimilaritySearch:
-    """The look-alikes of some thumbnails among the images up to a position."""
+    """The near-duplicates of some thumbnails among the images up to a position."""
 
     position: int
     found: Mapping[str, Sequence[SimilarImage]]
@@ -26,7 +26,7 @@ class SimilaritySearch:
 def search(
     platform: Platform, decoder: Decoder, arriving: Collection[ImageWithThumbnail]
 ) -> SimilaritySearch:
-    """Look for the look-alikes of some images among all known ones."""
+    """Search all known images for near-duplicates of some images."""
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
         known = work.thumbnails.all()

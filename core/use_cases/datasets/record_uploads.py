@@ -30,7 +30,7 @@ def record_uploads(
 def search_uploads(
     platform: Platform, decoder: Decoder, uploads: Sequence[Upload]
 ) -> SimilaritySearch:
-    """Look for the known look-alikes of uploads, before the transaction that records them."""
+    """Search for near-duplicates of uploads, before the transaction that records them."""
     return search(platform, decoder, _seen(uploads))
 
 
@@ -80,7 +80,7 @@ class _Receiving:
     seen: list[ImageWithThumbnail] = field(default_factory=list)
 
     def receive(self, upload: Upload) -> Receipt:
-        """Collect one upload, unless something is against it."""
+        """Collect one upload, unless it is refused."""
         text, label = upload.text, upload.file_label
         receipt = Receipt(file_label=label, text=text, outcome=UploadOutcome.REJECTED)
         if upload.image is None:

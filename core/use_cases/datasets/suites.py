@@ -1,4 +1,4 @@
-"""Make suites and gate policies, and tell a model which of them to use."""
+"""Create suites and gate policies, and choose those of a model."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -7,7 +7,7 @@ from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.version import Model
-from core.domain.values import PolicyId, SuiteId, clean_name, new_id
+from core.domain.values import PolicyId, SuiteId, clean_name, counted, new_id
 from core.errors import FieldInvalid, ImageInTraining, NameTaken, PolicyNotFound
 from core.ports import Platform
 from core.use_cases.datasets.manifests import read_manifest
@@ -34,22 +34,22 @@ def create_suite(
         source = work.datasets.get(dataset)
         if source.kind is not kind.dataset_kind:
             raise FieldInvalid(
-                f"A {kind.value} suite needs a {kind.dataset_kind.value} dataset.",
+                f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
                 pointer="/dataset",
             )
         version = work.datasets.version(source.id, dataset_version)
     manifest = read_manifest(platform.artifacts, version.manifest)
     groups = {entry.group for entry in manifest.entries}
     with platform.transactions() as work:
-        # An image that is in a suite already cannot have been trained on since: what looks like
-        # the training side of a version is the dataset that suite was made from.
+        # An image that is already in a suite cannot have been trained on since then: a version
+        # whose training side has it is the one that the suite was made from.
         trained = work.datasets.trained_groups(groups, except_for=source.id)
         trained -= work.suites.contains(trained)
         if trained:
             shared = sorted(entry.pixels for entry in manifest.entries if entry.group in trained)
             raise ImageInTraining(
-                f"{len(shared)} images are on the training side of a dataset version, or look "
-                "like one that is.",
+                f"The training sides of dataset versions contain {counted(len(shared), 'image')} "
+                "of this dataset, counting near-duplicates.",
                 pixels=shared[:20],
             )
         suite = Suite(
@@ -77,7 +77,7 @@ def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
 
 
 def add_suite(platform: Platform, model: str, suite: Suite) -> None:
-    """Have a model scored by one more suite. Raises ModelNotFound."""
+    """Add a suite to those that score a model. Raises ModelNotFound."""
     with platform.transactions() as work:
         found = work.models.get(model)
         if suite.id not in found.suites:

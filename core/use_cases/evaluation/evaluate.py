@@ -26,7 +26,7 @@ def evaluate_version(
     *,
     promote: UpdateOrder | None,
 ) -> None:
-    """Ask, mark, judge; then report, verdict, promotion and the job's end in one transaction.
+    """Score a version; commit report, verdict, promotion and the job's end in one transaction.
 
     `promote` is the update that may move its alias; None judges without moving anything.
     """
@@ -55,7 +55,7 @@ def evaluate_version(
 def _answer(
     platform: Platform, evaluator: Evaluator, job: Job, plan: EvaluationPlan, monitor: Monitor
 ) -> AnswersByQuery:
-    """All answers; what a version was asked before is read back, not asked again."""
+    """Return all answers; answers stored by earlier evaluations are reused."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
     for version, questions in plan.questions:
         known = _recall(platform, version, questions)

@@ -1,4 +1,4 @@
-"""Order that a version be scored again."""
+"""Request that a version be scored again."""
 
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import EvaluateOrder, JobType
@@ -21,7 +21,7 @@ def order_evaluation(
     alias: str = PRODUCTION,
     priority: int = 0,
 ) -> Job:
-    """Order that a version be scored on the model's present suites, by its present policy.
+    """Request that a version be scored on the model's current suites, under its current policy.
 
     It is also compared with what is live as `alias`, if it does not descend from that. Raises
     VersionNotFound, AliasNotFound, FieldInvalid for a root, and ArtifactGone when its own weights
@@ -45,12 +45,15 @@ def order_evaluation(
 def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
     """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
 
-    It and its parent are locked, in the order in which garbage collection locks versions: from
-    now on they keep their weights, or have given them up.
+    The version and its parent are locked, in the order in which garbage collection locks versions,
+    so that their weights cannot be deleted from now on.
     """
     subject = work.versions.get(model.id, order.version)
     if subject.parent is None:
-        raise FieldInvalid("A root has nothing to be compared with.", pointer="/version")
+        raise FieldInvalid(
+            "A root version cannot be evaluated: it has no parent to be compared with.",
+            pointer="/version",
+        )
     parent = work.versions.get(model.id, subject.parent, lock=True)
     work.versions.get(model.id, subject.number, lock=True).require_weights()
     require_scorable((*ancestors(work, parent), parent))

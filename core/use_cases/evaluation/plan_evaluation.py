@@ -1,4 +1,4 @@
-"""Put together what a candidate must be asked."""
+"""Plan the queries that evaluate a candidate."""
 
 import json
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ def plan_evaluation(
 def _live_line(
     work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLineage | None:
-    """Return the live lineage that the job's alias would lose by more than a way back."""
+    """Return the live version's lineage if the candidate does not descend from it."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
     line = line_beside(work, candidate, job.order.alias)

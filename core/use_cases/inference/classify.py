@@ -37,8 +37,8 @@ def prepare_classification(
 
     By default the classes are those the version has learned; for a root, those of the
     model's zero-shot suites. Raises what `resolve` raises, ClassInvalid, PromptInvalid,
-    FieldInvalid without any class, EmbeddingSpaceChanged when the reference means another
-    digest than the one expected.
+    FieldInvalid without any class, EmbeddingSpaceChanged when the reference resolves to another
+    digest than the expected one.
     """
     with platform.transactions(read_only=True) as work:
         model, version = resolve(work, reference)
@@ -48,12 +48,12 @@ def prepare_classification(
     wanted = distinct(map(clean_class, classes) if classes else known)
     if not wanted:
         raise FieldInvalid(
-            "This version has learned no class and its model has no zero-shot suite: "
-            "name the classes.",
+            "This version has learned no classes and its model has no zero-shot suite: "
+            "send `classes`.",
             pointer="/classes",
         )
     if len(wanted) > MAX_CLASSES:
-        raise FieldInvalid(f"At most {MAX_CLASSES:,} classes.", pointer="/classes")
+        raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
     template = PromptTemplate(prompt) if prompt else version.prompt
     return ClassificationRequest(
         model=model, version=version, classes=wanted, prompts=template.fill_all(wanted)

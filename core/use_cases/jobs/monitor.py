@@ -1,4 +1,4 @@
-"""The eye on a running job."""
+"""The monitor of a running job: progress, lease, cancellation and events."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ class JobMonitor:
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
     ) -> None:
-        """Say how far the job is. Raises LeaseLost, CancelRequested or StopRequested."""
+        """Report progress. Raises LeaseLost, CancelRequested or StopRequested."""
         now = time.monotonic()
         entered = phase != self._phase
         before = (self._phase, now - self._entered)
@@ -77,8 +77,8 @@ class JobMonitor:
     def moved(self, count: int) -> None:  # noqa: ARG002  (any byte is progress)
         """Renew the lease, at most every half second, because bytes of an artifact move.
 
-        May be called from any thread. Raises LeaseLost, or CancelRequested: nobody needs the
-        rest. A stop waits for what is being written.
+        May be called from any thread. Raises LeaseLost, or CancelRequested, because the rest is
+        not needed. A stop waits for what is being written.
         """
         now = time.monotonic()
         if now - self._renewed < WRITE_EVERY_S:
@@ -97,7 +97,7 @@ class JobMonitor:
         return self.stopping() or time.monotonic() - self._kept >= interval
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Make a stored checkpoint the one that counts.
+        """Record a stored checkpoint as the one to resume from.
 
         Raises LeaseLost, and StopRequested when the worker is shutting down.
         """
@@ -110,7 +110,7 @@ class JobMonitor:
         self._checkpoint_is_past()
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
-        """Tell that there was no room for a checkpoint. Raises LeaseLost or StopRequested."""
+        """Record that no space was left for a checkpoint. Raises LeaseLost or StopRequested."""
         self.emit(EventKind.CHECKPOINT_SKIPPED, {"step": step, **facts})
         self._checkpoint_is_past()
 
@@ -121,7 +121,7 @@ class JobMonitor:
 
     def emit(self, kind: EventKind, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
-        log.warning("job has news: %s", kind, extra=dict(data))
+        log.warning("job event: %s", kind, extra=dict(data))
         with self._platform.transactions() as work:
             work.jobs.status(self._job.id, self._job.fence)
             work.jobs.add_event(self._job.id, kind, data, self._platform.clock())

@@ -1,4 +1,4 @@
-"""Put jobs into the queue, each once for an Idempotency-Key, and cancel them."""
+"""Queue jobs, at most one per Idempotency-Key, and cancel them."""
 
 import logging
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class JobRequest:
 
 
 def announce(notifier: JobNotifier, job: Job) -> None:
-    """Say of a job that has been committed that it waits."""
+    """Notify workers of a committed job."""
     log.info("job queued", extra={"job": job.id, "type": job.type.value})
     notifier.notify(job.id, job.type.queue)
 
@@ -56,9 +56,9 @@ def enqueue(
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
-    """Queue a job of a model, within a transaction, and remember the Idempotency-Key it answers.
+    """Queue a job of a model in a transaction, and store the Idempotency-Key of its request.
 
-    What is trained or scored is judged by the model's suites and policy as they are now.
+    The model's current suites and policy are pinned with the job.
     """
     judged = job_type is not JobType.IMPORT
     job = Job(

@@ -1,4 +1,4 @@
-"""A job that cannot go on here and now goes back to the queue."""
+"""Return a job that cannot continue to the queue."""
 
 import logging
 import time
@@ -11,38 +11,38 @@ from core.ports import Platform
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0  # between two tries of telling a database that has no room either
+RETRY_S = 1.0  # between attempts to record a pause in a database that is itself full
 
 
 def release(platform: Platform, job: Job, *, lost: bool = False) -> None:
-    """Give the job back; while the database is away its lease runs out instead."""
+    """Return the job to the queue; while the database is unavailable, its lease expires instead."""
     try:
         with platform.transactions() as work:
             work.jobs.release(job.id, job.fence, lost=lost)
             work.jobs.add_event(job.id, EventKind.RELEASED, {}, platform.clock())
             work.commit()
     except LeaseLost:
-        log.warning("the lease is lost, there is nothing to give back")
+        log.warning("lost the lease: the job was not returned to the queue")
 
 
 def pause(
     platform: Platform, job: Job, fault: StorageFull, *, stopping: Callable[[], bool]
 ) -> None:
-    """Give the job back for want of room, checkpoint and all, to be claimed after a while.
+    """Return the job, with its checkpoint, to the queue until there may be storage space again.
 
-    The event tells how much is missing. Where the database has no room for that either it is
-    tried again until it has, the lease is lost or the worker is stopping.
+    The event records how much space is missing. If the database is full too, this is tried again
+    until it succeeds, the lease is lost or the worker is stopping.
     """
     while True:
         try:
             _pause(platform, job, fault)
         except LeaseLost:
-            log.warning("the lease is lost, there is nothing to give back")
+            log.warning("lost the lease: the job was not paused")
         except StorageFull:
             if not stopping():
                 time.sleep(RETRY_S)
                 continue
-            log.warning("the database has no room; the lease runs out instead")
+            log.warning("the database has no space left; the job's lease will expire instead")
         return
 
 
@@ -50,13 +50,13 @@ def _pause(platform: Platform, job: Job, fault: StorageFull) -> None:
     with platform.transactions() as work:
         seconds = work.jobs.get(job.id).pause_s
         work.jobs.pause(job.id, job.fence, phase=fault.code, pause_s=seconds)
-        told = {"reason": fault.code, **room_of(fault), "retry_after_s": seconds}
-        work.jobs.add_event(job.id, EventKind.PAUSED, told, platform.clock())
+        facts = {"reason": fault.code, **room_of(fault), "retry_after_s": seconds}
+        work.jobs.add_event(job.id, EventKind.PAUSED, facts, platform.clock())
         work.commit()
 
 
 def room_of(fault: StorageFull) -> dict[str, int]:
-    """Return the bytes needed, free and missing, as far as the fault tells them."""
+    """Return the bytes needed, free and missing, as far as the error states them."""
     told = {
         name: value
         for name in ("needed_bytes", "free_bytes")

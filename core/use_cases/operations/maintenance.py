@@ -18,7 +18,7 @@ ANY_JOB = JobId("any")
 
 
 def notify_waiting_jobs(platform: Platform, notifier: JobNotifier) -> bool:
-    """Ring again in this worker's queues where some job could be claimed; whether there was one."""
+    """Notify this worker's queues again of claimable jobs; return whether there were any."""
     with platform.transactions(read_only=True) as work:
         waiting = work.jobs.claimable([Queue(queue) for queue in platform.settings.queues])
     for queue in waiting:
@@ -29,7 +29,7 @@ def notify_waiting_jobs(platform: Platform, notifier: JobNotifier) -> bool:
 def end_cancelled_jobs(platform: Platform) -> None:
     """End the jobs that are being cancelled and that no worker holds, and drop their checkpoints.
 
-    So the next job of their model need not wait until some worker is free to look at them.
+    Otherwise the next job of their model would wait until a worker is free to end them.
     """
     with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
         alone = work.jobs.cancelling_alone()
@@ -38,16 +38,16 @@ def end_cancelled_jobs(platform: Platform) -> None:
         with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
             work.jobs.finish(job.cancelled(now), job.fence)
             work.commit()
-            log.info("job cancelled: its worker is gone", extra={"job": job.id})
+            log.info("job cancelled: no worker holds it", extra={"job": job.id})
             if job.checkpoint is not None:
                 platform.artifacts.delete(job.checkpoint)
 
 
 def forget_old_traces(platform: Platform) -> None:
-    """Forget what nobody needs any more.
+    """Delete what is no longer needed.
 
-    Idempotency-Keys after a day, temporaries of dead writers after an hour, checkpoints of jobs
-    that ended without a worker, workers that fell silent a day ago.
+    That is: Idempotency-Keys after a day, temporary files of crashed writers after an hour,
+    checkpoints of jobs that ended without a worker, and workers without a heartbeat for a day.
     """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))

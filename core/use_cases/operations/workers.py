@@ -12,14 +12,14 @@ FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerState:
-    """A worker's last beat, and whether it is young enough to believe."""
+    """A worker's last heartbeat, and whether it is recent."""
 
     heartbeat: Heartbeat
     fresh: bool
 
 
 def list_workers(platform: Platform) -> Sequence[WorkerState]:
-    """Every worker that has beaten within a day and has not ended in order."""
+    """Return every worker with a heartbeat within a day that has not shut down properly."""
     with platform.transactions(read_only=True) as work:
         return [
             WorkerState(heartbeat=last, fresh=is_fresh(platform.settings, last.age_s))

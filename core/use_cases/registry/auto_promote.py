@@ -1,4 +1,4 @@
-"""Let an update that passed the gate go live by itself."""
+"""Promote an update that passed the gate automatically."""
 
 from core.domain.evaluation.report import Report
 from core.domain.gate.policy import Verdict
@@ -22,9 +22,10 @@ def promote_if_passed(
     report: Report,
     order: UpdateOrder,
 ) -> Json:
-    """Move the alias if the gate passed, promotion was asked for and nothing has changed since.
+    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
 
-    The alias must still point at the parent, and the report answer what is in force now.
+    The alias must still point at the parent, and the report must cover the current suites, policy
+    and live version.
     """
     outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
     if version.verdict is not Verdict.PASSED:

@@ -23,9 +23,9 @@ _PRETRAINED = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 def require_known_base(settings: Settings, base: str) -> None:
     """Raise BaseUnknown or ModelNotTrainable for a base that no model can be made from.
 
-    A base is the bundled model, a pair of names that open_clip lists, or a folder of ours.
-    Only the worker can tell whether weights load and fit their config. A root folder that this
-    process does not see is another machine's, and the worker there judges all that is in it.
+    A base is the bundled model, a pair of names that open_clip lists, or a folder in a root
+    folder. Only the worker can check whether weights load and match their config. It also checks
+    a root folder that this process cannot see because it is on another machine.
     """
     if base == BUNDLED:
         return
@@ -35,13 +35,13 @@ def require_known_base(settings: Settings, base: str) -> None:
     try:
         _require_folder(settings, Path(base.removeprefix(FOLDER_PREFIX)))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        raise BaseUnknown("The folder cannot be opened.", pointer=POINTER) from error
+        raise BaseUnknown("The base's folder cannot be opened.", pointer=POINTER) from error
 
 
 def require_trainable_version(artifacts: Artifacts, version: Digest, recipe: Recipe) -> None:
-    """Raise ModelNotTrainable if no update by this recipe can start from a version.
+    """Raise ModelNotTrainable if no update with this recipe can start from a version.
 
-    Raises ArtifactGone if its weights are not there any more.
+    Raises ArtifactGone if its weights have been deleted.
     """
     try:
         weights = Weights.from_bytes(artifacts.get(version))
@@ -90,7 +90,7 @@ def _require_trainable_folder(folder: Path) -> None:
         raise BaseUnknown(f"{path.name} has no model_cfg.", pointer=POINTER)
     require_trainable(model_cfg, pointer=POINTER)
     if not any(folder.glob("*.safetensors")):
-        raise BaseUnknown(f"{folder.name!r} holds no weights as safetensors.", pointer=POINTER)
+        raise BaseUnknown(f"{folder.name!r} contains no safetensors file.", pointer=POINTER)
 
 
 def _read(path: Path) -> Json:

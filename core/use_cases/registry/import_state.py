@@ -13,7 +13,7 @@ UNFINISHED = tuple(status for status in JobStatus if not status.done)
 def failed_import(work: UnitOfWork, model: Model) -> Job | None:
     """Return the last import of a model that has no root and none on its way, else None.
 
-    Such a model is no more than a name: it may be made anew, or its import be tried again.
+    Such a model can be created again, or its import can be retried.
     """
     if work.versions.page(model.id, 1, None):
         return None
@@ -26,8 +26,8 @@ def require_import(work: UnitOfWork, model: Model) -> None:
     """Raise ImportFailed for a model that has no root and will have none."""
     if job := failed_import(work, model):
         raise ImportFailed(
-            f"The model {model.name} has no version, because its import did not succeed: retry "
-            f"the job {job.id}, or make the model again.",
+            f"The model {model.name} has no version because its import did not succeed: retry "
+            f"job {job.id}, or create the model again.",
             model=model.name,
             job=job.id,
         )
@@ -36,7 +36,7 @@ def require_import(work: UnitOfWork, model: Model) -> None:
 def require_no_root(work: UnitOfWork, model: ModelId) -> None:
     """Raise Conflict for a model that needs no import any more."""
     if work.versions.page(model, 1, None):
-        raise Conflict("The model has its root already.")
+        raise Conflict("The model already has its root version.")
 
 
 def _newest(work: UnitOfWork, model: Model, status: JobStatus | None) -> Job | None:

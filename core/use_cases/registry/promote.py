@@ -32,7 +32,7 @@ def promote(
     if override:
         principal.require_admin()
     if override and not reason:
-        raise FieldInvalid("An override needs a reason.", pointer="/reason")
+        raise FieldInvalid("An override requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         to = work.versions.get(found.id, version)

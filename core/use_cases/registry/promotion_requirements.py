@@ -47,12 +47,12 @@ def line_beside(work: UnitOfWork, version: Version, alias: str) -> tuple[Version
 
 
 def leads_back(line: Sequence[Version], version: Version) -> bool:
-    """Return whether the live version, last in the line beside `version`, descends from it."""
+    """Return whether the live version, the last of `line`, descends from `version`."""
     return bool(line) and line[0].parent == version.number
 
 
 def answered_by(artifacts: Artifacts, version: Version) -> Answered | None:
-    """Return what a version's newest report answers; None without a report that says so."""
+    """Return what a version's newest report covers; None if no report records it."""
     if version.report is None:
         return None
     try:

@@ -21,7 +21,7 @@ def read_report(artifacts: Artifacts, version: Version) -> Json:
 def scores_of(artifacts: Artifacts, version: Version) -> Json:
     """Return the facts of a refusal to promote: the measures that were judged, and why.
 
-    None of them when the report's bytes are gone or damaged: the verdict holds without them.
+    Empty if the report's bytes are missing or damaged; the verdict holds without them.
     """
     if version.report is None:
         return {}

@@ -39,7 +39,7 @@ def roll_back(
     if override:
         principal.require_admin()
     if not reason:
-        raise FieldInvalid("A rollback needs a reason.", pointer="/reason")
+        raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         seen = work.aliases.get(found.id, alias)
@@ -49,7 +49,8 @@ def roll_back(
         target = work.versions.get(found.id, to)
     if not was_live(history, target.number):
         raise FieldInvalid(
-            f"Version {target.number} was never live as {alias!r}: promote it.", pointer="/to"
+            f"Version {target.number} was never live as {alias!r}: promote it instead.",
+            pointer="/to",
         )
     require_weights(platform.artifacts, target)
     now = platform.clock()

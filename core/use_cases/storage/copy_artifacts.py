@@ -10,7 +10,7 @@ from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts
 
 AT_ONCE = 4  # artifacts, each of them in memory
-BATCH = 200  # after so many at the latest a full disk is told
+BATCH = 200  # checked at least this often for a full disk
 
 
 @dataclass(kw_only=True)
@@ -31,10 +31,10 @@ class Copied:
 def copy_artifacts(
     source: Artifacts, target: Artifacts, digests: Iterable[Digest], done: Copied
 ) -> None:
-    """Let the target hold artifacts; what it holds whole already, and what `done` has, stays.
+    """Copy artifacts into the target, except those that are intact there or are in `done`.
 
-    All of them have then been read and match their digest, but for those that `done` tells are
-    lost. Raises StorageFull or ArtifactsUnavailable.
+    Afterwards each has been read and matches its digest, except those that `done` lists as lost.
+    Raises StorageFull or ArtifactsUnavailable.
     """
 
     def copy(digest: Digest) -> int | ArtifactMissing | ArtifactCorrupt | None:

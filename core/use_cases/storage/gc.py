@@ -1,30 +1,32 @@
-"""Give up weights that nobody needs, and delete bytes that no row names.
+"""Delete the weights of versions that are not needed, and artifacts that no row names.
 
-Why no byte that is needed goes, while anything else runs beside:
+Why no needed artifact is deleted while other processes run:
 
 - A row names an artifact only after a `put` of it, by the same process and within `C` seconds, and
-  `put` makes what is there young again. Nothing else makes a row name what no row named: manifests
-  and suites repeat what datasets and manifests name. A manifest is made before the transaction that
-  writes its version, which therefore locks the dataset and writes only if the dataset's revision is
-  still the one that was read. Removing an image and replacing its bytes lock it too and raise that.
-- The rows are read at the beginning, at time r. A byte goes at a time d only if no row named it at
-  r or before, and if it is older than the grace G at d, which the store tests as it deletes it.
-- If a row names it after r, then after r - C it was put, so at d it is younger than d - r + C. We
-  stop deleting once d - r has reached G / 2. So all is well while publishing takes less than
-  C = G / 2: at G's default half a day, and half an hour at the least that may be asked for.
-- Weights are given up in a transaction that locks their version, as do promoting, rolling back,
-  ordering an evaluation or an update of a named version, and an update that fixes its parent.
-  Each of them looks at what the other has written.
+  `put` resets the age of an existing artifact. Nothing else makes a row name what no row named:
+  manifests and suites repeat what datasets and manifests name. A manifest is made before the
+  transaction that writes its version, which therefore locks the dataset and writes only if the
+  dataset's revision is still the one that was read. Removing an image or replacing its bytes also
+  locks the dataset and increases its revision.
+- The rows are read at the beginning, at time r. An artifact is deleted at a time d only if no row
+  named it at r or before, and if it is older than the grace G at d, which the store checks as it
+  deletes it.
+- If a row names it after r, then it was put after r - C, so at d it is younger than d - r + C.
+  Deletion stops once d - r has reached G / 2. So it is safe while publishing takes less than
+  C = G / 2: half a day with G's default, and half an hour with the smallest G allowed.
+- Weights are deleted in a transaction that locks their version, as do promotion, rollback, the
+  request of an evaluation or of an update of a named version, and an update that pins its parent.
+  Each of them checks what the others have written.
 
-Why every update that can be ordered afterwards can be scored:
+Why every update that can be requested afterwards can be scored:
 
-- Scoring asks candidate, parent and root what they have never been asked. The candidate is new,
-  roots keep their weights, and the parent has them or its update is refused, before it trains.
-- An ancestor between them is asked one question: of its own holdout, over its own classes. It was
-  asked that as a candidate. Its answer was remembered before its verdict was written, and answers
-  are never forgotten. An ancestor without a verdict keeps its weights.
-- An evaluation asks the same of its subject, the subject's parent and ancestors. It is refused
-  unless the first two have their weights.
+- Scoring runs new queries on candidate, parent and root. The candidate is new, roots keep their
+  weights, and the parent has them or its update is refused before it trains.
+- An ancestor between them needs one query: its own holdout, over its own classes. It answered that
+  as a candidate. The answer was stored before its verdict, and answers are never deleted. An
+  ancestor without a verdict keeps its weights.
+- An evaluation runs the same queries on its version and on that version's parent and ancestors. It
+  is refused unless the first two have their weights.
 """
 
 from collections.abc import Iterable, Iterator
@@ -67,11 +69,11 @@ def collect_garbage(
     retention: Retention | None = None,
     dry_run: bool = False,
 ) -> CollectionResult:
-    """Delete the artifacts that no row names and that nobody has put for `grace`.
+    """Delete the artifacts that no row names and that were last put longer than `grace` ago.
 
-    With `retention`, versions that it finds spare give up their weights first. Lists (weights,
-    manifests) that cannot be read leave open what else is needed, so then nothing is deleted.
-    Raises Forbidden unless an administrator asks, ArtifactsUnavailable or DatabaseUnavailable.
+    With `retention`, the weights of versions that it does not protect are deleted first. If a list
+    (weights, manifest) cannot be read, the artifacts on it are unknown, so nothing is deleted.
+    Raises Forbidden for anyone but an administrator, ArtifactsUnavailable or DatabaseUnavailable.
     """
     principal.require_admin()
     began, tidied = platform.clock(), CollectionResult(dry_run=dry_run)
@@ -93,7 +95,7 @@ def collect_garbage(
             tidied.kept[kind] = tidied.kept.get(kind, Amount()).plus(found.size)
         elif found.age_s < grace_s:
             tidied.young = tidied.young.plus(found.size)
-        elif dry_run or platform.artifacts.collect(found.digest, grace_s):
+        elif dry_run or platform.artifacts.delete_if_older(found.digest, grace_s):
             kind = known.get(found.digest, ArtifactKind.UNKNOWN)
             tidied.collected[kind] = tidied.collected.get(kind, Amount()).plus(found.size)
     if not dry_run:
@@ -118,7 +120,7 @@ def _give_up(
                 locked = {version.number for version in spare}
                 spare = [v for v in _spare(work, model, retention) if v.number in locked]
                 for version in spare:
-                    work.versions.give_up_weights(model.id, version.number, now)
+                    work.versions.release_weights(model.id, version.number, now)
                 work.commit()
         yield from spare
 

@@ -12,7 +12,7 @@ from core.use_cases.datasets.manifests import read_manifest
 
 
 class ArtifactKind(StrEnum):
-    """The kind of an artifact, as the rows tell it."""
+    """The kind of an artifact, by the rows that name it."""
 
     WEIGHTS = "weights"  # the lists of tensors
     TENSOR = "tensor"

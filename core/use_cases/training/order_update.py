@@ -19,7 +19,7 @@ def order_update(
     priority: int = 0,
     metadata: Mapping[str, str] | None = None,
 ) -> Job:
-    """Order an update. Whatever would keep it from starting is an error here and now.
+    """Request an update. Whatever would keep it from starting is raised as an error here.
 
     Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
     what `require_startable` raises.

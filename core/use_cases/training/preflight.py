@@ -1,4 +1,4 @@
-"""Whatever would keep a job from starting is an error when it is ordered."""
+"""Check that a job could start when it is requested."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def preflight_order(
     """
     dataset = work.datasets.get(order.dataset)
     if dataset.kind is not DatasetKind.LABELLED:
-        raise FieldInvalid("An update needs a labelled dataset.", pointer="/dataset")
+        raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
     version = work.datasets.version(dataset.id, order.dataset_version)
     manifest = read_manifest(artifacts, version.manifest)
     return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
@@ -71,7 +71,7 @@ def preflight_update(
 def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
     """Return the parent the update would have if it were claimed now; None before the root exists.
 
-    A named one is locked, so that it keeps its weights from now on or has given them up.
+    A named one is locked, so that its weights cannot be deleted from now on.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
     """
     if order.parent is not None:

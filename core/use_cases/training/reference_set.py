@@ -19,13 +19,12 @@ def require_reference(order: UpdateOrder) -> None:
     needs = LossTerm.REFERENCE in order.recipe.terms
     if needs and order.reference is None:
         raise FieldInvalid(
-            "The recipe's term 'reference' distils a reference set: name a dataset version.",
+            "The term 'reference' requires a reference set: name a dataset version.",
             pointer=POINTER,
         )
     if not needs and order.reference is not None:
         raise FieldInvalid(
-            "A reference set is used only by the term 'reference', which this recipe does not "
-            "have.",
+            "Only the term 'reference' takes a reference set, and this recipe does not have it.",
             pointer=POINTER,
         )
 
@@ -35,16 +34,16 @@ def reference_entries(
 ) -> tuple[ManifestEntry, ...]:
     """Return the images of a reference set that may be seen in training, each with its sentences.
 
-    A caption stands as it is, a class stands in the parent's `prompt`. Images of a suite, what
-    looks like them, and those on the holdout side, are left out. Raises FieldInvalid when no
-    image is left.
+    Captions are used as they are, classes in the parent's `prompt`. Images of a suite, their
+    near-duplicates and those on the holdout side are left out. Raises FieldInvalid when no image
+    is left.
     """
     trainable = manifest.on(Side.TRAIN)
     asked = work.suites.contains({entry.group for entry in trainable})
     entries = tuple(entry for entry in trainable if entry.group not in asked)
     if not entries:
         raise FieldInvalid(
-            "No image of the reference set may be trained on: all are in suites or held out.",
+            "The reference set has no image to train on: all are in suites or held out.",
             pointer=POINTER,
         )
     if manifest.kind is DatasetKind.CAPTIONED:

@@ -44,7 +44,7 @@ def learn_classes(
 ) -> Start:
     """Teach a model the classes of some images, all or nothing.
 
-    Everything is tried in a transaction that is given up again before `keep_images` stores
+    Everything is first tried in a transaction that is rolled back before `keep_images` stores
     the first byte, so a refusal leaves nothing behind. Raises what `order_update` raises,
     AllRejected, and TooFewPerClass also when no image of a class was accepted.
     """

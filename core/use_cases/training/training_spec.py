@@ -1,4 +1,4 @@
-"""The task of an update: fixed at its first claim, read from the store after it."""
+"""The training spec of an update: pinned at its first claim, then read from the store."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from core.use_cases.training.validation_images import selection_of
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateInputs:
-    """All rows that an update stands on. None of them changes once the job has pinned them."""
+    """All rows that an update depends on. None of them changes once the job has pinned them."""
 
     order: UpdateOrder
     model: Model  # with the suites as they are pinned

@@ -60,11 +60,11 @@ def update_model(
 
 
 def _slow(precision: Precision) -> Json:
-    """Return what a job's history says of an arithmetic without instructions for it."""
+    """Return the event's data for a precision that the device has no instructions for."""
     return {
         "precision": precision,
         "explanation": (
-            f"This worker's device has no instructions for {precision}, so each step may take ten "
-            "times as long as in fp32. With precision 'auto' or 'fp32' it does not."
+            f"This worker's device has no {precision} instructions, so each step may take ten "
+            "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
         ),
     }

@@ -18,11 +18,11 @@ def selection_of(
     prompt: PromptTemplate,
     suites: Sequence[ScoredSuite],
 ) -> Selection:
-    """Return the plan's queries, asked about the validation parts instead of the test parts.
+    """Return the plan's queries over the validation parts instead of the test parts.
 
     `holdout` is held out of the update, `classes` is all that the line will have learned.
-    Raises RecipeInvalid, naming what has no validation image: a choice that cannot see what is
-    gained, or one of the suites, would be blind on that side.
+    Raises RecipeInvalid, naming what has no validation image: without it, the choice could not
+    weigh the gain against the loss on every suite.
     """
     own = entries_in(Part.VALIDATION, holdout)
     kept = {s.suite.name: suite_query(s, Part.VALIDATION) for s in suites}
@@ -30,11 +30,11 @@ def selection_of(
     if not own:
         missing.insert(0, "this update's holdout")
     if not suites:
-        missing.append("a suite of the model's (it has none)")
+        missing.append("the model's suites (it has none)")
     if missing:
         raise RecipeInvalid(
             "Mixing choice 'validation' chooses the share on validation images (about a fifth of "
-            f"the suites' and 4 % of the update's images), and there are none in: "
+            "each suite's and 4 % of the update's images). There are none in: "
             f"{', '.join(missing)}.",
             pointer="/recipe/mixing_choice",
             missing=missing,

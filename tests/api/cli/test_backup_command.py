@@ -89,7 +89,7 @@ def test_a_back_up_that_misses_an_artifact_fails_and_names_it(
     told = capsys.readouterr().err
     assert f"missing, not copied: {gone}" in told
     assert f"damaged, not copied: {bad}" in told
-    assert "2 artifacts are lost; all else was copied" in told
+    assert "2 artifacts are lost; everything else was copied" in told
 
 
 def test_lost_artifacts_are_put_back_beside_the_rows(
@@ -123,5 +123,5 @@ def test_folders_that_will_not_do_are_told(
     assert command("backup", home, tmp_path / "file" / "backup") == 1
     assert "file" in capsys.readouterr().err
     assert command("restore", tmp_path / "other", tmp_path / "nowhere") == 1
-    assert "holds no finished back-up" in capsys.readouterr().err
+    assert "has no finished back-up" in capsys.readouterr().err
     assert not (tmp_path / "other" / "perennial.db").exists()

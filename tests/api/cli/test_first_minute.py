@@ -81,7 +81,7 @@ def answers(started: Started) -> bool:
 def test_service_says_where_it_is_once_it_is_ready(ready: tuple[Started, int]) -> None:
     started, status = ready
     assert status == 200
-    assert started.says(f"Perennial is at http://127.0.0.1:{started.port};")
+    assert started.says(f"Perennial is running at http://127.0.0.1:{started.port};")
 
 
 def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:

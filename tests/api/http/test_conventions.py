@@ -71,7 +71,7 @@ def test_unknown_fields_are_named_by_pointer(service: Service) -> None:
         answer = service.client.post("/v1/datasets", json={"name": "cats", "path": "/etc"})
     assert code_of(answer) == (422, "field_unknown")
     assert answer.json()["errors"] == [
-        {"code": "field_unknown", "pointer": "/path", "detail": "This field is not known."}
+        {"code": "field_unknown", "pointer": "/path", "detail": "This field is unknown."}
     ]
 
 

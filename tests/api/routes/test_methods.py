@@ -121,7 +121,7 @@ def test_choice_of_a_mixing_weight_needs_validation_images(ready: Service) -> No
     assert answer.json()["errors"][0]["pointer"] == "/recipe/mixing_choice"
     assert answer.json()["facts"]["missing"] == [
         "this update's holdout",
-        "a suite of the model's (it has none)",
+        "the model's suites (it has none)",
     ]
 
 

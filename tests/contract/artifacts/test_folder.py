@@ -115,6 +115,6 @@ def test_a_writer_waits_for_the_collector_that_has_looked_at_its_file(
             real(self, missing_ok=missing_ok)
 
         monkeypatch.setattr(Path, "unlink", meets_a_writer)
-        assert artifacts.collect(found, 60)
+        assert artifacts.delete_if_older(found, 60)
         writes[0].result(10)
     assert artifacts.get(sha256(DATA)) == DATA

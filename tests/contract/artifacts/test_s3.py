@@ -131,7 +131,7 @@ def test_a_writer_waits_for_the_collector_that_has_looked_at_its_object(
             return real(**row)
 
         monkeypatch.setattr(once, "delete_object", meets_a_writer)
-        assert s3.collect(found, 0)
+        assert s3.delete_if_older(found, 0)
         writes[0].result(20)
     assert s3.get(sha256(DATA)) == DATA
     assert [key for key in keys_in(s3) if "collecting" in key] == []
@@ -140,7 +140,7 @@ def test_a_writer_waits_for_the_collector_that_has_looked_at_its_object(
 def test_two_collectors_do_not_meet(s3: S3Artifacts) -> None:
     found = s3.put(DATA)
     assert s3._collecting._create(s3._collecting._mark(found))
-    assert not s3.collect(found, 0)
+    assert not s3.delete_if_older(found, 0)
     assert s3.has(found)
 
 

@@ -130,11 +130,11 @@ def test_name_that_is_no_digest_never_reaches_the_store(artifacts: Artifacts, na
 
 def test_only_an_old_artifact_is_collected(artifacts: Artifacts) -> None:
     found = artifacts.put(DATA)
-    assert not artifacts.collect(found, 60)
+    assert not artifacts.delete_if_older(found, 60)
     assert artifacts.get(found) == DATA
-    assert artifacts.collect(found, 0)
+    assert artifacts.delete_if_older(found, 0)
     assert not artifacts.has(found)
-    assert not artifacts.collect(found, 0)
+    assert not artifacts.delete_if_older(found, 0)
     assert artifacts.put(DATA) == found
 
 
@@ -142,7 +142,7 @@ def test_what_is_put_again_is_young_again(store: Store) -> None:
     found = store.artifacts.put(DATA)
     store.age(found)
     store.artifacts.put(DATA)
-    assert not store.artifacts.collect(found, AGE_S)
+    assert not store.artifacts.delete_if_older(found, AGE_S)
     assert [row.age_s < AGE_S for row in store.artifacts.stored()] == [True]
 
 

@@ -5,8 +5,10 @@ import pytest
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.jobs.job import JobStatus
-from core.errors import ImageInTraining
+from core.errors import ImageInSuite, ImageInTraining
 from core.ports import Transactions
+from core.use_cases.datasets.freeze import refuse_suite_images
+from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import create_suite
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.scene import Scene
@@ -53,3 +55,26 @@ def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: 
     assert ended.error is not None
     assert ended.error["code"] == "image_in_suite"
     assert scene.script.tasks == []
+
+
+@pytest.mark.parametrize(("shared", "counted"), [(1, "1 image"), (2, "2 images")])
+def test_refusal_counts_the_images_that_suites_contain(
+    scene: Scene, shared: int, counted: str
+) -> None:
+    data = scene.frozen("cat", "dog")
+    suite_of(scene, data)
+    entries = read_manifest(scene.platform.artifacts, data.manifest).entries[:shared]
+    with (
+        scene.platform.transactions(read_only=True) as work,
+        pytest.raises(ImageInSuite, match=f"contain {counted} of the dataset, counting"),
+    ):
+        refuse_suite_images(work, entries)
+
+
+@pytest.mark.parametrize(("shared", "counted"), [(1, "1 image"), (2, "2 images")])
+def test_refusal_counts_the_images_that_versions_have_trained_on(
+    scene: Scene, shared: int, counted: str
+) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    with pytest.raises(ImageInTraining, match=f"contain {counted} of this dataset, counting"):
+        suite_of(scene, scene.frozen("cat", each=shared))

@@ -160,7 +160,7 @@ def test_weights_that_are_given_up_as_an_alias_moves_to_them_keep_it_where_it_is
     def give_up_meanwhile(digest: Digest) -> bool:
         if digest == scene.version(model, 2).digest:
             with scene.platform.transactions() as work:
-                work.versions.give_up_weights(model.id, 2, NOW)
+                work.versions.release_weights(model.id, 2, NOW)
                 work.commit()
         return has(digest)
 

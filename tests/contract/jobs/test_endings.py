@@ -29,7 +29,6 @@ from tests.support.training_jobs import STATE, raising, training
 Line = tuple[int, str]  # level and text
 
 CLAIMED = (logging.INFO, "job claimed")
-GONE = (logging.WARNING, "the lease is lost, there is nothing to give back")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +58,20 @@ def given_back(error: Exception, line: Line, lost: int = 0) -> Ending:
 
 ENDINGS = {
     "stop": given_back(
-        StopRequested(), (logging.INFO, "job goes back to the queue: this worker is stopping")
+        StopRequested(), (logging.INFO, "job returned to the queue: this worker is stopping")
     ),
     "database away": given_back(
         DatabaseUnavailable(),
-        (logging.WARNING, "job goes back to the queue: the database was away"),
+        (logging.WARNING, "job returned to the queue: the database was unavailable"),
         lost=1,
     ),
     "artifacts away": given_back(
-        ArtifactsUnavailable("The bucket does not answer."),
-        (logging.WARNING, "job goes back to the queue: The bucket does not answer."),
+        ArtifactsUnavailable("The bucket does not respond."),
+        (logging.WARNING, "job returned to the queue: The bucket does not respond."),
     ),
     "disk full": Ending(
         error=StorageFull(needed_bytes=700, free_bytes=300),
-        line=(logging.WARNING, "job is paused: The disk has no room left."),
+        line=(logging.WARNING, "job paused: No storage space is left."),
         status=JobStatus.QUEUED,
         phase="storage_full",
         event=(
@@ -178,7 +177,7 @@ def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothin
     assert scene.events(job)[-1].kind == "checkpoint"
     assert said() == [
         CLAIMED,
-        (logging.WARNING, "the lease is lost, the job is left to its new owner"),
+        (logging.WARNING, "lost the lease: another worker now runs the job"),
     ]
     assert "training" not in scene.phase_seconds()
 
@@ -186,11 +185,14 @@ def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothin
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (StopRequested(), GONE),
-        (StorageFull(), GONE),
+        (
+            StopRequested(),
+            (logging.WARNING, "lost the lease: the job was not returned to the queue"),
+        ),
+        (StorageFull(), (logging.WARNING, "lost the lease: the job was not paused")),
         (
             TrainingDiverged(),
-            (logging.WARNING, "the lease is lost, its end is another worker's to write"),
+            (logging.WARNING, "lost the lease: another worker will record the job's end"),
         ),
     ],
 )

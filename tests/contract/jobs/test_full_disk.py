@@ -241,4 +241,6 @@ def test_a_worker_that_stops_does_not_wait_for_a_full_database(
 
     pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)
     said = [(line.levelno, line.getMessage()) for line in log.records]
-    assert said == [(logging.WARNING, "the database has no room; the lease runs out instead")]
+    assert said == [
+        (logging.WARNING, ("the database has no space left; the job's lease will expire instead"))
+    ]

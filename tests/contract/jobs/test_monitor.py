@@ -206,7 +206,7 @@ def test_a_checkpoint_that_is_skipped_is_in_history_and_log(
     (line,) = caplog.records
     assert (line.levelno, line.getMessage()) == (
         logging.WARNING,
-        "job has news: checkpoint_skipped",
+        "job event: checkpoint_skipped",
     )
     assert (vars(line)["step"], vars(line)["free_bytes"]) == (4, 3)
     watched.scene.stopping = True

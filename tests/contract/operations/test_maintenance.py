@@ -97,7 +97,7 @@ def test_a_cancelled_job_that_its_worker_left_is_ended_now_and_in_the_log(
     (line,) = caplog.records
     assert (line.levelno, line.getMessage()) == (
         logging.INFO,
-        "job cancelled: its worker is gone",
+        "job cancelled: no worker holds it",
     )
     assert vars(line)["job"] == job.id
 

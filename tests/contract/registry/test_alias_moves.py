@@ -91,17 +91,17 @@ def test_rollback_is_written_down(scene: Scene, model: Model) -> None:
     [
         (
             lambda scene, model: go_live(scene, model, 3, override=True),
-            "An override needs a reason.",
+            "An override requires a reason.",
             "/reason",
         ),
         (
             lambda scene, model: go_back(scene, model, reason=""),
-            "A rollback needs a reason.",
+            "A rollback requires a reason.",
             "/reason",
         ),
         (
             lambda scene, model: go_back(scene, model, to=3),
-            "Version 3 was never live as 'production': promote it.",
+            "Version 3 was never live as 'production': promote it instead.",
             "/to",
         ),
     ],

@@ -265,7 +265,7 @@ def test_report_that_does_not_say_what_it_answered_lets_nothing_go_live(
     stored = scene.version(model, 2).report
     assert stored is not None
     artifacts.delete(stored)
-    with pytest.raises(EvaluationStale, match="does not say which suites it answered"):
+    with pytest.raises(EvaluationStale, match="does not list the suites that it covers"):
         go_live(scene, model, 2)
 
 

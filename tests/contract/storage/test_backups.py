@@ -343,7 +343,7 @@ def give_up(platform: Platform, number: int) -> Digest:
     with platform.transactions() as work:
         model = work.models.get("demo")
         version = work.versions.get(model.id, number)
-        work.versions.give_up_weights(model.id, number, NOW)
+        work.versions.release_weights(model.id, number, NOW)
         work.commit()
     for tensor in Weights.from_bytes(platform.artifacts.get(version.digest)).tensors:
         platform.artifacts.delete(tensor.digest)
@@ -464,7 +464,7 @@ def test_a_back_up_that_breaks_off_leaves_the_one_before(
 def test_a_database_with_rows_is_left_alone(settings: Settings, folder: Path) -> None:
     back_up(settings, folder)
     before = rows_of(settings.database)
-    with pytest.raises(Conflict, match="already holds"):
+    with pytest.raises(Conflict, match="already has"):
         restore(settings, folder)
     assert rows_of(settings.database) == before
 
@@ -482,7 +482,7 @@ def test_a_database_that_is_used_meanwhile_is_left_alone(
             Scene(platform.transactions, platform.artifacts)  # adds the default policy
 
     monkeypatch.setattr(backups, "copy_artifacts", copy)
-    with pytest.raises(Conflict, match="already holds policies"):
+    with pytest.raises(Conflict, match="already has policies"):
         restore(elsewhere, folder)
     assert rows_of(elsewhere.database)["jobs"] == []
 
@@ -494,7 +494,7 @@ def test_a_back_up_of_a_newer_release_is_refused(
         real = Snapshot.dump
         patch.setattr(Snapshot, "dump", lambda self, put: {**real(self, put), "revision": "f" * 12})
         back_up(settings, folder)
-    with pytest.raises(Conflict, match="newer release"):
+    with pytest.raises(Conflict, match="which this release does not have"):
         restore(elsewhere, folder)
     assert not elsewhere.artifacts.exists()
 

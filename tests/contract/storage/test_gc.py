@@ -237,9 +237,9 @@ class Beside(MemoryArtifacts):
 
     happens: Callable[[Digest], object] = staticmethod(lambda digest: None)
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         self.happens(digest)
-        return super().collect(digest, older_than_s)
+        return super().delete_if_older(digest, older_than_s)
 
 
 def test_an_update_that_publishes_what_is_being_collected_keeps_it(

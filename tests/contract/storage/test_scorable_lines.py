@@ -182,7 +182,7 @@ def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
     teach(scene, model, parent=3)
     with scene.platform.transactions() as work:
         work.versions.save(replace(work.versions.get(model.id, given_up), verdict=None))
-        work.versions.give_up_weights(model.id, given_up, NOW)
+        work.versions.release_weights(model.id, given_up, NOW)
         work.commit()
     data = scene.frozen("gnu", "yak", offset=200)
     order = UpdateOrder(

@@ -105,7 +105,7 @@ SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate b
         (SEEING, ("kept",), []),
         (BLIND, ("kept",), ["this update's holdout"]),
         (SEEING, ("kept", "blind"), ["suite 'blind'"]),
-        (SEEING, (), ["a suite of the model's (it has none)"]),
+        (SEEING, (), ["the model's suites (it has none)"]),
     ],
 )
 def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
@@ -148,7 +148,7 @@ REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str |
     "a root": (
         evaluating(1),
         FieldInvalid,
-        "A root has nothing to be compared with.",
+        "A root version cannot be evaluated: it has no parent to be compared with.",
         "/version",
     ),
     "no version": (evaluating(9), VersionNotFound, None, None),
@@ -156,7 +156,7 @@ REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str |
     "captions": (
         updating(kind=DatasetKind.CAPTIONED),
         FieldInvalid,
-        "An update needs a labelled dataset.",
+        "An update requires a labelled dataset.",
         "/dataset",
     ),
     "no such version of the dataset": (
@@ -174,7 +174,7 @@ REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str |
     "no reference set": (
         updating(recipe=Recipe(method=Method.ZSCL)),
         FieldInvalid,
-        "The recipe's term 'reference' distils a reference set: name a dataset version.",
+        "The term 'reference' requires a reference set: name a dataset version.",
         "/reference",
     ),
 }
@@ -222,7 +222,7 @@ def test_an_order_waits_for_whoever_gives_up_the_weights_that_it_needs(
         ordered = pool.submit(order, scene, model)
         with pytest.raises(TimeoutError):
             ordered.result(0.3)
-        work.versions.give_up_weights(model.id, held, NOW)
+        work.versions.release_weights(model.id, held, NOW)
         work.commit()
         with pytest.raises(ArtifactGone):
             ordered.result(10)

@@ -28,9 +28,10 @@ POINTS = (
 )
 # What a worker says when its fence holds no longer.
 REFUSED = {
-    "the lease is lost, the job is left to its new owner",
-    "the lease is lost, there is nothing to give back",
-    "the lease is lost, its end is another worker's to write",
+    "lost the lease: another worker now runs the job",
+    "lost the lease: the job was not returned to the queue",
+    "lost the lease: the job was not paused",
+    "lost the lease: another worker will record the job's end",
 }
 
 

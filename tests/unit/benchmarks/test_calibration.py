@@ -9,13 +9,10 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks import gate as bench_gate
-from benchmarks.calibration import small as small_study
-from benchmarks.calibration.comparison import situations
-from benchmarks.calibration.draws import Drawn, Pool, design_effects
-from benchmarks.calibration.exact import counts, images_needed, verdict_rates
-from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, read_all, save
-from benchmarks.calibration.pairs import nulls, planted
-from benchmarks.calibration.rivals import (
+from benchmarks.calibration import small_samples as small_samples_study
+from benchmarks.calibration.exact_rates import counts, images_needed, verdict_rates
+from benchmarks.calibration.interval_comparison import situations
+from benchmarks.calibration.intervals import (
     INTERVALS,
     STATISTICS,
     bootstrap,
@@ -23,9 +20,12 @@ from benchmarks.calibration.rivals import (
     skewness_corrected,
     tango_score,
 )
+from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, read_all, save
+from benchmarks.calibration.sampling import Pool, SampledCounts, design_effects
 from benchmarks.calibration.scenarios import Disagreement, scenarios, shares
-from benchmarks.calibration.small import small
+from benchmarks.calibration.small_samples import small_samples
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
+from benchmarks.calibration.version_pairs import nulls, planted
 from core.domain.gate.intervals import (
     Flips,
     corrected_score,
@@ -51,8 +51,8 @@ def outcomes(right: float, seed: int, images: int = 400) -> Outcomes:
     return Outcomes(hits=hits, captions=sizes)
 
 
-def drawn(count: int, gained: list[int], lost: list[int], effect: float = 1.0) -> Drawn:
-    return Drawn(
+def drawn(count: int, gained: list[int], lost: list[int], effect: float = 1.0) -> SampledCounts:
+    return SampledCounts(
         question="photographs",
         images=count,
         count=np.full(len(gained), count),
@@ -200,7 +200,7 @@ def test_captions_follow_their_images_with_the_gates_own_design_effect() -> None
 @pytest.mark.parametrize("question", ["photographs", CAPTIONS])
 @pytest.mark.parametrize("loss", [0.03, 0.2])
 def test_a_tilted_pool_loses_exactly_what_it_is_asked_to(question: str, loss: float) -> None:
-    pool = Pool.of(outcomes(0.6, 1), outcomes(0.5, 2), [question]).tilted(question, loss)
+    pool = Pool.of(outcomes(0.6, 1), outcomes(0.5, 2), [question]).reweighted(question, loss)
     assert pool.loss(question) == pytest.approx(loss)
     assert pool.shares.sum() == pytest.approx(1)
     assert (pool.shares >= 0).all()
@@ -214,7 +214,7 @@ def test_a_pool_that_only_gains_cannot_be_tilted_to_lose() -> None:
         hits={"photographs": np.array([True, False])}, captions=np.array([], dtype=np.int64)
     )
     with pytest.raises(ValueError, match="no weight"):
-        Pool.of(worse, better, ["photographs"]).tilted("photographs", 0.1)
+        Pool.of(worse, better, ["photographs"]).reweighted("photographs", 0.1)
 
 
 # ---- Verdicts -------------------------------------------------------------------------------
@@ -273,9 +273,11 @@ def test_small_measures_at_their_tolerance_seldom_fail_and_sure_losses_mostly_do
     images = np.arange(2000)
     root = Outcomes(hits={"photographs": images >= 0}, captions=np.array([], dtype=np.int64))
     worse = Outcomes(hits={"photographs": images >= 200}, captions=np.array([], dtype=np.int64))
-    rows = list(small({"bundled": root, "ft-11": worse}, ["photographs"], np.random.default_rng(7)))
+    rows = list(
+        small_samples({"bundled": root, "ft-11": worse}, ["photographs"], np.random.default_rng(7))
+    )
     edge = [row for row in rows if "tolerance" in row["scenario"] and row["wrong"] == FAILED]
-    assert len(edge) == len(small_study.SUITES) + len(small_study.HOLDOUTS)
+    assert len(edge) == len(small_samples_study.SUITES) + len(small_samples_study.HOLDOUTS)
     assert max(row["worst pair %"] for row in edge) <= 1.0
     beyond = [row for row in rows if "beyond" in row["scenario"]]
     assert max(row["worst pair %"] for row in beyond) <= 1.0

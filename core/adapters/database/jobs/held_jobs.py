@@ -116,7 +116,7 @@ class SqlHeldJobs:
     def _record_end(self, job: Job, kind: EventKind, data: Json) -> None:
         """Add the last event of a job, and count the job as ended."""
         if job.finished_at is None:
-            raise ValueError("a job that has ended says when")
+            raise ValueError("an ended job needs finished_at")
         self.add_event(job.id, kind, data, job.finished_at)
         self._counters.add_ended(job)
 

@@ -70,7 +70,7 @@ class SqlVersions:
         if saved.rowcount == 0:
             raise VersionNotFound(version=version.number)
 
-    def give_up_weights(self, model: ModelId, number: int, at: datetime) -> None:
+    def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on."""
         self._connection.execute(
             update(versions)

@@ -92,8 +92,8 @@ def _require_newest(connection: Connection) -> None:
         raise NotFound("The database has no tables yet: nothing to back up.")
     if found != newest:
         raise Conflict(
-            f"The database has the schema {found}, this release {newest}: back up with the "
-            "release that made it, or run `perennial migrate` first."
+            f"The database has schema {found}, but this release needs {newest}: back up with the "
+            "release that created it, or run `perennial migrate` first."
         )
 
 

@@ -55,7 +55,7 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
             facts = listed["tables"].get(table.name, {"rows": 0, "parts": []})
             count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
             if count != facts["rows"]:
-                raise Corrupt(f"{table.name}: {count} rows came back of {facts['rows']}.")
+                raise Corrupt(f"{table.name}: restored {count} rows instead of {facts['rows']}.")
         for name in tables.tables.keys() & NUMBERED:
             _advance_sequence(connection, tables.tables[name])
     migrate(url)
@@ -65,7 +65,10 @@ def _require_known(connection: Connection, revision: str) -> None:
     try:
         ScriptDirectory.from_config(migration_config(connection)).get_revision(revision)
     except CommandError:
-        raise Conflict(f"The back-up's schema {revision} is of another, newer release.") from None
+        raise Conflict(
+            f"The back-up has schema {revision}, which this release does not have: restore it "
+            "with the release that made it."
+        ) from None
 
 
 def _require_empty(connection: Connection) -> None:
@@ -73,7 +76,7 @@ def _require_empty(connection: Connection) -> None:
     for table in COPIED:
         one = select(literal(1)).select_from(table).limit(1)
         if table.name in there and connection.scalar(one):
-            raise Conflict(f"The database already holds {table.name}: restore into an empty one.")
+            raise Conflict(f"The database already has {table.name}: restore into an empty one.")
 
 
 def _unpack(data: bytes) -> Iterator[dict[str, Any]]:

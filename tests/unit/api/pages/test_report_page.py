@@ -81,8 +81,8 @@ def test_page_names_lineage_recipe_policy_and_counts() -> None:
     html = page(report)
     assert "Small models forget more." in html
     assert "vrlwf" in html
-    assert "have judged 2 candidates before this one" in html
-    assert "1 image of this update looks like an older one" in html
+    assert "2 candidates were evaluated on these test parts before this one" in html
+    assert "1 image of this update is a near-duplicate of an older image." in html
     for version in (ROOT, FIRST, SECOND):
         assert version.digest in html
 
@@ -229,7 +229,7 @@ def test_long_class_lists_are_cut_and_say_so() -> None:
         )
     )
     assert "40 classes:" in html
-    assert "The worst 16 are drawn" in html
+    assert "Only the worst 16 are drawn" in html
 
 
 def test_classes_of_a_single_image_are_named_and_not_plotted() -> None:
@@ -278,6 +278,6 @@ def test_page_says_what_was_computed_in_and_when_a_repeat_is_not_exact() -> None
     assert "exact to the bit" not in page(replace(report, environments=(home,), exact=True))
     assert "exact to the bit" not in page(replace(report, environments=(), exact=None))
     html = unescape(page(replace(report, environments=({}, home, away), exact=False)))
-    assert "Not exact to the bit" in html
+    assert "Not bit-reproducible" in html
     places = [html.index(words) for words in ("not recorded", "device cpu (x)", "device cuda (y)")]
     assert places == sorted(places)

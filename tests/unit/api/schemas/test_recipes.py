@@ -60,7 +60,7 @@ def test_choices_are_the_ones_that_are_taken(name: str) -> None:
 @pytest.mark.parametrize(
     ("texts", "reason"),
     [
-        ([], "goes with"),
+        ([], "must be given with"),
         (["a cat"], "two different"),
         (["a cat", "a cat"], "two different"),
         (["a cat", " \n"], "blank"),

@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks.study.cli import PLANS, main
 from benchmarks.study.images.folders import files_of, locate
-from benchmarks.study.images.material import Material, Reader
-from benchmarks.study.images.shelf import Shelf
-from benchmarks.study.ledger import Ledger, key_of
+from benchmarks.study.images.image_cache import ImageCache
+from benchmarks.study.images.study_data import StudyData, StudyDataReader
 from benchmarks.study.measures.published import compare
 from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
+from benchmarks.study.results_cache import ResultsCache, key_of
 from core.adapters.images.sandbox import SandboxDecoder
 from core.domain.recipes.choices import Precision
 from core.errors import RecipeInvalid
@@ -53,23 +53,23 @@ class Counting:
         return self.decoder.decode(data)
 
 
-def reader(place: Path, index: Path, decoder: Any) -> Reader:
-    return Reader(
-        shelf=Shelf(MemoryArtifacts(), index, decoder, threads=1),
+def reader(place: Path, index: Path, decoder: Any) -> StudyDataReader:
+    return StudyDataReader(
+        image_cache=ImageCache(MemoryArtifacts(), index, decoder, threads=1),
         places=(place,),
         unzipped=index,
         emit=lambda title, done, total: None,
     )
 
 
-def material(place: Path, index: Path, decoder: Any) -> Material:
+def study_data(place: Path, index: Path, decoder: Any) -> StudyData:
     return reader(place, index, decoder).read(read(place / "squares.toml", {}))
 
 
 def test_classes_keep_the_plans_order_and_the_rest_is_retained(
     place: Path, tmp_path: Path, sandbox: SandboxDecoder
 ) -> None:
-    found = material(place, tmp_path, sandbox)
+    found = study_data(place, tmp_path, sandbox)
     assert found.classes == ("red", "blue", "dark green", "pink")
     assert found.sessions(2) == (("red", "blue"), ("dark green", "pink"))
     assert found.retained["others"].classes == tuple(sorted(KEPT))
@@ -80,19 +80,19 @@ def test_classes_keep_the_plans_order_and_the_rest_is_retained(
 
 def test_images_are_decoded_once(place: Path, tmp_path: Path, sandbox: SandboxDecoder) -> None:
     decoder = Counting(sandbox)
-    first = material(place, tmp_path, decoder)
+    first = study_data(place, tmp_path, decoder)
     decoded = decoder.count
-    assert material(place, tmp_path, decoder) == first
+    assert study_data(place, tmp_path, decoder) == first
     assert decoder.count == decoded
 
 
 def test_a_changed_file_is_decoded_again(tmp_path: Path, sandbox: SandboxDecoder) -> None:
     (path,) = paint(tmp_path / "set" / "train" / "red", (200, 0, 0), [1])
     decoder = Counting(sandbox)
-    shelf = Shelf(MemoryArtifacts(), tmp_path / "index", decoder, threads=1)
-    before = shelf.entries([(path, "red")], lambda done, total: None)
+    image_cache = ImageCache(MemoryArtifacts(), tmp_path / "index", decoder, threads=1)
+    before = image_cache.entries([(path, "red")], lambda done, total: None)
     paint(tmp_path / "set" / "train" / "red", (0, 200, 0), [1])
-    assert shelf.entries([(path, "red")], lambda done, total: None) != before
+    assert image_cache.entries([(path, "red")], lambda done, total: None) != before
     assert decoder.count == 2
 
 
@@ -101,7 +101,7 @@ def test_what_is_asked_is_never_learned(
 ) -> None:
     build(tmp_path)
     paint(tmp_path / "squares" / "train" / "red", NEW["red"], [20])  # a test image
-    found = material(tmp_path, tmp_path / "index", sandbox)
+    found = study_data(tmp_path, tmp_path / "index", sandbox)
     assert found.left_out == 1
     assert not {e.pixels for e in found.train} & {e.pixels for e in found.test}
 
@@ -227,14 +227,14 @@ def test_the_committed_plans_read() -> None:
 def test_sessions_and_command_must_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["one", "cifar20_sessions"]) == 2
     assert main(["many", "cifar20"]) == 2
-    assert "how many sessions?" in capsys.readouterr().out
+    assert "set at least 2 sessions" in capsys.readouterr().out
 
 
 def test_a_claimed_run_is_not_begun_twice(tmp_path: Path) -> None:
     key = key_of(recipe="a")
-    with Ledger(tmp_path).claim(key) as first, Ledger(tmp_path).claim(key) as second:
+    with ResultsCache(tmp_path).claim(key) as first, ResultsCache(tmp_path).claim(key) as second:
         assert (first, second) == (True, False)
-    with Ledger(tmp_path).claim(key) as again:
+    with ResultsCache(tmp_path).claim(key) as again:
         assert again
 
 

@@ -87,7 +87,7 @@ def test_what_is_there_is_not_run_again(
     before = taught_once.runs()
     plot = (taught_once.out / "squares" / "tradeoff.svg").read_bytes()
     assert taught_once.run("one") == 0
-    assert "4 runs, 4 there already" in capsys.readouterr().out
+    assert "4 runs, 4 finished" in capsys.readouterr().out
     assert taught_once.runs() == before
     assert (taught_once.out / "squares" / "tradeoff.svg").read_bytes() == plot
 
@@ -159,7 +159,7 @@ def test_tuning_writes_the_best_values_where_the_plan_reads_them(
     capsys.readouterr()
     validation = ("--part", "validation", "--name", "again", "--rows", "vrlwf", "--seeds", "7")
     assert taught_once.run("one", *validation) == 0
-    assert "1 runs, 1 there already" in capsys.readouterr().out  # tuning asked no test image
+    assert "1 runs, 1 finished" in capsys.readouterr().out  # tuning asked no test image
     (taught_once.data / "tuned.json").unlink()
 
 
@@ -185,7 +185,7 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(
     assert taught_once.run("one", "--name", "wild", "--seeds", "0", *rows) == 0
     assert [row["row"] for row in taught_once.rows("wild")] == ["untouched", "tame"]
     page = (taught_once.out / "wild" / "table.md").read_text()
-    assert "Failed: wild, seed 0: The loss is not a number any more." in page
+    assert "Failed: wild, seed 0: The loss or a gradient became NaN or infinite." in page
 
 
 def test_an_interrupted_study_goes_on_from_the_last_finished_run(
@@ -203,7 +203,7 @@ def test_an_interrupted_study_goes_on_from_the_last_finished_run(
     monkeypatch.setattr(UpdateTrainer, "train", stopped)
     options = ("--name", "stopped", "--per-class", "3", "--seeds", "0")
     assert taught_once.run("one", *options) == 130
-    assert "goes on from the last finished run" in capsys.readouterr().out
+    assert "to continue after the last finished run" in capsys.readouterr().out
     assert taught_once.run("one", *options) == 0
     assert trained == ["ft", "vrlwf", "vrlwf"]
     assert [row["row"] for row in taught_once.rows("stopped-3")] == ["untouched", "ft", "vrlwf"]

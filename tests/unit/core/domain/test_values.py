@@ -1,11 +1,18 @@
-"""Ids, digests, canonical JSON and names: the small words every rule uses."""
+"""Ids, digests, counts, canonical JSON and names."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.domain.values import canonical_json, clean_file_label, clean_name, new_id, sha256
+from core.domain.values import (
+    canonical_json,
+    clean_file_label,
+    clean_name,
+    counted,
+    new_id,
+    sha256,
+)
 from core.errors import NameInvalid
 
 
@@ -24,6 +31,11 @@ def test_ids_of_one_moment_differ_and_later_ones_sort_behind() -> None:
 def test_a_digest_is_sha_256_in_hex() -> None:
     wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert sha256(b"abc") == sha256(memoryview(b"abc")) == wanted
+
+
+def test_count_has_a_plural_noun_unless_it_is_one() -> None:
+    found = [counted(count, "image") for count in (0, 1, 2, 2000)]
+    assert found == ["0 images", "1 image", "2 images", "2,000 images"]
 
 
 def test_equal_values_have_one_canonical_spelling() -> None:

@@ -110,7 +110,7 @@ def test_an_interrupted_run_leaves_nothing_and_goes_on_where_it_was(
     ("number", "patience_s", "said"),
     [
         (signal.SIGKILL, 60, "Rank 1 was killed by signal 9"),  # noticed at once
-        (signal.SIGSTOP, 6, "does not answer"),
+        (signal.SIGSTOP, 6, "stopped responding"),
     ],
 )
 def test_a_lost_rank_ends_the_run_in_time(

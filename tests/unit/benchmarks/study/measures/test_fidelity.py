@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.study.measures.compatibility import Embeddings
 from benchmarks.study.measures.embeddings import in_folds
-from benchmarks.study.measures.exam import pack, unpack
 from benchmarks.study.measures.fidelity import Measured, difference, share_kept
+from benchmarks.study.measures.queries import pack, unpack
 from benchmarks.study.results.columns import columns_of
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import RetrievalQuery

@@ -149,11 +149,11 @@ def test_each_layer_denies_by_itself_what_the_operations_page_says(
     assert ask("6 * 7") == "42"
 
 
-def test_confinement_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_sandbox_layers_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     one = make_decoder()
     for _ in range(2):
         one.decode(encode(picture(), "PNG"))
     one.close()
-    told = [record for record in caplog.records if "confinement" in record.message]
-    assert [set(record.__dict__["layers"]) for record in told] == [OFFERED]
+    logged = [record for record in caplog.records if "sandbox" in record.message]
+    assert [set(record.__dict__["layers"]) for record in logged] == [OFFERED]

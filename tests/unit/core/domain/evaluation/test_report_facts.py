@@ -209,8 +209,8 @@ def without_numbers(plan: EvaluationPlan, version: Version) -> Report:
 def test_candidate_without_numbers_is_told_in_how_many_questions() -> None:
     # shapes, emoji and the first holdout over two lists each, its own holdout over one
     assert without_numbers(second_update(), SECOND).reasons[0] == (
-        "The model gives features that are not finite numbers (NaN or infinity), in 5 of 6 "
-        "questions: it cannot be used. Answers without a number count as wrong below."
+        "The version's features contain NaN or infinity in 5 of 6 evaluations, so it cannot "
+        "be used. Images with such features count as wrong below."
     )
 
 
@@ -218,7 +218,7 @@ def test_baseline_without_numbers_is_named() -> None:
     with pytest.raises(AnswersNotFinite) as refusal:
         without_numbers(second_update(), FIRST)
     assert refusal.value.message == (
-        "Version 2, which the candidate is compared with, gives features that are not finite "
-        "numbers (NaN or infinity): nothing can be compared with it."
+        "The features of version 2, which the candidate is compared with, contain NaN or "
+        "infinity, so the comparison is impossible."
     )
     assert refusal.value.facts == {"version": 2}

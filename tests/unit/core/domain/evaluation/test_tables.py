@@ -235,7 +235,7 @@ def test_transfer_is_not_made_up_where_an_answered_cell_is_missing() -> None:
     sheet = EvaluationResults(plan=plan, answers=answered(plan, right))
     matrix = accuracy_matrix(sheet, None)
     last = replace(matrix[-1], macro=(1.0, None))
-    with pytest.raises(ValueError, match=r"^a cell that this examination answers is missing$"):
+    with pytest.raises(ValueError, match=r"^a cell that this evaluation fills is missing$"):
         transfer(sheet, (*matrix[:-1], last))
 
 

@@ -118,7 +118,7 @@ def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> 
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
     assert judgement.rulings[1].more_images == 200
-    assert "Fewer than the 500 test images" in judgement.reasons[-1]
+    assert "Measures with fewer than 500 test images" in judgement.reasons[-1]
 
 
 def test_few_images_that_hold_are_no_guard() -> None:
@@ -168,7 +168,7 @@ def test_unguarded_model_is_never_promoted_and_says_why() -> None:
     for measures in ([gain()], [gain(), measure(count=100)]):
         judgement = judge(measures, policy())
         assert judgement.verdict is Verdict.INCONCLUSIVE
-        assert any("Nothing guards this model" in reason for reason in judgement.reasons)
+        assert any("No measure guards this model" in reason for reason in judgement.reasons)
 
 
 def test_without_a_holdout_nothing_is_promoted() -> None:
@@ -246,4 +246,4 @@ def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:
     doubtful = measure(count=1000, gained=20, lost=50)
     assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
     judgement = judge([doubtful, gain()], policy())
-    assert any("no practical number" in reason for reason in judgement.reasons)
+    assert any("any practical number" in reason for reason in judgement.reasons)

@@ -64,7 +64,7 @@ def advisory(measure: Measure) -> Ruling:
         (MeasureKind.IMAGE_TO_TEXT, "image-to-text R@1 on this one against the root"),
         (MeasureKind.TEXT_TO_IMAGE, "text-to-image R@1 on this one against the root"),
         (MeasureKind.HOLDOUT, "top-1 on the holdout of this one against the root"),
-        (MeasureKind.HOLDOUTS, "top-1 on the holdouts of this one, together against the root"),
+        (MeasureKind.HOLDOUTS, "top-1 on the pooled holdouts of this one against the root"),
         (MeasureKind.GAIN, "top-1 on this update's own holdout against the root"),
     ],
 )
@@ -110,16 +110,16 @@ def test_points_have_one_decimal_and_nothing_is_neither_more_nor_less(
 def test_what_failed_is_said_with_its_interval_and_what_was_allowed() -> None:
     lost = gain(difference=-0.2, lower=-0.33, upper=-0.061)
     assert said(holding(gain()), failing(found()), failing(lost)) == (
-        "Top-1 on emoji against the parent changed by −10.0 points (interval −12.4 to −7.6): "
-        "surely more than the 3.0 points it may lose.",
+        "Top-1 on emoji against the parent changed by −10.0 points (interval −12.4 to −7.6), "
+        "significantly more than the allowed loss of 3.0 points.",
         "Top-1 on this update's own holdout against the parent changed by −20.0 points "
-        "(interval −33.0 to −6.1): surely less than the wanted gain of 30.0 points.",
+        "(interval −33.0 to −6.1), significantly less than the wanted gain of 30.0 points.",
     )
 
 
 @pytest.mark.parametrize(
     ("guarded", "held"),
-    [(1, "The one guarded measure is"), (2, "All 2 guarded measures are")],
+    [(1, "The only guarded measure is"), (2, "All 2 guarded measures are")],
 )
 def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
     rulings = (holding(found()), holding(gain()))
@@ -132,24 +132,25 @@ def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
 def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None:
     open_one = found(difference=-0.02, lower=-0.041, upper=0.001)
     doubt = (
-        "Top-1 on emoji against the parent changed by −2.0 points (interval −4.1 to +0.1): "
-        "that may or may not be more than the 3.0 points it may lose."
+        "Top-1 on emoji against the parent changed by −2.0 points (interval −4.1 to +0.1). "
+        "It is uncertain whether this exceeds the allowed loss of 3.0 points:"
     )
-    at_this_rate = "would settle it, if answers go on flipping at this rate."
+    at_this_rate = "would decide, if predictions keep changing at the same rate."
     assert said(doubtful(open_one, 1840)) == (
-        f"{doubt} About 1,840 more test images {at_this_rate}",
+        f"{doubt} about 1,840 more test images {at_this_rate}",
     )
-    assert said(doubtful(open_one, 1)) == (f"{doubt} About 1 more test image {at_this_rate}",)
+    assert said(doubtful(open_one, 1)) == (f"{doubt} about 1 more test image {at_this_rate}",)
     assert said(doubtful(open_one, None)) == (
-        f"{doubt} It lies so close that no practical number of images would settle it.",
+        f"{doubt} it is too close for any practical number of test images to decide.",
     )
 
 
 def test_doubt_about_the_gain_is_about_what_was_wanted() -> None:
     assert said(doubtful(gain(difference=0.35, lower=0.28), 40)) == (
         "Top-1 on this update's own holdout against the parent changed by +35.0 points "
-        "(interval +28.0 to +57.1): that may or may not reach the wanted gain of 30.0 points. "
-        "About 40 more test images would settle it, if answers go on flipping at this rate.",
+        "(interval +28.0 to +57.1). It is uncertain whether this reaches the wanted gain of "
+        "30.0 points: about 40 more test images would decide, if predictions keep changing at the "
+        "same rate.",
     )
 
 
@@ -157,8 +158,8 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
     small = found(name="small", difference=0.02, lower=-0.03, upper=0.071, images=300)
     single = found(name="single", baseline="root", images=1)
     assert said(advisory(small), holding(found()), advisory(single)) == (
-        "Fewer than the 500 test images that the policy asks of a guard, so these could only "
-        "have failed the version, and did not: top-1 on small against the parent +2.0 points "
+        "Measures with fewer than 500 test images can fail a version but do not guard it. These "
+        "did not fail it: top-1 on small against the parent +2.0 points "
         "(−3.0 to +7.1), 300 images; top-1 on single against the root −10.0 points "
         "(−12.4 to −7.6), 1 image.",
     )
@@ -169,15 +170,15 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
 )
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
     assert said(guarded=0, minimum_count=minimum) == (
-        "Nothing guards this model: it has no suite or earlier holdout with at least "
-        f"{images}, so no version goes live by itself.",
+        "No measure guards this model: it has no suite or earlier holdout with at least "
+        f"{images}, so no version is promoted automatically.",
     )
 
 
 def test_want_of_a_holdout_is_said() -> None:
     assert said(has_gain=False) == (
-        "This update's own holdout has no test image, so nothing shows that it learned what it "
-        "was asked to.",
+        "This update's own holdout has no test images, so there is no evidence that it learned "
+        "its classes.",
     )
 
 
@@ -189,7 +190,7 @@ def test_decisive_sentences_come_first() -> None:
         guarded=0,
         has_gain=False,
     )
-    beginnings = ("Top-1 on failed", "Nothing guards", "This update's own", "Top-1 on open", "Few")
+    beginnings = ("Top-1 on failed", "No measure", "This update's own", "Top-1 on open", "Measures")
     assert len(everything) == len(beginnings)
     for sentence, beginning in zip(everything, beginnings, strict=True):
         assert sentence.startswith(beginning)

@@ -37,7 +37,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"method": "zscl", "part": "text"},
-            "The reference term trains the image tower alone, and part 'text' freezes it.",
+            "The term 'reference' distils the image tower, which part 'text' does not train.",
             "/recipe/part",
         ),
         (
@@ -59,27 +59,27 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"vocabulary_texts": ["a cat", "a dog"]},
-            "vocabulary_texts goes with vocabulary 'file', and only with it.",
+            "vocabulary_texts must be given with vocabulary 'file', and only with it.",
             "/recipe/vocabulary_texts",
         ),
         (
             FILE,
-            "vocabulary_texts goes with vocabulary 'file', and only with it.",
+            "vocabulary_texts must be given with vocabulary 'file', and only with it.",
             "/recipe/vocabulary_texts",
         ),
         (
             FILE | {"vocabulary_texts": [str(n) for n in range(100_001)]},
-            "vocabulary_texts must hold at most 100,000 texts.",
+            "vocabulary_texts must have at most 100,000 texts.",
             "/recipe/vocabulary_texts",
         ),
         (
             FILE | {"vocabulary_texts": ["a cat", " "]},
-            "vocabulary_texts must hold no blank text.",
+            "vocabulary_texts must have no blank text.",
             "/recipe/vocabulary_texts",
         ),
         (
             FILE | {"vocabulary_texts": ["a cat", "a cat"]},
-            "vocabulary_texts must hold at least two different texts.",
+            "vocabulary_texts must have at least two different texts.",
             "/recipe/vocabulary_texts",
         ),
         (
@@ -217,12 +217,22 @@ def test_names_with_one_prompt_are_one_and_names_with_two_are_two() -> None:
     assert distinct(["Straße", "STRASSE", "straße", "strasse"]) == ("Straße", "STRASSE")
 
 
-def test_an_update_whose_classes_are_one_column_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("label_space", "advice"),
+    [
+        (LabelSpace.SESSION, "use label space 'seen' or 'open'"),
+        (LabelSpace.SEEN, "use label space 'open'"),
+        (LabelSpace.OPEN, "add a zero-shot suite to the model"),
+    ],
+)
+def test_update_with_a_single_column_is_refused_with_what_would_widen_the_label_space(
+    label_space: LabelSpace, advice: str
+) -> None:
     with pytest.raises(TooFewClasses) as refusal:
-        require_learnable(Recipe(), ("Cat", "cat"), ("owl",), ("elk",))
+        require_learnable(Recipe(label_space=label_space), ("Cat", "cat"), (), ())
     assert refusal.value.message == (
-        "Over the label space 'session' the only class is Cat: the loss would be zero. Name at "
-        "least two classes, or choose a wider label space ('seen' or 'open')."
+        f"In the label space '{label_space}' the only class is Cat, so the loss would be zero: "
+        f"name at least two classes, or {advice}."
     )
     assert (refusal.value.pointer, refusal.value.facts) == ("/recipe/label_space", {})
 
@@ -245,7 +255,7 @@ def test_a_template_without_one_slot_or_too_long_is_refused_and_shown_cut(templa
     with pytest.raises(PromptInvalid) as refusal:
         PromptTemplate(template)
     assert refusal.value.message == (
-        "A prompt template must be at most 200 printable characters and hold '{name}' exactly once."
+        "A prompt template must have at most 200 printable characters and '{name}' exactly once."
     )
     assert refusal.value.facts == {"template": template[:220]}
 

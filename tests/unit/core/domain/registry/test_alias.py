@@ -154,8 +154,8 @@ def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
     with pytest.raises(NoPrevious) as told:
         version_before(history("1", "2!", "3"), failed=[1])
     assert told.value.message == (
-        "What was live before has failed the gate or went live by override alone: name the "
-        "version to go back to with 'to' (version 1, version 2)."
+        "All versions that were live before have failed the gate or went live by override: "
+        "name the version to roll back to with 'to' (version 1, version 2)."
     )
     assert told.value.facts == {"versions": [1, 2]}
 
@@ -164,7 +164,7 @@ def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
 def test_rollback_from_the_first_version_has_nowhere_to_go(moves: str) -> None:
     with pytest.raises(NoPrevious) as told:
         version_before(history(*moves.split()))
-    assert told.value.message == "No other version was live before under this alias."
+    assert told.value.message == "This alias has never pointed to another version."
     assert told.value.facts == {}
 
 

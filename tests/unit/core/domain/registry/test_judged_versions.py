@@ -47,7 +47,7 @@ def test_version_without_weights_says_since_when() -> None:
     with pytest.raises(ArtifactGone) as told:
         replace(version, collected_at=NOW).require_weights()
     assert told.value.facts == {"version": 2, "collected_at": "2026-03-01T12:00:00.123456+00:00"}
-    assert told.value.message == "The weights of that version are gone."
+    assert told.value.message == "The weights of this version have been deleted."
 
 
 @pytest.mark.parametrize(

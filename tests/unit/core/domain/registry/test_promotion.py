@@ -142,7 +142,7 @@ def test_report_tells_what_it_answers_unless_an_early_release_wrote_it() -> None
 
 # ---- What a refusal says --------------------------------------------------------------------
 
-OVERRIDE = "send an override with a reason that names what is lost"
+OVERRIDE = "send an override with a reason that states what is lost"
 AGAIN = f"Score it again: POST /v1/jobs with `score_again` as the body; or {OVERRIDE}."
 TOLD = (
     "Version 3 is live as 'staging'. Version 7 does not descend from it and was not compared "
@@ -151,8 +151,8 @@ TOLD = (
 SCORE_AGAIN = {"type": "evaluate", "model": "demo", "version": 7, "alias": "staging"}
 LOST = {"versions": [2, 3], "classes": ["cat", "dog"]}
 UNKNOWN = (
-    "The report of version 7 does not say which suites it answered: an earlier release wrote it, "
-    "or it is damaged."
+    "The report of version 7 does not list the suites that it covers: it is damaged, or an "
+    "earlier release wrote it."
 )
 
 
@@ -162,7 +162,7 @@ UNKNOWN = (
 def test_gates_refusal_says_what_a_move_needs(verdict: Verdict, needed: str) -> None:
     told = refusal(version(7, verdict))
     assert told.message == (
-        f"The gate's verdict on version 7 is '{verdict}': moving an alias to it needs {needed}."
+        f"The gate's verdict on version 7 is '{verdict}': moving an alias to it requires {needed}."
     )
     assert told.facts == {"version": 7, "verdict": verdict.value, "scores": SCORES}
 
@@ -192,28 +192,30 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
         (
             replace(BESIDE, back=True),
             ANSWERED,
-            f"{TOLD}; it has not learned cat, dog. Version 3 was made from it: roll back, or "
+            f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
             f"{OVERRIDE}.",
             {"live": 3, "lost": LOST},
         ),
         (
             BARE,
             replace(ANSWERED, suites=frozenset({"suite_2"})),
-            f"Of the model's suites, the verdict on version 7 leaves out emoji, digits. {AGAIN}",
+            "The verdict on version 7 does not cover these suites of the model: emoji, digits. "
+            f"{AGAIN}",
             {"suites": ["emoji", "digits"], "score_again": SCORE_AGAIN},
         ),
         (
             BARE,
             replace(ANSWERED, policy="gate_2"),
-            f"The verdict on version 7 was not given by the model's policy 'strict'. {AGAIN}",
+            "The verdict on version 7 was made under another policy than the model's current one, "
+            f"'strict'. {AGAIN}",
             {"policy": "strict", "score_again": SCORE_AGAIN},
         ),
         (
             BESIDE,
             Answered(suites=frozenset({"suite_1", "suite_2"}), policy="gate_2", live=2),
-            f"{TOLD}; it has not learned cat, dog. Of the model's suites, the verdict on version 7 "
-            "leaves out digits. The verdict on version 7 was not given by the model's policy "
-            f"'strict'. {AGAIN}",
+            f"{TOLD}; it has not learned cat, dog. The verdict on version 7 does not cover these "
+            "suites of the model: digits. The verdict on version 7 was made under another policy "
+            f"than the model's current one, 'strict'. {AGAIN}",
             {
                 "suites": ["digits"],
                 "policy": "strict",
@@ -246,7 +248,7 @@ def test_stale_verdict_says_what_is_missing_and_what_would_be_lost_and_what_to_d
 def test_root_is_told_to_be_rolled_back_to() -> None:
     told = refusal(ROOT, replace(BESIDE, back=True), None)
     assert told.message == (
-        f"{TOLD}; it has not learned cat, dog. Version 3 was made from it: roll back, or "
+        f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
         f"{OVERRIDE}."
     ).replace("Version 7", "Version 1")
     assert told.facts == {"version": 1, "live": 3, "lost": LOST}

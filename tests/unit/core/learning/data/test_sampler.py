@@ -22,12 +22,12 @@ from tests.support.memory_artifacts import MemoryArtifacts
 RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
 
 
-def course(**changes: int) -> BatchSampler:
+def sampler(**changes: int) -> BatchSampler:
     return BatchSampler(RECIPE, **{"images": 10, "exemplars": 7, "reference": 9, **changes})
 
 
 def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -> None:
-    made = course()
+    made = sampler()
     assert made.steps == 10
     for epoch in range(5):
         steps = [step for step in range(10) if made.epoch(step) == epoch]
@@ -37,13 +37,13 @@ def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -
 
 
 def test_fewer_images_than_a_batch_are_one_batch() -> None:
-    made = course(images=3)
+    made = sampler(images=3)
     assert made.steps == 5
     assert sorted(made.images(4)) == [0, 1, 2]
 
 
 def test_every_step_has_its_exemplars_and_reference_images() -> None:
-    made = course()
+    made = sampler()
     for step in range(10):
         assert len(made.exemplars(step)) == 3
         assert len(made.reference(step)) == 4
@@ -53,7 +53,7 @@ def test_every_step_has_its_exemplars_and_reference_images() -> None:
 
 @pytest.mark.parametrize(("kind", "size"), [("exemplars", 7), ("reference", 9)])
 def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
-    made = course()
+    made = sampler()
     stream = [index for step in range(30) for index in getattr(made, kind)(step)]
     for start in range(0, len(stream) - size + 1, size):
         assert len(set(stream[start : start + size])) == size
@@ -61,25 +61,25 @@ def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
 
 
 def test_each_round_has_an_order_of_its_own() -> None:
-    made = course()
+    made = sampler()
     stream = [index for step in range(14) for index in made.exemplars(step)]
     rounds = {tuple(stream[start : start + 7]) for start in range(0, 42, 7)}
     assert len(rounds) == 6
 
 
 def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:
-    made = course(exemplars=2)
+    made = sampler(exemplars=2)
     assert all(sorted(made.exemplars(step)) == [10, 11] for step in range(10))
 
 
 def test_without_any_there_are_none() -> None:
-    made = course(exemplars=0, reference=0)
+    made = sampler(exemplars=0, reference=0)
     assert all(made.exemplars(step) == made.reference(step) == [] for step in range(10))
 
 
 def test_what_a_step_reads_depends_on_the_step_alone() -> None:
     """So a resumed run reads what the undisturbed one would have read."""
-    straight, backwards = course(), course()
+    straight, backwards = sampler(), sampler()
     forward = [
         (straight.images(step), straight.exemplars(step), straight.reference(step))
         for step in range(10)
@@ -95,7 +95,7 @@ def test_what_a_step_reads_depends_on_the_step_alone() -> None:
 def test_another_seed_reads_in_another_order() -> None:
     other = BatchSampler(replace(RECIPE, seed=3), images=10, exemplars=7, reference=9)
     for kind in ("images", "exemplars", "reference"):
-        ours, theirs = ([getattr(c, kind)(step) for step in range(10)] for c in (course(), other))
+        ours, theirs = ([getattr(c, kind)(step) for step in range(10)] for c in (sampler(), other))
         assert ours != theirs
 
 
@@ -115,7 +115,7 @@ def reading_of(spec: TrainingSpec, artifacts: MemoryArtifacts) -> BatchLoader:
 
 def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
     reading = reading_of(replaying(artifacts), artifacts)
-    for step in range(reading.course.steps):
+    for step in range(reading.sampler.steps):
         data = reading.step(step)
         assert data.pixels.shape == (4 + 3, 3, 16, 16)
         strongest = data.pixels.float().mean(dim=(2, 3)).argmax(dim=1)
@@ -159,7 +159,7 @@ def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts
         images=tuple(shaded(artifacts, ("red", "blue")[n % 2], seed=n) for n in range(10)),
     )
     reading = reading_of(spec, artifacts)
-    course = reading.course
+    sampler = reading.sampler
     listed = {pixels: row for row, pixels in enumerate(reading.pixels)}
     by_digest = {entry.pixels: entry for entry in (*spec.images, *spec.exemplars)}
     ordered = [by_digest[pixels] for pixels in listed]
@@ -167,9 +167,9 @@ def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts
     alone = TrainingImages(
         ordered, artifacts, model.preprocess, seed=spec.recipe.seed, augment=True
     )
-    for step in range(course.steps):
-        own = alone.batch(course.images(step), epoch=course.epoch(step))
-        others = alone.batch(course.exemplars(step), epoch=step)
+    for step in range(sampler.steps):
+        own = alone.batch(sampler.images(step), epoch=sampler.epoch(step))
+        others = alone.batch(sampler.exemplars(step), epoch=step)
         assert torch.equal(reading.step(step).pixels, torch.cat([own, others]))
 
 
@@ -181,7 +181,7 @@ def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
     spec = replaying(artifacts, **recipe)
     made = prepare_run(spec, load(spec.parent, artifacts), artifacts)
     model = load(spec.parent, artifacts)
-    for step in range(made.reading.course.steps):
+    for step in range(made.reading.sampler.steps):
         data = made.reading.step(step)
         with torch.no_grad():
             prompts = model.encode_texts(spec.prompt.fill_all(("blue", "red", "green")))

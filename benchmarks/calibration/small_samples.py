@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.calibration.draws import Drawn
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes
-from benchmarks.calibration.pairs import Pair, nulls, planted
+from benchmarks.calibration.sampling import SampledCounts
 from benchmarks.calibration.scenarios import DRAWS, EDGE, SPOT_CHECKS, shares, summary
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard
+from benchmarks.calibration.version_pairs import Pair, nulls, planted
 
 IN_USE = replace(POLICY, minimum_count=500)
 SUITES = (100, 300, 499)  # images
@@ -23,7 +23,7 @@ LOSSES = (0.06, 0.10, 0.20)  # true losses, where the tolerance is 3 or 5 points
 NEAR = 0.05  # a loss this near to one of LOSSES is moved to it
 
 
-def small(
+def small_samples(
     versions: Mapping[str, Outcomes], questions: Sequence[str], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """Yield rows of verdicts at or just beyond the tolerance, then on clear losses."""
@@ -44,7 +44,7 @@ def small(
             beyond = [_line(pair, count, images, pair.loss - EDGE, rng) for pair in lost]
             yield _row("holdouts 0.05 points beyond", size, beyond, PASSED, gate)
     for loss in LOSSES:
-        moved = [pair.tilted(loss) for pair in lost if abs(pair.loss - loss) <= NEAR]
+        moved = [pair.reweighted(loss) for pair in lost if abs(pair.loss - loss) <= NEAR]
         for images in SUITES if moved else ():
             sure = [_suite(pair, images, 0.03, rng) for pair in moved]
             yield _row(
@@ -60,7 +60,7 @@ def _held() -> Guard:
     """Return a large suite on which nothing is lost, without which no update passes."""
     answers = (np.full(DRAWS, number) for number in (5000, 100, 100))
     count, gained, lost = answers
-    drawn = Drawn(
+    drawn = SampledCounts(
         question="large suite",
         images=5000,
         count=count,

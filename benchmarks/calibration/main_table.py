@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes
-from benchmarks.calibration.pairs import Pair, nulls, planted
 from benchmarks.calibration.scenarios import (
     DRAWS,
     SIZES,
@@ -16,11 +15,12 @@ from benchmarks.calibration.scenarios import (
     shares,
 )
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard
+from benchmarks.calibration.version_pairs import Pair, nulls, planted
 
 JUDGED_UP_TO = 2000  # images; of larger suites and captions, the gate judges a tenth of the draws
 
 
-def headline(
+def main_table(
     versions: Mapping[str, Outcomes], questions: Sequence[str], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each question and size with the verdicts on 2,000 draws.

@@ -1,4 +1,4 @@
-"""The laboratory, which trains and evaluates versions with the service's own code."""
+"""The runner of a study: trains and evaluates versions with the service's own code."""
 
 import shutil
 import time
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.ledger import Ledger, key_of
-from benchmarks.study.lessons import Lessons
+from benchmarks.study.layered_artifacts import LayeredArtifacts
 from benchmarks.study.measures.compatibility import Embeddings
 from benchmarks.study.measures.embeddings import compare, embed, in_folds
-from benchmarks.study.measures.exam import Exam, pack
-from benchmarks.study.overlay import Overlay
-from benchmarks.study.setting import Setting
+from benchmarks.study.measures.queries import StudyQueries, pack
+from benchmarks.study.results_cache import ResultsCache, key_of
+from benchmarks.study.run_config import RunConfig
+from benchmarks.study.session_specs import SessionSpecs
 from core.adapters.artifacts.local import LocalArtifacts
 from core.clip.model import ClipModel
 from core.clip.weights import load
@@ -38,84 +38,86 @@ class Machine:
     work: Path  # the weights of unfinished runs
 
 
-class Laboratory:
-    """Runs the recipes of one study on one machine and writes the results to a ledger."""
+class ExperimentRunner:
+    """Runs the recipes of one study on one machine and writes the results to the cache."""
 
     def __init__(
         self,
         *,
         store: Artifacts,
         root: Digest,
-        exam: Exam,
-        lessons: Lessons,
-        ledger: Ledger,
+        queries: StudyQueries,
+        session_specs: SessionSpecs,
+        results_cache: ResultsCache,
         machine: Machine,
     ) -> None:
         self._store = store
         self._root = root
-        self._exam = exam
-        self._lessons = lessons
-        self._ledger = ledger
+        self._queries = queries
+        self._session_specs = session_specs
+        self._results_cache = results_cache
         self._machine = machine
 
     @property
-    def exam(self) -> Exam:
+    def queries(self) -> StudyQueries:
         """The queries that evaluate every version."""
-        return self._exam
+        return self._queries
 
     def untouched(self, monitor: Monitor) -> Record:
         """Evaluate the base, the table's first row, or return its finished record."""
-        key = key_of(base=self._root, exam=self._exam.digest, recipe=None)
-        if found := self._ledger.find(key):
+        key = key_of(base=self._root, exam=self._queries.digest, recipe=None)
+        if found := self._results_cache.find(key):
             return found
         began = time.perf_counter()
-        marks = self._evaluate(load(self._root, self._store, self._machine.device), monitor, 0)
-        record = {"key": key, **marks, "evaluation_s": time.perf_counter() - began}
-        self._ledger.write(key, record)
+        score = self._evaluate(load(self._root, self._store, self._machine.device), monitor, 0)
+        record = {"key": key, **score, "evaluation_s": time.perf_counter() - began}
+        self._results_cache.write(key, record)
         return record
 
-    def keys(self, setting: Setting) -> tuple[Digest, ...]:
+    def keys(self, run_config: RunConfig) -> tuple[Digest, ...]:
         """Return the keys of a recipe's runs, one per session."""
-        facts = {"base": self._root, "exam": self._exam.digest}
+        facts = {"base": self._root, "exam": self._queries.digest}
         return tuple(
-            key_of(**facts, **self._lessons.facts(setting, session))
-            for session in range(self._lessons.count)
+            key_of(**facts, **self._session_specs.facts(run_config, session))
+            for session in range(self._session_specs.count)
         )
 
-    def finished(self, setting: Setting) -> list[Record]:
+    def finished(self, run_config: RunConfig) -> list[Record]:
         """Return the records of a recipe's finished sessions, up to the first that is missing."""
         found: list[Record] = []
-        for key in self.keys(setting):
-            record = self._ledger.find(key)
+        for key in self.keys(run_config):
+            record = self._results_cache.find(key)
             if record is None:
                 break
             found.append(record)
         return found
 
-    def is_done(self, setting: Setting) -> bool:
+    def is_done(self, run_config: RunConfig) -> bool:
         """Return whether all sessions of a recipe have finished or one has failed."""
-        found = self.finished(setting)
-        return len(found) == self._lessons.count or any("failed" in record for record in found)
+        found = self.finished(run_config)
+        return len(found) == self._session_specs.count or any(
+            "failed" in record for record in found
+        )
 
-    def run(self, setting: Setting, monitor: Monitor) -> bool:
+    def run(self, run_config: RunConfig, monitor: Monitor) -> bool:
         """Run a recipe's missing sessions; return False if another process is running them.
 
         The weights of an unfinished chain of sessions stay in the work folder. If the last
         finished version is missing there, the chain starts again from the first session.
         """
-        last = self.keys(setting)[-1]
-        with self._ledger.claim(last) as mine:
-            if not mine or self.is_done(setting):
+        last = self.keys(run_config)[-1]
+        with self._results_cache.claim(last) as mine:
+            if not mine or self.is_done(run_config):
                 return mine
             folder = self._machine.work / last[:32]
-            overlay = Overlay(LocalArtifacts(folder), self._store)
-            found = self.finished(setting)
-            if found and not overlay.has(found[-1]["version"]):
+            layered_artifacts = LayeredArtifacts(LocalArtifacts(folder), self._store)
+            found = self.finished(run_config)
+            if found and not layered_artifacts.has(found[-1]["version"]):
                 found = []
             parent = Digest(found[-1]["version"]) if found else self._root
-            for session in range(len(found), self._lessons.count):
-                record = self._run_session(setting, session, parent, overlay, monitor)
-                self._ledger.write(self.keys(setting)[session], record)
+            for session in range(len(found), self._session_specs.count):
+                record = self._run_session(run_config, session, parent, layered_artifacts, monitor)
+                self._results_cache.write(self.keys(run_config)[session], record)
                 if "failed" in record:
                     break
                 parent = Digest(record["version"])
@@ -123,22 +125,27 @@ class Laboratory:
             return True
 
     def _run_session(
-        self, setting: Setting, session: int, parent: Digest, overlay: Overlay, monitor: Monitor
+        self,
+        run_config: RunConfig,
+        session: int,
+        parent: Digest,
+        layered_artifacts: LayeredArtifacts,
+        monitor: Monitor,
     ) -> Record:
         device, threads = self._machine.device, self._machine.threads
-        evaluator = VersionEvaluator(overlay, device=device)
+        evaluator = VersionEvaluator(layered_artifacts, device=device)
         trainer = UpdateTrainer(
-            overlay,
+            layered_artifacts,
             device=device,
             threads=threads,
             ask=evaluator.ask,
-            make_method=setting.make_method,
+            make_method=run_config.make_method,
         )
-        spec = self._lessons.spec(setting, session, parent=parent, root=self._root)
+        spec = self._session_specs.spec(run_config, session, parent=parent, root=self._root)
         record: dict[str, Any] = {
-            "key": self.keys(setting)[session],
+            "key": self.keys(run_config)[session],
             "session": session,
-            **setting.facts(),
+            **run_config.facts(),
             "images": len(spec.images),
             "classes": list(spec.classes),
             "environment": dict(trainer.environment()),
@@ -150,13 +157,13 @@ class Laboratory:
             return record | {"failed": error.message, "facts": dict(error.facts)}
         trained_at = time.perf_counter()
         version = trained.weights.digest
-        marks = self._evaluate(load(version, overlay, device), monitor, session)
+        score = self._evaluate(load(version, layered_artifacts, device), monitor, session)
         return record | {
             "version": version,
             "notes": dict(trained.notes),
             "training_s": trained_at - began,
             "evaluation_s": time.perf_counter() - trained_at,
-            **marks,
+            **score,
         }
 
     def _evaluate(self, model: ClipModel, monitor: Monitor, session: int) -> dict[str, Any]:
@@ -164,16 +171,16 @@ class Laboratory:
         if self._machine.threads:
             torch.set_num_threads(self._machine.threads)
         evaluator = VersionEvaluator(self._store, device=self._machine.device)
-        answers = evaluator.ask(model, tuple(self._exam.questions.values()), monitor)
-        scores, hits = self._exam.marks(answers, session)
-        if self._exam.captions:
-            now = embed(model, self._exam.captions, self._store)
-            scores |= compare(self._embedded_root, now, self._exam.captions)
-            scores |= in_folds(now, self._exam.captions)
+        answers = evaluator.ask(model, tuple(self._queries.by_name.values()), monitor)
+        scores, hits = self._queries.score(answers, session)
+        if self._queries.captions:
+            now = embed(model, self._queries.captions, self._store)
+            scores |= compare(self._embedded_root, now, self._queries.captions)
+            scores |= in_folds(now, self._queries.captions)
         return {"scores": scores, "hits": {name: pack(found) for name, found in hits.items()}}
 
     @cached_property
     def _embedded_root(self) -> Embeddings:
-        assert self._exam.captions is not None
+        assert self._queries.captions is not None
         model = load(self._root, self._store, self._machine.device).freeze()
-        return embed(model, self._exam.captions, self._store)
+        return embed(model, self._queries.captions, self._store)

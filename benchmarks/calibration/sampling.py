@@ -18,7 +18,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class SampledCounts:
     """One measure's counts in many suites of `images` images; arrays are (draws,)."""
 
     question: str
@@ -46,15 +46,15 @@ class Pool:
 
     def draw(
         self, images: int, draws: int, rng: np.random.Generator, alpha: float
-    ) -> dict[str, Drawn]:
+    ) -> dict[str, SampledCounts]:
         """Draw `draws` suites of `images` images; return each question's counts."""
         sums = rng.multinomial(images, self.shares, size=draws) @ self.kinds
         return {
-            question: _drawn(question, images, sums[:, 6 * i : 6 * i + 6], alpha)
+            question: _sampled_counts(question, images, sums[:, 6 * i : 6 * i + 6], alpha)
             for i, question in enumerate(self.questions)
         }
 
-    def tilted(self, question: str, loss: float) -> "Pool":
+    def reweighted(self, question: str, loss: float) -> "Pool":
         """Return the pool with its losing images weighted so that exactly `loss` is lost.
 
         The other images keep their shares relative to each other. Raises ValueError when no weight
@@ -96,9 +96,9 @@ def _rows(before: Outcomes, now: Outcomes, question: str) -> Integers:
     return np.column_stack([sizes, gained, lost, net**2, net * sizes, sizes**2])
 
 
-def _drawn(question: str, images: int, sums: Integers, alpha: float) -> Drawn:
+def _sampled_counts(question: str, images: int, sums: Integers, alpha: float) -> SampledCounts:
     clustered = question == CAPTIONS
-    return Drawn(
+    return SampledCounts(
         question=question,
         images=images,
         count=sums[:, 0],

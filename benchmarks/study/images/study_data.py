@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.study.images.folders import files_of, locate
-from benchmarks.study.images.shelf import Shelf, without
+from benchmarks.study.images.image_cache import ImageCache, without
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.manifest import Manifest, ManifestEntry
@@ -14,7 +14,7 @@ from core.domain.values import Digest, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class RetainedSet:
     """A retained measure: images and the class list that they are classified over."""
 
     entries: tuple[ManifestEntry, ...]
@@ -22,13 +22,13 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class StudyData:
     """All images of a study, with both parts of those to score, none of which is in `train`."""
 
     classes: tuple[str, ...]  # the new ones, in the plan's order
     train: tuple[ManifestEntry, ...]
     test: tuple[ManifestEntry, ...]
-    retained: Mapping[str, Measure]
+    retained: Mapping[str, RetainedSet]
     retrieval: tuple[ManifestEntry, ...]
     reference: tuple[ManifestEntry, ...]
     left_out: int  # training images that are left out of `train`, for they are scored
@@ -56,15 +56,15 @@ def digest_of(entries: Sequence[ManifestEntry]) -> Digest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reader:
-    """Reads image sets from folders onto the shelf."""
+class StudyDataReader:
+    """Reads image sets from folders into the image cache."""
 
-    shelf: Shelf
+    image_cache: ImageCache
     places: tuple[Path, ...]
     unzipped: Path
     emit: Callable[[str, int, int], None]
 
-    def read(self, plan: Plan) -> Material:
+    def read(self, plan: Plan) -> StudyData:
         """Read all images of a plan. Raises PlanInvalid, or Invalid where a file is no image."""
         train, test = self._entries(plan.train), self._entries(plan.test)
         classes = _classes(plan.test, test)
@@ -77,7 +77,7 @@ class Reader:
         taught = [entry for entry in train if entry.class_name in set(classes)]
         learned = without(taught, scored)
         reference = self._entries(plan.reference) if plan.reference else ()
-        return Material(
+        return StudyData(
             classes=classes,
             train=learned,
             test=test,
@@ -90,17 +90,17 @@ class Reader:
     def _entries(self, images: ImageSet) -> tuple[ManifestEntry, ...]:
         folder = locate(images.data, self.places, self.unzipped)
         title = f"{images.data}/{images.split}"
-        return self.shelf.entries(
+        return self.image_cache.entries(
             files_of(images, folder), lambda done, total: self.emit(title, done, total)
         )
 
-    def _measure(self, images: ImageSet, target: Sequence[str]) -> Measure:
+    def _measure(self, images: ImageSet, target: Sequence[str]) -> RetainedSet:
         entries = self._entries(images)
         if images.classes == REST:
             entries = tuple(e for e in entries if e.class_name not in set(target))
         elif isinstance(images.classes, str):
             raise PlanInvalid(f"classes is a list or {REST!r}, not {images.classes!r}")
-        return Measure(entries=entries, classes=tuple(sorted({e.class_name for e in entries})))
+        return RetainedSet(entries=entries, classes=tuple(sorted({e.class_name for e in entries})))
 
 
 def _classes(images: ImageSet, entries: Sequence[ManifestEntry]) -> tuple[str, ...]:

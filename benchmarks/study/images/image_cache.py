@@ -1,4 +1,4 @@
-"""A shelf of images as the service stores them, each decoded once for all runs."""
+"""A cache of images in the form that the service stores, each decoded once for all runs."""
 
 import json
 import os
@@ -15,10 +15,10 @@ _AT_ONCE = 2000  # images between two writes of the index
 _Line = tuple[int, int, Digest, Digest]  # size, mtime in ns, pixels, artifact
 
 
-class Shelf:
+class ImageCache:
     """A store of decoded images with an index of files, so that a second study starts at once.
 
-    A file is decoded again when its size or time has changed. Processes may share a shelf: the
+    A file is decoded again when its size or time has changed. Processes may share a cache: the
     index is replaced atomically, and files whose entries a concurrent write drops are decoded
     again.
     """

@@ -4,12 +4,12 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study.images.material import Material, on_part
+from benchmarks.study.images.study_data import StudyData, on_part
 from benchmarks.study.plan import PlanInvalid
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part
@@ -35,7 +35,7 @@ Hits = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exam:
+class StudyQueries:
     """A study's queries by name: `new`, `retained/<name>`, `union/<name>` and `retrieval`.
 
     `new` classifies the new classes' images over all new classes, including those of later
@@ -43,20 +43,20 @@ class Exam:
     """
 
     sessions: tuple[tuple[str, ...], ...]
-    questions: Mapping[str, EvalQuery]
+    by_name: Mapping[str, EvalQuery]
 
     @classmethod
-    def of(cls, material: Material, sessions: int, prompt: PromptTemplate, part: Part) -> "Exam":
+    def of(cls, study_data: StudyData, sessions: int, prompt: PromptTemplate, part: Part) -> Self:
         """Make the queries on one part of the test images.
 
         Raises PlanInvalid where the part has no image of a new class or of a retained measure.
         """
         new = ClassQuery(
-            entries=on_part(material.test, part), classes=material.classes, prompt=prompt
+            entries=on_part(study_data.test, part), classes=study_data.classes, prompt=prompt
         )
-        _require_each(material.classes, new.entries, part)
+        _require_each(study_data.classes, new.entries, part)
         queries: dict[str, EvalQuery] = {NEW: new}
-        for name, measure in material.retained.items():
+        for name, measure in study_data.retained.items():
             kept = ClassQuery(
                 entries=on_part(measure.entries, part), classes=measure.classes, prompt=prompt
             )
@@ -68,35 +68,35 @@ class Exam:
                 classes=distinct((*new.classes, *kept.classes)),
                 prompt=prompt,
             )
-        if material.retrieval:
-            queries[RETRIEVAL] = RetrievalQuery(entries=on_part(material.retrieval, part))
-        return cls(sessions=material.sessions(sessions), questions=queries)
+        if study_data.retrieval:
+            queries[RETRIEVAL] = RetrievalQuery(entries=on_part(study_data.retrieval, part))
+        return cls(sessions=study_data.sessions(sessions), by_name=queries)
 
     @property
     def digest(self) -> Digest:
         """The digest of the queries and sessions."""
-        digests = {name: query.digest for name, query in self.questions.items()}
+        digests = {name: query.digest for name, query in self.by_name.items()}
         return sha256(canonical_json([digests, self.sessions]))
 
     @property
     def new(self) -> ClassQuery:
         """The query of the new classes."""
-        query = self.questions[NEW]
+        query = self.by_name[NEW]
         assert isinstance(query, ClassQuery)
         return query
 
     @property
     def captions(self) -> RetrievalQuery | None:
         """The query of the captioned images, if the study has any."""
-        query = self.questions.get(RETRIEVAL)
+        query = self.by_name.get(RETRIEVAL)
         return query if isinstance(query, RetrievalQuery) else None
 
     @property
     def retained(self) -> tuple[str, ...]:
         """The names of the retained measures."""
-        return tuple(n.removeprefix("retained/") for n in self.questions if "retained/" in n)
+        return tuple(n.removeprefix("retained/") for n in self.by_name if "retained/" in n)
 
-    def marks(self, answers: Sequence[Answers], session: int) -> tuple[dict[str, Any], Hits]:
+    def score(self, answers: Sequence[Answers], session: int) -> tuple[dict[str, Any], Hits]:
         """Return scores by name, and hits by query, one for each image or retrieval query.
 
         `session` counts from 0. With several sessions, UT-Acc is the mean over those learned so
@@ -104,7 +104,7 @@ class Exam:
         """
         scores: dict[str, Any] = {}
         hits: dict[str, NDArray[np.bool_]] = {}
-        for (name, query), given in zip(self.questions.items(), answers, strict=True):
+        for (name, query), given in zip(self.by_name.items(), answers, strict=True):
             if isinstance(query, ClassQuery) and isinstance(given, ClassAnswers):
                 hits[name] = np.array(given.hits(query))
                 counts = _counts(query, hits[name])

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from benchmarks.calibration.draws import Pool
 from benchmarks.calibration.outcomes import Outcomes
-from benchmarks.calibration.planned import ROOT
+from benchmarks.calibration.sampling import Pool
+from benchmarks.calibration.version_plan import ROOT
 
 NULL_AT_MOST = 0.025  # the largest difference of two seeds that counts as none
 LEAST_LOSS = 0.005
@@ -30,9 +30,9 @@ class Pair:
         """The share of answers that flip."""
         return sum(self.pool.rates(self.question))
 
-    def tilted(self, loss: float) -> "Pair":
+    def reweighted(self, loss: float) -> "Pair":
         """Return the pair with its losing images weighted so that exactly `loss` is lost."""
-        return replace(self, pool=self.pool.tilted(self.question, loss))
+        return replace(self, pool=self.pool.reweighted(self.question, loss))
 
 
 def pair(versions: Mapping[str, Outcomes], before: str, now: str, question: str) -> Pair:

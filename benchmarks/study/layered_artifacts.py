@@ -7,7 +7,7 @@ from core.errors import ArtifactMissing
 from core.ports import Artifacts, BytesCallback, StoredArtifact, ignore_bytes
 
 
-class Overlay:
+class LayeredArtifacts:
     """ports.Artifacts that writes to one store and reads from two.
 
     A run's artifacts can thus be deleted with its folder while other processes read the images.
@@ -36,9 +36,9 @@ class Overlay:
         """Delete an artifact on top."""
         self._top.delete(digest)
 
-    def collect(self, digest: Digest, older_than_s: float) -> bool:
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
         """Delete an artifact on top if it is older than `older_than_s`."""
-        return self._top.collect(digest, older_than_s)
+        return self._top.delete_if_older(digest, older_than_s)
 
     def digests(self) -> Iterator[Digest]:
         """Iterate over the digests on top."""

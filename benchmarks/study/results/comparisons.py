@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.study.measures.exam import NEW, Exam, unpack
 from benchmarks.study.measures.fidelity import (
     Difference,
     Measured,
@@ -12,6 +11,7 @@ from benchmarks.study.measures.fidelity import (
     share_kept,
     stacked,
 )
+from benchmarks.study.measures.queries import NEW, StudyQueries, unpack
 from benchmarks.study.results.runs import Results, Run
 
 ALL = "all"  # the mean over the retained measures
@@ -27,16 +27,16 @@ class Comparison:
     shares: Mapping[str, Share]  # by retained measure
 
 
-def comparisons(results: Results, baseline: str, exam: Exam) -> list[Comparison]:
+def comparisons(results: Results, baseline: str, queries: StudyQueries) -> list[Comparison]:
     """Compare all rows that share a seed with the baseline row; none without retained measures."""
     tuned = {run.seed: run for run in results.of_row(baseline)}
     found = []
     for row in results.rows:
         runs = [run for run in results.of_row(row.name) if run.seed in tuned]
-        if row.name == baseline or not runs or not exam.retained:
+        if row.name == baseline or not runs or not queries.retained:
             continue
         pairs = [(run, tuned[run.seed]) for run in runs]
-        measured = {name: _measured(results, pairs, name) for name in exam.retained}
+        measured = {name: _measured(results, pairs, name) for name in queries.retained}
         shares = {name: share_kept([one]) for name, one in measured.items()}
         if len(measured) > 1:
             shares[ALL] = share_kept(list(measured.values()))

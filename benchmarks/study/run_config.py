@@ -1,4 +1,4 @@
-"""The setting of one run: a recipe, or a baseline in place of its method."""
+"""The configuration of one run: a recipe, or a baseline in place of its method."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from core.learning.methods.method import LearningMethod, MakeMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class RunConfig:
     """A recipe with its seed; `compared` is one of benchmarks/baselines, or empty."""
 
     recipe: Recipe
@@ -36,13 +36,15 @@ class Setting:
         return not self.compared and self.recipe.mixing_choice is MixingChoice.VALIDATION
 
     def facts(self) -> dict[str, Any]:
-        """Return what identifies the setting, as JSON."""
+        """Return what identifies the run configuration, as JSON."""
         named = {"compared": self.compared} if self.compared else {}
         return {"recipe": self.recipe.to_json(), **named}
 
 
-def setting_of(values: dict[str, Any], compared: str) -> Setting:
-    """Make a setting from a row's values, which override the baseline's. Raises RecipeInvalid.
+def run_config_of(values: dict[str, Any], compared: str) -> RunConfig:
+    """Make a run configuration from a row's values, which override the baseline's.
+
+    Raises RecipeInvalid.
 
     Runs are compared across machines, so precision `auto` is invalid and the default is fp32.
     """
@@ -53,7 +55,7 @@ def setting_of(values: dict[str, Any], compared: str) -> Setting:
             "A study compares runs, so precision must be fp32, bf16 or fp16 and not 'auto'.",
             pointer="/recipe/precision",
         )
-    return Setting(recipe=recipe, compared=compared)
+    return RunConfig(recipe=recipe, compared=compared)
 
 
 def is_baseline(name: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-from benchmarks.calibration.rivals import skewness_corrected, tango_score
+from benchmarks.calibration.intervals import skewness_corrected, tango_score
 from core.domain.gate.intervals import quantile
 
 _REACH = 5.5  # standard deviations, beyond which the probability is less than 1e-7

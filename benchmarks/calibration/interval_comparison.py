@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration.exact import Counts, counts, images_needed, verdict_rates
-from benchmarks.calibration.rivals import INTERVALS, STATISTICS, bootstrap
+from benchmarks.calibration.exact_rates import Counts, counts, images_needed, verdict_rates
+from benchmarks.calibration.intervals import INTERVALS, STATISTICS, bootstrap
 from core.domain.gate.intervals import ALPHA, quantile
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)

@@ -1,4 +1,4 @@
-"""The ledger of finished runs: one file per run, named by a hash of everything that decides it."""
+"""The cache of finished runs: one file per run, named by a hash of everything that decides it."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ def key_of(**facts: Any) -> Digest:
     return sha256(canonical_json({"schema": SCHEMA, **facts}))
 
 
-class Ledger:
+class ResultsCache:
     """A folder of finished runs, to which several processes may write at once."""
 
     def __init__(self, folder: Path) -> None:

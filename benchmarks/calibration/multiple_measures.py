@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.calibration.draws import Drawn, Pool
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes
-from benchmarks.calibration.pairs import LEAST_LOSS, nulls, planted
-from benchmarks.calibration.planned import ROOT
+from benchmarks.calibration.sampling import Pool, SampledCounts
 from benchmarks.calibration.scenarios import DRAWS, EDGE, SIZES, SPOT_CHECKS, shares, summary
 from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
+from benchmarks.calibration.version_pairs import LEAST_LOSS, nulls, planted
+from benchmarks.calibration.version_plan import ROOT
 
 WIDE = 1.0  # a tolerance that no loss exceeds
 
 
-def several(
+def multiple_measures(
     versions: Mapping[str, Outcomes], groups: Sequence[Sequence[str]], rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """Yield rows for all questions guarded together; those of a group are about the same images.
@@ -30,7 +30,7 @@ def several(
     for size in SIZES if pools else ():
         at, beyond = [], []
         for candidate in pools.values():
-            drawn: dict[str, Drawn] = {}
+            drawn: dict[str, SampledCounts] = {}
             for pool in candidate:
                 drawn |= pool.draw(size, DRAWS, rng, POLICY.alpha)
             loss = {q: pool.loss(q) for pool in candidate for q in pool.questions}
