@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from core.domain.recipes.bounds import BOUNDS
+from core.domain.recipes.bounds import BOUNDS, MOST_EXEMPLARS
 from core.domain.recipes.choices import (
     Averaging,
     ExemplarChoice,
@@ -88,10 +88,11 @@ FIELDS: dict[str, Schema] = {
     "mixing": _number("mixing", "mixing_choice fixed: share of the new weights in the mean."),
     "exemplars": {
         "anyOf": [
-            _number("exemplars", "Images kept from all earlier updates together."),
-            {"const": "none", "description": "The same as 0: no image of earlier updates is used."},
+            {"type": "integer", "minimum": 0, "maximum": MOST_EXEMPLARS},
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            {"type": "string", "enum": ["none", "all"]},
         ],
-        "description": "Images of earlier updates that take part in training.",
+        "description": "Images kept from all earlier updates together, or their share below 1.",
     },
     "exemplar_choice": _choice(ExemplarChoice, "How the exemplars of a class are chosen."),
     "exemplar_batch": _number(

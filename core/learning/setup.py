@@ -84,7 +84,7 @@ def prepare_run(
         exemplars = choose_exemplars(
             candidates,
             encode,
-            count=recipe.exemplars,
+            count=recipe.exemplars_of(len(candidates)),
             choice=recipe.exemplar_choice,
             seed=recipe.seed,
         )

@@ -35,6 +35,7 @@ def _real(low: float, high: float) -> Bounds:
     return Bounds(whole=False, low=low, high=high)
 
 
+MOST_EXEMPLARS = 1_000_000
 BOUNDS: Mapping[str, Bounds] = MappingProxyType(
     {
         "epochs": _whole(1, 1000),
@@ -49,7 +50,6 @@ BOUNDS: Mapping[str, Bounds] = MappingProxyType(
         "reference_weight": _real(0, 1000),
         "projection": _real(0, 1),
         "mixing": _real(0, 1),
-        "exemplars": _whole(0, 1_000_000),
         "exemplar_batch": _whole(1, 4096),
         "averaging_decay": _real(0, 0.999999),
         "averaging_every": _whole(1, 100_000),
@@ -60,3 +60,11 @@ BOUNDS: Mapping[str, Bounds] = MappingProxyType(
         "seed": _whole(0, 2**63 - 1),
     }
 )
+
+
+def counts_exemplars(value: object) -> bool:
+    """Return whether a value is a number of exemplars, or a share of all between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    whole = isinstance(value, int) or value.is_integer()
+    return 0 <= value <= MOST_EXEMPLARS if whole else 0 < value < 1

@@ -1,7 +1,7 @@
 """The learning methods: named sets of a recipe's choices.
 
 A method gives the defaults of the choices below; a recipe's own fields override them, so that
-`{"method": "vrlwf", "exemplars": 500}` is VR-LwF with 500 exemplars.
+`{"method": "lwf", "teacher": "root"}` is LwF towards the root.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from core.domain.values import Json
+from core.errors import RecipeInvalid
 
 # The trainer published with VR-LwF (Ding et al., 2022, one session, ViT-B/32), as it behaves in
 # practice. It clips gradients to norm 1 while they are still multiplied by the loss scale, 65,536
@@ -91,3 +92,15 @@ PRESETS: Mapping[str, Json] = MappingProxyType(
         "zscl": _ZSCL,
     }
 )
+
+
+def with_preset(value: Json) -> Json:
+    """Return a recipe's JSON with the values of its preset. Raises RecipeInvalid."""
+    if "preset" not in value:
+        return value
+    own = dict(value)
+    name = own.pop("preset")
+    if not isinstance(name, str) or name not in PRESETS:
+        words = ", ".join(PRESETS)
+        raise RecipeInvalid(f"preset must be one of: {words}.", pointer="/recipe/preset")
+    return {**PRESETS[name], **own}

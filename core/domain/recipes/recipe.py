@@ -1,11 +1,10 @@
 """The recipe: method and hyper-parameters of an update, with defaults and validation."""
 
-from collections.abc import Collection, Mapping
+import math
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from core.domain.recipes.bounds import BOUNDS
+from core.domain.recipes.bounds import BOUNDS, MOST_EXEMPLARS, counts_exemplars
 from core.domain.recipes.choices import (
     Averaging,
     ExemplarChoice,
@@ -20,8 +19,9 @@ from core.domain.recipes.choices import (
     TeacherPolicy,
     Vocabulary,
 )
+from core.domain.recipes.fields import CHOICES, PARSED, parse_field
 from core.domain.recipes.methods import COMPOSED, METHODS
-from core.domain.recipes.presets import PRESETS
+from core.domain.recipes.presets import with_preset
 from core.domain.values import Json
 from core.errors import RecipeInvalid
 
@@ -58,7 +58,7 @@ class Recipe:
     projection: float = 0.0  # share of the weights' spectral energy that steps leave alone
     mixing_choice: MixingChoice = _BY_METHOD
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
-    exemplars: int = _BY_METHOD  # images kept of all earlier updates together
+    exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
     exemplar_batch: int = 50  # exemplars that each batch holds besides its own images
     averaging: Averaging = Averaging.NONE
@@ -87,6 +87,12 @@ class Recipe:
                 "The term 'reference' distils the image tower, which part 'text' does not train.",
                 pointer="/recipe/part",
             )
+        if not counts_exemplars(self.exemplars):
+            raise RecipeInvalid(
+                f"exemplars must be a whole number, 0 to {MOST_EXEMPLARS}, a share below 1, 'none' "
+                "or 'all'.",
+                pointer="/recipe/exemplars",
+            )
         if self.exemplars and self.label_space is LabelSpace.SESSION:
             raise RecipeInvalid(
                 "Exemplars belong to classes learned before, which do not compete in label space "
@@ -95,6 +101,11 @@ class Recipe:
             )
         if reason := self._texts_flaw():
             raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
+
+    def exemplars_of(self, images: int) -> int:
+        """Return how many of so many images of earlier updates are kept."""
+        share = math.ceil(self.exemplars * images)
+        return share if self.exemplars < 1 else min(int(self.exemplars), images)
 
     @property
     def replays_vocabulary(self) -> bool:
@@ -121,7 +132,7 @@ class Recipe:
         `preset` names the values that the other fields override. Raises RecipeInvalid, also for
         unknown fields.
         """
-        value = _with_preset(value)
+        value = with_preset(value)
         known = cls.__dataclass_fields__
         unknown = sorted(value.keys() - known.keys())
         if unknown:
@@ -131,13 +142,13 @@ class Recipe:
                 pointer=f"/recipe/{escaped}",
             )
         # __post_init__ checks numbers against their bounds.
-        parsed = {name: _parse(name, value[name]) for name in _PARSED if name in value}
+        parsed = {name: parse_field(name, value[name]) for name in PARSED if name in value}
         return cls(**{**value, **parsed})
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON with every field."""
         values = vars(self)
-        words = {name: values[name].value for name in _CHOICES}
+        words = {name: values[name].value for name in CHOICES}
         lists = {
             "terms": [term.value for term in self.terms],
             "vocabulary_texts": list(self.vocabulary_texts),
@@ -158,64 +169,3 @@ class Recipe:
         if decided["exemplars"] and value.get("label_space") == LabelSpace.SESSION:
             decided["label_space"] = LabelSpace.SEEN
         return cls.from_json({**value, **decided})
-
-
-_CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
-    name: {choice.value: choice for choice in choices}
-    for name, choices in {
-        "method": Method,
-        "part": ModelPart,
-        "label_space": LabelSpace,
-        "teacher": TeacherPolicy,
-        "mixing_choice": MixingChoice,
-        "exemplar_choice": ExemplarChoice,
-        "averaging": Averaging,
-        "optimiser": Optimiser,
-        "schedule": Schedule,
-        "vocabulary": Vocabulary,
-        "precision": Precision,
-    }.items()
-}
-
-_SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
-_PARSED = (*_CHOICES, *_SWITCHES, "terms", "exemplars", "vocabulary_texts")
-
-
-def _with_preset(value: Json) -> Json:
-    if "preset" not in value:
-        return value
-    own = dict(value)
-    name = own.pop("preset")
-    if not isinstance(name, str) or name not in PRESETS:
-        words = ", ".join(PRESETS)
-        raise RecipeInvalid(f"preset must be one of: {words}.", pointer="/recipe/preset")
-    return {**PRESETS[name], **own}
-
-
-def _parse(name: str, value: object) -> Any:
-    pointer = f"/recipe/{name}"
-    if name in _CHOICES:
-        choice = _CHOICES[name].get(str(value))
-        if choice is None:
-            words = ", ".join(_CHOICES[name])
-            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer)
-        return choice
-    if name in _SWITCHES:
-        if not isinstance(value, bool):
-            raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
-        return value
-    if name == "exemplars":
-        return 0 if value == "none" else value
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise RecipeInvalid(f"{name} must be a list of texts.", pointer=pointer)
-    return _terms(value) if name == "terms" else tuple(value)
-
-
-def _terms(value: Collection[str]) -> tuple[LossTerm, ...]:
-    """Return the terms in the order of `LossTerm`, each once."""
-    if unknown := set(value) - set(LossTerm):
-        raise RecipeInvalid(
-            f"terms has no {min(unknown)!r}; it may hold: {', '.join(LossTerm)}.",
-            pointer="/recipe/terms",
-        )
-    return tuple(term for term in LossTerm if term in value)

@@ -52,10 +52,13 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             "'session'. Choose 'seen' or 'open', or set exemplars to 0.",
             "/recipe/label_space",
         ),
-        (
-            {"exemplars": "all"},
-            "exemplars must be a whole number, 0 to 1000000.",
-            "/recipe/exemplars",
+        *(
+            (
+                {"method": "replay", "exemplars": wrong},
+                "exemplars must be a whole number, 0 to 1000000, a share below 1, 'none' or 'all'.",
+                "/recipe/exemplars",
+            )
+            for wrong in (-1, 1_000_001, 1.5, True, "some", float("nan"))
         ),
         (
             {"vocabulary_texts": ["a cat", "a dog"]},
@@ -133,6 +136,15 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
     assert (none.exemplars, none.label_space) == (0, LabelSpace.SEEN)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [("none", 0), (0, 0), (7, 7), (500, 99), (0.25, 25), (0.001, 1), ("all", 99)]
+)
+def test_exemplars_are_a_count_or_a_share_of_what_there_is(given: Any, kept: int) -> None:
+    recipe = Recipe.from_json({"method": "replay", "exemplars": given})
+    assert recipe.exemplars_of(99) == kept
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
 OLD = {"teacher": "parent", "label_space": "session", "exemplars": 1000, "mixing": 0.6}
 
 
@@ -168,7 +180,7 @@ def test_zscl_teaches_any_part_that_holds_the_image_tower() -> None:
 
 def test_numbers_that_count_something_are_whole() -> None:
     assert {name for name, bounds in BOUNDS.items() if bounds.whole} == {
-        *("epochs", "batch_size", "exemplars", "exemplar_batch", "averaging_every"),
+        *("epochs", "batch_size", "exemplar_batch", "averaging_every"),
         *("micro_batch", "sentences", "sentence_length", "seed"),
     }
 
