@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.bench import publish
 from benchmarks.evaluate import CPU, products
+from benchmarks.output import publish
 from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.prefetch import Prefetcher
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.torch_environment import thread_count
 from core.domain.evaluation.query import ClassQuery
 from core.domain.recipes.choices import Precision

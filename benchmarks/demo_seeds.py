@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 from demo import recipes
 from demo.service import running_service
 from demo.show import Show
-from demo.walk import create_model, update, upload_products
+from demo.walkthrough import create_model, update, upload_products
 from perennial.types.reports import Report
 
 METHODS = {

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from open_clip.transform import image_transform_v2
 from PIL import Image
 
-from benchmarks.bench import publish
-from benchmarks.pictures import stored_pictures
-from benchmarks.quiet_monitor import QuietMonitor
+from benchmarks.null_monitor import NullMonitor
+from benchmarks.output import publish
+from benchmarks.synthetic_images import stored_pictures
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.model import ClipModel, empty_network
@@ -129,7 +129,7 @@ def measure(
     evaluator = VersionEvaluator(artifacts, device=CPU, batch=batch)
 
     def ours() -> tuple[int, ...]:
-        (answers,) = evaluator.ask(model, [query], QuietMonitor())
+        (answers,) = evaluator.ask(model, [query], NullMonitor())
         assert isinstance(answers, ClassAnswers)
         return answers.predicted
 

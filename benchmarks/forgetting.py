@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 from benchmarks.study.cli import DATA, OUT
 from benchmarks.study.plan import Plan, parse
 from benchmarks.study.progress import Screen

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bench import OUT, publish
-from benchmarks.calibration.image_sets import SETS, open_set
+from benchmarks.calibration.image_archives import SETS, open_set
 from benchmarks.calibration.interval_comparison import (
     corners_table,
     firm_table,
     harmless_table,
     intervals_table,
 )
-from benchmarks.calibration.main_table import main_table
 from benchmarks.calibration.multiple_measures import captions, multiple_measures
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read_all
 from benchmarks.calibration.scenarios import DRAWS, rows_of, scenarios
 from benchmarks.calibration.small_samples import small_samples
+from benchmarks.calibration.verdict_errors import main_table
 from benchmarks.calibration.verdicts import Gate
 from benchmarks.calibration.version_plan import ROOT, names
+from benchmarks.output import OUT, publish
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
 SEED = 1

@@ -23,17 +23,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 from core.clip.model import ClipModel, empty_network
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
+from core.learning.class_columns import Columns
 from core.learning.data.vocabulary import generator_of, sentences_of
-from core.learning.logit_columns import Columns
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import total
-from core.learning.models import Models, Texts
+from core.learning.student_and_teachers import Models, Texts
 from core.ports import TrainingSpec
 
 GIB = 2**30

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import publish
-from benchmarks.quiet_monitor import QuietMonitor
+from benchmarks.null_monitor import NullMonitor
+from benchmarks.output import publish
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.pretrained import BaseImporter
@@ -36,7 +36,7 @@ from core.ports import Decoder, TrainingSpec
 from core.settings import Settings
 from demo import recipes
 from demo.pack_reader import PackImage, by_class, named
-from demo.walk import SHOWN_PER_CLASS, UPLOADED_PER_CLASS
+from demo.walkthrough import SHOWN_PER_CLASS, UPLOADED_PER_CLASS
 
 AIMS = {"ft": "new", "vrlwf": "a_acc"}
 
@@ -63,7 +63,7 @@ class Bench:
         """Return a version's accuracies on the new classes and on the suite."""
         queries = (self.data.products, self.data.suite)
         shares = []
-        answers = self.evaluator.answer(version, queries, QuietMonitor())
+        answers = self.evaluator.answer(version, queries, NullMonitor())
         for query, given in zip(queries, answers, strict=True):
             assert isinstance(given, ClassAnswers)
             shares.append(mean(given.hits(query)))
@@ -83,7 +83,7 @@ class Bench:
             prompt=self.data.products.prompt,
         )
         began = time.perf_counter()
-        weights = self.trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
+        weights = self.trainer.train(spec, resume=None, monitor=NullMonitor()).weights
         spent = time.perf_counter() - began
         return *self.accuracies(weights.digest), spent
 
@@ -151,7 +151,7 @@ def main() -> None:
             data = read_data(artifacts, sandbox)
         finally:
             sandbox.close()
-        root, _ = BaseImporter(artifacts, folders=()).load("bundled", QuietMonitor())
+        root, _ = BaseImporter(artifacts, folders=()).load("bundled", NullMonitor())
         device = torch.device("cpu")
         bench = Bench(
             trainer=UpdateTrainer(artifacts, device=device, threads=0),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from demo.service import running_service
-from demo.walk import walk
+from demo.walkthrough import walk
 from perennial import JobFailed
 
 

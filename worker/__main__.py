@@ -15,7 +15,7 @@ from core.secrecy import hide_environment
 from core.settings import Settings
 from core.use_cases.run_job import run_next_job
 from worker.app import make_app, make_worker
-from worker.parent import exit_with_parent
+from worker.parent_death import exit_with_parent
 from worker.stopping import Stopping
 from worker.tasks import add_tasks
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.preconditions import ANY, etag, expected_revision
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
 from api.schemas.common import After, Limit, Page, number_after, page_of

@@ -9,7 +9,7 @@ from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.staging import Staging
 from api.http.strict_json import parse, require_storable
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.http.uploads import Form, receive_form, text_field
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
@@ -22,7 +22,7 @@ from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
 from core.use_cases.datasets.datasets import Upload, require_room
 from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.import_state import require_import
+from core.use_cases.registry.import_outcome import require_import
 from core.use_cases.registry.model_reference import learned_classes
 from core.use_cases.training.teach_classes import learn_classes
 

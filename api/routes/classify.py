@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services, WiredServices
 from api.http.multipart import Part
 from api.http.strict_json import parse
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.http.uploads import Form, data_of, receive_form, text_field
 from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Body, Response
 
 from api.dependencies import WiredServices
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.datasets import (

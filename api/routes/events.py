@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Services, WiredServices
 from api.http.content_negotiation import preferred
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from api.schemas.jobs import EventView

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import CurrentPrincipal, WiredServices
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.gc import CollectionView, NewCollection
 from core import errors

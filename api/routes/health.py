@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import WiredServices
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import ResponseModel
 from core.errors import NotReady

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
 from api.http.staging import Staging
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.http.uploads import receive_form
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises

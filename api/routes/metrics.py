@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import WiredServices
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 
 router = APIRouter(tags=["operations"], route_class=ThreadRoute)
 

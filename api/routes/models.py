@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView

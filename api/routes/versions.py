@@ -11,7 +11,7 @@ from api.http.content_negotiation import preferred
 from api.http.downloads import Download
 from api.http.export_cache import export_path
 from api.http.preconditions import matches_etag
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.pages.report_page import render_report, style_policy
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of

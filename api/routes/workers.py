@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import WiredServices
-from api.http.thread_route import ThreadRoute
+from api.http.threadpool_route import ThreadRoute
 from api.schemas.common import Page
 from api.schemas.workers import WorkerView
 from core.use_cases.operations.workers import list_workers

@@ -28,8 +28,8 @@ from typing import Any
 import httpx
 
 from benchmarks.api.load import Taken, Target, load, wait_until_answered
-from benchmarks.api.rows import write_rows
-from benchmarks.bench import publish
+from benchmarks.api.seed_database import write_rows
+from benchmarks.output import publish
 from demo import pack_reader, recipes
 from demo.service import Service, free_port, running_service
 from devtools.servers.postgres import DURABLE, postgres_server

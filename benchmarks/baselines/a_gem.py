@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from benchmarks.baselines.episodic_memory import Memory
 from benchmarks.baselines.fine_tuning import FineTuning
-from benchmarks.baselines.memory import Memory
 from core.domain.values import Json
 from core.learning.methods.method import TrainingStart
-from core.learning.methods.mixing import TrainingEnd
+from core.learning.methods.weight_mixing import TrainingEnd
 
 
 class AGem(FineTuning):

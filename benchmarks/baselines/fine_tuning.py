@@ -3,8 +3,8 @@
 from core.domain.values import Json
 from core.learning.methods import terms
 from core.learning.methods.method import LearningMethod
-from core.learning.methods.mixing import TrainingEnd
 from core.learning.methods.terms import Term
+from core.learning.methods.weight_mixing import TrainingEnd
 
 
 class FineTuning(LearningMethod):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.fine_tuning import FineTuning
-from benchmarks.baselines.geodesic import geodesic_distance
+from benchmarks.baselines.geodesic_flow import geodesic_distance
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
-from core.learning.features import Batch, Features
+from core.learning.batch_features import Batch, Features
 from core.learning.methods.method import TrainingStart
-from core.learning.methods.mixing import TrainingEnd
 from core.learning.methods.terms import Term
+from core.learning.methods.weight_mixing import TrainingEnd
 
 MOST_FAILURES = 10  # of one term's SVD in an update; one more stops it
 

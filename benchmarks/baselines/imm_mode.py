@@ -11,12 +11,12 @@ from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
+from core.learning.class_columns import Columns
 from core.learning.data.batches import TrainingImages
 from core.learning.data.vocabulary import generator_of
-from core.learning.logit_columns import Columns
 from core.learning.losses import logits
 from core.learning.methods.method import TrainingStart
-from core.learning.methods.mixing import TrainingEnd, mix, snapshot
+from core.learning.methods.weight_mixing import TrainingEnd, mix, snapshot
 
 IMAGES = 1000
 GROUP = 8

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from benchmarks.baselines.fine_tuning import FineTuning
 from core.errors import ModelNotTrainable
+from core.learning.batch_features import Batch
 from core.learning.data.vocabulary import RandomSentences, generator_of
-from core.learning.features import Batch
 from core.learning.methods import terms
 from core.learning.methods.method import TrainingStart
 from core.learning.methods.terms import Term

@@ -29,7 +29,7 @@ from benchmarks.calibration.version_plan import (
     noise,
     trained,
 )
-from benchmarks.quiet_monitor import QuietMonitor
+from benchmarks.null_monitor import NullMonitor
 from benchmarks.tune_demo import read_data
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
@@ -167,7 +167,7 @@ def training() -> Iterator[Train]:
                 data = read_data(artifacts, sandbox)
             finally:
                 sandbox.close()
-            root, _ = BaseImporter(artifacts, folders=()).load("bundled", QuietMonitor())
+            root, _ = BaseImporter(artifacts, folders=()).load("bundled", NullMonitor())
             return TrainingSpec(
                 parent=root.digest,
                 root=root.digest,
@@ -185,7 +185,7 @@ def training() -> Iterator[Train]:
             # A fixed precision, so that the versions do not depend on the machine.
             recipe = replace(Recipe.from_json(given), precision=Precision.FP32)
             spec = replace(base_spec(), recipe=recipe)
-            weights = trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
+            weights = trainer.train(spec, resume=None, monitor=NullMonitor()).weights
             return read_state(weights, artifacts)
 
         yield train

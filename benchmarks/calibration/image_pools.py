@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.calibration.image_sets import open_set
+from benchmarks.calibration.image_archives import open_set
 from core.clip.images import Preprocess, read_image
 from demo.pack_reader import PACK
 

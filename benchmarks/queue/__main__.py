@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench import publish, show
+from benchmarks.output import publish, show
 from benchmarks.queue import claims_plan
 from benchmarks.queue.drain import MODELS, WORKERS, drain
-from benchmarks.queue.rows import SHAPES
+from benchmarks.queue.seed_jobs import SHAPES
 from devtools.servers.postgres import DURABLE, postgres_server, run_sql
 
 FLAT = 3.0  # growth allowed: a hundred rows are a few pages; an index look-up reads two or three

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from benchmarks.queue.rows import SHAPES, fill
+from benchmarks.queue.seed_jobs import SHAPES, fill
 from core.adapters.database.jobs.claims import claimable_heads
 from core.adapters.database.migrate import migrate
 from core.adapters.database.tables.jobs import jobs

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.queue.instant_tools import InstantTools
+from benchmarks.queue.no_op_tools import NoOpTools
 from benchmarks.queue.orders import freeze_images, import_models, queue_updates
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.migrate import migrate
@@ -75,7 +75,7 @@ def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> li
     """
     took: list[float] = []
     with opened(url, folder) as platform:
-        instant = InstantTools(platform.artifacts)
+        instant = NoOpTools(platform.artifacts)
         tools = Tools(importer=instant, trainer=instant, evaluator=instant)
         time.sleep(max(0.0, begin - time.time()))
         while True:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from benchmarks.pictures import stored_pictures
-from benchmarks.queue.instant_tools import InstantTools
+from benchmarks.queue.no_op_tools import NoOpTools
+from benchmarks.synthetic_images import stored_pictures
 from core.domain.access.principal import ADMIN, Principal
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.domain.jobs.job import Job
@@ -34,7 +34,7 @@ class NoNotifier:
 def import_models(platform: Platform, count: int) -> Sequence[Model]:
     """Create models, each with a root that is live."""
     ensure_default_policy(platform)
-    instant = InstantTools(platform.artifacts)
+    instant = NoOpTools(platform.artifacts)
     tools = Tools(importer=instant, trainer=instant, evaluator=instant)
     for number in range(count):
         create_model(platform, NoNotifier(), REQUEST, name=f"m{number}", base="bundled")

@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 from benchmarks.step.trial import CPU, ROWS, Row, Trial
 from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.native_precisions import native_precisions
-from core.clip.prefetch import Prefetcher
 from core.domain.recipes.choices import Precision
 from core.learning.determinism import repeatable
 from core.learning.setup import BLOCK_SENTENCES

@@ -9,9 +9,9 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from benchmarks.pictures import stored_pictures
-from benchmarks.step.floor_step import FloorStep
+from benchmarks.step.minimal_step import MinimalStep
 from benchmarks.step.reference_step import ReferenceStep, ask_for_attention_weights
+from benchmarks.synthetic_images import stored_pictures
 from core.clip.model import ClipModel, empty_network
 from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.text import sentence_length
@@ -138,10 +138,10 @@ class Trial:
         )
 
     @cached_property
-    def floor(self) -> FloorStep:
+    def floor(self) -> MinimalStep:
         """The floor, on a copy of the student."""
         network, trained = self._copy()
-        return FloorStep(
+        return MinimalStep(
             student=network,
             teacher=self.teacher,
             trained=list(trained.values()),

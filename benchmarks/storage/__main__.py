@@ -21,8 +21,8 @@ import open_clip
 import torch
 from torch import Tensor
 
-from benchmarks.bench import publish as publish_table
-from benchmarks.bench import show
+from benchmarks.output import publish as publish_table
+from benchmarks.output import show
 from benchmarks.storage.growth import measure_growth
 from benchmarks.storage.stores import Way, folder_store, s3_store
 from core.clip.model import empty_network

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.pictures import stored_pictures
-from benchmarks.quiet_monitor import QuietMonitor
+from benchmarks.null_monitor import NullMonitor
+from benchmarks.synthetic_images import stored_pictures
 from core.clip.pretrained import BaseImporter
 from core.clip.weights import publish, read_state
 from core.domain.recipes.choices import ModelPart, Precision
@@ -33,7 +33,7 @@ class Growth:
 
 def measure_growth(artifacts: Artifacts) -> Growth:
     """Update the bundled model's image tower with two classes and publish the result twice."""
-    parent, prompt = BaseImporter(artifacts).load("bundled", QuietMonitor())
+    parent, prompt = BaseImporter(artifacts).load("bundled", NullMonitor())
     spec = TrainingSpec(
         parent=parent.digest,
         root=parent.digest,
@@ -46,7 +46,7 @@ def measure_growth(artifacts: Artifacts) -> Growth:
     )
     trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
     before = size_of(artifacts)
-    updated = trainer.train(spec, resume=None, monitor=QuietMonitor()).weights
+    updated = trainer.train(spec, resume=None, monitor=NullMonitor()).weights
     after = size_of(artifacts)
     state = read_state(updated, artifacts)
     again = publish(updated.config, state, artifacts, lambda *_: None)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.study import tune
-from benchmarks.study.measures import published
+from benchmarks.study.measures import published_scores as published
 from benchmarks.study.plan import Plan, PlanInvalid, read
 from benchmarks.study.progress import Screen
 from benchmarks.study.results.outputs import write_all

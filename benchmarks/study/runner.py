@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.layered_artifacts import LayeredArtifacts
-from benchmarks.study.measures.compatibility import Embeddings
 from benchmarks.study.measures.embeddings import compare, embed, in_folds
+from benchmarks.study.measures.index_compatibility import Embeddings
 from benchmarks.study.measures.queries import StudyQueries, pack
+from benchmarks.study.overlay_artifacts import LayeredArtifacts
 from benchmarks.study.results_cache import ResultsCache, key_of
 from benchmarks.study.run_config import RunConfig
 from benchmarks.study.session_specs import SessionSpecs

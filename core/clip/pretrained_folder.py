@@ -10,7 +10,7 @@ from torch import nn
 
 from core.clip.download import read_through
 from core.clip.model import empty_network
-from core.clip.tower_check import require_features
+from core.clip.tower_smoke_test import require_features
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.architecture import VOCABULARY, require_trainable
 from core.domain.values import Json

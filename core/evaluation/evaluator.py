@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from core.clip.decoded_images import DecodedImages
-from core.clip.memory import raising_out_of_memory
 from core.clip.model import ClipModel
+from core.clip.out_of_memory import raising_out_of_memory
 from core.clip.weights import load
 from core.domain.evaluation.query import (
     Answers,

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
-from core.clip.prefetch import Prefetcher
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, EvalQuery
 from core.domain.values import Digest

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.domain.recipes.choices import Averaging
 from core.domain.recipes.recipe import Recipe
-from core.learning.methods.mixing import snapshot
+from core.learning.methods.weight_mixing import snapshot
 
 
 class AveragedWeights:

@@ -2,7 +2,7 @@
 
 import torch
 
-from core.clip.prefetch import Prefetcher
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.weights import load
 from core.domain.values import Digest
 from core.learning.checkpoint import read_checkpoint

@@ -7,10 +7,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from core.learning.features import Batch, Features
+from core.learning.batch_features import Batch, Features
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term, total
-from core.learning.models import CachedFeatures, Models, Texts
+from core.learning.student_and_teachers import CachedFeatures, Models, Texts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from core.learning.methods.mixing import snapshot
+from core.learning.methods.weight_mixing import snapshot
 
 
 class SpectralProjection:

@@ -16,14 +16,14 @@ from core.domain.recipes.choices import ModelPart
 from core.domain.registry.architecture import require_recipe_fits
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable
+from core.learning.class_columns import Columns
 from core.learning.data.exemplars import choose_exemplars
 from core.learning.data.loader import BatchLoader
 from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
-from core.learning.logit_columns import Columns
 from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
-from core.learning.models import CachedFeatures, Models
+from core.learning.student_and_teachers import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes
 

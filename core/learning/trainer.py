@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.decoded_images import DecodedImages
-from core.clip.memory import peak_memory, raising_out_of_memory
 from core.clip.model import ClipModel
 from core.clip.native_precisions import native_precisions
-from core.clip.prefetch import Prefetcher
+from core.clip.out_of_memory import peak_memory, raising_out_of_memory
 from core.clip.torch_environment import environment, thread_count
 from core.clip.weights import load, publish, published_bytes
 from core.domain.jobs.event import EventKind
@@ -22,8 +22,8 @@ from core.learning.checkpoint import Checkpoints, Environments, environments_of,
 from core.learning.determinism import repeatable
 from core.learning.distributed.ranks import Command, RankProvider, Ranks, SingleRankProvider
 from core.learning.methods.method import LearningMethod, MakeMethod
-from core.learning.models import mixing_anchor
 from core.learning.setup import PreparedRun, prepare_run
+from core.learning.student_and_teachers import mixing_anchor
 from core.learning.training_run import TrainingRun
 from core.learning.validation import AnswerQueries, score
 from core.ports import Artifacts, Monitor, Trained, TrainingSpec

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.clip.memory import FAILURES, is_out_of_memory, release
+from core.clip.out_of_memory import FAILURES, is_out_of_memory, release
 from core.domain.values import Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
@@ -16,8 +16,7 @@ from core.learning.checkpoint import FORMAT
 from core.learning.data.vocabulary import Replay
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients, StepData
-from core.learning.methods.mixing import TrainingEnd
-from core.learning.models import Models
+from core.learning.methods.weight_mixing import TrainingEnd
 from core.learning.optimisation import (
     clamp_scale,
     make_optimiser,
@@ -26,6 +25,7 @@ from core.learning.optimisation import (
     take_step,
 )
 from core.learning.projection import SpectralProjection
+from core.learning.student_and_teachers import Models
 from core.ports import TrainingSpec
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged

@@ -7,7 +7,7 @@ from core.errors import Conflict
 from core.ports import JobNotifier, Platform
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.registry.import_state import require_no_root
+from core.use_cases.registry.import_outcome import require_no_root
 from core.use_cases.training.preflight import preflight_order
 
 

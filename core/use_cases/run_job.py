@@ -20,7 +20,7 @@ from core.errors import (
 )
 from core.ports import Platform
 from core.use_cases.job_handlers import HANDLERS, Tools
-from core.use_cases.jobs.monitor import JobMonitor
+from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.jobs.requeue import pause, release
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.beside import create_index, drop_index
+from migrations.concurrent_indexes import create_index, drop_index
 
 revision = "0005"
 down_revision = "0004"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.beside import create_index, outside_transactions
+from migrations.concurrent_indexes import create_index, outside_transactions
 
 revision = "0010"
 down_revision = "0009"

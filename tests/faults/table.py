@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.bench import OUT, machine_with, show, write
+from benchmarks.output import OUT, machine_with, show, write
 from tests.faults.stage import SETTINGS
 from tests.faults.tries import Outcome
 

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from benchmarks import bench
+from benchmarks import output
 from tests.faults import table
 from tests.faults.catalogue import ROWS
 from tests.faults.stage import RECOVERY_S, Stage
@@ -47,7 +47,7 @@ def test_row_with_one_bad_try_is_not_green(bad: Try) -> None:
 def test_row_replaces_its_former_self_and_leaves_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (bench, table):
+    for module in (output, table):
         monkeypatch.setattr(module, "OUT", tmp_path)
     order = [row.label for row in ROWS]
     for place, seed in ((1, 7), (0, 8), (1, 9)):

@@ -8,7 +8,7 @@ import argparse
 import logging
 import time
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 from tests.machine.service import Service, run
 
 

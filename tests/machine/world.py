@@ -155,7 +155,7 @@ def quick_and_repeatable() -> Iterator[None]:
     """No waiting for disks, and phases last as long in every run."""
     ticks = iter(range(1_000_000_000))
     time = SimpleNamespace(monotonic=lambda: next(ticks) * 0.3)
-    with mock.patch("os.fsync"), mock.patch("core.use_cases.jobs.monitor.time", time):
+    with mock.patch("os.fsync"), mock.patch("core.use_cases.jobs.job_monitor.time", time):
         yield
 
 

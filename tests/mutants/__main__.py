@@ -19,7 +19,7 @@ from typing import Any
 
 from mutmut.stats import status_by_exit_code
 
-from benchmarks.bench import publish
+from benchmarks.output import publish
 
 ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.toml")

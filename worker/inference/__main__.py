@@ -12,7 +12,7 @@ from core.errors import UnsafeConfiguration
 from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.inference.server import make_app, make_server
-from worker.parent import on_parent_exit
+from worker.parent_death import on_parent_exit
 
 
 def main() -> None:

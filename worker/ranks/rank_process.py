@@ -1,4 +1,4 @@
-"""Rank 0's handle on one process of `worker.ranks.rank`."""
+"""Rank 0's handle on one process of `worker.ranks.follower`."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import sys
 from typing import Self
 
 from core.errors import RankLost
-from worker.ranks.rank import LOST_OTHERS, READY
+from worker.ranks.follower import LOST_OTHERS, READY
 from worker.ranks.rank_task import RankTask
 
 
@@ -31,7 +31,7 @@ class RankProcess:
             "MASTER_PORT": str(port),
         }
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "worker.ranks.rank", "--parent", str(os.getpid())],
+            [sys.executable, "-m", "worker.ranks.follower", "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | environment,

@@ -11,7 +11,7 @@ from core.adapters.broker.notifier import CeleryNotifier
 from core.bootstrap import build, keep_private
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.parent import on_parent_exit
+from worker.parent_death import on_parent_exit
 from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from benchmarks.study.measures.compatibility import Embeddings, compatibility
 from benchmarks.study.measures.folds import FOLD, fold_recalls
+from benchmarks.study.measures.index_compatibility import Embeddings, compatibility
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.domain.evaluation.query import RetrievalQuery

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.study.measures.fidelity import (
+from benchmarks.study.measures.queries import NEW, StudyQueries, unpack
+from benchmarks.study.measures.share_spared import (
     Difference,
     Measured,
     Share,
@@ -11,7 +12,6 @@ from benchmarks.study.measures.fidelity import (
     share_kept,
     stacked,
 )
-from benchmarks.study.measures.queries import NEW, StudyQueries, unpack
 from benchmarks.study.results.runs import Results, Run
 
 ALL = "all"  # the mean over the retained measures

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.adapters.artifacts.chunks import hash_pieces, pieces
+from core.adapters.artifacts.chunked_io import hash_pieces, pieces
 from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk

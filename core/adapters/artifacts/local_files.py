@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from core.adapters.artifacts.chunks import PIECE, hash_pieces, pieces, read_pieces
+from core.adapters.artifacts.chunked_io import PIECE, hash_pieces, pieces, read_pieces
 from core.domain.values import Digest
 from core.ports import BytesCallback
 

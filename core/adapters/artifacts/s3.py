@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from core.adapters.artifacts.chunks import hash_pieces, pieces, read_pieces
+from core.adapters.artifacts.chunked_io import hash_pieces, pieces, read_pieces
 from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Location
-from core.adapters.artifacts.s3_collection import S3Collector
+from core.adapters.artifacts.s3_conditional_delete import S3Collector
 from core.adapters.artifacts.s3_errors import MISSING, error_code, translate_errors
 from core.adapters.artifacts.s3_upload import send
 from core.domain.values import Digest

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from core.adapters.artifacts.chunks import PIECE, ReportingBody
+from core.adapters.artifacts.chunked_io import PIECE, ReportingBody
 from core.adapters.artifacts.s3_client import S3Location
 from core.adapters.artifacts.s3_errors import translate_errors
 from core.domain.values import Digest

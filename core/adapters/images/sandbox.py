@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from core.adapters.images.child import ANIMATED, CORRUPT, HEAD, OK, TOO_LARGE, UNSUPPORTED
 from core.adapters.images.confinement import CALLS
-from core.adapters.images.process import ChildFailed, DecodingProcess, Limits
+from core.adapters.images.decoding_process import ChildFailed, DecodingProcess, Limits
 from core.domain.values import Digest
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.ports import DecodedImage

@@ -12,11 +12,11 @@ from core.clip.decoded_images import Pixels
 from core.clip.images import Preprocess
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.recipe import Recipe
+from core.learning.class_columns import Columns
 from core.learning.data.batches import TrainingImages
 from core.learning.data.sampler import BatchSampler
 from core.learning.distributed.ranks import Ranks
 from core.learning.gradients import StepData
-from core.learning.logit_columns import Columns
 from core.ports import Artifacts
 
 

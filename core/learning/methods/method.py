@@ -8,11 +8,11 @@ from torch import nn
 from core.domain.recipes.choices import LossTerm, MixingChoice
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
-from core.learning.logit_columns import Columns
+from core.learning.class_columns import Columns
 from core.learning.methods import terms
-from core.learning.methods.mixing import TrainingEnd, mix_best, mix_fixed
 from core.learning.methods.terms import Term
-from core.learning.models import Models
+from core.learning.methods.weight_mixing import TrainingEnd, mix_best, mix_fixed
+from core.learning.student_and_teachers import Models
 from core.ports import Artifacts, TrainingSpec
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from core.domain.recipes.recipe import Recipe
 from core.learning import losses
-from core.learning.features import Batch, Features
-from core.learning.logit_columns import Columns
+from core.learning.batch_features import Batch, Features
+from core.learning.class_columns import Columns
 from core.learning.losses import logits
 
 

@@ -8,7 +8,7 @@ from core.errors import NameTaken
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.registry.bases import require_known_base
-from core.use_cases.registry.import_state import failed_import
+from core.use_cases.registry.import_outcome import failed_import
 
 
 def create_model(

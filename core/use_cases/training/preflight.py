@@ -18,7 +18,7 @@ from core.ports import Artifacts, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.bases import require_trainable_version
-from core.use_cases.registry.import_state import require_import
+from core.use_cases.registry.import_outcome import require_import
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, suites_of
 from core.use_cases.training.reference_set import reference_entries, require_reference

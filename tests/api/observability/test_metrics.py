@@ -13,7 +13,7 @@ from core.domain.gate.policy import Verdict
 from core.domain.jobs.counter import BUCKETS, duration
 from core.domain.jobs.job import Progress
 from core.errors import DatabaseUnavailable
-from core.use_cases.jobs.monitor import JobMonitor
+from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
@@ -114,7 +114,7 @@ def test_phases_are_a_histogram_of_what_their_workers_saw(
         assert job is not None
         work.commit()
     now = [100.0]
-    monkeypatch.setattr("core.use_cases.jobs.monitor.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("core.use_cases.jobs.job_monitor.time.monotonic", lambda: now[0])
     monitor = JobMonitor(service.platform, job, stopping=lambda: False)
     for phase, seconds in (("loading", 1.0), ("training", 30.0), ("evaluating", 0.25)):
         monitor.advance(phase, 0, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.adapters.artifacts import local
-from core.adapters.artifacts.chunks import PIECE
+from core.adapters.artifacts.chunked_io import PIECE
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, StorageFull

@@ -14,7 +14,7 @@ from core.domain.values import Digest
 from core.errors import EvaluationPending, ReportNotFound
 from core.ports import Monitor, Transactions, UnitOfWork
 from core.use_cases.evaluation.evaluate import evaluate_version
-from core.use_cases.jobs.monitor import JobMonitor
+from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.registry.reports import read_report, scores_of
 from tests.support.api.seeds import a_candidate
 from tests.support.judged import report

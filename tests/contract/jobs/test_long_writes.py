@@ -19,7 +19,7 @@ from core.domain.jobs.job import Job
 from core.errors import CancelRequested, LeaseLost
 from core.learning.checkpoint import Checkpoints, read_checkpoint
 from core.ports import Transactions
-from core.use_cases.jobs.monitor import WRITE_EVERY_S, JobMonitor
+from core.use_cases.jobs.job_monitor import WRITE_EVERY_S, JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.scene import Scene
 from tests.support.tiny_clip import tiny_clip
@@ -35,7 +35,7 @@ class Time:
         self._transactions = transactions
         self.now = 1000.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr("core.use_cases.jobs.monitor.time", clock)
+        monkeypatch.setattr("core.use_cases.jobs.job_monitor.time", clock)
 
     def passes(self, seconds: float) -> None:
         """Leases end so much sooner."""
@@ -200,7 +200,9 @@ def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(
             s3._client.delete_object(**bucket)
         told.append(-1)
 
-    monkeypatch.setattr("core.adapters.artifacts.s3_collection.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(
+        "core.adapters.artifacts.s3_conditional_delete.time", SimpleNamespace(sleep=sleep)
+    )
     s3.put(b"data", told.append)
     assert told == [len(b"data"), *[0, -1] * 3]
 

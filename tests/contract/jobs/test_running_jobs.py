@@ -11,7 +11,7 @@ from core.domain.jobs.order import ImportOrder
 from core.domain.values import Digest
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
 from core.ports import Monitor, Transactions
-from core.use_cases.jobs.monitor import JobMonitor
+from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.operations.maintenance import end_cancelled_jobs, forget_old_traces
 from tests.support.factories import a_model
@@ -284,7 +284,7 @@ def test_time_left_is_told_anew_for_each_version_that_is_asked(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(
-        "core.use_cases.jobs.monitor.time", SimpleNamespace(monotonic=lambda: now[0])
+        "core.use_cases.jobs.job_monitor.time", SimpleNamespace(monotonic=lambda: now[0])
     )
     scene.update(scene.model(), scene.frozen("cat", "dog"))
     with scene.platform.transactions() as work:

@@ -15,12 +15,12 @@ from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Digest
+from core.learning.class_columns import Columns
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import LossGradients, StepData
-from core.learning.logit_columns import Columns
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
-from core.learning.models import CachedFeatures, Models
+from core.learning.student_and_teachers import CachedFeatures, Models
 from core.ports import TrainingSpec
 from tests.support.tiny_clip import tiny_clip
 

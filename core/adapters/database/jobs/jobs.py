@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, update
 
 from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.jobs import claims
-from core.adapters.database.jobs.held_jobs import SqlHeldJobs
+from core.adapters.database.jobs.claimed_jobs import SqlHeldJobs
 from core.adapters.database.jobs.reads import read_one, read_page
 from core.adapters.database.jobs.rows import (
     CLAIMED,

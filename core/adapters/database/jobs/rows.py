@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row, Text, cast
 
-from core.adapters.database.parse_cache import parse_order
+from core.adapters.database.parsed_json import parse_order
 from core.adapters.database.tables.jobs import jobs, lane_of
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus, Progress

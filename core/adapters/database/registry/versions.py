@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Text, bindparam, cast, insert, select, update
 
-from core.adapters.database.parse_cache import parse_recipe
+from core.adapters.database.parsed_json import parse_recipe
 from core.adapters.database.tables.models import models, versions
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict

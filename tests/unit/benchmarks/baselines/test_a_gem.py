@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.a_gem import AGem, project
-from benchmarks.baselines.memory import Memory
+from benchmarks.baselines.episodic_memory import Memory
 from core.domain.recipes.choices import Method
 from core.errors import ModelNotTrainable, StopRequested
 from core.learning.trainer import UpdateTrainer

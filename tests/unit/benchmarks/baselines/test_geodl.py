@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.baselines import geodl
-from benchmarks.baselines.geodesic import GeodesicFlow, geodesic_distance, subspace
+from benchmarks.baselines.geodesic_flow import GeodesicFlow, geodesic_distance, subspace
 from benchmarks.baselines.geodl import MOST_FAILURES
 from core.errors import TrainingDiverged
 from core.ports import TrainingSpec

@@ -15,7 +15,7 @@ from benchmarks.baselines.imm_mode import ModeImm
 from core.clip.weights import load
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
-from core.learning.logit_columns import Columns
+from core.learning.class_columns import Columns
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe

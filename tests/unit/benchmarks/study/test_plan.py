@@ -14,7 +14,7 @@ from benchmarks.study.cli import PLANS, main
 from benchmarks.study.images.folders import files_of, locate
 from benchmarks.study.images.image_cache import ImageCache
 from benchmarks.study.images.study_data import StudyData, StudyDataReader
-from benchmarks.study.measures.published import compare
+from benchmarks.study.measures.published_scores import compare
 from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
 from benchmarks.study.results_cache import ResultsCache, key_of
 from core.adapters.images.sandbox import SandboxDecoder

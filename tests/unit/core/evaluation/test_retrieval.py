@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.study.measures.compatibility import Embeddings, compatibility, neighbours_kept
 from benchmarks.study.measures.folds import fold_recalls
+from benchmarks.study.measures.index_compatibility import Embeddings, compatibility, neighbours_kept
 from core.domain.evaluation.metrics import recalls
 from core.evaluation import retrieval
 from core.evaluation.retrieval import caption_ranks, image_ranks

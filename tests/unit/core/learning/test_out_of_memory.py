@@ -16,7 +16,7 @@ from core.domain.recipes.choices import Averaging, Method, Precision
 from core.domain.recipes.recipe import Recipe
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.evaluator import VersionEvaluator
-from core.learning.models import Models
+from core.learning.student_and_teachers import Models
 from core.learning.trainer import UpdateTrainer
 from core.ports import Trained, TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, square, train, with_recipe

@@ -14,9 +14,9 @@ from core.clip.weights import load
 from core.domain.recipes.choices import Method, Precision, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.errors import TrainingDiverged
+from core.learning.batch_features import Batch
 from core.learning.checkpoint import from_bytes, to_bytes
-from core.learning.features import Batch
-from core.learning.logit_columns import Columns
+from core.learning.class_columns import Columns
 from core.learning.methods.method import LearningMethod, MakeMethod
 from core.learning.methods.terms import Term
 from core.learning.setup import PreparedRun, prepare_run

@@ -63,7 +63,7 @@ def others() -> list[psutil.Process]:
 
 
 def is_rank(child: psutil.Process) -> bool:
-    return child.status() == psutil.STATUS_ZOMBIE or "worker.ranks.rank" in child.cmdline()
+    return child.status() == psutil.STATUS_ZOMBIE or "worker.ranks.follower" in child.cmdline()
 
 
 def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:

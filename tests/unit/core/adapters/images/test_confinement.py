@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.images import process as processes
+from core.adapters.images import decoding_process as processes
 from core.adapters.images.child import OK
 from core.adapters.images.confinement import CALLS, LIMITS, USER
-from core.adapters.images.process import DecodingProcess, Limits
+from core.adapters.images.decoding_process import DecodingProcess, Limits
 from core.adapters.images.system_calls import is_supported
 from tests.support.pictures import encode, make_decoder, picture
 

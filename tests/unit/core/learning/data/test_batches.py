@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.clip.batch_prefetch import Prefetcher
 from core.clip.images import Preprocess, read_image
-from core.clip.prefetch import Prefetcher
 from core.domain.datasets.manifest import ManifestEntry
 from core.learning.data.batches import TrainingImages, batch_count, batch_indices
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -14,8 +14,8 @@ from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
 from core.learning import losses
-from core.learning.features import Batch, Features
-from core.learning.logit_columns import Columns
+from core.learning.batch_features import Batch, Features
+from core.learning.class_columns import Columns
 from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term, total
 

@@ -23,9 +23,9 @@ from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning import trainer as session
-from core.learning.logit_columns import Columns
+from core.learning.class_columns import Columns
 from core.learning.methods.method import LearningMethod
-from core.learning.methods.mixing import SHARES, TrainingEnd, mix
+from core.learning.methods.weight_mixing import SHARES, TrainingEnd, mix
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
 from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study.measures.compatibility import Embeddings
 from benchmarks.study.measures.embeddings import in_folds
-from benchmarks.study.measures.fidelity import Measured, difference, share_kept
+from benchmarks.study.measures.index_compatibility import Embeddings
 from benchmarks.study.measures.queries import pack, unpack
+from benchmarks.study.measures.share_spared import Measured, difference, share_kept
 from benchmarks.study.results.columns import columns_of
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import RetrievalQuery

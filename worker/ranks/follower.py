@@ -14,7 +14,7 @@ from core import logs
 from core.errors import PerennialError, RankLost
 from core.secrecy import hide_environment
 from core.settings import Settings
-from worker.parent import exit_with_parent
+from worker.parent_death import exit_with_parent
 from worker.ranks.rank_task import RankTask
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ LOST_OTHERS = 75  # exit code of a rank that stopped because another was lost
 
 def main() -> int:
     """Follow rank 0 through one update, read from standard input; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m worker.ranks.rank", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m worker.ranks.follower", description=__doc__)
     parser.add_argument("--parent", required=True, type=int, help="rank 0's process id")
     arguments = parser.parse_args()
     hide_environment()

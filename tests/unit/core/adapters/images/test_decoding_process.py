@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.adapters.images import process as processes
-from core.adapters.images.process import DecodingProcess
+from core.adapters.images import decoding_process as processes
+from core.adapters.images.decoding_process import DecodingProcess
 from core.errors import ImageCorrupt, ImageTooLarge
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
 

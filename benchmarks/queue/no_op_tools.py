@@ -13,7 +13,7 @@ from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 BYTES = 16
 
 
-class InstantTools:
+class NoOpTools:
     """All three in one: weights are a few random bytes, and every answer is right."""
 
     def __init__(self, artifacts: Artifacts) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.clip.model import ClipModel
 from core.domain.recipes.choices import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
-from core.learning.features import Batch, Features
+from core.learning.batch_features import Batch, Features
 from core.learning.optimisation import trained_parameters
 from core.learning.teachers import load_teachers, share_images
 from core.ports import TrainingSpec

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class FloorStep:
+class MinimalStep:
     """A student, its teacher and a fused Adam optimiser."""
 
     def __init__(

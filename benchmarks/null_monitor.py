@@ -6,7 +6,7 @@ from core.domain.jobs.event import EventKind
 from core.domain.values import Digest, Json
 
 
-class QuietMonitor:
+class NullMonitor:
     """ports.Monitor that reports nothing and never stops a run."""
 
     def advance(

@@ -13,9 +13,9 @@ from core.clip.model import ClipModel
 from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.learning import losses
+from core.learning.batch_features import Batch
 from core.learning.determinism import repeatable
-from core.learning.features import Batch
-from core.learning.models import mixing_anchor
+from core.learning.student_and_teachers import mixing_anchor
 from tests.support.learning.lessons import PRECISIONS, altered
 from tests.support.learning.steps import (
     PARENT,
