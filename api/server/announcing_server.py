@@ -50,10 +50,7 @@ class AnnouncingServer(uvicorn.Server):
         while platform.settings.embedded and (missing := await _missing(platform)):
             if missing != reported and time.monotonic() - began >= REPORT_AFTER_S:
                 reported = missing
-                _print_line(
-                    f"Perennial is running at {self._address} but is not ready: "
-                    f"waiting for {missing}."
-                )
+                _print_line(f"Perennial is starting at {self._address}: waiting for {missing}.")
             await asyncio.sleep(POLL_EVERY_S)
         _print_line(f"Perennial is running at {self._address}; press Ctrl-C to stop it.")
 

@@ -77,10 +77,10 @@ def serve_once() -> str:
         try:
             for line in process.stdout:
                 printed += line
-                if found := re.search(r"is at (http://127\.0\.0\.1:\d+)", line):
+                if found := re.search(r"is running at (http://127\.0\.0\.1:\d+)", line):
                     assert httpx.get(f"{found[1]}/healthz", timeout=20).json() == {"status": "ok"}
                     process.send_signal(signal.SIGINT)
-            assert "is at" in printed
+            assert "is running at" in printed
             process.wait(20)
         finally:
             process.kill()

@@ -62,7 +62,7 @@ def service(folder: Path, **settings: str) -> Iterator[Started]:
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, int]]:
     """A service at the moment it says where it is, and the status of its `/readyz` then."""
     with service(tmp_path_factory.mktemp("first")) as started:
-        wait_for(lambda: started.says("Perennial is at"), seconds=LATE_S, every=0.001)
+        wait_for(lambda: started.says("Perennial is running at"), seconds=LATE_S, every=0.001)
         try:
             status = started.get("/readyz").status_code
         except httpx.TransportError:
@@ -104,6 +104,6 @@ def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int])
 
 def test_service_that_cannot_get_ready_says_what_it_waits_for(tmp_path: Path) -> None:
     with service(tmp_path, MIN_FREE_BYTES=str(2**62)) as started:
-        wait_for(lambda: started.says("it waits for disk."), seconds=LATE_S)
+        wait_for(lambda: started.says(": waiting for disk."), seconds=LATE_S)
         assert started.get("/readyz").status_code == 503
-        assert not started.says("Perennial is at")
+        assert not started.says("Perennial is running at")
