@@ -41,8 +41,9 @@ def image_findings(manifest: Manifest, classes: Sequence[ClassImages]) -> Iterat
     yield Finding(
         code="images",
         severity=Severity.INFO,
-        message=f"Training uses {counted(train, 'image')}. The holdout has {holdout:,}, of which "
-        f"{counted(test, 'test image')} decide the verdict.",
+        message=f"The dataset has {counted(train, 'training image')} and a holdout of "
+        f"{counted(holdout, 'image')}. The verdict is based on {counted(test, 'test image')} of "
+        "the holdout.",
         facts={"train": train, "holdout": holdout, "test": test},
     )
     few = {row.name: row.train for row in classes if row.train < FEW}
