@@ -13,8 +13,6 @@ from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import EMBEDDED, KEY, settings_of
 
-pytestmark = EMBEDDED
-
 
 @pytest.fixture
 def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
@@ -42,6 +40,7 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
+@EMBEDDED
 def test_the_newest_version_is_advised_on(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,12 +56,13 @@ def test_the_newest_version_is_advised_on(
     assert ["bag", "2", "0", "0", ""] in rows(capsys.readouterr().out)
 
 
+@EMBEDDED
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["demo", "nope"], "no dataset"),
+        (["demo", "nope"], "There is no such dataset."),
         (["demo", "empty"], "The dataset empty has no version: freeze it first."),
-        (["nope", "products"], "no model"),
+        (["nope", "products"], "There is no such model."),
         (["demo", "products", "--recipe", '{"epochs": 0}'], "epochs must be"),
     ],
 )
@@ -83,6 +83,7 @@ def test_a_recipe_must_be_an_object(
     assert told in capsys.readouterr().err
 
 
+@EMBEDDED
 def test_a_key_and_a_service_are_needed(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

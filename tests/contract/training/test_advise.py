@@ -12,7 +12,8 @@ from core.domain.registry.version import Model
 from core.errors import InferenceUnavailable
 from core.ports import ClassificationRequest
 from core.use_cases.training.advise import advise
-from tests.support.factories import NOW, a_job, a_version, digest
+from tests.support.api.seeds import some_weights
+from tests.support.factories import NOW, a_job, a_version
 from tests.support.ordering import an_order
 from tests.support.scene import Scene
 
@@ -61,7 +62,7 @@ def taught(scene: Scene, model: Model, number: int, parent: int, **changes: Any)
             parent=parent,
             dataset=data.dataset,
             dataset_version=data.number,
-            digest=digest(f"{model.name} {number}"),
+            digest=some_weights(scene.platform, number).digest,
             classes=("cat", "dog"),
             environment=DEVICE,
             created_at=NOW - timedelta(seconds=3),
