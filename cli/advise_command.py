@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from core.errors import FieldInvalid, PerennialError, Unavailable
 from core.settings import Settings
 
+PROBLEM = "application/problem+json"
 TIMEOUT_S = 600.0  # the parent may have to be loaded first, and classifies a sample of the images
 
 
@@ -52,15 +54,22 @@ def _run(chosen: argparse.Namespace) -> int:
         raise FieldInvalid("Set PERENNIAL_ADMIN_KEY to a key of the service.")
     url = chosen.url or f"http://{settings.host}:{settings.port}"
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S) as service:
-        order = {
-            "type": "update",
-            "model": chosen.model,
-            "dataset": chosen.dataset,
-            "dataset_version": chosen.dataset_version or _newest_version(service, chosen.dataset),
-            "recipe": chosen.recipe,
-        }
-        _print(_json_of(service, "POST", "/v1/jobs/advice", json=order))
+    order = {
+        "type": "update",
+        "model": chosen.model,
+        "dataset": chosen.dataset,
+        "recipe": chosen.recipe,
+    }
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S) as service:
+            number = chosen.dataset_version
+            order["dataset_version"] = (
+                _newest_version(service, chosen.dataset) if number is None else number
+            )
+            advice = _json_of(service, "POST", "/v1/jobs/advice", json=order)
+    except (httpx.HTTPError, httpx.InvalidURL, JSONDecodeError) as error:
+        raise Unavailable(f"No service answers at {url}: {error}") from error
+    _print(advice)
     return 0
 
 
@@ -79,14 +88,11 @@ def _newest_version(service: httpx.Client, dataset: str) -> int:
 
 
 def _json_of(service: httpx.Client, method: str, path: str, **sent: Any) -> Any:
-    try:
-        response = service.request(method, path, **sent)
-        body = response.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(f"No service answers at {service.base_url}: {error}") from error
-    if not response.is_success:
-        raise PerennialError(body.get("detail", f"The service returned {response.status_code}."))
-    return body
+    """Return the reply's JSON. Raises httpx.HTTPError, and the service's refusal as an error."""
+    response = service.request(method, path, **sent)
+    if response.headers.get("Content-Type") == PROBLEM:
+        raise PerennialError(response.json()["detail"])
+    return response.raise_for_status().json()
 
 
 def _print(advice: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from core.domain.advice.finding import Finding, Severity, listed, percent
+from core.domain.advice.finding import Finding, Severity, listed
 from core.domain.advice.zero_shot import Recognition
 from core.domain.datasets.split import HOLDOUT_SHARE, VALIDATION_SHARE
 from core.domain.gate.intervals import Flips, quantile, score
@@ -33,25 +33,22 @@ def gain_finding(test: int, parent: Recognition | None, policy: GatePolicy) -> F
     The gain is what an update reaches that halves the parent's errors; without the parent's
     accuracy, the largest one possible.
     """
-    gain = 1.0 if parent is None else (1 - parent.share) / 2
-    assumed = (
-        "Even if every answer became right"
-        if parent is None
-        else f"If the update halves the parent's errors ({percent(1 - parent.share)} of the sample)"
-    )
+    gain, what = 1.0, "the largest possible"
+    if parent is not None:
+        gain, what = (1 - parent.share) / 2, "half of the parent's errors"
+    assumed = f"A gain of {points(gain, signed=False)} points ({what})"
     needed = images_needed(gain, policy)
     facts = {"test_images": test, "gain": gain, "needed": needed}
-    assumed = f"{assumed}, the gain is {points(gain, signed=False)} points"
     if needed is None:
         return Finding(
             code="gain_out_of_reach",
             severity=Severity.WARNING,
-            message=f"{assumed}, which does not exceed the wanted gain of "
+            message=f"{assumed} does not exceed the wanted gain of "
             f"{points(policy.wanted_gain, signed=False)} points. Lower the policy's wanted gain, "
             "or teach classes that the parent does not recognise.",
             facts=facts,
         )
-    required = f"{assumed}; a firm verdict on it needs {counted(needed, 'test image')}"
+    required = f"{assumed} needs {counted(needed, 'test image')} for a firm verdict"
     if test >= needed:
         return Finding(
             code="holdout_sufficient",

@@ -63,11 +63,12 @@ def zero_shot_findings(
 ) -> Iterator[Finding]:
     """Yield how much the parent recognises among `competing` classes, and which it knows."""
     total = overall(recognised)
+    classes = "class" if competing == 1 else "classes"
     yield Finding(
         code="zero_shot",
         severity=Severity.INFO,
         message=f"The parent recognises {total.right:,} of {counted(total.asked, 'sampled image')} "
-        f"({percent(total.share)}) among {competing:,} classes.",
+        f"({percent(total.share)}) among {competing:,} {classes}.",
         facts={"right": total.right, "asked": total.asked},
     )
     known = {name: one for name, one in recognised.items() if one.share >= KNOWN}

@@ -1,6 +1,6 @@
 """Ask the parent of an update about a sample of its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from core.domain.advice.finding import Finding
 from core.domain.advice.zero_shot import (
@@ -10,11 +10,12 @@ from core.domain.advice.zero_shot import (
     zero_shot_findings,
     zero_shot_unknown,
 )
-from core.domain.datasets.manifest import Manifest
+from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.version import Model, Version
-from core.errors import FieldInvalid, InferenceBusy, InferenceUnavailable, NotServable
+from core.errors import PerennialError
+from core.inference_limits import MAX_IMAGES
 from core.ports import Artifacts, ClassificationRequest, Classifier
 
 
@@ -39,10 +40,23 @@ def ask_parent(
         model=model, version=parent, classes=classes, prompts=template.fill_all(classes)
     )
     entries = sample(manifest)
-    images = [artifacts.get(entry.artifact) for entry in entries]
     try:
-        answers = classifier.classify(request, images, top_k=1)
-    except (InferenceUnavailable, InferenceBusy, NotServable, FieldInvalid) as refusal:
+        answers = list(_answers(artifacts, classifier, request, entries))
+    except PerennialError as refusal:  # the rest of the advice does not depend on it
         return {}, [zero_shot_unknown(refusal.message)]
-    recognised = recognitions(entries, [best["class"] for [best] in answers])
+    recognised = recognitions(entries, answers)
     return recognised, list(zero_shot_findings(recognised, competing=len(classes)))
+
+
+def _answers(
+    artifacts: Artifacts,
+    classifier: Classifier,
+    request: ClassificationRequest,
+    entries: Sequence[ManifestEntry],
+) -> Iterator[str]:
+    """Yield the most probable class of each image; a few images at a time are in memory."""
+    for start in range(0, len(entries), MAX_IMAGES):
+        part = entries[start : start + MAX_IMAGES]
+        images = [artifacts.get(entry.artifact) for entry in part]
+        for [best] in classifier.classify(request, images, top_k=1):
+            yield best["class"]

@@ -9,6 +9,7 @@ from cli.main import main
 from core.domain.datasets.split import Side
 from perennial import ImageFile
 from tests.support.api.image_files import pictures_on
+from tests.support.api.oracle import an_oracle
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import EMBEDDED, KEY, settings_of
@@ -63,6 +64,7 @@ def test_the_newest_version_is_advised_on(
         (["demo", "nope"], "There is no such dataset."),
         (["demo", "empty"], "The dataset empty has no version: freeze it first."),
         (["nope", "products"], "There is no such model."),
+        (["demo", "products", "--dataset-version", "0"], "dataset_version"),
         (["demo", "products", "--recipe", '{"epochs": 0}'], "epochs must be"),
     ],
 )
@@ -87,8 +89,10 @@ def test_a_recipe_must_be_an_object(
 def test_a_key_and_a_service_are_needed(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["advise", "demo", "products", "--url", "http://127.0.0.1:1"]) == 1
-    assert "No service answers at http://127.0.0.1:1" in capsys.readouterr().err
+    with an_oracle() as other:
+        for url in ("http://127.0.0.1:1", "http://[", other.url):
+            assert main(["advise", "demo", "products", "--url", url]) == 1
+            assert f"No service answers at {url}: " in capsys.readouterr().err
     monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "")
     assert main(["advise", "demo", "products", "--url", served.url]) == 1
     assert "Set PERENNIAL_ADMIN_KEY" in capsys.readouterr().err

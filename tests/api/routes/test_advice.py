@@ -74,8 +74,8 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
     assert advice["findings"][5] == {
         "code": "holdout_small",
         "severity": "warning",
-        "message": "If the update halves the parent's errors (50 % of the sample), the gain is "
-        "25.0 points; a firm verdict on it needs 27 test images, but the holdout has 0: "
+        "message": "A gain of 25.0 points (half of the parent's errors) needs 27 test images for a "
+        "firm verdict, but the holdout has 0: "
         "add about 169 images to the dataset.",
         "facts": {"test_images": 0, "gain": 0.25, "needed": 27, "more_images": 169},
     }
@@ -137,6 +137,18 @@ def test_a_parent_that_cannot_be_asked_leaves_the_rest_of_the_advice(
     [unknown] = [one for one in advice["findings"] if one["code"] == "zero_shot_unknown"]
     assert unknown["facts"] == {"reason": reason}
     assert {"images", "holdout_small", "no_guard", "duration_unknown"} < set(codes(advice))
+
+
+def test_an_image_that_is_lost_leaves_the_rest_of_the_advice(
+    ready: Service, oracle: Oracle
+) -> None:
+    with ready.platform.transactions(read_only=True) as work:
+        first, *_ = work.datasets.images(work.datasets.get("products").id)
+    ready.platform.artifacts.delete(first.image.artifact)
+    advice = advise(ready)
+    [unknown] = [one for one in advice["findings"] if one["code"] == "zero_shot_unknown"]
+    assert unknown["facts"] == {"reason": "The artifact is not in the store."}
+    assert "holdout_small" in codes(advice)
 
 
 def test_a_model_whose_root_is_still_imported_has_no_parent_to_ask(

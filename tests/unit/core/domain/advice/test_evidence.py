@@ -58,8 +58,8 @@ def test_a_holdout_that_is_large_enough() -> None:
     found = gain(17)
     assert (found.code, found.severity) == ("holdout_sufficient", Severity.INFO)
     assert found.message == (
-        "If the update halves the parent's errors (80 % of the sample), the gain is 40.0 points; "
-        "a firm verdict on it needs 17 test images, and the holdout has 17."
+        "A gain of 40.0 points (half of the parent's errors) needs 17 test images for a firm "
+        "verdict, and the holdout has 17."
     )
     assert found.facts == {"test_images": 17, "gain": 0.4, "needed": 17}
 
@@ -68,8 +68,8 @@ def test_a_holdout_that_is_too_small() -> None:
     found = gain(5)
     assert (found.code, found.severity) == ("holdout_small", Severity.WARNING)
     assert found.message == (
-        "If the update halves the parent's errors (80 % of the sample), the gain is 40.0 points; "
-        "a firm verdict on it needs 17 test images, but the holdout has 5: "
+        "A gain of 40.0 points (half of the parent's errors) needs 17 test images for a firm "
+        "verdict, but the holdout has 5: "
         "add about 75 images to the dataset."  # 12 test images / (0.2 * 0.8)
     )
     assert found.facts == {"test_images": 5, "gain": 0.4, "needed": 17, "more_images": 75}
@@ -77,8 +77,8 @@ def test_a_holdout_that_is_too_small() -> None:
 
 def test_without_the_parents_accuracy_the_largest_gain_is_assumed() -> None:
     assert gain(7, None).message == (
-        "Even if every answer became right, the gain is 100.0 points; a firm verdict on it needs "
-        "7 test images, and the holdout has 7."
+        "A gain of 100.0 points (the largest possible) needs 7 test images for a firm verdict, "
+        "and the holdout has 7."
     )
     assert gain(6, None).facts["more_images"] == 7  # 1 / 0.16 = 6.25
 
@@ -87,9 +87,9 @@ def test_a_gain_that_cannot_be_reached() -> None:
     found = gain(1000, Recognition(right=45, asked=50), wanted_gain=0.05)
     assert (found.code, found.severity) == ("gain_out_of_reach", Severity.WARNING)
     assert found.message == (
-        "If the update halves the parent's errors (10 % of the sample), the gain is 5.0 points, "
-        "which does not exceed the wanted gain of 5.0 points. Lower the policy's wanted gain, or "
-        "teach classes that the parent does not recognise."
+        "A gain of 5.0 points (half of the parent's errors) does not exceed the wanted gain of "
+        "5.0 points. Lower the policy's wanted gain, or teach classes that the parent does not "
+        "recognise."
     )
     assert found.facts["needed"] is None
 
