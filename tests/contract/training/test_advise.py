@@ -6,14 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from core.domain.advice.advice import Advice
+from core.domain.datasets.split import Part, Side, part_of
 from core.domain.jobs.order import JobType
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
+from core.domain.values import Digest
 from core.errors import InferenceUnavailable
 from core.ports import ClassificationRequest
 from core.use_cases.training.advise import advise
 from tests.support.api.seeds import some_weights
-from tests.support.factories import NOW, a_job, a_version
+from tests.support.factories import NOW, a_job, a_version, pixels_on
 from tests.support.ordering import an_order
 from tests.support.scene import Scene
 
@@ -84,14 +86,24 @@ def test_the_expected_time_comes_from_the_models_uninterrupted_updates(scene: Sc
     assert facts(advice, "duration")["device"] == "cpu (x86)"
 
 
-def test_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:
+def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:
     model = scene.model()
     taught(scene, model, 2, 1)
     taught(scene, model, 3, 2)
-    sets = facts(advised(scene, model, parent=3), "advisory_measures")["sets"]
-    each = [sets[f"holdout of version {number}"] for number in (2, 3)]
-    assert len(sets) == 3
-    assert all(0 < count <= 8 for count in each)
-    assert sets["holdouts of 2 updates"] == sum(each)
-    second = facts(advised(scene, model, parent=2), "advisory_measures")["sets"]
-    assert list(second) == ["holdout of version 2"]
+    scene.suite(model, scene.frozen("sun", "sky", offset=400), "kept")
+    held_out = {n: in_test_part(pixels_on(Side.HOLDOUT, 100 * n + 8)[100 * n :]) for n in (2, 3, 4)}
+    kept = held_out[4] + in_test_part(pixels_on(Side.TRAIN, 408)[400:])
+    assert facts(advised(scene, model, parent=3), "advisory_measures")["sets"] == {
+        "suite kept": kept,
+        "holdout of version 2": held_out[2],
+        "holdout of version 3": held_out[3],
+        "holdouts of 2 updates": held_out[2] + held_out[3],
+    }
+    assert facts(advised(scene, model, parent=2), "advisory_measures")["sets"] == {
+        "suite kept": kept,
+        "holdout of version 2": held_out[2],
+    }
+
+
+def in_test_part(images: Sequence[Digest]) -> int:
+    return sum(part_of(pixels) is Part.TEST for pixels in images)
