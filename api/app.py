@@ -15,6 +15,7 @@ from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
 from api.routes import (
+    advice,
     aliases,
     classes,
     classify,
@@ -52,6 +53,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     workers,
     gc,
     metrics,
+    advice,
 )
 
 

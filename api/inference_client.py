@@ -16,9 +16,9 @@ from core.errors import (
     PerennialError,
 )
 from core.inference_limits import chunked
+from core.ports import ClassificationRequest
 from core.settings import Settings
 from core.use_cases.access.keys import make_key
-from core.use_cases.inference.classify import ClassificationRequest
 
 TIMEOUT_S = 60.0
 

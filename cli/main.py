@@ -1,4 +1,4 @@
-"""The command line: `perennial serve`, `migrate`, `suite`, `gc`, `backup`, `restore`, `key`."""
+"""The command line: `perennial` and its commands."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from api.server import listening
 from api.startup_checks import require_safe
-from cli import backup_command, gc_command, suite_command
+from cli import advise_command, backup_command, gc_command, suite_command
 from core import bootstrap, logs
 from core.domain.datasets.suite import SuiteKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     gc_command.add_options(collect)
     collect.set_defaults(run=gc_command.run)
 
+    advise_command.add_command(commands)
     backup_command.add_commands(commands)
 
     key = commands.add_parser(

@@ -17,7 +17,8 @@ from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
 from core import errors
 from core.domain.values import clean_file_label
-from core.use_cases.inference.classify import ClassificationRequest, prepare_classification
+from core.ports import ClassificationRequest
+from core.use_cases.inference.classify import prepare_classification
 from core.use_cases.registry.model_reference import resolve
 
 router = APIRouter(

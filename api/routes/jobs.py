@@ -29,20 +29,22 @@ REFUSALS = (  # of jobs that could not start
     errors.VersionNotFound,
     errors.AliasNotFound,
     errors.RecipeInvalid,
+    errors.PromptInvalid,
     errors.FieldInvalid,
     errors.ModelNotTrainable,
     errors.ArtifactGone,
     errors.TooFewPerClass,
     errors.TooFewClasses,
     errors.ImageInSuite,
-    errors.IdempotencyMismatch,
 )
 
 
 @router.post(
     "",
     status_code=202,
-    responses=raises(errors.ModelNotFound, errors.InProgress, *REFUSALS),
+    responses=raises(
+        errors.ModelNotFound, errors.InProgress, errors.IdempotencyMismatch, *REFUSALS
+    ),
 )
 def order_job(
     body: NewJob,
@@ -117,7 +119,7 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
 @router.post(
     "/{job}/retry",
     status_code=202,
-    responses=raises(errors.JobNotFound, errors.Conflict, *REFUSALS),
+    responses=raises(errors.JobNotFound, errors.Conflict, errors.IdempotencyMismatch, *REFUSALS),
 )
 def order_job_again(
     job: str,

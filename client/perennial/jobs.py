@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from perennial.connection import Connection, given, idempotency, path_of
+from perennial.types.advice import Advice
 from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
 from perennial.waiting import wait_until_done
 
@@ -53,6 +54,35 @@ class Jobs:
             metadata=metadata,
         )
         return self._order(path_of("jobs"), body, idempotency_key)
+
+    def advise_update(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        dataset_version: int,
+        recipe: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        alias: str | None = None,
+        prompt: str | None = None,
+        reference: ReferenceSet | None = None,
+    ) -> Advice:
+        """Return advice on an update before it is ordered; nothing is queued or written.
+
+        An order that could not start raises the same error as `order_update`.
+        """
+        body = given(
+            type="update",
+            model=model,
+            dataset=dataset,
+            dataset_version=dataset_version,
+            recipe=recipe,
+            parent=parent,
+            alias=alias,
+            prompt=prompt,
+            reference=reference,
+        )
+        return cast(Advice, self._connection.post(path_of("jobs", "advice"), body))
 
     def order_evaluation(
         self,

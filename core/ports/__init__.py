@@ -17,6 +17,7 @@ from core.ports.datasets import (
     Suites,
     Thumbnails,
 )
+from core.ports.inference import ClassificationRequest, Classifier
 from core.ports.jobs import HeldJob, JobNotifier, Jobs, NamedJob
 from core.ports.learning import (
     AnswerCache,
@@ -38,6 +39,8 @@ __all__ = [
     "ArtifactRoots",
     "Artifacts",
     "BytesCallback",
+    "ClassificationRequest",
+    "Classifier",
     "Clock",
     "Counters",
     "Datasets",

@@ -18,6 +18,7 @@ from core.domain.recipes.choices import Precision
 from demo.pack_reader import PackImage, by_class, captioned, named
 from devtools.servers.ports import free_port
 from perennial import Client, ServiceError
+from perennial.types.advice import Advice
 from perennial.types.jobs import Job
 from tests.support.processes import Site, wait_for
 
@@ -67,6 +68,14 @@ def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_
         client, "products", "labelled", [i for rows in taught.values() for i in rows[:PER_CLASS]]
     )
 
+    # Before it learns, advice says what it recognises already: little.
+    advice = advise(client, TAUGHT)
+    assert [(row["train"] + row["holdout"], row["asked"]) for row in advice["classes"]] == [
+        (PER_CLASS, 20)
+    ] * CLASSES
+    assert sum(row["recognised"] or 0 for row in advice["classes"]) < 0.8 * 20 * CLASSES
+    assert advice["expected_s"] is None
+
     # It learns, the gate lets it pass, it goes live.
     done = finish(client, update(client, TAUGHT))
     result, version = done["result"], client.versions.get("walk", 2)
@@ -81,6 +90,8 @@ def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_
     assert (report["recipe"]["precision"], report["exact"]) == (native, True)
     gain = next(measure for measure in report["measures"] if measure["kind"] == "gain")
     assert gain["difference"] > 0.2
+
+    assert (advise(client, RUINED)["expected_s"] or 0) > 0
 
     # What it learned is served, under the alias at once.
     unseen = [image for rows in taught.values() for image in rows[-10:]]
@@ -133,6 +144,13 @@ def upload(client: Client, name: str, kind: str, images: list[PackImage]) -> Non
 def update(client: Client, recipe: dict[str, Any]) -> Job:
     """Order an update of version 1."""
     return client.jobs.order_update(
+        model="walk", dataset="products", dataset_version=1, parent=1, recipe=recipe
+    )
+
+
+def advise(client: Client, recipe: dict[str, Any]) -> Advice:
+    """Advice on an update of version 1."""
+    return client.jobs.advise_update(
         model="walk", dataset="products", dataset_version=1, parent=1, recipe=recipe
     )
 

@@ -107,6 +107,14 @@ class Recipe:
         share = math.ceil(self.exemplars * images)
         return share if self.exemplars < 1 else min(int(self.exemplars), images)
 
+    def batches_of(self, images: int) -> int:
+        """Return the batches of an epoch; a partial last batch is dropped unless alone."""
+        return max(1, images // self.batch_size)
+
+    def steps_of(self, images: int) -> int:
+        """Return the steps of an update with so many training images."""
+        return self.batches_of(images) * self.epochs
+
     @property
     def replays_vocabulary(self) -> bool:
         """Whether the loss uses random sentences."""

@@ -16,11 +16,6 @@ from core.learning.data.vocabulary import generator_of
 from core.ports import Artifacts
 
 
-def batch_count(images: int, batch_size: int) -> int:
-    """Return the number of batches in an epoch; a partial last batch is dropped unless alone."""
-    return max(1, images // batch_size)
-
-
 def batch_indices(
     images: int, batch_size: int, *, seed: int, epoch: int, batch: int
 ) -> Sequence[int]:

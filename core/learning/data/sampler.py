@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from core.domain.recipes.recipe import Recipe
-from core.learning.data.batches import batch_count, batch_indices
+from core.learning.data.batches import batch_indices
 from core.learning.data.vocabulary import generator_of
 
 
@@ -18,8 +18,8 @@ class BatchSampler:
 
     def __init__(self, recipe: Recipe, *, images: int, exemplars: int, reference: int) -> None:
         self.batch_size = min(recipe.batch_size, images)
-        self._batches = batch_count(images, self.batch_size)
-        self.steps = self._batches * recipe.epochs
+        self._batches = recipe.batches_of(images)
+        self.steps = recipe.steps_of(images)
         self._seed = recipe.seed
         self._images = images
         self._exemplars = range(images, images + exemplars)

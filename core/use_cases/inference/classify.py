@@ -1,28 +1,16 @@
 """Prepare a classification: resolve the version, its classes and their prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.registry.version import Model, Version
 from core.domain.values import clean_class
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
-from core.ports import Platform
+from core.ports import ClassificationRequest, Platform
 from core.use_cases.registry.model_reference import resolve
 from core.use_cases.registry.model_suites import open_classes_of
 
 MAX_CLASSES = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassificationRequest:
-    """A version, the classes it may choose from, and the prompt of each."""
-
-    model: Model
-    version: Version
-    classes: tuple[str, ...]
-    prompts: tuple[str, ...]
 
 
 def prepare_classification(

@@ -54,7 +54,7 @@ def preflight_update(
     if order.prompt is not None:
         PromptTemplate(order.prompt)
     require_import(work, model)
-    parent = _present_parent(work, model.id, order)
+    parent = present_parent(work, model.id, order)
     if parent is not None:
         require_scorable((*ancestors(work, parent), parent))
         require_trainable_version(artifacts, parent.digest, order.recipe)
@@ -68,7 +68,7 @@ def preflight_update(
     return _with_reference(work, artifacts, order)
 
 
-def _present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
+def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
     """Return the parent the update would have if it were claimed now; None before the root exists.
 
     A named one is locked, so that its weights cannot be deleted from now on.

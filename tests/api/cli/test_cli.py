@@ -32,7 +32,7 @@ def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @EMBEDDED
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["migrate"], ["suite"], ["gc"], ["backup"], ["restore"], ["key"]],
+    [[], ["serve"], ["migrate"], ["suite"], ["advise"], ["gc"], ["backup"], ["restore"], ["key"]],
 )
 def test_every_command_explains_itself(
     command: list[str], capsys: pytest.CaptureFixture[str]

@@ -2,19 +2,12 @@
 
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
@@ -22,6 +15,7 @@ from core.inference_limits import MAX_IMAGES
 from core.settings import Settings
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture
+from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of, settings_of
 
@@ -29,44 +23,11 @@ NO_KEY = (503, "inference_unavailable")
 CLASSIFY = "/v1/models/demo/classify"
 
 
-class Oracle:
-    """An inference process that knows nothing: it answers with the classes in their order."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
-        self.requests: list[int] = []  # how many images each had
-        self.answer: Response | None = None
-        app = Starlette(routes=[Route("/classify", self.classify, methods=["POST"])])
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
-
-    async def classify(self, request: Request) -> Response:
-        async with request.form() as form:
-            images = [await one.read() for one in form.getlist("images")]  # type: ignore[union-attr]
-            names = ("digest", "classes", "prompts", "top_k")
-            self.asked = {name: form[name] for name in names} | {"images": images}
-        self.requests.append(len(images))
-        self.request_id = request.headers.get("x-request-id")
-        self.key = request.headers.get("authorization")
-        if self.answer is not None:
-            return self.answer
-        best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
-        rows = [[{"class": name, "probability": 0.5} for name in best] for _ in images]
-        return JSONResponse({"digest": self.asked["digest"], "predictions": rows})
-
-
 @pytest.fixture(scope="module")
 def oracle() -> Iterator[Oracle]:
     """A running stand-in for the inference process."""
-    made = Oracle()
-    made.thread.start()
-    while not made.server.started:
-        time.sleep(0.01)
-    yield made
-    made.server.should_exit = True
-    made.thread.join()
-    made.socket.close()
+    with an_oracle() as made:
+        yield made
 
 
 @pytest.fixture
@@ -74,11 +35,8 @@ def settings(home: Path, oracle: Oracle) -> Settings:
     """Settings that lead to the stand-in."""
     oracle.answer = None
     oracle.requests = []
-    port = oracle.socket.getsockname()[1]
     return settings_of(
-        home,
-        inference_url=f"http://127.0.0.1:{port}",
-        inference_key=SecretStr("pk_that-inference-knows"),
+        home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
     )
 
 

@@ -59,6 +59,19 @@ def test_an_update_is_ordered_with_what_is_given(served: Served, model: str, dat
     assert served.client.jobs.get(job["id"]) == job
 
 
+def test_an_update_is_advised_on_and_not_ordered(served: Served, model: str, dataset: str) -> None:
+    advice = served.client.jobs.advise_update(
+        model=model, dataset=dataset, dataset_version=1, parent=1, recipe={"epochs": 3}
+    )
+    assert (advice["model"], advice["parent_version"]) == (model, 1)
+    assert (advice["recipe"]["epochs"], advice["steps"]) == (3, 3)
+    assert [row["name"] for row in advice["classes"]] == ["bag", "boot"]
+    assert "zero_shot_unknown" in {finding["code"] for finding in advice["findings"]}
+    assert not list(served.client.jobs.list(model=model, job_type="update"))
+    with pytest.raises(ServiceError, match="dataset_version_not_found"):
+        served.client.jobs.advise_update(model=model, dataset=dataset, dataset_version=2)
+
+
 def test_an_order_with_a_key_is_placed_once(served: Served, model: str) -> None:
     first, again, other = (
         served.client.jobs.order_evaluation(model=model, version=2, idempotency_key=model + key)

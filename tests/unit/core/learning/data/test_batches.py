@@ -15,7 +15,8 @@ from torch import Tensor
 from core.clip.batch_prefetch import Prefetcher
 from core.clip.images import Preprocess, read_image
 from core.domain.datasets.manifest import ManifestEntry
-from core.learning.data.batches import TrainingImages, batch_count, batch_indices
+from core.domain.recipes.recipe import Recipe
+from core.learning.data.batches import TrainingImages, batch_indices
 from tests.support.memory_artifacts import MemoryArtifacts
 
 SIDE = 16
@@ -89,9 +90,10 @@ def test_a_batch_that_is_changed_leaves_the_next_one_alone(stored: Stored) -> No
 @pytest.mark.parametrize("first", [0, 5])
 def test_batches_made_ahead_equal_batches_made_directly(stored: Stored, first: int) -> None:
     size, steps = 4, 9
+    recipe = Recipe(batch_size=size)
 
     def batch(source: TrainingImages, step: int) -> Tensor:
-        epoch, number = divmod(step, batch_count(IMAGES, size))
+        epoch, number = divmod(step, recipe.batches_of(IMAGES))
         indices = batch_indices(IMAGES, size, seed=3, epoch=epoch, batch=number)
         return source.batch(indices, epoch=epoch)
 

@@ -1,0 +1,80 @@
+"""Advice on how long an update takes, from earlier updates of the same model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from core.domain.advice.finding import Finding, Severity
+from core.domain.recipes.choices import ModelPart
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastUpdate:
+    """How long an update took that was never interrupted."""
+
+    part: ModelPart
+    device: str
+    images: int  # that its steps learned from
+    training_s: float
+    scoring_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duration:
+    """The expected duration of an update, and where it is from."""
+
+    seconds: float
+    device: str
+    updates: int  # that it is the median of
+
+
+def images_learned_from(recipe: Recipe, images: int, *, replays: bool) -> int:
+    """Return how many images all steps read; with `replays`, full batches of exemplars as well."""
+    exemplars = recipe.exemplar_batch if recipe.exemplars and replays else 0
+    return recipe.steps_of(images) * (min(recipe.batch_size, images) + exemplars)
+
+
+def expected_duration(past: Sequence[PastUpdate], part: ModelPart, images: int) -> Duration | None:
+    """Return how long training on so many images and scoring take; None if unknown.
+
+    `past` is newest first. Only updates of the same part count, on the device of the newest.
+    """
+    alike = [one for one in past if one.part is part]
+    same = [one for one in alike if one.device == alike[0].device]
+    if not same:
+        return None
+    speed = median(one.images / one.training_s for one in same)
+    return Duration(
+        seconds=round(images / speed + median(one.scoring_s for one in same), 1),
+        device=same[0].device,
+        updates=len(same),
+    )
+
+
+def duration_finding(steps: int, part: ModelPart, duration: Duration | None) -> Finding:
+    """Return how long the update takes."""
+    if duration is None:
+        return Finding(
+            code="duration_unknown",
+            severity=Severity.INFO,
+            message=f"Training takes {counted(steps, 'step')}. The time is unknown, because no "
+            f"uninterrupted update of this model with part '{part}' has finished.",
+            facts={"steps": steps},
+        )
+    return Finding(
+        code="duration",
+        severity=Severity.INFO,
+        message=f"Training takes {counted(steps, 'step')}; with scoring, about "
+        f"{_spoken(duration.seconds)}, judging by {counted(duration.updates, 'earlier update')} "
+        f"on {duration.device}.",
+        facts={"steps": steps, "seconds": duration.seconds, "device": duration.device},
+    )
+
+
+def _spoken(seconds: float) -> str:
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return counted(round(seconds / length), unit)
+    return counted(max(1, round(seconds)), "second")

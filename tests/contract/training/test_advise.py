@@ -1,0 +1,109 @@
+"""Advice from what a model has been through: its earlier updates and their holdouts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from core.domain.advice.advice import Advice
+from core.domain.datasets.split import Part, Side, part_of
+from core.domain.jobs.order import JobType
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.errors import InferenceUnavailable
+from core.ports import ClassificationRequest
+from core.use_cases.training.advise import advise
+from tests.support.api.seeds import some_weights
+from tests.support.factories import NOW, a_job, a_version, pixels_on
+from tests.support.ordering import an_order
+from tests.support.scene import Scene
+
+DEVICE = {"device": "cpu (x86)"}
+
+
+class Absent:
+    """No inference process."""
+
+    def classify(
+        self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
+    ) -> Sequence[Sequence[Mapping[str, Any]]]:
+        raise InferenceUnavailable
+
+
+def advised(scene: Scene, model: Model, **changes: Any) -> Advice:
+    order = an_order(scene.frozen("owl", "elk"), **changes)
+    return advise(scene.platform, Absent(), model=model.name, order=order)
+
+
+def facts(advice: Advice, code: str) -> Mapping[str, Any]:
+    [found] = [finding.facts for finding in advice.findings if finding.code == code]
+    return found
+
+
+def taught(scene: Scene, model: Model, number: int, parent: int, **changes: Any) -> None:
+    """An update of eight training images: 4 epochs of 2 steps of 4 images, in 8 seconds.
+
+    Scoring took 3 seconds more.
+    """
+    data = scene.frozen("cat", "dog", offset=100 * number)
+    with scene.platform.transactions() as work:
+        job = a_job(
+            model,
+            type=JobType.UPDATE,
+            order=an_order(data, recipe=Recipe(epochs=4, batch_size=4)),
+            attempt=1,
+            parent_version=parent,
+            version=number,
+            started_at=NOW - timedelta(seconds=11),
+        )
+        work.jobs.add(replace(job.succeed({}, NOW), **changes))
+        version = a_version(
+            job,
+            work.versions.next_number(model.id),
+            parent=parent,
+            dataset=data.dataset,
+            dataset_version=data.number,
+            digest=some_weights(scene.platform, number).digest,
+            classes=("cat", "dog"),
+            environment=DEVICE,
+            created_at=NOW - timedelta(seconds=3),
+        )
+        assert version.number == number
+        work.versions.add(version)
+        work.commit()
+
+
+def test_the_expected_time_comes_from_the_models_uninterrupted_updates(scene: Scene) -> None:
+    model, other = scene.model(), scene.model("other")
+    taught(scene, other, 2, 1)
+    assert advised(scene, model).seconds is None
+    taught(scene, model, 2, 1)  # 32 images in 8 seconds
+    taught(scene, model, 3, 2, attempt=2, started_at=NOW - timedelta(days=1))
+    advice = advised(scene, model, recipe=Recipe(epochs=20, batch_size=8))
+    assert advice.steps == 20
+    assert advice.seconds == 160 / 4 + 3
+    assert facts(advice, "duration")["device"] == "cpu (x86)"
+
+
+def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:
+    model = scene.model()
+    taught(scene, model, 2, 1)
+    taught(scene, model, 3, 2)
+    scene.suite(model, scene.frozen("sun", "sky", offset=400), "kept")
+    held_out = {n: in_test_part(pixels_on(Side.HOLDOUT, 100 * n + 8)[100 * n :]) for n in (2, 3, 4)}
+    kept = held_out[4] + in_test_part(pixels_on(Side.TRAIN, 408)[400:])
+    assert facts(advised(scene, model, parent=3), "advisory_measures")["sets"] == {
+        "suite kept": kept,
+        "holdout of version 2": held_out[2],
+        "holdout of version 3": held_out[3],
+        "holdouts of 2 updates": held_out[2] + held_out[3],
+    }
+    assert facts(advised(scene, model, parent=2), "advisory_measures")["sets"] == {
+        "suite kept": kept,
+        "holdout of version 2": held_out[2],
+    }
+
+
+def in_test_part(images: Sequence[Digest]) -> int:
+    return sum(part_of(pixels) is Part.TEST for pixels in images)

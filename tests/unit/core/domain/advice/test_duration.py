@@ -1,0 +1,92 @@
+"""The expected duration of an update, from earlier ones."""
+
+from typing import Any
+
+import pytest
+
+from core.domain.advice.duration import (
+    Duration,
+    PastUpdate,
+    duration_finding,
+    expected_duration,
+    images_learned_from,
+)
+from core.domain.recipes.choices import ModelPart
+from core.domain.recipes.recipe import Recipe
+
+
+def past(**changes: Any) -> PastUpdate:
+    """Twenty images a second, and ten seconds of scoring."""
+    given: dict[str, Any] = {
+        "part": ModelPart.WHOLE,
+        "device": "cuda (A100)",
+        "images": 2000,
+        "training_s": 100.0,
+        "scoring_s": 10.0,
+    }
+    return PastUpdate(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("images", "learned"),
+    [(250, 3 * 2 * 100), (100, 3 * 100), (99, 3 * 99), (1, 3)],  # epochs, batches, images of each
+)
+def test_every_step_learns_from_a_full_batch_or_from_all_images(images: int, learned: int) -> None:
+    recipe = Recipe(epochs=3, batch_size=100)
+    assert images_learned_from(recipe, images, replays=True) == learned
+
+
+def test_exemplars_count_if_there_is_something_to_replay() -> None:
+    recipe = Recipe.from_json({"method": "replay", "epochs": 1, "exemplar_batch": 20})
+    assert images_learned_from(recipe, 200, replays=True) == 2 * 120
+    assert images_learned_from(recipe, 200, replays=False) == 2 * 100
+
+
+def test_the_median_speed_and_scoring_time_of_like_updates_count() -> None:
+    updates = [
+        past(),
+        past(training_s=50.0, scoring_s=30.0),
+        past(training_s=1000.0, scoring_s=20.0),
+        past(device="cpu (x86)", training_s=1.0),
+        past(part=ModelPart.TEXT, training_s=1.0),
+    ]
+    assert expected_duration(updates, ModelPart.WHOLE, 600) == Duration(
+        seconds=50.0, device="cuda (A100)", updates=3
+    )
+
+
+def test_the_device_is_that_of_the_newest_update_of_the_same_part() -> None:
+    updates = [past(part=ModelPart.TEXT), past(device="cpu (x86)", images=200), past()]
+    found = expected_duration(updates, ModelPart.WHOLE, 10)
+    assert found == Duration(seconds=15.0, device="cpu (x86)", updates=1)
+
+
+@pytest.mark.parametrize("updates", [[], [past(part=ModelPart.TEXT)]])
+def test_without_a_like_update_the_duration_is_unknown(updates: list[PastUpdate]) -> None:
+    assert expected_duration(updates, ModelPart.WHOLE, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spoken"),
+    [(0.2, "1 second"), (119.0, "119 seconds"), (120.0, "2 minutes"), (7300.0, "2 hours")],
+)
+def test_a_duration_is_said_in_words(seconds: float, spoken: str) -> None:
+    found = duration_finding(
+        48, ModelPart.WHOLE, Duration(seconds=seconds, device="cpu (x86)", updates=2)
+    )
+    assert found.code == "duration"
+    assert found.message == (
+        f"Training takes 48 steps; with scoring, about {spoken}, judging by 2 earlier updates on "
+        "cpu (x86)."
+    )
+    assert found.facts == {"steps": 48, "seconds": seconds, "device": "cpu (x86)"}
+
+
+def test_an_unknown_duration_is_said_with_the_steps() -> None:
+    found = duration_finding(1, ModelPart.IMAGE, None)
+    assert found.code == "duration_unknown"
+    assert found.message == (
+        "Training takes 1 step. The time is unknown, because no uninterrupted update of this "
+        "model with part 'image' has finished."
+    )
+    assert found.facts == {"steps": 1}
