@@ -35,9 +35,9 @@ INEXACT = (
     "the weights will differ by rounding from those of an uninterrupted run."
 )
 UNRECORDED = (
-    "An earlier release made the checkpoint and did not record on what kind of machine. The update "
-    "goes on from it. If that machine was of another kind, its weights will differ by rounding "
-    "from those of a run that stayed on one machine."
+    "Training resumed from a checkpoint of an earlier release, which did not record the kind of "
+    "machine. If it was a different kind, the weights will differ by rounding from those of an "
+    "uninterrupted run."
 )
 
 

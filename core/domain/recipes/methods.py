@@ -37,6 +37,7 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
             **_REPLAY,
             "terms": (LossTerm.VR,),
             "teacher": TeacherPolicy.ROOT,
+            "exemplars": 2000,
         },
         Method.VRLWF_CROSS: {**_VRLWF, "terms": (LossTerm.VR, LossTerm.LWF, LossTerm.CROSS)},
         # Learning without Forgetting (Li and Hoiem, 1606.09282), on CLIP's class logits.

@@ -47,7 +47,7 @@ _RELEASED: Json = {
 # times less than the default, which is tuned for the bundled model of a few million parameters.
 # This is a starting point, not a result: no model of this size was tuned for this project.
 _VIT_B_32: Json = {
-    "method": "vrlwf",
+    "method": "vrlwf_replay",
     "batch_size": 100,
     "learning_rate": 1e-5,
     "replay_weight": 2.0,

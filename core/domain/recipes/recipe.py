@@ -37,7 +37,7 @@ class Recipe:
     RecipeInvalid on a value out of bounds and on choices that contradict each other.
     """
 
-    method: Method = Method.VRLWF
+    method: Method = Method.VRLWF_REPLAY
     part: ModelPart = ModelPart.WHOLE
     terms: tuple[LossTerm, ...] = _BY_METHOD  # added to the cross entropy
     teacher: TeacherPolicy = _BY_METHOD
@@ -60,7 +60,7 @@ class Recipe:
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
     exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
-    exemplar_batch: int = 50  # exemplars that each batch holds besides its own images
+    exemplar_batch: int = 100  # exemplars that each batch holds besides its own images
     averaging: Averaging = Averaging.NONE
     averaging_decay: float = 0.99  # for averaging "ema"
     averaging_every: int = 1  # steps between two samples of an average
@@ -172,7 +172,8 @@ class Recipe:
         """
         if "terms" in value:
             return cls.from_json(value)
-        method = METHODS[Method(value.get("method", Method.VRLWF))]
+        value = {"method": Method.VRLWF, **value}
+        method = METHODS[Method(value["method"])]
         decided = {"exemplars": method["exemplars"] and value.get("exemplars", 1000)}
         if decided["exemplars"] and value.get("label_space") == LabelSpace.SESSION:
             decided["label_space"] = LabelSpace.SEEN

@@ -13,7 +13,7 @@ from PIL import Image
 from core.clip.weights import publish
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.recipes.choices import Precision
+from core.domain.recipes.choices import Method, Precision
 from core.domain.recipes.methods import COMPOSED
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
@@ -31,6 +31,7 @@ from tests.support.tiny_clip import tiny_clip
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
 
 RECIPE = Recipe(
+    method=Method.VRLWF,
     epochs=2,
     batch_size=4,
     learning_rate=3e-3,

@@ -90,5 +90,8 @@ def test_what_is_no_number_is_refused(name: str) -> None:
 
 def made(name: str, value: Any) -> Recipe:
     """A recipe with one field of its own, and what that field cannot be without."""
-    texts = {"vocabulary_texts": ["a", "b"]} if (name, value) == ("vocabulary", "file") else {}
-    return Recipe.from_json({name: value, **texts})
+    others: dict[tuple[str, Any], dict[str, Any]] = {
+        ("vocabulary", "file"): {"vocabulary_texts": ["a", "b"]},
+        ("label_space", "session"): {"exemplars": 0},
+    }
+    return Recipe.from_json({name: value, **others.get((name, value), {})})

@@ -248,7 +248,7 @@ def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     ((kind, told),) = monitor.told
     assert kind == "environment_changed"
     assert (told["step"], told["changed"]) == (2, {"threads": ["1", "2"]})
-    assert "made on a machine of another kind" in told["explanation"]
+    assert "a different kind of machine than the one" in told["explanation"]
     watch_again = Watching()
     home = trainer_with(1, artifacts)
     trained = home.train(spec, resume=monitor.saved[-1][1], monitor=watch_again)
@@ -270,7 +270,7 @@ def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_
     assert len(monitor.terms) == 2
     ((kind, told),) = monitor.told
     assert kind == "environment_changed"
-    assert "did not record on what kind of machine" in told["explanation"]
+    assert "did not record the kind of machine" in told["explanation"]
     assert trained.environments[0] == {}
     assert len(trained.environments) == 2
 

@@ -11,7 +11,7 @@ from core.domain.advice.duration import (
     expected_duration,
     images_learned_from,
 )
-from core.domain.recipes.choices import ModelPart
+from core.domain.recipes.choices import Method, ModelPart
 from core.domain.recipes.recipe import Recipe
 
 
@@ -32,7 +32,7 @@ def past(**changes: Any) -> PastUpdate:
     [(250, 3 * 2 * 100), (100, 3 * 100), (99, 3 * 99), (1, 3)],  # epochs, batches, images of each
 )
 def test_every_step_learns_from_a_full_batch_or_from_all_images(images: int, learned: int) -> None:
-    recipe = Recipe(epochs=3, batch_size=100)
+    recipe = Recipe(method=Method.FT, epochs=3, batch_size=100)
     assert images_learned_from(recipe, images, replays=True) == learned
 
 

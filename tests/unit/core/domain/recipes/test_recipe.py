@@ -241,7 +241,9 @@ def test_update_with_a_single_column_is_refused_with_what_would_widen_the_label_
     label_space: LabelSpace, advice: str
 ) -> None:
     with pytest.raises(TooFewClasses) as refusal:
-        require_learnable(Recipe(label_space=label_space), ("Cat", "cat"), (), ())
+        require_learnable(
+            Recipe(method=Method.VRLWF, label_space=label_space), ("Cat", "cat"), (), ()
+        )
     assert refusal.value.message == (
         f"In the label space '{label_space}' the only class is Cat, so the loss would be zero: "
         f"name at least two classes, or {advice}."

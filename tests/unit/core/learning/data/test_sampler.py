@@ -19,7 +19,14 @@ from core.ports import TrainingSpec
 from tests.support.learning.lessons import altered, red_and_blue, shaded, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
-RECIPE = Recipe(batch_size=4, exemplar_batch=3, epochs=5, precision=Precision.FP32, seed=2)
+RECIPE = Recipe(
+    method=Method.VRLWF,
+    batch_size=4,
+    exemplar_batch=3,
+    epochs=5,
+    precision=Precision.FP32,
+    seed=2,
+)
 
 
 def sampler(**changes: int) -> BatchSampler:

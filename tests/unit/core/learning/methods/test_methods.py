@@ -238,9 +238,11 @@ def softmax(row: list[float]) -> list[float]:
 
 def test_one_class_alone_cannot_be_learned() -> None:
     with pytest.raises(TooFewClasses):
-        require_learnable(Recipe(label_space=LabelSpace.SESSION), ("okapi",), LEARNED, OPEN)
+        require_learnable(
+            Recipe(method=Method.VRLWF, label_space=LabelSpace.SESSION), ("okapi",), LEARNED, OPEN
+        )
     with pytest.raises(TooFewClasses):
         require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), ("Okapi",), OPEN)
     require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), LEARNED, ())
     require_learnable(Recipe(label_space=LabelSpace.OPEN), ("okapi",), (), OPEN)
-    require_learnable(Recipe(label_space=LabelSpace.SESSION), CLASSES, (), ())
+    require_learnable(Recipe(method=Method.VRLWF, label_space=LabelSpace.SESSION), CLASSES, (), ())
