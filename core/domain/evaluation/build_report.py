@@ -29,8 +29,9 @@ def build_report(
 
     `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
     it their cells stay empty. `verdicts` is the number of versions of the line that each query has
-    judged, this one included; without an entry, this one is the first. `judged_before` is the number of candidates that these test parts
-    have judged, `near_duplicates` the number of the update's images with an older near-duplicate.
+    judged, this one included; a query that is missing judges its first. `judged_before` is the
+    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
+    number of the update's images with an older near-duplicate.
     `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
     when a version that the candidate is compared with has features that are not finite; a
     candidate with such features fails.

@@ -75,8 +75,9 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
 
     A measure with fewer images than the policy's minimum can fail, because a p-value is valid at
     any size. Otherwise it has no influence: it neither supports a pass nor, when open, prevents
-    one. A lower bound has the error that the line's budget leaves for this verdict. The gain must be shown at any size: its score interval is wide if images are few, and with
-    a minimum a small update could never pass.
+    one. The gain must be shown at any size: its score interval is wide if images are few, and with
+    a minimum a small update could never pass. If the line has an error budget, each measure's lower
+    bound already has the error that is left for this verdict; failing spends nothing.
     """
     deciding = [m for m in measures if _may_hold(m, policy)]
     failing = _below_tolerance(measures, policy.alpha)
