@@ -46,13 +46,16 @@ SCENARIOS = (
     Scenario(name="loses 0.5, 1 since the root", from_parent=always(0.005), from_root=always(0.01)),
     Scenario(name="creeps to the edge", from_parent=always(STEP), from_root=creeping),
     Scenario(name="retries at the edge", **BEYOND),
-    Scenario(name="retries, half the answers alike", redrawn=0.5, **BEYOND),
-    Scenario(name="picks by reports, redraws 10 %", redrawn=0.1, climbs=True, **BEYOND),
+    Scenario(name="retries, half alike", redrawn=0.5, **BEYOND),
+    Scenario(name="selects by the reports", redrawn=0.1, climbs=True, **BEYOND),
 )
 
 
 def rows(lines: int, updates: int) -> Iterator[dict[str, Any]]:
-    """Yield what became of the lines: wrong promotions, and the updates that passed, in percent."""
+    """Yield what became of the lines.
+
+    "wrong lines" have promoted a wrong version; "50. passed" is for the 50th update of all lines.
+    """
     for scenario in SCENARIOS:
         for images in SIZES:
             for name, policy in (("no", WITHOUT), ("yes", WITH)):
@@ -69,19 +72,22 @@ def rows(lines: int, updates: int) -> Iterator[dict[str, Any]]:
                     "candidates": scenario.name,
                     "images": images,
                     "budget": name,
-                    "lines with a wrong promotion %": 100 * course.wrong.any(axis=0).mean(),
-                    **{f"passed {v}. %": 100 * course.passed[v - 1].mean() for v in seen},
+                    "wrong lines %": 100 * course.wrong.any(axis=0).mean(),
+                    **{f"{v}. passed %": 100 * course.passed[v - 1].mean() for v in seen},
                 }
 
 
 def prices() -> Iterator[dict[str, Any]]:
-    """Yield the level of a verdict, and the images with which a harmless update holds."""
+    """Yield the level of a verdict, and the images with which a harmless update holds.
+
+    Columns are the share of answers that flip, and the power.
+    """
     for verdict in (0, *VERDICTS, 1000):
         level = WITH.level(verdict) if verdict else WITHOUT.alpha
         row: dict[str, Any] = {"verdict": verdict or "any, no budget", "level %": 100 * level}
         for churn in (0.02, 0.05, 0.1):
             for power in (0.8, 0.9):
-                row[f"flips {churn:.0%}, power {power:.0%}"] = images_needed(
+                row[f"flips {churn:.0%}, {power:.0%}"] = images_needed(
                     power,
                     churn=churn,
                     difference=0.0,
