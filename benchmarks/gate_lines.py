@@ -6,7 +6,7 @@ harmless update needs as the budget is spent. `docs/studies/gate.md` discusses b
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,28 +26,34 @@ EDGE = 0.0005  # beyond a tolerance
 STEP = 0.0025
 
 
-def always(loss: float) -> Any:
+def always(loss: float) -> Callable[[Integers], Numbers]:
     """Return the same true loss for every update."""
 
     def of(promotions: Integers) -> Numbers:
-        return np.full(len(promotions), loss)
+        losses: Numbers = np.full(len(promotions), loss)
+        return losses
 
     return of
 
 
 def creeping(promotions: Integers) -> Numbers:
     """Return the loss against the root: a small step more than the parent's, up to the edge."""
-    return np.minimum((promotions + 1) * STEP, WITH.root_tolerance + EDGE)
+    losses: Numbers = np.minimum((promotions + 1) * STEP, WITH.root_tolerance + EDGE)
+    return losses
 
 
-BEYOND = {"from_parent": None, "from_root": always(WITH.parent_tolerance + EDGE)}
+BEYOND = Scenario(
+    name="retries at the edge",
+    from_parent=None,
+    from_root=always(WITH.parent_tolerance + EDGE),
+)
 SCENARIOS = (
     Scenario(name="loses nothing", from_parent=always(0.0), from_root=always(0.0)),
     Scenario(name="loses 0.5, 1 since the root", from_parent=always(0.005), from_root=always(0.01)),
     Scenario(name="creeps to the edge", from_parent=always(STEP), from_root=creeping),
-    Scenario(name="retries at the edge", **BEYOND),
-    Scenario(name="retries, half alike", redrawn=0.5, **BEYOND),
-    Scenario(name="selects by the reports", redrawn=0.1, climbs=True, **BEYOND),
+    BEYOND,
+    replace(BEYOND, name="retries, half alike", redrawn=0.5),
+    replace(BEYOND, name="selects by the reports", redrawn=0.1, climbs=True),
 )
 
 
@@ -83,7 +89,7 @@ def prices() -> Iterator[dict[str, Any]]:
     Columns are the share of answers that flip, and the power.
     """
     for verdict in (0, *VERDICTS, 1000):
-        level = WITH.level(verdict) if verdict else WITHOUT.alpha
+        level = (WITH.level(verdict) if verdict else None) or WITHOUT.alpha
         row: dict[str, Any] = {"verdict": verdict or "any, no budget", "level %": 100 * level}
         for churn in (0.02, 0.05, 0.1):
             for power in (0.8, 0.9):

@@ -112,7 +112,8 @@ def _verdicts(platform: Platform, plan: EvaluationPlan) -> Mapping[Digest, int]:
     A version whose answers are stored has been judged, whatever the verdict: its next try is
     another version. Scoring it again spends nothing, because the answers stay the same.
     """
-    asked = [exam.own.digest for exam in (*plan.zero_shot, *plan.retrieval)]
+    asked = [exam.own.digest for exam in plan.zero_shot]
+    asked += [exam.own.digest for exam in plan.retrieval]
     asked += [holdout.exam.own.digest for holdout in (*plan.earlier, *plan.live_holdouts)]
     with platform.transactions(read_only=True) as work:
         return work.answers.judged_in(plan.model.id, asked)

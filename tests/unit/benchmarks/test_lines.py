@@ -1,6 +1,7 @@
 """The simulation of lines: judged as the gate judges, with known true losses."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ def course(scenario: Scenario, policy: GatePolicy = POLICY, **changes: int) -> C
     return simulate(scenario, policy, rng=np.random.default_rng(1), **sizes)
 
 
-def edge(**changes: object) -> Scenario:
+def edge(**changes: Any) -> Scenario:
     """Candidates trained from the root, each just beyond the tolerance."""
     beyond = gate_lines.always(POLICY.parent_tolerance + 0.0005)
-    return replace(Scenario(name="edge", from_root=beyond, from_parent=None), **changes)  # type: ignore[arg-type]
+    return replace(Scenario(name="edge", from_root=beyond, from_parent=None), **changes)
 
 
 @pytest.mark.parametrize("level", [0.005, 0.0005, 3e-5])
