@@ -112,9 +112,19 @@ def test_holdouts_of_the_line_spend_together(scene: Scene, model: Model) -> None
     for classes in (CATS, OWLS, ANTS):
         update(scene, model, *classes)
     found = report(scene, model, 4)
+    # Version 2 answered the holdout of version 3 too, as the parent that the gain is over.
     used = {use.name: use.verdicts for use in found.budgets}
-    assert used["2 updates"] == max(used["version 2"], used["version 3"])
+    assert used == {"easy": 3, "version 2": 3, "version 3": 3, "2 updates": 3}
     assert levels(found, "version 4") == {None}  # the gain
+
+
+def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> None:
+    for classes in (CATS, OWLS):
+        update(scene, model, *classes)
+    update(scene, model, *ANTS, parent=1)
+    used = {use.name: use.verdicts for use in report(scene, model, 4).budgets}
+    names = ("version 2", "version 3", "2 updates of the live version")
+    assert used == {"easy": 3, **dict.fromkeys(names, 3)}
 
 
 def test_report_of_a_policy_without_a_budget_is_as_before(scene: Scene, model: Model) -> None:

@@ -121,6 +121,24 @@ def test_report_of_an_earlier_release_has_no_budget_and_no_limit_of_flips() -> N
     assert (read.budgets, read.rulings) == ((), report.rulings)
 
 
+def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
+    plan = limited(negative_flips=0.04)
+    suite = plan.retrieval[0].own
+    (captions, flipped) = (
+        r.measure
+        for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).rulings
+        if (r.measure.kind, r.measure.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
+    )
+    sizes = [len(entry.texts) for entry in suite.entries]
+    asked = [by_turns(SECOND, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
+    before = [by_turns(FIRST, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
+    hits = PairedHits(now=asked, before=before, sizes=sizes)
+    assert captions.design_effect == hits.design_effect(5 / 39_800)
+    assert flipped.design_effect == hits.formerly_right.design_effect(5 / 39_800)
+    at_alpha, of_all = hits.design_effect(0.005), captions.design_effect
+    assert len({at_alpha, of_all, flipped.design_effect}) == 3
+
+
 # ---- Negative flips -------------------------------------------------------------------------
 
 
