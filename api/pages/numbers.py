@@ -8,6 +8,11 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
+def small_percent(fraction: float) -> str:
+    """Format a small fraction in percent with two digits that count: 0.000495 as "0.05"."""
+    return f"{100 * fraction:.2g}"
+
+
 def points(fraction: float | None) -> str:
     """Format a difference in percentage points: "+3.1", "−0.4", "0.0"; None as a dash.
 

@@ -56,6 +56,7 @@ def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
 def measure_title(ruling: Ruling) -> str:
     """Return the name of a measure for plots and tables."""
     measure = ruling.measure
+    flips = " · negative flips" if measure.formerly_right else ""
     return {
         MeasureKind.ZERO_SHOT: f"{measure.name} · top-1",
         MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",
@@ -63,7 +64,7 @@ def measure_title(ruling: Ruling) -> str:
         MeasureKind.HOLDOUT: f"holdout of {measure.name} · top-1",
         MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · top-1",
         MeasureKind.GAIN: "own holdout · gain",
-    }[measure.kind]
+    }[measure.kind] + flips
 
 
 def interval_plot(rulings: Sequence[Ruling]) -> Markup:

@@ -70,6 +70,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         percent=numbers.percent,
+        small_percent=numbers.small_percent,
         points=numbers.points,
         whole=numbers.whole,
         short=numbers.short,

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from api.schemas.common import ResponseModel
 from core.domain.evaluation.report_sections import (
+    BudgetUse,
     ChangeTable,
     ListScore,
     MatrixRow,
@@ -38,6 +39,17 @@ class MeasureView(ResponseModel):
     difference: float
     lower: float
     upper: float
+    formerly_right: bool = Field(
+        False,
+        description="Whether only predictions that were right before count: `lost` out of `count` "
+        "are then negative flips, and `tolerance` is the limit for their share.",
+    )
+    verdicts: int | None = Field(
+        None, description="Versions of the line that these test images have judged, with this one."
+    )
+    level: float | None = Field(
+        None, description="One-sided error of `lower`, if the line's budget sets it."
+    )
     outcome: Outcome
     more_images: int | None = Field(
         description="About how many more images would decide an open measure."
@@ -86,6 +98,9 @@ class ReportView(ResponseModel):
     )
     live_digest: str | None = None
     suites: dict[str, str] = Field({}, description="Names of the suites scored on, by id.")
+    budgets: list[BudgetUse] = Field(
+        [], description="Use of the line's error budget by suite and holdout, if there is one."
+    )
     reference: dict[str, Any] | None = None
     notes: dict[str, Any] = Field({}, description="What training chose automatically.")
     environments: list[dict[str, str]] = Field(

@@ -60,6 +60,27 @@ class NewPolicy(RequestModel):
     wanted_gain: float = Field(0.0, ge=0, le=1)
     minimum_count: int = Field(500, ge=1, le=1_000_000)
     alpha: float = Field(0.005, gt=0, le=0.2)
+    line_error: float | None = Field(
+        None,
+        ge=0.001,
+        le=0.5,
+        description="Bound on the chance that any version of a line passes although it is beyond "
+        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
+        "is judged as if it were the only one.",
+    )
+    line_updates: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Number of verdicts after which half of `line_error` is spent.",
+    )
+    negative_flips: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Limit for the share of a suite's formerly right predictions that are wrong "
+        "now, compared with the parent and the live version. Null: not judged.",
+    )
     reason: str = Field("", max_length=500)
 
     def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:

@@ -23,6 +23,9 @@ class Policies:
         wanted_gain: float | None = None,
         minimum_count: int | None = None,
         alpha: float | None = None,
+        line_error: float | None = None,
+        line_updates: int | None = None,
+        negative_flips: float | None = None,
         reason: str | None = None,
     ) -> Policy:
         """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
@@ -34,6 +37,9 @@ class Policies:
             wanted_gain=wanted_gain,
             minimum_count=minimum_count,
             alpha=alpha,
+            line_error=line_error,
+            line_updates=line_updates,
+            negative_flips=negative_flips,
             reason=reason,
         )
         return cast(Policy, self._connection.post(path_of("gate-policies"), body))

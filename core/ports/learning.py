@@ -11,7 +11,7 @@ from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
-from core.domain.values import Digest, Json
+from core.domain.values import Digest, Json, ModelId
 
 
 class Monitor(Protocol):
@@ -120,3 +120,6 @@ class AnswerCache(Protocol):
 
     def judged(self, query: Digest) -> int:
         """Return how many versions have answered a query."""
+
+    def judged_in(self, model: ModelId, queries: Collection[Digest]) -> Mapping[Digest, int]:
+        """Return how many versions of a model, its root not counted, have answered each query."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -175,12 +175,14 @@ def report_of(
     plan: EvaluationPlan,
     right: Callable[[Version, EvalQuery, int], bool],
     previous: Report | None = None,
+    verdicts: Mapping[Digest, int] | None = None,
 ) -> Report:
     """The report when the versions answer as `right` says."""
     return build_report(
         plan,
         answered(plan, right),
         previous=previous,
+        verdicts=verdicts or {},
         judged_before=2,
         near_duplicates=1,
     )

@@ -200,6 +200,7 @@ _ADDED: dict[str, Rows] = {
     },
     "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
     "0010": {"jobs": [{"lane": MODEL}]},
+    "0011": {"policies": [{"line_error": 0.05, "line_updates": 50, "negative_flips": 0.04}]},
 }
 
 

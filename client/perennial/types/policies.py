@@ -14,5 +14,8 @@ class Policy(TypedDict):
     wanted_gain: NotRequired[float]
     minimum_count: NotRequired[int]
     alpha: NotRequired[float]
+    line_error: NotRequired[float | None]
+    line_updates: NotRequired[int]
+    negative_flips: NotRequired[float | None]
     reason: NotRequired[str]
     created_at: str

@@ -26,6 +26,9 @@ class Measure(TypedDict):
     difference: float
     lower: float
     upper: float
+    formerly_right: NotRequired[bool]  # only predictions that were right before count
+    verdicts: NotRequired[int | None]  # versions of the line judged by these images, with this one
+    level: NotRequired[float | None]  # error of `lower`, if the line's budget sets it
     outcome: Outcome
     more_images: int | None
 
@@ -39,6 +42,17 @@ class Scores(TypedDict):
     ut_macro: float | None
     zero_shot: float | None
     average: float | None
+
+
+class BudgetUse(TypedDict):
+    """The use of the line's error budget by the test images of a suite or holdout."""
+
+    name: str
+    verdicts: int
+    level: float
+    spent: float
+    left: float
+    worn_out: bool
 
 
 class Change(TypedDict):
@@ -157,6 +171,7 @@ class Report(TypedDict):
     live: NotRequired[int | None]
     live_digest: NotRequired[str | None]
     suites: NotRequired[dict[str, str]]
+    budgets: NotRequired[list[BudgetUse]]
     reference: NotRequired[dict[str, Any] | None]
     notes: NotRequired[dict[str, Any]]
     environments: NotRequired[list[dict[str, str]]]

@@ -1,16 +1,18 @@
 """Construction of the report of an evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from core.domain.evaluation.accuracy_matrix import accuracy_matrix, tasks, transfer
+from core.domain.evaluation.budget_use import budget_use
 from core.domain.evaluation.comparisons import measures
 from core.domain.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.domain.evaluation.report import Report
 from core.domain.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.domain.evaluation.results import AnswersByQuery, EvaluationResults
 from core.domain.gate.policy import judge
+from core.domain.values import Digest
 from core.errors import AnswersNotFinite
 
 
@@ -19,21 +21,25 @@ def build_report(
     answers: AnswersByQuery,
     *,
     previous: Report | None,
+    verdicts: Mapping[Digest, int],
     judged_before: int,
     near_duplicates: int,
 ) -> Report:
     """Return the report of a candidate from the answers to its evaluation plan.
 
     `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
-    it their cells stay empty. `judged_before` is the number of candidates that these test parts
-    have judged, `near_duplicates` the number of the update's images with an older near-duplicate.
+    it their cells stay empty. `verdicts` is the number of versions of the line that each query has
+    judged, this one included; a query that is missing judges its first. `judged_before` is the
+    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
+    number of the update's images with an older near-duplicate.
     `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
     when a version that the candidate is compared with has features that are not finite; a
     candidate with such features fails.
     """
-    results = EvaluationResults(plan=plan, answers=answers)
+    results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
     faults = tuple(_faults(results))
-    judgement = judge(measures(results), plan.policy, faults)
+    compared = measures(results)
+    judgement = judge(compared, plan.policy, faults)
     headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
@@ -69,6 +75,7 @@ def build_report(
         changes=tuple(changes(results)),
         lists=tuple(list_scores(results)),
         recalls=tuple(recall_rows(results)),
+        budgets=tuple(budget_use(compared, plan.policy)),
         judged_before=judged_before,
         near_duplicates=near_duplicates,
         images=_images(plan),

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from core.domain.evaluation.paired_hits import PairedHits
 from core.domain.evaluation.plan import ClassEvaluation, HoldoutEvaluation, RetrievalEvaluation
-from core.domain.evaluation.results import LIVE, Baseline, EvaluationResults
-from core.domain.gate.intervals import Flips, design_effect
+from core.domain.evaluation.query import EvalQuery
+from core.domain.evaluation.results import LIVE, ROOT, Baseline, EvaluationResults
 from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.values import Digest
 
@@ -16,29 +17,100 @@ def measures(results: EvaluationResults) -> list[Measure]:
     learned them, and the own holdout with the parent (the gain).
     """
     plan = results.plan
-    found = [
-        _top_1(results, MeasureKind.ZERO_SHOT, suite, baseline)
-        for baseline in results.suite_baselines
-        for suite in plan.zero_shot
-    ]
+    found: list[Measure] = []
+    for baseline in results.suite_baselines:
+        for suite in plan.zero_shot:
+            hits = _top_1(results, suite, baseline)
+            found += _on_suite(results, MeasureKind.ZERO_SHOT, suite, baseline, hits)
     for baseline in results.suite_baselines:
         for captioned in plan.retrieval:
-            found += [
-                _recall_of_captions(results, captioned, baseline),
-                _recall_of_images(results, captioned, baseline),
-            ]
+            for kind, hits in _recall_at_1(results, captioned, baseline):
+                found += _on_suite(results, kind, captioned, baseline, hits)
     for pairs in (results.kept, results.replaced):
-        found += [_top_1(results, MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in pairs]
+        found += [_on_holdout(results, MeasureKind.HOLDOUT, h.exam, by) for h, by in pairs]
         if len(pairs) > 1:
             found.append(_combined(results, pairs))
     if plan.own is not None:
-        found.append(_top_1(results, MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
+        gain = results.gain_baseline
+        found.append(_on_holdout(results, MeasureKind.GAIN, plan.own.exam, gain))
     return found
 
 
 def _top_1(
+    results: EvaluationResults, evaluation: ClassEvaluation, baseline: Baseline
+) -> PairedHits:
+    return PairedHits(
+        now=results.hits(results.plan.candidate, evaluation.own),
+        before=results.hits(baseline.version, evaluation.own),
+    )
+
+
+def _recall_at_1(
+    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
+) -> Iterator[tuple[MeasureKind, PairedHits]]:
+    now = results.ranks(results.plan.candidate, evaluation.own)
+    before = results.ranks(baseline.version, evaluation.own)
+    yield (
+        MeasureKind.IMAGE_TO_TEXT,
+        PairedHits(now=_first(now.image_ranks), before=_first(before.image_ranks)),
+    )
+    yield (
+        MeasureKind.TEXT_TO_IMAGE,
+        PairedHits(
+            now=_first(now.caption_ranks),
+            before=_first(before.caption_ranks),
+            sizes=[len(entry.texts) for entry in evaluation.own.entries],
+        ),
+    )
+
+
+def _first(ranks: Sequence[int]) -> list[bool]:
+    return [rank == 0 for rank in ranks]
+
+
+def _on_suite(
+    results: EvaluationResults,
+    kind: MeasureKind,
+    suite: ClassEvaluation | RetrievalEvaluation,
+    baseline: Baseline,
+    hits: PairedHits,
+) -> Iterator[Measure]:
+    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
+
+    Flips are not limited against the root: the limit is for one update, and people notice what
+    differs from the version that they had before it.
+    """
+    limit = results.plan.policy.negative_flips
+    measured = [(hits, baseline.tolerance, False)]
+    if limit is not None and baseline.name != ROOT and any(hits.before):
+        measured.append((hits.formerly_right, limit, True))
+    verdicts, level = _spending(results, [suite.own])
+    alpha = results.plan.policy.alpha
+    for compared, tolerance, formerly_right in measured:
+        yield Measure.of(
+            kind,
+            name=suite.name,
+            baseline=baseline.name,
+            baseline_version=baseline.version.number,
+            tolerance=tolerance,
+            images=len(suite.own.entries),
+            now=compared.now,
+            before=compared.before,
+            design_effect=compared.design_effect(level or alpha),
+            alpha=alpha,
+            formerly_right=formerly_right,
+            verdicts=verdicts,
+            level=level,
+        )
+
+
+def _on_holdout(
     results: EvaluationResults, kind: MeasureKind, evaluation: ClassEvaluation, baseline: Baseline
 ) -> Measure:
+    """Return the measure of a holdout; a gain does not spend, as the budget is for forgetting."""
+    hits = _top_1(results, evaluation, baseline)
+    spending = [] if kind is MeasureKind.GAIN else [evaluation.own]
+    verdicts, level = _spending(results, spending)
     return Measure.of(
         kind,
         name=evaluation.name,
@@ -46,9 +118,11 @@ def _top_1(
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
         images=len(evaluation.own.entries),
-        now=results.hits(results.plan.candidate, evaluation.own),
-        before=results.hits(baseline.version, evaluation.own),
+        now=hits.now,
+        before=hits.before,
         alpha=results.plan.policy.alpha,
+        verdicts=verdicts,
+        level=level,
     )
 
 
@@ -68,6 +142,7 @@ def _combined(
             hits[entry.pixels] = (answers[0], answers[1])
     _, last = pairs[-1]
     replaced = last.name == LIVE
+    verdicts, level = _spending(results, [holdout.exam.own for holdout, _ in pairs])
     return Measure.of(
         MeasureKind.HOLDOUTS,
         name=f"{len(pairs)} updates of the live version" if replaced else f"{len(pairs)} updates",
@@ -78,61 +153,20 @@ def _combined(
         now=[now for now, _ in hits.values()],
         before=[before for _, before in hits.values()],
         alpha=results.plan.policy.alpha,
+        verdicts=verdicts,
+        level=level,
     )
 
 
-def _recall_of_captions(
-    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
-) -> Measure:
-    now = results.ranks(results.plan.candidate, evaluation.own).image_ranks
-    before = results.ranks(baseline.version, evaluation.own).image_ranks
-    return Measure.of(
-        MeasureKind.IMAGE_TO_TEXT,
-        name=evaluation.name,
-        baseline=baseline.name,
-        baseline_version=baseline.version.number,
-        tolerance=baseline.tolerance,
-        images=len(evaluation.own.entries),
-        now=_first(now),
-        before=_first(before),
-        alpha=results.plan.policy.alpha,
-    )
+def _spending(
+    results: EvaluationResults, queries: Sequence[EvalQuery]
+) -> tuple[int | None, float | None]:
+    """Return the number of this verdict by the most used of some queries, and its level.
 
-
-def _recall_of_images(
-    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
-) -> Measure:
-    now = _first(results.ranks(results.plan.candidate, evaluation.own).caption_ranks)
-    before = _first(results.ranks(baseline.version, evaluation.own).caption_ranks)
-    sizes = [len(entry.texts) for entry in evaluation.own.entries]
-    alpha = results.plan.policy.alpha
-    return Measure.of(
-        MeasureKind.TEXT_TO_IMAGE,
-        name=evaluation.name,
-        baseline=baseline.name,
-        baseline_version=baseline.version.number,
-        tolerance=baseline.tolerance,
-        images=len(evaluation.own.entries),
-        now=now,
-        before=before,
-        design_effect=design_effect(clusters(now, before, sizes), alpha),
-        alpha=alpha,
-    )
-
-
-def _first(ranks: Sequence[int]) -> list[bool]:
-    return [rank == 0 for rank in ranks]
-
-
-def clusters(now: Sequence[bool], before: Sequence[bool], sizes: Sequence[int]) -> Iterator[Flips]:
-    """Yield the flips of each image's captions; `sizes` are the numbers of captions per image."""
-    start = 0
-    for size in sizes:
-        end = start + size
-        pairs = list(zip(now[start:end], before[start:end], strict=True))
-        yield Flips(
-            count=size,
-            gained=sum(new and not old for new, old in pairs),
-            lost=sum(old and not new for new, old in pairs),
-        )
-        start = end
+    Both are None without a query, or if the policy has no budget.
+    """
+    policy = results.plan.policy
+    if policy.budget is None or not queries:
+        return None, None
+    verdict = max(results.verdicts.get(query.digest, 1) for query in queries)
+    return verdict, policy.level(verdict)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.domain.evaluation.report_sections import (
+    BudgetUse,
     Change,
     ChangeTable,
     ListScore,
@@ -61,6 +62,7 @@ class Report:
     suites: Mapping[str, str] = field(
         default_factory=dict
     )  # those that it was scored on: names by id
+    budgets: tuple[BudgetUse, ...] = ()  # empty if the policy has no budget
     reference: Json | None = None  # {"dataset", "version"} of the reference set
     notes: Json = field(default_factory=dict)  # what training chose by itself
     environments: tuple[Mapping[str, str], ...] = ()  # that training ran in, in order
@@ -94,6 +96,7 @@ class Report:
                 "classes": tuple(value["classes"]),
                 "reasons": tuple(value["reasons"]),
                 "environments": tuple(value.get("environments", ())),
+                "budgets": tuple(BudgetUse(**row) for row in value.get("budgets", ())),
                 "rulings": tuple(map(_ruling, value["measures"])),
                 "scores": tuple(Scores(**row) for row in value["scores"]),
                 "transfer": _transfer(value["transfer"]),
@@ -121,7 +124,7 @@ class Report:
 
 
 def _ruling(row: Json) -> Ruling:
-    fields = {name: row[name] for name in Measure.__dataclass_fields__}
+    fields = {name: row[name] for name in Measure.__dataclass_fields__ if name in row}
     measure = Measure(**{**fields, "kind": MeasureKind(row["kind"])})
     return Ruling(measure=measure, outcome=Outcome(row["outcome"]), more_images=row["more_images"])
 

@@ -24,6 +24,18 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetUse:
+    """The use of the line's error budget by the test images of a guarding suite or holdout."""
+
+    name: str  # a suite, "version 2" (its update's holdout) or "3 updates" (their holdouts)
+    verdicts: int  # versions of the line that these images have judged, this one included
+    level: float  # one-sided error of this verdict's lower bounds
+    spent: float
+    left: float
+    worn_out: bool  # even unchanged answers could not hold now
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """The change of one class: counts, accuracy and paired difference with their intervals."""
 

@@ -1,7 +1,7 @@
 """The results of an evaluation: its plan with the answers to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.domain.evaluation.metrics import micro_accuracy
@@ -19,7 +19,7 @@ from core.domain.values import Digest
 
 AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
 Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
-LIVE = "live version"
+LIVE, ROOT = "live version", "root"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,15 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResults:
-    """An evaluation plan with its answers. A missing answer is a KeyError."""
+    """An evaluation plan with its answers. A missing answer is a KeyError.
+
+    `verdicts` is the number of versions of the line that a query has judged, the candidate
+    included; a query that is missing judges its first.
+    """
 
     plan: EvaluationPlan
     answers: AnswersByQuery
+    verdicts: Mapping[Digest, int] = field(default_factory=dict)  # of the line, by query
 
     def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether a version was right."""
@@ -86,7 +91,7 @@ class EvaluationResults:
         else:
             found = [
                 Baseline(name="parent", version=plan.parent, tolerance=parent),
-                Baseline(name="root", version=plan.root, tolerance=root),
+                Baseline(name=ROOT, version=plan.root, tolerance=root),
             ]
         if plan.live is not None:
             found.append(Baseline(name=LIVE, version=plan.live, tolerance=parent))

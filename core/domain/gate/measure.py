@@ -43,6 +43,9 @@ class Measure:
     difference: float
     lower: float
     upper: float
+    formerly_right: bool = False  # only answers that the baseline had right: negative flips
+    verdicts: int | None = None  # of the line by these test images, with this one; None: unlimited
+    level: float | None = None  # error of the lower bound; None: the policy's
 
     @classmethod
     def of(
@@ -58,12 +61,20 @@ class Measure:
         before: Sequence[bool],
         design_effect: float = 1.0,
         alpha: float,
+        formerly_right: bool = False,
+        verdicts: int | None = None,
+        level: float | None = None,
     ) -> "Measure":
-        """Return the measure of two versions' hits on the same query, answer by answer."""
+        """Return the measure of two versions' hits on the same query, answer by answer.
+
+        `alpha` is the one-sided error of the upper bound, and of the lower one unless `level` is.
+        """
         pairs = list(zip(now, before, strict=True))
         gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
         flips = Flips(count=len(pairs), gained=gained, lost=lost)
-        interval = paired_interval(flips.scaled(1 / design_effect), alpha)
+        independent = flips.scaled(1 / design_effect)
+        interval = paired_interval(independent, alpha)
+        lower = interval.lower if level is None else paired_interval(independent, level).lower
         return cls(
             kind=kind,
             name=name,
@@ -78,8 +89,11 @@ class Measure:
             lost=lost,
             design_effect=design_effect,
             difference=flips.difference,
-            lower=interval.lower,
+            lower=lower,
             upper=interval.upper,
+            formerly_right=formerly_right,
+            verdicts=verdicts,
+            level=level,
         )
 
     @property
@@ -92,6 +106,17 @@ class Measure:
     def holds(self) -> bool:
         """Whether the lower bound is within the tolerance."""
         return self.lower >= -self.tolerance
+
+    def is_worn_out(self, alpha: float) -> bool:
+        """Return whether the line's budget alone keeps even unchanged answers from holding.
+
+        With error `alpha` for its lower bound, the measure would hold if no answer flipped.
+        """
+        if self.level is None:
+            return False
+        unchanged = Flips(count=self.count, gained=0, lost=0).scaled(1 / self.design_effect)
+        at_level, at_alpha = (paired_interval(unchanged, a).lower for a in (self.level, alpha))
+        return at_level < -self.tolerance <= at_alpha
 
 
 class Outcome(StrEnum):

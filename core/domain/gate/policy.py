@@ -7,6 +7,7 @@ from enum import StrEnum
 from math import ceil, inf, sqrt
 
 from core.domain.gate import reasons
+from core.domain.gate.budget import ErrorBudget
 from core.domain.gate.intervals import p_below, quantile, score, sixth_of_skewness
 from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.values import PolicyId
@@ -34,8 +35,25 @@ class GatePolicy:
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
     minimum_count: int = 500  # of test images; with fewer, a measure can fail but does not guard
     alpha: float = 0.005  # one-sided error of each bound
+    line_error: float | None = None  # of all verdicts of a line by the same test images, together
+    line_updates: int = 100  # verdicts that spend half of it
+    negative_flips: float | None = None  # of a suite's formerly right answers; None: not judged
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
+
+    @property
+    def budget(self) -> ErrorBudget | None:
+        """The error budget of a line; None if each verdict is judged as if it were the only one."""
+        if self.line_error is None:
+            return None
+        return ErrorBudget(total=self.line_error, half=self.line_updates)
+
+    def level(self, verdict: int) -> float | None:
+        """Return the error of lower bounds in a line's verdict by the same test images.
+
+        `verdict` counts from 1. Returns None if there is no budget, so that `alpha` applies.
+        """
+        return None if self.budget is None else min(self.alpha, self.budget.share(verdict))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +76,8 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
     A measure with fewer images than the policy's minimum can fail, because a p-value is valid at
     any size. Otherwise it has no influence: it neither supports a pass nor, when open, prevents
     one. The gain must be shown at any size: its score interval is wide if images are few, and with
-    a minimum a small update could never pass.
+    a minimum a small update could never pass. If the line has an error budget, each measure's lower
+    bound already has the error that is left for this verdict; failing spends nothing.
     """
     deciding = [m for m in measures if _may_hold(m, policy)]
     failing = _below_tolerance(measures, policy.alpha)
@@ -82,6 +101,7 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
                 guarded=len(guarded),
                 has_gain=has_gain,
                 minimum_count=policy.minimum_count,
+                worn_out=[m for m in guarded if m.is_worn_out(policy.alpha)],
             ),
         ),
     )
@@ -124,7 +144,7 @@ def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | Non
     at = -measure.tolerance
     reached = score(measure.flips, at)  # grows with the square root of the images; skewness shrinks
     if reached > 0:
-        root = quantile(alpha) / reached
+        root = quantile(measure.level or alpha) / reached
     elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0
         z = quantile(alpha / tests)
         skewed = sixth_of_skewness(measure.flips, at) * (z * z - 1)

@@ -18,6 +18,8 @@ _SUBJECT = {
 def subject(measure: Measure) -> str:
     """Return what a measure compares, such as "top-1 on emoji against the root"."""
     about = _SUBJECT[measure.kind].format(name=measure.name)
+    if measure.formerly_right:
+        about = f"negative flips in {about}"
     return f"{about} against {_the(measure.baseline)}"
 
 
@@ -34,6 +36,7 @@ def explain(
     guarded: int,
     has_gain: bool,
     minimum_count: int,
+    worn_out: Sequence[Measure] = (),
 ) -> tuple[str, ...]:
     """Return the reasons for the verdict, the decisive ones first."""
     lines = [_failing(r.measure) for r in rulings if r.outcome is Outcome.FAILS]
@@ -50,6 +53,7 @@ def explain(
             "learned its classes."
         )
     lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
+    lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
     advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
     if advisory:
         lines.append(_advisory(advisory, minimum_count))
@@ -65,6 +69,12 @@ def _capital(text: str) -> str:
 
 
 def _change(measure: Measure) -> str:
+    if measure.formerly_right:
+        return (
+            f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
+            f"answers that were right are wrong now (interval "
+            f"{points(-measure.upper, signed=False)} to {points(-measure.lower, signed=False)} %)"
+        )
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points "
         f"(interval {points(measure.lower)} to {points(measure.upper)})"
@@ -74,6 +84,8 @@ def _change(measure: Measure) -> str:
 def _limit(measure: Measure) -> str:
     if measure.kind is MeasureKind.GAIN:
         return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
+    if measure.formerly_right:
+        return f"the allowed {points(measure.tolerance, signed=False)} %"
     return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
 
 
@@ -102,6 +114,15 @@ def _open(ruling: Ruling) -> str:
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide, if "
         "predictions keep changing at the same rate."
+    )
+
+
+def _worn_out(measure: Measure) -> str:
+    return (
+        f"The test images of {measure.name} are worn out: they have judged "
+        f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
+        f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
+        "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
     )
 
 

@@ -1,7 +1,7 @@
 """Score a candidate for forgetting and let the gate judge it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
@@ -36,6 +36,7 @@ def evaluate_version(
         plan,
         answers,
         previous=previous,
+        verdicts=_verdicts(platform, plan),
         judged_before=_judged_before(platform, plan),
         near_duplicates=near_duplicates,
     )
@@ -103,6 +104,19 @@ def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest
         for question, artifact in stored.items():
             work.answers.add(version.digest, question, artifact)
         work.commit()
+
+
+def _verdicts(platform: Platform, plan: EvaluationPlan) -> Mapping[Digest, int]:
+    """Return how many versions of the model each guarded query has judged, this one included.
+
+    A version whose answers are stored has been judged, whatever the verdict: its next try is
+    another version. Scoring it again spends nothing, because the answers stay the same.
+    """
+    asked = [exam.own.digest for exam in plan.zero_shot]
+    asked += [exam.own.digest for exam in plan.retrieval]
+    asked += [holdout.exam.own.digest for holdout in (*plan.earlier, *plan.live_holdouts)]
+    with platform.transactions(read_only=True) as work:
+        return work.answers.judged_in(plan.model.id, asked)
 
 
 def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:

@@ -81,7 +81,20 @@ def test_suites_and_policy_are_chosen_later(service: Service) -> None:
     assert code_of(answer) == (404, "policy_not_found")
 
 
-@pytest.mark.parametrize("field", ["parent_tolerance", "alpha", "minimum_count"])
+def test_a_policy_limits_a_line_and_negative_flips_only_where_it_says_so(
+    service: Service,
+) -> None:
+    limits = {"line_error": 0.05, "line_updates": 40, "negative_flips": 0.03}
+    made = service.client.post("/v1/gate-policies", json={"name": "strict", **limits}).json()
+    assert {name: made[name] for name in limits} == limits
+    plain = service.client.get("/v1/gate-policies/default").json()
+    assert (plain["line_error"], plain["negative_flips"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["parent_tolerance", "alpha", "minimum_count", "line_error", "line_updates", "negative_flips"],
+)
 def test_a_policy_has_bounds(service: Service, field: str) -> None:
     with service.untouched():
         answer = service.client.post("/v1/gate-policies", json={"name": "p", field: -1})

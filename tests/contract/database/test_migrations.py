@@ -148,6 +148,8 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
         assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
+        policy = work.policies.get(POLICY)
+        assert (policy.budget, policy.line_updates, policy.negative_flips) == (None, 100, None)
         assert work.counters.all() == []
 
 

@@ -54,7 +54,14 @@ def test_two_suites_may_share_images(transactions: Transactions) -> None:
 
 
 def test_policy_keeps_every_number(transactions: Transactions) -> None:
-    policy = a_policy(parent_tolerance=0.06, minimum_count=50, reason="a small model")
+    policy = a_policy(
+        parent_tolerance=0.06,
+        minimum_count=50,
+        line_error=0.05,
+        line_updates=40,
+        negative_flips=0.03,
+        reason="a small model",
+    )
     with transactions() as work:
         work.policies.add(policy)
         assert work.policies.get(policy.id) == work.policies.get(policy.name) == policy

@@ -1,10 +1,13 @@
 """The artifacts that hold versions' evaluation results, by query."""
 
+from collections.abc import Collection, Mapping
+
 from sqlalchemy import Connection, func, select
 
 from core.adapters.database.statements import upsert
 from core.adapters.database.tables.access import answers as table
-from core.domain.values import Digest
+from core.adapters.database.tables.models import versions
+from core.domain.values import Digest, ModelId
 
 
 class SqlAnswerCache:
@@ -29,3 +32,15 @@ class SqlAnswerCache:
         """Return the number of versions that have results for the query."""
         statement = select(func.count()).select_from(table).where(table.c.question == query)
         return self._connection.scalar(statement) or 0
+
+    def judged_in(self, model: ModelId, queries: Collection[Digest]) -> Mapping[Digest, int]:
+        """Return the number of versions of a model, without its root, that answered each query."""
+        line = select(versions.c.digest).where(
+            versions.c.model == model, versions.c.parent.is_not(None)
+        )
+        statement = (
+            select(table.c.question, func.count())
+            .where(table.c.question.in_(queries), table.c.version.in_(line))
+            .group_by(table.c.question)
+        )
+        return {Digest(query): count for query, count in self._connection.execute(statement)}

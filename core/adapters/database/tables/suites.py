@@ -42,6 +42,9 @@ policies = Table(
     Column("wanted_gain", Float(53), nullable=False),
     Column("minimum_count", Integer, nullable=False),
     Column("alpha", Float(53), nullable=False),
+    Column("line_error", Float(53)),
+    Column("line_updates", Integer, nullable=False, server_default="100"),
+    Column("negative_flips", Float(53)),
     Column("reason", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
 )

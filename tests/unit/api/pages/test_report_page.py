@@ -281,3 +281,36 @@ def test_page_says_what_was_computed_in_and_when_a_repeat_is_not_exact() -> None
     assert "Not bit-reproducible" in html
     places = [html.index(words) for words in ("not recorded", "device cpu (x)", "device cuda (y)")]
     assert places == sorted(places)
+
+
+def test_page_has_the_lines_budget_and_the_negative_flips() -> None:
+    chosen = policy(line_error=0.05, line_updates=40, negative_flips=0.03)
+    plan = second_update(policy=chosen)
+    report = report_of(plan, mostly_right, verdicts={plan.zero_shot[0].own.digest: 60})
+    html = unescape(page(report))
+    Tags(html)
+    assert "Error budget of this line" in html
+    cells = (60, "0.02", "3", "2")  # 5 * 40 / (99 * 100) percent; 60 / 100 of 5 percent; the rest
+    assert "<td>emoji</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) in html
+    assert "emoji · top-1 · negative flips" in html
+    assert "at most 3.0 % of the answers that were right" in html
+
+
+def test_page_says_which_images_are_worn_out() -> None:
+    chosen = policy(line_error=0.05, parent_tolerance=0.15, root_tolerance=1.0)
+    html = page(report_of(second_update(policy=chosen), mostly_right))
+    assert "worn out</span>" in html
+    assert "worn out</span>" not in page(report_of(second_update(), mostly_right))
+
+
+def test_page_of_an_earlier_release_has_no_budget() -> None:
+    stored = json.loads(report_of(second_update(), mostly_right).to_bytes())
+    del stored["budgets"]
+    for name in ("line_error", "line_updates", "negative_flips"):
+        del stored["policy"][name]
+    for row in stored["measures"]:
+        for name in ("formerly_right", "verdicts", "level"):
+            del row[name]
+    html = render_report(stored)
+    assert "Error budget" not in html
+    assert "Negative flips" in html

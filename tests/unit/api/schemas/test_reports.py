@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api.schemas.reports import ReportView
 from core.domain.evaluation.query import EvalQuery
 from core.domain.registry.version import Version
-from tests.support.evaluations import report_of, second_update
+from tests.support.evaluations import policy, report_of, second_update
 
 
 def right(_who: Version, _query: EvalQuery, index: int) -> bool:
@@ -17,6 +17,14 @@ def right(_who: Version, _query: EvalQuery, index: int) -> bool:
 
 def test_the_documented_report_is_the_stored_one() -> None:
     stored = json.loads(report_of(second_update(), right).to_bytes())
+    shown = ReportView.model_validate(stored).model_dump(mode="json")
+    assert shown == stored
+
+
+def test_the_documented_report_has_the_lines_budget() -> None:
+    chosen = policy(line_error=0.05, negative_flips=0.03)
+    stored = json.loads(report_of(second_update(policy=chosen), right).to_bytes())
+    assert stored["budgets"]
     shown = ReportView.model_validate(stored).model_dump(mode="json")
     assert shown == stored
 

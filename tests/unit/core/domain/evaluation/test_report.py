@@ -8,7 +8,7 @@ import pytest
 from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.comparisons import clusters
+from core.domain.evaluation.paired_hits import clusters
 from core.domain.evaluation.plan import EvaluationPlan
 from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import (
@@ -272,7 +272,7 @@ def test_missing_answer_is_not_passed_over() -> None:
     answers = answered(plan, learned)
     answers.popitem()
     with pytest.raises(KeyError):
-        build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
 
 
 def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
@@ -307,7 +307,9 @@ def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
 ) -> None:
     plan = second_update(policy=policy(parent_tolerance=1.0, root_tolerance=1.0))
     answers = broken(plan, SECOND, kind)
-    report = build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
+    report = build_report(
+        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+    )
     assert report.verdict is Verdict.FAILED
     assert "contain NaN or infinity" in report.reasons[0]
     assert f"in {broken_ones} of " in report.reasons[0]
@@ -320,7 +322,7 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
     plan = second_update()
     answers = broken(plan, version, ClassQuery)
     with pytest.raises(AnswersNotFinite) as refusal:
-        build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
     assert refusal.value.facts == {"version": version.number}
 
 

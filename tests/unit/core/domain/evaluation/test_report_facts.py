@@ -96,6 +96,9 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "wanted_gain": 0.0,
             "minimum_count": 10,
             "alpha": 0.1,
+            "line_error": None,
+            "line_updates": 100,
+            "negative_flips": None,
             "reason": "",
             "created_at": NOW.isoformat(),
         },
@@ -203,7 +206,9 @@ def without_numbers(plan: EvaluationPlan, version: Version) -> Report:
             if who is version and isinstance(question, ClassQuery):
                 no_class = (len(question.classes),) * len(question.entries)
                 answers[who.digest, question.digest] = ClassAnswers(predicted=no_class)
-    return build_report(plan, answers, previous=None, judged_before=0, near_duplicates=0)
+    return build_report(
+        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+    )
 
 
 def test_candidate_without_numbers_is_told_in_how_many_questions() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.intervals import Flips, paired_interval
+from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
 from core.domain.gate.measure import Measure, MeasureKind
 
 
@@ -71,3 +71,72 @@ def test_a_lower_bound_at_the_tolerance_holds() -> None:
 def test_answers_to_different_questions_are_not_compared() -> None:
     with pytest.raises(ValueError, match="shorter"):
         measure([True, True], [True])
+
+
+# ---- A line's budget ------------------------------------------------------------------------
+
+LEVEL = 0.05 / 101  # z is 3.2932, so 351 unchanged answers hold a tolerance of 3 points
+
+
+def unchanged(count: int, level: float | None = LEVEL) -> Measure:
+    hits = [True] * count
+    return measure(hits, hits, tolerance=0.03, alpha=0.005, level=level)
+
+
+def test_a_level_moves_the_lower_bound_alone() -> None:
+    now, before = [True] * 90 + [False] * 10, [False] * 5 + [True] * 95
+    flips = Flips(count=100, gained=5, lost=10)
+    found = measure(now, before, alpha=0.005, level=0.0005)
+    assert found.lower == paired_interval(flips, 0.0005).lower
+    assert found.upper == paired_interval(flips, 0.005).upper
+
+
+@pytest.mark.parametrize(
+    ("count", "level", "holds"),
+    [(214, None, False), (215, None, True), (350, LEVEL, False), (351, LEVEL, True)],
+)
+def test_a_stricter_level_takes_more_unchanged_images(
+    count: int, level: float | None, holds: bool
+) -> None:
+    assert unchanged(count, level).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("count", "level", "worn_out"),
+    [
+        (214, LEVEL, False),
+        (215, LEVEL, True),
+        (350, LEVEL, True),
+        (351, LEVEL, False),
+        (300, None, False),
+    ],
+)
+def test_images_are_worn_out_where_the_budget_alone_keeps_them_from_holding(
+    count: int, level: float | None, worn_out: bool
+) -> None:
+    assert unchanged(count, level).is_worn_out(0.005) is worn_out
+
+
+def test_whether_images_are_worn_out_does_not_depend_on_the_flips() -> None:
+    now, before = [True] * 400 + [False] * 60, [True] * 460
+    flipped = measure(now, before, tolerance=0.03, alpha=0.005, level=LEVEL)
+    assert not flipped.holds
+    assert not flipped.is_worn_out(0.005)
+    captions = measure(
+        now, before, tolerance=0.03, alpha=0.005, level=LEVEL, images=230, design_effect=2.0
+    )
+    assert captions.is_worn_out(0.005)
+
+
+# ---- Negative flips -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lost", "count"), [(0, 400), (3, 400), (30, 1000), (5, 50)])
+def test_lower_bound_of_formerly_right_answers_is_wilsons_of_their_negative_flips(
+    lost: int, count: int
+) -> None:
+    now = [False] * lost + [True] * (count - lost)
+    found = measure(now, [True] * count, alpha=0.005, formerly_right=True)
+    assert found.lower == pytest.approx(-proportion_interval(lost, count, 0.005).upper)
+    assert found.difference == -lost / count
+    assert found.formerly_right

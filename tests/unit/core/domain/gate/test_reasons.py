@@ -1,5 +1,6 @@
 """The gate's reasons, sentence by sentence."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,3 +195,31 @@ def test_decisive_sentences_come_first() -> None:
     assert len(everything) == len(beginnings)
     for sentence, beginning in zip(everything, beginnings, strict=True):
         assert sentence.startswith(beginning)
+
+
+def flips(**changes: Any) -> Measure:
+    """Of 400 answers that were right, 40 are wrong now."""
+    values = {"lower": -0.145, "upper": -0.068, "tolerance": 0.05, "formerly_right": True}
+    return found(**values | changes)
+
+
+def test_negative_flips_are_a_share_of_the_answers_that_were_right() -> None:
+    shares = (
+        "Negative flips in top-1 on emoji against the parent: 10.0 % of the answers that were "
+        "right are wrong now (interval 6.8 to 14.5 %)"
+    )
+    assert said(failing(flips()), doubtful(flips(), 90)) == (
+        f"{shares}, significantly more than the allowed 5.0 %.",
+        f"{shares}. It is uncertain whether this exceeds the allowed 5.0 %: about 90 more test "
+        "images would decide, if predictions keep changing at the same rate.",
+    )
+
+
+def test_worn_out_images_are_named_once_with_what_to_do() -> None:
+    parent = found(verdicts=245, images=500)
+    root = replace(parent, baseline="root")
+    assert said(worn_out=[parent, root]) == (
+        "The test images of emoji are worn out: they have judged 245 versions of this line, and "
+        "with the error that its budget leaves for one more verdict, 500 images could not show "
+        "that accuracy was kept even if no prediction changed. Judge by a suite of new images.",
+    )

@@ -1,0 +1,137 @@
+"""The error that a line's verdicts spend, version by version."""
+
+import json
+
+import pytest
+
+from core.domain.evaluation.report import Report
+from core.domain.evaluation.report_sections import BudgetUse
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder
+from core.domain.registry.version import Model
+from core.use_cases.datasets.suites import configure_model
+from tests.support.judged import (
+    ANTS,
+    CATS,
+    OWLS,
+    SUITES,
+    a_judged_model,
+    judged_by,
+    knowing,
+    report,
+    update,
+)
+from tests.support.scene import Scene
+
+KNOWN = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS, 4: SUITES + CATS + OWLS + ANTS}
+LIMITS = {"line_error": 0.2, "line_updates": 10, "holdout_tolerance": 0.5}
+SHARES = {k: 0.2 * 10 / ((9 + k) * (10 + k)) for k in (1, 2, 3)}
+
+
+@pytest.fixture
+def model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model with a suite, and a budget of which ten verdicts spend half."""
+    model = a_judged_model(scene)
+    judged_by(scene, model, **LIMITS)
+    knowing(scene, model, monkeypatch, KNOWN)
+    return model
+
+
+def use(scene: Scene, model: Model, version: int, name: str = "easy") -> BudgetUse:
+    (found,) = [use for use in report(scene, model, version).budgets if use.name == name]
+    return found
+
+
+def levels(found: Report, name: str) -> set[float | None]:
+    return {ruling.measure.level for ruling in found.rulings if ruling.measure.name == name}
+
+
+def test_a_second_promotion_spends(scene: Scene, model: Model) -> None:
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    assert scene.live(model) == 3
+    first, second = use(scene, model, 2), use(scene, model, 3)
+    assert (first.verdicts, second.verdicts) == (1, 2)
+    assert (first.level, second.level) == (pytest.approx(SHARES[1]), pytest.approx(SHARES[2]))
+    assert (first.spent, second.spent) == (pytest.approx(0.2 / 11), pytest.approx(0.2 / 6))
+    assert levels(report(scene, model, 3), "easy") == {second.level}
+
+
+def test_a_version_that_fails_spends_too(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(scene, model, monkeypatch, KNOWN | {2: CATS})
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    assert scene.version(model, 2).verdict is Verdict.FAILED
+    assert scene.version(model, 3).parent == 1
+    assert use(scene, model, 3).verdicts == 2
+
+
+def test_scoring_a_version_again_spends_nothing(scene: Scene, model: Model) -> None:
+    update(scene, model, *CATS)
+    before = report(scene, model, 2)
+    scene.order(model, EvaluateOrder(version=2))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert report(scene, model, 2).budgets == before.budgets
+
+
+def test_new_images_start_a_budget_of_their_own(scene: Scene, model: Model) -> None:
+    for classes in (CATS, OWLS):
+        update(scene, model, *classes)
+    scene.suite(model, scene.frozen(*SUITES, each=30, offset=700), name="renewed")
+    update(scene, model, *ANTS)
+    assert use(scene, model, 4).verdicts == 3
+    assert use(scene, model, 4, "renewed").verdicts == 2  # the parent has answered it too
+
+
+def test_the_same_images_under_another_name_do_not(scene: Scene, model: Model) -> None:
+    update(scene, model, *CATS)
+    with scene.platform.transactions(read_only=True) as work:
+        images = work.datasets.version(work.datasets.page(1, None)[0].id, 1)  # those of "easy"
+    scene.suite(model, images, name="again")
+    configure_model(scene.platform, model.name, suites=["again"], policy=None)
+    update(scene, model, *OWLS)
+    assert use(scene, model, 3, "again").verdicts == 2
+
+
+def test_another_models_versions_do_not_spend(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(scene, model, *CATS)
+    other = scene.model("other")
+    judged_by(scene, other, **LIMITS)
+    configure_model(scene.platform, other.name, suites=["easy"], policy=None)
+    knowing(scene, other, monkeypatch, KNOWN)
+    update(scene, other, *OWLS)
+    assert use(scene, other, 2).verdicts == 1
+
+
+def test_holdouts_of_the_line_spend_together(scene: Scene, model: Model) -> None:
+    for classes in (CATS, OWLS, ANTS):
+        update(scene, model, *classes)
+    found = report(scene, model, 4)
+    # Version 2 answered the holdout of version 3 too, as the parent that the gain is over.
+    used = {use.name: use.verdicts for use in found.budgets}
+    assert used == {"easy": 3, "version 2": 3, "version 3": 3, "2 updates": 3}
+    assert levels(found, "version 4") == {None}  # the gain
+
+
+def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> None:
+    for classes in (CATS, OWLS):
+        update(scene, model, *classes)
+    update(scene, model, *ANTS, parent=1)
+    used = {use.name: use.verdicts for use in report(scene, model, 4).budgets}
+    names = ("version 2", "version 3", "2 updates of the live version")
+    assert used == {"easy": 3, **dict.fromkeys(names, 3)}
+
+
+def test_report_of_a_policy_without_a_budget_is_as_before(scene: Scene, model: Model) -> None:
+    judged_by(scene, model)
+    update(scene, model, *CATS)
+    found = report(scene, model, 2)
+    assert found.budgets == ()
+    assert {r.measure.level for r in found.rulings} == {None}
+    stored = json.loads(found.to_bytes())
+    assert stored["policy"]["line_error"] is None

@@ -1,0 +1,197 @@
+"""What a policy limits beyond one difference: the error of a line, and negative flips."""
+
+import json
+from typing import Any
+
+import pytest
+
+from core.domain.evaluation.paired_hits import PairedHits
+from core.domain.evaluation.plan import EvaluationPlan
+from core.domain.evaluation.plan_queries import HeldOutUpdate
+from core.domain.evaluation.query import ClassQuery, EvalQuery
+from core.domain.evaluation.report import Report
+from core.domain.gate.measure import Measure, MeasureKind
+from core.domain.registry.version import Version
+from tests.support.evaluations import (
+    FIRST,
+    ROOT,
+    SECOND,
+    entries,
+    policy,
+    report_of,
+    second_update,
+    taught,
+)
+
+
+def right(who: Version, question: EvalQuery, index: int) -> bool:
+    return True
+
+
+def by_turns(who: Version, question: EvalQuery, index: int) -> bool:
+    """The candidate is wrong about every fourth image, the others about the one after it."""
+    return index % 4 != (0 if who is SECOND else 1)
+
+
+def limited(**changes: Any) -> EvaluationPlan:
+    return second_update(policy=policy(line_error=0.05, minimum_count=20, **changes))
+
+
+def levels(report: Report) -> dict[tuple[str, str], tuple[int | None, float | None]]:
+    return {
+        (m.kind.value, m.name): (m.verdicts, m.level) for m in (r.measure for r in report.rulings)
+    }
+
+
+# ---- The line's budget ----------------------------------------------------------------------
+
+
+def test_every_guard_has_the_level_of_its_own_verdict_and_the_gain_spends_nothing() -> None:
+    plan = limited()
+    emoji, (first, _) = plan.zero_shot[0], plan.holdouts
+    verdicts = {emoji.own.digest: 100, first.exam.own.digest: 2}
+    found = levels(report_of(plan, right, verdicts=verdicts))
+    assert found == {
+        ("zero_shot", "emoji"): (100, pytest.approx(5 / 39_800)),
+        ("image_to_text", "shapes"): (1, pytest.approx(5 / 10_100)),
+        ("text_to_image", "shapes"): (1, pytest.approx(5 / 10_100)),
+        ("holdout", "version 2"): (2, pytest.approx(5 / 10_302)),
+        ("gain", "version 3"): (None, None),
+    }
+
+
+def test_pooled_holdouts_spend_as_the_one_that_has_judged_most() -> None:
+    third = taught(SECOND, 4, ("hat", "sock"))
+    earlier = [
+        HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+        HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+    ]
+    plan = second_update(
+        policy=policy(line_error=0.05),
+        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
+        parent=SECOND,
+        earlier=earlier,
+    )
+    older, newer, _ = (holdout.exam.own.digest for holdout in plan.holdouts)
+    found = levels(report_of(plan, right, verdicts={older: 9, newer: 8}))
+    assert found["holdouts", "2 updates"] == (9, pytest.approx(5 / (108 * 109)))
+    assert found["holdout", "version 3"] == (8, pytest.approx(5 / (107 * 108)))
+
+
+def test_report_has_what_is_spent_and_left_by_the_images_that_guard() -> None:
+    plan = limited()
+    report = report_of(plan, right, verdicts={plan.zero_shot[0].own.digest: 100})
+    emoji, holdout = report.budgets  # shapes has fewer images than the minimum
+    assert (emoji.name, emoji.verdicts, emoji.level) == ("emoji", 100, pytest.approx(5 / 39_800))
+    assert (emoji.spent, emoji.left) == (0.025, 0.025)
+    assert (holdout.name, holdout.verdicts) == ("version 2", 1)
+    assert holdout.spent + holdout.left == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("tolerance", "worn_out"), [(0.14, False), (0.15, True), (0.25, False)])
+def test_report_says_which_images_are_worn_out(tolerance: float, worn_out: bool) -> None:
+    # 40 unchanged images hold 14.3 points at 0.5 %, and 21.4 at the level of the first verdict.
+    plan = limited(parent_tolerance=tolerance, root_tolerance=1.0)
+    emoji, _ = report_of(plan, right).budgets
+    assert emoji.worn_out is worn_out
+
+
+def test_without_a_budget_nothing_is_spent() -> None:
+    report = report_of(second_update(), right)
+    assert report.budgets == ()
+    assert set(levels(report).values()) == {(None, None)}
+
+
+def test_budget_is_read_back() -> None:
+    report = report_of(limited(negative_flips=0.5), right)
+    assert report.budgets
+    assert Report.from_json(json.loads(report.to_bytes())) == report
+
+
+def test_report_of_an_earlier_release_has_no_budget_and_no_limit_of_flips() -> None:
+    report = report_of(second_update(), right)
+    stored = json.loads(report.to_bytes())
+    del stored["budgets"]
+    for name in ("line_error", "line_updates", "negative_flips"):
+        del stored["policy"][name]
+    for row in stored["measures"]:
+        for name in ("formerly_right", "verdicts", "level"):
+            del row[name]
+    read = Report.from_json(stored)
+    assert (read.budgets, read.rulings) == ((), report.rulings)
+
+
+def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
+    plan = limited(negative_flips=0.04)
+    suite = plan.retrieval[0].own
+    (captions, flipped) = (
+        r.measure
+        for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).rulings
+        if (r.measure.kind, r.measure.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
+    )
+    sizes = [len(entry.texts) for entry in suite.entries]
+    asked = [by_turns(SECOND, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
+    before = [by_turns(FIRST, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
+    hits = PairedHits(now=asked, before=before, sizes=sizes)
+    assert captions.design_effect == hits.design_effect(5 / 39_800)
+    assert flipped.design_effect == hits.formerly_right.design_effect(5 / 39_800)
+    at_alpha, of_all = hits.design_effect(0.005), captions.design_effect
+    assert len({at_alpha, of_all, flipped.design_effect}) == 3
+
+
+# ---- Negative flips -------------------------------------------------------------------------
+
+
+def flips(report: Report) -> list[Measure]:
+    return [r.measure for r in report.rulings if r.measure.formerly_right]
+
+
+def test_flips_are_judged_on_suites_against_what_users_had() -> None:
+    found = flips(report_of(second_update(policy=policy(negative_flips=0.04)), by_turns))
+    assert [(m.kind.value, m.name, m.baseline, m.tolerance) for m in found] == [
+        ("zero_shot", "emoji", "parent", 0.04),
+        ("image_to_text", "shapes", "parent", 0.04),
+        ("text_to_image", "shapes", "parent", 0.04),
+    ]
+    emoji, _, captions = found
+    assert (emoji.images, emoji.count, emoji.right_before) == (40, 30, 30)
+    assert (emoji.right, emoji.gained, emoji.lost) == (20, 0, 10)
+    assert captions.count == captions.right_before
+    assert captions.design_effect > 1
+
+
+def test_first_update_is_judged_against_the_root_which_is_its_parent() -> None:
+    plan = second_update(parent=ROOT, earlier=[], policy=policy(negative_flips=0.04))
+    assert {m.baseline for m in flips(report_of(plan, by_turns))} == {"parent and root"}
+
+
+def test_flips_spend_with_the_suite() -> None:
+    plan = limited(negative_flips=0.04)
+    emoji, *_ = flips(report_of(plan, right, verdicts={plan.zero_shot[0].own.digest: 5}))
+    assert emoji.verdicts == 5
+
+
+def test_flips_without_a_limit_are_not_judged() -> None:
+    assert flips(report_of(second_update(), by_turns)) == []
+
+
+def test_where_nothing_was_right_nothing_can_flip() -> None:
+    def wrong_before(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is SECOND or isinstance(question, ClassQuery)
+
+    found = flips(report_of(second_update(policy=policy(negative_flips=0.04)), wrong_before))
+    assert [m.kind for m in found] == [MeasureKind.ZERO_SHOT]
+
+
+def test_formerly_right_answers_keep_their_images() -> None:
+    hits = PairedHits(
+        now=[True, False, True, False, False, True],
+        before=[True, True, False, False, True, True],
+        sizes=[2, 2, 2],
+    )
+    kept = hits.formerly_right
+    assert (kept.now, kept.before) == ([True, False, False, True], [True] * 4)
+    assert kept.sizes == [2, 2]
+    alone = PairedHits(now=[True, False], before=[False, True])
+    assert alone.formerly_right == PairedHits(now=[False], before=[True])
+    assert alone.design_effect(0.005) == 1.0
