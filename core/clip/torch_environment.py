@@ -15,7 +15,7 @@ LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch
 
 def thread_count(threads: int) -> int:
     """Return the number of threads for a setting; 0: OMP_NUM_THREADS, or else one per core."""
-    named = os.environ.get("OMP_NUM_THREADS", "")
+    named, *_ = os.environ.get("OMP_NUM_THREADS", "").split(",")  # a list names inner levels too
     return threads or (int(named) if named.isdecimal() else 0) or os.cpu_count() or 1
 
 

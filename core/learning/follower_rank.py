@@ -29,7 +29,8 @@ def run_follower(
     with repeatable(spec.recipe.seed, device=device, threads=threads):
         prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
         run = prepared.update
-        if state := read_checkpoint(artifacts, resume):
+        state = read_checkpoint(artifacts, resume)
+        if state and run.is_of(state):
             run.restore(state)
         with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
             while (command := ranks.receive_command()) is not Command.END:

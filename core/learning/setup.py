@@ -14,7 +14,7 @@ from core.clip.weights import load
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.choices import ModelPart
 from core.domain.registry.architecture import require_recipe_fits
-from core.domain.values import Digest
+from core.domain.values import Digest, sha256
 from core.errors import ModelNotTrainable
 from core.learning.class_columns import Columns
 from core.learning.data.exemplars import choose_exemplars
@@ -25,14 +25,10 @@ from core.learning.gradients import LossGradients
 from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
 from core.learning.student_and_teachers import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
-from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes
+from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes, ignore_progress
 
 BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
 BLOCK_IMAGES = 128
-
-
-def _ignore_progress(done: int, total: int) -> None:
-    del done, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +53,7 @@ def prepare_run(
     *,
     ranks: Ranks | None = None,
     make_method: MakeMethod = LearningMethod,
-    advance: Callable[[int, int], None] = _ignore_progress,
+    advance: Callable[[int, int], None] = ignore_progress,
     moved: BytesCallback = ignore_bytes,
 ) -> PreparedRun:
     """Prepare a training run; `parent` becomes its student.
@@ -87,6 +83,7 @@ def prepare_run(
             count=recipe.exemplars_of(len(candidates)),
             choice=recipe.exemplar_choice,
             seed=recipe.seed,
+            advance=advance,
         )
     models = Models.of(
         spec,
@@ -121,6 +118,8 @@ def prepare_run(
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
         steps=loader.sampler.steps,
+        images=sha256(repr(loader.pixels).encode()),
+        advance=advance,
         ranks=ranks,
     )
     return PreparedRun(update=run, reading=loader)

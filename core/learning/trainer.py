@@ -77,10 +77,10 @@ class UpdateTrainer:
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Train, and store the new version's tensors and their list, the weights.
 
-        A checkpoint whose bytes are missing or damaged is ignored: training from the start has
-        the same result. If memory runs out, batches are split into halves from then on; this is
-        done once. Raises Interruption, TrainingDiverged, ModelNotTrainable, TooFewClasses,
-        OutOfMemory, RankLost, RanksDisagree.
+        A checkpoint is ignored whose bytes are missing or damaged, and one of a run with other
+        images: training from the start has the same result. If memory runs out, batches are split
+        into halves from then on; this is done once. Raises Interruption, TrainingDiverged,
+        ModelNotTrainable, TooFewClasses, OutOfMemory, RankLost, RanksDisagree.
         """
         with raising_out_of_memory():
             return self._train(spec, resume, monitor)
@@ -105,7 +105,8 @@ class UpdateTrainer:
             )
             monitor.advance("loading", 1, 1)
             environments: Environments = (self.environment(),)
-            if state := read_checkpoint(self._artifacts, resume, monitor.moved):
+            state = read_checkpoint(self._artifacts, resume, monitor.moved)
+            if state and prepared.update.is_of(state):
                 prepared.update.restore(state)
                 environments = self._extend(environments_of(state), prepared.update.step, monitor)
             checkpoints = Checkpoints(

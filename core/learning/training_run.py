@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.clip.out_of_memory import FAILURES, is_out_of_memory, release
-from core.domain.values import Json
+from core.domain.values import Digest, Json, sha256
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
 from core.learning.checkpoint import FORMAT
@@ -26,8 +26,9 @@ from core.learning.optimisation import (
 )
 from core.learning.projection import SpectralProjection
 from core.learning.student_and_teachers import Models
-from core.ports import TrainingSpec
+from core.ports import TrainingSpec, ignore_progress
 
+NO_IMAGES = sha256(b"")
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
 
 
@@ -42,12 +43,15 @@ class TrainingRun:
         gradients: LossGradients,
         replay: Replay | None,
         steps: int,
+        images: Digest = NO_IMAGES,
         ranks: Ranks | None = None,
+        advance: Callable[[int, int], None] = ignore_progress,
     ) -> None:
         self.models = models
         self.step = 0
         self.steps = steps
         self._spec = spec
+        self._images = images
         self._recipe = spec.recipe
         self._gradients = gradients
         self._replay = replay
@@ -55,7 +59,7 @@ class TrainingRun:
         self._optimiser = make_optimiser(spec.recipe, models.parameters)
         self._scaler = make_scaler(spec.recipe, models.student.device)
         self._average = AveragedWeights(spec.recipe, models.parameters)
-        self._projection = SpectralProjection(spec.recipe.projection, models.parameters)
+        self._projection = SpectralProjection(spec.recipe.projection, models.parameters, advance)
         self._terms: dict[str, float] = {}
 
     def advance(self, data: StepData) -> dict[str, float]:
@@ -118,6 +122,7 @@ class TrainingRun:
         return {
             "format": FORMAT,
             "parent": self._spec.parent,
+            "images": self._images,
             "step": self.step,
             "weights": {name: p.detach() for name, p in self.models.parameters.items()},
             "optimiser": self._optimiser.state_dict(),
@@ -128,6 +133,14 @@ class TrainingRun:
             "terms": self._terms,
             "micro_batch": self.micro_batch,
         }
+
+    def is_of(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a state belongs to a run with the same images, exemplars included.
+
+        An exemplar that has become a suite's is left out when the job is claimed again. States of
+        earlier releases do not name their images.
+        """
+        return bool(state.get("images", self._images) == self._images)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state` returned in a run with the same spec.

@@ -28,6 +28,7 @@ from core.ports.learning import (
     Trained,
     Trainer,
     TrainingSpec,
+    ignore_progress,
 )
 from core.ports.operations import Counters, Gauges, Heartbeat, Heartbeats, QueueGauge, RunningGauge
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
@@ -77,4 +78,5 @@ __all__ = [
     "UnitOfWork",
     "Versions",
     "ignore_bytes",
+    "ignore_progress",
 ]

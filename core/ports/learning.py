@@ -44,6 +44,11 @@ class Monitor(Protocol):
         """Add an event to the job's history. Raises LeaseLost."""
 
 
+def ignore_progress(done: int, total: int) -> None:
+    """Report no progress."""
+    del done, total
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Queries on validation parts, by which training may choose; verdicts use other images."""

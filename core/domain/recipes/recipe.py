@@ -103,9 +103,8 @@ class Recipe:
             raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
 
     def exemplars_of(self, images: int) -> int:
-        """Return how many of so many images of earlier updates are kept."""
-        share = math.ceil(self.exemplars * images)
-        return share if self.exemplars < 1 else min(int(self.exemplars), images)
+        """Return how many of so many images of earlier updates may be kept."""
+        return math.ceil(self.exemplars * images) if self.exemplars < 1 else int(self.exemplars)
 
     def batches_of(self, images: int) -> int:
         """Return the batches of an epoch; a partial last batch is dropped unless alone."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.choices import ExemplarChoice
 from core.learning.data.vocabulary import generator_of
+from core.ports import ignore_progress
 
 
 def choose_exemplars(
@@ -18,11 +20,13 @@ def choose_exemplars(
     count: int,
     choice: ExemplarChoice,
     seed: int,
+    advance: Callable[[int, int], None] = ignore_progress,
 ) -> tuple[ManifestEntry, ...]:
     """Choose up to `count` candidates, equally many of each class and at least one.
 
     Names that differ only in case are one class, as everywhere. `encode` returns L2-normalised
-    features (images, width); only herding calls it, once with all candidates.
+    features (images, width); only herding calls it, once with all candidates. `advance(done,
+    total)` is called at every choice that herding makes.
     """
     by_class: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(candidates):
@@ -33,7 +37,7 @@ def choose_exemplars(
     chosen: list[ManifestEntry] = []
     for name, rows in sorted(by_class.items()):
         if herding:
-            kept = herd(features[rows], quota)
+            kept = herd(features[rows], quota, partial(advance, len(candidates), len(candidates)))
         else:
             generator = generator_of("exemplars of", seed, name)
             kept = torch.randperm(len(rows), generator=generator)[:quota].tolist()
@@ -41,8 +45,10 @@ def choose_exemplars(
     return tuple(chosen)
 
 
-def herd(features: Tensor, count: int) -> list[int]:
+def herd(features: Tensor, count: int, chose: Callable[[], None] = lambda: None) -> list[int]:
     """Return the rows whose running mean stays closest to the mean of all, in order of choice.
+
+    `chose` is called at every choice.
 
     Source: herding as in iCaRL (Rebuffi et al., 1611.07725, algorithm 4).
     """
@@ -57,4 +63,5 @@ def herd(features: Tensor, count: int) -> list[int]:
         free[best] = False
         total += rows[best]
         chosen.append(best)
+        chose()
     return chosen

@@ -85,14 +85,13 @@ def _write(
     return version
 
 
-def refuse_suite_images(
-    work: UnitOfWork, entries: Collection[ManifestEntry], *, of: str = "the dataset"
-) -> None:
+def refuse_suite_images(work: UnitOfWork, entries: Collection[ManifestEntry]) -> None:
     """Raise ImageInSuite for an image to train on that is in a suite, or a near-duplicate."""
     in_suites = work.suites.contains({entry.group for entry in entries})
     shared = sorted(entry.pixels for entry in entries if entry.group in in_suites)
     if shared:
         raise ImageInSuite(
-            f"Suites contain {counted(len(shared), 'image')} of {of}, counting near-duplicates.",
+            f"Suites contain {counted(len(shared), 'image')} of the dataset, counting "
+            "near-duplicates.",
             pixels=shared[:20],
         )

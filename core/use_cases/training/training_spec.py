@@ -20,7 +20,7 @@ from core.use_cases.datasets.freeze import refuse_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
-from core.use_cases.training.exemplars import exemplars_of, replayed_versions
+from core.use_cases.training.exemplars import exemplars_of, replayed_versions, without_suite_images
 from core.use_cases.training.reference_set import reference_entries
 from core.use_cases.training.validation_images import selection_of
 
@@ -95,18 +95,18 @@ def pin_inputs(
 def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
     """Return the same spec at every claim of a job, whatever has happened to its model in between.
 
-    Raises ImageInSuite when an image to train on has become a suite's since the job was
-    ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when
-    there is nothing to choose a mixing weight by.
+    Only exemplars that have become a suite's are left out from then on. Raises ImageInSuite when
+    an image to train on has become a suite's since the job was ordered, FieldInvalid when no image
+    of the reference set is left, and RecipeInvalid when there is nothing to choose a mixing weight
+    by.
     """
     artifacts, order = platform.artifacts, inputs.order
     manifest = read_manifest(artifacts, inputs.data.manifest)
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
-    exemplars = exemplars_of(lessons, manifest.entries)
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
         refuse_suite_images(work, manifest.entries)
-        refuse_suite_images(work, exemplars, of="an earlier update")
+        exemplars = without_suite_images(work, exemplars_of(lessons, manifest.entries))
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)
             reference = reference_entries(work, shown, inputs.parent.prompt)

@@ -54,7 +54,7 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
     dataset = ready.client.get("/v1/datasets/products").json()
     assert (advice["model"], advice["parent_version"]) == ("demo", 1)
     assert advice["dataset_version"] == {"dataset": dataset["id"], "version": 1}
-    assert (advice["recipe"]["epochs"], advice["recipe"]["method"]) == (3, "vrlwf")
+    assert (advice["recipe"]["epochs"], advice["recipe"]["method"]) == (3, "vrlwf_replay")
     held = {"holdout": 0, "test": 0}
     assert advice["classes"] == [
         {"name": "bag", "train": 3, **held, "asked": 3, "recognised": 3},

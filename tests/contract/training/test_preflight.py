@@ -78,9 +78,8 @@ def test_an_update_may_be_ordered_before_its_model_has_a_root(scene: Scene, bell
 def test_one_class_is_enough_where_those_that_were_learned_before_compete(
     scene: Scene, bell: Bell, model: Model, parent: int, space: str, enough: bool
 ) -> None:
-    order = an_order(
-        scene.frozen("owl"), recipe=Recipe(label_space=LabelSpace(space)), parent=parent
-    )
+    recipe = Recipe(method=Method.VRLWF, label_space=LabelSpace(space))
+    order = an_order(scene.frozen("owl"), recipe=recipe, parent=parent)
     with nullcontext() if enough else pytest.raises(TooFewClasses):
         assert order_update(scene.platform, bell, ME, model=model.name, order=order)
 

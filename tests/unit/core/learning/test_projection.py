@@ -74,3 +74,22 @@ def test_share_0_copies_nothing_and_changes_nothing() -> None:
 
 def test_a_matrix_of_zeros_trains_freely() -> None:
     assert leading(torch.zeros(3, 2), 0.5)[0].shape == (3, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (6, 1)])
+def test_a_single_row_or_column_trains_freely(shape: tuple[int, ...]) -> None:
+    parameter = nn.Parameter(rows(*shape))
+    expected = parameter.detach() + 1
+    projection = SpectralProjection(0.1, {"positional_embedding": parameter})
+    projection.begin()
+    with torch.no_grad():
+        parameter += 1
+    projection.end()
+    assert torch.equal(parameter.detach(), expected)
+
+
+def test_progress_is_reported_matrix_by_matrix() -> None:
+    told: list[tuple[int, int]] = []
+    parameters = {name: nn.Parameter(rows(3, 2)) for name in "ab"}
+    SpectralProjection(0.5, parameters, lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]

@@ -76,12 +76,12 @@ def test_the_speed_counts_what_is_learned_from_exemplars_included(
 def test_what_is_read_ahead_of_the_first_step_is_told_as_loading(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    """Four candidates to herd, then ten images and four exemplars that are never cut anew."""
+    """Four candidates to encode and herd, then ten images and four exemplars cut only once."""
     monitor = Watching()
     ahead = {"method": Method.REPLAY, "part": ModelPart.TEXT, "augment": False}
     train(artifacts, replace(with_recipe(spec, **ahead), learned=("green",)), monitor)
     loading = [(step, total) for phase, step, total in monitor.steps if phase == "loading"]
-    assert loading == [(0, 1), (4, 4), (14, 14), (1, 1)]
+    assert loading == [(0, 1), *[(4, 4)] * 5, (14, 14), (1, 1)]
 
 
 def test_the_first_step_forgets_nothing_yet(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:

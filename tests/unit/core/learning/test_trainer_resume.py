@@ -257,6 +257,18 @@ def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
 
 
+def test_a_checkpoint_of_other_images_is_ignored(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    kept = stopped(artifacts, spec, threads=1)
+    other = replace(spec, images=spec.images[1:])
+    digests = {
+        trainer_with(1, artifacts).train(other, resume=resume, monitor=Watching()).weights.digest
+        for resume in (None, kept)
+    }
+    assert len(digests) == 1
+
+
 def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:

@@ -95,6 +95,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             "schedule must be one of: constant, step, cosine.",
             "/recipe/schedule",
         ),
+        ({"exemplars": None}, "exemplars must not be null.", "/recipe/exemplars"),
         ({"augment": 1}, "augment must be true or false.", "/recipe/augment"),
         (
             {"preset": "x"},
@@ -137,7 +138,8 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("none", 0), (0, 0), (7, 7), (500, 99), (0.25, 25), (0.001, 1), ("all", 99)]
+    ("given", "kept"),
+    [("none", 0), (0, 0), (7, 7), (500, 500), (0.25, 25), (0.001, 1), ("all", 1_000_000)],
 )
 def test_exemplars_are_a_count_or_a_share_of_what_there_is(given: Any, kept: int) -> None:
     recipe = Recipe.from_json({"method": "replay", "exemplars": given})

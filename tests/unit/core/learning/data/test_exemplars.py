@@ -114,6 +114,13 @@ def test_a_class_with_fewer_images_gives_all_it_has(choice: ExemplarChoice) -> N
     assert classes(chosen(entries(okapi=20, ibis=2), 10, choice)) == {"ibis": 2, "okapi": 5}
 
 
+@pytest.mark.parametrize(
+    ("count", "kept"), [(1000, {"okapi": 60, "ibis": 2}), (8, {"okapi": 4, "ibis": 2})]
+)
+def test_a_count_above_what_there_is_keeps_everything(count: int, kept: dict[str, int]) -> None:
+    assert classes(chosen(entries(okapi=60, ibis=2), count)) == kept
+
+
 def test_no_class_goes_without() -> None:
     found = chosen(entries(okapi=4, ibis=4, newt=4), 2)
     assert classes(found) == {"ibis": 1, "newt": 1, "okapi": 1}
