@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.calibration.image_archives import SETS, open_set
+from benchmarks.calibration.image_pools import SETS, open_set
 from benchmarks.calibration.interval_comparison import (
     corners_table,
     firm_table,

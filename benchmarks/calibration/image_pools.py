@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.calibration.image_archives import open_set
 from core.clip.images import Preprocess, read_image
 from demo.pack_reader import PACK
 
+SETS = ("cifar100", "emoji_twemoji")
 UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
     *("whale", "trout", "tulip", "cup", "orange", "lamp", "wardrobe", "butterfly", "tiger"),
     *("skyscraper", "sea", "camel", "fox", "snail", "boy", "crocodile", "hamster", "palm_tree"),
@@ -90,3 +90,15 @@ def _sorted(folder: Path | zipfile.Path) -> list[Path | zipfile.Path]:
 
 def _pixels(files: list[bytes], preprocess: Preprocess) -> Tensor:
     return torch.stack([preprocess.evaluation_pixels(read_image(data)) for data in files])
+
+
+def open_set(data: Path, name: str) -> Path | zipfile.Path:
+    """Return a set's root, `<data>/<name>/` or `<data>/<name>.zip`. Raises FileNotFoundError."""
+    if (data / name).is_dir():
+        return data / name
+    archive = data / f"{name}.zip"
+    if not archive.is_file():
+        raise FileNotFoundError(
+            f"needs {' and '.join(SETS)}; neither {name}/ nor {name}.zip is in {data}"
+        )
+    return zipfile.Path(archive)

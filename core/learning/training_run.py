@@ -16,6 +16,7 @@ from core.learning.checkpoint import FORMAT
 from core.learning.data.vocabulary import Replay
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients, StepData
+from core.learning.methods.projection import SpectralProjection
 from core.learning.methods.weight_mixing import TrainingEnd
 from core.learning.optimisation import (
     clamp_scale,
@@ -24,7 +25,6 @@ from core.learning.optimisation import (
     rate_factor,
     take_step,
 )
-from core.learning.projection import SpectralProjection
 from core.learning.student_and_teachers import Models
 from core.ports import TrainingSpec, ignore_progress
 
