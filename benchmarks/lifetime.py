@@ -21,8 +21,9 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from benchmarks.calibration.image_pools import UPDATE_CLASSES
 from benchmarks.output import OUT, publish
-from benchmarks.study.images.folders import files_of, locate
+from benchmarks.study.images.folders import class_of, files_of, locate
 from benchmarks.study.plan import ImageSet
 from demo.service import Service, running_service
 from demo.show import Show
@@ -31,12 +32,7 @@ from perennial import Client, ImageFile
 from perennial.types.jobs import Job
 from perennial.types.reports import Report, Scores
 
-UNSEEN = (
-    *("whale", "trout", "tulip", "cup", "orange", "lamp", "wardrobe", "butterfly", "tiger"),
-    *("skyscraper", "sea", "camel", "fox", "snail", "boy", "crocodile", "hamster", "palm tree"),
-    *("motorcycle", "tractor"),
-)
-RECIPE = {"method": "vrlwf_replay", "exemplar_batch": 50}
+UNSEEN = frozenset(map(class_of, UPDATE_CLASSES))
 SHARED = Path("../shared/data/sets")
 
 
@@ -50,7 +46,7 @@ def main() -> None:
             service.client() as client,
         ):
             create_model(client, Show())
-            recipe = {**RECIPE, **json.loads(given.recipe)}
+            recipe = json.loads(given.recipe)
             rows = list(_teach_all(service, client, classes, recipe))
     publish("lifetime", rows, recipe=recipe, per_class=given.per_class)
     _plot(rows, OUT / "lifetime.svg")
@@ -177,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--per-class", type=int, default=150, help="images of a class (default: 150)"
     )
-    parser.add_argument("--recipe", default="{}", help="JSON of recipe fields to change")
+    parser.add_argument("--recipe", default="{}", help="JSON of a recipe (default: the service's)")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder with cifar100 or its zip")
     return parser
 

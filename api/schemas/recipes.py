@@ -1,25 +1,12 @@
 """The recipe's schema for the OpenAPI document; `Recipe` itself checks recipes."""
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
 from core.domain.recipes.bounds import BOUNDS, MOST_EXEMPLARS
-from core.domain.recipes.choices import (
-    Averaging,
-    ExemplarChoice,
-    LabelSpace,
-    LossTerm,
-    Method,
-    MixingChoice,
-    ModelPart,
-    Optimiser,
-    Precision,
-    Schedule,
-    TeacherPolicy,
-    Vocabulary,
-)
+from core.domain.recipes.choices import LossTerm
+from core.domain.recipes.fields import CHOICES
 from core.domain.recipes.presets import PRESETS
 from core.domain.recipes.recipe import Recipe
 
@@ -36,8 +23,8 @@ def _number(name: str, description: str) -> Schema:
     }
 
 
-def _choice(allowed: type[StrEnum], description: str) -> Schema:
-    return {"type": "string", "enum": [str(one) for one in allowed], "description": description}
+def _choice(name: str, description: str) -> Schema:
+    return {"type": "string", "enum": list(CHOICES[name]), "description": description}
 
 
 def _switch(description: str) -> Schema:
@@ -46,18 +33,18 @@ def _switch(description: str) -> Schema:
 
 FIELDS: dict[str, Schema] = {
     "method": _choice(
-        Method, "Learning method: the defaults of terms, teacher, label_space, exemplars, mixing."
+        "method", "Learning method: the defaults of terms, teacher, label_space, exemplars, mixing."
     ),
-    "part": _choice(ModelPart, "Which parameters are trained."),
+    "part": _choice("part", "Which parameters are trained."),
     "terms": {
         "type": "array",
         "items": {"type": "string", "enum": [str(one) for one in LossTerm]},
         "uniqueItems": True,
         "description": "Distillation terms that are added to the cross entropy.",
     },
-    "teacher": _choice(TeacherPolicy, "Which version is distilled from: parent, root or both."),
+    "teacher": _choice("teacher", "Which version is distilled from: parent, root or both."),
     "label_space": _choice(
-        LabelSpace,
+        "label_space",
         "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
     ),
     "epochs": _number("epochs", "Passes over the training images."),
@@ -65,10 +52,10 @@ FIELDS: dict[str, Schema] = {
     "learning_rate": _number(
         "learning_rate", "Initial or peak learning rate; the default is too high for large models."
     ),
-    "optimiser": _choice(Optimiser, "Optimiser."),
+    "optimiser": _choice("optimiser", "Optimiser."),
     "epsilon": _number("epsilon", "Adam's epsilon."),
     "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
-    "schedule": _choice(Schedule, "Learning-rate schedule."),
+    "schedule": _choice("schedule", "Learning-rate schedule."),
     "clip_norm": _number("clip_norm", "Maximum global norm of the gradient."),
     "unit_gradient": _switch("Scale every gradient to clip_norm, even smaller ones."),
     "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
@@ -83,7 +70,7 @@ FIELDS: dict[str, Schema] = {
         "projection", "Share of each weight's spectral energy whose directions steps leave alone."
     ),
     "mixing_choice": _choice(
-        MixingChoice, "How new and old weights are mixed after the last step, if at all."
+        "mixing_choice", "How new and old weights are mixed after the last step, if at all."
     ),
     "mixing": _number("mixing", "mixing_choice fixed: share of the new weights in the mean."),
     "exemplars": {
@@ -94,12 +81,12 @@ FIELDS: dict[str, Schema] = {
         ],
         "description": "Images kept from all earlier updates together, or their share below 1.",
     },
-    "exemplar_choice": _choice(ExemplarChoice, "How the exemplars of a class are chosen."),
+    "exemplar_choice": _choice("exemplar_choice", "How the exemplars of a class are chosen."),
     "exemplar_batch": _number(
         "exemplar_batch", "Exemplars in each step in addition to its own images."
     ),
     "averaging": _choice(
-        Averaging, "Weight averaging at the end of the update; works with any method."
+        "averaging", "Weight averaging at the end of the update; works with any method."
     ),
     "averaging_decay": _number("averaging_decay", "averaging ema: decay at each sample."),
     "averaging_every": _number("averaging_every", "averaging: steps between samples."),
@@ -107,7 +94,7 @@ FIELDS: dict[str, Schema] = {
     "sentence_length": _number(
         "sentence_length", "Tokens per sentence, including start and end token."
     ),
-    "vocabulary": _choice(Vocabulary, "Which tokens the sentences are drawn from."),
+    "vocabulary": _choice("vocabulary", "Which tokens the sentences are drawn from."),
     "vocabulary_texts": {
         "type": "array",
         "items": {"type": "string"},
@@ -117,7 +104,7 @@ FIELDS: dict[str, Schema] = {
     "temperature": _number("temperature", "Temperature of all distillations."),
     "augment": _switch("Crop and flip training images at random."),
     "precision": _choice(
-        Precision,
+        "precision",
         "Arithmetic of the images' forward pass; auto: bf16 if the device has it, else fp32.",
     ),
     "micro_batch": _number(

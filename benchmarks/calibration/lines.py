@@ -24,7 +24,7 @@ CHURN = 0.05  # share of answers that flip, unless a loss takes more
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """How a line's candidates are made: their true losses, and what they share with each other."""
+    """The making of a line's candidates: their true losses, and the answers they share."""
 
     name: str
     from_root: Callable[[Integers], Numbers]  # true loss, by number of promotions so far
@@ -35,7 +35,7 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What became of many lines, verdict by verdict; arrays are (updates, lines)."""
+    """The verdicts and promotions of many lines; arrays are (updates, lines)."""
 
     passed: Mask
     wrong: Mask  # passed, though beyond the tolerance against parent or root

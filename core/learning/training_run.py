@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.clip.out_of_memory import FAILURES, is_out_of_memory, release
-from core.domain.values import Digest, Json, sha256
+from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning.averaging import AveragedWeights
 from core.learning.checkpoint import FORMAT
@@ -28,7 +28,6 @@ from core.learning.optimisation import (
 from core.learning.student_and_teachers import Models
 from core.ports import TrainingSpec, ignore_progress
 
-NO_IMAGES = sha256(b"")
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
 
 
@@ -43,7 +42,7 @@ class TrainingRun:
         gradients: LossGradients,
         replay: Replay | None,
         steps: int,
-        images: Digest = NO_IMAGES,
+        images: Digest,
         ranks: Ranks | None = None,
         advance: Callable[[int, int], None] = ignore_progress,
     ) -> None:

@@ -13,6 +13,7 @@ from core import bootstrap
 from core.settings import Settings
 from core.use_cases.access.keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
+from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import KEY, Service, running, settings_of
@@ -45,6 +46,13 @@ def home(migrated_home: Path, tmp_path: Path, back_end: str) -> Path:
 def settings(home: Path) -> Settings:
     """Settings of the test's own; override to test caps."""
     return settings_of(home)
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    """A running stand-in for the inference process."""
+    with an_oracle() as made:
+        yield made
 
 
 @pytest.fixture

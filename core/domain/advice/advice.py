@@ -19,7 +19,7 @@ class ClassAdvice:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What to consider before an order that could start."""
+    """The numbers and findings on an order that could start."""
 
     model: Model
     order: UpdateOrder

@@ -12,7 +12,7 @@ from core.domain.values import counted
 
 @dataclass(frozen=True, kw_only=True)
 class PastUpdate:
-    """How long an update took that was never interrupted."""
+    """The times of an earlier update that was never interrupted."""
 
     part: ModelPart
     device: str

@@ -10,7 +10,7 @@ _SHOWN = 8  # names in a message; the facts list all of them
 
 
 class Severity(StrEnum):
-    """Whether a finding asks for a change."""
+    """The severity of a finding: a warning advises a change."""
 
     INFO = "info"
     WARNING = "warning"  # the update can start, but may not give what is expected of it

@@ -14,7 +14,7 @@ KNOWN = 0.9  # share of its sampled images from which on a class counts as known
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """How many of the sampled images the parent recognises."""
+    """The count of sampled images, and of those that the parent recognises."""
 
     right: int
     asked: int

@@ -116,7 +116,7 @@ class Recipe:
 
     @property
     def replays_vocabulary(self) -> bool:
-        """Whether the loss uses random sentences."""
+        """True if the loss uses random sentences."""
         return LossTerm.VR in self.terms or LossTerm.CROSS in self.terms
 
     def _texts_flaw(self) -> str | None:

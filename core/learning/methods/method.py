@@ -26,7 +26,7 @@ class TrainingStart:
 
 
 class LearningMethod:
-    """What a recipe adds to plain steps: the terms of its loss, and its mixing at the end.
+    """The terms of a recipe's loss, and its mixing after the last step.
 
     Subclasses change what no recipe can name, such as the baselines of a study.
     """

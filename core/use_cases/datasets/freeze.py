@@ -1,6 +1,6 @@
 """Freeze a dataset's present images into its next version."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -95,3 +95,11 @@ def refuse_suite_images(work: UnitOfWork, entries: Collection[ManifestEntry]) ->
             "near-duplicates.",
             pixels=shared[:20],
         )
+
+
+def without_suite_images(
+    work: UnitOfWork, entries: Sequence[ManifestEntry]
+) -> tuple[ManifestEntry, ...]:
+    """Return the entries without the images of suites and their near-duplicates."""
+    in_suites = work.suites.contains({entry.group for entry in entries})
+    return tuple(entry for entry in entries if entry.group not in in_suites)

@@ -32,14 +32,3 @@ def exemplars_of(
     for entry in own:
         found.pop(entry.pixels, None)
     return tuple(found.values())
-
-
-def without_suite_images(
-    work: UnitOfWork, exemplars: Sequence[ManifestEntry]
-) -> tuple[ManifestEntry, ...]:
-    """Leave out the images of suites and their near-duplicates.
-
-    A suite may be made of a dataset that was trained on before.
-    """
-    asked = work.suites.contains({entry.group for entry in exemplars})
-    return tuple(entry for entry in exemplars if entry.group not in asked)

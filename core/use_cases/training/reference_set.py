@@ -10,6 +10,7 @@ from core.domain.recipes.choices import LossTerm
 from core.domain.recipes.prompt import PromptTemplate
 from core.errors import FieldInvalid
 from core.ports import UnitOfWork
+from core.use_cases.datasets.freeze import without_suite_images
 
 POINTER = "/reference"
 
@@ -38,9 +39,7 @@ def reference_entries(
     near-duplicates and those on the holdout side are left out. Raises FieldInvalid when no image
     is left.
     """
-    trainable = manifest.on(Side.TRAIN)
-    asked = work.suites.contains({entry.group for entry in trainable})
-    entries = tuple(entry for entry in trainable if entry.group not in asked)
+    entries = without_suite_images(work, manifest.on(Side.TRAIN))
     if not entries:
         raise FieldInvalid(
             "The reference set has no image to train on: all are in suites or held out.",

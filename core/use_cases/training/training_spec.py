@@ -16,11 +16,11 @@ from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
 from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork
-from core.use_cases.datasets.freeze import refuse_suite_images
+from core.use_cases.datasets.freeze import refuse_suite_images, without_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
-from core.use_cases.training.exemplars import exemplars_of, replayed_versions, without_suite_images
+from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.reference_set import reference_entries
 from core.use_cases.training.validation_images import selection_of
 

@@ -1,39 +1,26 @@
 """Advice: what it says of an order, what it refuses, and that it leaves nothing behind."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from starlette.responses import JSONResponse, Response
 
 from core.domain.datasets.split import Side
 from core.settings import Settings
 from tests.support.api.image_files import pictures_on
-from tests.support.api.oracle import Oracle, an_oracle
+from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_candidate
-from tests.support.api.service import Service, code_of, settings_of
+from tests.support.api.service import Service, code_of
 
 ADVICE = "/v1/jobs/advice"
 
 
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    """A stand-in for the inference process: every image is of the first class that it may be."""
-    with an_oracle() as made:
-        yield made
-
-
 @pytest.fixture
 def settings(home: Path, oracle: Oracle) -> Settings:
-    oracle.answer = None
-    oracle.requests = []
-    return settings_of(
-        home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
-    )
+    return settings_with(oracle, home)
 
 
 def advise(service: Service, **changes: Any) -> dict[str, Any]:

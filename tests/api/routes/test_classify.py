@@ -2,11 +2,9 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from starlette.responses import JSONResponse, Response
 
 from core.domain.gate.policy import Verdict
@@ -15,29 +13,18 @@ from core.inference_limits import MAX_IMAGES
 from core.settings import Settings
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture
-from tests.support.api.oracle import Oracle, an_oracle
+from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import Service, code_of, settings_of
+from tests.support.api.service import Service, code_of
 
 NO_KEY = (503, "inference_unavailable")
 CLASSIFY = "/v1/models/demo/classify"
 
 
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    """A running stand-in for the inference process."""
-    with an_oracle() as made:
-        yield made
-
-
 @pytest.fixture
 def settings(home: Path, oracle: Oracle) -> Settings:
     """Settings that lead to the stand-in."""
-    oracle.answer = None
-    oracle.requests = []
-    return settings_of(
-        home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
-    )
+    return settings_with(oracle, home)
 
 
 @pytest.fixture(autouse=True)

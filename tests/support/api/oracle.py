@@ -4,14 +4,18 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from core.settings import Settings
+from tests.support.api.service import settings_of
 from tests.support.server_thread import in_thread
 
 
@@ -40,6 +44,15 @@ class Oracle:
         best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
         rows = [[{"class": name, "probability": 0.5} for name in best] for _ in images]
         return JSONResponse({"digest": self.asked["digest"], "predictions": rows})
+
+
+def settings_with(oracle: Oracle, home: Path) -> Settings:
+    """Settings that lead to a stand-in, which forgets what it was asked before."""
+    oracle.answer = None
+    oracle.requests = []
+    return settings_of(
+        home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
+    )
 
 
 @contextmanager

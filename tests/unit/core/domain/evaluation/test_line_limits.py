@@ -1,4 +1,4 @@
-"""What a policy limits beyond one difference: the error of a line, and negative flips."""
+"""Limits of a policy beyond one difference: the error of a line, and negative flips."""
 
 import json
 from typing import Any

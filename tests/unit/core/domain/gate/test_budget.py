@@ -1,4 +1,4 @@
-"""What the verdicts of a line may err together."""
+"""The error that the verdicts of a line share."""
 
 import pytest
 
