@@ -17,6 +17,7 @@ from core.errors import (
     TooFewClasses,
     TrainingDiverged,
 )
+from core.learning.methods.projection import leading
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
@@ -90,6 +91,24 @@ def test_the_first_step_forgets_nothing_yet(artifacts: MemoryArtifacts, spec: Tr
     assert monitor.terms[0]["vr"] == pytest.approx(0, abs=1e-6)
     assert monitor.terms[0]["lwf"] == pytest.approx(0, abs=1e-6)
     assert monitor.terms[-1]["vr"] > 1e-6
+
+
+def test_a_projected_update_leaves_the_leading_directions_as_they_are(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    monitor = Watching()
+    trained = train(artifacts, with_recipe(spec, projection=0.5), monitor)
+    old, new = (load(digest, artifacts).network for digest in (spec.parent, trained.digest))
+    moved = 0.0
+    for name, parameter in old.named_parameters():
+        if parameter.ndim == 2 and min(parameter.shape) > 1:
+            before, after = parameter.detach(), new.get_parameter(name).detach()
+            left, _ = leading(before, 0.5)
+            # Each step rounds each weight twice, and a row of the product sums over all rows.
+            bound = 2 * len(monitor.terms) * 2**-24 * after.abs().max() * len(after)
+            assert (left.T @ (after - before)).abs().max() <= bound
+            moved = max(moved, float((after - before).abs().max()))
+    assert moved > 1e-3
 
 
 def test_a_heavier_replay_stays_closer_to_the_parent(

@@ -66,7 +66,7 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
         RECIPE,
         replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
         altered(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
-        replace(RECIPE, part=ModelPart.TEXT, augment=False),
+        replace(RECIPE, part=ModelPart.TEXT, augment=False, projection=0.5),
         replace(
             RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
         ),
