@@ -25,7 +25,8 @@ class ImageSet:
     split: str
     text: str = "folder"  # or a field of captions.jsonl: "cls", "caption"
     classes: tuple[str, ...] | str = ()  # empty: all; "rest": all but the target's
-    per_class: int = 0  # maximum of each class; 0: all
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)  # class: its folders
+    per_class: int = 0  # maximum of each class, or of each folder of a group; 0: all
     images: int = 0  # maximum in total, evenly spaced; 0: all
 
     @classmethod

@@ -62,11 +62,22 @@ def files_of(images: ImageSet, folder: Path) -> list[Labelled]:
         found = [(path, text) for path, text in found if text in wanted]
     if images.per_class:
         found = _cut(found, images.per_class)
+    if images.groups:
+        found = _grouped(images, found)
     if images.images and images.images < len(found):
         found = [found[i * len(found) // images.images] for i in range(images.images)]
     if not found:
         raise PlanInvalid(f"{folder / images.split} holds no images")
     return found
+
+
+def _grouped(images: ImageSet, files: Sequence[Labelled]) -> list[Labelled]:
+    """Return the files of all groups, each labelled with its group. Raises PlanInvalid."""
+    groups = images.groups.items()
+    group_of = {class_of(folder): group for group, folders in groups for folder in folders}
+    if missing := group_of.keys() - {text for _, text in files}:
+        raise PlanInvalid(f"{images.data}/{images.split} has no class {min(missing)!r}")
+    return [(path, group_of[text]) for path, text in files if text in group_of]
 
 
 def _by_folder(images: ImageSet, folder: Path) -> list[Labelled]:
