@@ -33,7 +33,7 @@ def _switch(description: str) -> Schema:
 
 FIELDS: dict[str, Schema] = {
     "method": _choice(
-        "method", "Learning method: the defaults of terms, teacher, label_space, exemplars, mixing."
+        "method", "Learning method: the defaults of terms, teacher, label_space, exemplars, ..."
     ),
     "part": _choice("part", "Which parameters are trained."),
     "terms": {
@@ -46,6 +46,10 @@ FIELDS: dict[str, Schema] = {
     "label_space": _choice(
         "label_space",
         "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
+    ),
+    "warm_start": _number(
+        "warm_start",
+        "Share of the parent in the weights that training starts from; the rest is the root's.",
     ),
     "epochs": _number("epochs", "Passes over the training images."),
     "batch_size": _number("batch_size", "Images per step."),
@@ -83,7 +87,8 @@ FIELDS: dict[str, Schema] = {
     },
     "exemplar_choice": _choice("exemplar_choice", "How the exemplars of a class are chosen."),
     "exemplar_batch": _number(
-        "exemplar_batch", "Exemplars in each step in addition to its own images."
+        "exemplar_batch",
+        "Exemplars in each step besides its own images; 0: an epoch passes over both alike.",
     ),
     "averaging": _choice(
         "averaging", "Weight averaging at the end of the update; works with any method."

@@ -11,6 +11,7 @@ from core.clip.model import ClipModel
 from core.domain.recipes.choices import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
 from core.learning.batch_features import Batch, Features
+from core.learning.methods.weight_mixing import mix, snapshot
 from core.learning.optimisation import trained_parameters
 from core.learning.teachers import load_teachers, share_images
 from core.ports import TrainingSpec
@@ -86,11 +87,19 @@ class Models:
         distils: bool,
         load: Callable[[Digest], ClipModel],
     ) -> Self:
-        """Make `parent` the student and load its teachers; frozen tensors are shared."""
+        """Make `parent` the student and load its teachers; frozen tensors are shared.
+
+        With a `warm_start` below 1, the student's trained tensors become a mean of the parent's
+        and the root's.
+        """
         recipe = spec.recipe
         parameters = trained_parameters(parent, recipe.part)
         parent.freeze()
         teachers = load_teachers(spec, parent, parameters, load) if distils else {}
+        if recipe.warm_start < 1 and spec.root != spec.parent:
+            root = teachers.get(spec.root) or load(spec.root)
+            start = dict(root.network.named_parameters())
+            mix(parameters, snapshot(parameters), start, recipe.warm_start)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         if recipe.gradient_checkpointing:

@@ -30,10 +30,21 @@ class Duration:
     updates: int  # that it is the median of
 
 
-def images_learned_from(recipe: Recipe, images: int, *, replays: bool) -> int:
-    """Return how many images all steps read; with `replays`, full batches of exemplars as well."""
-    exemplars = recipe.exemplar_batch if recipe.exemplars and replays else 0
-    return recipe.steps_of(images) * (min(recipe.batch_size, images) + exemplars)
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The steps of an update, and the images that all of them together learn from."""
+
+    steps: int
+    images: int
+
+
+def workload(recipe: Recipe, images: int, *, earlier: int) -> Workload:
+    """Return the workload of teaching `images` after `earlier` images of the same line."""
+    exemplars = min(recipe.exemplars_of(earlier), earlier)
+    epoch = recipe.epoch_of(images, exemplars)
+    steps = recipe.steps_of(epoch)
+    batch = min(recipe.batch_size, epoch) + min(recipe.exemplar_batch, exemplars)
+    return Workload(steps=steps, images=steps * batch)
 
 
 def expected_duration(past: Sequence[PastUpdate], part: ModelPart, images: int) -> Duration | None:

@@ -74,3 +74,8 @@ class DatasetVersion:
     images: int
     near_duplicates: int  # images with an older near-duplicate, on whose side they are
     created_at: datetime
+
+    @property
+    def training_images(self) -> int:
+        """The number of images on the training side."""
+        return sum(sides["train"] for sides in self.counts.values())

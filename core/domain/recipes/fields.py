@@ -45,8 +45,6 @@ PARSED = (*CHOICES, *SWITCHES, "terms", "exemplars", "vocabulary_texts")
 def parse_field(name: str, value: object) -> Any:
     """Return a field's value from its JSON. Raises RecipeInvalid."""
     pointer = f"/recipe/{name}"
-    if value is None:
-        raise RecipeInvalid(f"{name} must not be null.", pointer=pointer)
     if name in CHOICES:
         choice = CHOICES[name].get(str(value))
         if choice is None:

@@ -21,6 +21,7 @@ _FINE_TUNING: Json = {
     "teacher": TeacherPolicy.PARENT,
     "label_space": LabelSpace.SESSION,
     "exemplars": 0,
+    "warm_start": 1.0,
     "mixing_choice": MixingChoice.NONE,
 }
 _VRLWF: Json = {**_FINE_TUNING, "terms": (LossTerm.VR, LossTerm.LWF)}
@@ -32,12 +33,14 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
         Method.VRLWF: _VRLWF,
         # VR-LwF's sentence term towards the root, with exemplars of earlier updates in every
         # batch. The errors of successive teachers do not add up, and what was learned since the
-        # root is held by the exemplars.
+        # root is held by the exemplars. Training starts half-way back to the root, so the
+        # distances from the root do not add up either.
         Method.VRLWF_REPLAY: {
             **_REPLAY,
             "terms": (LossTerm.VR,),
             "teacher": TeacherPolicy.ROOT,
             "exemplars": 2000,
+            "warm_start": 0.5,
         },
         Method.VRLWF_CROSS: {**_VRLWF, "terms": (LossTerm.VR, LossTerm.LWF, LossTerm.CROSS)},
         # Learning without Forgetting (Li and Hoiem, 1606.09282), on CLIP's class logits.

@@ -42,6 +42,7 @@ class Recipe:
     terms: tuple[LossTerm, ...] = _BY_METHOD  # added to the cross entropy
     teacher: TeacherPolicy = _BY_METHOD
     label_space: LabelSpace = _BY_METHOD
+    warm_start: float = _BY_METHOD  # the parent's share of the first weights; the rest: root's
     epochs: int = 6
     batch_size: int = 100
     learning_rate: float = 3e-4
@@ -60,7 +61,9 @@ class Recipe:
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
     exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
-    exemplar_batch: int = 100  # exemplars that each batch holds besides its own images
+    exemplar_batch: int = (
+        0  # exemplars beside each batch; 0: they are in the epoch like other images
+    )
     averaging: Averaging = Averaging.NONE
     averaging_decay: float = 0.99  # for averaging "ema"
     averaging_every: int = 1  # steps between two samples of an average
@@ -106,6 +109,10 @@ class Recipe:
         """Return how many of so many images of earlier updates may be kept."""
         return math.ceil(self.exemplars * images) if self.exemplars < 1 else int(self.exemplars)
 
+    def epoch_of(self, images: int, exemplars: int) -> int:
+        """Return how many images an epoch passes over, of an update's own and its exemplars."""
+        return images if self.exemplar_batch else images + exemplars
+
     def batches_of(self, images: int) -> int:
         """Return the batches of an epoch; a partial last batch is dropped unless alone."""
         return max(1, images // self.batch_size)
@@ -148,6 +155,8 @@ class Recipe:
                 f"The recipe has no field {unknown[0]!r}; it has: {', '.join(known)}.",
                 pointer=f"/recipe/{escaped}",
             )
+        if empty := [name for name in value if value[name] is None]:
+            raise RecipeInvalid(f"{empty[0]} must not be null.", pointer=f"/recipe/{empty[0]}")
         # __post_init__ checks numbers against their bounds.
         parsed = {name: parse_field(name, value[name]) for name in PARSED if name in value}
         return cls(**{**value, **parsed})
@@ -167,8 +176,9 @@ class Recipe:
         """Return the recipe that `to_json` wrote, in this release or an earlier one.
 
         Earlier releases stored all fields but `terms`, and used `exemplars` and `label_space` as
-        the method decided.
+        the method decided. All of them started from the parent's weights.
         """
+        value = {"warm_start": 1.0, **value}
         if "terms" in value:
             return cls.from_json(value)
         value = {"method": Method.VRLWF, **value}

@@ -12,16 +12,18 @@ from core.learning.data.vocabulary import generator_of
 class BatchSampler:
     """Samples indices into one list: the update's images, then exemplars, then reference images.
 
-    Each epoch passes once over the update's images. Exemplars and reference images are cycled
-    independently and reshuffled in every cycle. All indices depend only on the seed and the step.
+    Each epoch passes once over the update's images, and over its exemplars unless the recipe has an
+    `exemplar_batch`: then every batch has so many of them besides. Those and reference images are
+    cycled independently and reshuffled in every cycle. All indices depend only on the seed and the
+    step.
     """
 
     def __init__(self, recipe: Recipe, *, images: int, exemplars: int, reference: int) -> None:
-        self.batch_size = min(recipe.batch_size, images)
-        self._batches = recipe.batches_of(images)
-        self.steps = recipe.steps_of(images)
+        self._epoch = recipe.epoch_of(images, exemplars)
+        self.batch_size = min(recipe.batch_size, self._epoch)
+        self._batches = recipe.batches_of(self._epoch)
+        self.steps = recipe.steps_of(self._epoch)
         self._seed = recipe.seed
-        self._images = images
         self._exemplars = range(images, images + exemplars)
         self._reference = range(images + exemplars, images + exemplars + reference)
         self._exemplar_batch = min(recipe.exemplar_batch, exemplars)
@@ -33,14 +35,14 @@ class BatchSampler:
         return step // self._batches
 
     def images(self, step: int) -> Sequence[int]:
-        """Return the indices of the update's own images in a step."""
+        """Return the indices of a step's batch in its epoch."""
         epoch, batch = divmod(step, self._batches)
         return batch_indices(
-            self._images, self.batch_size, seed=self._seed, epoch=epoch, batch=batch
+            self._epoch, self.batch_size, seed=self._seed, epoch=epoch, batch=batch
         )
 
     def exemplars(self, step: int) -> Sequence[int]:
-        """Return the indices of the exemplars in a step."""
+        """Return the indices of the exemplars beside a step's batch."""
         return list(self._cycle("exemplars", self._exemplars, self._exemplar_batch, step))
 
     def reference(self, step: int) -> Sequence[int]:

@@ -6,7 +6,7 @@ from core.domain.advice.advice import Advice, ClassAdvice
 from core.domain.advice.duration import (
     duration_finding,
     expected_duration,
-    images_learned_from,
+    workload,
 )
 from core.domain.advice.evidence import GuardingSet, gain_finding, guard_findings
 from core.domain.advice.images import image_findings, images_per_class
@@ -22,6 +22,7 @@ from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import suites_of
 from core.use_cases.training.ask_parent import ask_parent
+from core.use_cases.training.exemplars import replayed_versions
 from core.use_cases.training.past_updates import past_updates
 from core.use_cases.training.preflight import preflight_order, present_parent
 
@@ -44,13 +45,13 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
         line = (*ancestors(work, parent), parent) if parent else ()
         guarding = list(_guarding_sets(work, artifacts, line, suites))
         past = list(past_updates(work, found))
+        earlier = sum(taught.training_images for taught in replayed_versions(work, line))
     manifest = read_manifest(artifacts, data.manifest)
     recognised, asked = ask_parent(artifacts, classifier, found, parent, manifest, order.prompt)
     classes = images_per_class(manifest)
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
-    recipe, steps = order.recipe, order.recipe.steps_of(train)
-    images = images_learned_from(recipe, train, replays=len(line) > 1)
-    duration = expected_duration(past, recipe.part, images)
+    part, load = order.recipe.part, workload(order.recipe, train, earlier=earlier)
+    duration = expected_duration(past, part, load.images)
     return Advice(
         model=found,
         order=order,
@@ -58,7 +59,7 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
         classes=tuple(
             ClassAdvice(images=row, recognised=recognised.get(row.name)) for row in classes
         ),
-        steps=steps,
+        steps=load.steps,
         seconds=duration.seconds if duration else None,
         findings=(
             *image_findings(manifest, classes),
@@ -70,7 +71,7 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
             *asked,
             gain_finding(test, overall(recognised) if recognised else None, policy),
             *guard_findings(guarding, policy),
-            duration_finding(steps, recipe.part, duration),
+            duration_finding(load.steps, part, duration),
         ),
     )
 

@@ -7,9 +7,10 @@ import pytest
 from core.domain.advice.duration import (
     Duration,
     PastUpdate,
+    Workload,
     duration_finding,
     expected_duration,
-    images_learned_from,
+    workload,
 )
 from core.domain.recipes.choices import Method, ModelPart
 from core.domain.recipes.recipe import Recipe
@@ -33,13 +34,25 @@ def past(**changes: Any) -> PastUpdate:
 )
 def test_every_step_learns_from_a_full_batch_or_from_all_images(images: int, learned: int) -> None:
     recipe = Recipe(method=Method.FT, epochs=3, batch_size=100)
-    assert images_learned_from(recipe, images, replays=True) == learned
+    assert workload(recipe, images, earlier=500).images == learned
 
 
-def test_exemplars_count_if_there_is_something_to_replay() -> None:
-    recipe = Recipe.from_json({"method": "replay", "epochs": 1, "exemplar_batch": 20})
-    assert images_learned_from(recipe, 200, replays=True) == 2 * 120
-    assert images_learned_from(recipe, 200, replays=False) == 2 * 100
+@pytest.mark.parametrize(
+    ("exemplars", "batch", "earlier", "expected"),
+    [
+        (100, 20, 500, Workload(steps=4, images=4 * 120)),
+        (100, 20, 5, Workload(steps=4, images=4 * 105)),
+        (100, 20, 0, Workload(steps=4, images=4 * 100)),
+        (100, 0, 500, Workload(steps=6, images=6 * 100)),
+        (0.5, 0, 500, Workload(steps=8, images=8 * 100)),
+        (100, 0, 30, Workload(steps=4, images=4 * 100)),
+    ],
+)
+def test_exemplars_are_beside_each_batch_or_in_the_epoch(
+    exemplars: float, batch: int, earlier: int, expected: Workload
+) -> None:
+    recipe = Recipe(method=Method.REPLAY, epochs=2, exemplars=exemplars, exemplar_batch=batch)
+    assert workload(recipe, 200, earlier=earlier) == expected
 
 
 def test_the_median_speed_and_scoring_time_of_like_updates_count() -> None:

@@ -13,12 +13,12 @@ from core.domain.recipes.recipe import Recipe
 from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
 
 FIELDS = (
-    "method, part, terms, teacher, label_space, epochs, batch_size, learning_rate, optimiser, "
-    "epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, lwf_weight, "
-    "cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
+    "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "
+    "optimiser, epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, "
+    "lwf_weight, cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
     "exemplar_choice, exemplar_batch, averaging, averaging_decay, averaging_every, sentences, "
-    "sentence_length, vocabulary, vocabulary_texts, temperature, augment, precision, micro_batch, "
-    "gradient_checkpointing, seed"
+    "sentence_length, vocabulary, vocabulary_texts, temperature, augment, precision, "
+    "micro_batch, gradient_checkpointing, seed"
 )
 FILE: dict[str, Any] = {"vocabulary": "file"}
 
@@ -96,6 +96,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             "/recipe/schedule",
         ),
         ({"exemplars": None}, "exemplars must not be null.", "/recipe/exemplars"),
+        ({"warm_start": None}, "warm_start must not be null.", "/recipe/warm_start"),
         ({"augment": 1}, "augment must be true or false.", "/recipe/augment"),
         (
             {"preset": "x"},
@@ -166,6 +167,13 @@ def test_a_recipe_of_an_earlier_release_is_what_its_method_did(
     recipe = Recipe.from_stored(OLD | {"method": name.value} | changes)
     assert recipe == Recipe(method=name, exemplars=exemplars, label_space=label_space)
     assert Recipe.from_stored(recipe.to_json()) == recipe
+
+
+def test_stored_recipes_without_a_warm_start_started_from_their_parent() -> None:
+    stored = Recipe(method=Method.VRLWF_REPLAY).to_json()
+    assert stored.pop("warm_start") == 0.5
+    assert Recipe.from_stored(stored).warm_start == 1
+    assert Recipe.from_stored(stored | {"warm_start": 0.3}).warm_start == 0.3
 
 
 def test_as_many_given_texts_as_are_allowed_are_taken_in_their_order() -> None:

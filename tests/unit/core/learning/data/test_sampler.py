@@ -79,6 +79,16 @@ def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:
     assert all(sorted(made.exemplars(step)) == [10, 11] for step in range(10))
 
 
+def test_without_a_batch_of_their_own_exemplars_are_in_the_epoch() -> None:
+    recipe = replace(RECIPE, exemplar_batch=0, epochs=2)
+    made = BatchSampler(recipe, images=10, exemplars=6, reference=0)
+    assert (made.steps, made.learned) == (8, 4)
+    for epoch in range(2):
+        steps = [step for step in range(8) if made.epoch(step) == epoch]
+        assert sorted(index for step in steps for index in made.images(step)) == [*range(16)]
+        assert all(made.exemplars(step) == [] for step in steps)
+
+
 def test_without_any_there_are_none() -> None:
     made = sampler(exemplars=0, reference=0)
     assert all(made.exemplars(step) == made.reference(step) == [] for step in range(10))
