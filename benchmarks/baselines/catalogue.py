@@ -7,6 +7,7 @@ from types import MappingProxyType
 from benchmarks.baselines.a_gem import AGem
 from benchmarks.baselines.geodl import GeoDl
 from benchmarks.baselines.imm_mode import ModeImm
+from benchmarks.baselines.rkr import Rkr
 from benchmarks.baselines.zscl_lwfvr import ZsclLwfVr
 from core.domain.recipes.choices import Method
 from core.domain.values import Json
@@ -31,6 +32,7 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
         "a_gem": Baseline(make=AGem, recipe={"method": Method.FT}, remembers=True),
         "geodl": Baseline(make=GeoDl, recipe={"method": Method.LWF}),
         "imm_mode": Baseline(make=ModeImm, recipe={"method": Method.IMM_MEAN}, remembers=True),
+        "rkr": Baseline(make=Rkr, recipe={"method": Method.FT, "learning_rate": 3e-3}),
         "zscl_lwfvr": Baseline(make=ZsclLwfVr, recipe={"method": Method.FT, "temperature": 2.0}),
     }
 )

@@ -1,6 +1,6 @@
 """The models of an update, the student and its teachers, and the features that they compute."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -68,7 +68,7 @@ class Models:
 
     student: ClipModel
     teachers: tuple[ClipModel, ...]
-    parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
+    parameters: dict[str, nn.Parameter]  # the student's trained ones; a method may replace them
     part: ModelPart
     precision: Precision
     class_tokens: Tensor  # (columns, context length)

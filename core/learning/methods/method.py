@@ -74,7 +74,10 @@ class LearningMethod:
         return self.recipe.mixing_choice is MixingChoice.VALIDATION
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Prepare for the steps; called before the first step and before resuming."""
+        """Prepare for the steps; called before the first step and before resuming.
+
+        What `models.parameters` holds afterwards is what training changes and checkpoints keep.
+        """
 
     def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
         """Change the gradients between the backward pass and step `step`, counted from 0.
