@@ -15,6 +15,7 @@ from benchmarks.synthetic_images import stored_pictures
 from core.clip.model import ClipModel, empty_network
 from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.text import sentence_length
+from core.clip.weights import publish
 from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
@@ -22,7 +23,7 @@ from core.domain.values import sha256
 from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.gradients import StepData
 from core.learning.setup import PreparedRun, prepare_run
-from core.ports import Artifacts, TrainingSpec
+from core.ports import Artifacts, TrainingSpec, ignore_bytes, ignore_progress
 
 CPU = torch.device("cpu")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "orange", "pink", "golden")
@@ -39,6 +40,7 @@ class Row:
     batch: int
     part: ModelPart = ModelPart.WHOLE
     precision: Precision = Precision.FP32
+    later: bool = False  # a second update: half of the images are exemplars
 
     @property
     def recipe(self) -> Recipe:
@@ -68,7 +70,9 @@ ROWS = {
     "vit-100": Row(vit=True, batch=100),
     "vit-100-image": Row(vit=True, batch=100, part=ModelPart.IMAGE),
     "tiny-fp32": Row(vit=False, batch=100),
+    "tiny-fp32-later": Row(vit=False, batch=100, later=True),
     "tiny-bf16": Row(vit=False, batch=100, precision=Precision.BF16),
+    "tiny-bf16-later": Row(vit=False, batch=100, precision=Precision.BF16, later=True),
 }
 
 
@@ -85,15 +89,20 @@ class Trial:
         """Prepare a run of one batch per epoch, and add a little noise to its student."""
         model = row.model()
         entries = stored_pictures(artifacts, CLASSES[: row.batch], side=model.preprocess.size[0])
-        digest = sha256(b"any")  # never loaded: parent, root and teacher are one model
+        parent = root = sha256(b"any")  # never loaded: parent, root and teacher are one model
+        if row.later:
+            state = model.network.state_dict()
+            root = publish(model.config, state, artifacts, ignore_progress, ignore_bytes).digest
+        own = len(entries) // 2 if row.later else len(entries)
         spec = TrainingSpec(
-            parent=digest,
-            root=digest,
+            parent=parent,
+            root=root,
             recipe=row.recipe,
-            classes=CLASSES,
-            learned=(),
+            classes=CLASSES[:own],
+            learned=CLASSES[own : len(entries)],
             open_classes=(),
-            images=entries,
+            images=entries[:own],
+            exemplars=entries[own:],
             prompt=DEFAULT_PROMPT,
         )
         begun = prepare_run(spec, model, artifacts)
