@@ -50,7 +50,7 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
     recipe, steps = order.recipe, order.recipe.steps_of(train)
     images = images_learned_from(recipe, train, replays=len(line) > 1)
-    duration = expected_duration(past, recipe.part, images)
+    duration = expected_duration(past, recipe, images)
     return Advice(
         model=found,
         order=order,
@@ -70,7 +70,7 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
             *asked,
             gain_finding(test, overall(recognised) if recognised else None, policy),
             *guard_findings(guarding, policy),
-            duration_finding(steps, recipe.part, duration),
+            duration_finding(steps, recipe, duration),
         ),
     )
 
