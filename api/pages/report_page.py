@@ -20,7 +20,7 @@ _Row = TypeVar("_Row", Scores, Recall)
 SHOWN_WHOLE = 24  # classes: a longer list is truncated
 SHOWN_WORST = 16  # classes of a truncated list
 SHOWN_NAMES = 60  # names of classes with a single image
-TRIED = "tried"  # the note that has its own table
+TABLES = {"tried", "layers"}  # the notes that have their own tables
 
 
 def render_report(report_json: Json) -> str:
@@ -47,10 +47,21 @@ def render_report(report_json: Json) -> str:
             measure_title=plots.measure_title,
             change_title=_change_title,
             names=SHOWN_NAMES,
-            chosen={name: value for name, value in report.notes.items() if name != TRIED},
-            tried=report.notes.get(TRIED, ()),
+            chosen={name: note for name, note in report.notes.items() if name not in TABLES},
+            layers=report.notes.get("layers", ()),
+            tried=_tried(report.notes),
         )
     )
+
+
+def _tried(notes: Json) -> list[Json]:
+    """Return the mixing weights tried: of the model or of a layer, and whether each was chosen."""
+    layers = {row["layer"]: row["mixing"] for row in notes.get("layers", ())}
+    chosen = {None: notes.get("mixing"), **layers}
+    return [
+        {"layer": None, **row, "chosen": row["mixing"] == chosen.get(row.get("layer"))}
+        for row in notes.get("tried", ())
+    ]
 
 
 def style_policy() -> str:

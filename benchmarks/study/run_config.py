@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.recipes.choices import LossTerm, MixingChoice, Precision
+from core.domain.recipes.choices import LossTerm, Precision
 from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
 from core.learning.methods.method import LearningMethod, MakeMethod
@@ -33,7 +33,7 @@ class RunConfig:
     @property
     def chooses(self) -> bool:
         """Whether training chooses by validation parts."""
-        return not self.compared and self.recipe.mixing_choice is MixingChoice.VALIDATION
+        return not self.compared and self.recipe.mixing_choice.uses_validation
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the run configuration, as JSON."""

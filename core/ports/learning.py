@@ -73,7 +73,7 @@ class TrainingSpec:
         ManifestEntry, ...
     ] = ()  # from training sides of the lineage's earlier updates
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
-    selection: Selection | None = None  # for method "wise"
+    selection: Selection | None = None  # for a mixing choice by validation
 
     def __post_init__(self) -> None:
         if self.recipe.precision is Precision.AUTO:

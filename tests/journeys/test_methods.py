@@ -113,15 +113,20 @@ def shapes(platform: Platform) -> DatasetVersion:
         return work.datasets.version(work.datasets.get(DATASET).id, 1)
 
 
-def test_mixing_weight_is_chosen_on_validation_parts_and_noted(platform: Platform) -> None:
+@pytest.mark.parametrize("choice", ["validation", "per_layer"])
+def test_mixing_weight_is_chosen_on_validation_parts_and_noted(
+    platform: Platform, choice: str
+) -> None:
     suite(
         platform, frozen(platform, "sky", DatasetKind.LABELLED, "sun", "moon"), SuiteKind.ZERO_SHOT
     )
     words = frozen(platform, "words", DatasetKind.CAPTIONED, "a ring", "dots")
     suite(platform, words, SuiteKind.RETRIEVAL)
-    version = made(platform, teach(platform, shapes(platform), recipe={"method": "wise"}))
+    recipe = {"method": "wise", "mixing_choice": choice}
+    version = made(platform, teach(platform, shapes(platform), recipe=recipe))
     chosen = version.notes["mixing"]
     assert chosen in [row["mixing"] for row in version.notes["tried"]]
+    assert ("layers" in version.notes) is (choice == "per_layer")
     assert all(0 <= row[name] <= 1 for row in version.notes["tried"] for name in ("new", "kept"))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from core.domain.advice.finding import Finding, Severity
-from core.domain.recipes.choices import ModelPart
+from core.domain.recipes.choices import MixingChoice, ModelPart
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import counted
 
@@ -15,9 +15,10 @@ class PastUpdate:
     """The times of an earlier update that was never interrupted."""
 
     part: ModelPart
+    mixing_choice: MixingChoice
     device: str
     images: int  # that its steps learned from
-    training_s: float
+    training_s: float  # mixing included
     scoring_s: float
 
 
@@ -47,12 +48,15 @@ def workload(recipe: Recipe, images: int, *, earlier: int) -> Workload:
     return Workload(steps=steps, images=steps * batch)
 
 
-def expected_duration(past: Sequence[PastUpdate], part: ModelPart, images: int) -> Duration | None:
+def expected_duration(past: Sequence[PastUpdate], recipe: Recipe, images: int) -> Duration | None:
     """Return how long training on so many images and scoring take; None if unknown.
 
-    `past` is newest first. Only updates of the same part count, on the device of the newest.
+    `past` is newest first. Only updates of the same part count, on the device of the newest. A
+    mixing choice on validation parts evaluates a model many times, so that only updates with the
+    same one count.
     """
-    alike = [one for one in past if one.part is part]
+    like = (recipe.part, _validated(recipe.mixing_choice))
+    alike = [one for one in past if (one.part, _validated(one.mixing_choice)) == like]
     same = [one for one in alike if one.device == alike[0].device]
     if not same:
         return None
@@ -64,14 +68,16 @@ def expected_duration(past: Sequence[PastUpdate], part: ModelPart, images: int) 
     )
 
 
-def duration_finding(steps: int, part: ModelPart, duration: Duration | None) -> Finding:
+def duration_finding(steps: int, recipe: Recipe, duration: Duration | None) -> Finding:
     """Return how long the update takes."""
     if duration is None:
+        choice = _validated(recipe.mixing_choice)
+        mixing = f" and mixing choice '{choice}'" if choice else ""
         return Finding(
             code="duration_unknown",
             severity=Severity.INFO,
             message=f"Training takes {counted(steps, 'step')}. The time is unknown, because no "
-            f"uninterrupted update of this model with part '{part}' has finished.",
+            f"uninterrupted update of this model with part '{recipe.part}'{mixing} has finished.",
             facts={"steps": steps},
         )
     return Finding(
@@ -82,6 +88,11 @@ def duration_finding(steps: int, part: ModelPart, duration: Duration | None) -> 
         f"on {duration.device}.",
         facts={"steps": steps, "seconds": duration.seconds, "device": duration.device},
     )
+
+
+def _validated(choice: MixingChoice) -> MixingChoice | None:
+    """Return a mixing choice if it takes time: one on validation parts."""
+    return choice if choice.uses_validation else None
 
 
 def _spoken(seconds: float) -> str:

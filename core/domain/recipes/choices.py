@@ -33,6 +33,12 @@ class MixingChoice(StrEnum):
     NONE = "none"  # no mixing
     FIXED = "fixed"  # the recipe's `mixing`
     VALIDATION = "validation"  # the best on validation parts
+    PER_LAYER = "per_layer"  # the best on validation parts, of each group of layers
+
+    @property
+    def uses_validation(self) -> bool:
+        """Whether validation parts decide."""
+        return self in {MixingChoice.VALIDATION, MixingChoice.PER_LAYER}
 
 
 class ModelPart(StrEnum):

@@ -10,6 +10,7 @@ from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.learning.class_columns import Columns
 from core.learning.methods import terms
+from core.learning.methods.layer_mixing import mix_per_layer
 from core.learning.methods.terms import Term
 from core.learning.methods.weight_mixing import TrainingEnd, mix_best, mix_fixed
 from core.learning.student_and_teachers import Models
@@ -71,7 +72,7 @@ class LearningMethod:
     @property
     def scores(self) -> bool:
         """Whether `conclude` chooses by scores on validation parts."""
-        return self.recipe.mixing_choice is MixingChoice.VALIDATION
+        return self.recipe.mixing_choice.uses_validation
 
     def prepare(self, beginning: TrainingStart) -> None:
         """Prepare for the steps; called before the first step and before resuming.
@@ -95,6 +96,8 @@ class LearningMethod:
                 return {}
             case MixingChoice.VALIDATION:
                 return mix_best(ending)
+            case MixingChoice.PER_LAYER:
+                return mix_per_layer(ending)
 
 
 MakeMethod = Callable[[Recipe, Columns], LearningMethod]

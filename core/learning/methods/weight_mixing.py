@@ -8,6 +8,7 @@ the parent's or the root's.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,21 +33,38 @@ def mix_fixed(ending: TrainingEnd, share: float) -> None:
 
 
 def mix_best(ending: TrainingEnd) -> Json:
+    """Mix with the best share; return it, and every share tried with its scores."""
+    return best_share(ending, snapshot(ending.parameters), ending.anchor())
+
+
+def best_share(ending: TrainingEnd, new: Mapping[str, Tensor], old: Mapping[str, Tensor]) -> Json:
     """Try shares 0, 0.1, … 1, and keep the one with the best A-Acc on validation parts.
 
-    A-Acc is the mean of the accuracies on the new classes and on the model's suites. Of equal
-    shares the smaller one is kept, because it forgets less. Returns the share, and every share
-    tried with its scores.
+    Of equal shares the smaller one is kept, because it forgets less. Returns the share, and every
+    share tried with its scores.
     """
-    new, old = snapshot(ending.parameters), ending.anchor()
     tried = []
     for share in SHARES:
         mix(ending.parameters, new, old, share)
-        learned, kept = ending.score()
-        tried.append({"mixing": share, "new": learned, "kept": kept})
-    best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))["mixing"]
+        tried.append(scored(ending, share))
+    best = max(tried, key=lambda row: (a_acc(row), -row["mixing"]))["mixing"]
     mix(ending.parameters, new, old, best)
     return {"mixing": best, "tried": tried}
+
+
+def scored(ending: TrainingEnd, share: float) -> dict[str, Any]:
+    """Return a share with the scores that the student has now."""
+    learned, kept = ending.score()
+    return {"mixing": share, "new": learned, "kept": kept}
+
+
+def a_acc(scores: Json) -> float:
+    """Return the mean of the accuracies on the new classes and on the suites.
+
+    It is rounded, so that equal ones stay equal whatever they were summed from.
+    """
+    accuracy: float = (scores["new"] + scores["kept"]) / 2
+    return round(accuracy, 9)
 
 
 def snapshot(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -50,8 +50,8 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
     recognised, asked = ask_parent(artifacts, classifier, found, parent, manifest, order.prompt)
     classes = images_per_class(manifest)
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
-    part, load = order.recipe.part, workload(order.recipe, train, earlier=earlier)
-    duration = expected_duration(past, part, load.images)
+    recipe, load = order.recipe, workload(order.recipe, train, earlier=earlier)
+    duration = expected_duration(past, recipe, load.images)
     return Advice(
         model=found,
         order=order,
@@ -71,7 +71,7 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
             *asked,
             gain_finding(test, overall(recognised) if recognised else None, policy),
             *guard_findings(guarding, policy),
-            duration_finding(load.steps, part, duration),
+            duration_finding(load.steps, recipe, duration),
         ),
     )
 

@@ -33,6 +33,7 @@ def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:
     data = work.datasets.version(job.order.dataset, job.order.dataset_version)
     return PastUpdate(
         part=job.order.recipe.part,
+        mixing_choice=job.order.recipe.mixing_choice,
         device=made.environment.get("device", "an unknown device"),
         images=workload(
             job.order.recipe,

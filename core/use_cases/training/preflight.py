@@ -7,7 +7,6 @@ from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side
 from core.domain.evaluation.plan_queries import ScoredSuite
 from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import MixingChoice
 from core.domain.recipes.class_lists import require_learnable
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.retention import require_scorable
@@ -63,7 +62,7 @@ def preflight_update(
     learned = parent.classes if parent else ()
     require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
     require_reference(order)
-    if order.recipe.mixing_choice is MixingChoice.VALIDATION:
+    if order.recipe.mixing_choice.uses_validation:
         _require_choice(work, artifacts, model, manifest)
     return _with_reference(work, artifacts, order)
 

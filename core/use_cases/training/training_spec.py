@@ -10,7 +10,7 @@ from core.domain.datasets.suite import Suite
 from core.domain.evaluation.plan_queries import ScoredSuite
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import MixingChoice, Precision
+from core.domain.recipes.choices import Precision
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.retention import require_scorable
@@ -126,7 +126,7 @@ def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
 
 
 def _selection(artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest) -> Selection | None:
-    if inputs.order.recipe.mixing_choice is not MixingChoice.VALIDATION:
+    if not inputs.order.recipe.mixing_choice.uses_validation:
         return None
     return selection_of(
         holdout=manifest.on(Side.HOLDOUT),

@@ -33,8 +33,8 @@ def selection_of(
         missing.append("the model's suites (it has none)")
     if missing:
         raise RecipeInvalid(
-            "Mixing choice 'validation' chooses the share on validation images (about a fifth of "
-            "each suite's and 4 % of the update's images). There are none in: "
+            "Mixing choices 'validation' and 'per_layer' choose shares on validation images (about "
+            "a fifth of each suite's and 4 % of the update's images). There are none in: "
             f"{', '.join(missing)}.",
             pointer="/recipe/mixing_choice",
             missing=missing,

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.recipes.choices import LabelSpace, Method
+from core.domain.recipes.choices import LabelSpace, Method, MixingChoice
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.domain.values import DatasetId
@@ -98,6 +98,7 @@ def test_one_class_is_enough_where_those_of_the_suites_compete(
 SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate by
 
 
+@pytest.mark.parametrize("choice", [MixingChoice.VALIDATION, MixingChoice.PER_LAYER])
 @pytest.mark.parametrize(
     ("taught", "suites", "missing"),
     [
@@ -108,11 +109,18 @@ SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate b
     ],
 )
 def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
-    scene: Scene, bell: Bell, model: Model, taught: int, suites: tuple[str, ...], missing: list[str]
+    scene: Scene,
+    bell: Bell,
+    model: Model,
+    taught: int,
+    suites: tuple[str, ...],
+    missing: list[str],
+    choice: MixingChoice,
 ) -> None:
     scene.suite(model, scene.frozen("sea", "mud", each=1, offset=BLIND + 8), "blind")
     configure_model(scene.platform, model.name, suites=suites, policy=None)
-    order = an_order(scene.frozen("owl", "elk", offset=taught), recipe=Recipe(method=Method.WISE))
+    recipe = Recipe(method=Method.WISE, mixing_choice=choice)
+    order = an_order(scene.frozen("owl", "elk", offset=taught), recipe=recipe)
     if not missing:
         assert order_update(scene.platform, bell, ME, model=model.name, order=order)
         return

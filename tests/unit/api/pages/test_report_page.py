@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -87,24 +88,46 @@ def test_page_names_lineage_recipe_policy_and_counts() -> None:
         assert version.digest in html
 
 
+def noted(**notes: Any) -> Report:
+    """A report on a version with notes and a reference set."""
+    named = DatasetRef(dataset=DatasetId("ds_9"), version=4)
+    version = replace(SECOND, notes=notes, reference=named)
+    holdout = entries("second", [("boot",), ("coat",)] * 10)
+    candidate = HeldOutUpdate(version=version, holdout=holdout)
+    return report_of(second_update(candidate=candidate), mostly_right)
+
+
 def test_page_shows_the_mixing_weights_that_were_tried_and_the_one_that_was_chosen() -> None:
     tried = [{"mixing": 0.4, "new": 0.5, "kept": 0.75}, {"mixing": 0.7, "new": 0.625, "kept": 0.5}]
     notes = {"mixing": 0.7, "tried": tried, "lost_batches": 3}
-    wise = replace(SECOND, notes=notes, reference=DatasetRef(dataset=DatasetId("ds_9"), version=4))
-    report = report_of(
-        second_update(
-            candidate=HeldOutUpdate(
-                version=wise, holdout=entries("second", [("boot",), ("coat",)] * 10)
-            )
-        ),
-        mostly_right,
-    )
+    report = noted(**notes)
     assert report.to_json()["notes"] == notes
     html = page(report)
     assert "<b>0.7</b>" in html
     assert "<b>0.4</b>" not in html
     for cell in ("62.5", "75.0", "lost batches", "ds_9, version 4"):
         assert cell in html
+    assert Tags(html).open == []
+
+
+def test_page_shows_the_mixing_weight_of_each_layer_and_those_that_were_tried() -> None:
+    tried = [
+        {"mixing": 0.7, "new": 0.5, "kept": 0.75},
+        {"layer": "image head", "mixing": 0.9, "new": 0.5, "kept": 0.5},
+        {"layer": "image head", "mixing": 1.0, "new": 0.625, "kept": 0.75},
+        {"layer": "image stem", "mixing": 1.0, "new": 0.5, "kept": 0.25},
+    ]
+    layers = [{"layer": "image stem", "mixing": 0.7}, {"layer": "image head", "mixing": 1.0}]
+    html = page(noted(mixing=0.7, layers=layers, tried=tried))
+    assert '<tr><td>image stem</td><td class="n">0.7</td></tr>' in html
+    assert '<tr><td>image head</td><td class="n">1.0</td></tr>' in html
+    rows = re.findall(r'<tr><td>([a-z ]+)</td><td class="n">(<b>)?([\d.]+)', html)
+    assert rows[2:] == [
+        ("all", "<b>", "0.7"),
+        ("image head", "", "0.9"),
+        ("image head", "<b>", "1.0"),
+        ("image stem", "", "1.0"),
+    ]
     assert Tags(html).open == []
 
 

@@ -12,7 +12,7 @@ from core.domain.advice.duration import (
     expected_duration,
     workload,
 )
-from core.domain.recipes.choices import Method, ModelPart
+from core.domain.recipes.choices import Method, MixingChoice, ModelPart
 from core.domain.recipes.recipe import Recipe
 
 
@@ -20,6 +20,7 @@ def past(**changes: Any) -> PastUpdate:
     """Twenty images a second, and ten seconds of scoring."""
     given: dict[str, Any] = {
         "part": ModelPart.WHOLE,
+        "mixing_choice": MixingChoice.NONE,
         "device": "cuda (A100)",
         "images": 2000,
         "training_s": 100.0,
@@ -63,20 +64,43 @@ def test_the_median_speed_and_scoring_time_of_like_updates_count() -> None:
         past(device="cpu (x86)", training_s=1.0),
         past(part=ModelPart.TEXT, training_s=1.0),
     ]
-    assert expected_duration(updates, ModelPart.WHOLE, 600) == Duration(
+    assert expected_duration(updates, Recipe(), 600) == Duration(
         seconds=50.0, device="cuda (A100)", updates=3
     )
 
 
 def test_the_device_is_that_of_the_newest_update_of_the_same_part() -> None:
     updates = [past(part=ModelPart.TEXT), past(device="cpu (x86)", images=200), past()]
-    found = expected_duration(updates, ModelPart.WHOLE, 10)
+    found = expected_duration(updates, Recipe(), 10)
     assert found == Duration(seconds=15.0, device="cpu (x86)", updates=1)
 
 
-@pytest.mark.parametrize("updates", [[], [past(part=ModelPart.TEXT)]])
+@pytest.mark.parametrize(
+    ("choice", "seconds"),
+    [
+        (MixingChoice.NONE, 40.0),  # which takes no longer than a fixed share
+        (MixingChoice.FIXED, 40.0),
+        (MixingChoice.VALIDATION, 70.0),
+        (MixingChoice.PER_LAYER, 310.0),
+    ],
+)
+def test_updates_count_that_evaluated_as_often_on_validation_parts(
+    choice: MixingChoice, seconds: float
+) -> None:
+    updates = [
+        past(mixing_choice=MixingChoice.PER_LAYER, training_s=1000.0),
+        past(mixing_choice=MixingChoice.VALIDATION, training_s=200.0),
+        past(mixing_choice=MixingChoice.FIXED),
+    ]
+    found = expected_duration(updates, Recipe(mixing_choice=choice), 600)
+    assert found == Duration(seconds=seconds, device="cuda (A100)", updates=1)
+
+
+@pytest.mark.parametrize(
+    "updates", [[], [past(part=ModelPart.TEXT)], [past(mixing_choice=MixingChoice.VALIDATION)]]
+)
 def test_without_a_like_update_the_duration_is_unknown(updates: list[PastUpdate]) -> None:
-    assert expected_duration(updates, ModelPart.WHOLE, 10) is None
+    assert expected_duration(updates, Recipe(), 10) is None
 
 
 @pytest.mark.parametrize(
@@ -84,9 +108,7 @@ def test_without_a_like_update_the_duration_is_unknown(updates: list[PastUpdate]
     [(0.2, "1 second"), (119.0, "119 seconds"), (120.0, "2 minutes"), (7300.0, "2 hours")],
 )
 def test_a_duration_is_said_in_words(seconds: float, spoken: str) -> None:
-    found = duration_finding(
-        48, ModelPart.WHOLE, Duration(seconds=seconds, device="cpu (x86)", updates=2)
-    )
+    found = duration_finding(48, Recipe(), Duration(seconds=seconds, device="cpu (x86)", updates=2))
     assert found.code == "duration"
     assert found.message == (
         f"Training takes 48 steps; with scoring, about {spoken}, judging by 2 earlier updates on "
@@ -96,10 +118,18 @@ def test_a_duration_is_said_in_words(seconds: float, spoken: str) -> None:
 
 
 def test_an_unknown_duration_is_said_with_the_steps() -> None:
-    found = duration_finding(1, ModelPart.IMAGE, None)
+    found = duration_finding(1, Recipe(part=ModelPart.IMAGE), None)
     assert found.code == "duration_unknown"
     assert found.message == (
         "Training takes 1 step. The time is unknown, because no uninterrupted update of this "
         "model with part 'image' has finished."
     )
     assert found.facts == {"steps": 1}
+
+
+def test_an_unknown_duration_names_a_mixing_choice_that_takes_time() -> None:
+    found = duration_finding(1, Recipe(mixing_choice=MixingChoice.PER_LAYER), None)
+    assert found.message == (
+        "Training takes 1 step. The time is unknown, because no uninterrupted update of this "
+        "model with part 'whole' and mixing choice 'per_layer' has finished."
+    )

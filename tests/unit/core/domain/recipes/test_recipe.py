@@ -95,6 +95,11 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             "schedule must be one of: constant, step, cosine.",
             "/recipe/schedule",
         ),
+        (
+            {"mixing_choice": "layer"},
+            "mixing_choice must be one of: none, fixed, validation, per_layer.",
+            "/recipe/mixing_choice",
+        ),
         ({"exemplars": None}, "exemplars must not be null.", "/recipe/exemplars"),
         ({"warm_start": None}, "warm_start must not be null.", "/recipe/warm_start"),
         ({"augment": 1}, "augment must be true or false.", "/recipe/augment"),

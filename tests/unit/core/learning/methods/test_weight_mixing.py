@@ -172,6 +172,7 @@ def test_wise_keeps_the_share_that_validates_best() -> None:
         (lambda value: (0.5, 0.5), 0.0),
         (lambda value: (float(value > 0.35), 0.5), 0.4),
         (lambda value: (value, 1 - value), 0.0),  # a dead heat but for rounding
+        (lambda value: (0.1 + 0.2 if value > 0.35 else 0.3, 0.0), 0.0),  # the same
     ],
 )
 def test_of_equals_wise_takes_the_smaller_share(
