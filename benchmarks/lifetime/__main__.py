@@ -13,19 +13,19 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
 from benchmarks.calibration.image_pools import UPDATE_CLASSES
+from benchmarks.lifetime.index import ImageIndex
+from benchmarks.lifetime.plot import plot
 from benchmarks.output import OUT, publish
 from benchmarks.study.images.folders import class_of, files_of, locate
 from benchmarks.study.plan import ImageSet
-from demo.service import Service, running_service
+from demo import pack_reader
+from demo.service import running_service
 from demo.show import Show
 from demo.walkthrough import MODEL, create_model
 from perennial import Client, ImageFile
@@ -34,6 +34,7 @@ from perennial.types.reports import Report, Scores
 
 UNSEEN = frozenset(map(class_of, UPDATE_CLASSES))
 SHARED = Path("../shared/data/sets")
+INDEXED = 500  # emoji in the index that is compared
 
 
 def main() -> None:
@@ -46,79 +47,82 @@ def main() -> None:
             service.client() as client,
         ):
             create_model(client, Show())
-            recipe = json.loads(given.recipe)
-            rows = list(_teach_all(service, client, classes, recipe))
-    publish("lifetime", rows, recipe=recipe, per_class=given.per_class)
-    _plot(rows, OUT / "lifetime.svg")
+            images = [image.data for image in pack_reader.named("twemoji")[:INDEXED]]
+            lifetime = Lifetime(
+                home=service.home,
+                client=client,
+                index=ImageIndex(client, MODEL, images),
+                recipe=json.loads(given.recipe),
+            )
+            rows = list(lifetime.rows(classes))
+    publish("lifetime", rows, recipe=lifetime.recipe, per_class=given.per_class)
+    plot(rows[:-1], rows[-1], OUT / "lifetime.svg")
 
 
-def _teach_all(
-    service: Service,
-    client: Client,
-    classes: Mapping[str, Sequence[Path]],
-    recipe: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
-    """Teach the classes one by one to the live version, then all to version 1."""
-    names = list(classes)
-    for first in (0, *range(2, len(names))):
-        taught = names[first : max(2, first + 1)]
-        dataset = f"class-{first + 1}"
-        _upload(client, dataset, {name: classes[name] for name in taught})
-        yield _teach(service, client, dataset, first + len(taught), ", ".join(taught), recipe)
-    _upload(client, "all", classes)
-    alone = {**recipe, "label_space": "session", "exemplars": "none"}
-    yield _teach(service, client, "all", len(classes), "all, at once", alone, parent=1)
+@dataclass(frozen=True, kw_only=True)
+class Lifetime:
+    """The updates of one model, ordered from a service."""
 
+    home: Path  # of the service
+    client: Client
+    index: ImageIndex
+    recipe: Mapping[str, Any]
 
-def _upload(client: Client, dataset: str, classes: Mapping[str, Sequence[Path]]) -> None:
-    client.datasets.create(dataset)
-    client.datasets.upload(
-        dataset,
-        (
-            (name, ImageFile(file_name=file.name, data=file.read_bytes()))
-            for name, files in classes.items()
-            for file in files
-        ),
-    )
-    client.datasets.freeze(dataset)
+    def rows(self, classes: Mapping[str, Sequence[Path]]) -> Iterator[dict[str, Any]]:
+        """Teach the classes one by one to the live version, then all to version 1."""
+        names = list(classes)
+        for first in (0, *range(2, len(names))):
+            taught = names[first : max(2, first + 1)]
+            dataset = f"class-{first + 1}"
+            self._upload(dataset, {name: classes[name] for name in taught})
+            yield self._teach(dataset, first + len(taught), ", ".join(taught))
+        self._upload("all", classes)
+        yield self._teach("all", len(classes), "all, at once", parent=1)
 
+    def _upload(self, dataset: str, classes: Mapping[str, Sequence[Path]]) -> None:
+        self.client.datasets.create(dataset)
+        self.client.datasets.upload(
+            dataset,
+            (
+                (name, ImageFile(file_name=file.name, data=file.read_bytes()))
+                for name, files in classes.items()
+                for file in files
+            ),
+        )
+        self.client.datasets.freeze(dataset)
 
-def _teach(
-    service: Service,
-    client: Client,
-    dataset: str,
-    learned: int,
-    name: str,
-    recipe: Mapping[str, Any],
-    parent: int | None = None,
-) -> dict[str, Any]:
-    """Run one update; return its row."""
-    stored = _stored_bytes(service.home)
-    ordered = client.jobs.order_update(
-        model=MODEL,
-        dataset=dataset,
-        dataset_version=1,
-        recipe=recipe,
-        parent=parent,
-        auto_promote=parent is None,
-    )
-    job = client.jobs.wait(ordered["id"])
-    assert job["result"] is not None  # the job has succeeded
-    report = client.versions.report(MODEL, job["result"]["version"])
-    scores = _scores_of(report, "candidate")
-    row = {
-        "classes": learned,
-        "taught": name,
-        "verdict": report["verdict"],
-        "live": client.aliases.get(MODEL)["version"],
-        "UT-Acc": _points(scores["ut_micro"]),
-        "ZS-Acc": _points(scores["zero_shot"]),
-        "untouched": _points(_scores_of(report, "root")["zero_shot"]),
-        "seconds": _seconds(job),
-        "MB": round((_stored_bytes(service.home) - stored) / 1e6, 1),
-    }
-    print(json.dumps(row), flush=True)
-    return row
+    def _teach(
+        self, dataset: str, learned: int, name: str, parent: int | None = None
+    ) -> dict[str, Any]:
+        """Run one update; return its row."""
+        stored = _stored_bytes(self.home)
+        ordered = self.client.jobs.order_update(
+            model=MODEL,
+            dataset=dataset,
+            dataset_version=1,
+            recipe=self.recipe,
+            parent=parent,
+            auto_promote=parent is None,
+        )
+        job = self.client.jobs.wait(ordered["id"])
+        assert job["result"] is not None  # the job has succeeded
+        version = job["result"]["version"]
+        report = self.client.versions.report(MODEL, version)
+        scores = _scores_of(report, "candidate")
+        row = {
+            "classes": learned,
+            "taught": name,
+            "verdict": report["verdict"],
+            "live": self.client.aliases.get(MODEL)["version"],
+            "UT-Acc": _points(scores["ut_micro"]),
+            "ZS-Acc": _points(scores["zero_shot"]),
+            "untouched": _points(_scores_of(report, "root")["zero_shot"]),
+            "index": _points(self.index.neighbours_kept(version)),
+            "seconds": _seconds(job),
+            "MB": round((_stored_bytes(self.home) - stored) / 1e6, 1),
+        }
+        print(json.dumps(row), flush=True)
+        return row
 
 
 def _scores_of(report: Report, role: str) -> Scores:
@@ -149,22 +153,6 @@ def _classes(data: Path, unzipped: Path, count: int, per_class: int) -> dict[str
         found[name].append(path)
     order = sorted(found, key=lambda name: (name not in UNSEEN, name))
     return {name: found[name] for name in order[:count]}
-
-
-def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    *line, joint = rows
-    with mpl.rc_context({"svg.hashsalt": "perennial", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots()
-        steps = [row["classes"] for row in line]
-        axes.plot(steps, [row["UT-Acc"] for row in line], label="classes taught (UT-Acc)")
-        axes.plot(steps, [row["ZS-Acc"] for row in line], label="kept (ZS-Acc)")
-        axes.axhline(joint["UT-Acc"], color="C0", linestyle=":", label="all taught at once")
-        axes.axhline(joint["untouched"], color="C1", linestyle=":", label="untouched")
-        axes.set(xlabel="updates of one class each", ylabel="accuracy, %", ylim=(0, None))
-        axes.legend(frameon=False)
-        figure.savefig(path, metadata={"Date": None})
 
 
 def _parser() -> argparse.ArgumentParser:
