@@ -60,4 +60,7 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
         Method.REPLAY: _REPLAY,
     }
 )
+# What a method with exemplars defaults to without them: nothing else would hold what earlier
+# updates taught if training started closer to the root.
+WITHOUT_EXEMPLARS: Json = {"warm_start": 1.0}
 COMPOSED = tuple(_FINE_TUNING)  # the fields whose defaults the method gives

@@ -140,7 +140,7 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
     assert recipe.teacher == Recipe(method=Method.VRLWF).teacher
     assert Recipe.from_json(recipe.to_json()) == recipe
     none = Recipe.from_json({"method": "vrlwf_replay", "exemplars": "none"})
-    assert (none.exemplars, none.label_space) == (0, LabelSpace.SEEN)
+    assert (none.exemplars, none.label_space, none.warm_start) == (0, LabelSpace.SEEN, 1)
 
 
 @pytest.mark.parametrize(
