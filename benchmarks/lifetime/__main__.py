@@ -1,8 +1,8 @@
 """Teach one class after another to one model, through the service: `make bench-lifetime`.
 
 The first update teaches five classes, so that there is something to tell apart; every later one
-teaches a single class. It starts from the live version and is judged by the gate, which promotes it or not.
-At the end all classes are taught at once, to version 1: the accuracy that joint training reaches.
+teaches a single class. It starts from the live version and is judged by the gate, which promotes it
+or not. At the end all classes are taught at once, to version 1, as joint training does.
 
 The images are CIFAR-100's (`--data`); the bundled model was trained on 80 of its classes, so the 20
 that it has never seen come first. Writes `out/lifetime.json` and a plot.
