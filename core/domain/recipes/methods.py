@@ -60,7 +60,13 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
         Method.REPLAY: _REPLAY,
     }
 )
-# What a method with exemplars defaults to without them: nothing else would hold what earlier
-# updates taught if training started closer to the root.
-WITHOUT_EXEMPLARS: Json = {"warm_start": 1.0}
 COMPOSED = tuple(_FINE_TUNING)  # the fields whose defaults the method gives
+
+
+def defaults_of(method: Method, exemplars: float | None) -> Json:
+    """Return the choices that a method makes; `exemplars` is the recipe's own choice, if any.
+
+    Without exemplars, `vrlwf_replay` is VR-LwF: no recipe is known that learns and keeps more then.
+    """
+    without = method is Method.VRLWF_REPLAY and exemplars == 0
+    return METHODS[Method.VRLWF if without else method]

@@ -20,7 +20,7 @@ from core.domain.recipes.choices import (
     Vocabulary,
 )
 from core.domain.recipes.fields import CHOICES, PARSED, parse_field
-from core.domain.recipes.methods import COMPOSED, METHODS, WITHOUT_EXEMPLARS
+from core.domain.recipes.methods import COMPOSED, METHODS, defaults_of
 from core.domain.recipes.presets import with_preset
 from core.domain.values import Json
 from core.errors import RecipeInvalid
@@ -79,9 +79,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        defaults = METHODS[self.method]
-        if self.exemplars == 0 and defaults["exemplars"]:
-            defaults = {**defaults, **WITHOUT_EXEMPLARS}
+        defaults = defaults_of(self.method, self.exemplars)
         for name in COMPOSED:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, defaults[name])

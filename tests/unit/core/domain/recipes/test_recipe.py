@@ -1,11 +1,18 @@
 """Refusals of a recipe word by word, and the classes that compete under it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.domain.recipes.bounds import BOUNDS
-from core.domain.recipes.choices import LabelSpace, LossTerm, Method, Precision
+from core.domain.recipes.choices import (
+    LabelSpace,
+    LossTerm,
+    Method,
+    Precision,
+    TeacherPolicy,
+)
 from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
 from core.domain.recipes.methods import COMPOSED, METHODS
 from core.domain.recipes.prompt import PromptTemplate
@@ -139,8 +146,14 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
     assert recipe.terms == (LossTerm.VR, LossTerm.CROSS)
     assert recipe.teacher == Recipe(method=Method.VRLWF).teacher
     assert Recipe.from_json(recipe.to_json()) == recipe
-    none = Recipe.from_json({"method": "vrlwf_replay", "exemplars": "none"})
-    assert (none.exemplars, none.label_space, none.warm_start) == (0, LabelSpace.SEEN, 1)
+
+
+def test_without_exemplars_the_default_makes_the_choices_of_vrlwf() -> None:
+    none = Recipe.from_json({"exemplars": "none"})
+    assert none == replace(Recipe(method=Method.VRLWF), method=Method.VRLWF_REPLAY)
+    chosen = Recipe.from_json({"exemplars": "none", "teacher": "root", "label_space": "seen"})
+    assert (chosen.teacher, chosen.label_space) == (TeacherPolicy.ROOT, LabelSpace.SEEN)
+    assert Recipe.from_json({"method": "replay", "exemplars": 0}).label_space == LabelSpace.SEEN
 
 
 @pytest.mark.parametrize(
