@@ -33,7 +33,7 @@ def _switch(description: str) -> Schema:
 
 FIELDS: dict[str, Schema] = {
     "method": _choice(
-        "method", "Learning method: the defaults of terms, teacher, label_space, exemplars, ..."
+        "method", "Learning method: the defaults of the choices that a recipe leaves open."
     ),
     "part": _choice("part", "Which parameters are trained."),
     "terms": {
@@ -49,7 +49,7 @@ FIELDS: dict[str, Schema] = {
     ),
     "warm_start": _number(
         "warm_start",
-        "Share of the parent in the weights that training starts from; the rest is the root's.",
+        "Share of the parent in the trained weights at the start; the rest is the root's.",
     ),
     "epochs": _number("epochs", "Passes over the training images."),
     "batch_size": _number("batch_size", "Images per step."),

@@ -29,7 +29,9 @@ class Baseline:
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {
-        "a_gem": Baseline(make=AGem, recipe={"method": Method.FT}, remembers=True),
+        "a_gem": Baseline(
+            make=AGem, recipe={"method": Method.FT, "exemplar_batch": 100}, remembers=True
+        ),
         "geodl": Baseline(make=GeoDl, recipe={"method": Method.LWF}),
         "imm_mode": Baseline(make=ModeImm, recipe={"method": Method.IMM_MEAN}, remembers=True),
         "rkr": Baseline(make=Rkr, recipe={"method": Method.FT, "learning_rate": 3e-3}),

@@ -18,9 +18,9 @@ def plot(line: Sequence[Mapping[str, Any]], joint: Mapping[str, Any], path: Path
         steps = [row["classes"] for row in line]
         axes.plot(steps, [row["UT-Acc"] for row in line], label="classes taught (UT-Acc)")
         axes.plot(steps, [row["ZS-Acc"] for row in line], label="kept (ZS-Acc)")
-        axes.plot(steps, [row["index"] for row in line], label="neighbours kept in an old index")
+        axes.plot(steps, [row["index"] for row in line], label="nearest neighbours as in version 1")
         axes.axhline(joint["UT-Acc"], color="C0", linestyle=":", label="all classes at once")
         axes.axhline(joint["untouched"], color="C1", linestyle=":", label="untouched (ZS-Acc)")
-        axes.set(xlabel="classes taught, one per update", ylabel="%", ylim=(0, 100))
+        axes.set(xlabel="classes taught: five, then one per update", ylabel="%", ylim=(0, 100))
         axes.legend(frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
         figure.savefig(path, metadata={"Date": None})

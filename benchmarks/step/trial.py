@@ -98,7 +98,7 @@ class Trial:
             parent=parent,
             root=root,
             recipe=row.recipe,
-            classes=CLASSES[:own],
+            classes=CLASSES[:own] if row.later else CLASSES,
             learned=CLASSES[own : len(entries)],
             open_classes=(),
             images=entries[:own],

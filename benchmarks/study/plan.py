@@ -35,6 +35,10 @@ class ImageSet:
         given: dict[str, Any] = {**defaults, **value}
         if isinstance(given.get("classes"), list):
             given["classes"] = tuple(given["classes"])
+        if given.get("groups") and (
+            given.get("classes") or given.get("text", "folder") != "folder"
+        ):
+            raise PlanInvalid(f"image set {given.get('data')}: groups are of folders, not classes")
         try:
             return cls(**{"name": Path(given.get("data", "")).name, **given})
         except TypeError as error:

@@ -23,6 +23,7 @@ from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
+from core.learning.methods.weight_mixing import mix
 from core.learning.student_and_teachers import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes, ignore_progress
@@ -37,6 +38,7 @@ class PreparedRun:
 
     update: TrainingRun
     reading: BatchLoader
+    exemplars: int  # how many of the images that are read
 
     def fingerprint(self) -> Digest:
         """Hash what must be equal in every rank: the order of images, the step and the weights."""
@@ -58,8 +60,10 @@ def prepare_run(
 ) -> PreparedRun:
     """Prepare a training run; `parent` becomes its student.
 
-    `advance(done, total)` is called while images are read before the first step, `moved` while
-    weights are loaded. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
+    With a `warm_start` below 1, its trained tensors first become a mean of the parent's and the
+    root's, unless exemplars were wanted and there are none. `advance(done, total)` is called while
+    images are read before the first step, `moved` while weights are loaded. Raises
+    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
@@ -85,13 +89,21 @@ def prepare_run(
             seed=recipe.seed,
             advance=advance,
         )
+
+    def loaded(digest: Digest) -> ClipModel:
+        return load(digest, artifacts, parent.device, moved)
+
     models = Models.of(
         spec,
         parent,
         columns.names,
         distils=method.distils,
-        load=lambda digest: load(digest, artifacts, parent.device, moved),
+        load=loaded,
     )
+    asked_in_vain = recipe.exemplars and not exemplars  # nothing would restore what was learned
+    if recipe.warm_start < 1 and spec.root != spec.parent and not asked_in_vain:
+        root = dict(loaded(spec.root).network.named_parameters())
+        mix(models.parameters, models.parameters, root, recipe.warm_start)
     method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))
     loader = BatchLoader(
         recipe,
@@ -122,7 +134,7 @@ def prepare_run(
         advance=advance,
         ranks=ranks,
     )
-    return PreparedRun(update=run, reading=loader)
+    return PreparedRun(update=run, reading=loader, exemplars=len(exemplars))
 
 
 def _replay(spec: TrainingSpec, models: Models) -> Replay:

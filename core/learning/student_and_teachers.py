@@ -11,7 +11,6 @@ from core.clip.model import ClipModel
 from core.domain.recipes.choices import ModelPart, Precision, TeacherPolicy
 from core.domain.values import Digest
 from core.learning.batch_features import Batch, Features
-from core.learning.methods.weight_mixing import mix, snapshot
 from core.learning.optimisation import trained_parameters
 from core.learning.teachers import load_teachers, share_images
 from core.ports import TrainingSpec
@@ -62,8 +61,9 @@ class Models:
     """A student and its teachers.
 
     All models stay in evaluation mode: dropout is off and BatchNorm keeps its statistics, so that
-    the distillation loss from the parent starts at zero. For the same reason all image towers run
-    under the same autocast in half precision; text towers, features and losses are fp32.
+    a student that starts from its parent has no distillation loss from it. For the same reason all
+    image towers run under the same autocast in half precision; text towers, features and losses
+    are fp32.
     """
 
     student: ClipModel
@@ -87,19 +87,11 @@ class Models:
         distils: bool,
         load: Callable[[Digest], ClipModel],
     ) -> Self:
-        """Make `parent` the student and load its teachers; frozen tensors are shared.
-
-        With a `warm_start` below 1, the student's trained tensors become a mean of the parent's
-        and the root's.
-        """
+        """Make `parent` the student and load its teachers; frozen tensors are shared."""
         recipe = spec.recipe
         parameters = trained_parameters(parent, recipe.part)
         parent.freeze()
         teachers = load_teachers(spec, parent, parameters, load) if distils else {}
-        if recipe.warm_start < 1 and spec.root != spec.parent:
-            root = teachers.get(spec.root) or load(spec.root)
-            start = dict(root.network.named_parameters())
-            mix(parameters, snapshot(parameters), start, recipe.warm_start)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         if recipe.gradient_checkpointing:

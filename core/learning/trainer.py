@@ -118,6 +118,8 @@ class UpdateTrainer:
             )
             self._learn(prepared, ranks, checkpoints, monitor)
             notes = self._conclude(spec, parent, prepared.update, monitor)
+            if prepared.exemplars:
+                notes = {**notes, "exemplars": prepared.exemplars}
             weights = publish(
                 parent.config,
                 parent.network.state_dict(),

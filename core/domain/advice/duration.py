@@ -39,9 +39,8 @@ class Workload:
     images: int
 
 
-def workload(recipe: Recipe, images: int, *, earlier: int) -> Workload:
-    """Return the workload of teaching `images` after `earlier` images of the same line."""
-    exemplars = min(recipe.exemplars_of(earlier), earlier)
+def workload(recipe: Recipe, images: int, *, exemplars: int) -> Workload:
+    """Return the workload of an update with so many training images and exemplars."""
     epoch = recipe.epoch_of(images, exemplars)
     steps = recipe.steps_of(epoch)
     batch = min(recipe.batch_size, epoch) + min(recipe.exemplar_batch, exemplars)
@@ -77,7 +76,8 @@ def duration_finding(steps: int, recipe: Recipe, duration: Duration | None) -> F
             code="duration_unknown",
             severity=Severity.INFO,
             message=f"Training takes {counted(steps, 'step')}. The time is unknown, because no "
-            f"uninterrupted update of this model with part '{recipe.part}'{mixing} has finished.",
+            f"comparable update of this model, with part '{recipe.part}'{mixing}, has finished "
+            "without an interruption.",
             facts={"steps": steps},
         )
     return Finding(

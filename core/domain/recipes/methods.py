@@ -31,10 +31,10 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
     {
         # Don't Stop Learning (Ding et al., 2207.09248).
         Method.VRLWF: _VRLWF,
-        # VR-LwF's sentence term towards the root, with exemplars of earlier updates in every
-        # batch. The errors of successive teachers do not add up, and what was learned since the
-        # root is held by the exemplars. Training starts half-way back to the root, so the
-        # distances from the root do not add up either.
+        # VR-LwF's sentence term towards the root, with exemplars of earlier updates. The errors of
+        # successive teachers do not add up, and what was learned since the root is held by the
+        # exemplars. Training starts half-way back to the root, so the distances from the root do
+        # not add up either.
         Method.VRLWF_REPLAY: {
             **_REPLAY,
             "terms": (LossTerm.VR,),
@@ -55,8 +55,7 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
         # ZSCL (Zheng et al., 2303.06628). The paper's teacher is the root, its temperature is 2,
         # and it publishes the running mean of the weights: the preset `zscl` sets these fields.
         Method.ZSCL: {**_FINE_TUNING, "terms": (LossTerm.REFERENCE,)},
-        # iCaRL's exemplar sets (Rebuffi et al., 1611.07725) in every batch of fine-tuning over
-        # the classes seen.
+        # iCaRL's exemplar sets (Rebuffi et al., 1611.07725) in fine-tuning over the classes seen.
         Method.REPLAY: _REPLAY,
     }
 )

@@ -61,9 +61,7 @@ class Recipe:
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
     exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
-    exemplar_batch: int = (
-        0  # exemplars beside each batch; 0: they are in the epoch like other images
-    )
+    exemplar_batch: int = 0  # exemplars beside each batch; 0: an epoch passes over them as well
     averaging: Averaging = Averaging.NONE
     averaging_decay: float = 0.99  # for averaging "ema"
     averaging_every: int = 1  # steps between two samples of an average
@@ -179,7 +177,7 @@ class Recipe:
         Earlier releases stored all fields but `terms`, and used `exemplars` and `label_space` as
         the method decided. All of them started from the parent's weights.
         """
-        value = {"warm_start": 1.0, **value}
+        value = {"warm_start": 1.0, "exemplar_batch": 100, **value}
         if "terms" in value:
             return cls.from_json(value)
         value = {"method": Method.VRLWF, **value}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.choices import ExemplarChoice
+from core.domain.recipes.exemplar_quota import exemplar_quota
 from core.learning.data.vocabulary import generator_of
 from core.ports import ignore_progress
 
@@ -31,7 +32,7 @@ def choose_exemplars(
     by_class: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(candidates):
         by_class[entry.class_name.lower()].append(index)
-    quota = max(1, count // max(1, len(by_class)))
+    quota = exemplar_quota(count, len(by_class))
     herding = choice is ExemplarChoice.HERDING
     features = encode(candidates) if herding and candidates else torch.empty(0)
     chosen: list[ManifestEntry] = []

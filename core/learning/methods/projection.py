@@ -17,8 +17,8 @@ class SpectralProjection:
 
         Δ ← (I − U_k U_kᵀ) Δ (I − V_k V_kᵀ)
 
-    so that the student still maps the span of V_k to that of U_k as its parent does. A tensor of
-    more than two dimensions is a matrix whose rows are its first dimension; vectors, scalars and
+    so that the student still maps the span of V_k to that of U_k as it did at the start. A tensor
+    of more than two dimensions is a matrix whose rows are its first dimension; vectors, scalars and
     tensors that are a single row or column train freely. Adam's step leaves the subspace that its
     gradient is in, so the step is projected and not the gradient. Share 0 changes nothing. Source:
     OPLoRA (2510.13003) for the two-sided projection, there of low-rank adapters.

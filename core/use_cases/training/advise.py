@@ -1,5 +1,6 @@
 """Advise on an update before it is ordered."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from core.domain.advice.advice import Advice, ClassAdvice
@@ -16,13 +17,15 @@ from core.domain.datasets.split import Part
 from core.domain.datasets.suite import Suite
 from core.domain.evaluation.plan_queries import entries_in
 from core.domain.jobs.order import UpdateOrder
+from core.domain.recipes.exemplar_quota import kept_exemplars
 from core.domain.registry.version import Version
 from core.ports import Artifacts, Classifier, Platform, UnitOfWork
+from core.use_cases.datasets.freeze import without_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import suites_of
 from core.use_cases.training.ask_parent import ask_parent
-from core.use_cases.training.exemplars import replayed_versions
+from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.past_updates import past_updates
 from core.use_cases.training.preflight import preflight_order, present_parent
 
@@ -45,12 +48,18 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
         line = (*ancestors(work, parent), parent) if parent else ()
         guarding = list(_guarding_sets(work, artifacts, line, suites))
         past = list(past_updates(work, found))
-        earlier = sum(taught.training_images for taught in replayed_versions(work, line))
-    manifest = read_manifest(artifacts, data.manifest)
+        manifest = read_manifest(artifacts, data.manifest)
+        lessons = replayed_versions(work, line) if order.recipe.exemplars else ()
+        earlier = exemplars_of(
+            [read_manifest(artifacts, one.manifest) for one in lessons], manifest.entries
+        )
+        candidates = Counter(e.class_name.lower() for e in without_suite_images(work, earlier))
     recognised, asked = ask_parent(artifacts, classifier, found, parent, manifest, order.prompt)
     classes = images_per_class(manifest)
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
-    recipe, load = order.recipe, workload(order.recipe, train, earlier=earlier)
+    recipe = order.recipe
+    kept = kept_exemplars(recipe.exemplars_of(candidates.total()), candidates.values())
+    load = workload(recipe, train, exemplars=kept if recipe.exemplars else 0)
     duration = expected_duration(past, recipe, load.images)
     return Advice(
         model=found,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from core.domain.advice.duration import PastUpdate, workload
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, UpdateOrder
-from core.domain.registry.version import Model, Version
+from core.domain.registry.version import Model
 from core.ports import UnitOfWork
 
 _MOST = 10
@@ -38,21 +38,8 @@ def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:
         images=workload(
             job.order.recipe,
             data.training_images,
-            earlier=images_taught(work, made, enough=job.order.recipe.exemplars),
+            exemplars=made.notes.get("exemplars", 0),
         ).images,
         training_s=training_s,
         scoring_s=(job.finished_at - made.created_at).total_seconds(),
     )
-
-
-def images_taught(work: UnitOfWork, version: Version, *, enough: float) -> int:
-    """Return how many images a version's ancestors were taught, counting until there are enough.
-
-    Below 1, `enough` is a share, and all are counted.
-    """
-    found = 0
-    while version.parent is not None and (0 < enough < 1 or found < enough):
-        version = work.versions.get(version.model, version.parent)
-        if version.dataset is not None and version.dataset_version is not None:
-            found += work.datasets.version(version.dataset, version.dataset_version).training_images
-    return found

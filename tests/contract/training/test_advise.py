@@ -41,7 +41,9 @@ def facts(advice: Advice, code: str) -> Mapping[str, Any]:
     return found
 
 
-def taught(scene: Scene, model: Model, number: int, parent: int, **changes: Any) -> None:
+def taught(
+    scene: Scene, model: Model, number: int, parent: int, exemplars: int = 0, **changes: Any
+) -> None:
     """An update of eight training images: 4 epochs of 2 steps of 4 images, in 8 seconds.
 
     Scoring took 3 seconds more.
@@ -67,6 +69,7 @@ def taught(scene: Scene, model: Model, number: int, parent: int, **changes: Any)
             digest=some_weights(scene.platform, number).digest,
             classes=("cat", "dog"),
             environment=DEVICE,
+            notes={"exemplars": exemplars} if exemplars else {},
             created_at=NOW - timedelta(seconds=3),
         )
         assert version.number == number
@@ -84,6 +87,26 @@ def test_the_expected_time_comes_from_the_models_uninterrupted_updates(scene: Sc
     assert advice.steps == 20
     assert advice.seconds == 160 / 4 + 3
     assert facts(advice, "duration")["device"] == "cpu (x86)"
+
+
+def test_exemplars_count_as_they_are_kept(scene: Scene) -> None:
+    """Two classes of four earlier images, whose update had eight exemplars besides its own."""
+    model = scene.model()
+    taught(scene, model, 2, 1, exemplars=8)  # 64 images in 8 seconds
+
+    def later(**recipe: Any) -> Advice:
+        return advised(scene, model, parent=2, recipe=Recipe(epochs=10, batch_size=4, **recipe))
+
+    assert later().steps == 10 * ((8 + 8) // 4)
+    assert later().seconds == 160 / 8 + 3
+    assert later(exemplars=5).steps == 10 * ((8 + 2 * 2) // 4)
+    assert later(exemplars=1).steps == 10 * ((8 + 2) // 4)
+    assert later(exemplars=0).steps == 10 * (8 // 4)
+    again = an_order(
+        scene.frozen("cat", "dog", offset=200), parent=2, recipe=Recipe(epochs=10, batch_size=4)
+    )
+    same = advise(scene.platform, Absent(), model=model.name, order=again)
+    assert same.steps == 10 * (8 // 4)  # the same images again are no exemplars
 
 
 def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:

@@ -122,6 +122,13 @@ def with_recipe(spec: TrainingSpec, **changes: Any) -> TrainingSpec:
     return replace(spec, recipe=altered(spec.recipe, **changes))
 
 
+def another_root(artifacts: MemoryArtifacts) -> Digest:
+    """A version that the parent has moved away from."""
+    model = tiny_clip(seed=1)
+    state = model.network.state_dict()
+    return publish(model.config, state, artifacts, lambda done, total: None).digest
+
+
 def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingSpec:
     """Red and blue squares of many shades: ten images, so batches of 4, 4 and a dropped 2.
 

@@ -125,9 +125,18 @@ def test_sets_are_cut_per_class_and_evenly(place: Path) -> None:
     assert len({text for _, text in files_of(spread, folder)}) == 10
 
 
+def test_groups_are_classes_of_several_folders(place: Path) -> None:
+    groups = {"warm": ["red", "pink"], "cold": ["blue"]}
+    asked = ImageSet(name="s", data="s", split="test", per_class=2, groups=groups)
+    found = files_of(asked, place / "squares")
+    assert sorted(text for _, text in found) == ["cold"] * 2 + ["warm"] * 4
+    assert {path.parent.name for path, text in found if text == "warm"} == {"red", "pink"}
+
+
 @pytest.mark.parametrize(
     ("images", "says"),
     [
+        ({"groups": {"warm": ["red", "mauve"]}}, "has no class 'mauve'"),
         ({"split": "nowhere"}, "holds no images"),
         ({"classes": ("mauve",)}, "has no class 'mauve'"),
         ({"text": "caption"}, "has no captions.jsonl"),

@@ -31,7 +31,7 @@ from tests.support.learning.steps import (
 from tests.support.rounding import logit_error
 from tests.support.tiny_clip import tiny_clip
 
-RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32, warm_start=1.0)
+RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)
 
 
 @pytest.fixture(autouse=True)
@@ -241,35 +241,3 @@ def test_each_model_counts_by_its_own_scale() -> None:
 )
 def test_weights_are_mixed_with_the_teachers(policy: TeacherPolicy, anchor: str) -> None:
     assert mixing_anchor(task_of(replace(RECIPE, teacher=policy))) == anchor
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("part", ModelPart)
-def test_a_student_starts_between_its_parent_and_the_root(part: ModelPart, share: float) -> None:
-    models = later(replace(RECIPE, part=part, warm_start=share)).models
-    parent, root = (dict(m.network.named_parameters()) for m in (noisy(tiny_clip()), tiny_clip()))
-    for name, value in models.student.network.named_parameters():
-        if name in models.parameters:
-            assert torch.equal(value, root[name].lerp(parent[name], share) if share else root[name])
-        else:
-            assert torch.equal(value, parent[name])
-
-
-@pytest.mark.parametrize("policy", TeacherPolicy)
-def test_teachers_stay_as_they_are_when_the_student_starts_elsewhere(policy: TeacherPolicy) -> None:
-    models = later(replace(RECIPE, teacher=policy, warm_start=0.25)).models
-    parent, root = noisy(tiny_clip()), tiny_clip()
-    expected = {
-        TeacherPolicy.PARENT: [parent],
-        TeacherPolicy.ROOT: [root],
-        TeacherPolicy.BOTH: [parent, root],
-    }[policy]
-    for teacher, model in zip(models.teachers, expected, strict=True):
-        pairs = zip(teacher.network.parameters(), model.network.parameters(), strict=True)
-        assert all(torch.equal(one, other) for one, other in pairs)
-
-
-def test_a_first_update_starts_from_its_parent_whatever_its_warm_start() -> None:
-    models = stand(replace(RECIPE, warm_start=0.0)).models
-    parent = dict(tiny_clip().network.named_parameters())
-    assert all(torch.equal(value, parent[name]) for name, value in models.parameters.items())

@@ -35,25 +35,24 @@ def past(**changes: Any) -> PastUpdate:
 )
 def test_every_step_learns_from_a_full_batch_or_from_all_images(images: int, learned: int) -> None:
     recipe = Recipe(method=Method.FT, epochs=3, batch_size=100)
-    assert workload(recipe, images, earlier=500).images == learned
+    assert workload(recipe, images, exemplars=0).images == learned
 
 
 @pytest.mark.parametrize(
-    ("exemplars", "batch", "earlier", "expected"),
+    ("exemplars", "batch", "expected"),
     [
-        (100, 20, 500, Workload(steps=4, images=4 * 120)),
-        (100, 20, 5, Workload(steps=4, images=4 * 105)),
-        (100, 20, 0, Workload(steps=4, images=4 * 100)),
-        (100, 0, 500, Workload(steps=6, images=6 * 100)),
-        (0.5, 0, 500, Workload(steps=8, images=8 * 100)),
-        (100, 0, 30, Workload(steps=4, images=4 * 100)),
+        (50, 20, Workload(steps=4, images=4 * 120)),
+        (5, 20, Workload(steps=4, images=4 * 105)),
+        (0, 20, Workload(steps=4, images=4 * 100)),
+        (150, 0, Workload(steps=6, images=6 * 100)),
+        (30, 0, Workload(steps=4, images=4 * 100)),
     ],
 )
 def test_exemplars_are_beside_each_batch_or_in_the_epoch(
-    exemplars: float, batch: int, earlier: int, expected: Workload
+    exemplars: int, batch: int, expected: Workload
 ) -> None:
-    recipe = Recipe(method=Method.REPLAY, epochs=2, exemplars=exemplars, exemplar_batch=batch)
-    assert workload(recipe, 200, earlier=earlier) == expected
+    recipe = Recipe(method=Method.REPLAY, epochs=2, exemplar_batch=batch)
+    assert workload(recipe, 200, exemplars=exemplars) == expected
 
 
 def test_the_median_speed_and_scoring_time_of_like_updates_count() -> None:
@@ -121,8 +120,8 @@ def test_an_unknown_duration_is_said_with_the_steps() -> None:
     found = duration_finding(1, Recipe(part=ModelPart.IMAGE), None)
     assert found.code == "duration_unknown"
     assert found.message == (
-        "Training takes 1 step. The time is unknown, because no uninterrupted update of this "
-        "model with part 'image' has finished."
+        "Training takes 1 step. The time is unknown, because no comparable update of this "
+        "model, with part 'image', has finished without an interruption."
     )
     assert found.facts == {"steps": 1}
 
@@ -130,6 +129,7 @@ def test_an_unknown_duration_is_said_with_the_steps() -> None:
 def test_an_unknown_duration_names_a_mixing_choice_that_takes_time() -> None:
     found = duration_finding(1, Recipe(mixing_choice=MixingChoice.PER_LAYER), None)
     assert found.message == (
-        "Training takes 1 step. The time is unknown, because no uninterrupted update of this "
-        "model with part 'whole' and mixing choice 'per_layer' has finished."
+        "Training takes 1 step. The time is unknown, because no comparable update of this "
+        "model, with part 'whole' and mixing choice 'per_layer', has finished without an "
+        "interruption."
     )

@@ -183,7 +183,8 @@ def test_a_recipe_of_an_earlier_release_is_what_its_method_did(
     name: Method, changes: dict[str, Any], exemplars: int, label_space: LabelSpace
 ) -> None:
     recipe = Recipe.from_stored(OLD | {"method": name.value} | changes)
-    assert recipe == Recipe(method=name, exemplars=exemplars, label_space=label_space)
+    as_then = {"exemplar_batch": 100, "exemplars": exemplars, "label_space": label_space}
+    assert recipe == Recipe(method=name, **as_then)
     assert Recipe.from_stored(recipe.to_json()) == recipe
 
 

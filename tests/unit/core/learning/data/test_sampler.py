@@ -89,6 +89,12 @@ def test_without_a_batch_of_their_own_exemplars_are_in_the_epoch() -> None:
         assert all(made.exemplars(step) == [] for step in steps)
 
 
+def test_few_images_share_their_batches_with_exemplars() -> None:
+    recipe = replace(RECIPE, exemplar_batch=0, epochs=1)
+    made = BatchSampler(recipe, images=1, exemplars=7, reference=0)
+    assert (made.steps, made.batch_size) == (2, 4)
+
+
 def test_without_any_there_are_none() -> None:
     made = sampler(exemplars=0, reference=0)
     assert all(made.exemplars(step) == made.reference(step) == [] for step in range(10))

@@ -91,6 +91,7 @@ def train(
         {"method": Method.VRLWF_CROSS, "micro_batch": 2},
         {"method": Method.ZSCL},
         {"method": Method.REPLAY, "exemplars": 3, "exemplar_batch": 2},
+        {"method": Method.VRLWF_REPLAY, "exemplars": 3},
         {"method": Method.VRLWF, "part": ModelPart.TEXT, "augment": False},
         {"method": Method.LWF, "part": ModelPart.IMAGE},
     ],

@@ -1,0 +1,14 @@
+"""How many exemplars of each class are kept."""
+
+from collections.abc import Collection
+
+
+def exemplar_quota(count: int, classes: int) -> int:
+    """Return the share of each class in `count` exemplars; at least one."""
+    return max(1, count // max(1, classes))
+
+
+def kept_exemplars(count: int, available: Collection[int]) -> int:
+    """Return how many exemplars are kept of the numbers of images available, one of each class."""
+    quota = exemplar_quota(count, len(available))
+    return sum(min(quota, images) for images in available)
