@@ -4,8 +4,8 @@ The first update teaches five classes, so that there is something to tell apart;
 teaches a single class. It starts from the live version and is judged by the gate, which promotes it
 or not. At the end all classes are taught at once, to version 1, as joint training does.
 
-The images are CIFAR-100's (`--data`); the bundled model was trained on 80 of its classes, so the 20
-that it has never seen come first. Writes `out/lifetime.json` and a plot.
+The classes are those of CIFAR-100 (`--data`) that the bundled model has never seen, and then the
+products of Fashion-MNIST. Writes `out/lifetime.json` and a plot.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.calibration.image_pools import UPDATE_CLASSES
 from benchmarks.lifetime.index import ImageIndex
 from benchmarks.lifetime.plot import plot
 from benchmarks.output import OUT, publish
-from benchmarks.study.images.folders import class_of, files_of, locate
+from benchmarks.study.images.folders import files_of, locate
 from benchmarks.study.plan import ImageSet
 from demo import pack_reader
 from demo.service import running_service
@@ -32,7 +32,6 @@ from perennial import Client, ImageFile
 from perennial.types.jobs import Job
 from perennial.types.reports import Report, Scores
 
-UNSEEN = frozenset(map(class_of, UPDATE_CLASSES))
 SHARED = Path("../shared/data/sets")
 FIRST = 5  # classes of the first update
 INDEXED = 500  # emoji in the index that is compared
@@ -151,23 +150,29 @@ def _stored_bytes(home: Path) -> int:
 
 
 def _classes(data: Path, unzipped: Path, count: int, per_class: int) -> dict[str, list[Path]]:
-    """Return image files of so many classes of CIFAR-100, unseen ones first."""
-    wanted = ImageSet(name="cifar100", data="cifar100", split="train", per_class=per_class)
+    """Return image files of the first `count` classes that the bundled model has never seen."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for path, name in files_of(wanted, locate("cifar100", [data], unzipped)):
-        found[name].append(path)
-    order = sorted(found, key=lambda name: (name not in UNSEEN, name))
-    return {name: found[name] for name in order[:count]}
+    for name, classes in (("cifar100", UPDATE_CLASSES), ("fashion_mnist", ())):
+        wanted = ImageSet(
+            name=name, data=name, split="train", per_class=per_class, classes=tuple(classes)
+        )
+        for path, text in files_of(wanted, locate(name, [data], unzipped)):
+            found[text].append(path)
+    return dict(list(found.items())[:count])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench-lifetime ARGS=...", description=__doc__)
-    parser.add_argument("--updates", type=int, default=50, help="updates to run (default: 50)")
+    parser.add_argument(
+        "--updates", type=int, default=26, help="updates to run (default: 26, all classes)"
+    )
     parser.add_argument(
         "--per-class", type=int, default=150, help="images of a class (default: 150)"
     )
     parser.add_argument("--recipe", default="{}", help="JSON of a recipe (default: the service's)")
-    parser.add_argument("--data", type=Path, default=SHARED, help="folder with cifar100 or its zip")
+    parser.add_argument(
+        "--data", type=Path, default=SHARED, help="folder with both sets or their zips"
+    )
     return parser
 
 
