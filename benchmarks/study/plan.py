@@ -117,7 +117,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     try:
         target = dict(given.pop("target"))
         train, test = target.pop("train", "train"), target.pop("test", "test")
-        per_class = target.pop("per_class", 0)
+        per_class, test_images = target.pop("per_class", 0), target.pop("test_images", 0)
         rows, common = given.pop("rows"), given.pop("recipe", {})
     except KeyError as error:
         raise PlanInvalid(f"the plan has no {error.args[0]!r}") from None
@@ -132,7 +132,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
     try:
         plan = Plan(
             train=ImageSet.of({**target, "split": train, "per_class": per_class}),
-            test=ImageSet.of({**target, "split": test}),
+            test=ImageSet.of({**target, "split": test, "images": test_images}),
             retained=tuple(ImageSet.of(table) for table in given.pop("retained", [])),
             rows=tuple(_row(row, common, values) for row in rows),
             seeds=tuple(given.pop("seeds", [0])),
