@@ -6,7 +6,7 @@ from demo import pack_reader
 from demo.pack_reader import PackImage
 
 CLASSES = 5  # of an update
-UPLOADED_PER_CLASS = 160  # a fifth of them falls on the holdout side
+UPLOADED_PER_CLASS = 200  # a fifth of them falls on the holdout side
 UNSEEN_PER_CLASS = 20
 
 
