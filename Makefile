@@ -38,7 +38,7 @@ lock:  ## pin the newest releases that pyproject.toml allows in constraints.txt;
 	{ echo '# Written by "make lock". Not pinned: torch and torchvision, whose CPU and CUDA builds differ, and their own dependencies.'; \
 	  cat var/lock/pins; } > constraints.txt
 
-demo: install  ## run the whole cycle, embedded: learn, score, promote, refuse, serve, roll back
+demo: install  ## run the whole cycle, embedded: learn twice, score, promote, refuse, classify, roll back
 	@$(BIN)/python -m demo
 
 serve: install  ## run the embedded service until Ctrl-C

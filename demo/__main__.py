@@ -1,4 +1,4 @@
-"""Run the whole cycle over HTTP: teach, score, promote, refuse, serve and roll back."""
+"""Run the whole cycle over HTTP: teach twice, score, promote, refuse, classify and roll back."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def main() -> None:
         help="run-time folder, deleted first (default: var/demo)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of both updates (default: 0)"
+        "--seed", type=int, default=0, help="random seed of all updates (default: 0)"
     )
     parser.add_argument("--json", type=Path, help="also write the final table to this file")
     arguments = parser.parse_args()

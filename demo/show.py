@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,6 +63,7 @@ class Show:
             TextColumn("{task.fields[terms]}"),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
 
     @contextmanager
@@ -141,31 +142,29 @@ class Show:
             f"Forgetting report of version {report['version']}", [*columns, "floor", ""], rows
         )
 
-    def refusal(self, scores: Mapping[str, Any]) -> None:
-        """Print the failing measures of a refused promotion."""
-        for measure in scores["measures"]:
-            if measure["outcome"] == "fails":
-                interval = f"{points(measure['lower'])} .. {points(measure['upper'])}"
-                self.note(
-                    f"- {measure['name']} {measure['kind']} against the {measure['baseline']}: "
-                    f"{points(measure['difference'])} points ({interval}), allowed "
-                    f"{points(-measure['tolerance'])}"
-                )
+    def accuracies(self, report: Report, rows: Iterable[tuple[str, float, float]]) -> None:
+        """Print accuracies on held-out images before and after an update."""
+        before, after = (f"version {report[number]}, %" for number in ("parent", "version"))
+        cells = [[name, percent(old), percent(new), points(new - old)] for name, old, new in rows]
+        self.table("Accuracy on held-out images", ["", before, after, "change"], cells)
 
     def summary(self, rows: Sequence[Json]) -> None:
-        """Print the final table, which compares both methods."""
+        """Print the final table, which compares the updates."""
         cells = [
             [
-                row["method"],
-                points(row["gain"]),
-                *(points(change) for change in row["changes"].values()),
+                row["update"],
+                *("" if change is None else points(change) for change in row["changes"].values()),
                 f"{100 * row['unseen_hits']:.0f} %",
                 row["verdict"],
                 row["outcome"],
             ]
             for row in rows
         ]
-        columns = ["method", "gain", *rows[0]["changes"], "new images correct", "gate", "outcome"]
-        self.table("Same images, same parent, two methods (points)", columns, cells)
+        columns = ["update", *rows[0]["changes"], "unseen images correct", "gate", "outcome"]
+        self.table(
+            "Changes in points: of new classes, of earlier classes, and of emoji since version 1",
+            [column.replace(" ", "\n") for column in columns],
+            cells,
+        )
         passed = time.monotonic() - self._began
         self._console.print(f"\nDone in {passed:.0f} s.")

@@ -30,7 +30,7 @@ import httpx
 from benchmarks.api.load import Taken, Target, load, wait_until_answered
 from benchmarks.api.seed_database import write_rows
 from benchmarks.output import publish
-from demo import pack_reader, recipes
+from demo import pack_reader
 from demo.service import Service, free_port, running_service
 from devtools.servers.postgres import DURABLE, postgres_server
 from perennial import Client
@@ -99,7 +99,7 @@ def training(client: Client) -> Iterator[None]:
         dataset="training",
         dataset_version=1,
         parent=1,
-        recipe=recipes.COMMON | recipes.VRLWF | {"epochs": 200},
+        recipe={"epochs": 200},
     )["id"]
     while client.jobs.get(job)["phase"] != "training":
         time.sleep(0.2)

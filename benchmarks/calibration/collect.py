@@ -6,7 +6,7 @@ fine-tuned ones (steps towards forgetting), and weights with noise.
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from torch import Tensor
 from benchmarks.calibration.image_pools import Pool, pools
 from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, save
 from benchmarks.calibration.version_plan import (
+    COMMON,
     END,
-    EPOCHS,
     MIXTURES,
     NOISE,
+    PER_CLASS,
     RECIPES,
     ROOT,
     SEEDS,
@@ -30,23 +31,23 @@ from benchmarks.calibration.version_plan import (
     trained,
 )
 from benchmarks.null_monitor import NullMonitor
-from benchmarks.tune_demo import read_data
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.model import ClipModel
 from core.clip.pretrained import BaseImporter
 from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.weights import read_state
-from core.domain.recipes.choices import Precision
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Side
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import Json
 from core.evaluation.accuracy import predict
 from core.evaluation.retrieval import caption_ranks, image_ranks
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
+from core.ports import Decoder, TrainingSpec
 from core.settings import Settings
-from demo import recipes
+from demo import pack_reader, recipes
 
 State = Mapping[str, Tensor]
 Train = Callable[[str, int], State]
@@ -151,41 +152,45 @@ def _texts(model: ClipModel, texts: Sequence[str]) -> Tensor:
 
 @contextmanager
 def training() -> Iterator[Train]:
-    """Yield a function that trains a recipe with a seed and returns the weights.
-
-    It uses the service's own trainer on the demo's ten Fashion-MNIST classes and caches its
-    results.
-    """
+    """Yield a function that trains a recipe with a seed, each once, by the service's trainer."""
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = LocalArtifacts(Path(scratch))
         trainer = UpdateTrainer(artifacts, device=CPU, threads=1)
 
         @cache
         def base_spec() -> TrainingSpec:
-            sandbox = decoder(Settings())
-            try:
-                data = read_data(artifacts, sandbox)
-            finally:
-                sandbox.close()
+            with closing(decoder(Settings())) as sandbox:
+                images = _products(artifacts, sandbox)
             root, _ = BaseImporter(artifacts, folders=()).load("bundled", NullMonitor())
             return TrainingSpec(
                 parent=root.digest,
                 root=root.digest,
-                recipe=Recipe(precision=Precision.FP32),
-                classes=data.products.classes,
+                recipe=Recipe(),
+                classes=tuple(sorted({image.class_name for image in images})),
                 learned=(),
                 open_classes=(),
-                images=data.train,
-                prompt=data.products.prompt,
+                images=images,
+                prompt=PromptTemplate(recipes.PROMPT),
             )
 
         @cache
         def train(name: str, seed: int) -> State:
-            given = {**recipes.COMMON, "epochs": EPOCHS, **RECIPES[name], "seed": seed}
             # A fixed precision, so that the versions do not depend on the machine.
-            recipe = replace(Recipe.from_json(given), precision=Precision.FP32)
-            spec = replace(base_spec(), recipe=recipe)
+            given = {**COMMON, **RECIPES[name], "precision": "fp32", "seed": seed}
+            spec = replace(base_spec(), recipe=Recipe.from_json(given))
             weights = trainer.train(spec, resume=None, monitor=NullMonitor()).weights
             return read_state(weights, artifacts)
 
         yield train
+
+
+def _products(artifacts: LocalArtifacts, decode: Decoder) -> tuple[ManifestEntry, ...]:
+    """Store the products' images and return those of the training side."""
+    train, test = (pack_reader.by_class("fashion_mnist", split) for split in ("train", "test"))
+    entries = []
+    for name in sorted(train):
+        for image in (train[name] + test[name])[:PER_CLASS]:
+            decoded = decode.decode(image.data)
+            artifact = artifacts.put(decoded.data)
+            entries.append(ManifestEntry(pixels=decoded.pixels, artifact=artifact, texts=(name,)))
+    return tuple(entry for entry in entries if entry.side is Side.TRAIN)

@@ -5,7 +5,8 @@ from typing import Any
 
 ROOT = "bundled"
 SEEDS = (11, 12)
-EPOCHS = 3  # of 20 steps of 100 images
+PER_CLASS = 250  # images of each of the ten products; a fifth of them is held out
+COMMON = {"epochs": 3, "batch_size": 100, "optimiser": "adam"}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "ft-gentle": {"method": "ft", "learning_rate": 1e-4},
     "ft": {"method": "ft", "learning_rate": 3e-4},

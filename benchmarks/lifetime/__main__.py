@@ -25,9 +25,9 @@ from benchmarks.output import OUT, publish
 from benchmarks.study.images.folders import files_of, locate
 from benchmarks.study.plan import ImageSet
 from demo import pack_reader
+from demo.preparation import MODEL, create_model
 from demo.service import running_service
 from demo.show import Show
-from demo.walkthrough import MODEL, create_model
 from perennial import Client, ImageFile
 from perennial.types.jobs import Job
 from perennial.types.reports import Report, Scores

@@ -42,13 +42,14 @@ class JobMonitor:
         """Report progress. Raises LeaseLost, CancelRequested or StopRequested."""
         now = time.monotonic()
         entered = phase != self._phase
+        ended = step >= total and (entered or step != self._step)  # reported only once
         before = (self._phase, now - self._entered)
         if entered:
             self._entered = now
         if entered or step < self._step:  # a phase begins again for every version that is asked
             self._phase, self._phase_began, self._first_step = phase, now, step
         self._step = step
-        due = entered or step >= total or now - self._written >= WRITE_EVERY_S
+        due = entered or ended or now - self._written >= WRITE_EVERY_S
         progress = Progress(
             step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}
         )
@@ -62,7 +63,8 @@ class JobMonitor:
                     progress=progress,
                 )
                 self._written = self._renewed = now
-                self._tell(work, entered, progress, now)
+                if entered or ended or now - self._told >= EVENT_EVERY_S:
+                    self._tell(work, entered, progress, now)
                 if entered:
                     self._count(work, *before)
                 work.commit()
@@ -144,9 +146,7 @@ class JobMonitor:
         return round((now - self._phase_began) / done * (total - step), 1)
 
     def _tell(self, work: UnitOfWork, entered: bool, progress: Progress, now: float) -> None:
-        """Add an event on entering a phase, and one now and then within it."""
-        if not entered and now - self._told < EVENT_EVERY_S and progress.step < progress.total:
-            return
+        """Add an event of a phase that begins, or of progress within it."""
         self._told = now
         data = {"phase": self._phase, "step": progress.step, "total": progress.total}
         kind = EventKind.PHASE if entered else EventKind.PROGRESS

@@ -105,6 +105,18 @@ def test_history_has_each_phase_its_end_and_a_line_every_five_seconds(watched: W
     ]
 
 
+def test_a_last_step_that_is_reported_again_is_written_once(watched: Watched) -> None:
+    for again in range(3):
+        watched.eye.advance("loading", 10, 10)
+        assert watched.is_renewed() is (again == 0)
+    assert watched.told == [("phase", {"phase": "loading", "step": 10, "total": 10})]
+    watched.eye.advance("loading", 0, 10)  # another model is loaded
+    for again in range(3):
+        watched.eye.advance("loading", 10, 10)
+        assert watched.is_renewed() is (again == 0)
+    assert len(watched.told) == 2
+
+
 def test_time_left_is_told_by_the_steps_since_the_phase_began(watched: Watched) -> None:
     for at, step, left in (
         (0, 4, None),  # resumed from a checkpoint: nobody knows yet
