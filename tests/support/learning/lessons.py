@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from core.clip.weights import publish
+from core.clip.weights import publish, read_state
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
 from core.domain.recipes.choices import Method, Precision
@@ -172,3 +173,8 @@ def shaded(artifacts: MemoryArtifacts, text: str, seed: int) -> ManifestEntry:
     Image.fromarray(noise.numpy()).save(out, "WEBP", lossless=True)
     digest = artifacts.put(out.getvalue())
     return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
+
+
+def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:
+    """Return the tensors of a version by name."""
+    return read_state(Weights.from_bytes(artifacts.get(version)), artifacts)

@@ -34,11 +34,6 @@ ERRORS = [
 
 
 @pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
 def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     """Batches of four images."""
     return red_and_blue(artifacts)

@@ -33,11 +33,6 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
 def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     return with_recipe(red_and_blue(artifacts), method=Method.FT)
 

@@ -39,11 +39,6 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
 def lesson(artifacts: MemoryArtifacts, config: dict[str, Any]) -> TrainingSpec:
     """Red and blue squares for a fresh model of a config."""
     model = tiny_clip(config=config)

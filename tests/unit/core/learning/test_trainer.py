@@ -20,19 +20,9 @@ from core.errors import (
 from core.learning.methods.projection import leading
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
-from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.lessons import Watching, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_config
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    return red_and_blue(artifacts)
 
 
 @pytest.mark.parametrize("method", Method)

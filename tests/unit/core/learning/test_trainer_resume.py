@@ -33,21 +33,10 @@ from tests.support.learning.lessons import (
     Watching,
     altered,
     another_root,
-    red_and_blue,
     train,
     with_recipe,
 )
 from tests.support.memory_artifacts import MemoryArtifacts
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    return red_and_blue(artifacts)
 
 
 def test_the_same_task_gives_the_same_digest_and_another_seed_another(

@@ -22,11 +22,6 @@ from tests.support.tiny_clip import tiny_clip
 torch.set_num_threads(1)
 
 
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
 def moves(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[Tensor]:
     """What each step adds to all weights that train."""
     prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts)

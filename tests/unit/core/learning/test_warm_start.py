@@ -21,11 +21,6 @@ from tests.support.memory_artifacts import MemoryArtifacts
 
 
 @pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
 def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     """A second update with exemplars."""
     root = another_root(artifacts)

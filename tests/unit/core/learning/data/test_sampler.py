@@ -122,11 +122,6 @@ def test_another_seed_reads_in_another_order() -> None:
         assert ours != theirs
 
 
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
 def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
     spec = with_recipe(red_and_blue(artifacts), method=Method.REPLAY, exemplar_batch=3, **recipe)
     return replace(spec, learned=("Green",))

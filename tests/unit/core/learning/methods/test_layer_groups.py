@@ -1,4 +1,4 @@
-"""Which parameters of a model make a group, by their names alone."""
+"""Groups of a model's parameters, by their names alone."""
 
 from __future__ import annotations
 

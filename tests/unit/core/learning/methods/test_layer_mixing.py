@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.decoded_images import DecodedImages
-from core.clip.weights import load, read_state
+from core.clip.weights import load
 from core.domain.recipes.choices import Method, MixingChoice, ModelPart, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Weights
-from core.domain.values import Digest, Json
+from core.domain.values import Json
 from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.class_columns import Columns
@@ -27,7 +26,7 @@ from core.learning.optimisation import trained_parameters
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
 from core.ports import TrainingSpec
-from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.lessons import Watching, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
@@ -214,20 +213,6 @@ def test_a_large_model_is_evaluated_at_most_75_times() -> None:
 
 
 # ---- Updates --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    return red_and_blue(artifacts)
-
-
-def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:
-    return read_state(Weights.from_bytes(artifacts.get(version)), artifacts)
 
 
 def mean(new: Tensor, old: Tensor, share: float) -> Tensor:

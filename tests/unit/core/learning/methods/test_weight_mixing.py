@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
-from core.clip.weights import load, read_state
+from core.clip.weights import load
 from core.domain.evaluation.metrics import recall_at
 from core.domain.evaluation.query import ClassAnswers, RetrievalAnswers
 from core.domain.recipes.choices import Averaging, Method, ModelPart, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.evaluation.evaluator import VersionEvaluator
@@ -29,24 +28,10 @@ from core.learning.methods.weight_mixing import SHARES, TrainingEnd, mix
 from core.learning.trainer import UpdateTrainer
 from core.learning.validation import score
 from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes
-from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.lessons import Watching, red_and_blue, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def artifacts() -> MemoryArtifacts:
-    return MemoryArtifacts()
-
-
-@pytest.fixture
-def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    return red_and_blue(artifacts)
-
-
-def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:
-    return read_state(Weights.from_bytes(artifacts.get(version)), artifacts)
 
 
 def seen(model: ClipModel, artifacts: MemoryArtifacts | None = None) -> DecodedImages:
