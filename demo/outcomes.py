@@ -1,4 +1,4 @@
-"""What the demo's tables say about an update, from its forgetting report."""
+"""The cells of the demo's tables, read from an update's forgetting report."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""What is there before the first update: the suites, the policy and the model."""
+"""The preparation for the first update: the suites, the policy and the model."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How much of an index of image vectors still holds after updates."""
+"""An index of image vectors, compared with the vectors of later versions."""
 
 import tarfile
 import tempfile

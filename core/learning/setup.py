@@ -100,8 +100,8 @@ def prepare_run(
         distils=method.distils,
         load=loaded,
     )
-    asked_in_vain = recipe.exemplars and not exemplars  # nothing would restore what was learned
-    if recipe.warm_start < 1 and spec.root != spec.parent and not asked_in_vain:
+    none_left = recipe.exemplars and not exemplars  # nothing would restore what was learned
+    if recipe.warm_start < 1 and spec.root != spec.parent and not none_left:
         root = dict(loaded(spec.root).network.named_parameters())
         mix(models.parameters, models.parameters, root, recipe.warm_start)
     method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))

@@ -37,7 +37,7 @@ class MixingChoice(StrEnum):
 
     @property
     def uses_validation(self) -> bool:
-        """Whether validation parts decide."""
+        """True if shares are chosen on validation parts."""
         return self in {MixingChoice.VALIDATION, MixingChoice.PER_LAYER}
 
 

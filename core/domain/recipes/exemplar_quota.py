@@ -1,4 +1,4 @@
-"""How many exemplars of each class are kept."""
+"""The number of exemplars that are kept of each class."""
 
 from collections.abc import Collection
 
