@@ -4,8 +4,10 @@ The first update teaches five classes, so that there is something to tell apart;
 teaches a single class. It starts from the live version and is judged by the gate, which promotes it
 or not. At the end all classes are taught at once, to version 1, as joint training does.
 
-The classes are those of CIFAR-100 (`--data`) that the bundled model has never seen, and then the
-products of Fashion-MNIST. Writes `out/lifetime.json` and a plot.
+The classes are those of the sets, one set after the other; of CIFAR-100 only those that the bundled
+model has never seen. `--sets cifar100 fashion_mnist digits letters` has 66; the modules
+`benchmarks.study.images.{digits,letters}` write the last two. Writes `out/lifetime.json` after
+every update, and a plot at the end.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from typing import Any
 from benchmarks.calibration.image_pools import UPDATE_CLASSES
 from benchmarks.lifetime.index import ImageIndex
 from benchmarks.lifetime.plot import plot
-from benchmarks.output import OUT, publish
+from benchmarks.output import OUT, show, write
 from benchmarks.study.images.folders import files_of, locate
 from benchmarks.study.plan import ImageSet
 from demo import pack_reader
@@ -33,6 +35,7 @@ from perennial.types.jobs import Job
 from perennial.types.reports import Report, Scores
 
 SHARED = Path("../shared/data/sets")
+SETS = ("cifar100", "fashion_mnist")
 FIRST = 5  # classes of the first update
 INDEXED = 500  # emoji in the index that is compared
 
@@ -41,9 +44,8 @@ def main() -> None:
     """Teach the classes one by one and then all at once; print a row for each update."""
     given = _parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        classes = _classes(
-            given.data, Path(folder) / "data", given.updates + FIRST - 1, given.per_class
-        )
+        found = _classes(given.sets, given.data, Path(folder) / "data", given.per_class)
+        classes = dict(list(found.items())[: given.updates + FIRST - 1])
         with (
             running_service(Path(folder) / "home") as service,
             service.client() as client,
@@ -56,8 +58,11 @@ def main() -> None:
                 index=ImageIndex(client, MODEL, images),
                 recipe=json.loads(given.recipe),
             )
-            rows = list(lifetime.rows(classes))
-    publish("lifetime", rows, recipe=lifetime.recipe, per_class=given.per_class)
+            rows = []
+            for row in lifetime.rows(classes):
+                rows.append(row)
+                write("lifetime", rows, recipe=lifetime.recipe, per_class=given.per_class)
+    show("lifetime", rows)
     plot(rows[:-1], rows[-1], OUT / "lifetime.svg")
 
 
@@ -149,29 +154,31 @@ def _stored_bytes(home: Path) -> int:
     return sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
 
 
-def _classes(data: Path, unzipped: Path, count: int, per_class: int) -> dict[str, list[Path]]:
-    """Return image files of the first `count` classes that the bundled model has never seen."""
+def _classes(
+    sets: Sequence[str], data: Path, unzipped: Path, per_class: int
+) -> dict[str, list[Path]]:
+    """Return the image files of the sets' classes that the bundled model has never seen."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for name, classes in (("cifar100", UPDATE_CLASSES), ("fashion_mnist", ())):
-        wanted = ImageSet(
-            name=name, data=name, split="train", per_class=per_class, classes=tuple(classes)
-        )
+    for name in sets:
+        classes = tuple(UPDATE_CLASSES) if name == "cifar100" else ()
+        wanted = ImageSet(name=name, data=name, split="train", per_class=per_class, classes=classes)
         for path, text in files_of(wanted, locate(name, [data], unzipped)):
             found[text].append(path)
-    return dict(list(found.items())[:count])
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench-lifetime ARGS=...", description=__doc__)
-    parser.add_argument(
-        "--updates", type=int, default=26, help="updates to run (default: 26, all classes)"
-    )
+    parser.add_argument("--updates", type=int, default=50, help="most updates to run (default: 50)")
     parser.add_argument(
         "--per-class", type=int, default=150, help="images of a class (default: 150)"
     )
     parser.add_argument("--recipe", default="{}", help="JSON of a recipe (default: the service's)")
     parser.add_argument(
-        "--data", type=Path, default=SHARED, help="folder with both sets or their zips"
+        "--sets", nargs="+", default=SETS, help=f"sets of images (default: {' '.join(SETS)})"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=SHARED, help="folder with the sets or their zips"
     )
     return parser
 
