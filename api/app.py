@@ -11,6 +11,7 @@ from api.http.declared_route import require_declared
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.request_body import BodyArrival
+from api.http.required_role import require_role
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # openapi_document.describe adds it as an ordinary route
-        dependencies=[Depends(require_declared)],
+        dependencies=[Depends(require_role), Depends(require_declared)],
         redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
     for resource in RESOURCES:

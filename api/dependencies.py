@@ -1,6 +1,6 @@
 """Dependencies of the routes: the services and the principal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -33,9 +33,12 @@ class Services:
 
 
 async def services(request: Request) -> Services:
-    """Return the services of the running app."""
+    """Return the services of the running app, whose transactions are the caller's."""
     found: Services = request.app.state.services
-    return found
+    asking: Principal | None = request.scope["state"].get("principal")
+    if asking is None:  # one of the paths that need no key
+        return found
+    return replace(found, platform=found.platform.on_behalf_of(asking))
 
 
 async def principal(request: Request) -> Principal:

@@ -10,8 +10,10 @@ from fastapi.routing import APIRoute
 
 from api.http.middleware import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
+from api.http.required_role import needs
 from api.schemas.common import Problem, ProblemLine
 from core import errors
+from core.domain.access.roles import Role
 
 DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
@@ -22,7 +24,7 @@ _ErrorTypes = Sequence[type[errors.PerennialError]]
 
 # Errors that any operation may return, that those with a key add, and that those with a body add.
 _EVERYWHERE: _ErrorTypes = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
-_WITH_KEY: _ErrorTypes = (errors.Unauthorised, errors.DatabaseUnavailable)
+_WITH_KEY: _ErrorTypes = (errors.Unauthorised, errors.Forbidden, errors.DatabaseUnavailable)
 _WITH_BODY: _ErrorTypes = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 
@@ -62,7 +64,7 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    app.get("/openapi.json", include_in_schema=False)(document)
+    app.get("/openapi.json", include_in_schema=False, openapi_extra=needs(Role.VIEWER))(document)
 
 
 def to_text(app: FastAPI) -> str:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from api.schemas.gc import CollectionView, NewCollection
 from core import bootstrap
-from core.domain.access.principal import ADMIN, Principal
+from core.domain.access.principal import COMMAND_LINE
 from core.errors import FieldInvalid
 from core.settings import Settings
 from core.use_cases.storage.gc import collect_garbage
@@ -41,7 +41,7 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         collected = collect_garbage(
             platform,
-            Principal(name="command line", role=ADMIN),
+            COMMAND_LINE,
             grace=order.grace,
             retention=order.retention(platform.clock()),
             dry_run=order.dry_run,

@@ -11,6 +11,7 @@ from rich.progress import track
 
 from cli.suite_folder import FolderImage, read_folder
 from core import bootstrap
+from core.domain.access.principal import COMMAND_LINE
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.datasets.suite import SuiteKind
 from core.domain.recipes.prompt import PromptTemplate
@@ -37,7 +38,7 @@ def make_suite(
     images = read_folder(folder, kind)
     bootstrap.migrate(settings)
     with ExitStack() as stack:
-        platform = bootstrap.build(settings)
+        platform = bootstrap.build(settings).on_behalf_of(COMMAND_LINE)
         stack.callback(bootstrap.close, platform)
         _require_free(platform, name)
         decoder = stack.enter_context(closing(bootstrap.decoder(settings)))

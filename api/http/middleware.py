@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -112,4 +113,4 @@ class KeyCheck:
             raise NotFound
         if b"%00" in scope["query_string"]:
             raise FieldInvalid("A query must not contain NUL.", pointer="#query")
-        return principal
+        return replace(principal, request_id=scope["state"]["request_id"])

@@ -4,18 +4,22 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
 from api.dependencies import Services, WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.routes.jobs import REFUSALS
 from api.schemas.advice import AdviceView
 from api.schemas.job_orders import NewUpdate
 from core import errors
+from core.domain.access.roles import Role
 from core.use_cases.training.advise import advise
 
 router = APIRouter(prefix="/v1/jobs/advice", tags=["jobs"], route_class=ThreadRoute)
 
 
-@router.post("", responses=raises(errors.ModelNotFound, *REFUSALS))
+@router.post(
+    "", responses=raises(errors.ModelNotFound, *REFUSALS), openapi_extra=needs(Role.CONTRIBUTOR)
+)
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
 

@@ -7,11 +7,13 @@ from fastapi import APIRouter, Header, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.preconditions import ANY, etag, expected_revision
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias
 from core.ports import UnitOfWork
 from core.use_cases.registry.promote import promote
@@ -24,7 +26,7 @@ IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", examples=["*"]
 _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
 
 
-@router.get("", responses=raises(errors.ModelNotFound))
+@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
     """List the aliases of a model."""
     with services.platform.transactions(read_only=True) as work:
@@ -32,7 +34,7 @@ def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
         return Page(data=[_show(work, row) for row in rows])
 
 
-@router.get("/{alias}", responses=raises(*_UNKNOWN))
+@router.get("/{alias}", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
 def get_alias(model: str, alias: str, services: WiredServices, response: Response) -> AliasView:
     """Return an alias, with the ETag that a move sends as If-Match."""
     with services.platform.transactions(read_only=True) as work:
@@ -51,8 +53,8 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
         errors.ArtifactGone,
         errors.StaleRevision,
         errors.PreconditionRequired,
-        errors.Forbidden,
     ),
+    openapi_extra=needs(Role.OPERATOR),
 )
 def move_alias(
     model: str,
@@ -89,8 +91,8 @@ def move_alias(
         errors.GateFailed,
         errors.ArtifactGone,
         errors.StaleRevision,
-        errors.Forbidden,
     ),
+    openapi_extra=needs(Role.OPERATOR),
 )
 def roll_alias_back(
     model: str,
@@ -117,7 +119,7 @@ def roll_alias_back(
     return _answer(services, response, moved)
 
 
-@router.get("/{alias}/history", responses=raises(*_UNKNOWN))
+@router.get("/{alias}/history", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
 def list_alias_moves(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[MoveView]:

@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.required_role import needs
 from api.http.staging import Staging
 from api.http.strict_json import parse, require_storable
 from api.http.threadpool_route import ThreadRoute
@@ -17,6 +18,7 @@ from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.job_orders import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
@@ -48,7 +50,11 @@ _FORM = multipart(
 )
 
 
-@router.get("", responses=raises(errors.ModelNotFound, errors.AliasNotFound))
+@router.get(
+    "",
+    responses=raises(errors.ModelNotFound, errors.AliasNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
 def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -> LearnedView:
     """List the classes an alias's version has learned, and which version taught each last."""
     with services.platform.transactions(read_only=True) as work:
@@ -79,7 +85,7 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
         errors.InProgress,
         *UPLOAD_ERRORS,
     ),
-    openapi_extra=_FORM,
+    openapi_extra=_FORM | needs(Role.CONTRIBUTOR),
 )
 async def teach_classes(
     model: str,

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
 from api.http.multipart import Part
+from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.http.uploads import Form, data_of, receive_form, text_field
@@ -16,6 +17,7 @@ from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.values import clean_file_label
 from core.ports import ClassificationRequest
 from core.use_cases.inference.classify import prepare_classification
@@ -71,7 +73,7 @@ class ReceivedImage:
         errors.InferenceUnavailable,
         errors.InferenceBusy,
     ),
-    openapi_extra=_FORM,
+    openapi_extra=_FORM | needs(Role.VIEWER),
 )
 async def classify_images(
     reference: str, request: Request, services: WiredServices

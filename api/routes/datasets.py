@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Body, Response
 
 from api.dependencies import WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
@@ -14,6 +15,7 @@ from api.schemas.datasets import (
     NewDatasetVersion,
 )
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind
 from core.use_cases.datasets.datasets import create_dataset
 from core.use_cases.datasets.freeze import freeze_version
@@ -21,7 +23,12 @@ from core.use_cases.datasets.freeze import freeze_version
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 
 
-@router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
+@router.post(
+    "",
+    status_code=201,
+    responses=raises(errors.NameInvalid, errors.NameTaken),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
 def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
     """Create an empty dataset."""
     dataset = create_dataset(services.platform, body.name, body.kind)
@@ -29,7 +36,7 @@ def open_dataset(body: NewDataset, services: WiredServices, response: Response) 
     return DatasetView.of(dataset)
 
 
-@router.get("")
+@router.get("", openapi_extra=needs(Role.VIEWER))
 def list_datasets(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[DatasetView]:
@@ -39,7 +46,9 @@ def list_datasets(
     return page_of(rows, limit, DatasetView.of, lambda row: row.id)
 
 
-@router.get("/{dataset}", responses=raises(errors.DatasetNotFound))
+@router.get(
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
 def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
@@ -56,6 +65,7 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     "/{dataset}/versions",
     status_code=201,
     responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def freeze_dataset(
     dataset: str,
@@ -69,7 +79,11 @@ def freeze_dataset(
     return DatasetVersionView.of(version)
 
 
-@router.get("/{dataset}/versions", responses=raises(errors.DatasetNotFound))
+@router.get(
+    "/{dataset}/versions",
+    responses=raises(errors.DatasetNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
 def list_dataset_versions(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[DatasetVersionView]:
@@ -84,6 +98,7 @@ def list_dataset_versions(
 @router.get(
     "/{dataset}/versions/{version}",
     responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
+    openapi_extra=needs(Role.VIEWER),
 )
 def get_dataset_version(
     dataset: str, version: VersionNumber, services: WiredServices

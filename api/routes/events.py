@@ -11,11 +11,13 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Services, WiredServices
 from api.http.content_negotiation import preferred
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, number_after, page_of
 from api.schemas.jobs import EventView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.values import JobId
 
 router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"], route_class=ThreadRoute)
@@ -31,7 +33,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=_ANSWERS, response_model=Page[EventView])
+@router.get(
+    "", responses=_ANSWERS, response_model=Page[EventView], openapi_extra=needs(Role.VIEWER)
+)
 async def list_job_events(
     job: str,
     services: WiredServices,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
+from api.http.required_role import needs
 from api.http.staging import Staging
 from api.http.threadpool_route import ThreadRoute
 from api.http.uploads import receive_form
@@ -15,6 +16,7 @@ from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets import ImageView, ReceiptView, UploadView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
 from core.use_cases.datasets.datasets import Receipt, Upload, require_room
@@ -31,7 +33,11 @@ CLASS_FORM = multipart(
 )
 
 
-@router.post("", responses=raises(errors.DatasetNotFound, *UPLOAD_ERRORS), openapi_extra=CLASS_FORM)
+@router.post(
+    "",
+    responses=raises(errors.DatasetNotFound, *UPLOAD_ERRORS),
+    openapi_extra=CLASS_FORM | needs(Role.CONTRIBUTOR),
+)
 async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(_find, services, dataset)
@@ -43,7 +49,7 @@ async def upload_images(dataset: str, request: Request, services: WiredServices)
     return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
 
 
-@router.get("", responses=raises(errors.DatasetNotFound))
+@router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))
 def list_images(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[ImageView]:

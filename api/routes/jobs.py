@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.job_orders import NewJob, NewUpdate
 from api.schemas.jobs import JobView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import JobType
 from core.domain.values import JobId
@@ -45,6 +47,7 @@ REFUSALS = (  # of jobs that could not start
     responses=raises(
         errors.ModelNotFound, errors.InProgress, errors.IdempotencyMismatch, *REFUSALS
     ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_job(
     body: NewJob,
@@ -79,7 +82,7 @@ def order_job(
     return accepted(services, response, job)
 
 
-@router.get("", responses=raises(errors.ModelNotFound))
+@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def list_jobs(
     services: WiredServices,
     limit: Limit = 50,
@@ -100,7 +103,7 @@ def list_jobs(
     return page_of(rows, limit, JobView.of, lambda row: row.job.id)
 
 
-@router.get("/{job}", responses=raises(errors.JobNotFound))
+@router.get("/{job}", responses=raises(errors.JobNotFound), openapi_extra=needs(Role.VIEWER))
 def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
@@ -109,7 +112,10 @@ def get_job(job: str, services: WiredServices) -> JobView:
 
 
 @router.post(
-    "/{job}/cancel", status_code=202, responses=raises(errors.JobNotFound, errors.JobFinished)
+    "/{job}/cancel",
+    status_code=202,
+    responses=raises(errors.JobNotFound, errors.JobFinished),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     """Cancel a job: at once if it is queued, at its next step if it is running."""
@@ -120,6 +126,7 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     "/{job}/retry",
     status_code=202,
     responses=raises(errors.JobNotFound, errors.Conflict, errors.IdempotencyMismatch, *REFUSALS),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_job_again(
     job: str,

@@ -3,8 +3,10 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.dependencies import WiredServices
+from api.dependencies import CurrentPrincipal, WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
+from core.domain.access.roles import Role
 
 router = APIRouter(tags=["operations"], route_class=ThreadRoute)
 
@@ -13,11 +15,13 @@ router = APIRouter(tags=["operations"], route_class=ThreadRoute)
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    openapi_extra=needs(Role.VIEWER),
 )
-def get_metrics(services: WiredServices) -> Response:
+def get_metrics(services: WiredServices, asking: CurrentPrincipal) -> Response:
     """Return Prometheus metrics.
 
     They cover the requests of this process, and the queue, jobs, workers, versions and aliases of
-    the whole service.
+    the whole service, so a key that is limited to some models may not read them.
     """
+    asking.require_every_model()
     return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.jobs import JobView
 from api.schemas.models import ModelChange, ModelView, NewModel
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.registry.version import Model
 from core.domain.values import ModelId
 from core.ports import UnitOfWork
@@ -34,6 +36,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute
         errors.IdempotencyMismatch,
         errors.InProgress,
     ),
+    openapi_extra=needs(Role.OPERATOR),
 )
 def register_model(
     body: NewModel,
@@ -56,7 +59,7 @@ def register_model(
     return accepted(services, response, job)
 
 
-@router.get("")
+@router.get("", openapi_extra=needs(Role.VIEWER))
 def list_models(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[ModelView]:
     """List models, oldest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -65,7 +68,7 @@ def list_models(services: WiredServices, limit: Limit = 50, after: After = None)
         return Page(data=_show(work, page.data), has_more=page.has_more, next=page.next)
 
 
-@router.get("/{model}", responses=raises(errors.ModelNotFound))
+@router.get("/{model}", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def get_model(model: str, services: WiredServices) -> ModelView:
     """Return a model."""
     with services.platform.transactions(read_only=True) as work:
@@ -75,6 +78,7 @@ def get_model(model: str, services: WiredServices) -> ModelView:
 @router.patch(
     "/{model}",
     responses=raises(errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound),
+    openapi_extra=needs(Role.ADMIN),
 )
 def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
     """Set the suites and the policy that judge the model's next versions."""

@@ -3,18 +3,25 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.suites import NewPolicy, PolicyView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.values import PolicyId, new_id
 from core.use_cases.datasets.suites import create_policy
 
 router = APIRouter(prefix="/v1/gate-policies", tags=["suites"], route_class=ThreadRoute)
 
 
-@router.post("", status_code=201, responses=raises(errors.NameInvalid, errors.NameTaken))
+@router.post(
+    "",
+    status_code=201,
+    responses=raises(errors.NameInvalid, errors.NameTaken),
+    openapi_extra=needs(Role.ADMIN),
+)
 def make_policy(body: NewPolicy, services: WiredServices, response: Response) -> PolicyView:
     """Create a gate policy, which sets how much a version may forget before the gate fails it."""
     now = services.platform.clock()
@@ -23,7 +30,7 @@ def make_policy(body: NewPolicy, services: WiredServices, response: Response) ->
     return PolicyView.of(policy)
 
 
-@router.get("")
+@router.get("", openapi_extra=needs(Role.VIEWER))
 def list_policies(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[PolicyView]:
@@ -33,7 +40,7 @@ def list_policies(
     return page_of(rows, limit, PolicyView.of, lambda row: row.id)
 
 
-@router.get("/{policy}", responses=raises(errors.PolicyNotFound))
+@router.get("/{policy}", responses=raises(errors.PolicyNotFound), openapi_extra=needs(Role.VIEWER))
 def get_policy(policy: str, services: WiredServices) -> PolicyView:
     """Return a gate policy."""
     with services.platform.transactions(read_only=True) as work:

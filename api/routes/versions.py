@@ -11,6 +11,7 @@ from api.http.content_negotiation import preferred
 from api.http.downloads import Download
 from api.http.export_cache import export_path
 from api.http.preconditions import matches_etag
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.pages.report_page import render_report, style_policy
@@ -18,6 +19,7 @@ from api.schemas.common import After, Limit, Page, VersionNumber, number_after, 
 from api.schemas.models import VersionView
 from api.schemas.reports import ReportView
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.registry.version import Model, Version
 from core.use_cases.registry.reports import read_report
 
@@ -51,7 +53,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=raises(errors.ModelNotFound))
+@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def list_versions(
     model: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[VersionView]:
@@ -63,7 +65,11 @@ def list_versions(
     return page_of(rows, limit, lambda row: _show(row, found, overridden), lambda row: row.number)
 
 
-@router.get("/{version}", responses=raises(errors.ModelNotFound, errors.VersionNotFound))
+@router.get(
+    "/{version}",
+    responses=raises(errors.ModelNotFound, errors.VersionNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
 def get_version(model: str, version: VersionNumber, services: WiredServices) -> VersionView:
     """Return a version."""
     with services.platform.transactions(read_only=True) as work:
@@ -72,7 +78,12 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
         return _show(wanted, found, work.aliases.overridden(found.id))
 
 
-@router.get("/{version}/download", responses=_DOWNLOADS, response_class=Response)
+@router.get(
+    "/{version}/download",
+    responses=_DOWNLOADS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
 def download_version(
     model: str,
     version: VersionNumber,
@@ -95,7 +106,12 @@ def download_version(
     )
 
 
-@router.get("/{version}/forgetting", responses=_REPORTS, response_class=Response)
+@router.get(
+    "/{version}/forgetting",
+    responses=_REPORTS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
 def get_forgetting(
     model: str,
     version: VersionNumber,

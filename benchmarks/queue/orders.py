@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from benchmarks.queue.no_op_tools import NoOpTools
 from benchmarks.synthetic_images import stored_pictures
-from core.domain.access.principal import ADMIN, Principal
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, Queue, UpdateOrder
@@ -19,7 +20,7 @@ from core.use_cases.jobs.queue import JobRequest, enqueue
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.run_job import run_next_job
 
-REQUEST = JobRequest(principal=Principal(name="bench", role=ADMIN))
+REQUEST = JobRequest(principal=Principal(name="bench", role=Role.ADMIN))
 IMAGES = 40  # of two classes
 SIDE = 16  # pixels
 

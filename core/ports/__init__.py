@@ -1,6 +1,6 @@
 """Ports: what domain and use cases need from outside, as protocols."""
 
-from core.ports.access import Idempotency, IdempotentReply, Keys
+from core.ports.access import AuditFilter, AuditTrail, Idempotency, IdempotentReply, Keys
 from core.ports.artifacts import (
     ArtifactRoots,
     Artifacts,
@@ -39,6 +39,8 @@ __all__ = [
     "AnswerCache",
     "ArtifactRoots",
     "Artifacts",
+    "AuditFilter",
+    "AuditTrail",
     "BytesCallback",
     "ClassificationRequest",
     "Classifier",

@@ -1,12 +1,13 @@
 """Transactions, and the platform that use cases share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from core.ports.access import Idempotency, Keys
+from core.domain.access.principal import Principal
+from core.ports.access import AuditTrail, Idempotency, Keys
 from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.jobs import Jobs
@@ -19,8 +20,12 @@ Clock = Callable[[], datetime]  # aware, UTC
 
 
 class UnitOfWork(Protocol):
-    """One transaction: entering begins it, `commit` ends it, leaving without it rolls back."""
+    """One transaction: entering begins it, `commit` ends it, leaving without it rolls back.
 
+    The models and jobs that its principal may not touch are not there.
+    """
+
+    principal: Principal
     datasets: Datasets
     suites: Suites
     thumbnails: Thumbnails
@@ -33,6 +38,7 @@ class UnitOfWork(Protocol):
     answers: AnswerCache
     references: ArtifactRoots
     keys: Keys
+    audit: AuditTrail
     heartbeats: Heartbeats
     counters: Counters
     gauges: Gauges
@@ -55,6 +61,9 @@ class Transactions(Protocol):
     def __call__(self, *, read_only: bool = False) -> UnitOfWork:
         """Return a transaction not yet begun; one that is `read_only` never waits for a writer."""
 
+    def on_behalf_of(self, principal: Principal) -> Self:
+        """Return what opens transactions of this principal; without it they are the service's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
@@ -64,3 +73,7 @@ class Platform:
     transactions: Transactions
     artifacts: Artifacts
     clock: Clock
+
+    def on_behalf_of(self, principal: Principal) -> Self:
+        """Return the platform whose transactions are this principal's."""
+        return replace(self, transactions=self.transactions.on_behalf_of(principal))

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.domain.access.principal import ADMIN, Principal
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side, side_of
@@ -19,7 +20,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-TESTER = Principal(name="tests", role=ADMIN)
+TESTER = Principal(name="tests", role=Role.ADMIN)
 _numbers = itertools.count(1)
 
 

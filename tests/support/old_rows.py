@@ -201,6 +201,24 @@ _ADDED: dict[str, Rows] = {
     "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
     "0010": {"jobs": [{"lane": MODEL}]},
     "0011": {"policies": [{"line_error": 0.05, "line_updates": 50, "negative_flips": 0.04}]},
+    "0012": {
+        "audit_events": [
+            {
+                "sequence": 1,
+                "actor": "admin",
+                "key": None,
+                "action": "model.configured",
+                "subject": "models/demo",
+                "before": {"policy": "default"},
+                "after": {"policy": "strict"},
+                "reason": "",
+                "request_id": "req_1",
+                "at": WHEN,
+                "hash": "a" * 64,
+            }
+        ],
+        "audit_head": [{"id": 1, "sequence": 1, "hash": "a" * 64}],
+    },
 }
 
 

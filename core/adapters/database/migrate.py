@@ -11,12 +11,22 @@ from psycopg import errors as postgres
 from sqlalchemy import Connection, Engine, make_url, text
 
 from core.adapters.database.engine import Limits, open_engine
-from core.adapters.database.tables import access, counters, datasets, jobs, models, schema, suites
+from core.adapters.database.tables import (
+    access,
+    audit,
+    counters,
+    datasets,
+    jobs,
+    models,
+    schema,
+    suites,
+)
 from core.errors import Corrupt, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 TABLES = (
     access.keys,
+    audit.audit_events,
     datasets.datasets,
     jobs.jobs,
     models.models,

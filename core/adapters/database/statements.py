@@ -84,10 +84,20 @@ def _named(table: Table) -> Select[Any]:
 
 
 def page_by_id(
-    connection: Connection, table: Table, limit: int, after: str | None
+    connection: Connection,
+    table: Table,
+    limit: int,
+    after: str | None,
+    only: Collection[str] | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return a page of rows, oldest first; `after` is the last id of the previous page."""
-    return connection.execute(_page(table), {"limit": limit, "after": after or ""}).all()
+    """Return a page of rows, oldest first; `after` is the last id of the previous page.
+
+    With `only`, rows with other ids are left out.
+    """
+    query = _page(table)
+    if only is not None:
+        query = query.where(table.c.id.in_(only))
+    return connection.execute(query, {"limit": limit, "after": after or ""}).all()
 
 
 @cache

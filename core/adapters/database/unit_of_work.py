@@ -1,5 +1,6 @@
 """One transaction over all tables."""
 
+from copy import copy
 from types import TracebackType
 from typing import Self
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from core import ports
+from core.adapters.database.access.audit import SqlAuditTrail
 from core.adapters.database.access.idempotency import SqlIdempotency
 from core.adapters.database.access.keys import SqlKeys
 from core.adapters.database.datasets.datasets import SqlDatasets
@@ -24,6 +26,7 @@ from core.adapters.database.registry.models import SqlModels
 from core.adapters.database.registry.policies import SqlPolicies
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
+from core.domain.access.principal import SERVICE, Principal
 from core.errors import DatabaseUnavailable
 
 
@@ -33,12 +36,21 @@ class SqlTransactions:
     def __init__(self, url: str, *, limits: Limits | None = None) -> None:
         self._engine = open_engine(url, limits=limits)
         self._thumbnails = ThumbnailCache()
+        self._principal = SERVICE
 
     def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
         """Return a transaction, not yet begun; a `read_only` one never waits for a writer."""
         # A writer may read rows of its own that are rolled back, so its reads must not be cached.
         thumbnails = self._thumbnails if read_only else ThumbnailCache()
-        return SqlUnitOfWork(self._engine, thumbnails, read_only=read_only)
+        return SqlUnitOfWork(
+            self._engine, thumbnails, read_only=read_only, principal=self._principal
+        )
+
+    def on_behalf_of(self, principal: Principal) -> Self:
+        """Return what opens this principal's transactions, over the same connections."""
+        theirs = copy(self)
+        theirs._principal = principal
+        return theirs
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -48,6 +60,7 @@ class SqlTransactions:
 class SqlUnitOfWork:
     """One transaction: entering begins it, `commit` ends it, leaving without commit rolls back."""
 
+    principal: Principal
     datasets: ports.Datasets
     suites: ports.Suites
     thumbnails: ports.Thumbnails
@@ -60,11 +73,20 @@ class SqlUnitOfWork:
     answers: ports.AnswerCache
     references: ports.ArtifactRoots
     keys: ports.Keys
+    audit: ports.AuditTrail
     heartbeats: ports.Heartbeats
     counters: ports.Counters
     gauges: ports.Gauges
 
-    def __init__(self, engine: Engine, thumbnails: ThumbnailCache, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        thumbnails: ThumbnailCache,
+        *,
+        read_only: bool,
+        principal: Principal = SERVICE,
+    ) -> None:
+        self.principal = principal
         self._engine = engine
         self._thumbnails = thumbnails
         self._read_only = read_only
@@ -88,14 +110,15 @@ class SqlUnitOfWork:
         self.suites = SqlSuites(connection)
         self.thumbnails = SqlThumbnails(connection, self._thumbnails)
         self.policies = SqlPolicies(connection)
-        self.models = SqlModels(connection)
+        self.models = SqlModels(connection, self.principal.models)
         self.versions = SqlVersions(connection)
         self.aliases = SqlAliases(connection)
-        self.jobs = SqlJobs(connection)
+        self.jobs = SqlJobs(connection, self.principal.models)
         self.idempotency = SqlIdempotency(connection)
         self.answers = SqlAnswerCache(connection)
         self.references = SqlArtifactRoots(connection)
         self.keys = SqlKeys(connection)
+        self.audit = self._audit = SqlAuditTrail(connection)
         self.heartbeats = SqlHeartbeats(connection)
         self.counters = SqlCounters(connection)
         self.gauges = SqlGauges(connection)
@@ -113,7 +136,8 @@ class SqlUnitOfWork:
             self._connection = None
 
     def commit(self) -> None:
-        """Commit the transaction. Raises DatabaseUnavailable."""
+        """Write its audit events and commit the transaction. Raises DatabaseUnavailable."""
         if self._connection is None:
             raise RuntimeError("commit outside its transaction")
+        self._audit.flush()
         self._connection.commit()

@@ -1,21 +1,42 @@
-"""Principals: holders of API keys, and what they may do."""
+"""Principals: who calls, and what they may do."""
 
 from dataclasses import dataclass
 
+from core.domain.access.roles import Role
+from core.domain.values import KeyId, ModelId
 from core.errors import Forbidden
-
-ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """The holder of an API key, or an operator at the command line."""
+    """The holder of an API key, or a process or person with access to the database itself."""
 
     name: str
-    role: str  # ADMIN, or one that a later release has written and that allows nothing here
-    models: frozenset[str] | None = None  # the models it may touch, by name; None: all
+    role: Role | None  # None: one that a later release has written, which allows nothing here
+    models: frozenset[ModelId] | None = None  # the models it may touch; None: all
+    key: KeyId | None = None
+    request_id: str | None = None
+
+    def require(self, role: Role) -> None:
+        """Raise Forbidden unless the principal's role includes this one."""
+        if self.role is None or not self.role.includes(role):
+            held = f"your key has the role {self.role}" if self.role else "your key has none"
+            raise Forbidden(
+                f"This takes the role {role} or a higher one; {held}.",
+                required_role=role.value,
+                role=self.role and self.role.value,
+            )
 
     def require_admin(self) -> None:
         """Raise Forbidden unless the principal is an administrator."""
-        if self.role != ADMIN:
-            raise Forbidden
+        self.require(Role.ADMIN)
+
+    def require_every_model(self) -> None:
+        """Raise Forbidden if the principal may touch some models only."""
+        if self.models is not None:
+            raise Forbidden("This concerns every model, and your key is limited to some of them.")
+
+
+# For whatever has no key: the service's own processes, and the command line.
+SERVICE = Principal(name="service", role=Role.ADMIN)
+COMMAND_LINE = Principal(name="command line", role=Role.ADMIN)

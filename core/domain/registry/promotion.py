@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
 from core.domain.values import Json, PolicyId, SuiteId
@@ -90,6 +91,11 @@ def require_override(version: Version, *, override: bool, scores: Json) -> bool:
     if not override:
         raise _gate_failed(version, scores)
     return True
+
+
+def role_to_override(version: Version) -> Role:
+    """Return the role that may let a version go live although the gate would refuse it."""
+    return Role.ADMIN if version.verdict is Verdict.FAILED else Role.OPERATOR
 
 
 def _refusal(

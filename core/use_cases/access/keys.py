@@ -2,7 +2,8 @@
 
 import secrets
 
-from core.domain.access.principal import ADMIN, Principal
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.values import sha256
 from core.errors import Unauthorised, UnsafeConfiguration
 from core.ports import Platform
@@ -38,7 +39,7 @@ def ensure_admin_key(platform: Platform) -> str | None:
             return None
         if not given and work.keys.any():
             return None
-        work.keys.add("admin", ADMIN, digest, platform.clock())
+        work.keys.add("admin", Role.ADMIN, digest, platform.clock())
         work.commit()
     return None if given else key
 
@@ -53,7 +54,7 @@ def revoke_other_keys(platform: Platform) -> int:
         raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
     with platform.transactions() as work:
         digest = sha256(given.encode())
-        work.keys.add("admin", ADMIN, digest, platform.clock())
+        work.keys.add("admin", Role.ADMIN, digest, platform.clock())
         others = work.keys.forget_others(digest)
         work.commit()
     return others
@@ -69,4 +70,4 @@ def authenticate(platform: Platform, key: str) -> Principal:
     if found is None:
         raise Unauthorised
     name, role = found
-    return Principal(name=name, role=role)
+    return Principal(name=name, role=Role.known(role))

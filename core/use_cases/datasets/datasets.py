@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetKind, Image
 from core.domain.datasets.split import Side
 from core.domain.values import (
@@ -17,7 +18,8 @@ from core.domain.values import (
     new_id,
 )
 from core.errors import Invalid, LabelConflict, StorageFull
-from core.ports import Decoder, Platform
+from core.ports import Decoder, Platform, UnitOfWork
+from core.use_cases.access import audit
 
 
 class UploadOutcome(StrEnum):
@@ -78,9 +80,21 @@ def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
         id=DatasetId(new_id("ds", now)), name=clean_name(name), kind=kind, created_at=now
     )
     with platform.transactions() as work:
-        work.datasets.add(dataset)
+        add_dataset(work, dataset)
         work.commit()
     return dataset
+
+
+def add_dataset(work: UnitOfWork, dataset: Dataset) -> None:
+    """Store an empty dataset, with its audit event. Raises NameTaken."""
+    work.datasets.add(dataset)
+    audit.record(
+        work,
+        Action.DATASET_CREATED,
+        f"datasets/{dataset.name}",
+        now=dataset.created_at,
+        after={"kind": dataset.kind.value},
+    )
 
 
 def require_room(platform: Platform) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.values import Digest, counted
 from core.errors import ImageInSuite
 from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.access import audit
 
 _TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked
 
@@ -82,6 +84,13 @@ def _write(
         created_at=now,
     )
     work.datasets.add_version(version, manifest)
+    audit.record(
+        work,
+        Action.DATASET_FROZEN,
+        f"datasets/{dataset.name}/versions/{number}",
+        now=now,
+        after={"manifest": stored, "images": version.images},
+    )
     return version
 
 

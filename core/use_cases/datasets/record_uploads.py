@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
 from core.domain.datasets.split import side_of
 from core.domain.values import Digest
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
 from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
+from core.use_cases.access import audit
 from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome
 from core.use_cases.datasets.near_duplicates import GroupedImage, SimilaritySearch, group, search
 
@@ -64,6 +66,14 @@ def record(
         raise AllRejected(files=[receipt.to_json() for receipt in receipts])
     work.datasets.add_images(dataset.id, reception.rows)
     work.thumbnails.add(reception.seen)
+    if reception.rows:
+        audit.record(
+            work,
+            Action.DATASET_EXTENDED,
+            f"datasets/{dataset.name}",
+            now=now,
+            after={"added": len(reception.rows)},
+        )
     return receipts
 
 

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
+from core.domain.access.audit import Action
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.version import Model
 from core.domain.values import PolicyId, SuiteId, clean_name, counted, new_id
 from core.errors import FieldInvalid, ImageInTraining, NameTaken, PolicyNotFound
-from core.ports import Platform
+from core.ports import Platform, UnitOfWork
+from core.use_cases.access import audit
 from core.use_cases.datasets.manifests import read_manifest
 
 DEFAULT_POLICY = "default"
@@ -63,6 +67,13 @@ def create_suite(
             created_at=now,
         )
         work.suites.add(suite, manifest)
+        audit.record(
+            work,
+            Action.SUITE_CREATED,
+            f"suites/{suite.name}",
+            now=now,
+            after={"kind": kind.value, "dataset": source.name, "dataset_version": dataset_version},
+        )
         work.commit()
     return suite
 
@@ -71,7 +82,7 @@ def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
     """Store a gate policy. Raises NameInvalid or NameTaken."""
     clean_name(policy.name)
     with platform.transactions() as work:
-        work.policies.add(policy)
+        _add_policy(work, policy)
         work.commit()
     return policy
 
@@ -82,6 +93,7 @@ def add_suite(platform: Platform, model: str, suite: Suite) -> None:
         found = work.models.get(model)
         if suite.id not in found.suites:
             work.models.set_suites(found.id, [*found.suites, suite.id])
+            _record_configured(work, found, platform.clock())
             work.commit()
 
 
@@ -94,7 +106,7 @@ def ensure_default_policy(platform: Platform) -> None:
         try:
             work.policies.get(DEFAULT_POLICY)
         except PolicyNotFound:
-            work.policies.add(policy)
+            _add_policy(work, policy)
             work.commit()
 
 
@@ -109,6 +121,36 @@ def configure_model(
             work.models.set_suites(found.id, [*chosen])
         if policy is not None:
             work.models.set_policy(found.id, work.policies.get(policy).id)
+        _record_configured(work, found, platform.clock())
         work.commit()
     with platform.transactions(read_only=True) as work:
         return work.models.get(model)
+
+
+def _add_policy(work: UnitOfWork, policy: GatePolicy) -> None:
+    work.policies.add(policy)
+    audit.record(
+        work,
+        Action.POLICY_CREATED,
+        f"gate-policies/{policy.name}",
+        now=policy.created_at,
+        after={name: value for name, value in vars(policy).items() if name != "created_at"},
+        reason=policy.reason,
+    )
+
+
+def _record_configured(work: UnitOfWork, before: Model, now: datetime) -> None:
+    audit.record(
+        work,
+        Action.MODEL_CONFIGURED,
+        f"models/{before.name}",
+        now=now,
+        before=_judges(work, before),
+        after=_judges(work, work.models.get(before.id)),
+    )
+
+
+def _judges(work: UnitOfWork, model: Model) -> dict[str, Any]:
+    names = work.suites.names(model.suites)
+    policy = work.policies.names([model.policy])[model.policy]
+    return {"suites": [names[suite] for suite in model.suites], "policy": policy}

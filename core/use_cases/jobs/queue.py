@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.domain.access.audit import Action
 from core.domain.access.principal import Principal
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.job import Job
@@ -13,6 +14,7 @@ from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, new_id
 from core.errors import IdempotencyMismatch
 from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
+from core.use_cases.access import audit
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,15 @@ def enqueue(
     )
     work.jobs.add(job)
     work.jobs.add_event(job.id, EventKind.QUEUED, {}, now)
+    audit.record(
+        work,
+        Action.JOB_RETRIED if retry_of else Action.JOB_ORDERED,
+        f"jobs/{job.id}",
+        now=now,
+        before={"job": retry_of} if retry_of else None,
+        after={"type": job_type.value, "model": model.name},
+        actor=request.principal.name,
+    )
     if request.key is not None and request.body is not None:
         work.idempotency.add(
             IdempotentReply(
@@ -96,5 +107,13 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
         found = work.jobs.get(job, lock=True)
         cancelled = found.cancel(now)
         work.jobs.cancel(cancelled, found.status, now)
+        audit.record(
+            work,
+            Action.JOB_CANCELLED,
+            f"jobs/{job}",
+            now=now,
+            before={"status": found.status.value},
+            after={"status": cancelled.status.value},
+        )
         work.commit()
     return cancelled

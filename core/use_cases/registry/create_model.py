@@ -1,11 +1,13 @@
 """Register a model and order the import of its root."""
 
+from core.domain.access.audit import Action
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, clean_name, new_id
 from core.errors import NameTaken
 from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.access import audit
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.registry.bases import require_known_base
 from core.use_cases.registry.import_outcome import failed_import
@@ -23,9 +25,10 @@ def create_model(
 ) -> Job:
     """Register a model and order the import of its root.
 
-    A model whose import did not succeed is made anew. Raises NameTaken, BaseUnknown or
-    ModelNotTrainable.
+    A model whose import did not succeed is made anew. Raises Forbidden for a key that is limited
+    to other models, NameTaken, BaseUnknown or ModelNotTrainable.
     """
+    request.principal.require_every_model()
     require_known_base(platform.settings, base)
     now = platform.clock()
     with platform.transactions() as work:
@@ -39,6 +42,14 @@ def create_model(
             created_at=now,
         )
         model = _register(work, model)
+        audit.record(
+            work,
+            Action.MODEL_CREATED,
+            f"models/{model.name}",
+            now=now,
+            after={"base": base, "suites": [*suites], "policy": policy},
+            actor=request.principal.name,
+        )
         job = enqueue(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
     announce(notifier, job)

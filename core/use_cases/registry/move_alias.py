@@ -2,9 +2,17 @@
 
 from datetime import datetime
 
+from core.domain.access.audit import Action
 from core.domain.registry.alias import Alias, MoveKind, move
 from core.domain.registry.version import Version
 from core.ports import UnitOfWork
+from core.use_cases.access import audit
+
+ACTIONS = {
+    MoveKind.CREATED: Action.ALIAS_CREATED,
+    MoveKind.PROMOTED: Action.ALIAS_MOVED,
+    MoveKind.ROLLED_BACK: Action.ALIAS_ROLLED_BACK,
+}
 
 
 def move_alias(
@@ -19,7 +27,7 @@ def move_alias(
     now: datetime,
     override: bool = False,
 ) -> Alias:
-    """Write an alias, the row of its history, and that a promoted version went live.
+    """Write an alias, the row of its history, its audit event, and that a version went live.
 
     `alias` is the present one, None to create it. Raises StaleRevision if it has moved since.
     """
@@ -29,4 +37,14 @@ def move_alias(
     work.aliases.move(moved, row)
     if kind is MoveKind.PROMOTED:
         work.versions.save(to.went_live())
+    audit.record(
+        work,
+        ACTIONS[row.kind],
+        f"models/{work.models.get(to.model).name}/aliases/{name}",
+        now=now,
+        before={"version": alias.version} if alias else None,
+        after={"version": to.number, "override": override},
+        reason=reason,
+        actor=actor,
+    )
     return moved

@@ -2,7 +2,7 @@
 
 from core.domain.access.principal import Principal
 from core.domain.registry.alias import Alias, MoveKind, require_revision
-from core.domain.registry.promotion import require_promotable
+from core.domain.registry.promotion import require_promotable, role_to_override
 from core.domain.values import clean_name
 from core.errors import FieldInvalid
 from core.ports import Platform
@@ -26,11 +26,9 @@ def promote(
     """Point an alias at a version that the gate lets through.
 
     `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
-    EvaluationStale, StaleRevision, Forbidden (an override takes an administrator), FieldInvalid
-    (and a reason) or ArtifactGone.
+    EvaluationStale, StaleRevision, Forbidden (an override of a failed version takes an
+    administrator), FieldInvalid (and a reason) or ArtifactGone.
     """
-    if override:
-        principal.require_admin()
     if override and not reason:
         raise FieldInvalid("An override requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
@@ -51,6 +49,8 @@ def promote(
             reason=reason,
             scores=scores_of(platform.artifacts, to),
         )
+        if overridden:
+            principal.require(role_to_override(to))
         moved = move_alias(
             work,
             present,

@@ -9,7 +9,7 @@ from core.domain.registry.alias import (
     version_before,
     was_live,
 )
-from core.domain.registry.promotion import require_override
+from core.domain.registry.promotion import require_override, role_to_override
 from core.domain.values import ModelId
 from core.errors import FieldInvalid
 from core.ports import Platform, UnitOfWork
@@ -36,8 +36,6 @@ def roll_back(
     FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
     GateFailed, StaleRevision or ArtifactGone.
     """
-    if override:
-        principal.require_admin()
     if not reason:
         raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
@@ -59,6 +57,8 @@ def roll_back(
         target.require_weights()
         scores = scores_of(platform.artifacts, target)
         overridden = require_override(target, override=override, scores=scores)
+        if overridden:
+            principal.require(role_to_override(target))
         present = work.aliases.get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)

@@ -33,6 +33,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from core.domain.access.audit import Action
 from core.domain.access.principal import Principal
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.registry.retention import Amount, Retention, spare_versions
@@ -40,6 +41,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.access import audit
 from core.use_cases.storage.reachability import ArtifactKind, expand, roots_of, tensors_of
 
 GRACE = timedelta(hours=24)
@@ -77,8 +79,10 @@ def collect_garbage(
     """
     principal.require_admin()
     began, tidied = platform.clock(), CollectionResult(dry_run=dry_run)
+    if not dry_run:
+        _record_start(platform, principal, began, grace, retention)
     if retention is not None:
-        tidied.given_up = list(_give_up(platform, retention, began, dry_run=dry_run))
+        tidied.given_up = list(_give_up(platform, principal, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:
         rows_name = roots_of(work.references, without=tidied.given_up)
     needed = expand(platform.artifacts, rows_name)
@@ -103,8 +107,33 @@ def collect_garbage(
     return tidied
 
 
+def _record_start(
+    platform: Platform,
+    principal: Principal,
+    now: datetime,
+    grace: timedelta,
+    retention: Retention | None,
+) -> None:
+    keep_last = retention.keep_last if retention else None
+    with platform.transactions() as work:
+        audit.record(
+            work,
+            Action.COLLECTION_STARTED,
+            "gc",
+            now=now,
+            after={"older_than_hours": grace / timedelta(hours=1), "keep_last": keep_last},
+            actor=principal.name,
+        )
+        work.commit()
+
+
 def _give_up(
-    platform: Platform, retention: Retention, now: datetime, *, dry_run: bool
+    platform: Platform,
+    principal: Principal,
+    retention: Retention,
+    now: datetime,
+    *,
+    dry_run: bool,
 ) -> Iterator[Version]:
     """One short transaction a model."""
     with platform.transactions(read_only=True) as work:
@@ -121,6 +150,10 @@ def _give_up(
                 spare = [v for v in _spare(work, model, retention) if v.number in locked]
                 for version in spare:
                     work.versions.release_weights(model.id, version.number, now)
+                    subject = f"models/{model.name}/versions/{version.number}"
+                    audit.record(
+                        work, Action.WEIGHTS_DELETED, subject, now=now, actor=principal.name
+                    )
                 work.commit()
         yield from spare
 

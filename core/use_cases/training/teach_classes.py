@@ -12,7 +12,7 @@ from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, new_id
 from core.errors import IdempotencyMismatch, TooFewPerClass
 from core.ports import Decoder, JobNotifier, Platform, UnitOfWork
-from core.use_cases.datasets.datasets import Receipt, Upload
+from core.use_cases.datasets.datasets import Receipt, Upload, add_dataset
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.near_duplicates import SimilaritySearch
 from core.use_cases.datasets.record_uploads import record, search_uploads
@@ -105,7 +105,7 @@ class _Start:
         )
 
     def _record(self, work: UnitOfWork) -> list[Receipt]:
-        work.datasets.add(self.dataset)
+        add_dataset(work, self.dataset)
         return record(work, self.dataset, self.uploads, self.searched, self.now)
 
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import SecretStr
 
-from core.domain.access.principal import ADMIN, Principal
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId, sha256
 from core.ports import Platform, Transactions, UnitOfWork
@@ -60,4 +61,4 @@ def test_given_key_is_let_in_once(transactions: Transactions) -> None:
         lambda work: work.keys.add("admin", "admin", sha256(KEY.encode()), NOW),
         lambda: ensure_admin_key(platform),
     )
-    assert authenticate(platform, KEY) == Principal(name="admin", role=ADMIN)
+    assert authenticate(platform, KEY) == Principal(name="admin", role=Role.ADMIN)

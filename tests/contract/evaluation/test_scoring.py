@@ -147,6 +147,9 @@ class Counted:
         self.writing += not read_only
         return self.inner(read_only=read_only)
 
+    def on_behalf_of(self, _principal: object) -> "Counted":
+        raise NotImplementedError
+
 
 def test_scoring_writes_what_it_found_in_one_transaction_and_else_only_reads(scene: Scene) -> None:
     """Count transactions: one that only reads waits for no writer."""

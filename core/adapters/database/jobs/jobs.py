@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.jobs import claims
@@ -28,7 +28,11 @@ from core.ports import HeldJob, NamedJob
 
 
 class SqlJobs(SqlHeldJobs):
-    """The `Jobs` port over SQL."""
+    """The `Jobs` port over SQL; with `visible`, the jobs of other models are not there."""
+
+    def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
+        super().__init__(connection)
+        self._visible = visible
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
@@ -42,7 +46,9 @@ class SqlJobs(SqlHeldJobs):
         row = self._connection.execute(query).first()
         if row is None:
             raise JobNotFound(job=job)
-        return to_job(row)
+        found = to_job(row)
+        self._require_visible(found)
+        return found
 
     def page(
         self,
@@ -59,7 +65,9 @@ class SqlJobs(SqlHeldJobs):
 
     def named(self, job: JobId) -> NamedJob:
         """Return a job with its model's name and parent's digest. Raises JobNotFound."""
-        return read_one(self._connection, job)
+        found = read_one(self._connection, job)
+        self._require_visible(found.job)
+        return found
 
     def named_page(
         self,
@@ -71,7 +79,15 @@ class SqlJobs(SqlHeldJobs):
         status: JobStatus | None = None,
     ) -> Sequence[NamedJob]:
         """Return the page that `page` returns, with model names and parent digests."""
-        return read_page(self._connection, limit, after, model=model, type=job_type, status=status)
+        return read_page(
+            self._connection,
+            limit,
+            after,
+            visible=self._visible,
+            model=model,
+            type=job_type,
+            status=status,
+        )
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
@@ -152,6 +168,10 @@ class SqlJobs(SqlHeldJobs):
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
         """Return a job's events after a sequence number, oldest first."""
         return self._events.page(job, limit, after)
+
+    def _require_visible(self, job: Job) -> None:
+        if not (self._visible is None or job.model is None or job.model in self._visible):
+            raise JobNotFound(job=job.id)
 
     def _end_lost(self, job: Job) -> None:
         """End a job that was lost too often, leaving its checkpoint to the sweeper."""

@@ -1,15 +1,15 @@
 """Reads of one job or a page of jobs, joined with the model's name and the parent's digest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select
 
 from core.adapters.database.jobs.rows import JOB_COLUMNS, to_job
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import models, versions
-from core.domain.values import JobId
+from core.domain.values import JobId, ModelId
 from core.errors import JobNotFound
 from core.ports import NamedJob
 
@@ -30,11 +30,21 @@ def read_one(connection: Connection, job: JobId) -> NamedJob:
 
 
 def read_page(
-    connection: Connection, limit: int, after: JobId | None, **wanted: str | None
+    connection: Connection,
+    limit: int,
+    after: JobId | None,
+    *,
+    visible: Collection[ModelId] | None = None,
+    **wanted: str | None,
 ) -> Sequence[NamedJob]:
-    """Return a page of jobs, newest first; `wanted` maps columns to values, None for any."""
+    """Return a page of jobs, newest first; `wanted` maps columns to values, None for any.
+
+    With `visible`, the jobs of other models are left out.
+    """
     values = {name: value for name, value in wanted.items() if value is not None}
     query = _page(frozenset(values), goes_on=after is not None)
+    if visible is not None:
+        query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
     return [_to_named(row) for row in rows]
 

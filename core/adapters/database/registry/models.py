@@ -1,6 +1,6 @@
 """Models, each a named line of versions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -13,10 +13,11 @@ from core.errors import ModelNotFound, NameTaken
 
 
 class SqlModels:
-    """The `Models` port over SQL."""
+    """The `Models` port over SQL; with `visible`, other models are not there."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
         self._connection = connection
+        self._visible = visible
 
     def add(self, model: Model) -> None:
         """Store a model. Raises NameTaken."""
@@ -34,13 +35,13 @@ class SqlModels:
     def get(self, reference: str) -> Model:
         """Return a model by id or name. Raises ModelNotFound."""
         row = find_named(self._connection, models, reference)
-        if row is None:
+        if row is None or not (self._visible is None or row.id in self._visible):
             raise ModelNotFound(model=reference)
         return self._to_models([row])[0]
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]:
         """Return a page of models, oldest first; `after` is the last id of the previous page."""
-        return self._to_models(page_by_id(self._connection, models, limit, after))
+        return self._to_models(page_by_id(self._connection, models, limit, after, self._visible))
 
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""

@@ -1,0 +1,26 @@
+"""The role that an operation takes: declared by its route, checked here and documented."""
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+
+from api.http.middleware import OPEN_PATHS
+from core.domain.access.roles import Role
+
+ROLE = "x-required-role"
+
+
+def needs(role: Role) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes this role or a higher one."""
+    return {ROLE: role.value}
+
+
+async def require_role(request: Request) -> None:
+    """Check the caller's role against that of the route, before a body is read.
+
+    Raises Forbidden.
+    """
+    route: APIRoute = request.scope["route"]
+    if route.path not in OPEN_PATHS:
+        request.scope["state"]["principal"].require(Role((route.openapi_extra or {})[ROLE]))

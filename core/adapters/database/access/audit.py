@@ -1,0 +1,87 @@
+"""Audit events, appended to one chain."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+
+from core.adapters.database.statements import insert_new
+from core.adapters.database.tables.audit import audit_events, audit_head
+from core.domain.access.audit import AuditEvent, AuditHead, Change
+from core.domain.values import Digest
+from core.ports import AuditFilter
+
+_HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
+
+
+class SqlAuditTrail:
+    """The `AuditTrail` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: list[Change] = []
+
+    def add(self, change: Change) -> None:
+        """Keep a change until `flush` writes its event."""
+        self._waiting.append(change)
+
+    def flush(self) -> None:
+        """Write the events of the changes, as the last thing that a transaction does.
+
+        Every transaction locks the head after all else, and for the time of its commit alone, so
+        that two of them cannot wait for each other.
+        """
+        if not self._waiting:
+            return
+        head, rows = self._lock_head(), []
+        for change in self._waiting:
+            event = head.append(change)
+            rows.append({**vars(change), "sequence": event.sequence, "hash": event.hash})
+            head = AuditHead.of(event)
+        self._connection.execute(insert(audit_events), rows)
+        self._connection.execute(update(audit_head).values(vars(head)))
+        self._waiting.clear()
+
+    def head(self) -> AuditHead:
+        """Return the number and the hash of the last event."""
+        row = self._connection.execute(_HEAD).first()
+        return AuditHead() if row is None else AuditHead(**row._mapping)
+
+    def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
+        """Return a page of events, newest first; `after` is the last number of the page before."""
+        query = select(audit_events).order_by(audit_events.c.sequence.desc()).limit(limit)
+        if after is not None:
+            query = query.where(audit_events.c.sequence < after)
+        for name in ("actor", "action"):
+            if (value := getattr(wanted, name)) is not None:
+                query = query.where(audit_events.c[name] == value)
+        if wanted.subject is not None:
+            subject = audit_events.c.subject
+            below = subject.startswith(f"{wanted.subject}/", autoescape=True)
+            query = query.where(or_(subject == wanted.subject, below))
+        if wanted.since is not None:
+            query = query.where(audit_events.c.at >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(audit_events.c.at < wanted.until)
+        return [_to_event(row) for row in self._connection.execute(query)]
+
+    def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
+        """Return events after a number up to another, oldest first."""
+        number = audit_events.c.sequence
+        query = select(audit_events).where(number > after, number <= last)
+        rows = self._connection.execute(query.order_by(number).limit(limit))
+        return [_to_event(row) for row in rows]
+
+    def _lock_head(self) -> AuditHead:
+        row = self._connection.execute(_HEAD.with_for_update()).first()
+        if row is None:
+            insert_new(self._connection, audit_head, {"id": 1, **vars(AuditHead())})
+            row = self._connection.execute(_HEAD.with_for_update()).one()
+        return AuditHead(**row._mapping)
+
+
+def _to_event(row: Row[Any]) -> AuditEvent:
+    fields = dict(row._mapping)
+    sequence: int = fields.pop("sequence")
+    digest: Digest = fields.pop("hash")
+    return AuditEvent(sequence=sequence, change=Change(**fields), hash=digest)

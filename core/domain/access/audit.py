@@ -1,0 +1,96 @@
+"""Audit events: who changed what, each chained to the one before by its hash."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from core.domain.values import Digest, KeyId, canonical_json, sha256
+
+
+class Action(StrEnum):
+    """What was done to a subject."""
+
+    MODEL_CREATED = "model.created"
+    MODEL_CONFIGURED = "model.configured"
+    ALIAS_CREATED = "alias.created"
+    ALIAS_MOVED = "alias.moved"
+    ALIAS_ROLLED_BACK = "alias.rolled_back"
+    JOB_ORDERED = "job.ordered"
+    JOB_RETRIED = "job.retried"
+    JOB_CANCELLED = "job.cancelled"
+    DATASET_CREATED = "dataset.created"
+    DATASET_EXTENDED = "dataset.extended"
+    DATASET_FROZEN = "dataset.frozen"
+    SUITE_CREATED = "suite.created"
+    POLICY_CREATED = "policy.created"
+    WEIGHTS_DELETED = "weights.deleted"
+    COLLECTION_STARTED = "collection.started"
+    KEY_CREATED = "key.created"
+    KEY_ROTATED = "key.rotated"
+    KEY_REVOKED = "key.revoked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change, as its transaction states it; what it changed from and to is plain JSON."""
+
+    actor: str
+    key: KeyId | None
+    action: str  # an Action, or one of a later release
+    subject: str  # a path without /v1, such as models/demo/aliases/production
+    before: Any = None
+    after: Any = None
+    reason: str = ""
+    request_id: str | None = None
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """A change with its number, and the hash over it and the hash of the event before."""
+
+    sequence: int
+    change: Change
+    hash: Digest
+
+
+GENESIS = Digest("0" * 64)  # before the first event
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditHead:
+    """The number and the hash of the last event."""
+
+    sequence: int = 0
+    hash: Digest = GENESIS
+
+    def append(self, change: Change) -> AuditEvent:
+        """Return the event of a change, chained to this head."""
+        sequence = self.sequence + 1
+        return AuditEvent(
+            sequence=sequence, change=change, hash=_chained(sequence, change, self.hash)
+        )
+
+    @classmethod
+    def of(cls, event: AuditEvent) -> "AuditHead":
+        """Return the head after an event."""
+        return cls(sequence=event.sequence, hash=event.hash)
+
+
+def first_break(events: Iterable[AuditEvent], start: AuditHead, head: AuditHead) -> int | None:
+    """Return the number of the first event that is missing or was edited, None if there is none.
+
+    `events` are those after `start` up to `head`, in order.
+    """
+    for event in events:
+        if start.append(event.change) != event:
+            return start.sequence + 1
+        start = AuditHead.of(event)
+    return None if start == head else start.sequence + 1
+
+
+def _chained(sequence: int, change: Change, before: Digest) -> Digest:
+    fields = asdict(change) | {"at": change.at.astimezone(UTC).isoformat()}
+    return sha256(canonical_json({"sequence": sequence, "previous": before, **fields}))
