@@ -18,6 +18,8 @@ from api.observability.telemetry import Telemetry
 from api.routes import (
     advice,
     aliases,
+    api_keys,
+    audit,
     classes,
     classify,
     datasets,
@@ -55,6 +57,8 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     gc,
     metrics,
     advice,
+    api_keys,
+    audit,
 )
 
 

@@ -17,7 +17,7 @@ from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.access.keys import ensure_admin_key
+from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
 
 DECODING = 8  # threads, of the 40 that all requests share

@@ -4,7 +4,7 @@ import ipaddress
 
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
-from core.use_cases.access.keys import require_unguessable
+from core.use_cases.access.bootstrap_keys import require_unguessable
 
 
 def require_safe(settings: Settings) -> None:

@@ -9,12 +9,14 @@ from api.server import listening
 from api.startup_checks import require_safe
 from cli import advise_command, backup_command, gc_command, suite_command
 from core import bootstrap, logs
+from core.domain.access.principal import COMMAND_LINE
 from core.domain.datasets.suite import SuiteKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.errors import PerennialError
 from core.secrecy import hide_environment
 from core.settings import Settings
-from core.use_cases.access.keys import make_key, revoke_other_keys
+from core.use_cases.access.bootstrap_keys import revoke_other_keys
+from core.use_cases.access.keys import make_key
 
 EPILOG = (
     "Settings are read from environment variables PERENNIAL_<NAME>, such as PERENNIAL_HOME (the "
@@ -146,7 +148,8 @@ def _key(chosen: argparse.Namespace) -> int:
     require_safe(settings)
     platform = bootstrap.build(settings)
     try:
-        print(f"Keys revoked: {revoke_other_keys(platform)}.")
+        revoked = revoke_other_keys(platform.on_behalf_of(COMMAND_LINE))
+        print(f"Keys revoked: {revoked}.")
     finally:
         bootstrap.close(platform)
     return 0

@@ -2,15 +2,26 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
 
 from api.http.strict_json import require_storable
 from core.errors import FieldInvalid
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
+_DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:")
 
 
 def _digits(value: object) -> object:
@@ -18,6 +29,20 @@ def _digits(value: object) -> object:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("a whole number must consist of digits only")
     return value
+
+
+def _rfc_3339(value: object) -> object:
+    """Refuse what is not text of a date and a time: pydantic also takes seconds since 1970."""
+    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
+        raise ValueError("a time must be as in 2026-01-31T12:00:00Z, with its zone")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Return a time in UTC, if it is in a year that has one."""
+    if not 1970 <= value.year < 9000:
+        raise ValueError("the year must be from 1970 to 8999")
+    return value.astimezone(UTC)
 
 
 # No version number exceeds this bound, and SQLite and PostgreSQL can store it.
@@ -28,6 +53,7 @@ Limit = Annotated[
     Query(ge=1, le=200, description="Maximum number of items to return."),
     BeforeValidator(_digits),
 ]
+Time = Annotated[AwareDatetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 After = Annotated[str | None, Query(max_length=100, description="The `next` of the previous page.")]
 
 

@@ -73,6 +73,14 @@ class InProgress(Conflict):
     retryable = True
 
 
+class KeyNotLive(Conflict):
+    """The API key was revoked or has expired: create another one."""
+
+
+class LastAdminKey(Conflict):
+    """This is the last admin key that lets anyone in: create another one before you revoke it."""
+
+
 class Gone(Conflict):
     """The resource existed but has been deleted."""
 

@@ -43,6 +43,10 @@ class JobNotFound(NotFound):
     """There is no such job."""
 
 
+class KeyNotFound(NotFound):
+    """There is no such API key."""
+
+
 class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from core.domain.access.api_key import ApiKey, Secret
 from core.domain.access.audit import AuditEvent, AuditHead, Change
-from core.domain.values import Digest, JobId
+from core.domain.values import Digest, JobId, KeyId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +31,32 @@ class Idempotency(Protocol):
 
 
 class Keys(Protocol):
-    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
-        """Add a key; one that exists already stays unchanged."""
+    def add(self, key: ApiKey, secret: Digest) -> None:
+        """Add a key with the SHA-256 of its first secret. Raises NameTaken."""
 
-    def find(self, digest: Digest) -> tuple[str, str] | None:
-        """Return (name, role) of the key with this SHA-256."""
+    def get(self, reference: str) -> ApiKey:
+        """Return a key by id or name. Raises KeyNotFound."""
+
+    def find(self, digest: Digest) -> Secret | None:
+        """Return the secret with this SHA-256, with its key."""
 
     def any(self) -> bool: ...
 
-    def forget_others(self, digest: Digest) -> int:
-        """Remove all keys but the one with this SHA-256; return how many."""
+    def lock_all(self) -> Sequence[ApiKey]:
+        """Return all keys, oldest first, and keep others from changing them until commit."""
+
+    def page(self, limit: int, after: str | None) -> Sequence[ApiKey]:
+        """Return a page of keys, oldest first; `after` is the last id of the page before."""
+
+    def revoke(self, key: KeyId, at: datetime) -> None: ...
+
+    def rotate(
+        self, key: KeyId, secret: Digest, prefix: str, *, at: datetime, until: datetime
+    ) -> None:
+        """Give a key a new secret; its other ones are valid until a time, or less."""
+
+    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> None:
+        """Limit the secrets of a key, but one, to a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

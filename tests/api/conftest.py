@@ -11,7 +11,7 @@ import pytest
 
 from core import bootstrap
 from core.settings import Settings
-from core.use_cases.access.keys import ensure_admin_key
+from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
 from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset

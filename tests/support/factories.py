@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from core.domain.access.api_key import ApiKey
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
@@ -17,7 +18,7 @@ from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Model, Version
-from core.domain.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
+from core.domain.values import DatasetId, Digest, JobId, KeyId, ModelId, PolicyId, SuiteId, sha256
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TESTER = Principal(name="tests", role=Role.ADMIN)
@@ -33,6 +34,13 @@ def pixels_on(side: Side, count: int) -> list[Digest]:
     """Digests of images that fall on one side."""
     found = (digest(f"pixels {n}") for n in itertools.count())
     return list(itertools.islice((one for one in found if side_of(one) is side), count))
+
+
+def a_key(**changes: Any) -> ApiKey:
+    """An admin's key with a name of its own."""
+    n = next(_numbers)
+    made = ApiKey(id=KeyId(f"key_{n:06}"), name=f"key-{n}", role=Role.ADMIN, created_at=NOW)
+    return replace(made, **changes)
 
 
 def a_dataset(**changes: Any) -> Dataset:

@@ -219,6 +219,22 @@ _ADDED: dict[str, Rows] = {
         ],
         "audit_head": [{"id": 1, "sequence": 1, "hash": "a" * 64}],
     },
+    "0013": {
+        "api_keys": [
+            {
+                "id": "key_1",
+                "name": "admin",
+                "role": "admin",
+                "models": None,
+                "prefix": "pk_abcdef",
+                "created_at": WHEN,
+                "expires_at": None,
+                "rotated_at": WHEN,
+                "revoked_at": None,
+            }
+        ],
+        "api_key_secrets": [{"digest": "6" * 64, "key": "key_1", "valid_until": None}],
+    },
 }
 
 

@@ -11,7 +11,7 @@ from core.bootstrap import close
 from core.errors import UnsafeConfiguration
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.access.keys import require_unguessable
+from core.use_cases.access.bootstrap_keys import require_unguessable
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.app import make_inference_app
 from worker.inference.batcher import MicroBatcher

@@ -25,7 +25,7 @@ from core.errors import Corrupt, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 TABLES = (
-    access.keys,
+    access.api_keys,
     audit.audit_events,
     datasets.datasets,
     jobs.jobs,

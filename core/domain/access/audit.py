@@ -79,16 +79,16 @@ class AuditHead:
         return cls(sequence=event.sequence, hash=event.hash)
 
 
-def first_break(events: Iterable[AuditEvent], start: AuditHead, head: AuditHead) -> int | None:
+def first_break(events: Iterable[AuditEvent], start: AuditHead) -> int | None:
     """Return the number of the first event that is missing or was edited, None if there is none.
 
-    `events` are those after `start` up to `head`, in order.
+    `events` are those that follow `start`, in order.
     """
     for event in events:
         if start.append(event.change) != event:
             return start.sequence + 1
         start = AuditHead.of(event)
-    return None if start == head else start.sequence + 1
+    return None
 
 
 def _chained(sequence: int, change: Change, before: Digest) -> Digest:

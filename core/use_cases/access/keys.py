@@ -1,73 +1,155 @@
-"""API keys: 256 random bits, shown once, stored as a SHA-256."""
+"""Create, rotate and revoke API keys: 256 random bits, shown once, stored as a SHA-256."""
 
 import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
+from core.domain.access.api_key import ApiKey
+from core.domain.access.audit import Action
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
-from core.domain.values import sha256
-from core.errors import Unauthorised, UnsafeConfiguration
-from core.ports import Platform
+from core.domain.values import KeyId, clean_name, new_id, sha256
+from core.errors import FieldInvalid, LastAdminKey, ModelNotFound, Unauthorised
+from core.ports import Platform, UnitOfWork
+from core.use_cases.access import audit
 
 PREFIX = "pk_"
-SHORTEST_KEY = 20
+SHOWN = len(PREFIX) + 6  # characters of a secret that tell it from others
+OVERLAP = timedelta(hours=4)
 
 
 def make_key() -> str:
-    """Return a fresh key."""
+    """Return a fresh secret."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def require_unguessable(variable: str, key: str) -> None:
-    """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
-    if len(key) < SHORTEST_KEY:
-        raise UnsafeConfiguration(
-            f"{variable} has {len(key)} characters; a key must have at least {SHORTEST_KEY} random "
-            "ones. `perennial key` prints a new key."
-        )
+def prefix_of(secret: str) -> str:
+    """Return what is shown of a secret that `make_key` made."""
+    return secret[:SHOWN]
 
 
-def ensure_admin_key(platform: Platform) -> str | None:
-    """Store an admin key unless there is a key, and return one that this call made, else None.
-
-    A key given by the settings is stored under its hash and never returned.
-    """
-    given = platform.settings.admin_key.get_secret_value()
-    key = given or make_key()
-    with platform.transactions() as work:
-        digest = sha256(key.encode())
-        if given and work.keys.find(digest):
-            return None
-        if not given and work.keys.any():
-            return None
-        work.keys.add("admin", Role.ADMIN, digest, platform.clock())
-        work.commit()
-    return None if given else key
-
-
-def revoke_other_keys(platform: Platform) -> int:
-    """Revoke every key except that of the settings; return the number of revoked keys.
-
-    Raises UnsafeConfiguration if the settings have none.
-    """
-    given = platform.settings.admin_key.get_secret_value()
-    if not given:
-        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
-    with platform.transactions() as work:
-        digest = sha256(given.encode())
-        work.keys.add("admin", Role.ADMIN, digest, platform.clock())
-        others = work.keys.forget_others(digest)
-        work.commit()
-    return others
-
-
-def authenticate(platform: Platform, key: str) -> Principal:
+def authenticate(platform: Platform, secret: str) -> Principal:
     """Return who holds a key. Raises Unauthorised.
 
-    The look-up compares SHA-256 hashes, so its timing reveals nothing about a key.
+    SHA-256 hashes are looked up and compared, so the time it takes reveals nothing about a key.
+    Nothing is remembered: a rotation or a revocation holds from the next request on.
     """
+    digest = sha256(secret.encode())
     with platform.transactions(read_only=True) as work:
-        found = work.keys.find(sha256(key.encode()))
-    if found is None:
+        held = work.keys.find(digest)
+    if held is None or not held.lets_in(digest, platform.clock()):
         raise Unauthorised
-    name, role = found
-    return Principal(name=name, role=Role.known(role))
+    key = held.key
+    models = None if key.models is None else frozenset(key.models)
+    return Principal(name=key.name, role=key.role, models=models, key=key.id)
+
+
+def create_key(
+    platform: Platform,
+    *,
+    name: str,
+    role: Role,
+    models: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Create a key; return it and its secret, which is stored nowhere.
+
+    A name stays taken when its key is revoked, so that audit events are about one key each. Raises
+    NameInvalid, NameTaken, ModelNotFound, or FieldInvalid for an admin's key that is limited to
+    some models or a time that has passed.
+    """
+    now, secret = platform.clock(), make_key()
+    if role is Role.ADMIN and models is not None:
+        raise FieldInvalid(
+            "An admin key concerns every model: leave models out.", pointer="/models"
+        )
+    if expires_at is not None and expires_at <= now:
+        raise FieldInvalid("The key would have expired already.", pointer="/expires_at")
+    with platform.transactions() as work:
+        allowed = None if models is None else (work.models.get(one).id for one in models)
+        key = ApiKey(
+            id=KeyId(new_id("key", now)),
+            name=clean_name(name),
+            role=role,
+            models=None if allowed is None else tuple(dict.fromkeys(allowed)),
+            prefix=prefix_of(secret),
+            created_at=now,
+            expires_at=expires_at,
+        )
+        work.keys.add(key, sha256(secret.encode()))
+        audit.record(
+            work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
+        )
+        work.commit()
+    return key, secret
+
+
+def rotate_key(
+    platform: Platform, reference: str, overlap: timedelta = OVERLAP
+) -> tuple[ApiKey, str]:
+    """Give a key a new secret and return both; the old one is valid for `overlap` longer.
+
+    Raises KeyNotFound or KeyNotLive.
+    """
+    now, secret = platform.clock(), make_key()
+    with platform.transactions() as work:
+        key = _locked(work, reference)
+        key.require_live(now)
+        prefix = prefix_of(secret)
+        work.keys.rotate(key.id, sha256(secret.encode()), prefix, at=now, until=now + overlap)
+        audit.record(
+            work,
+            Action.KEY_ROTATED,
+            f"api-keys/{key.id}",
+            now=now,
+            before={"prefix": key.prefix},
+            after={"prefix": prefix, "old_until": (now + overlap).isoformat()},
+        )
+        work.commit()
+        return work.keys.get(key.id), secret
+
+
+def revoke_key(platform: Platform, reference: str) -> None:
+    """Revoke a key; one that is revoked already stays so. Raises KeyNotFound or LastAdminKey."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        admins = [one.id for one in work.keys.lock_all() if _is_admin(one, now)]
+        key = work.keys.get(reference)
+        if key.revoked_at is not None:
+            return
+        if admins == [key.id]:
+            raise LastAdminKey(key=key.id)
+        work.keys.revoke(key.id, now)
+        audit.record(
+            work, Action.KEY_REVOKED, f"api-keys/{key.id}", now=now, before=summary_of(work, key)
+        )
+        work.commit()
+
+
+def summary_of(work: UnitOfWork, key: ApiKey) -> dict[str, Any]:
+    """Return what a key allows, as plain JSON."""
+    models = None if key.models is None else model_names(work, key)
+    expires_at = key.expires_at and key.expires_at.isoformat()
+    return {"name": key.name, "role": key.role, "models": models, "expires_at": expires_at}
+
+
+def model_names(work: UnitOfWork, key: ApiKey) -> list[str]:
+    """Return the names of a key's models, and the ids of those that are there no more."""
+    return [_name(work, model) for model in key.models or ()]
+
+
+def _name(work: UnitOfWork, model: str) -> str:
+    try:
+        return work.models.get(model).name
+    except ModelNotFound:
+        return model
+
+
+def _locked(work: UnitOfWork, reference: str) -> ApiKey:
+    work.keys.lock_all()
+    return work.keys.get(reference)
+
+
+def _is_admin(key: ApiKey, now: datetime) -> bool:
+    return key.role is Role.ADMIN and key.is_live(now)

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
-from core.domain.values import sha256
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
-from tests.support.factories import NOW
 
 PRODUCTION = "/v1/models/demo/aliases/production"
 TAUGHT = ("cat", "dog")
@@ -166,18 +165,29 @@ def test_a_version_beside_the_live_one_says_what_would_be_lost_and_how_to_score_
     assert (ordered.status_code, ordered.json()["type"]) == (202, "evaluate")
 
 
-@pytest.mark.parametrize("path", ["", "/rollback"])
-def test_only_admins_override(service: Service, model: Model, path: str) -> None:
-    with service.platform.transactions() as work:
-        work.keys.add("someone", "promoter", sha256(b"pk_promoter"), NOW)
-        work.commit()
-    headers = {"Authorization": "Bearer pk_promoter", "If-Match": '"1"'}
-    body = {"reason": "mine", "override": True} | ({} if path else {"version": 3})
+def test_only_admins_override_a_failure(service: Service, model: Model) -> None:
+    operator = service.key(Role.OPERATOR)
+    client, forced = service.client, {"reason": "mine", "override": True}
     with service.untouched():
-        answer = service.client.request(
-            "POST" if path else "PUT", PRODUCTION + path, json=body, headers=headers
-        )
+        headers = operator | {"If-Match": '"1"'}
+        answer = client.put(PRODUCTION, json={"version": 3} | forced, headers=headers)
     assert code_of(answer) == (403, "forbidden")
+    assert put(service, 3, **forced).status_code == 200
+    back = {"to": 1, "reason": "it forgot"}
+    assert client.post(f"{PRODUCTION}/rollback", json=back, headers=operator).status_code == 200
+    with service.untouched():
+        answer = client.post(f"{PRODUCTION}/rollback", json={"to": 3} | forced, headers=operator)
+    assert code_of(answer) == (403, "forbidden")
+
+
+def test_operators_override_what_did_not_fail(service: Service, model: Model) -> None:
+    put(service, 2)
+    headers = service.key(Role.OPERATOR) | {"If-Match": '"2"'}
+    order = {"version": 1, "override": True}
+    with service.untouched():
+        assert service.client.put(PRODUCTION, json=order, headers=headers).status_code == 422
+    order["reason"] = "start again"
+    assert service.client.put(PRODUCTION, json=order, headers=headers).status_code == 200
 
 
 def test_the_root_takes_an_override_or_a_rollback(service: Service, model: Model) -> None:

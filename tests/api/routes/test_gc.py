@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
-from core.domain.values import sha256
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
-from tests.support.factories import NOW
 
 
 def leave_an_orphan(service: Service, *, old: bool = True) -> Path:
@@ -73,10 +72,7 @@ def test_dangerous_orders_are_refused(service: Service, order: dict[str, object]
 
 
 def test_only_admins_collect(service: Service) -> None:
-    with service.platform.transactions() as work:
-        work.keys.add("someone", "promoter", sha256(b"pk_promoter"), NOW)
-        work.commit()
-    answer = service.client.post("/v1/gc", json={}, headers={"Authorization": "Bearer pk_promoter"})
+    answer = service.client.post("/v1/gc", json={}, headers=service.key(Role.OPERATOR))
     assert code_of(answer) == (403, "forbidden")
 
 

@@ -1,4 +1,4 @@
-"""Keys, Idempotency-Keys, cached answers and workers' beats."""
+"""Idempotency-Keys, cached answers and workers' beats."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,15 +57,6 @@ def test_old_keys_are_forgotten(transactions: Transactions) -> None:
         assert work.idempotency.find("admin", "abc") is None
 
 
-def test_all_keys_but_one_are_forgotten(transactions: Transactions) -> None:
-    with transactions() as work:
-        for name in ("old", "older", "new"):
-            work.keys.add(name, "admin", digest(name), NOW)
-        assert work.keys.forget_others(digest("new")) == 2
-        assert work.keys.find(digest("new")) == ("new", "admin")
-        assert work.keys.find(digest("old")) is None
-
-
 def test_answers_are_remembered_by_version_and_question(transactions: Transactions) -> None:
     with transactions() as work:
         work.answers.add(digest("v1"), digest("q1"), digest("a1"))
@@ -75,15 +66,6 @@ def test_answers_are_remembered_by_version_and_question(transactions: Transactio
         assert work.answers.find(digest("v1"), digest("q2")) is None
         assert work.answers.judged(digest("q1")) == 2
         assert work.answers.judged(digest("q2")) == 0
-
-
-def test_key_is_found_by_its_hash(transactions: Transactions) -> None:
-    with transactions() as work:
-        assert not work.keys.any()
-        work.keys.add("admin", "admin", digest("key"), NOW)
-        assert work.keys.any()
-        assert work.keys.find(digest("key")) == ("admin", "admin")
-        assert work.keys.find(digest("other")) is None
 
 
 def test_beat_is_fresh_for_a_while(transactions: Transactions) -> None:

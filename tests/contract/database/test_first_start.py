@@ -12,9 +12,10 @@ from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId, sha256
 from core.ports import Platform, Transactions, UnitOfWork
 from core.settings import Settings
-from core.use_cases.access.keys import authenticate, ensure_admin_key
+from core.use_cases.access.bootstrap_keys import ensure_admin_key
+from core.use_cases.access.keys import authenticate
 from core.use_cases.datasets.suites import DEFAULT_POLICY, ensure_default_policy
-from tests.support.factories import NOW
+from tests.support.factories import NOW, a_key
 from tests.support.memory_artifacts import MemoryArtifacts
 
 KEY = "pk_of-both"
@@ -55,10 +56,12 @@ def test_default_policy_is_made_once(transactions: Transactions) -> None:
 
 
 def test_given_key_is_let_in_once(transactions: Transactions) -> None:
-    platform = platform_of(transactions)
+    platform, admin = platform_of(transactions), a_key(name="admin")
     meanwhile(
         transactions,
-        lambda work: work.keys.add("admin", "admin", sha256(KEY.encode()), NOW),
+        lambda work: work.keys.add(admin, sha256(KEY.encode())),
         lambda: ensure_admin_key(platform),
     )
-    assert authenticate(platform, KEY) == Principal(name="admin", role=Role.ADMIN)
+    assert authenticate(platform, KEY) == Principal(name="admin", role=Role.ADMIN, key=admin.id)
+    with transactions(read_only=True) as work:
+        assert work.keys.page(9, None) == [admin]

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
 from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.jobs.order import UpdateOrder
 from core.domain.values import Digest, JobId
@@ -113,7 +114,10 @@ def assert_readable(work: UnitOfWork) -> None:
     assert (job.order.dataset, job.order.reference) == (DATASET, None)
     assert job.progress.terms == {"loss": 0.5}
     assert [event.kind for event in work.jobs.events(job.id, 9, 0)] == ["queued"]
-    assert work.keys.find(Digest("6" * 64)) == ("admin", "admin")
+    held = work.keys.find(Digest("6" * 64))
+    assert held is not None
+    assert (held.key.name, held.key.role, held.key.models) == ("admin", Role.ADMIN, None)
+    assert held.lets_in(Digest("6" * 64), WHEN)
     reply = work.idempotency.find("admin", "once")
     assert reply is not None
     assert reply.job == job.id

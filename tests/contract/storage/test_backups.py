@@ -38,6 +38,7 @@ from tests.support.factories import (
     TESTER,
     a_job,
     a_job_of_no_model,
+    a_key,
     an_image,
     digest,
     pixels_on,
@@ -148,7 +149,7 @@ def live_through(platform: Platform) -> Scene:
         work.jobs.add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
         work.jobs.add(a_job_of_no_model("dataset:ds_1"))
         work.heartbeats.record("w", {})
-        work.keys.add("me", "admin", digest("key"), NOW + timedelta(microseconds=1))
+        work.keys.add(a_key(created_at=NOW + timedelta(microseconds=1)), digest("key"))
         work.counters.add("jobs", {"type": "update"}, 0.1)
         work.commit()
     for pixels in {*pixels_on(Side.TRAIN, 20), *pixels_on(Side.HOLDOUT, 20)}:

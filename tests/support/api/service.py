@@ -1,5 +1,6 @@
 """A service under test: a client, the platform below it, and an eye on what it keeps."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from api.dependencies import Services
 from core.adapters.broker.options import name_of
 from core.adapters.database.migrate import METADATA
 from core.adapters.database.unit_of_work import SqlUnitOfWork
+from core.domain.access.roles import Role
 from core.domain.jobs.order import Queue
 from core.ports import Platform
 from core.settings import Settings
+from core.use_cases.access.keys import create_key
 
 KEY = "pk_a-key-that-only-tests-know-of"
 # For what SQLite alone does, or what needs neither database nor broker.
@@ -55,6 +58,12 @@ class Service:
     def platform(self) -> Platform:
         """What the use cases stand on."""
         return self.services.platform
+
+    def key(self, role: Role, *models: str) -> dict[str, str]:
+        """The header of a new key of this role, for some models or for all."""
+        name = f"{role}-{secrets.token_hex(4)}"
+        made = create_key(self.platform, name=name, role=role, models=models or None)
+        return {"Authorization": f"Bearer {made[1]}"}
 
     def kept(self) -> dict[str, list[str]]:
         """Every row of every table, and every file beside the database.

@@ -1,14 +1,23 @@
-"""API keys, by their SHA-256."""
+"""API keys, and their secrets by their SHA-256."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
-from core.adapters.database.statements import insert_new
-from core.adapters.database.tables.access import keys
-from core.domain.values import Digest
+from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.access import api_key_secrets, api_keys, previous_keys
+from core.domain.access.api_key import ApiKey, Secret
+from core.domain.access.roles import Role
+from core.domain.values import Digest, KeyId
+from core.errors import KeyNotFound, NameTaken
 
-_FIND = select(keys.c.name, keys.c.role).where(keys.c.digest == bindparam("digest"))
+_FIND = (
+    select(api_keys, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
+    .join_from(api_key_secrets, api_keys)
+    .where(api_key_secrets.c.digest == bindparam("digest"))
+)
 
 
 class SqlKeys:
@@ -17,20 +26,85 @@ class SqlKeys:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, name: str, role: str, digest: Digest, at: datetime) -> None:
-        """Store a key, unless it is stored already."""
-        values = {"digest": digest, "name": name, "role": role, "created_at": at}
-        insert_new(self._connection, keys, values)
+    def add(self, key: ApiKey, secret: Digest) -> None:
+        """Store a key with its first secret. Raises NameTaken."""
+        if not insert_new(self._connection, api_keys, vars(key)):
+            raise NameTaken(name=key.name)
+        self._add_secret(key.id, secret)
 
-    def find(self, digest: Digest) -> tuple[str, str] | None:
-        """Return (name, role) of the key with this SHA-256, or None."""
+    def get(self, reference: str) -> ApiKey:
+        """Return a key by id or name. Raises KeyNotFound."""
+        row = find_named(self._connection, api_keys, reference)
+        if row is None:
+            raise KeyNotFound(key=reference)
+        return _to_key(row)
+
+    def find(self, digest: Digest) -> Secret | None:
+        """Return the secret with this SHA-256, with its key, or None."""
         row = self._connection.execute(_FIND, {"digest": digest}).first()
-        return (row.name, row.role) if row is not None else None
+        if row is None:
+            return None
+        return Secret(key=_to_key(row), digest=row.digest, valid_until=row.valid_until)
 
     def any(self) -> bool:
         """Return whether any key is stored."""
-        return self._connection.execute(select(keys.c.digest).limit(1)).first() is not None
+        return self._connection.execute(select(api_keys.c.id).limit(1)).first() is not None
 
-    def forget_others(self, digest: Digest) -> int:
-        """Delete all keys but the one with this SHA-256; return how many were deleted."""
-        return self._connection.execute(delete(keys).where(keys.c.digest != digest)).rowcount
+    def lock_all(self) -> Sequence[ApiKey]:
+        """Return all keys, oldest first, and keep others from changing them until commit."""
+        query = select(api_keys).order_by(api_keys.c.id).with_for_update()
+        return [_to_key(row) for row in self._connection.execute(query)]
+
+    def page(self, limit: int, after: str | None) -> Sequence[ApiKey]:
+        """Return a page of keys, oldest first; `after` is the last id of the page before."""
+        return [_to_key(row) for row in page_by_id(self._connection, api_keys, limit, after)]
+
+    def revoke(self, key: KeyId, at: datetime) -> None:
+        """Record that a key was revoked."""
+        self._write(key, revoked_at=at)
+        self._forget_previous(key)
+
+    def rotate(
+        self, key: KeyId, secret: Digest, prefix: str, *, at: datetime, until: datetime
+    ) -> None:
+        """Give a key a new secret; its other ones are valid until a time, or less."""
+        self._write(key, prefix=prefix, rotated_at=at)
+        self.end_secrets(key, until)
+        self._add_secret(key, secret)
+
+    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> None:
+        """Limit the secrets of a key, but one, to a time."""
+        ends = api_key_secrets.c.valid_until
+        longer = or_(ends.is_(None), ends > until)
+        theirs = (api_key_secrets.c.key == key, api_key_secrets.c.digest != (but or ""))
+        self._connection.execute(
+            update(api_key_secrets).where(*theirs, longer).values(valid_until=until)
+        )
+        self._forget_previous(key)
+
+    def _add_secret(self, key: KeyId, digest: Digest) -> None:
+        if not insert_new(self._connection, api_key_secrets, {"digest": digest, "key": key}):
+            raise NameTaken("There is a key with this secret already.")
+
+    def _write(self, key: KeyId, **values: Any) -> None:
+        self._connection.execute(update(api_keys).where(api_keys.c.id == key).values(values))
+
+    def _forget_previous(self, key: KeyId) -> None:
+        """Keep the previous release, which may run beside this one, from letting a secret in."""
+        digests = select(api_key_secrets.c.digest).where(api_key_secrets.c.key == key)
+        self._connection.execute(delete(previous_keys).where(previous_keys.c.digest.in_(digests)))
+
+
+def _to_key(row: Row[Any]) -> ApiKey:
+    models = None if row.models is None else tuple(row.models)
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        role=Role.known(row.role),
+        models=models,
+        prefix=row.prefix,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        rotated_at=row.rotated_at,
+        revoked_at=row.revoked_at,
+    )

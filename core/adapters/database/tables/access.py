@@ -1,10 +1,33 @@
 """Tables of API keys, Idempotency-Keys, cached evaluation results and heartbeats."""
 
-from sqlalchemy import JSON, Column, Float, Index, String, Table
+from sqlalchemy import JSON, Column, Float, ForeignKey, Index, String, Table
 
 from core.adapters.database.tables.schema import UtcTime, metadata
 
-keys = Table(
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("role", String, nullable=False),
+    Column("models", JSON(none_as_null=True)),  # ids; null: all
+    Column("prefix", String),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("rotated_at", UtcTime),
+    Column("revoked_at", UtcTime),
+)
+
+# Every secret that a key has ever had, so that none of them is let in as a new one.
+api_key_secrets = Table(
+    "api_key_secrets",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("key", ForeignKey("api_keys.id"), nullable=False),
+    Column("valid_until", UtcTime),  # null: until it is rotated
+)
+
+previous_keys = Table(  # read only by the previous release, which may run beside this one
     "keys",
     metadata,
     Column("digest", String(64), primary_key=True),
@@ -39,4 +62,5 @@ heartbeats = Table(
     Column("at", Float(53), nullable=False),  # the database's clock, epoch seconds
 )
 
+Index(None, api_key_secrets.c.key)
 Index(None, idempotency.c.created_at)

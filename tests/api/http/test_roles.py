@@ -1,0 +1,140 @@
+"""Every operation, asked by every role, about a model of its own and about another's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.domain.access.roles import Role
+from core.domain.values import sha256
+from tests.support.api.seeds import a_root
+from tests.support.api.service import EMBEDDED, Service
+from tests.support.factories import a_key
+
+pytestmark = EMBEDDED
+
+OWN, FOREIGN, MISSING = "own", "foreign", "missing"
+OF_A_MODEL = {"model", "reference", "job"}  # path parameters that name something of a model
+EVERY_MODEL = {"register_model", "get_metrics"}  # refused to keys that are limited to some
+UPDATE = {"type": "update", "dataset": "products", "dataset_version": 1}
+BODIES: dict[str, Any] = {
+    "order_job": lambda model: UPDATE | {"model": model},
+    "advise_update": lambda model: UPDATE | {"model": model},
+    "register_model": lambda model: {"name": f"new-{model}"},
+    "move_alias": lambda _: {"version": 1},
+    "roll_alias_back": lambda _: {"reason": "worse"},
+}
+Operation = tuple[str, str, dict[str, Any]]
+
+
+@pytest.fixture
+def jobs(service: Service) -> dict[str, str]:
+    """Two models with a job each, the jobs by the model's name."""
+    found = {MISSING: "job_missing"}
+    for name in (OWN, FOREIGN):
+        a_root(service.platform, name)
+        (job,) = service.client.get("/v1/jobs", params={"model": name}).json()["data"]
+        found[name] = job["id"]
+    return found
+
+
+def operations(service: Service) -> list[Operation]:
+    """Method, path and description of every operation; what deletes comes last."""
+    found = [
+        (method, path, operation)
+        for path, methods in service.client.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return sorted(found, key=lambda one: one[0] == "delete")
+
+
+def keyed(service: Service) -> Iterator[tuple[Operation, Role]]:
+    """Every operation that takes a key, with the role that it takes."""
+    for operation in operations(service):
+        if "security" in operation[2]:
+            yield operation, Role(operation[2]["x-required-role"])
+
+
+def ask(service: Service, operation: Operation, job: str, model: str, key: dict[str, str]) -> Any:
+    """What an operation answers about a model and its job."""
+    method, path, described = operation
+    things = {"model": model, "reference": model, "job": job, "alias": "production", "version": "1"}
+    names = {name: things.get(name, "nothing") for name in names_in(path)}
+    body = BODIES.get(described["operationId"], lambda _: {})(model)
+    sent = {"json": body} if method in {"post", "put", "patch"} else {}
+    headers = key | {"If-Match": '"1"'}
+    return service.client.request(method, path.format(**names), headers=headers, **sent)
+
+
+def names_in(path: str) -> set[str]:
+    return {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+def test_every_operation_with_a_key_declares_a_role_and_no_other_does(service: Service) -> None:
+    for _, path, operation in operations(service):
+        declared = operation.get("x-required-role")
+        assert (declared in set(Role)) is ("security" in operation), path
+    assert {role for _, role in keyed(service)} == set(Role)
+
+
+def test_a_role_that_is_too_low_is_refused_whatever_it_asks_about(
+    service: Service, jobs: dict[str, str]
+) -> None:
+    for role in Role:
+        keys = {OWN: service.key(role), FOREIGN: service.key(role)}
+        if role is not Role.ADMIN:
+            keys = dict.fromkeys(keys, service.key(role, OWN))
+        for operation, needed in keyed(service):
+            for model, key in keys.items():
+                answer = ask(service, operation, jobs[model], model, key)
+                name = f"{operation[2]['operationId']} by {role} about {model}: {answer.text[:200]}"
+                limited = role is not Role.ADMIN and operation[2]["operationId"] in EVERY_MODEL
+                refused = limited or not role.includes(needed)
+                assert (answer.status_code == 403) is refused, name
+                assert answer.status_code not in {401, 500}, name
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.CONTRIBUTOR, Role.OPERATOR])
+def test_what_belongs_to_a_foreign_model_is_not_there(
+    service: Service, jobs: dict[str, str], role: Role
+) -> None:
+    key, seen = service.key(role, OWN), 0
+    for operation, needed in keyed(service):
+        described = operation[2]["operationId"]
+        names = names_in(operation[1])
+        by_body = described in {"order_job", "advise_update"}
+        if not role.includes(needed) or not (names & OF_A_MODEL or by_body):
+            continue
+        answers = {model: ask(service, operation, jobs[model], model, key) for model in jobs}
+        codes = {
+            model: answer.json()["code"] if answer.is_error else None
+            for model, answer in answers.items()
+        }
+        assert answers[FOREIGN].status_code == 404, f"{described}: {answers[FOREIGN].text}"
+        assert codes[FOREIGN] == codes[MISSING], described
+        assert codes[OWN] not in {"model_not_found", "job_not_found"}, described
+        seen += 1
+    assert seen > 10
+
+
+def test_lists_leave_out_foreign_models_and_their_jobs(
+    service: Service, jobs: dict[str, str]
+) -> None:
+    key = service.key(Role.VIEWER, OWN)
+    models = service.client.get("/v1/models", headers=key).json()["data"]
+    assert [model["name"] for model in models] == [OWN]
+    listed = service.client.get("/v1/jobs", headers=key).json()["data"]
+    assert [job["id"] for job in listed] == [jobs[OWN]]
+    every = service.client.get("/v1/jobs", headers=service.key(Role.VIEWER)).json()["data"]
+    assert {job["id"] for job in every} == {jobs[OWN], jobs[FOREIGN]}
+    foreign = service.client.get("/v1/jobs", params={"model": FOREIGN}, headers=key)
+    assert foreign.status_code == 404
+
+
+def test_a_role_of_a_later_release_allows_nothing(service: Service) -> None:
+    with service.platform.transactions() as work:
+        work.keys.add(a_key(role="steward"), sha256(b"pk_steward"))
+        work.commit()
+    for operation, _ in keyed(service):
+        answer = ask(service, operation, "j", "m", {"Authorization": "Bearer pk_steward"})
+        assert answer.status_code == 403, operation[1]

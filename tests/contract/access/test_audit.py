@@ -1,0 +1,117 @@
+"""Audit events: written with the change that they tell of, in one chain."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, update
+
+from core.adapters.database.tables.audit import audit_events
+from core.domain.access.audit import Action, AuditEvent
+from core.domain.access.principal import SERVICE
+from core.domain.values import KeyId
+from core.ports import AuditFilter, Platform, Transactions
+from core.settings import Settings
+from core.use_cases.access import audit
+from core.use_cases.access.verify_audit import verify_audit
+from tests.support.factories import NOW
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.old_rows import writing
+
+ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
+
+
+def write(platform: Platform, subject: str, **more: Any) -> None:
+    with platform.transactions() as work:
+        audit.record(work, Action.MODEL_CREATED, subject, **{"now": NOW, **more})
+        work.commit()
+
+
+def page(platform: Platform, limit: int = 99, after: int | None = None, **wanted: Any) -> list[int]:
+    with platform.transactions(read_only=True) as work:
+        found = work.audit.page(limit, after, AuditFilter(**wanted))
+    return [event.sequence for event in found]
+
+
+def events(platform: Platform) -> list[AuditEvent]:
+    with platform.transactions(read_only=True) as work:
+        return list(work.audit.between(0, 99, 99))
+
+
+@pytest.fixture
+def platform(transactions: Transactions) -> Platform:
+    """A platform on behalf of somebody."""
+    made = Platform(
+        settings=Settings(),
+        transactions=transactions,
+        artifacts=MemoryArtifacts(),
+        clock=lambda: NOW,
+    )
+    return made.on_behalf_of(ME)
+
+
+def test_an_event_tells_who_what_and_why(platform: Platform) -> None:
+    write(platform, "models/a", before=None, after={"x": [1, 0.5, "é"]}, reason="why not")
+    write(platform, "models/a", actor="job job_1")
+    first, second = (event.change for event in events(platform))
+    assert (first.actor, first.key, first.request_id, first.at) == ("me", "key_1", "req_1", NOW)
+    assert (first.before, first.after, first.reason) == (None, {"x": [1, 0.5, "é"]}, "why not")
+    assert second.actor == "job job_1"
+    assert verify_audit(platform).broken_at is None
+
+
+def test_what_is_rolled_back_leaves_no_event(platform: Platform) -> None:
+    with platform.transactions() as work:
+        audit.record(work, Action.MODEL_CREATED, "models/a", now=NOW)
+    assert events(platform) == []
+
+
+def test_pages_and_filters(platform: Platform) -> None:
+    for n, subject in enumerate(["models/a", "models/a/aliases/x", "models/ab", "models/a%"]):
+        write(platform, subject, now=NOW + timedelta(hours=n), actor=f"actor-{n % 2}")
+    assert page(platform) == [4, 3, 2, 1]
+    assert page(platform, 2) == [4, 3]
+    assert page(platform, 2, 3) == [2, 1]
+    assert page(platform, subject="models/a") == [2, 1]
+    assert page(platform, subject="models/a%") == [4]
+    assert page(platform, actor="actor-1") == [4, 2]
+    assert page(platform, action="model.created", actor="actor-0") == [3, 1]
+    assert page(platform, action="key.created") == []
+    hour = timedelta(hours=1)
+    assert page(platform, since=NOW + hour, until=NOW + 3 * hour) == [3, 2]
+
+
+def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:
+    def many(number: int) -> None:
+        for _ in range(5):
+            write(platform, f"models/{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(many, range(4)))
+    found = verify_audit(platform)
+    assert (found.head.sequence, found.broken_at) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("statement", "broken"),
+    [
+        (update(audit_events).where(audit_events.c.sequence == 2).values(reason="mine"), 2),
+        (update(audit_events).where(audit_events.c.sequence == 3).values(hash="0" * 64), 3),
+        (delete(audit_events).where(audit_events.c.sequence == 1), 1),
+        (delete(audit_events).where(audit_events.c.sequence == 2), 2),
+        (delete(audit_events).where(audit_events.c.sequence == 3), 3),
+        (delete(audit_events), 1),
+    ],
+)
+def test_an_edited_or_removed_row_shows(
+    platform: Platform, url: str, statement: Any, broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.use_cases.access.verify_audit.BATCH", 2)
+    for n in range(3):
+        write(platform, f"models/{n}")
+    assert verify_audit(platform).broken_at is None
+    with writing(url) as connection:
+        connection.execute(statement)
+    assert verify_audit(platform).broken_at == broken
