@@ -76,6 +76,7 @@ def rotate_api_key(key: str, services: WiredServices, body: Rotation | None = No
 @router.delete(
     "/{key}",
     status_code=204,
+    response_class=Response,
     responses=raises(errors.KeyNotFound, errors.LastAdminKey),
     openapi_extra=needs(Role.ADMIN),
 )

@@ -104,8 +104,8 @@ class AuditEventView(ResponseModel):
     key: str | None = Field(description="The id of the key, if it was one.")
     action: str = Field(examples=["alias.moved"])
     subject: str = Field(examples=["models/demo/aliases/production"])
-    before: Any = Field(alias="from", examples=[{"version": 1}])
-    after: Any = Field(alias="to", examples=[{"version": 2, "override": False}])
+    before: dict[str, Any] | None = Field(alias="from", examples=[{"version": 1}])
+    after: dict[str, Any] | None = Field(alias="to", examples=[{"version": 2, "override": False}])
     reason: str
     request_id: str | None
     hash: str = Field(description="SHA-256 over this event and the hash of the one before it.")

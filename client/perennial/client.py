@@ -8,10 +8,12 @@ from typing import Any, Self, cast
 import httpx
 
 from perennial.aliases import Aliases
+from perennial.audit import Audit
 from perennial.connection import Connection, given, path_of
 from perennial.datasets import Datasets
 from perennial.image_files import Image, form_file, in_memory
 from perennial.jobs import Jobs
+from perennial.keys import Keys
 from perennial.models import Models
 from perennial.policies import Policies
 from perennial.replies import json_of
@@ -47,8 +49,10 @@ class Client:
         )
         self._connection = Connection(self._http)
         self.aliases = Aliases(self._connection)
+        self.audit = Audit(self._connection)
         self.datasets = Datasets(self._connection)
         self.jobs = Jobs(self._connection)
+        self.keys = Keys(self._connection)
         self.models = Models(self._connection)
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)

@@ -1,7 +1,8 @@
 """Give API keys ids, roles, models, expiry and secrets that can be rotated."""
 
-import secrets
+import hashlib
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,5 +70,6 @@ def _named_once() -> Iterator[dict[str, Any]]:
             number += 1
             name = f"{row.name}-{number}"
         taken.add(name)
-        made = int(row.created_at.timestamp() * 1000)
-        yield {**row._mapping, "id": f"key_{made:012x}{secrets.token_hex(8)}", "name": name}
+        made = int(row.created_at.replace(tzinfo=row.created_at.tzinfo or UTC).timestamp() * 1000)
+        rest = hashlib.sha256(f"id of {row.digest}".encode()).hexdigest()[:16]
+        yield {**row._mapping, "id": f"key_{made:012x}{rest}", "name": name}

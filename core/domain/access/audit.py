@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
-from core.domain.values import Digest, KeyId, canonical_json, sha256
+from core.domain.values import Digest, Json, KeyId, canonical_json, sha256
 
 
 class Action(StrEnum):
@@ -40,8 +39,8 @@ class Change:
     key: KeyId | None
     action: str  # an Action, or one of a later release
     subject: str  # a path without /v1, such as models/demo/aliases/production
-    before: Any = None
-    after: Any = None
+    before: Json | None = None
+    after: Json | None = None
     reason: str = ""
     request_id: str | None = None
     at: datetime

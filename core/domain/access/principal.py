@@ -22,7 +22,7 @@ class Principal:
         if self.role is None or not self.role.includes(role):
             held = f"your key has the role {self.role}" if self.role else "your key has none"
             raise Forbidden(
-                f"This takes the role {role} or a higher one; {held}.",
+                f"This takes at least the role {role}; {held}.",
                 required_role=role.value,
                 role=self.role and self.role.value,
             )

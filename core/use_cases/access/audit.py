@@ -1,9 +1,9 @@
 """Record audit events."""
 
 from datetime import datetime
-from typing import Any
 
 from core.domain.access.audit import Action, Change
+from core.domain.values import Json
 from core.ports import UnitOfWork
 
 
@@ -13,8 +13,8 @@ def record(
     subject: str,
     *,
     now: datetime,
-    before: Any = None,
-    after: Any = None,
+    before: Json | None = None,
+    after: Json | None = None,
     reason: str = "",
     actor: str | None = None,
 ) -> None:

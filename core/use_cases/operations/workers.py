@@ -1,9 +1,11 @@
 """List the workers, alive and lost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core.ports import Heartbeat, Platform
+from core.domain.values import JobId
+from core.errors import JobNotFound
+from core.ports import Heartbeat, Platform, UnitOfWork
 from core.settings import Settings
 
 LEAST_PATIENCE_S = 15.0
@@ -19,12 +21,28 @@ class WorkerState:
 
 
 def list_workers(platform: Platform) -> Sequence[WorkerState]:
-    """Return every worker with a heartbeat within a day that has not shut down properly."""
+    """Return every worker with a heartbeat within a day that has not shut down properly.
+
+    A job that the caller may not see is left out.
+    """
     with platform.transactions(read_only=True) as work:
         return [
-            WorkerState(heartbeat=last, fresh=is_fresh(platform.settings, last.age_s))
+            WorkerState(
+                heartbeat=_as_seen(work, last), fresh=is_fresh(platform.settings, last.age_s)
+            )
             for last in work.heartbeats.all()
         ]
+
+
+def _as_seen(work: UnitOfWork, heartbeat: Heartbeat) -> Heartbeat:
+    job = heartbeat.facts.get("job")
+    if job is None or work.principal.models is None:
+        return heartbeat
+    try:
+        work.jobs.get(JobId(job))
+    except JobNotFound:
+        return replace(heartbeat, facts={**heartbeat.facts, "job": None})
+    return heartbeat
 
 
 def is_fresh(settings: Settings, age_s: float) -> bool:

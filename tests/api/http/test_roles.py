@@ -127,6 +127,13 @@ def test_lists_leave_out_foreign_models_and_their_jobs(
     assert [job["id"] for job in listed] == [jobs[OWN]]
     every = service.client.get("/v1/jobs", headers=service.key(Role.VIEWER)).json()["data"]
     assert {job["id"] for job in every} == {jobs[OWN], jobs[FOREIGN]}
+    with service.platform.transactions() as work:
+        for name, job in jobs.items():
+            work.heartbeats.record(name, {"job": job})
+        work.commit()
+    workers = service.client.get("/v1/workers", headers=key).json()["data"]
+    shown = {worker["id"]: worker["job"] for worker in workers}
+    assert shown == {OWN: jobs[OWN], FOREIGN: None, MISSING: None}
     foreign = service.client.get("/v1/jobs", params={"model": FOREIGN}, headers=key)
     assert foreign.status_code == 404
 

@@ -1,0 +1,54 @@
+"""API keys and audit events."""
+
+from typing import Any, Literal, TypedDict
+
+RoleName = Literal["viewer", "contributor", "operator", "admin"]
+
+
+class Key(TypedDict):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+    role: RoleName | None
+    models: list[str] | None
+    prefix: str | None
+    live: bool
+    created_at: str
+    expires_at: str | None
+    rotated_at: str | None
+    revoked_at: str | None
+
+
+class Secret(Key):
+    """An API key with its new secret, which no other reply shows."""
+
+    secret: str
+
+
+AuditEvent = TypedDict(
+    "AuditEvent",
+    {
+        "sequence": int,
+        "at": str,
+        "actor": str,
+        "key": str | None,
+        "action": str,
+        "subject": str,
+        "from": dict[str, Any] | None,
+        "to": dict[str, Any] | None,
+        "reason": str,
+        "request_id": str | None,
+        "hash": str,
+    },
+)
+AuditEvent.__doc__ = "A change that somebody made."
+
+
+class Chain(TypedDict):
+    """Whether the chain of audit events holds."""
+
+    holds: bool
+    events: int
+    hash: str
+    broken_at: int | None
