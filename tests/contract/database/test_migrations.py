@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import METADATA, migrate, revert
+from core.adapters.database.tables.schema import reflect
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetRef
@@ -155,6 +156,22 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
         policy = work.policies.get(POLICY)
         assert (policy.budget, policy.line_updates, policy.negative_flips) == (None, 100, None)
         assert work.counters.all() == []
+
+
+def test_keys_of_one_name_stay_admins_under_two(empty_url: str) -> None:
+    migrate(empty_url, "0012")
+    with writing(empty_url) as connection:
+        keys = reflect(connection).tables["keys"]
+        for n in range(2):
+            row = {"digest": str(n) * 64, "name": "admin", "role": "admin", "created_at": WHEN}
+            connection.execute(keys.insert().values(row))
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        held = [work.keys.find(Digest(str(n) * 64)) for n in range(2)]
+    assert [one and (one.key.name, one.key.role) for one in held] == [
+        ("admin", Role.ADMIN),
+        ("admin-2", Role.ADMIN),
+    ]
 
 
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:

@@ -1,0 +1,23 @@
+"""What a job changes by itself is recorded as the job's."""
+
+import pytest
+
+from core.domain.access.audit import Action
+from core.ports import AuditFilter
+from tests.support.judged import CATS, SUITES, a_judged_model, knowing, update
+from tests.support.scene import Scene
+
+
+def test_a_promotion_by_a_job_is_recorded_with_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_judged_model(scene)
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    job = update(scene, model, *CATS)
+    with scene.platform.transactions(read_only=True) as work:
+        (event,) = work.audit.page(9, None, AuditFilter(action=Action.ALIAS_MOVED))
+    change = event.change
+    assert (change.actor, change.key, change.request_id) == (f"job {job.id}", None, None)
+    assert change.subject == f"models/{model.name}/aliases/production"
+    assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
+    assert change.reason == "passed the gate"
