@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from core.adapters.database.tables.audit import audit_events
-from core.domain.access.audit import Action, AuditEvent
+from core.domain.access.audit import Action, AuditEvent, AuditHead
 from core.domain.access.principal import SERVICE
 from core.domain.values import KeyId
 from core.ports import AuditFilter, Platform, Transactions
@@ -115,3 +115,14 @@ def test_an_edited_or_removed_row_shows(
     with writing(url) as connection:
         connection.execute(statement)
     assert verify_audit(platform).broken_at == broken
+
+
+def test_a_last_event_that_was_forged_with_its_hash_shows(platform: Platform, url: str) -> None:
+    for n in range(3):
+        write(platform, f"models/{n}")
+    *_, second, third = events(platform)
+    forged = AuditHead.of(second).append(replace(third.change, actor="you"))
+    with writing(url) as connection:
+        row = update(audit_events).where(audit_events.c.sequence == 3)
+        connection.execute(row.values(actor="you", hash=forged.hash))
+    assert verify_audit(platform).broken_at == 3

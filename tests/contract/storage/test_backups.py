@@ -483,7 +483,7 @@ def test_a_database_that_is_used_meanwhile_is_left_alone(
             Scene(platform.transactions, platform.artifacts)  # adds the default policy
 
     monkeypatch.setattr(backups, "copy_artifacts", copy)
-    with pytest.raises(Conflict, match="already has policies"):
+    with pytest.raises(Conflict, match="already has audit_events"):
         restore(elsewhere, folder)
     assert rows_of(elsewhere.database)["jobs"] == []
 
