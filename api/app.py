@@ -7,11 +7,10 @@ from fastapi import Depends, FastAPI
 
 from api import openapi_document
 from api.http import error_handlers
-from api.http.declared_route import require_declared
+from api.http.declared_route import DeclaredRoute, require_declared
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.request_body import BodyArrival
-from api.http.required_role import require_role
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
@@ -38,7 +37,7 @@ from api.routes import (
 from api.startup_checks import require_safe
 from core.bootstrap import build
 from core.settings import Settings
-from core.use_cases.access.keys import authenticate
+from core.use_cases.access.authenticate import authenticate
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs,
@@ -78,9 +77,10 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # openapi_document.describe adds it as an ordinary route
-        dependencies=[Depends(require_role), Depends(require_declared)],
+        dependencies=[Depends(require_declared)],
         redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
+    app.router.route_class = DeclaredRoute
     for resource in RESOURCES:
         app.include_router(resource.router)
     error_handlers.register(app)

@@ -18,7 +18,7 @@ from core.errors import (
 from core.inference_limits import chunked
 from core.ports import ClassificationRequest
 from core.settings import Settings
-from core.use_cases.access.keys import make_key
+from core.use_cases.access.authenticate import make_key
 
 TIMEOUT_S = 60.0
 

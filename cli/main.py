@@ -15,8 +15,8 @@ from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.errors import PerennialError
 from core.secrecy import hide_environment
 from core.settings import Settings
+from core.use_cases.access.authenticate import make_key
 from core.use_cases.access.bootstrap_keys import revoke_other_keys
-from core.use_cases.access.keys import make_key
 
 EPILOG = (
     "Settings are read from environment variables PERENNIAL_<NAME>, such as PERENNIAL_HOME (the "

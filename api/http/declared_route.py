@@ -1,4 +1,4 @@
-"""Refuse requests with a query parameter or a kind of body that their route does not declare."""
+"""Refuse requests that their route does not declare: their role, query parameters or body."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from api.http.required_role import require_role
 from api.http.strict_json import parse
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 
@@ -15,20 +16,25 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 class DeclaredRoute(APIRoute):
-    """Route that, if it takes JSON, refuses a body of another content type without reading it."""
+    """Route that refuses a role that is too low and, if it takes JSON, another kind of body.
+
+    Neither body is read.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request."""
         handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
+        takes_json = self.body_field is not None
 
-        async def handle_json(request: Request) -> Response:
+        async def handle_declared(request: Request) -> Response:
+            require_role(request, self)
+            if not takes_json:
+                return await handle(request)
             if _has_body(request) and not _is_json(request):
                 raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
             return await handle(_JsonRequest(request.scope, request.receive))
 
-        return handle_json
+        return handle_declared
 
 
 class _JsonRequest(Request):

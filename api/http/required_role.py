@@ -16,11 +16,7 @@ def needs(role: Role) -> dict[str, Any]:
     return {ROLE: role.value}
 
 
-async def require_role(request: Request) -> None:
-    """Check the caller's role against that of the route, before a body is read.
-
-    Raises Forbidden.
-    """
-    route: APIRoute = request.scope["route"]
+def require_role(request: Request, route: APIRoute) -> None:
+    """Raise Forbidden unless the caller's role includes that of the route."""
     if route.path not in OPEN_PATHS:
         request.scope["state"]["principal"].require(Role((route.openapi_extra or {})[ROLE]))

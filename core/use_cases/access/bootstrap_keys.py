@@ -10,7 +10,8 @@ from core.domain.values import Digest, KeyId, new_id, sha256
 from core.errors import KeyNotFound, NameTaken, UnsafeConfiguration
 from core.ports import Platform, UnitOfWork
 from core.use_cases.access import audit
-from core.use_cases.access.keys import make_key, prefix_of, summary_of
+from core.use_cases.access.authenticate import make_key, prefix_of
+from core.use_cases.access.keys import summary_of
 
 log = logging.getLogger(__name__)
 

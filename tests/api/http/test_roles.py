@@ -138,6 +138,13 @@ def test_lists_leave_out_foreign_models_and_their_jobs(
     assert foreign.status_code == 404
 
 
+def test_a_refusal_comes_before_the_body_is_read(service: Service) -> None:
+    viewer = service.key(Role.VIEWER)
+    for body in ({"content": "{", "headers": viewer}, {"data": {"a": "b"}, "headers": viewer}):
+        assert service.client.post("/v1/datasets", **body).status_code == 403
+    assert service.client.get("/openapi.json", headers=viewer).status_code == 200
+
+
 def test_a_role_of_a_later_release_allows_nothing(service: Service) -> None:
     with service.platform.transactions() as work:
         work.keys.add(a_key(role="steward"), sha256(b"pk_steward"))
@@ -145,3 +152,5 @@ def test_a_role_of_a_later_release_allows_nothing(service: Service) -> None:
     for operation, _ in keyed(service):
         answer = ask(service, operation, "j", "m", {"Authorization": "Bearer pk_steward"})
         assert answer.status_code == 403, operation[1]
+    steward = {"Authorization": "Bearer pk_steward"}
+    assert service.client.get("/openapi.json", headers=steward).status_code == 403

@@ -20,8 +20,9 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.ports import Platform
+from core.use_cases.access.authenticate import authenticate
 from core.use_cases.access.bootstrap_keys import ensure_admin_key, revoke_other_keys
-from core.use_cases.access.keys import authenticate, create_key, revoke_key, rotate_key
+from core.use_cases.access.keys import create_key, revoke_key, rotate_key
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 

@@ -12,8 +12,8 @@ from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId, sha256
 from core.ports import Platform, Transactions, UnitOfWork
 from core.settings import Settings
+from core.use_cases.access.authenticate import authenticate
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
-from core.use_cases.access.keys import authenticate
 from core.use_cases.datasets.suites import DEFAULT_POLICY, ensure_default_policy
 from tests.support.factories import NOW, a_key
 from tests.support.memory_artifacts import MemoryArtifacts
