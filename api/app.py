@@ -32,6 +32,7 @@ from api.routes import (
     policies,
     suites,
     versions,
+    webhooks,
     workers,
 )
 from api.startup_checks import require_safe
@@ -52,6 +53,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     images,
     suites,
     policies,
+    webhooks,
     workers,
     gc,
     metrics,

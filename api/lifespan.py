@@ -67,6 +67,7 @@ def _open(
         decoder=decoder,
         notifier=notifier,
         inference=inference,
+        webhooks=bootstrap.webhook_client(settings),
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         inferring=CapacityLimiter(INFERRING),

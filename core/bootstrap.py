@@ -10,6 +10,7 @@ from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
+from core.adapters.webhooks.client import HttpWebhookClient
 from core.errors import UnsafeConfiguration
 from core.ports import Artifacts, Platform
 from core.settings import Settings
@@ -77,6 +78,13 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
         memory_bytes=settings.decode_memory_bytes,
         max_pixels=settings.max_pixels,
         stored_side=settings.stored_side,
+    )
+
+
+def webhook_client(settings: Settings) -> HttpWebhookClient:
+    """Return what sends webhooks, with the limits of the settings."""
+    return HttpWebhookClient(
+        seconds=settings.webhook_seconds, allow_private=settings.webhook_private
     )
 
 

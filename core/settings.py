@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     decode_memory_bytes: int = 1024 * 1024 * 1024
     min_free_bytes: int = 256 * 1024 * 1024
 
+    webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
+    webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
+
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal
     log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
 

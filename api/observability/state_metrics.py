@@ -14,6 +14,7 @@ from prometheus_client.core import (
 from core.domain.jobs.counter import BUCKETS, JOBS_ENDED, PHASE_SECONDS, CounterValue
 from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import Queue
+from core.domain.webhooks.delivery import DELIVERIES_ENDED
 from core.errors import Unavailable
 from core.ports import Platform
 from core.use_cases.operations.stats import ServiceStats, read_stats
@@ -50,6 +51,7 @@ class StateCollector:
         yield from _running(state)
         yield from _workers(state, self._platform)
         yield from _registry(state)
+        yield from _webhooks(state)
         yield from _counters(state)
 
 
@@ -146,6 +148,27 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     for kind, count in state.alias_moves.items():
         moves.add_metric([kind], count)
     yield from (versions, moves)
+
+
+def _webhooks(state: ServiceStats) -> Iterator[Metric]:
+    age = (state.at - state.outbox.oldest).total_seconds() if state.outbox.oldest else 0.0
+    yield GaugeMetricFamily(
+        "perennial_webhook_deliveries_pending",
+        "Deliveries that have not been made yet.",
+        value=state.outbox.pending,
+    )
+    yield GaugeMetricFamily(
+        "perennial_webhook_oldest_pending_seconds",
+        "Age of the oldest of them.",
+        value=max(0.0, age),
+    )
+    ended = CounterMetricFamily(
+        "perennial_webhook_deliveries", "Ended deliveries by status.", labels=["status"]
+    )
+    for counter in state.counters:
+        if counter.name == DELIVERIES_ENDED:
+            ended.add_metric([counter.labels["status"]], counter.value)
+    yield ended
 
 
 def _counters(state: ServiceStats) -> Iterator[Metric]:

@@ -81,3 +81,7 @@ class ModelNotTrainable(Invalid):
 
 class IdempotencyMismatch(Invalid):
     """This Idempotency-Key was already used with a different body."""
+
+
+class UrlForbidden(Invalid):
+    """Webhooks are sent to https URLs at public addresses only."""

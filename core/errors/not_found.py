@@ -47,6 +47,14 @@ class KeyNotFound(NotFound):
     """There is no such API key."""
 
 
+class WebhookNotFound(NotFound):
+    """There is no such webhook."""
+
+
+class DeliveryNotFound(NotFound):
+    """The webhook has no such delivery: deliveries are kept for 14 days."""
+
+
 class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 

@@ -30,9 +30,18 @@ from core.ports.learning import (
     TrainingSpec,
     ignore_progress,
 )
-from core.ports.operations import Counters, Gauges, Heartbeat, Heartbeats, QueueGauge, RunningGauge
+from core.ports.operations import (
+    Counters,
+    Gauges,
+    Heartbeat,
+    Heartbeats,
+    OutboxGauge,
+    QueueGauge,
+    RunningGauge,
+)
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [
     "Aliases",
@@ -61,9 +70,12 @@ __all__ = [
     "JobNotifier",
     "Jobs",
     "Keys",
+    "Message",
     "Models",
     "Monitor",
     "NamedJob",
+    "Outbox",
+    "OutboxGauge",
     "Platform",
     "Policies",
     "QueueGauge",
@@ -79,6 +91,8 @@ __all__ = [
     "Transactions",
     "UnitOfWork",
     "Versions",
+    "WebhookClient",
+    "Webhooks",
     "ignore_bytes",
     "ignore_progress",
 ]

@@ -66,6 +66,14 @@ class RunningGauge:
     progress: Progress
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutboxGauge:
+    """The pending deliveries of webhooks."""
+
+    pending: int
+    oldest: datetime | None  # when the oldest of them was written
+
+
 class Gauges(Protocol):
     """The present state in numbers, cheap enough to read every few seconds."""
 
@@ -78,3 +86,6 @@ class Gauges(Protocol):
 
     def alias_moves(self) -> Mapping[str, int]:
         """Return the number of alias moves by kind."""
+
+    def outbox(self) -> OutboxGauge:
+        """Return the pending deliveries of webhooks."""

@@ -14,6 +14,7 @@ from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
 
 Clock = Callable[[], datetime]  # aware, UTC
@@ -42,6 +43,8 @@ class UnitOfWork(Protocol):
     heartbeats: Heartbeats
     counters: Counters
     gauges: Gauges
+    webhooks: Webhooks
+    outbox: Outbox
 
     def __enter__(self) -> Self: ...
 

@@ -235,7 +235,43 @@ _ADDED: dict[str, Rows] = {
         ],
         "api_key_secrets": [{"digest": "6" * 64, "key": "key_1", "valid_until": None}],
     },
+    "0014": {
+        "webhooks": [
+            {
+                "id": "hook_1",
+                "url": "https://example.com/told",
+                "events": ["job.failed"],
+                "models": None,
+                "description": "",
+                "secret": "whsec_c2VjcmV0",
+                "former_secret": None,
+                "former_until": None,
+                "paused": True,
+                "created_at": WHEN,
+            }
+        ],
+        "webhook_deliveries": [
+            {
+                "id": "dlv_1",
+                "webhook": "hook_1",
+                "event": "evt_1",
+                "type": "job.failed",
+                "object": JOB,
+                "payload": {"type": "job.failed", "data": {"job": JOB}},
+                "status": "pending",
+                "attempts": 1,
+                "fence": 1,
+                "lease_until": None,
+                "response_status": 500,
+                "error": {"code": "receiver_refused"},
+                "created_at": WHEN,
+                "attempted_at": WHEN,
+                "next_attempt_at": WHEN,
+            }
+        ],
+    },
 }
+NUMBERED = {"jobs", "thumbnails", "webhook_deliveries"}  # by the database
 
 
 @contextmanager
@@ -267,7 +303,7 @@ def write_rows(connection: Connection, revision: str) -> None:
     rows = rows_at(revision)
     for table in reflect(connection).sorted_tables:
         for row in rows.get(table.name, []):
-            numbered = {"position"} if table.name in {"jobs", "thumbnails"} else set()
+            numbered = {"position"} if table.name in NUMBERED else set()
             assert row.keys() | numbered == {column.name for column in table.c}, table.name
             connection.execute(table.insert().values(row))
 

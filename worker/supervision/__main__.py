@@ -8,12 +8,15 @@ import socket
 from core import logs
 from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
-from core.bootstrap import build, keep_private
+from core.bootstrap import build, keep_private, webhook_client
 from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.parent_death import on_parent_exit
 from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
+from worker.supervision.webhook_sender import WebhookSender
+
+LAST_WORD_S = 1.0  # for webhooks under way when the child has ended
 
 
 def main() -> None:
@@ -26,17 +29,27 @@ def main() -> None:
     settings = Settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)
+    platform = build(settings)
     supervisor = Supervisor(
-        build(settings),
+        platform,
         BackgroundNotifier(CeleryNotifier(settings)),
         Child.start,
         name=name,
     )
+    sender = WebhookSender(platform, webhook_client(settings))
+
+    def stop(*_: object) -> None:
+        supervisor.stop()
+        sender.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
+        signal.signal(number, stop)
     if arguments.exit_with_parent:
-        on_parent_exit(supervisor.stop)
+        on_parent_exit(stop)
+    sender.start()
     supervisor.run()
+    sender.stop()
+    sender.join(LAST_WORD_S)
 
 
 if __name__ == "__main__":

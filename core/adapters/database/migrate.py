@@ -20,6 +20,7 @@ from core.adapters.database.tables import (
     models,
     schema,
     suites,
+    webhooks,
 )
 from core.errors import Corrupt, DatabaseUnavailable
 
@@ -32,6 +33,7 @@ TABLES = (
     models.models,
     suites.suites,
     counters.counters,
+    webhooks.webhooks,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961

@@ -27,6 +27,8 @@ from core.adapters.database.registry.policies import SqlPolicies
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
 from core.domain.access.principal import SERVICE, Principal
+from core.adapters.database.webhooks.outbox import SqlOutbox
+from core.adapters.database.webhooks.webhooks import SqlWebhooks
 from core.errors import DatabaseUnavailable
 
 
@@ -77,6 +79,8 @@ class SqlUnitOfWork:
     heartbeats: ports.Heartbeats
     counters: ports.Counters
     gauges: ports.Gauges
+    webhooks: ports.Webhooks
+    outbox: ports.Outbox
 
     def __init__(
         self,
@@ -122,6 +126,8 @@ class SqlUnitOfWork:
         self.heartbeats = SqlHeartbeats(connection)
         self.counters = SqlCounters(connection)
         self.gauges = SqlGauges(connection)
+        self.webhooks = SqlWebhooks(connection)
+        self.outbox = SqlOutbox(connection)
         return self
 
     def __exit__(

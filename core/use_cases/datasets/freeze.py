@@ -8,6 +8,7 @@ from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.domain.datasets.manifest import Manifest, ManifestEntry
 from core.domain.values import Digest, counted
+from core.domain.webhooks.event import dataset_frozen
 from core.errors import ImageInSuite
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.access import audit
@@ -91,6 +92,7 @@ def _write(
         now=now,
         after={"manifest": stored, "images": version.images},
     )
+    work.outbox.add(dataset_frozen(version))
     return version
 
 

@@ -11,6 +11,7 @@ from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, Json, canonical_json
+from core.domain.webhooks.event import version_judged
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
@@ -46,6 +47,7 @@ def evaluate_version(
         version = work.versions.get(model_of(job), number, lock=True)
         version = version.judged(report.verdict, stored)
         work.versions.save(version)
+        work.outbox.add(version_judged(version, job, now))
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)

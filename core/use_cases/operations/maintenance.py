@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from core.domain.jobs.order import Queue
 from core.domain.values import JobId
+from core.domain.webhooks.delivery import KEPT_DAYS
 from core.errors import LeaseLost
 from core.ports import JobNotifier, Platform
 from core.use_cases.operations.workers import FORGOTTEN_AFTER_S
@@ -47,10 +48,12 @@ def forget_old_traces(platform: Platform) -> None:
     """Delete what is no longer needed.
 
     That is: Idempotency-Keys after a day, temporary files of crashed writers after an hour,
-    checkpoints of jobs that ended without a worker, and workers without a heartbeat for a day.
+    checkpoints of jobs that ended without a worker, workers without a heartbeat for a day, and
+    deliveries of webhooks after two weeks, also those that a paused webhook never received.
     """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work.outbox.forget(platform.clock() - timedelta(days=KEPT_DAYS))
         work.heartbeats.forget_silent(FORGOTTEN_AFTER_S)
         for checkpoint in work.jobs.take_spent_checkpoints():
             platform.artifacts.delete(checkpoint)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.jobs.counter import CounterValue
-from core.ports import Heartbeat, Platform, QueueGauge, RunningGauge
+from core.ports import Heartbeat, OutboxGauge, Platform, QueueGauge, RunningGauge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class ServiceStats:
     heartbeats: Sequence[Heartbeat]
     versions: Mapping[tuple[str, str], int]
     alias_moves: Mapping[str, int]
+    outbox: OutboxGauge
     counters: Sequence[CounterValue]
 
 
@@ -31,5 +32,6 @@ def read_stats(platform: Platform) -> ServiceStats:
             heartbeats=work.heartbeats.all(),
             versions=work.gauges.versions(),
             alias_moves=work.gauges.alias_moves(),
+            outbox=work.gauges.outbox(),
             counters=work.counters.all(),
         )

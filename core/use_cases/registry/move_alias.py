@@ -5,6 +5,7 @@ from datetime import datetime
 from core.domain.access.audit import Action
 from core.domain.registry.alias import Alias, MoveKind, move
 from core.domain.registry.version import Version
+from core.domain.webhooks.event import alias_moved
 from core.ports import UnitOfWork
 from core.use_cases.access import audit
 
@@ -27,7 +28,7 @@ def move_alias(
     now: datetime,
     override: bool = False,
 ) -> Alias:
-    """Write an alias, the row of its history, its audit event, and that a version went live.
+    """Write an alias, the row of its history, its events, and that a version went live.
 
     `alias` is the present one, None to create it. Raises StaleRevision if it has moved since.
     """
@@ -35,6 +36,7 @@ def move_alias(
         alias, name=name, to=to, kind=kind, reason=reason, actor=actor, override=override, now=now
     )
     work.aliases.move(moved, row)
+    work.outbox.add(alias_moved(row))
     if kind is MoveKind.PROMOTED:
         work.versions.save(to.went_live())
     audit.record(

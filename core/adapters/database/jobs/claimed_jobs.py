@@ -11,10 +11,12 @@ from core.adapters.database.jobs.events import SqlJobEvents
 from core.adapters.database.jobs.rows import CLAIMED, progress_to_json
 from core.adapters.database.operations.counters import SqlCounters
 from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.webhooks.outbox import SqlOutbox
 from core.domain.jobs.event import EventKind, JobEvent
 from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.recipes.choices import Precision
 from core.domain.values import Digest, JobId, Json, PolicyId, SuiteId
+from core.domain.webhooks.event import job_ended
 from core.errors import CancelRequested, LeaseLost
 
 
@@ -25,6 +27,7 @@ class SqlHeldJobs:
         self._connection = connection
         self._events = SqlJobEvents(connection)
         self._counters = SqlCounters(connection)
+        self._outbox = SqlOutbox(connection)
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
@@ -114,11 +117,12 @@ class SqlHeldJobs:
         return self._events.add(job, kind, data, at)
 
     def _record_end(self, job: Job, kind: EventKind, data: Json) -> None:
-        """Add the last event of a job, and count the job as ended."""
+        """Add the last event of a job, count the job as ended, and tell webhooks."""
         if job.finished_at is None:
             raise ValueError("an ended job needs finished_at")
         self.add_event(job.id, kind, data, job.finished_at)
         self._counters.add_ended(job)
+        self._outbox.add(job_ended(job))
 
     def _give_back(self, job: JobId, fence: int, **values: Any) -> None:
         """Write that no worker holds the job any more. Raises LeaseLost."""

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, String, func, literal, select
 
 from core.adapters.database.jobs.rows import CLAIMED, UNFINISHED
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import alias_moves, versions
+from core.adapters.database.tables.webhooks import deliveries
 from core.domain.jobs.job import JobStatus, Progress
 from core.domain.jobs.order import JobType
 from core.domain.values import JobId
-from core.ports import QueueGauge, RunningGauge
+from core.domain.webhooks.delivery import DeliveryStatus
+from core.ports import OutboxGauge, QueueGauge, RunningGauge
 
 
 class SqlGauges:
@@ -62,3 +64,11 @@ class SqlGauges:
         """Return how often aliases were created, promoted and rolled back."""
         query = select(alias_moves.c.kind, func.count()).group_by(alias_moves.c.kind)
         return {row.kind: row[1] for row in self._connection.execute(query)}
+
+    def outbox(self) -> OutboxGauge:
+        """Return the number of pending deliveries and when the oldest of them was written."""
+        # Rendered into the SQL, since neither database would match a parameter to the index.
+        pending = literal(DeliveryStatus.PENDING.value, String, literal_execute=True)
+        query = select(func.count(), func.min(deliveries.c.created_at))
+        count, oldest = self._connection.execute(query.where(deliveries.c.status == pending)).one()
+        return OutboxGauge(pending=count, oldest=oldest)

@@ -1,0 +1,70 @@
+"""Rules for a webhook's URL, and for the addresses that its host may have."""
+
+import ipaddress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import urlsplit
+
+from core.errors import UrlForbidden
+
+LONGEST_URL = 2000
+_PORTS = {"https": 443, "http": 80}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """Where a webhook's URL leads."""
+
+    host: str
+    port: int
+
+
+def receiver_of(url: str, *, allow_private: bool) -> Receiver:
+    """Return the host and port of a URL; http is allowed where private addresses are.
+
+    Raises UrlForbidden.
+    """
+    schemes = _PORTS if allow_private else ("https",)
+    printable = url.isascii() and url.isprintable() and not {" ", "\\"} & set(url)
+    if not printable or len(url) > LONGEST_URL:
+        raise UrlForbidden(
+            f"A URL must have at most {LONGEST_URL:,} printable ASCII characters and no spaces: "
+            "write a host with other letters in its xn-- form."
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UrlForbidden("This is not a URL.") from error
+    if parts.scheme not in schemes:
+        raise UrlForbidden(f"The URL must begin with {' or '.join(f'{s}://' for s in schemes)}.")
+    if not parts.hostname or port == 0:
+        raise UrlForbidden("The URL must name a host.")
+    if parts.username is not None or parts.password is not None or "#" in url:
+        raise UrlForbidden("The URL must have no user, password or fragment.")
+    return Receiver(host=parts.hostname, port=port or _PORTS[parts.scheme])
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the public internet.
+
+    An IPv6 address that stands for an IPv4 address (mapped, 6to4, Teredo, NAT64) is as public as
+    that.
+    """
+    found = ipaddress.ip_address(address)
+    if isinstance(found, IPv6Address) and (inner := _ipv4_within(found)) is not None:
+        found = inner
+    return found.is_global and not found.is_multicast
+
+
+def _ipv4_within(address: IPv6Address) -> IPv4Address | None:
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return None

@@ -1,0 +1,267 @@
+"""The outbox: who receives what, in which order, claimed by whom."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+
+from core.domain.values import DeliveryId, ModelId, WebhookId
+from core.domain.webhooks.delivery import Delivery, DeliveryStatus, Outcome
+from core.domain.webhooks.event import EventType
+from core.errors import DeliveryNotFound, WebhookNotFound
+from core.ports import Transactions
+from tests.support.factories import NOW
+from tests.support.webhooks import (
+    an_event,
+    deliveries_of,
+    happened,
+    refused,
+    subscribed,
+)
+
+ACCEPTED = Outcome(response_status=200)
+LATER = NOW + timedelta(hours=1)
+
+
+def claim(transactions: Transactions, lease_s: float = 60.0) -> Delivery | None:
+    with transactions() as work:
+        found = work.outbox.claim(LATER, lease_s)
+        work.commit()
+    return found
+
+
+def claimed(transactions: Transactions, lease_s: float = 60.0) -> Delivery:
+    found = claim(transactions, lease_s)
+    assert found is not None
+    return found
+
+
+def settle(transactions: Transactions, delivery: Delivery, outcome: Outcome = ACCEPTED) -> bool:
+    with transactions() as work:
+        held = work.outbox.settle(delivery.after(outcome, LATER, draw=0.0))
+        work.commit()
+    return held
+
+
+def test_webhook_is_kept_as_it_is(transactions: Transactions) -> None:
+    first = subscribed(transactions)
+    second = subscribed(transactions, models=(ModelId("model_1"),), events=(EventType.ALIAS_MOVED,))
+    changed = replace(second.rotated("whsec_bmV3", NOW), paused=True)
+    with transactions() as work:
+        work.webhooks.save(changed)
+        work.commit()
+    with transactions() as work:
+        assert work.webhooks.page(9, None) == [first, changed]
+        assert work.webhooks.page(9, first.id) == [changed]
+        assert work.webhooks.get(second.id, lock=True) == changed
+        work.webhooks.delete(first.id)
+        for gone in (work.webhooks.get, work.webhooks.delete):
+            with pytest.raises(WebhookNotFound):
+                gone(first.id)
+
+
+def test_an_event_is_delivered_to_the_webhooks_that_subscribe_to_it(
+    transactions: Transactions,
+) -> None:
+    model = ModelId("model_1")
+    everything = subscribed(transactions)
+    moves = subscribed(transactions, events=(EventType.ALIAS_MOVED,))
+    one_model = subscribed(transactions, models=(model,))
+    failed, moved = an_event(), an_event(type=EventType.ALIAS_MOVED, model=model)
+    happened(transactions, failed, moved)
+    told = {
+        webhook.id: [one.event for one in deliveries_of(transactions, webhook)]
+        for webhook in (everything, moves, one_model)
+    }
+    assert told == {
+        everything.id: [failed.id, moved.id],
+        moves.id: [moved.id],
+        one_model.id: [moved.id],
+    }
+    (delivery,) = deliveries_of(transactions, moves)
+    assert delivery.payload == moved.payload
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 0)
+
+
+def test_an_event_of_a_fact_that_is_rolled_back_is_never_delivered(
+    transactions: Transactions,
+) -> None:
+    webhook = subscribed(transactions)
+    with transactions() as work:
+        work.outbox.add(an_event())
+    assert deliveries_of(transactions, webhook) == []
+
+
+def test_pages_go_from_the_newest_back(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+    events = [an_event(f"job_{n}") for n in range(3)]
+    happened(transactions, *events)
+    with transactions(read_only=True) as work:
+        first = work.outbox.page(webhook.id, 2, None)
+        second = work.outbox.page(webhook.id, 2, first[-1].id)
+        assert work.outbox.get(webhook.id, second[0].id) == second[0]
+        with pytest.raises(DeliveryNotFound):
+            work.outbox.get(WebhookId("hook_other"), second[0].id)
+        with pytest.raises(DeliveryNotFound):
+            work.outbox.get(webhook.id, DeliveryId("dlv_none"))
+    assert [one.event for one in (*first, *second)] == [one.id for one in events[::-1]]
+
+
+def test_a_delivery_waits_for_the_earlier_one_about_the_same_object(
+    transactions: Transactions,
+) -> None:
+    subscribed(transactions)
+    first, second, other = an_event("a"), an_event("a"), an_event("b")
+    happened(transactions, first, second, other)
+    earlier = claimed(transactions)
+    assert earlier.event == first.id
+    settle(transactions, earlier, refused())
+    between = claimed(transactions)
+    assert between.event == other.id  # for the first waits, and the second waits for the first
+    settle(transactions, between)
+    assert claim(transactions) is None
+    with transactions() as work:
+        again = work.outbox.claim(LATER + timedelta(seconds=6), 60)
+        assert again is not None
+        assert (again.id, again.attempts) == (earlier.id, 2)
+        work.commit()
+    settle(transactions, again)
+    assert claimed(transactions).event == second.id
+
+
+def test_a_delivery_waits_no_longer_for_one_that_has_failed(transactions: Transactions) -> None:
+    subscribed(transactions)
+    first, second = an_event("a"), an_event("a")
+    happened(transactions, first, second)
+    settle(transactions, replace(claimed(transactions), attempts=11), refused())
+    assert claimed(transactions).event == second.id
+
+
+def test_a_webhook_has_one_claimed_delivery_and_others_do_not_wait_for_it(
+    transactions: Transactions,
+) -> None:
+    slow, fast = subscribed(transactions), subscribed(transactions)
+    happened(transactions, an_event("a"), an_event("b"))
+    taken = {claimed(transactions).webhook, claimed(transactions).webhook}
+    assert taken == {slow.id, fast.id}
+    assert claim(transactions) is None
+
+
+def test_a_first_attempt_is_due_whatever_the_clock_where_it_happened(
+    transactions: Transactions,
+) -> None:
+    subscribed(transactions)
+    happened(transactions, an_event(at=LATER + timedelta(hours=1)))
+    with transactions(read_only=True) as work:
+        assert work.outbox.is_due(LATER)
+    assert claim(transactions) is not None
+
+
+def test_a_paused_webhook_waits_and_goes_on_where_it_stopped(transactions: Transactions) -> None:
+    webhook = subscribed(transactions, paused=True)
+    event = an_event()
+    happened(transactions, event)
+    with transactions(read_only=True) as work:
+        assert not work.outbox.is_due(LATER)
+    assert claim(transactions) is None
+    with transactions() as work:
+        work.webhooks.save(replace(webhook, paused=False))
+        work.commit()
+    assert claimed(transactions).event == event.id
+
+
+def test_a_lost_claim_expires_and_the_stale_one_writes_nothing(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+    happened(transactions, an_event())
+    stale = claimed(transactions, lease_s=-1.0)
+    present = claimed(transactions)
+    assert (present.id, present.fence, present.attempts) == (stale.id, 2, 2)
+    assert settle(transactions, stale) is False
+    assert deliveries_of(transactions, webhook) == [present]
+    assert settle(transactions, present) is True
+    assert settle(transactions, present, refused()) is False  # it has ended
+    (ended,) = deliveries_of(transactions, webhook)
+    assert (ended.status, ended.response_status) == (DeliveryStatus.DELIVERED, 200)
+
+
+def test_a_redelivery_ends_the_claim_that_is_under_way(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+    happened(transactions, an_event())
+    stale = claimed(transactions)
+    with transactions() as work:
+        work.outbox.redeliver(stale.redelivered(LATER))
+        work.commit()
+    assert settle(transactions, stale) is False
+    (again,) = deliveries_of(transactions, webhook)
+    assert (again.status, again.attempts, again.fence) == (DeliveryStatus.PENDING, 0, 2)
+    assert claimed(transactions).id == stale.id
+
+
+def test_claims_at_once_take_different_deliveries(transactions: Transactions) -> None:
+    webhooks = [subscribed(transactions) for _ in range(4)]
+    happened(transactions, *(an_event(f"job_{n}") for n in range(4)))
+    together = Barrier(8)
+
+    def take(_: int) -> Delivery | None:
+        together.wait()
+        return claim(transactions)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [one for one in pool.map(take, range(8)) if one is not None]
+    assert found
+    assert len({one.webhook for one in found}) == len(found)
+    while (more := claim(transactions)) is not None:
+        found.append(more)
+    assert {one.webhook for one in found} == {one.id for one in webhooks}
+
+
+def test_a_webhook_that_is_deleted_takes_its_deliveries_along(transactions: Transactions) -> None:
+    webhook, other = subscribed(transactions), subscribed(transactions)
+    happened(transactions, an_event())
+    with transactions() as work:
+        work.webhooks.delete(webhook.id)
+        work.commit()
+    assert deliveries_of(transactions, webhook) == []
+    assert len(deliveries_of(transactions, other)) == 1
+
+
+def test_a_webhook_is_not_deleted_under_a_fact(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+
+    def delete() -> None:
+        with transactions() as work:
+            work.webhooks.delete(webhook.id)
+            work.commit()
+
+    with ThreadPoolExecutor(1) as pool, transactions() as work:
+        work.outbox.add(an_event())
+        deleting = pool.submit(delete)
+        time.sleep(0.1)
+        assert not deleting.done()
+        work.commit()
+        deleting.result(10)
+    assert deliveries_of(transactions, webhook) == []
+
+
+def test_old_deliveries_are_forgotten(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+    happened(transactions, an_event(at=NOW), an_event(at=LATER))
+    with transactions() as work:
+        assert work.outbox.forget(LATER) == 1
+        work.commit()
+    assert [one.created_at for one in deliveries_of(transactions, webhook)] == [LATER]
+
+
+def test_pending_deliveries_are_counted(transactions: Transactions) -> None:
+    with transactions(read_only=True) as work:
+        assert (work.gauges.outbox().pending, work.gauges.outbox().oldest) == (0, None)
+    subscribed(transactions)
+    happened(transactions, an_event(at=LATER), an_event("b", at=NOW))
+    settle(transactions, claimed(transactions))
+    with transactions(read_only=True) as work:
+        gauge = work.gauges.outbox()
+    assert gauge.pending == 1
+    assert gauge.oldest in {NOW, LATER}

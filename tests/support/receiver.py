@@ -1,0 +1,99 @@
+"""A real receiver of webhooks: an HTTP server in a thread, which answers as it is told."""
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from standardwebhooks import Webhook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One request."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> str:
+        """The id of the event."""
+        return self.headers["webhook-id"]
+
+    @property
+    def payload(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
+
+    def verify(self, secret: str) -> None:
+        """Raise unless the secret has signed it."""
+        Webhook(secret).verify(self.body, self.headers)
+
+
+@dataclass
+class Receiver:
+    """What a receiver was sent, and how it answers."""
+
+    url: str = ""
+    statuses: list[int] = field(default_factory=list)  # of the next answers; then 204
+    pause_s: float = 0.0  # before each answer
+    location: str = ""  # of redirects
+    padding: int = 0  # bytes of a response's body
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def events(self) -> list[str]:
+        """The ids of the events, as they came."""
+        return [one.event for one in self.received]
+
+
+@contextmanager
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """Receive at a free port of this machine."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            receiver.received.append(Received(path=self.path, headers=headers, body=body))
+            time.sleep(receiver.pause_s)
+            try:
+                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
+                if receiver.location:
+                    self.send_header("Location", receiver.location)
+                self.end_headers()
+                self.wfile.write(b"x" * receiver.padding)
+            except OSError:
+                pass  # the sender waits no longer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    scheme = "http" if tls is None else "https"
+    receiver.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/told"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,85 @@
+"""Which URLs a webhook may have, and which addresses count as public."""
+
+import pytest
+
+from core.domain.webhooks.addresses import Receiver, is_public, receiver_of
+from core.errors import UrlForbidden
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://ci.example.com/told?by=perennial", 443),
+        ("https://ci.example.com:8443/", 8443),
+        ("https://CI.example.com", 443),
+    ],
+)
+def test_a_receiver_is_a_host_and_a_port(url: str, port: int) -> None:
+    found = receiver_of(url, allow_private=False)
+    assert found == Receiver(host="ci.example.com", port=port)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ci.example.com/",
+        "ftp://ci.example.com/",
+        "file:///etc/passwd",
+        "//ci.example.com/",
+        "https://",
+        "https:///told",
+        "https://user:word@ci.example.com/",
+        "https://@ci.example.com/",
+        "https://ci.example.com/#there",
+        "https://ci.example.com:0/",
+        "https://ci.example.com:99999/",
+        "https://[::1",
+        "https://ci.example.com/a b",
+        "https://ci.example.com\\@127.0.0.1/",
+        "https://ci.example.com/\n",
+        "https://bücher.example/",
+        "https://ci.example.com/" + "a" * 2000,
+    ],
+)
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(UrlForbidden):
+        receiver_of(url, allow_private=False)
+
+
+def test_http_is_allowed_where_private_addresses_are() -> None:
+    found = receiver_of("http://localhost/told", allow_private=True)
+    assert found == Receiver(host="localhost", port=80)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",  # where clouds keep credentials
+        "100.64.0.1",
+        "192.0.2.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::1",
+        "fd00:ec2::254",
+        "ff02::1",
+        "::ffff:10.1.2.3",
+        "64:ff9b::a01:203",
+        "2002:a01:203::",
+        "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
+    ],
+)
+def test_other_addresses_are_not(address: str) -> None:
+    assert not is_public(address)
