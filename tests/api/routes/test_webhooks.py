@@ -1,0 +1,203 @@
+"""Webhooks over HTTP: secrets are shown once, URLs checked, deliveries listed and repeated."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.bootstrap import webhook_client
+from core.domain.values import sha256
+from core.settings import Settings
+from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
+from tests.support.api.orders import a_dataset
+from tests.support.api.seeds import a_root
+from tests.support.api.service import Service, code_of, running, settings_of
+from tests.support.factories import NOW
+from tests.support.receiver import Receiver, receiving
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return settings_of(home, webhook_private=True)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+def make(service: Service, url: str = "https://127.0.0.1/told", **changes: Any) -> dict[str, Any]:
+    body = {"url": url, "events": ["alias.moved", "dataset.frozen"]} | changes
+    answer = service.client.post("/v1/webhooks", json=body)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == f"/v1/webhooks/{made['id']}"
+    return made
+
+
+def send(service: Service) -> None:
+    """What the supervisor does."""
+    claimed = claim_delivery(service.platform)
+    assert claimed is not None
+    send_claimed(service.platform, webhook_client(service.settings), claimed)
+
+
+def test_a_secret_is_shown_when_it_is_made_and_never_again(service: Service) -> None:
+    made = make(service, description="build server")
+    secret = made.pop("secret")
+    assert secret.startswith("whsec_")
+    assert made["events"] == ["alias.moved", "dataset.frozen"]
+    path = f"/v1/webhooks/{made['id']}"
+    assert service.client.get(path).json() == made
+    assert service.client.get("/v1/webhooks").json()["data"] == [made]
+    changed = service.client.patch(path, json={"paused": True})
+    assert changed.json() == made | {"paused": True}
+    rotated = service.client.post(f"{path}/rotate-secret").json()
+    assert rotated["secret"] not in {"", secret}
+    assert rotated["former_secret_until"] is not None
+    for answer in (service.client.get(path), service.client.get("/v1/webhooks"), changed):
+        assert "whsec_" not in answer.text
+
+
+def test_a_frozen_dataset_is_told_to_a_real_receiver(service: Service, receiver: Receiver) -> None:
+    made = make(service, receiver.url)
+    a_dataset(service, "products", boot=0)
+    deliveries = f"/v1/webhooks/{made['id']}/deliveries"
+    (pending,) = service.client.get(deliveries).json()["data"]
+    assert (pending["status"], pending["attempts"], pending["error"]) == ("pending", 0, None)
+    send(service)
+    (got,) = receiver.received
+    got.verify(made["secret"])
+    assert got.payload == pending["payload"]
+    links = got.payload["data"]["links"]
+    assert service.client.get(links["dataset"]).json()["name"] == "products"
+    assert service.client.get(links["dataset_version"]).json()["number"] == 1
+    (done,) = service.client.get(deliveries).json()["data"]
+    assert (done["status"], done["attempts"], done["response_status"]) == ("delivered", 1, 204)
+    assert done["next_attempt_at"] is None
+
+
+def test_a_refusal_is_in_the_log_of_deliveries_and_can_be_repeated(
+    service: Service, receiver: Receiver
+) -> None:
+    receiver.statuses = [500]
+    made = make(service, receiver.url)
+    path = f"/v1/webhooks/{made['id']}"
+    ordered = service.client.post(f"{path}/test")
+    assert ordered.status_code == 202
+    send(service)
+    (refused,) = service.client.get(f"{path}/deliveries").json()["data"]
+    assert (refused["status"], refused["response_status"]) == ("pending", 500)
+    assert refused["error"]["code"] == "receiver_refused"
+    assert refused["next_attempt_at"] > refused["attempted_at"]
+    assert claim_delivery(service.platform) is None
+    again = service.client.post(f"{path}/deliveries/{refused['id']}/redeliver")
+    assert (again.status_code, again.json()["attempts"]) == (202, 0)
+    send(service)
+    assert receiver.events == [ordered.json()["event"]] * 2
+    assert receiver.received[0].payload["type"] == "webhook.test"
+
+
+def test_deliveries_come_in_pages_newest_first(service: Service) -> None:
+    path = f"/v1/webhooks/{make(service)['id']}"
+    ordered = [service.client.post(f"{path}/test").json()["id"] for _ in range(3)]
+    first = service.client.get(f"{path}/deliveries?limit=2").json()
+    second = service.client.get(f"{path}/deliveries?limit=2&after={first['next']}").json()
+    assert [one["id"] for one in (*first["data"], *second["data"])] == ordered[::-1]
+    assert (first["has_more"], second["has_more"]) == (True, False)
+
+
+def test_a_webhook_can_be_limited_to_models(service: Service) -> None:
+    model = a_root(service.platform)
+    path = f"/v1/webhooks/{make(service, events=['alias.moved'], models=['demo'])['id']}"
+    assert service.client.get(path).json()["models"] == [model.id]
+    assert service.client.patch(path, json={"description": "x"}).json()["models"] == [model.id]
+    assert service.client.patch(path, json={"models": None}).json()["models"] is None
+    for body in ({"models": ["nobody"]}, {"events": ["dataset.frozen"], "models": ["demo"]}):
+        answer = service.client.patch(path, json=body)
+        assert code_of(answer) in {(404, "model_not_found"), (422, "field_invalid")}
+    assert service.client.get(path).json()["events"] == ["alias.moved"]
+
+
+def test_a_changed_url_is_where_pending_deliveries_go(service: Service, receiver: Receiver) -> None:
+    path = f"/v1/webhooks/{make(service)['id']}"
+    service.client.post(f"{path}/test")
+    service.client.patch(path, json={"url": receiver.url, "events": ["job.failed"]})
+    send(service)
+    assert len(receiver.received) == 1
+
+
+def test_a_deleted_webhook_is_gone_with_its_deliveries(service: Service) -> None:
+    path = f"/v1/webhooks/{make(service)['id']}"
+    service.client.post(f"{path}/test")
+    assert service.client.delete(path).status_code == 204
+    assert claim_delivery(service.platform) is None
+    for answer in (
+        service.client.get(path),
+        service.client.delete(path),
+        service.client.patch(path, json={"paused": True}),
+        service.client.post(f"{path}/test"),
+        service.client.post(f"{path}/rotate-secret"),
+        service.client.get(f"{path}/deliveries"),
+        service.client.post(f"{path}/deliveries/dlv_1/redeliver"),
+    ):
+        assert code_of(answer) == (404, "webhook_not_found")
+
+
+REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"url": "https://localhost/"}, "url_forbidden"),
+    ({"url": "https://169.254.169.254/latest/meta-data"}, "url_forbidden"),
+    ({"url": "https://[::ffff:10.0.0.1]/"}, "url_forbidden"),
+    ({"url": "https://no-such-host.invalid/"}, "url_forbidden"),
+    ({"url": "http://93.184.215.14/"}, "url_forbidden"),
+    ({"url": "file:///etc/passwd"}, "url_forbidden"),
+    ({"url": ""}, "field_invalid"),
+    ({"events": []}, "field_invalid"),
+    ({"events": ["webhook.test"]}, "field_invalid"),
+    ({"events": ["job.*"]}, "field_invalid"),
+    ({"models": []}, "field_invalid"),
+    ({"secret": "whsec_bWluZQ=="}, "field_unknown"),
+)
+
+
+def test_what_cannot_be_sent_is_refused_at_once(home: Path) -> None:
+    with running(settings_of(home)) as service, service.untouched():
+        for body, code in REFUSED:
+            given = {"url": "https://93.184.215.14/", "events": ["job.failed"]}
+            answer = service.client.post("/v1/webhooks", json=given | body)
+            assert code_of(answer) == (422, code), body
+
+
+def test_a_public_address_is_taken_and_cannot_be_changed_to_a_private_one(home: Path) -> None:
+    with running(settings_of(home)) as service:
+        path = f"/v1/webhooks/{make(service, 'https://93.184.215.14/')['id']}"
+        answer = service.client.patch(path, json={"url": "https://10.0.0.1/"})
+        assert code_of(answer) == (422, "url_forbidden")
+        assert service.client.get(path).json()["url"] == "https://93.184.215.14/"
+
+
+def test_webhooks_are_the_administrators(service: Service) -> None:
+    path = f"/v1/webhooks/{make(service)['id']}"
+    delivery = service.client.post(f"{path}/test").json()["id"]
+    key = "pk_a-key-of-somebody-who-is-no-administrator"
+    with service.platform.transactions() as work:
+        work.keys.add("reader", "viewer", sha256(key.encode()), NOW)
+        work.commit()
+    with service.untouched():
+        for method, where, body in (
+            ("POST", "/v1/webhooks", {"url": "https://127.0.0.1/", "events": ["job.failed"]}),
+            ("GET", "/v1/webhooks", None),
+            ("GET", path, None),
+            ("PATCH", path, {"paused": True}),
+            ("DELETE", path, None),
+            ("POST", f"{path}/test", None),
+            ("POST", f"{path}/rotate-secret", None),
+            ("GET", f"{path}/deliveries", None),
+            ("POST", f"{path}/deliveries/{delivery}/redeliver", None),
+        ):
+            answer = service.client.request(
+                method, where, json=body, headers={"Authorization": f"Bearer {key}"}
+            )
+            assert code_of(answer) == (403, "forbidden"), (method, where)
