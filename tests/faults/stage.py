@@ -36,6 +36,8 @@ SETTINGS: Mapping[str, Any] = {
     "lease_seconds": 4.0,
     "min_free_bytes": 1,
     "sweep_seconds": 0.5,
+    "webhook_private": True,
+    "webhook_seconds": 1.0,
 }
 RECOVERY_S = SETTINGS["lease_seconds"] + 15.0
 

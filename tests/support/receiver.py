@@ -20,6 +20,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    port: int  # of the sender
 
     @property
     def event(self) -> str:
@@ -62,7 +63,9 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.received.append(Received(path=self.path, headers=headers, body=body))
+            receiver.received.append(
+                Received(path=self.path, headers=headers, body=body, port=self.client_address[1])
+            )
             time.sleep(receiver.pause_s)
             try:
                 self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
