@@ -1,9 +1,12 @@
 """Sending to real receivers: signatures, TLS, limits, and addresses that are not reached."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -89,6 +92,51 @@ def test_a_receiver_that_is_not_there_is_a_recorded_failure() -> None:
         port = bound.getsockname()[1]
     outcome = a_client().send(f"http://127.0.0.1:{port}/", a_message())
     assert code_of(outcome) == "receiver_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "receiver_unreachable"),  # killed before it answered
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "receiver_unreachable"),
+        (b"\0\xff not HTTP\r\n\r\n", "receiver_unreachable"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, "receiver_unreachable"),
+    ],
+    ids=["nothing", "half", "no HTTP", "endless head"],
+)
+def test_an_answer_that_is_no_response_is_a_recorded_failure(answer: bytes, code: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+
+        def reply() -> None:
+            taken, _ = bound.accept()
+            with taken, suppress(OSError):
+                taken.recv(65536)
+                taken.sendall(answer)
+
+        thread = Thread(target=reply)
+        thread.start()
+        outcome = a_client().send(f"http://127.0.0.1:{bound.getsockname()[1]}/", a_message())
+        thread.join()
+    assert code_of(outcome) == code
+
+
+def test_a_receiver_that_answers_byte_by_byte_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+
+        def reply() -> None:
+            taken, _ = bound.accept()
+            with taken, suppress(OSError):
+                taken.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                for _ in range(100):
+                    taken.sendall(b"x")
+                    time.sleep(0.05)
+
+        thread = Thread(target=reply)
+        thread.start()
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        outcome = a_client(seconds=0.3).send(url, a_message())
+        thread.join()
+    assert code_of(outcome) == "receiver_timeout"
 
 
 def test_a_host_without_an_address_is_a_recorded_failure() -> None:
