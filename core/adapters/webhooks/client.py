@@ -9,7 +9,7 @@ import httpcore
 
 from core.adapters.webhooks.network import CheckedNetwork, Resolve, require_public, resolve_host
 from core.adapters.webhooks.signing import headers_of
-from core.domain.webhooks.addresses import receiver_of
+from core.domain.webhooks.addresses import Receiver, receiver_of
 from core.domain.webhooks.delivery import Outcome
 from core.errors import UrlForbidden
 from core.ports import Message
@@ -50,8 +50,8 @@ class HttpWebhookClient:
     def send(self, url: str, message: Message) -> Outcome:
         """Send a message once; whatever goes wrong is in the outcome."""
         try:
-            receiver_of(url, allow_private=self._allow_private)
-            status = anyio.run(self._post, url, message)
+            receiver = receiver_of(url, allow_private=self._allow_private)
+            status = anyio.run(self._post, receiver, message)
         except UrlForbidden as error:
             return _failure(error.code, error.message)
         except (TimeoutError, httpcore.TimeoutException):
@@ -65,11 +65,14 @@ class HttpWebhookClient:
             return _failure("receiver_refused", message_of, status)
         return Outcome(response_status=status)
 
-    async def _post(self, url: str, message: Message) -> int:
+    async def _post(self, receiver: Receiver, message: Message) -> int:
         """Return the status of the response. Raises TimeoutError and what httpcore raises."""
         network = CheckedNetwork(self._resolve, allow_private=self._allow_private)
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network)
-        headers = [(name, value) for name, value in headers_of(message).items()]
+        url = httpcore.URL(
+            scheme=receiver.scheme, host=receiver.host, port=receiver.port, target=receiver.target
+        )
+        headers = [("Host", receiver.authority), *headers_of(message).items()]
         with anyio.fail_after(self._seconds):
             async with (
                 pool,

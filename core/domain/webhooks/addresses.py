@@ -16,12 +16,15 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 class Receiver:
     """Where a webhook's URL leads."""
 
+    scheme: str
+    authority: str  # host and port as the URL has them: the header Host
     host: str
     port: int
+    target: str  # path and query
 
 
 def receiver_of(url: str, *, allow_private: bool) -> Receiver:
-    """Return the host and port of a URL; http is allowed where private addresses are.
+    """Return where a URL leads; http is allowed where private addresses are.
 
     Raises UrlForbidden.
     """
@@ -43,7 +46,13 @@ def receiver_of(url: str, *, allow_private: bool) -> Receiver:
         raise UrlForbidden("The URL must name a host.")
     if parts.username is not None or parts.password is not None or "#" in url:
         raise UrlForbidden("The URL must have no user, password or fragment.")
-    return Receiver(host=parts.hostname, port=port or _PORTS[parts.scheme])
+    return Receiver(
+        scheme=parts.scheme,
+        authority=parts.netloc,
+        host=parts.hostname,
+        port=port or _PORTS[parts.scheme],
+        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+    )
 
 
 def is_public(address: str) -> bool:

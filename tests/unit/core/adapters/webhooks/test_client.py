@@ -50,9 +50,11 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_a_message_arrives_with_its_signature(receiver: Receiver) -> None:
-    assert a_client().send(receiver.url, a_message()) == Outcome(response_status=204)
+    url = f"{receiver.url};now?by=us"
+    assert a_client().send(url, a_message()) == Outcome(response_status=204)
     (got,) = receiver.received
-    assert (got.path, got.event, got.payload) == ("/told", "evt_1", {"type": "webhook.test"})
+    assert (got.path, got.event) == ("/told;now?by=us", "evt_1")
+    assert got.payload == {"type": "webhook.test"}
     assert got.headers["content-type"] == "application/json"
     got.verify(SECRET)
     with pytest.raises(WebhookVerificationError):

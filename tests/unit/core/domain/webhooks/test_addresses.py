@@ -7,16 +7,20 @@ from core.errors import UrlForbidden
 
 
 @pytest.mark.parametrize(
-    ("url", "port"),
+    ("url", "authority", "port", "target"),
     [
-        ("https://ci.example.com/told?by=perennial", 443),
-        ("https://ci.example.com:8443/", 8443),
-        ("https://CI.example.com", 443),
+        ("https://ci.example.com/told?by=us", "ci.example.com", 443, "/told?by=us"),
+        ("https://ci.example.com:8443/a;b", "ci.example.com:8443", 8443, "/a;b"),
+        ("https://ci.example.com?by=us", "ci.example.com", 443, "/?by=us"),
+        ("https://CI.example.com", "CI.example.com", 443, "/"),
     ],
 )
-def test_a_receiver_is_a_host_and_a_port(url: str, port: int) -> None:
-    found = receiver_of(url, allow_private=False)
-    assert found == Receiver(host="ci.example.com", port=port)
+def test_a_url_leads_to_a_host_a_port_and_a_target(
+    url: str, authority: str, port: int, target: str
+) -> None:
+    assert receiver_of(url, allow_private=False) == Receiver(
+        scheme="https", authority=authority, host="ci.example.com", port=port, target=target
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,8 +51,8 @@ def test_other_urls_are_refused(url: str) -> None:
 
 
 def test_http_is_allowed_where_private_addresses_are() -> None:
-    found = receiver_of("http://localhost/told", allow_private=True)
-    assert found == Receiver(host="localhost", port=80)
+    found = receiver_of("http://[::1]/told", allow_private=True)
+    assert (found.scheme, found.authority, found.host, found.port) == ("http", "[::1]", "::1", 80)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111"])
