@@ -45,7 +45,6 @@ class Receiver:
     statuses: list[int] = field(default_factory=list)  # of the next answers; then 204
     pause_s: float = 0.0  # before each answer
     location: str = ""  # of redirects
-    padding: int = 0  # bytes of a response's body
     received: list[Received] = field(default_factory=list)
 
     @property
@@ -72,7 +71,6 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
                 if receiver.location:
                     self.send_header("Location", receiver.location)
                 self.end_headers()
-                self.wfile.write(b"x" * receiver.padding)
             except OSError:
                 pass  # the sender waits no longer
 

@@ -187,6 +187,8 @@ def test_what_a_stale_sender_records_is_refused(
     send_claimed(platform, Client(), stale)
     assert deliveries_of(platform.transactions, webhook) == [present.delivery]
     assert "the claim was lost" in log.text
+    with platform.transactions(read_only=True) as work:
+        assert work.counters.all() == []
 
 
 def test_a_test_event_goes_to_a_webhook_that_subscribes_to_nothing_like_it(

@@ -230,22 +230,19 @@ def test_a_webhook_that_is_deleted_takes_its_deliveries_along(transactions: Tran
     assert len(deliveries_of(transactions, other)) == 1
 
 
-def test_a_webhook_is_not_deleted_under_a_fact(transactions: Transactions) -> None:
-    webhook = subscribed(transactions)
-
-    def delete() -> None:
-        with transactions() as work:
-            work.webhooks.delete(webhook.id)
-            work.commit()
-
+def test_a_fact_does_not_fail_by_a_webhook_that_is_being_deleted(
+    transactions: Transactions,
+) -> None:
+    webhook, other = subscribed(transactions), subscribed(transactions)
+    event = an_event()
     with ThreadPoolExecutor(1) as pool, transactions() as work:
-        work.outbox.add(an_event())
-        deleting = pool.submit(delete)
-        time.sleep(0.1)
-        assert not deleting.done()
+        work.webhooks.delete(webhook.id)
+        adding = pool.submit(happened, transactions, event)
+        time.sleep(0.2)  # let it come to where it waits for this transaction
         work.commit()
-        deleting.result(10)
+        adding.result(10)
     assert deliveries_of(transactions, webhook) == []
+    assert [one.event for one in deliveries_of(transactions, other)] == [event.id]
 
 
 def test_old_deliveries_are_forgotten(transactions: Transactions) -> None:
