@@ -26,7 +26,9 @@ _HERE = (errors.Forbidden, errors.WebhookNotFound)
 @router.post(
     "",
     status_code=201,
-    responses=raises(errors.Forbidden, errors.UrlForbidden, errors.ModelNotFound),
+    responses=raises(
+        errors.Forbidden, errors.UrlForbidden, errors.ModelNotFound, errors.TooManyWebhooks
+    ),
 )
 def make_webhook(
     body: NewWebhook, services: WiredServices, asking: CurrentPrincipal, response: Response

@@ -25,7 +25,7 @@ _Events = Annotated[
     Field(min_length=1, max_length=20, examples=[["job.failed", "alias.moved"]]),
 ]
 _Models = Annotated[
-    list[str] | None,
+    list[Annotated[str, Field(min_length=1, max_length=100)]] | None,
     Field(
         min_length=1,
         max_length=100,

@@ -67,6 +67,10 @@ class NoPrevious(Conflict):
     """This alias has never pointed to another version."""
 
 
+class TooManyWebhooks(Conflict):
+    """There are as many webhooks as there may be: delete one that is not needed any more."""
+
+
 class InProgress(Conflict):
     """The first request with this Idempotency-Key is still being processed."""
 

@@ -10,6 +10,8 @@ from core.domain.values import ModelId, WebhookId
 from core.domain.webhooks.event import EventType, OutboxEvent
 from core.errors import FieldInvalid
 
+MOST_WEBHOOKS = 100  # every event is compared with each of them
+
 SECRET_PREFIX = "whsec_"  # noqa: S105 (no secret, but what each begins with)
 SECRET_BYTES = 32
 ROTATION = timedelta(hours=24)  # for which the former secret signs too

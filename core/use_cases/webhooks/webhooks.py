@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from core.domain.access.principal import Principal
 from core.domain.values import ModelId, WebhookId, new_id
 from core.domain.webhooks.event import EventType
-from core.domain.webhooks.webhook import Webhook, make_secret, require_consistent
+from core.domain.webhooks.webhook import (
+    MOST_WEBHOOKS,
+    Webhook,
+    make_secret,
+    require_consistent,
+)
+from core.errors import TooManyWebhooks
 from core.ports import Platform, UnitOfWork, WebhookClient
 
 
@@ -34,12 +40,14 @@ def create_webhook(
 ) -> Webhook:
     """Store a webhook with a secret of its own.
 
-    Raises Forbidden, UrlForbidden, FieldInvalid or ModelNotFound.
+    Raises Forbidden, UrlForbidden, FieldInvalid, ModelNotFound or TooManyWebhooks.
     """
     principal.require_admin()
     client.check(url)
     now = platform.clock()
     with platform.transactions() as work:
+        if len(work.webhooks.page(MOST_WEBHOOKS, None)) == MOST_WEBHOOKS:
+            raise TooManyWebhooks(most=MOST_WEBHOOKS)
         webhook = Webhook(
             id=WebhookId(new_id("hook", now)),
             url=url,

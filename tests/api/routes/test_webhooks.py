@@ -8,6 +8,7 @@ import pytest
 
 from core.bootstrap import webhook_client
 from core.domain.values import sha256
+from core.domain.webhooks.webhook import MOST_WEBHOOKS
 from core.settings import Settings
 from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import a_dataset
@@ -15,6 +16,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of, running, settings_of
 from tests.support.factories import NOW
 from tests.support.receiver import Receiver, receiving
+from tests.support.webhooks import subscribed
 
 
 @pytest.fixture
@@ -168,6 +170,15 @@ def test_what_cannot_be_sent_is_refused_at_once(home: Path) -> None:
             given = {"url": "https://93.184.215.14/", "events": ["job.failed"]}
             answer = service.client.post("/v1/webhooks", json=given | body)
             assert code_of(answer) == (422, code), body
+
+
+def test_there_may_be_so_many(service: Service) -> None:
+    for _ in range(MOST_WEBHOOKS):
+        subscribed(service.platform.transactions)
+    with service.untouched():
+        body = {"url": "https://127.0.0.1/", "events": ["job.failed"]}
+        answer = service.client.post("/v1/webhooks", json=body)
+    assert code_of(answer) == (409, "too_many_webhooks")
 
 
 def test_a_public_address_is_taken_and_cannot_be_changed_to_a_private_one(home: Path) -> None:
