@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
@@ -14,24 +15,22 @@ from api.schemas.webhooks import (
     WebhookWithSecret,
 )
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.values import DeliveryId, WebhookId
 from core.use_cases.webhooks import redeliver as again
 from core.use_cases.webhooks import webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=ThreadRoute)
 
-_HERE = (errors.Forbidden, errors.WebhookNotFound)
-
 
 @router.post(
     "",
     status_code=201,
-    responses=raises(
-        errors.Forbidden, errors.UrlForbidden, errors.ModelNotFound, errors.TooManyWebhooks
-    ),
+    responses=raises(errors.UrlForbidden, errors.ModelNotFound, errors.TooManyWebhooks),
+    openapi_extra=needs(Role.ADMIN),
 )
 def make_webhook(
-    body: NewWebhook, services: WiredServices, asking: CurrentPrincipal, response: Response
+    body: NewWebhook, services: WiredServices, response: Response
 ) -> WebhookWithSecret:
     """Create a webhook, which is sent the events that happen from now on.
 
@@ -39,7 +38,6 @@ def make_webhook(
     """
     made = webhooks.create_webhook(
         services.platform,
-        asking,
         services.webhooks,
         url=body.url,
         events=body.events,
@@ -50,67 +48,81 @@ def make_webhook(
     return WebhookWithSecret.of(made)
 
 
-@router.get("", responses=raises(errors.Forbidden))
+@router.get("", openapi_extra=needs(Role.ADMIN))
 def list_webhooks(
-    services: WiredServices, asking: CurrentPrincipal, limit: Limit = 50, after: After = None
+    services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[WebhookView]:
     """List webhooks, oldest first."""
-    asking.require_admin()
     with services.platform.transactions(read_only=True) as work:
         rows = work.webhooks.page(limit + 1, after)
     return page_of(rows, limit, WebhookView.of, lambda row: row.id)
 
 
-@router.get("/{webhook}", responses=raises(*_HERE))
-def get_webhook(webhook: str, services: WiredServices, asking: CurrentPrincipal) -> WebhookView:
+@router.get("/{webhook}", responses=raises(errors.WebhookNotFound), openapi_extra=needs(Role.ADMIN))
+def get_webhook(webhook: str, services: WiredServices) -> WebhookView:
     """Return a webhook."""
-    asking.require_admin()
     with services.platform.transactions(read_only=True) as work:
         return WebhookView.of(work.webhooks.get(WebhookId(webhook)))
 
 
-@router.patch("/{webhook}", responses=raises(*_HERE, errors.UrlForbidden, errors.ModelNotFound))
-def change_webhook(
-    webhook: str, body: WebhookChanges, services: WiredServices, asking: CurrentPrincipal
-) -> WebhookView:
+@router.patch(
+    "/{webhook}",
+    responses=raises(errors.WebhookNotFound, errors.UrlForbidden, errors.ModelNotFound),
+    openapi_extra=needs(Role.ADMIN),
+)
+def change_webhook(webhook: str, body: WebhookChanges, services: WiredServices) -> WebhookView:
     """Change a webhook, pause it or resume it; pending deliveries go to the new URL."""
     changed = webhooks.change_webhook(
-        services.platform, asking, services.webhooks, WebhookId(webhook), body.change()
+        services.platform, services.webhooks, WebhookId(webhook), body.change()
     )
     return WebhookView.of(changed)
 
 
-@router.delete("/{webhook}", status_code=204, responses=raises(*_HERE))
-def delete_webhook(webhook: str, services: WiredServices, asking: CurrentPrincipal) -> None:
+@router.delete(
+    "/{webhook}",
+    status_code=204,
+    responses=raises(errors.WebhookNotFound),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_webhook(webhook: str, services: WiredServices) -> None:
     """Delete a webhook and its deliveries, also those that are pending."""
-    webhooks.delete_webhook(services.platform, asking, WebhookId(webhook))
+    webhooks.delete_webhook(services.platform, WebhookId(webhook))
 
 
-@router.post("/{webhook}/rotate-secret", responses=raises(*_HERE))
-def rotate_webhook_secret(
-    webhook: str, services: WiredServices, asking: CurrentPrincipal
-) -> WebhookWithSecret:
+@router.post(
+    "/{webhook}/rotate-secret",
+    responses=raises(errors.WebhookNotFound),
+    openapi_extra=needs(Role.ADMIN),
+)
+def rotate_webhook_secret(webhook: str, services: WiredServices) -> WebhookWithSecret:
     """Make a new secret; for a day, messages are signed by the former one too."""
-    rotated = webhooks.rotate_secret(services.platform, asking, WebhookId(webhook))
+    rotated = webhooks.rotate_secret(services.platform, WebhookId(webhook))
     return WebhookWithSecret.of(rotated)
 
 
-@router.post("/{webhook}/test", status_code=202, responses=raises(*_HERE))
-def test_webhook(webhook: str, services: WiredServices, asking: CurrentPrincipal) -> DeliveryView:
+@router.post(
+    "/{webhook}/test",
+    status_code=202,
+    responses=raises(errors.WebhookNotFound),
+    openapi_extra=needs(Role.ADMIN),
+)
+def test_webhook(webhook: str, services: WiredServices) -> DeliveryView:
     """Order the delivery of an event of type `webhook.test`."""
-    return DeliveryView.of(again.order_test(services.platform, asking, WebhookId(webhook)))
+    return DeliveryView.of(again.order_test(services.platform, WebhookId(webhook)))
 
 
-@router.get("/{webhook}/deliveries", responses=raises(*_HERE))
+@router.get(
+    "/{webhook}/deliveries",
+    responses=raises(errors.WebhookNotFound),
+    openapi_extra=needs(Role.ADMIN),
+)
 def list_webhook_deliveries(
     webhook: str,
     services: WiredServices,
-    asking: CurrentPrincipal,
     limit: Limit = 50,
     after: After = None,
 ) -> Page[DeliveryView]:
     """List the deliveries of a webhook, newest first; they are kept for 14 days."""
-    asking.require_admin()
     with services.platform.transactions(read_only=True) as work:
         found = work.webhooks.get(WebhookId(webhook))
         rows = work.outbox.page(found.id, limit + 1, after)
@@ -120,11 +132,10 @@ def list_webhook_deliveries(
 @router.post(
     "/{webhook}/deliveries/{delivery}/redeliver",
     status_code=202,
-    responses=raises(*_HERE, errors.DeliveryNotFound),
+    responses=raises(errors.WebhookNotFound, errors.DeliveryNotFound),
+    openapi_extra=needs(Role.ADMIN),
 )
-def redeliver(
-    webhook: str, delivery: str, services: WiredServices, asking: CurrentPrincipal
-) -> DeliveryView:
+def redeliver(webhook: str, delivery: str, services: WiredServices) -> DeliveryView:
     """Order a delivery once more, now and under the same event id."""
-    ordered = again.redeliver(services.platform, asking, WebhookId(webhook), DeliveryId(delivery))
+    ordered = again.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery))
     return DeliveryView.of(ordered)

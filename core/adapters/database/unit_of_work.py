@@ -26,9 +26,9 @@ from core.adapters.database.registry.models import SqlModels
 from core.adapters.database.registry.policies import SqlPolicies
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
-from core.domain.access.principal import SERVICE, Principal
 from core.adapters.database.webhooks.outbox import SqlOutbox
 from core.adapters.database.webhooks.webhooks import SqlWebhooks
+from core.domain.access.principal import SERVICE, Principal
 from core.errors import DatabaseUnavailable
 
 

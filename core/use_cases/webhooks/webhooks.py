@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from core.domain.access.principal import Principal
+from core.domain.access.audit import Action
 from core.domain.values import ModelId, WebhookId, new_id
 from core.domain.webhooks.event import EventType
 from core.domain.webhooks.webhook import (
@@ -14,6 +16,7 @@ from core.domain.webhooks.webhook import (
 )
 from core.errors import TooManyWebhooks
 from core.ports import Platform, UnitOfWork, WebhookClient
+from core.use_cases.access import audit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,6 @@ class WebhookChange:
 
 def create_webhook(
     platform: Platform,
-    principal: Principal,
     client: WebhookClient,
     *,
     url: str,
@@ -40,9 +42,8 @@ def create_webhook(
 ) -> Webhook:
     """Store a webhook with a secret of its own.
 
-    Raises Forbidden, UrlForbidden, FieldInvalid, ModelNotFound or TooManyWebhooks.
+    Raises UrlForbidden, FieldInvalid, ModelNotFound or TooManyWebhooks.
     """
-    principal.require_admin()
     client.check(url)
     now = platform.clock()
     with platform.transactions() as work:
@@ -59,22 +60,23 @@ def create_webhook(
         )
         require_consistent(webhook.events, webhook.models)
         work.webhooks.add(webhook)
+        audit.record(
+            work, Action.WEBHOOK_CREATED, _subject(webhook), now=now, after=_summary_of(webhook)
+        )
         work.commit()
     return webhook
 
 
 def change_webhook(
     platform: Platform,
-    principal: Principal,
     client: WebhookClient,
     webhook: WebhookId,
     change: WebhookChange,
 ) -> Webhook:
     """Change a webhook: pending deliveries go to its new URL, and wait while it is paused.
 
-    Raises Forbidden, WebhookNotFound, UrlForbidden, FieldInvalid or ModelNotFound.
+    Raises WebhookNotFound, UrlForbidden, FieldInvalid or ModelNotFound.
     """
-    principal.require_admin()
     if change.url is not None:
         client.check(change.url)
     with platform.transactions() as work:
@@ -90,31 +92,61 @@ def change_webhook(
         )
         require_consistent(changed.events, changed.models)
         work.webhooks.save(changed)
+        audit.record(
+            work,
+            Action.WEBHOOK_CHANGED,
+            _subject(found),
+            now=platform.clock(),
+            before=_summary_of(found),
+            after=_summary_of(changed),
+        )
         work.commit()
     return changed
 
 
-def rotate_secret(platform: Platform, principal: Principal, webhook: WebhookId) -> Webhook:
+def rotate_secret(platform: Platform, webhook: WebhookId) -> Webhook:
     """Give a webhook a new secret; the present one signs beside it for a day.
 
-    Raises Forbidden or WebhookNotFound.
+    Raises WebhookNotFound.
     """
-    principal.require_admin()
+    now = platform.clock()
     with platform.transactions() as work:
         found = work.webhooks.get(webhook, lock=True)
-        rotated = found.rotated(make_secret(), platform.clock())
+        rotated = found.rotated(make_secret(), now)
         work.webhooks.save(rotated)
+        audit.record(work, Action.WEBHOOK_ROTATED, _subject(found), now=now)
         work.commit()
     return rotated
 
 
-def delete_webhook(platform: Platform, principal: Principal, webhook: WebhookId) -> None:
-    """Delete a webhook and its deliveries. Raises Forbidden or WebhookNotFound."""
-    principal.require_admin()
+def delete_webhook(platform: Platform, webhook: WebhookId) -> None:
+    """Delete a webhook and its deliveries. Raises WebhookNotFound."""
     with platform.transactions() as work:
+        found = work.webhooks.get(webhook, lock=True)
         work.webhooks.delete(webhook)
+        audit.record(
+            work,
+            Action.WEBHOOK_DELETED,
+            _subject(found),
+            now=platform.clock(),
+            before=_summary_of(found),
+        )
         work.commit()
 
 
 def _ids(work: UnitOfWork, models: Sequence[str]) -> tuple[ModelId, ...]:
     return tuple(dict.fromkeys(work.models.get(model).id for model in models))
+
+
+def _subject(webhook: Webhook) -> str:
+    return f"webhooks/{webhook.id}"
+
+
+def _summary_of(webhook: Webhook) -> dict[str, Any]:
+    """Return what a webhook does, as plain JSON, without its path, which may be a secret."""
+    return {
+        "host": urlsplit(webhook.url).netloc,
+        "events": list(webhook.events),
+        "models": None if webhook.models is None else list(webhook.models),
+        "paused": webhook.paused,
+    }

@@ -23,7 +23,7 @@ from core.use_cases.operations.maintenance import forget_old_traces
 from core.use_cases.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 from core.use_cases.webhooks.redeliver import order_test, redeliver
 from core.use_cases.webhooks.webhooks import rotate_secret
-from tests.support.factories import NOW, TESTER
+from tests.support.factories import NOW
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver, receiving
 from tests.support.scene import Scene
@@ -100,7 +100,7 @@ def test_what_arrives_is_signed_by_the_webhooks_secrets(
     platform: Platform, receiver: Receiver
 ) -> None:
     webhook = subscribed(platform.transactions, url=receiver.url)
-    rotated = rotate_secret(platform, TESTER, webhook.id)
+    rotated = rotate_secret(platform, webhook.id)
     platform = replace(platform, clock=time_now)
     event = an_event()
     happened(platform.transactions, event)
@@ -195,7 +195,7 @@ def test_a_test_event_goes_to_a_webhook_that_subscribes_to_nothing_like_it(
     platform: Platform,
 ) -> None:
     webhook = subscribed(platform.transactions, events=())
-    ordered = order_test(platform, TESTER, webhook.id)
+    ordered = order_test(platform, webhook.id)
     client = Client()
     assert deliver(platform, client).id == ordered.id
     ((_, message),) = client.sent
@@ -212,7 +212,7 @@ def test_a_delivery_can_be_made_again_under_its_event_id(
     webhook = subscribed(platform.transactions, url=receiver.url)
     happened(platform.transactions, an_event())
     done = deliver(platform, http())
-    again = redeliver(platform, TESTER, webhook.id, done.id)
+    again = redeliver(platform, webhook.id, done.id)
     assert (again.status, again.id) == (DeliveryStatus.PENDING, done.id)
     assert deliver(platform, http()).status is DeliveryStatus.DELIVERED
     assert receiver.events == [done.event] * 2
