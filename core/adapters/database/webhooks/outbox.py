@@ -24,8 +24,10 @@ class SqlOutbox:
 
     def add(self, event: OutboxEvent) -> None:
         """Write a delivery of an event for each webhook that subscribes to it."""
-        for webhook in subscribers(self._connection, event):
-            self.add_delivery(delivery_of(event, webhook.id))
+        found = subscribers(self._connection, event)
+        if found:
+            rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
+            self._connection.execute(insert(deliveries), rows)
 
     def add_delivery(self, delivery: Delivery) -> None:
         """Write a delivery."""
