@@ -1,7 +1,7 @@
 """Ports for what a worker does with a model: import, train, evaluate."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.domain.datasets.manifest import ManifestEntry
@@ -74,6 +74,7 @@ class TrainingSpec:
     ] = ()  # from training sides of the lineage's earlier updates
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
     selection: Selection | None = None  # for a mixing choice by validation
+    feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
 
     def __post_init__(self) -> None:
         if self.recipe.precision is Precision.AUTO:
@@ -87,12 +88,15 @@ class Trained:
     weights: Weights
     notes: Json  # what training chose by itself, e.g. {"mixing": 0.6, "tried": [...]}
     environments: tuple[Mapping[str, str], ...]  # that training ran in, in order
+    feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # by class, to replay
 
 
 class Trainer(Protocol):
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
-        """Train, then store the tensors and the list of them.
+        """Train, then store the tensors, the list of them, and feature statistics.
 
+        Of the statistics, those of the spec are stored already; the others are stored after
+        training, like the tensors, so that they are young when a row names them: see `gc`.
         `resume` is a checkpoint that an earlier attempt stored: in the same environment, the
         result has the same digest as an uninterrupted run. Raises Interruption,
         TrainingDiverged, ModelNotTrainable or OutOfMemory.

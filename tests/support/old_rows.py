@@ -270,6 +270,7 @@ _ADDED: dict[str, Rows] = {
             }
         ],
     },
+    "0015": {"versions": [{"feature_statistics": {"cat": "a" * 64}}]},
 }
 NUMBERED = {"jobs", "thumbnails", "webhook_deliveries"}  # by the database
 

@@ -118,6 +118,7 @@ class Version:
     environments: tuple[Mapping[str, str], ...] = ()  # all that its training ran in
     reference: DatasetRef | None = None  # the reference set that method "zscl" distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
+    feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # by class, to replay
     created_at: datetime
     collected_at: datetime | None = None  # when its weights were given to collection; None: kept
 

@@ -122,6 +122,7 @@ def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
         exemplars=exemplars,
         reference=reference,
         selection=_selection(artifacts, inputs, manifest),
+        feature_statistics=inputs.parent.feature_statistics,
     )
 
 

@@ -47,6 +47,7 @@ def update_model(
             environments=trained.environments,
             reference=order.reference,
             notes=dict(trained.notes),
+            feature_statistics=dict(trained.feature_statistics),
             created_at=now,
         )
         work.versions.add(candidate)

@@ -136,9 +136,12 @@ def work_goes_on(work: UnitOfWork) -> None:
     assert (pinned.suites, pinned.policy) == ((SUITE,), POLICY)
     named = DatasetRef(dataset=DATASET, version=1)
     first = work.versions.get(MODEL, 1)
-    work.versions.add(replace(first, number=2, notes={"mixing": 0.7}, reference=named))
+    kept = {"cat": Digest("b" * 64)}
+    second = replace(first, number=2, notes={"mixing": 0.7}, reference=named)
+    work.versions.add(replace(second, feature_statistics=kept))
     added = work.versions.get(MODEL, 2)
     assert (added.notes, added.reference) == ({"mixing": 0.7}, named)
+    assert added.feature_statistics == kept
     work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
     assert work.jobs.get(JobId("job_3")).priority == 9
 
@@ -151,6 +154,7 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
     with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
         version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
+        assert version.feature_statistics == {}
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
         assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
         policy = work.policies.get(POLICY)

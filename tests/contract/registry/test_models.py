@@ -109,6 +109,7 @@ def test_version_comes_back_as_it_was(transactions: Transactions, model: Model) 
         classes=("dog", "cat"),
         environment={"torch": "2"},
         environments=({"torch": "1"}, {"torch": "2"}),
+        feature_statistics={"Cat": digest("of cat"), "dog": digest("of dog")},
         created_at=NOW,
     )
     with transactions() as work:

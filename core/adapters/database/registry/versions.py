@@ -57,6 +57,7 @@ class SqlVersions:
             "environments": [dict(each) for each in version.environments],
             "reference": version.reference and dict(vars(version.reference)),
             "notes": dict(version.notes),
+            "feature_statistics": dict(version.feature_statistics),
         }
         self._connection.execute(insert(versions).values(values))
 
@@ -124,5 +125,6 @@ def _to_version(row: Row[Any]) -> Version:
             "environments": tuple(row.environments or ()),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
             "notes": row.notes or {},
+            "feature_statistics": row.feature_statistics or {},
         }
     )

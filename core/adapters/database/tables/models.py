@@ -56,6 +56,8 @@ versions = Table(
     Column("environments", JSON(none_as_null=True)),  # null: made before they were recorded
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
     Column("notes", JSON(none_as_null=True)),  # null: made before notes were recorded
+    # Class names to artifacts; null: made before feature statistics were kept.
+    Column("feature_statistics", JSON(none_as_null=True)),
     Column("created_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),  # null: the weights are kept
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
