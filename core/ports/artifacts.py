@@ -88,6 +88,9 @@ class ArtifactRoots(Protocol):
     def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
         """Return the digests of the weights of versions, except collected ones and `without`."""
 
+    def feature_statistics(self, *, without: Collection[Version] = ()) -> set[Digest]:
+        """Return the feature statistics of the versions whose weights `weights` returns."""
+
     def reports(self) -> set[Digest]:
         """Return the digests of the reports of versions, and of jobs that have scored one."""
 

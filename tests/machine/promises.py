@@ -121,6 +121,7 @@ class Promises:
                 parent = by_number[version.parent].digest
                 undisturbed = trained(parent, version.update_classes, version.recipe.seed)
                 assert version.digest == undisturbed.digest, "trained otherwise"
+                assert version.feature_statistics.keys() == set(version.classes)
         for job in jobs.values():
             if job.model == model.id and job.status is JobStatus.SUCCEEDED:
                 assert job.result is not None

@@ -18,7 +18,7 @@ from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Monitor, Trained, TrainingSpec
-from tests.support.tiny_inputs import read_for_answers, read_for_training
+from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
 
 STEPS = 3
 
@@ -47,7 +47,12 @@ class TinyTools:
                 kept = self._artifacts.put(json.dumps([step, state, self._run]).encode())
                 monitor.save_checkpoint(kept, step)
         monitor.advance("publishing", 0, 1)
-        return Trained(weights=publish(self._artifacts, state), notes={}, environments=({},))
+        return Trained(
+            weights=publish(self._artifacts, state),
+            notes={},
+            environments=({},),
+            feature_statistics=put_statistics(self._artifacts, task),
+        )
 
     def native_precisions(self) -> Collection[Precision]:
         """What everything computes in."""

@@ -31,7 +31,7 @@ from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_inputs import read_for_answers, read_for_training
+from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
 
@@ -69,7 +69,12 @@ class Script:
         read_for_training(self.platform.artifacts, spec)
         self.training(monitor)
         weights = some_weights(self.platform, 100 + len(self.tasks))
-        return Trained(weights=weights, notes=self.notes, environments=self.environments)
+        return Trained(
+            weights=weights,
+            notes=self.notes,
+            environments=self.environments,
+            feature_statistics=put_statistics(self.platform.artifacts, spec),
+        )
 
     def native_precisions(self) -> Collection[Precision]:
         """What the worker's device computes in."""

@@ -10,8 +10,13 @@ from core.ports import Artifacts, TrainingSpec
 
 
 def read_for_training(artifacts: Artifacts, spec: TrainingSpec) -> None:
-    """The parent's weights, the root's and the images. Raises ArtifactMissing."""
+    """The parent's weights and feature statistics, the root's weights and the images.
+
+    Raises ArtifactMissing.
+    """
     _read_weights(artifacts, {spec.parent, spec.root})
+    for statistics in spec.feature_statistics.values():
+        artifacts.get(statistics)
     _read_images(artifacts, (*spec.images, *spec.exemplars, *spec.reference))
     if spec.selection is not None:
         for question in (spec.selection.new, *spec.selection.kept):
@@ -23,6 +28,12 @@ def read_for_answers(artifacts: Artifacts, version: Digest, questions: Iterable[
     _read_weights(artifacts, {version})
     for question in questions:
         _read_images(artifacts, question.entries)
+
+
+def put_statistics(artifacts: Artifacts, spec: TrainingSpec) -> dict[str, Digest]:
+    """Store feature statistics of the update's classes; these and the parent's, by class."""
+    own = {name: artifacts.put(f"features of {name}".encode()) for name in spec.classes}
+    return {**spec.feature_statistics, **own}
 
 
 def _read_weights(artifacts: Artifacts, versions: Iterable[Digest]) -> None:

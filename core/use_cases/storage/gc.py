@@ -1,5 +1,7 @@
 """Delete the weights of versions that are not needed, and artifacts that no row names.
 
+A version's feature statistics are kept and deleted with its weights.
+
 Why no needed artifact is deleted while other processes run:
 
 - A row names an artifact only after a `put` of it, by the same process and within `C` seconds, and
@@ -7,7 +9,8 @@ Why no needed artifact is deleted while other processes run:
   manifests and suites repeat what datasets and manifests name. A manifest is made before the
   transaction that writes its version, which therefore locks the dataset and writes only if the
   dataset's revision is still the one that was read. Removing an image or replacing its bytes also
-  locks the dataset and increases its revision.
+  locks the dataset and increases its revision. A candidate repeats feature statistics that its
+  parent's row names, and a version keeps its own while an unfinished update has it as its parent.
 - The rows are read at the beginning, at time r. An artifact is deleted at a time d only if no row
   named it at r or before, and if it is older than the grace G at d, which the store checks as it
   deletes it.
@@ -89,7 +92,7 @@ def collect_garbage(
     if needed.unreadable:
         tidied.unreadable = needed.unreadable
         return tidied
-    known = _known(platform.artifacts, (version.digest for version in tidied.given_up))
+    known = _known(platform.artifacts, tidied.given_up)
     grace_s = grace.total_seconds()
     for found in platform.artifacts.stored():
         if not dry_run and platform.clock() - began > grace / 2:
@@ -175,12 +178,13 @@ def _unfinished(work: UnitOfWork, model: Model) -> Iterator[Job]:
             yield from work.jobs.page(_MANY, None, model=model.id, status=status)
 
 
-def _known(artifacts: Artifacts, weights: Iterable[Digest]) -> dict[Digest, ArtifactKind]:
+def _known(artifacts: Artifacts, versions: Iterable[Version]) -> dict[Digest, ArtifactKind]:
     known: dict[Digest, ArtifactKind] = {}
-    for digest in weights:
-        known[digest] = ArtifactKind.WEIGHTS
+    for version in versions:
+        known |= dict.fromkeys(version.feature_statistics.values(), ArtifactKind.STATISTICS)
+        known[version.digest] = ArtifactKind.WEIGHTS
         try:
-            known |= tensors_of(artifacts, digest)
+            known |= tensors_of(artifacts, version.digest)
         except (ArtifactMissing, ArtifactCorrupt):
             continue  # it goes without a name
     return known

@@ -16,6 +16,7 @@ class ArtifactKind(StrEnum):
 
     WEIGHTS = "weights"  # the lists of tensors
     TENSOR = "tensor"
+    STATISTICS = "statistics"  # of the image features of one class
     IMAGE = "image"
     MANIFEST = "manifest"
     REPORT = "report"
@@ -35,11 +36,12 @@ class Reachable:
 def roots_of(
     rows: ArtifactRoots, *, without: Collection[Version] = ()
 ) -> dict[ArtifactKind, set[Digest]]:
-    """Return the artifacts that rows name, except the weights of some versions."""
+    """Return the artifacts that rows name; of some versions, no weights or feature statistics."""
     return {
         ArtifactKind.IMAGE: rows.images(),  # first: see `ArtifactRoots`
         ArtifactKind.MANIFEST: rows.manifests(),
         ArtifactKind.WEIGHTS: rows.weights(without=without),
+        ArtifactKind.STATISTICS: rows.feature_statistics(without=without),
         ArtifactKind.REPORT: rows.reports(),
         ArtifactKind.ANSWERS: rows.answers(),
         ArtifactKind.CHECKPOINT: rows.checkpoints(),

@@ -154,7 +154,7 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
     with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
         version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
-        assert version.feature_statistics == {}
+        assert (version.feature_statistics, work.references.feature_statistics()) == ({}, set())
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
         assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
         policy = work.policies.get(POLICY)

@@ -390,6 +390,20 @@ def test_what_is_damaged_or_missing_is_told_and_the_rest_is_copied(
     assert rows_of(elsewhere.database) == rows_of(settings.database)
 
 
+def test_feature_statistics_are_backed_up_and_missing_ones_are_told(
+    settings: Settings, folder: Path, elsewhere: Settings
+) -> None:
+    with opened(settings) as platform, platform.transactions(read_only=True) as work:
+        gone, *others = work.references.feature_statistics()
+    file_of(settings, gone).unlink()
+    assert lost_of(back_up(settings, folder)) == (set(), {gone})
+    assert lost_of(restore(elsewhere, folder)) == (set(), {gone})
+    with opened(elsewhere) as platform, platform.transactions(read_only=True) as work:
+        assert work.references.feature_statistics() == {gone, *others}
+        assert others
+        assert all(map(platform.artifacts.has, others))
+
+
 def bytes_of_whole(artifacts: Artifacts, but: set[Digest]) -> dict[Digest, bytes]:
     return {name: artifacts.get(name) for name in artifacts.digests() if name not in but}
 

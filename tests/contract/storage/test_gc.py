@@ -258,12 +258,15 @@ def test_an_update_that_publishes_what_is_being_collected_keeps_it(
     with scene.platform.transactions(read_only=True) as work:
         known = work.references.weights()
     orphans = some_weights(scene.platform, 101)  # what the first attempt makes
+    statistics = {name: artifacts.put(f"features of {name}".encode()) for name in ("cat", "dog")}
     assert orphans.digest not in known
     artifacts.happens = lambda _: scene.run() if not scene.script.tasks else None
     tidied = tidy(scene)
     assert tidied.collected == {}
-    assert scene.version(model, 2).digest == orphans.digest
-    assert whole(scene, scene.version(model, 2))
+    made = scene.version(model, 2)
+    assert (made.digest, made.feature_statistics) == (orphans.digest, statistics)
+    assert whole(scene, made)
+    assert all(map(artifacts.has, statistics.values()))
 
 
 def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> None:
@@ -349,6 +352,44 @@ def test_tensors_that_a_kept_version_shares_stay(
     assert numbers(tidy(scene, NEWEST_ONLY).given_up) == [2, 3]
     assert whole(scene, newer)
     assert not whole(scene, newest)
+
+
+def test_feature_statistics_stay_until_the_last_version_that_names_them_gives_up_its_weights(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    for parent, name in enumerate(("cat", "owl", "elk"), start=1):
+        rejected(scene, model, 1, parent=parent, teaches=(name,))
+    statistics = scene.version(model, 4).feature_statistics
+    assert list(statistics) == ["cat", "owl", "elk"]
+    tidied = tidy(scene, NEWEST_ONLY)
+    assert numbers(tidied.given_up) == [2]
+    assert tidied.kept[ArtifactKind.STATISTICS].count == 3
+    assert all(map(artifacts.has, statistics.values()))
+    rejected(scene, model, 1)
+    told, done = tidy(scene, NEWEST_ONLY, dry_run=True), tidy(scene, NEWEST_ONLY)
+    assert numbers(done.given_up) == [3, 4]
+    assert told.collected == done.collected
+    assert done.collected[ArtifactKind.STATISTICS] == Amount(count=3, size=3 * 15)
+    assert not any(map(artifacts.has, statistics.values()))
+
+
+def test_an_update_in_training_keeps_the_feature_statistics_of_its_parent(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    rejected(scene, model, 1, teaches=("owl",))
+    rejected(scene, model, 1)
+    scene.update(model, scene.frozen("cat", "dog"), parent=2)
+    given_up = []
+
+    def collect(monitor: Monitor) -> None:
+        given_up.append(tidy(scene, Retention(keep_last=0, made_before=LATER)).given_up)
+
+    scene.script.training = collect
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert [numbers(versions) for versions in given_up] == [[3]]
+    statistics = scene.version(model, 4).feature_statistics
+    assert statistics.keys() == {"owl", "cat", "dog"}
+    assert all(map(artifacts.has, statistics.values()))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from core.domain.jobs.job import Job, JobStatus
 from core.domain.recipes.choices import LabelSpace, Method
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
-from core.errors import DatabaseUnavailable, ImageInTraining
+from core.errors import DatabaseUnavailable, ImageInTraining, TrainingDiverged
 from core.ports import Monitor, Transactions
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import configure_model
-from tests.support.factories import a_suite
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.retry_job import retry_job
+from tests.support.factories import TESTER, a_suite
 from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
 
 REPLAY, WISE, ZSCL = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE, Method.ZSCL))
 
@@ -103,6 +106,56 @@ def test_exemplar_that_has_become_a_suites_is_left_out(scene: Scene) -> None:
     scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
     scene.run()
     assert scene.script.tasks[-1].exemplars == ()
+
+
+# ---- Feature statistics -----------------------------------------------------------------------
+
+
+def test_update_is_given_the_feature_statistics_of_its_parent_and_keeps_what_training_returns(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("cat", "dog"), scene.frozen("owl", "elk", offset=50))
+    first, second = scene.script.tasks
+    assert first.feature_statistics == {}
+    kept = scene.version(model, 2).feature_statistics
+    assert second.feature_statistics == kept
+    assert kept.keys() == {"cat", "dog"}
+    newer = scene.version(model, 3).feature_statistics
+    assert newer.keys() == {"cat", "dog", "owl", "elk"}
+    assert kept.items() <= newer.items()
+
+
+def test_versions_beside_the_line_give_no_feature_statistics(scene: Scene) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("cat", "dog"))
+    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=1)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert scene.script.tasks[-1].feature_statistics == {}
+    assert scene.version(model, 3).feature_statistics.keys() == {"owl", "elk"}
+
+
+@pytest.mark.parametrize("retried", [False, True], ids=["resumed", "retried"])
+def test_update_that_did_not_end_is_given_the_same_feature_statistics_again(
+    scene: Scene, retried: bool
+) -> None:
+    model = scene.model()
+    taught(scene, model, scene.frozen("cat", "dog"))
+    job = scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2)
+
+    def die(monitor: Monitor) -> None:
+        raise TrainingDiverged if retried else DatabaseUnavailable
+
+    scene.script.training = die
+    assert scene.run().status is (JobStatus.FAILED if retried else JobStatus.QUEUED)
+    scene.script.training = lambda monitor: monitor.advance("training", 1, 2)
+    if retried:
+        retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    _, first, second = scene.script.tasks
+    assert first.feature_statistics == second.feature_statistics
+    assert first.feature_statistics == scene.version(model, 2).feature_statistics
+    assert scene.version(model, 3).feature_statistics.keys() == {"cat", "dog", "owl", "elk"}
 
 
 # ---- Reference set --------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def a_candidate(
         work.jobs.add(job)
         number = work.versions.next_number(model.id)
         weights = some_weights(platform, number)
-        before = work.versions.get(model.id, parent).classes
+        before = work.versions.get(model.id, parent)
+        statistics = {name: _statistics(platform, name) for name in teaches}
         version = a_version(
             job,
             number,
@@ -61,7 +62,8 @@ def a_candidate(
             digest=weights.digest,
             size=weights.size,
             update_classes=teaches,
-            classes=tuple(dict.fromkeys(before + teaches)),
+            classes=tuple(dict.fromkeys(before.classes + teaches)),
+            feature_statistics={**before.feature_statistics, **statistics},
         )
         work.versions.add(version)
         if verdict is not None:
@@ -86,6 +88,10 @@ def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -
     )
     platform.artifacts.put(weights.to_bytes())
     return weights
+
+
+def _statistics(platform: Platform, class_name: str) -> Digest:
+    return platform.artifacts.put(f"features of {class_name}".encode())
 
 
 def _store(platform: Platform, model: Model, report: Report | None) -> Digest:

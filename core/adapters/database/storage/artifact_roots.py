@@ -1,9 +1,9 @@
 """The artifacts that rows name: the roots from which all others are reached."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Column, Connection, Select, select
 
 from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.tables.access import answers
@@ -33,10 +33,12 @@ class SqlArtifactRoots:
 
     def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
         """Return the weights of versions, except those given up and those in `without`."""
-        query = select(versions.c.model, versions.c.number, versions.c.digest)
-        rows = self._connection.execute(query.where(versions.c.collected_at.is_(None)))
-        left_out = {(version.model, version.number) for version in without}
-        return {row.digest for row in rows if (row.model, row.number) not in left_out}
+        return set(self._of_kept_versions(versions.c.digest, without))
+
+    def feature_statistics(self, *, without: Collection[Version] = ()) -> set[Digest]:
+        """Return the feature statistics of versions, except of those whose weights are not kept."""
+        kept = self._of_kept_versions(versions.c.feature_statistics, without)
+        return {digest for by_class in kept if by_class for digest in by_class.values()}
 
     def reports(self) -> set[Digest]:
         """Return the reports of versions, and of jobs that have scored one."""
@@ -52,6 +54,13 @@ class SqlArtifactRoots:
         """Return the checkpoints of unfinished jobs."""
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)
         return self._all(select(jobs.c.checkpoint).where(live))
+
+    def _of_kept_versions(self, column: Column[Any], without: Collection[Version]) -> Iterator[Any]:
+        """Yield the column's value for each version that keeps its weights."""
+        query = select(versions.c.model, versions.c.number, column)
+        rows = self._connection.execute(query.where(versions.c.collected_at.is_(None)))
+        left_out = {(version.model, version.number) for version in without}
+        return (value for model, number, value in rows if (model, number) not in left_out)
 
     def _all(self, query: Select[Any]) -> set[Digest]:
         return set(self._connection.scalars(query))
