@@ -86,6 +86,10 @@ FIELDS: dict[str, Schema] = {
         "description": "Images kept from all earlier updates together, or their share below 1.",
     },
     "exemplar_choice": _choice("exemplar_choice", "How the exemplars of a class are chosen."),
+    "feature_replay": _number(
+        "feature_replay",
+        "Image features drawn from the statistics of all earlier classes together; part text only.",
+    ),
     "exemplar_batch": _number(
         "exemplar_batch",
         "Exemplars in each step besides its own images; 0: an epoch passes over both alike.",

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,13 @@ class ExperimentRunner:
             found = self.finished(run_config)
             if found and not layered_artifacts.has(found[-1]["version"]):
                 found = []
-            parent = Digest(found[-1]["version"]) if found else self._root
+            parent: Record = found[-1] if found else {"version": self._root}
             for session in range(len(found), self._session_specs.count):
                 record = self._run_session(run_config, session, parent, layered_artifacts, monitor)
                 self._results_cache.write(self.keys(run_config)[session], record)
                 if "failed" in record:
                     break
-                parent = Digest(record["version"])
+                parent = record
             shutil.rmtree(folder, ignore_errors=True)
             return True
 
@@ -128,7 +128,7 @@ class ExperimentRunner:
         self,
         run_config: RunConfig,
         session: int,
-        parent: Digest,
+        parent: Record,
         layered_artifacts: LayeredArtifacts,
         monitor: Monitor,
     ) -> Record:
@@ -141,7 +141,12 @@ class ExperimentRunner:
             ask=evaluator.ask,
             make_method=run_config.make_method,
         )
-        spec = self._session_specs.spec(run_config, session, parent=parent, root=self._root)
+        spec = replace(
+            self._session_specs.spec(
+                run_config, session, parent=Digest(parent["version"]), root=self._root
+            ),
+            feature_statistics=parent.get("feature_statistics", {}),
+        )
         record: dict[str, Any] = {
             "key": self.keys(run_config)[session],
             "session": session,
@@ -161,6 +166,7 @@ class ExperimentRunner:
         return record | {
             "version": version,
             "notes": dict(trained.notes),
+            "feature_statistics": dict(trained.feature_statistics),
             "training_s": trained_at - began,
             "evaluation_s": time.perf_counter() - trained_at,
             **score,

@@ -18,7 +18,7 @@ class StepData:
     """The images of one step, or one rank's share of them."""
 
     indices: Tensor  # (images,) among all images
-    pixels: Tensor  # uint8 (images, 3, height, width)
+    pixels: Tensor  # uint8 (images, 3, height, width); none if all features are known
     target: Tensor  # (images,) of column indices
     share: float  # of the whole batch: 1 for one rank
     reference: Tensor  # uint8 (reference images, 3, height, width)

@@ -7,29 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.clip.weights import load
 from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import ModelPart
 from core.domain.registry.architecture import require_recipe_fits
 from core.domain.values import Digest, sha256
 from core.errors import ModelNotTrainable
 from core.learning.class_columns import Columns
 from core.learning.data.exemplars import choose_exemplars
+from core.learning.data.image_encoder import ImageEncoder
+from core.learning.data.known_features import are_images_known, draw_features, known_features
 from core.learning.data.loader import BatchLoader
 from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
 from core.learning.methods.weight_mixing import mix
-from core.learning.student_and_teachers import CachedFeatures, Models
+from core.learning.student_and_teachers import Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes, ignore_progress
 
 BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
-BLOCK_IMAGES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +38,7 @@ class PreparedRun:
     update: TrainingRun
     reading: BatchLoader
     exemplars: int  # how many of the images that are read
+    features: int  # how many features are drawn beside the images
 
     def fingerprint(self) -> Digest:
         """Hash what must be equal in every rank: the order of images, the step and the weights."""
@@ -61,9 +61,11 @@ def prepare_run(
     """Prepare a training run; `parent` becomes its student.
 
     With a `warm_start` below 1, its trained tensors first become a mean of the parent's and the
-    root's, unless exemplars were wanted and there are none. `advance(done, total)` is called while
-    images are read before the first step, `moved` while weights are loaded. Raises
-    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid.
+    root's, unless exemplars were wanted and there are none, or features of every class learned
+    before were and some class has no statistics. `advance(done, total)` is called while images are
+    read before the first step, `moved` while weights are loaded. Raises ModelNotTrainable,
+    PromptInvalid, PromptTooLong, ClassInvalid; and, if statistics of features are to be read,
+    ArtifactMissing and ArtifactCorrupt.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
@@ -78,7 +80,7 @@ def prepare_run(
         )
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.exemplars:
-        encode = _Encoder(parent, artifacts, advance)
+        encode = ImageEncoder(parent, artifacts, advance)
         learned = {name.lower() for name in spec.learned}
         candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
         exemplars = choose_exemplars(
@@ -100,11 +102,14 @@ def prepare_run(
         distils=method.distils,
         load=loaded,
     )
-    none_left = recipe.exemplars and not exemplars  # nothing would restore what was learned
-    if recipe.warm_start < 1 and spec.root != spec.parent and not none_left:
+    drawn = draw_features(spec, models, artifacts)
+    # What the parent has learned since the root is restored by what is replayed, or stays.
+    lost = (recipe.exemplars and not exemplars) or (recipe.feature_replay and drawn.lacks(spec))
+    if recipe.warm_start < 1 and spec.root != spec.parent and not lost:
         root = dict(loaded(spec.root).network.named_parameters())
         mix(models.parameters, models.parameters, root, recipe.warm_start)
     method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))
+    images_are_known = are_images_known(recipe)
     loader = BatchLoader(
         recipe,
         columns,
@@ -112,8 +117,10 @@ def prepare_run(
         parent.preprocess,
         images=spec.images,
         exemplars=exemplars,
+        features=drawn.class_names,
         reference=spec.reference if method.reference_terms() else (),
         ranks=ranks,
+        reads_pixels=not images_are_known,
     )
     gradients = LossGradients(
         method=method,
@@ -122,7 +129,7 @@ def prepare_run(
         micro_batch=recipe.micro_batch,
         reference_texts=_reference_texts(spec, models) if method.reference_terms() else (),
         reference_weight=1 / ranks.size,
-        known=None if recipe.augment else _known(method, models, loader, advance),
+        known=None if recipe.augment else known_features(method, models, loader, drawn, advance),
     )
     run = TrainingRun(
         spec=spec,
@@ -130,11 +137,13 @@ def prepare_run(
         gradients=gradients,
         replay=_replay(spec, models) if method.replays_vocabulary else None,
         steps=loader.sampler.steps,
-        images=sha256(repr(loader.pixels).encode()),
+        images=sha256(repr((*loader.pixels, *sorted(spec.feature_statistics.items()))).encode()),
         advance=advance,
         ranks=ranks,
     )
-    return PreparedRun(update=run, reading=loader, exemplars=len(exemplars))
+    return PreparedRun(
+        update=run, reading=loader, exemplars=len(exemplars), features=len(drawn.class_names)
+    )
 
 
 def _replay(spec: TrainingSpec, models: Models) -> Replay:
@@ -158,49 +167,3 @@ def _reference_texts(spec: TrainingSpec, models: Models) -> tuple[Tensor, ...]:
         torch.cat([_reader(teacher)(block) for block in torch.split(tokens, BLOCK_SENTENCES)])
         for teacher in models.teachers
     )
-
-
-def _known(
-    method: LearningMethod,
-    models: Models,
-    loader: BatchLoader,
-    advance: Callable[[int, int], None],
-) -> CachedFeatures | None:
-    """Return frozen towers' features of all images, which must not be augmented; None if none."""
-    if models.part is not ModelPart.TEXT and not method.distils_batches:
-        return None
-    blocks = []
-    for start in range(0, loader.count, BLOCK_IMAGES):
-        pixels = loader.whole(start, start + BLOCK_IMAGES)
-        blocks.append(models.know(pixels, distils=method.distils_batches))
-        advance(min(start + BLOCK_IMAGES, loader.count), loader.count)
-    students = [block.student for block in blocks if block.student is not None]
-    return CachedFeatures(
-        student=torch.cat(students) if students else None,
-        teachers=tuple(torch.cat(rows) for rows in zip(*(b.teachers for b in blocks), strict=True)),
-    )
-
-
-class _Encoder:
-    """Encodes stored images with the parent, preprocessed as for evaluation."""
-
-    def __init__(
-        self, model: ClipModel, artifacts: Artifacts, advance: Callable[[int, int], None]
-    ) -> None:
-        self._model = model
-        self._artifacts = artifacts
-        self._advance = advance
-
-    @torch.no_grad()
-    def __call__(self, entries: Sequence[ManifestEntry]) -> Tensor:
-        """Return L2-normalised features (images, width)."""
-        blocks = []
-        for start in range(0, len(entries), BLOCK_IMAGES):
-            block = entries[start : start + BLOCK_IMAGES]
-            blocks.append(self._model.encode_images(torch.stack([self._pixels(e) for e in block])))
-            self._advance(start + len(block), len(entries))
-        return torch.cat(blocks)
-
-    def _pixels(self, entry: ManifestEntry) -> Tensor:
-        image = read_image(self._artifacts.get(entry.artifact))
-        return self._model.preprocess.evaluation_pixels(image)

@@ -19,6 +19,7 @@ from core.domain.recipes.class_lists import require_learnable
 from core.domain.values import Digest, Json
 from core.errors import ModelNotTrainable
 from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
+from core.learning.data.known_features import feature_statistics
 from core.learning.determinism import repeatable
 from core.learning.distributed.ranks import Command, RankProvider, Ranks, SingleRankProvider
 from core.learning.methods.method import LearningMethod, MakeMethod
@@ -118,8 +119,14 @@ class UpdateTrainer:
             )
             self._learn(prepared, ranks, checkpoints, monitor)
             notes = self._conclude(spec, parent, prepared.update, monitor)
-            if prepared.exemplars:
-                notes = {**notes, "exemplars": prepared.exemplars}
+            used = {"exemplars": prepared.exemplars, "features": prepared.features}
+            notes = {**notes, **{name: count for name, count in used.items() if count}}
+            statistics = feature_statistics(
+                spec,
+                parent,
+                self._artifacts,
+                lambda done, total: monitor.advance("measuring", done, total),
+            )
             weights = publish(
                 parent.config,
                 parent.network.state_dict(),
@@ -127,7 +134,12 @@ class UpdateTrainer:
                 lambda done, total: monitor.advance("publishing", done, total),
                 monitor.moved,
             )
-            return Trained(weights=weights, notes=notes, environments=environments)
+            return Trained(
+                weights=weights,
+                notes=notes,
+                environments=environments,
+                feature_statistics=statistics,
+            )
 
     def _extend(self, past: Environments, step: int, monitor: Monitor) -> Environments:
         """Return the past environments and this process's; emit an event if it differs."""

@@ -144,3 +144,14 @@ def test_earlier_classes_are_replayed(platform: Platform) -> None:
     recipe = {"method": "replay", "exemplars": 9, "exemplar_batch": 3}
     job = teach(platform, more, recipe=recipe, parent=made(platform, first).number)
     assert made(platform, job).classes == ("shape 0", "shape 1", "shape 2", "dots", "ring")
+
+
+def test_features_of_earlier_classes_are_replayed(platform: Platform) -> None:
+    recipe = {"method": "vrlwf_features"}
+    first = made(platform, teach(platform, shapes(platform), recipe=recipe))
+    more = frozen(platform, "yet-more", DatasetKind.LABELLED, "ring", "dots")
+    second = made(platform, teach(platform, more, recipe=recipe, parent=first.number))
+    assert set(first.feature_statistics) == {"shape 0", "shape 1", "shape 2"}
+    assert first.feature_statistics.items() < second.feature_statistics.items()
+    assert set(second.feature_statistics) == set(second.classes)
+    assert second.notes["features"] > 0

@@ -51,6 +51,7 @@ BOUNDS: Mapping[str, Bounds] = MappingProxyType(
         "projection": _real(0, 1),
         "mixing": _real(0, 1),
         "warm_start": _real(0, 1),
+        "feature_replay": _whole(0, MOST_EXEMPLARS),
         "exemplar_batch": _whole(0, 4096),
         "averaging_decay": _real(0, 0.999999),
         "averaging_every": _whole(1, 100_000),

@@ -9,6 +9,7 @@ class Method(StrEnum):
 
     VRLWF = "vrlwf"
     VRLWF_REPLAY = "vrlwf_replay"
+    VRLWF_FEATURES = "vrlwf_features"
     VRLWF_CROSS = "vrlwf_cross"
     LWF = "lwf"
     FT = "ft"

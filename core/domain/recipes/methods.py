@@ -12,15 +12,19 @@ from core.domain.recipes.choices import (
     LossTerm,
     Method,
     MixingChoice,
+    ModelPart,
     TeacherPolicy,
 )
 from core.domain.values import Json
 
 _FINE_TUNING: Json = {
+    "part": ModelPart.WHOLE,
+    "augment": True,
     "terms": (),
     "teacher": TeacherPolicy.PARENT,
     "label_space": LabelSpace.SESSION,
     "exemplars": 0,
+    "feature_replay": 0,
     "warm_start": 1.0,
     "mixing_choice": MixingChoice.NONE,
 }
@@ -40,6 +44,18 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
             "terms": (LossTerm.VR,),
             "teacher": TeacherPolicy.ROOT,
             "exemplars": 2000,
+            "warm_start": 0.5,
+        },
+        # The same without stored images: features drawn from each earlier class's statistics take
+        # the exemplars' place. The image tower must stay as it is, or they would not be its own.
+        Method.VRLWF_FEATURES: {
+            **_FINE_TUNING,
+            "part": ModelPart.TEXT,
+            "augment": False,
+            "terms": (LossTerm.VR,),
+            "teacher": TeacherPolicy.ROOT,
+            "label_space": LabelSpace.SEEN,
+            "feature_replay": 2000,
             "warm_start": 0.5,
         },
         Method.VRLWF_CROSS: {**_VRLWF, "terms": (LossTerm.VR, LossTerm.LWF, LossTerm.CROSS)},
@@ -62,10 +78,12 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
 COMPOSED = tuple(_FINE_TUNING)  # the fields whose defaults the method gives
 
 
-def defaults_of(method: Method, exemplars: float | None) -> Json:
-    """Return the choices that a method makes; `exemplars` is the recipe's own choice, if any.
+def defaults_of(method: Method, exemplars: float | None, part: ModelPart | None) -> Json:
+    """Return the choices that a method makes beside the recipe's own, which are None if left open.
 
-    Without exemplars, `vrlwf_replay` is VR-LwF: no recipe is known that learns and keeps more then.
+    Without exemplars, `vrlwf_replay` replays features. If it is to train the image tower, they
+    cannot be replayed either: then it is VR-LwF.
     """
-    without = method is Method.VRLWF_REPLAY and exemplars == 0
-    return METHODS[Method.VRLWF if without else method]
+    if method is not Method.VRLWF_REPLAY or exemplars != 0:
+        return METHODS[method]
+    return METHODS[Method.VRLWF_FEATURES if part in {None, ModelPart.TEXT} else Method.VRLWF]

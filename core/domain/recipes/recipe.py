@@ -38,7 +38,7 @@ class Recipe:
     """
 
     method: Method = Method.VRLWF_REPLAY
-    part: ModelPart = ModelPart.WHOLE
+    part: ModelPart = _BY_METHOD
     terms: tuple[LossTerm, ...] = _BY_METHOD  # added to the cross entropy
     teacher: TeacherPolicy = _BY_METHOD
     label_space: LabelSpace = _BY_METHOD
@@ -61,6 +61,7 @@ class Recipe:
     mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
     exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
     exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
+    feature_replay: int = _BY_METHOD  # features drawn of all earlier classes together
     exemplar_batch: int = 0  # exemplars beside each batch; 0: an epoch passes over them as well
     averaging: Averaging = Averaging.NONE
     averaging_decay: float = 0.99  # for averaging "ema"
@@ -70,14 +71,14 @@ class Recipe:
     vocabulary: Vocabulary = Vocabulary.ALL
     vocabulary_texts: tuple[str, ...] = ()  # for vocabulary "file"
     temperature: float = 1.0  # tau of both distillations
-    augment: bool = True  # random crop and flip
+    augment: bool = _BY_METHOD  # random crop and flip
     precision: Precision = Precision.AUTO
     micro_batch: int = 0  # images in memory at a time, with the same result; 0: the whole batch
     gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
     seed: int = 0
 
     def __post_init__(self) -> None:
-        defaults = defaults_of(self.method, self.exemplars)
+        defaults = defaults_of(self.method, self.exemplars, self.part)
         for name in COMPOSED:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, defaults[name])
@@ -95,11 +96,16 @@ class Recipe:
                 "or 'all'.",
                 pointer="/recipe/exemplars",
             )
-        if self.exemplars and self.label_space is LabelSpace.SESSION:
+        if (self.exemplars or self.feature_replay) and self.label_space is LabelSpace.SESSION:
             raise RecipeInvalid(
-                "Exemplars belong to classes learned before, which do not compete in label space "
-                "'session'. Choose 'seen' or 'open', or set exemplars to 0.",
+                "Exemplars and replayed features belong to classes learned before, which do not "
+                "compete in label space 'session'. Choose 'seen' or 'open', or set exemplars and "
+                "feature_replay to 0.",
                 pointer="/recipe/label_space",
+            )
+        if self.feature_replay and (reason := self._features_flaw()):
+            raise RecipeInvalid(
+                f"Features can be replayed only {reason}.", pointer="/recipe/feature_replay"
             )
         if reason := self._texts_flaw():
             raise RecipeInvalid(f"vocabulary_texts {reason}.", pointer="/recipe/vocabulary_texts")
@@ -124,6 +130,16 @@ class Recipe:
     def replays_vocabulary(self) -> bool:
         """True if the loss uses random sentences."""
         return LossTerm.VR in self.terms or LossTerm.CROSS in self.terms
+
+    def _features_flaw(self) -> str | None:
+        """Return when features could be replayed, if they cannot be with the other choices."""
+        if self.part is not ModelPart.TEXT:
+            return "with part 'text', since an image tower that is trained changes them"
+        if self.augment:
+            return "without augment, since an image's crops have other features than the image"
+        if self.exemplars:
+            return "in place of exemplars: set exemplars to 'none'"
+        return None
 
     def _texts_flaw(self) -> str | None:
         """Return what is wrong with the given texts, if anything; equal texts cannot be ranked."""

@@ -32,22 +32,32 @@ class BatchLoader:
         *,
         images: Sequence[ManifestEntry],
         exemplars: Sequence[ManifestEntry] = (),
+        features: Sequence[str] = (),
         reference: Sequence[ManifestEntry] = (),
         ranks: Ranks,
+        reads_pixels: bool = True,
     ) -> None:
+        """Take the images by their use, and the class of each feature that is drawn beside them.
+
+        Features take the exemplars' place. Without `reads_pixels` steps have no pixels.
+        """
         learned = (*images, *exemplars)
         self.count = len(learned)
         self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
         self.sampler = BatchSampler(
-            recipe, images=len(images), exemplars=len(exemplars), reference=len(reference)
+            recipe,
+            images=len(images),
+            exemplars=len(exemplars) + len(features),
+            reference=len(reference),
         )
         self._images = TrainingImages(
             (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
         )
-        classes = [entry.class_name for entry in learned]
+        classes = [*(entry.class_name for entry in learned), *features]
         column = {name: columns.of_class(name) for name in set(classes)}
         self._target = torch.tensor([column[name] for name in classes])
         self._ranks = ranks
+        self._reads_pixels = reads_pixels
         self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
 
     def step(self, step: int) -> StepData:
@@ -59,7 +69,7 @@ class BatchLoader:
         indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
         return StepData(
             indices=indices,
-            pixels=self._pixels(mine),
+            pixels=self._pixels(mine if self._reads_pixels else ()),
             target=self._target[indices],
             share=len(mine) / len(rows),
             reference=self._pixels([(index, step) for index in self.sampler.reference(step)]),

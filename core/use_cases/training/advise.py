@@ -26,6 +26,7 @@ from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import suites_of
 from core.use_cases.training.ask_parent import ask_parent
 from core.use_cases.training.exemplars import exemplars_of, replayed_versions
+from core.use_cases.training.feature_replay import replayed_features
 from core.use_cases.training.past_updates import past_updates
 from core.use_cases.training.preflight import preflight_order, present_parent
 
@@ -59,7 +60,8 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
     recipe = order.recipe
     kept = kept_exemplars(recipe.exemplars_of(candidates.total()), candidates.values())
-    load = workload(recipe, train, exemplars=kept if recipe.exemplars else 0)
+    replayed = replayed_features(recipe, parent, train, len(classes))
+    load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
     duration = expected_duration(past, recipe, load.images)
     return Advice(
         model=found,

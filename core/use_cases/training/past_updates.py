@@ -38,7 +38,7 @@ def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:
         images=workload(
             job.order.recipe,
             data.training_images,
-            exemplars=made.notes.get("exemplars", 0),
+            exemplars=made.notes.get("exemplars", 0) + made.notes.get("features", 0),
         ).images,
         training_s=training_s,
         scoring_s=(job.finished_at - made.created_at).total_seconds(),

@@ -20,6 +20,7 @@ from core.use_cases.registry.bases import require_trainable_version
 from core.use_cases.registry.import_outcome import require_import
 from core.use_cases.registry.lineage import ancestors
 from core.use_cases.registry.model_suites import open_classes_of, suites_of
+from core.use_cases.training.feature_replay import require_replayable
 from core.use_cases.training.reference_set import reference_entries, require_reference
 from core.use_cases.training.validation_images import selection_of
 
@@ -55,8 +56,10 @@ def preflight_update(
     require_import(work, model)
     parent = present_parent(work, model.id, order)
     if parent is not None:
-        require_scorable((*ancestors(work, parent), parent))
+        line = (*ancestors(work, parent), parent)
+        require_scorable(line)
         require_trainable_version(artifacts, parent.digest, order.recipe)
+        require_replayable(artifacts, line, order.recipe)
     manifest.require_trainable()
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()

@@ -8,6 +8,7 @@ from typing import Any
 from core.domain.advice.advice import Advice
 from core.domain.datasets.split import Part, Side, part_of
 from core.domain.jobs.order import JobType
+from core.domain.recipes.choices import Method, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.domain.values import Digest
@@ -42,7 +43,14 @@ def facts(advice: Advice, code: str) -> Mapping[str, Any]:
 
 
 def taught(
-    scene: Scene, model: Model, number: int, parent: int, exemplars: int = 0, **changes: Any
+    scene: Scene,
+    model: Model,
+    number: int,
+    parent: int,
+    *,
+    exemplars: int = 0,
+    replayed: Sequence[str] = (),
+    **changes: Any,
 ) -> None:
     """An update of eight training images: 4 epochs of 2 steps of 4 images, in 8 seconds.
 
@@ -70,6 +78,7 @@ def taught(
             classes=("cat", "dog"),
             environment=DEVICE,
             notes={"exemplars": exemplars} if exemplars else {},
+            feature_statistics=dict.fromkeys(replayed, data.manifest),
             created_at=NOW - timedelta(seconds=3),
         )
         assert version.number == number
@@ -107,6 +116,22 @@ def test_exemplars_count_as_they_are_kept(scene: Scene) -> None:
     )
     same = advise(scene.platform, Absent(), model=model.name, order=again)
     assert same.steps == 10 * (8 // 4)  # the same images again are no exemplars
+
+
+def test_features_count_as_they_are_drawn(scene: Scene) -> None:
+    """Two classes learned before, and four training images of each new class."""
+    model = scene.model()
+    taught(scene, model, 2, 1, replayed=("cat", "dog"))
+
+    def later(parent: int, **recipe: Any) -> Advice:
+        choices = Recipe(method=Method.VRLWF_FEATURES, epochs=10, batch_size=4, **recipe)
+        choices = replace(choices, teacher=TeacherPolicy.PARENT)
+        return advised(scene, model, parent=parent, recipe=choices)
+
+    assert later(1).steps == 10 * (8 // 4)
+    assert later(2).steps == 10 * ((8 + 2 * 4) // 4)
+    assert later(2, feature_replay=3).steps == 10 * ((8 + 2) // 4)
+    assert later(2, feature_replay=0).steps == 10 * (8 // 4)
 
 
 def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:

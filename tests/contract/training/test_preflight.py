@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.recipes.choices import LabelSpace, Method, MixingChoice
+from core.domain.recipes.choices import LabelSpace, Method, MixingChoice, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
 from core.domain.values import DatasetId
@@ -20,6 +20,7 @@ from core.errors import (
     BaseUnknown,
     DatasetVersionNotFound,
     FieldInvalid,
+    ModelNotTrainable,
     PerennialError,
     PromptInvalid,
     RecipeInvalid,
@@ -93,6 +94,24 @@ def test_one_class_is_enough_where_those_of_the_suites_compete(
     configure_model(scene.platform, model.name, suites=(), policy=None)
     with pytest.raises(TooFewClasses):
         order_update(scene.platform, bell, ME, model=model.name, order=order)
+
+
+def test_features_are_replayed_only_if_the_teacher_sees_images_as_the_parent(
+    scene: Scene, bell: Bell, model: Model
+) -> None:
+    """The image tower of version 2, which has statistics, is not the root's."""
+
+    def ordered(teacher: TeacherPolicy, parent: int) -> Job:
+        recipe = Recipe(method=Method.VRLWF_FEATURES, teacher=teacher)
+        order = an_order(scene.frozen("owl", "elk"), recipe=recipe, parent=parent)
+        return order_update(scene.platform, bell, ME, model=model.name, order=order)
+
+    assert ordered(TeacherPolicy.ROOT, 1)
+    assert ordered(TeacherPolicy.PARENT, 2)
+    for teacher in (TeacherPolicy.ROOT, TeacherPolicy.BOTH):
+        with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as caught:
+            ordered(teacher, 2)
+        assert caught.value.pointer == "/recipe/teacher"
 
 
 SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate by

@@ -25,6 +25,7 @@ from core.errors import (
     StopRequested,
 )
 from core.learning import checkpoint
+from core.learning.data.feature_statistics import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import (
@@ -82,6 +83,7 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
             projection=0.5,
             averaging=Averaging.RUNNING,
         ),
+        altered(RECIPE, method=Method.VRLWF_FEATURES, teacher=TeacherPolicy.PARENT),
         altered(
             RECIPE,
             method=Method.ZSCL,
@@ -110,7 +112,14 @@ def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
     recipe: Recipe, step: int, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     root = another_root(artifacts)
-    spec = replace(spec, recipe=recipe, learned=("green",), root=root)
+    green = FeatureStatistics.of(torch.eye(16)[:3])
+    spec = replace(
+        spec,
+        recipe=recipe,
+        learned=("green",),
+        root=root,
+        feature_statistics={"green": artifacts.put(green.to_bytes())},
+    )
     straight = Watching()
     undisturbed = train(artifacts, spec, straight)
     monitor = Watching(every=1, stop_at=step)

@@ -23,9 +23,9 @@ FIELDS = (
     "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "
     "optimiser, epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, "
     "lwf_weight, cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
-    "exemplar_choice, exemplar_batch, averaging, averaging_decay, averaging_every, sentences, "
-    "sentence_length, vocabulary, vocabulary_texts, temperature, augment, precision, "
-    "micro_batch, gradient_checkpointing, seed"
+    "exemplar_choice, feature_replay, exemplar_batch, averaging, averaging_decay, "
+    "averaging_every, sentences, sentence_length, vocabulary, vocabulary_texts, temperature, "
+    "augment, precision, micro_batch, gradient_checkpointing, seed"
 )
 FILE: dict[str, Any] = {"vocabulary": "file"}
 
@@ -55,9 +55,27 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ({"terms": "vr"}, "terms must be a list of texts.", "/recipe/terms"),
         (
             {"method": "vrlwf", "exemplars": 500},
-            "Exemplars belong to classes learned before, which do not compete in label space "
-            "'session'. Choose 'seen' or 'open', or set exemplars to 0.",
+            "Exemplars and replayed features belong to classes learned before, which do not "
+            "compete in label space 'session'. Choose 'seen' or 'open', or set exemplars and "
+            "feature_replay to 0.",
             "/recipe/label_space",
+        ),
+        (
+            {"method": "vrlwf_features", "part": "whole"},
+            "Features can be replayed only with part 'text', since an image tower that is trained "
+            "changes them.",
+            "/recipe/feature_replay",
+        ),
+        (
+            {"method": "vrlwf_features", "augment": True},
+            "Features can be replayed only without augment, since an image's crops have other "
+            "features than the image.",
+            "/recipe/feature_replay",
+        ),
+        (
+            {"method": "vrlwf_features", "exemplars": 10},
+            "Features can be replayed only in place of exemplars: set exemplars to 'none'.",
+            "/recipe/feature_replay",
         ),
         *(
             (
@@ -148,11 +166,27 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
-def test_without_exemplars_the_default_makes_the_choices_of_vrlwf() -> None:
-    none = Recipe.from_json({"exemplars": "none"})
-    assert none == replace(Recipe(method=Method.VRLWF), method=Method.VRLWF_REPLAY)
-    chosen = Recipe.from_json({"exemplars": "none", "teacher": "root", "label_space": "seen"})
-    assert (chosen.teacher, chosen.label_space) == (TeacherPolicy.ROOT, LabelSpace.SEEN)
+@pytest.mark.parametrize(
+    ("fields", "method"),
+    [
+        ({}, Method.VRLWF_FEATURES),
+        ({"part": "text"}, Method.VRLWF_FEATURES),
+        ({"part": "whole"}, Method.VRLWF),
+        ({"part": "image"}, Method.VRLWF),
+    ],
+)
+def test_without_exemplars_the_default_replays_features_if_it_trains_the_text_tower_alone(
+    fields: dict[str, Any], method: Method
+) -> None:
+    none = Recipe.from_json({"exemplars": "none", **fields})
+    like = Recipe.from_json({"method": method, **fields})
+    assert none == replace(like, method=Method.VRLWF_REPLAY)
+    assert bool(none.feature_replay) == (method is Method.VRLWF_FEATURES)
+
+
+def test_without_exemplars_every_choice_can_still_be_made() -> None:
+    chosen = Recipe.from_json({"exemplars": "none", "teacher": "parent", "label_space": "open"})
+    assert (chosen.teacher, chosen.label_space) == (TeacherPolicy.PARENT, LabelSpace.OPEN)
     assert Recipe.from_json({"method": "replay", "exemplars": 0}).label_space == LabelSpace.SEEN
 
 
@@ -209,8 +243,8 @@ def test_zscl_teaches_any_part_that_holds_the_image_tower() -> None:
 
 def test_numbers_that_count_something_are_whole() -> None:
     assert {name for name, bounds in BOUNDS.items() if bounds.whole} == {
-        *("epochs", "batch_size", "exemplar_batch", "averaging_every"),
-        *("micro_batch", "sentences", "sentence_length", "seed"),
+        *("epochs", "batch_size", "exemplar_batch", "feature_replay"),
+        *("averaging_every", "micro_batch", "sentences", "sentence_length", "seed"),
     }
 
 

@@ -70,6 +70,7 @@ def loss_by_name(terms: tuple[Term, ...], seen: Batch) -> dict[str, Tensor]:
         (Method.VRLWF_CROSS, LEARNED, ["ce", "vr", "lwf", "cross"]),
         (Method.VRLWF_REPLAY, (), ["ce", "vr"]),
         (Method.VRLWF_REPLAY, LEARNED, ["ce", "vr"]),
+        (Method.VRLWF_FEATURES, LEARNED, ["ce", "vr"]),
         (Method.IMM_MEAN, LEARNED, ["ce"]),
         (Method.WISE, LEARNED, ["ce"]),
         (Method.REPLAY, LEARNED, ["ce"]),
@@ -87,7 +88,7 @@ def test_only_zscl_reads_a_reference_set_and_only_distilling_methods_need_teache
     made = method(Recipe(method=name))
     expected = ["zscl_i", "zscl_t"] if name is Method.ZSCL else []
     assert names(made.reference_terms()) == expected
-    replaying = {Method.VRLWF, Method.VRLWF_REPLAY, Method.VRLWF_CROSS}
+    replaying = {name for name in Method if name.startswith("vrlwf")}
     assert made.distils is (name in {Method.LWF, Method.ZSCL} | replaying)
     assert made.replays_vocabulary is (name in replaying)
 

@@ -1,0 +1,156 @@
+"""Updates that replay features of classes learned before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.clip.weights import load, publish
+from core.domain.recipes.choices import Method, ModelPart, TeacherPolicy
+from core.errors import ModelNotTrainable
+from core.learning.data.feature_statistics import FeatureStatistics
+from core.learning.data.image_encoder import ImageEncoder
+from core.learning.setup import PreparedRun, prepare_run
+from core.learning.trainer import UpdateTrainer
+from core.ports import Trained, TrainingSpec
+from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
+from tests.support.memory_artifacts import MemoryArtifacts
+
+
+def features_of(spec: TrainingSpec, artifacts: MemoryArtifacts, class_name: str) -> Tensor:
+    """The parent's features of the images of a class."""
+    entries = [e for e in (*spec.images, *spec.exemplars) if e.class_name == class_name]
+    return encoder(spec, artifacts)(entries)
+
+
+def encoder(spec: TrainingSpec, artifacts: MemoryArtifacts) -> ImageEncoder:
+    return ImageEncoder(load(spec.parent, artifacts), artifacts, lambda done, total: None)
+
+
+@pytest.fixture
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
+    """A second update: the green squares were taught before, and are gone."""
+    spec = with_recipe(red_and_blue(artifacts), method=Method.VRLWF_FEATURES)
+    statistics = FeatureStatistics.of(features_of(spec, artifacts, "green"))
+    return replace(
+        spec,
+        learned=("green",),
+        exemplars=(),
+        feature_statistics={"green": artifacts.put(statistics.to_bytes())},
+    )
+
+
+def prepared(spec: TrainingSpec, artifacts: MemoryArtifacts) -> PreparedRun:
+    return prepare_run(spec, load(spec.parent, artifacts), artifacts)
+
+
+def trained(spec: TrainingSpec, artifacts: MemoryArtifacts) -> Trained:
+    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
+    return trainer.train(spec, resume=None, monitor=Watching())
+
+
+def test_an_epoch_passes_over_own_images_and_drawn_features(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    run = prepared(spec, artifacts)
+    assert run.features == 5  # as many as each own class has images
+    assert run.reading.sampler.steps == 2 * ((10 + 5) // 4)
+    steps = [run.reading.step(step) for step in range(3)]  # an epoch
+    assert not any(step.pixels.numel() for step in steps)
+    columns = torch.cat([step.target for step in steps])
+    indices = torch.cat([step.indices for step in steps])
+    assert (columns[indices >= 10] == 2).all()  # green, after blue and red
+    assert len(columns[indices >= 10]) > 0
+    assert set(columns[indices < 10].tolist()) == {0, 1}
+
+
+def test_a_step_has_the_loss_and_gradients_of_the_features_themselves(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    """Features drawn without spread are those of an image, which an exemplar can show instead."""
+    shown = red_and_blue(artifacts).exemplars[0]
+    one = FeatureStatistics.of(encoder(spec, artifacts)([shown]))
+    drawn = replace(spec, feature_statistics={"green": artifacts.put(one.to_bytes())})
+    drawn = with_recipe(drawn, feature_replay=1)
+    real = with_recipe(replace(spec, exemplars=(shown,)), feature_replay=0, exemplars=1)
+    for of in (drawn, real):
+        assert len(of.feature_statistics) == 1
+    runs = [prepared(of, artifacts) for of in (drawn, real)]
+    for step in range(2):
+        losses = [run.update.gradients(run.reading.step(step)) for run in runs]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5, abs=1e-6)
+    gradients = [{name: p.grad for name, p in run.update.models.parameters.items()} for run in runs]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], msg=name)
+
+
+def test_later_updates_can_replay_the_classes_before_and_the_updates_own(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    version = trained(spec, artifacts)
+    assert version.notes == {"features": 5}
+    found = version.feature_statistics
+    assert list(found) == ["green", "blue", "red"]
+    assert found["green"] == spec.feature_statistics["green"]
+    kept = FeatureStatistics.from_bytes(artifacts.get(found["red"]))
+    expected = FeatureStatistics.of(features_of(spec, artifacts, "red"))
+    torch.testing.assert_close(kept.mean, expected.mean)
+    torch.testing.assert_close(kept.covariance, expected.covariance)
+
+
+def test_a_class_that_is_taught_again_has_the_statistics_of_all_its_images(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    red = features_of(spec, artifacts, "red")
+    before = artifacts.put(FeatureStatistics.of(red[:2]).to_bytes())
+    again = replace(spec, learned=("green", "Red"), feature_statistics={"Red": before})
+    found = trained(again, artifacts).feature_statistics
+    assert list(found) == ["blue", "red"]
+    kept = FeatureStatistics.from_bytes(artifacts.get(found["red"]))
+    torch.testing.assert_close(kept.mean, torch.cat([red[:2], red]).mean(dim=0))
+
+
+def test_statistics_end_with_an_update_that_trains_the_image_tower(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    without = {"method": Method.VRLWF, "learning_rate": 1e-4}
+    text = with_recipe(spec, **without, part=ModelPart.TEXT)
+    assert trained(text, artifacts).feature_statistics == spec.feature_statistics
+    whole = with_recipe(spec, **without)
+    assert trained(whole, artifacts).feature_statistics == {}
+
+
+def test_the_teacher_must_see_images_as_the_student_does(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    moved = replace(spec, root=another_root(artifacts))
+    with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as refusal:
+        prepared(moved, artifacts)
+    assert refusal.value.pointer == "/recipe/teacher"
+    prepared(with_recipe(moved, teacher=TeacherPolicy.PARENT), artifacts)
+
+
+@pytest.mark.parametrize(("learned", "share"), [(("green",), 0.0), (("green", "grey"), 1.0)])
+def test_training_starts_nearer_to_the_root_only_if_every_class_is_replayed(
+    learned: tuple[str, ...], share: float, spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    root = load(spec.parent, artifacts)
+    state = root.network.state_dict()
+    moved = {n: t if n.startswith("visual.") else t + 0.01 for n, t in state.items()}
+    parent = publish(root.config, moved, artifacts, lambda done, total: None).digest
+    later = with_recipe(replace(spec, parent=parent, learned=learned), warm_start=0.0)
+    start = prepared(later, artifacts).update.models.parameters
+    from_root = all(torch.equal(value, state[name]) for name, value in start.items())
+    assert from_root == (share == 0)
+
+
+def test_a_first_update_has_nothing_to_replay(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    first = replace(spec, learned=(), feature_statistics={})
+    version = trained(first, artifacts)
+    assert version.notes == {}
+    assert list(version.feature_statistics) == ["blue", "red"]
