@@ -191,9 +191,9 @@ class Recipe:
         """Return the recipe that `to_json` wrote, in this release or an earlier one.
 
         Earlier releases stored all fields but `terms`, and used `exemplars` and `label_space` as
-        the method decided. All of them started from the parent's weights.
+        the method decided. All of them started from the parent's weights and replayed no features.
         """
-        value = {"warm_start": 1.0, "exemplar_batch": 100, **value}
+        value = {"warm_start": 1.0, "exemplar_batch": 100, "feature_replay": 0, **value}
         if "terms" in value:
             return cls.from_json(value)
         value = {"method": Method.VRLWF, **value}

@@ -222,6 +222,14 @@ def test_a_recipe_of_an_earlier_release_is_what_its_method_did(
     assert Recipe.from_stored(recipe.to_json()) == recipe
 
 
+def test_stored_recipes_of_the_text_tower_without_exemplars_replayed_no_features() -> None:
+    stored = Recipe.from_json({"method": "vrlwf", "part": "text"}).to_json()
+    del stored["feature_replay"]
+    stored["method"] = "vrlwf_replay"  # which with exemplars "none" made the choices of vrlwf
+    assert Recipe.from_stored(stored).feature_replay == 0
+    assert Recipe.from_stored(stored).augment
+
+
 def test_stored_recipes_without_a_warm_start_started_from_their_parent() -> None:
     stored = Recipe(method=Method.VRLWF_REPLAY).to_json()
     assert stored.pop("warm_start") == 0.5
