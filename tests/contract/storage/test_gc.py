@@ -308,14 +308,16 @@ def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
             work.datasets.add_image(replace(row, dataset=other.id, image=new))
             work.commit()
 
-    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+    with ThreadPoolExecutor(2) as pool, scene.platform.transactions() as work:
         freeze(work, artifacts, frozen, NOW)
         replacing = pool.submit(upload)
         wait([replacing], timeout=0.5)  # it waits for us, or has replaced the form
         artifacts.put_at[old.artifact] = 0.0  # all else was put just now
-        collect_garbage(scene.platform, TESTER)
+        collecting = pool.submit(collect_garbage, scene.platform, TESTER)
+        wait([collecting], timeout=0.5)  # it waits for us, or has ended
         work.commit()
         replacing.result(10)
+        collecting.result(10)
     assert artifacts.has(old.artifact)
     assert artifacts.has(new.artifact)
 
