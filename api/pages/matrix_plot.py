@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from api.pages.numbers import percent
-from api.pages.svg import drawing, text
+from api.pages.svg import Drawing, text
 from core.domain.evaluation.report_sections import MatrixRow, Task
 
 
-def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Markup:
+def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Drawing:
     """Draw the accuracy matrix, in percent, as a heat map: rows are versions, columns updates."""
     wide, high, left, top = 92, 40, 150, 30
     marks = [
@@ -26,11 +26,11 @@ def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> 
             tooltip = f"version {row.version} on the holdout of update {task.version}"
             kind = "cell own" if task.version == row.version else "cell"
             marks.append(_cell(x, y, (wide, high), cell, kind, tooltip))
-    return drawing(
-        left + wide * len(tasks) + 10,
-        top + high * len(rows) + 6,
-        "Accuracy of each version on the holdout of each update",
-        marks,
+    return Drawing(
+        width=left + wide * len(tasks) + 10,
+        height=top + high * len(rows) + 6,
+        label="Accuracy of each version on the holdout of each update",
+        marks=marks,
     )
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from api.pages.bidi import isolate
 from api.pages.numbers import points, ticks, whole
-from api.pages.svg import box, drawing, line, text
+from api.pages.svg import Drawing, box, line, text
 from core.domain.evaluation.report_sections import Change
 from core.domain.gate.measure import MeasureKind, Ruling
 
@@ -67,7 +67,7 @@ def measure_title(ruling: Ruling) -> str:
     }[measure.kind] + flips
 
 
-def interval_plot(rulings: Sequence[Ruling]) -> Markup:
+def interval_plot(rulings: Sequence[Ruling]) -> Drawing:
     """Draw the interval of each measure, with the area beyond its tolerance shaded."""
     row, measures = 40, [ruling.measure for ruling in rulings]
     bounds = [bound for m in measures for bound in (m.lower, m.upper, -m.tolerance)]
@@ -99,10 +99,11 @@ def interval_plot(rulings: Sequence[Ruling]) -> Markup:
             text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
             text(WIDTH - 2, middle + 5, "note end", ruling.outcome.value),
         ]
-    return drawing(WIDTH, height, "Intervals of all measures against their tolerance", marks)
+    label = "Intervals of all measures against their tolerance"
+    return Drawing(width=WIDTH, height=height, label=label, marks=marks)
 
 
-def change_plot(changes: Sequence[Change]) -> Markup:
+def change_plot(changes: Sequence[Change]) -> Drawing:
     """Draw the change of each class as a bar with its interval, in the given order."""
     row = 22
     height = row * len(changes) + 30
@@ -133,4 +134,5 @@ def change_plot(changes: Sequence[Change]) -> Markup:
             text(WIDTH - _COUNTS + 66, middle + 4, "number end", points(change.difference)),
             text(WIDTH - 2, middle + 4, "note end", counts),
         ]
-    return drawing(WIDTH, height, "Change of each class, worst first", marks)
+    label = "Change of each class, worst first"
+    return Drawing(width=WIDTH, height=height, label=label, marks=marks)

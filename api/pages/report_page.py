@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from functools import cache
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from api.pages.bidi import isolate
 from api.pages.matrix_plot import matrix_plot
 from core.domain.evaluation.report import Report
 from core.domain.evaluation.report_sections import ChangeTable, Recall, Scores
-from core.domain.gate.measure import MeasureKind
+from core.domain.gate.measure import MeasureKind, Ruling
 from core.domain.values import Json
 
 _Row = TypeVar("_Row", Scores, Recall)
@@ -36,16 +37,16 @@ def render_report(report_json: Json) -> str:
         .render(
             report=report,
             policy=style_policy(),
-            guarded=[r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN],
-            gains=[r for r in report.rulings if r.measure.kind is MeasureKind.GAIN],
+            guarded=guarded(report),
+            gains=gains(report),
             headline=_headline(report),
             scores=_without_duplicate_root(report, report.scores),
             recalls=_without_duplicate_root(report, report.recalls),
             interval_plot=plots.interval_plot,
             matrix=matrix_plot(report.tasks, report.matrix, report.root),
-            changes=[_changes_of(table) for table in report.changes],
+            changes=[changes_shown(table) for table in report.changes],
             measure_title=plots.measure_title,
-            change_title=_change_title,
+            change_title=change_title,
             names=SHOWN_NAMES,
             chosen={name: note for name, note in report.notes.items() if name not in TABLES},
             layers=report.notes.get("layers", ()),
@@ -66,8 +67,23 @@ def _tried(notes: Json) -> list[Json]:
 
 def style_policy() -> str:
     """Return the content security policy of the page, which allows only its own style sheet."""
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return policy_of(_style())
+
+
+def policy_of(style: str) -> str:
+    """Return a content security policy that allows one style sheet only."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def guarded(report: Report) -> list[Ruling]:
+    """Return the rulings on what may have been forgotten."""
+    return [r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN]
+
+
+def gains(report: Report) -> list[Ruling]:
+    """Return the rulings on what was to be learned."""
+    return [r for r in report.rulings if r.measure.kind is MeasureKind.GAIN]
 
 
 @cache
@@ -88,6 +104,18 @@ def _environment() -> Environment:
         isolate=isolate,
     )
     return environment
+
+
+@cache
+def style_of_marks() -> str:
+    """Return the style sheet of the plots alone, in light colours.
+
+    It has no variables, because many programs that show SVG know none.
+    """
+    light, _, _ = _environment().get_template("colours.css").render().partition("@media")
+    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
+    marks = _environment().get_template("marks.css").render()
+    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
 
 
 @cache
@@ -116,7 +144,8 @@ def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row
     return [row for row in rows if row.role != "root" or report.root != report.parent]
 
 
-def _change_title(table: ChangeTable) -> str:
+def change_title(table: ChangeTable) -> str:
+    """Return the title of a change table."""
     if table.kind is MeasureKind.GAIN:
         return "Own holdout"
     if table.kind is MeasureKind.HOLDOUT:
@@ -124,7 +153,7 @@ def _change_title(table: ChangeTable) -> str:
     return f"Suite {table.name}"
 
 
-def _changes_of(table: ChangeTable) -> dict[str, object]:
+def changes_shown(table: ChangeTable) -> dict[str, object]:
     """Return what the page shows of a change table: all classes, or the worst of a long list.
 
     If every class has a single image there is no plot: the page lists the names instead.

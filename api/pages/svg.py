@@ -1,15 +1,33 @@
 """Marks of inline SVG, coloured by the page's style sheet; all text is escaped."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 
-def drawing(width: float, height: float, label: str, marks: Iterable[Markup]) -> Markup:
-    """Return a drawing of marks, described by its label."""
-    return Markup('<svg viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, width, label, Markup().join(marks)
-    )
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A drawing of marks, described by its label. It is its own markup where a page shows it."""
+
+    width: float
+    height: float
+    label: str
+    marks: Sequence[Markup]
+
+    def __html__(self) -> str:
+        """Return the drawing for a page, which scales it to the space that there is."""
+        return self._markup("")
+
+    def at(self, x: float, y: float) -> Markup:
+        """Return the drawing at a place in another one, in its own size."""
+        return self._markup(Markup('x="{}" y="{}" height="{}" ').format(x, y, self.height))
+
+    def _markup(self, place: str) -> Markup:
+        start = Markup('<svg {}viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">').format(
+            place, self.width, self.height, self.width, self.label
+        )
+        return start + Markup().join(self.marks) + Markup("</svg>")
 
 
 def text(x: float, y: float, kind: str, content: str) -> Markup:

@@ -14,7 +14,10 @@ from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
+from api.pages.comparison_table import report_csv
+from api.pages.csv_text import CSV, CSV_CONTENT
 from api.pages.report_page import render_report, style_policy
+from api.pages.report_svg import report_svg, svg_policy
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from api.schemas.reports import ReportView
@@ -26,6 +29,8 @@ from core.use_cases.registry.reports import read_report
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
+SVG = "image/svg+xml"
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The requested range."},
@@ -41,7 +46,10 @@ _DOWNLOADS: dict[int | str, dict[str, Any]] = {
     ),
 }
 _REPORTS: dict[int | str, dict[str, Any]] = {
-    200: {"model": ReportView, "content": {HTML: {"schema": {"type": "string"}}}},
+    200: {
+        "model": ReportView,
+        "content": {HTML: _TEXT, SVG: _TEXT, **CSV_CONTENT},
+    },
     **raises(
         errors.ModelNotFound,
         errors.VersionNotFound,
@@ -118,16 +126,22 @@ def get_forgetting(
     services: WiredServices,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Return the forgetting report as JSON, or as a page with plots for `Accept: text/html`."""
-    wanted = preferred(accept, (JSON, HTML))
+    """Return the forgetting report by `Accept`: JSON, a page, its plots as SVG, or a CSV table."""
+    wanted = preferred(accept, (JSON, HTML, SVG, CSV))
     with services.platform.transactions(read_only=True) as work:
         found = work.versions.get(work.models.get(model).id, version)
     report = read_report(services.platform.artifacts, found)
-    vary = {"Vary": "Accept"}
-    if wanted == HTML:
-        headers = vary | {"Content-Security-Policy": style_policy()}
-        return HTMLResponse(render_report(report), headers=headers)
-    return JSONResponse(report, headers=vary)
+    headers = {"Vary": "Accept"}
+    match wanted:
+        case "text/html":
+            headers["Content-Security-Policy"] = style_policy()
+            return HTMLResponse(render_report(report), headers=headers)
+        case "image/svg+xml":
+            headers["Content-Security-Policy"] = svg_policy()
+            return Response(report_svg(report), media_type=SVG, headers=headers)
+        case "text/csv":
+            return Response(report_csv(report), media_type=CSV, headers=headers)
+    return JSONResponse(report, headers=headers)
 
 
 def _show(version: Version, model: Model, overridden: Collection[int]) -> VersionView:

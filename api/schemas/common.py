@@ -24,7 +24,7 @@ _DIGITS = re.compile(r"[0-9]{1,10}")
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:")
 
 
-def _digits(value: object) -> object:
+def whole_number(value: object) -> object:
     """Refuse a number in a URL that is not all digits: pydantic also takes 5.0, +5 and 1_0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("a whole number must consist of digits only")
@@ -47,11 +47,11 @@ def _in_utc(value: datetime) -> datetime:
 
 # No version number exceeds this bound, and SQLite and PostgreSQL can store it.
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1), BeforeValidator(_digits)]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1), BeforeValidator(whole_number)]
 Limit = Annotated[
     int,
     Query(ge=1, le=200, description="Maximum number of items to return."),
-    BeforeValidator(_digits),
+    BeforeValidator(whole_number),
 ]
 Time = Annotated[AwareDatetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 After = Annotated[str | None, Query(max_length=100, description="The `next` of the previous page.")]

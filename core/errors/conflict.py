@@ -39,6 +39,10 @@ class EvaluationPending(Conflict):
     """The version's evaluation has not finished."""
 
 
+class AnswersMissing(Conflict):
+    """The versions have not answered the same test images: evaluate them again."""
+
+
 class GateFailed(Conflict):
     """The gate does not let this version go live."""
 

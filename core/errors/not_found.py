@@ -59,5 +59,9 @@ class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 
 
+class ClassNotFound(NotFound):
+    """No suite of the model and no holdout of the line has test images of this class."""
+
+
 class ArtifactMissing(NotFound):
     """The artifact is not in the store."""

@@ -125,6 +125,11 @@ class AnswerCache(Protocol):
     def find(self, version: Digest, query: Digest) -> Digest | None:
         """Return the artifact with a version's answers to a query, if these were stored."""
 
+    def stored(
+        self, versions: Collection[Digest], queries: Collection[Digest]
+    ) -> Mapping[tuple[Digest, Digest], Digest]:
+        """Return the artifacts with answers of any of the versions to any of the queries."""
+
     def add(self, version: Digest, query: Digest, answers: Digest) -> None: ...
 
     def judged(self, query: Digest) -> int:

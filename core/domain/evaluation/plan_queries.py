@@ -93,6 +93,16 @@ def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
     return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
 
 
+def holdout_name(learner: Version) -> str:
+    """Return the name of the holdout of the update that made a version."""
+    return f"version {learner.number}"
+
+
+def holdout_query(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
+    """Return the query of a holdout over the classes known when the update was learned."""
+    return ClassQuery(entries=entries, classes=learner.classes, prompt=learner.prompt)
+
+
 def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     """Return the images of a suite or holdout that are in one part."""
     return tuple(entry for entry in entries if entry.part is part)
@@ -118,9 +128,8 @@ def _holdout_evaluations(
 def _holdout_class_evaluation(
     update: HeldOutUpdate, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
 ) -> ClassEvaluation:
-    classes, prompt = update.version.classes, update.version.prompt
-    own = ClassQuery(entries=entries, classes=classes, prompt=prompt)
-    return _class_evaluation(f"version {update.version.number}", own, learned)
+    own = holdout_query(update.version, entries)
+    return _class_evaluation(holdout_name(update.version), own, learned)
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

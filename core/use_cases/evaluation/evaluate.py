@@ -1,20 +1,19 @@
 """Score a candidate for forgetting and let the gate judge it."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.query import Answers, EvalQuery, answers_from_json, answers_to_json
+from core.domain.evaluation.query import Answers, EvalQuery, answers_to_json
 from core.domain.evaluation.results import AnswersByQuery
 from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
-from core.domain.values import Digest, Json, canonical_json
+from core.domain.values import Digest, canonical_json
 from core.domain.webhooks.event import version_judged
-from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import Artifacts, Evaluator, Monitor, Platform
+from core.ports import Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
+from core.use_cases.evaluation.stored_answers import answers_or_none
 from core.use_cases.registry.auto_promote import promote_if_passed
 
 
@@ -79,20 +78,11 @@ def _recall(
     with platform.transactions(read_only=True) as work:
         found = {q.digest: work.answers.find(version.digest, q.digest) for q in questions}
     kept = {
-        question: _read(platform.artifacts, artifact)
+        question: answers_or_none(platform.artifacts, artifact)
         for question, artifact in found.items()
         if artifact is not None
     }
-    return {question: answers_from_json(value) for question, value in kept.items() if value}
-
-
-def _read(artifacts: Artifacts, digest: Digest) -> Json | None:
-    """Return a stored JSON object, or None if its bytes are gone or damaged."""
-    try:
-        found: Json = json.loads(artifacts.get(digest))
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
-    return found
+    return {question: answers for question, answers in kept.items() if answers is not None}
 
 
 def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:

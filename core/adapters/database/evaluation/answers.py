@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, func, select
 
-from core.adapters.database.statements import upsert
+from core.adapters.database.statements import chunks, upsert
 from core.adapters.database.tables.access import answers as table
 from core.adapters.database.tables.models import versions
 from core.domain.values import Digest, ModelId
@@ -22,6 +22,20 @@ class SqlAnswerCache:
             table.c.version == version, table.c.question == query
         )
         return self._connection.scalar(statement)
+
+    def stored(
+        self, versions: Collection[Digest], queries: Collection[Digest]
+    ) -> Mapping[tuple[Digest, Digest], Digest]:
+        """Return the artifacts by (version, query), without those that do not exist."""
+        found: dict[tuple[Digest, Digest], Digest] = {}
+        for some in chunks(versions):
+            for others in chunks(queries):
+                statement = select(table.c.version, table.c.question, table.c.answers).where(
+                    table.c.version.in_(some), table.c.question.in_(others)
+                )
+                rows = self._connection.execute(statement)
+                found.update(((row.version, row.question), row.answers) for row in rows)
+        return found
 
     def add(self, version: Digest, query: Digest, results: Digest) -> None:
         """Store the results' artifact, replacing any earlier one."""

@@ -1,0 +1,91 @@
+"""The comparison of two versions of a model by what both have answered."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.domain.comparison.answered_query import AnsweredQuery
+from core.domain.comparison.confusions import ConfusionTable, confusion_table
+from core.domain.comparison.flips import Flip, FlipKind, flips
+from core.domain.comparison.measures import measures
+from core.domain.evaluation.metrics import recalls
+from core.domain.evaluation.report_sections import ChangeTable, Recall
+from core.domain.evaluation.report_tables import class_changes
+from core.domain.gate.measure import Measure, MeasureKind
+
+BEFORE, NOW = "before", "now"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What changed from one version to another; nothing is judged."""
+
+    before: int
+    now: int
+    alpha: float  # one-sided error of each bound
+    lost: int  # flips over all suites and holdouts
+    gained: int
+    measures: tuple[Measure, ...]
+    changes: tuple[ChangeTable, ...]  # classes worst first
+    confusions: tuple[ConfusionTable, ...]
+    recalls: tuple[Recall, ...]
+
+
+def compare(
+    answered: Sequence[AnsweredQuery], *, before: int, now: int, alpha: float
+) -> Comparison:
+    """Return the comparison of two versions, named by their numbers."""
+    flipped = flips(answered)
+    return Comparison(
+        before=before,
+        now=now,
+        alpha=alpha,
+        lost=_count(flipped, FlipKind.LOST),
+        gained=_count(flipped, FlipKind.GAINED),
+        measures=tuple(measures(answered, before=before, alpha=alpha)),
+        changes=tuple(_changes(answered, before, alpha)),
+        confusions=tuple(table for one in answered if (table := confusion_table(one))),
+        recalls=tuple(_recalls(answered, before, now)),
+    )
+
+
+def _count(flipped: Sequence[Flip], kind: FlipKind) -> int:
+    return sum(flip.kind is kind for flip in flipped)
+
+
+def _changes(answered: Sequence[AnsweredQuery], before: int, alpha: float) -> Iterator[ChangeTable]:
+    for one in answered:
+        if one.classes is None:
+            continue
+        query, old, new = one.classes
+        yield ChangeTable(
+            kind=one.asked.kind,
+            name=one.asked.name,
+            baseline=f"version {before}",
+            baseline_version=before,
+            classes=class_changes(query, now=new.hits(query), before=old.hits(query), alpha=alpha),
+        )
+
+
+def _recalls(answered: Sequence[AnsweredQuery], before: int, now: int) -> Iterator[Recall]:
+    for one in answered:
+        if one.captions is None:
+            continue
+        query, old, new = one.captions
+        captions = sum(len(entry.texts) for entry in query.entries)
+        for role, number, ranks in ((BEFORE, before, old), (NOW, now, new)):
+            for direction, found, gallery in (
+                (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
+                (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, len(query.entries)),
+            ):
+                at = recalls(found)
+                yield Recall(
+                    suite=one.asked.name,
+                    direction=direction,
+                    role=role,
+                    version=number,
+                    queries=len(found),
+                    gallery=gallery,
+                    at_1=at[1],
+                    at_5=at[5],
+                    at_10=at[10],
+                )

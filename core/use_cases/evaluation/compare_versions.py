@@ -1,0 +1,102 @@
+"""Compare two versions of a model by the answers that their evaluations kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.domain.comparison.answered_query import AnsweredQuery
+from core.domain.comparison.comparison import Comparison, compare
+from core.domain.comparison.flips import Flip, flips
+from core.domain.registry.version import Model, Version
+from core.domain.values import Json
+from core.errors import AnswersMissing, FieldInvalid, VersionNotFound
+from core.ports import Platform
+from core.use_cases.evaluation.stored_answers import read_answers, report_or_none
+from core.use_cases.registry.lineage import ancestors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Two versions of a model, and how their answers differ."""
+
+    model: Model
+    before: Version
+    now: Version
+    comparison: Comparison
+    scores: Sequence[Json]  # each version's own, from its report; without those that have none
+    left_out: Sequence[tuple[str, int]]  # suite or holdout, and the version that has not answered
+
+
+def compare_versions(platform: Platform, model: str, before: int, now: int) -> Compared:
+    """Return how the answers of two versions differ.
+
+    Raises ModelNotFound, VersionNotFound, AnswersMissing, or FieldInvalid for one version twice.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        old, new = (work.versions.get(found.id, number) for number in (before, now))
+        alpha = work.policies.get(found.policy).alpha
+    if before == now:
+        raise FieldInvalid("Name two different versions.", pointer="#query/versions")
+    answered, left_out = _answered_by_both(platform, found, old, new)
+    reports = [report_or_none(platform.artifacts, version) for version in (old, new)]
+    return Compared(
+        model=found,
+        before=old,
+        now=new,
+        comparison=compare(answered, before=before, now=now, alpha=alpha),
+        scores=[report["scores"][0] for report in reports if report and report.get("scores")],
+        left_out=left_out,
+    )
+
+
+def flips_since(
+    platform: Platform, model: str, version: int, against: str
+) -> tuple[Version, Version, list[Flip]]:
+    """Return a version's baseline, the version, and every flip from the one to the other.
+
+    `against` is "parent", "root" or a version's number. Raises ModelNotFound, VersionNotFound,
+    AnswersMissing, or FieldInvalid if it is the version itself.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        now = work.versions.get(found.id, version)
+        if against.isdecimal():
+            before = work.versions.get(found.id, int(against))
+        else:
+            before = _ancestor(now, ancestors(work, now), against)
+    if before.number == now.number:
+        raise FieldInvalid("Name another version.", pointer="#query/against")
+    answered, _ = _answered_by_both(platform, found, before, now)
+    return before, now, flips(answered)
+
+
+def _ancestor(version: Version, line: Sequence[Version], which: str) -> Version:
+    if not line:
+        raise VersionNotFound(
+            f"Version {version.number} is a root: it has no parent and no other root.",
+            version=version.number,
+        )
+    return line[-1] if which == "parent" else line[0]
+
+
+def _answered_by_both(
+    platform: Platform, model: Model, before: Version, now: Version
+) -> tuple[list[AnsweredQuery], list[tuple[str, int]]]:
+    """Return the queries with both answers, and what only one of the versions has answered."""
+    stored = read_answers(platform, model, (before, now))
+    both: list[AnsweredQuery] = []
+    left_out: list[tuple[str, int]] = []
+    for asked in stored.queries:
+        old, new = (stored.answers.get((v.digest, asked.query.digest)) for v in (before, now))
+        if old is not None and new is not None:
+            both.append(AnsweredQuery(asked=asked, before=old, now=new))
+            continue
+        left_out += [(asked.name, v.number) for v, a in ((before, old), (now, new)) if a is None]
+    if not both:
+        raise AnswersMissing(
+            f"Versions {before.number} and {now.number} have not answered the same test images, "
+            "so they cannot be compared image by image. Order an evaluation of each version that "
+            "has a parent, by the same suites.",
+            missing=[{"suite": name, "version": number} for name, number in left_out],
+        )
+    return both, left_out

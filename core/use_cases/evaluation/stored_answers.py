@@ -1,0 +1,100 @@
+"""Read back what versions answered when they were evaluated."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from core.domain.comparison.answered_query import NamedQuery
+from core.domain.datasets.split import Part
+from core.domain.evaluation.plan_queries import (
+    ScoredSuite,
+    entries_in,
+    holdout_name,
+    holdout_query,
+    suite_query,
+)
+from core.domain.evaluation.query import Answers, answers_from_json
+from core.domain.evaluation.results import AnswersByQuery
+from core.domain.registry.version import Model, Version
+from core.domain.values import Digest, Json
+from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.registry.lineage import ancestors, holdout_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAnswers:
+    """The queries on test images that versions may have answered, and the answers that are kept."""
+
+    queries: Sequence[NamedQuery]
+    answers: AnswersByQuery
+
+
+def read_answers(platform: Platform, model: Model, versions: Sequence[Version]) -> StoredAnswers:
+    """Return what versions answered about suites, and about holdouts of their lineages.
+
+    The suites are those of the model and those in the versions' reports. Answers whose bytes are
+    gone or damaged are left out, as if they had never been given.
+    """
+    artifacts = platform.artifacts
+    reports = [report for version in versions if (report := report_or_none(artifacts, version))]
+    with platform.transactions(read_only=True) as work:
+        distinct: dict[Digest, NamedQuery] = {}
+        for named in (
+            *_on_suites(work, artifacts, model, reports),
+            *_on_holdouts(work, artifacts, versions),
+        ):
+            distinct.setdefault(named.query.digest, named)
+        kept = work.answers.stored({version.digest for version in versions}, distinct.keys())
+    answers = {
+        key: answers
+        for key, artifact in kept.items()
+        if (answers := answers_or_none(artifacts, artifact)) is not None
+    }
+    return StoredAnswers(queries=[*distinct.values()], answers=answers)
+
+
+def answers_or_none(artifacts: Artifacts, digest: Digest) -> Answers | None:
+    """Return stored answers, or None if their bytes are gone or damaged."""
+    found = _json_or_none(artifacts, digest)
+    return answers_from_json(found) if found else None
+
+
+def report_or_none(artifacts: Artifacts, version: Version) -> Json | None:
+    """Return a version's report, or None if it has none whose bytes can be read."""
+    return _json_or_none(artifacts, version.report) if version.report else None
+
+
+def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
+    try:
+        found: Json = json.loads(artifacts.get(digest))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+    return found
+
+
+def _on_suites(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, reports: Sequence[Json]
+) -> Iterator[NamedQuery]:
+    known = dict.fromkeys(model.suites)
+    known |= dict.fromkeys(suite for report in reports for suite in report.get("suites", ()))
+    for suite_id in known:
+        with suppress(SuiteNotFound):
+            suite = work.suites.get(suite_id)
+            scored = ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            query = suite_query(scored, Part.TEST)
+            if query is not None:
+                yield NamedQuery(name=suite.name, query=query)
+
+
+def _on_holdouts(
+    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+) -> Iterator[NamedQuery]:
+    lineages = {v.number: v for version in versions for v in (*ancestors(work, version), version)}
+    for _, learner in sorted(lineages.items()):
+        entries = entries_in(Part.TEST, holdout_of(work, artifacts, learner))
+        if entries:
+            query = holdout_query(learner, entries)
+            yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)

@@ -1,0 +1,170 @@
+"""Comparisons from the answers that evaluations have kept."""
+
+from dataclasses import replace
+from unittest.mock import ANY
+
+import pytest
+
+from core.domain.comparison.flips import FlipKind
+from core.domain.evaluation.plan_queries import holdout_name
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.errors import AnswersMissing, ClassNotFound, FieldInvalid, VersionNotFound
+from core.use_cases.datasets.suites import configure_model
+from core.use_cases.evaluation.blame_updates import blame_updates
+from core.use_cases.evaluation.compare_versions import compare_versions, flips_since
+from tests.support.api.seeds import a_candidate
+from tests.support.each_class import knowing_each
+from tests.support.factories import digest
+from tests.support.judged import CATS, OWLS, SUITES, judged_by
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+
+HAT, BAG = SUITES
+
+
+@pytest.fixture
+def model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model with two updates: the first forgets hats and learns bags, the second forgets cats."""
+    made = scene.model()
+    judged_by(scene, made)
+    scene.suite(made, scene.frozen(*SUITES, each=6, offset=500), name="easy")
+    known = {1: (HAT,), 2: (BAG, *CATS), 3: (BAG, "dog", *OWLS), 4: ()}
+    knowing_each(scene, made, monkeypatch, known)
+    teach(scene, made, *CATS)
+    teach(scene, made, *OWLS, parent=2)
+    return made
+
+
+def teach(scene: Scene, model: Model, *classes: str, parent: int = 1) -> None:
+    """Teach some classes and see it through; nothing goes live."""
+    data = scene.frozen(*classes, each=6, offset=40 * len(scene.versions(model)))
+    scene.update(model, data, parent=parent, auto_promote=False)
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def digests(what: str, count: int) -> list[Digest]:
+    return [digest(f"{what} {number}") for number in range(count)]
+
+
+def suite_images(scene: Scene, class_name: str) -> int:
+    """The number of the suite's test images of a class."""
+    found = compare_versions(scene.platform, "demo", 1, 2).comparison.changes
+    (table,) = [table for table in found if table.name == "easy"]
+    return {change.class_name: change.images for change in table.classes}[class_name]
+
+
+def test_flips_against_parent_root_and_any_version(scene: Scene, model: Model) -> None:
+    before, now, found = flips_since(scene.platform, "demo", 3, "parent")
+    assert (before.number, now.number) == (2, 3)
+    holdout = [flip for flip in found if flip.name == "version 2"]
+    assert {(flip.kind, flip.class_name, flip.before, flip.now) for flip in holdout} == {
+        (FlipKind.LOST, "cat", "cat", "dog")
+    }
+    assert {flip.name for flip in found} == {"version 2", "version 3"}  # the suite is unchanged
+    before, _, found = flips_since(scene.platform, "demo", 3, "root")
+    suite = [flip for flip in found if flip.name == "easy"]
+    assert before.number == 1
+    assert {(flip.kind, flip.class_name, flip.before, flip.now) for flip in suite} == {
+        (FlipKind.LOST, HAT, HAT, BAG),
+        (FlipKind.GAINED, BAG, HAT, BAG),
+    }
+    assert len({flip.pixels for flip in suite}) == len(suite)
+    assert flips_since(scene.platform, "demo", 3, "1")[2] == found
+
+
+def test_version_without_a_parent_and_version_against_itself_are_refused(
+    scene: Scene, model: Model
+) -> None:
+    for against in ("parent", "root"):
+        with pytest.raises(VersionNotFound):
+            flips_since(scene.platform, "demo", 1, against)
+    for again in (
+        lambda: flips_since(scene.platform, "demo", 2, "2"),
+        lambda: compare_versions(scene.platform, "demo", 2, 2),
+    ):
+        with pytest.raises(FieldInvalid):
+            again()
+    with pytest.raises(VersionNotFound):
+        compare_versions(scene.platform, "demo", 2, 9)
+
+
+def test_comparison_has_what_both_have_answered(scene: Scene, model: Model) -> None:
+    found = compare_versions(scene.platform, "demo", 3, 1)
+    names = {measure.name for measure in found.comparison.measures}
+    # the root has answered the holdouts too, as the baseline of both updates
+    assert names == {"easy", "version 2", "version 3", "2 updates"}
+    assert found.left_out == []
+    assert (found.comparison.lost, found.comparison.gained) == tuple(
+        sum(flip.kind is kind for flip in flips_since(scene.platform, "demo", 1, "3")[2])
+        for kind in (FlipKind.LOST, FlipKind.GAINED)
+    )
+    assert [score["version"] for score in found.scores] == [3]  # a root has no report
+    both = compare_versions(scene.platform, "demo", 2, 3)
+    assert [score["version"] for score in both.scores] == [2, 3]
+    assert both.comparison.alpha == 0.2  # the policy's
+
+
+def test_what_one_version_has_not_answered_is_left_out(scene: Scene, model: Model) -> None:
+    scene.suite(model, scene.frozen("sun", "sea", offset=700), name="later")
+    teach(scene, model, "ant", "bee")
+    found = compare_versions(scene.platform, "demo", 2, 4)
+    assert sorted(found.left_out) == [("later", 2), ("version 2", 4), ("version 4", 2)]
+    assert {measure.name for measure in found.comparison.measures} == {"easy"}
+    # the reports still name what the model is no longer judged by
+    configure_model(scene.platform, "demo", suites=[], policy=None)
+    assert compare_versions(scene.platform, "demo", 2, 4) == replace(found, model=ANY)
+
+
+def test_versions_that_were_not_evaluated_or_whose_answers_are_gone_cannot_be_compared(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    a_candidate(scene.platform, model)
+    with pytest.raises(AnswersMissing) as missing:
+        flips_since(scene.platform, "demo", 4, "parent")
+    assert missing.value.facts == {"missing": [{"suite": "easy", "version": 4}]}
+    with scene.platform.transactions(read_only=True) as work:
+        kept = work.references.answers()
+    for each in kept:
+        artifacts.delete(each)
+    with pytest.raises(AnswersMissing):
+        compare_versions(scene.platform, "demo", 2, 3)
+    with pytest.raises(AnswersMissing):
+        blame_updates(scene.platform, "demo", HAT, 3)
+
+
+def test_stored_answers_are_found_by_version_and_query(scene: Scene) -> None:
+    versions, queries = (digests("version", 3), digests("query", 2))
+    with scene.platform.transactions() as work:
+        for version in versions[:2]:
+            for query in queries:
+                work.answers.add(version, query, digest(version + query))
+        work.commit()
+    with scene.platform.transactions(read_only=True) as work:
+        found = work.answers.stored(versions[1:], queries[:1])
+        assert found == {(versions[1], queries[0]): digest(versions[1] + queries[0])}
+        assert work.answers.stored(versions, []) == {}
+        assert len(work.answers.stored(versions, queries)) == 4
+
+
+def test_blame_names_the_update_that_cost_a_class(scene: Scene, model: Model) -> None:
+    _, last, found = blame_updates(scene.platform, "demo", "HAT", 3)
+    images = suite_images(scene, HAT)
+    assert last.number == 3
+    assert [(s.version, s.right) for s in found.curves[0].scores] == [(1, images), (2, 0), (3, 0)]
+    assert found.fell is not None
+    assert (found.fell.version, found.fell.lost, found.fell.clear) == (2, images, True)
+    _, _, found = blame_updates(scene.platform, "demo", "cat", 3)
+    (curve,) = found.curves  # of the holdout of the update that taught the class
+    assert curve.name == holdout_name(scene.version(model, 2))
+    assert [score.accuracy for score in curve.scores] == [0, 1, 0]
+    assert found.fell is not None
+    assert (found.fell.parent, found.fell.version) == (2, 3)
+
+
+def test_blame_follows_the_live_version_unless_another_is_named(scene: Scene, model: Model) -> None:
+    _, last, found = blame_updates(scene.platform, "demo", HAT, None)
+    assert (last.number, found.steps, found.fell) == (1, (), None)
+    with pytest.raises(ClassNotFound):
+        blame_updates(scene.platform, "demo", "owl", 2)  # taught by version 3

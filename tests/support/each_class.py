@@ -1,0 +1,40 @@
+"""Versions that know some classes of a query and not others."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.ports import Monitor
+from tests.support.scene import Scene, answered
+
+
+def knowing_each(
+    scene: Scene,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    known: Mapping[int, Sequence[str]],
+) -> None:
+    """Let versions be right about the images of these classes; others get the next class."""
+
+    def answer(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        (number,) = [v.number for v in scene.versions(model) if v.digest == version]
+        return [_answer(question, known[number]) for question in questions]
+
+    monkeypatch.setattr(scene.script, "answer", answer)
+
+
+def _answer(question: EvalQuery, known: Sequence[str]) -> Answers:
+    right, wrong = (answered(question, right=value) for value in (True, False))
+    if not isinstance(question, ClassQuery):
+        return right
+    assert isinstance(right, ClassAnswers)
+    assert isinstance(wrong, ClassAnswers)
+    columns = zip(question.entries, right.predicted, wrong.predicted, strict=True)
+    return ClassAnswers(
+        predicted=tuple(yes if entry.class_name in known else no for entry, yes, no in columns)
+    )

@@ -1,0 +1,173 @@
+"""Comparisons of two versions by answers with known flips."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from core.domain.comparison.answered_query import AnsweredQuery, NamedQuery
+from core.domain.comparison.comparison import Comparison, compare
+from core.domain.comparison.confusions import Confusion
+from core.domain.comparison.flips import Flip, FlipKind, flips
+from core.domain.evaluation.query import ClassAnswers, ClassQuery, EvalQuery, RetrievalQuery
+from core.domain.gate.measure import Measure, MeasureKind
+from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.registry.version import Version
+from tests.support.evaluations import FIRST, SECOND, answered, entries, report_of, second_update
+
+Right = Callable[[Version, EvalQuery, int], bool]
+CLASSES = ("cat", "dog", "sun")
+
+
+def some_wrong(who: Version, question: EvalQuery, index: int) -> bool:
+    return (index + who.number) % (who.number + 2) > 0
+
+
+def pairs(right: Right) -> list[AnsweredQuery]:
+    """What versions 2 and 3 answered in the examination of version 3."""
+    plan = second_update()
+    answers = answered(plan, right)
+    asked = [NamedQuery(name=suite.name, query=suite.own) for suite in plan.zero_shot]
+    asked += [NamedQuery(name=suite.name, query=suite.own) for suite in plan.retrieval]
+    asked += [
+        NamedQuery(name=each.exam.name, holdout=True, query=each.exam.own) for each in plan.holdouts
+    ]
+    return [
+        AnsweredQuery(
+            asked=one,
+            before=answers[FIRST.digest, one.query.digest],
+            now=answers[SECOND.digest, one.query.digest],
+        )
+        for one in asked
+    ]
+
+
+def compared(right: Right) -> Comparison:
+    return compare(pairs(right), before=2, now=3, alpha=0.005)
+
+
+def predicted(before: Sequence[int], now: Sequence[int], *names: str) -> AnsweredQuery:
+    """Images of these classes, and the classes that both versions took them for."""
+    images = entries("animals", [(name,) for name in names])
+    query = ClassQuery(entries=images, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    return AnsweredQuery(
+        asked=NamedQuery(name="animals", query=query),
+        before=ClassAnswers(predicted=tuple(before)),
+        now=ClassAnswers(predicted=tuple(now)),
+    )
+
+
+def test_measures_are_those_by_which_the_gate_judges() -> None:
+    report = report_of(second_update(), some_wrong)
+    judged = [ruling.measure for ruling in report.rulings if ruling.measure.baseline_version == 2]
+    found = {(m.kind, m.name): m for m in compared(some_wrong).measures if not m.formerly_right}
+    assert len(judged) == 5
+    for measure in judged:
+        own = measure.kind is MeasureKind.GAIN
+        kind = MeasureKind.HOLDOUT if own else measure.kind
+        assert found[kind, measure.name] == replace(
+            measure, kind=kind, tolerance=0.0, baseline="version 2"
+        )
+
+
+def test_formerly_right_answers_are_measured_alone() -> None:
+    def only(measures: Sequence[Measure], *, flips: bool) -> Measure:
+        (found,) = [m for m in measures if m.name == "emoji" and m.formerly_right is flips]
+        return found
+
+    measures = compared(some_wrong).measures
+    whole, right = only(measures, flips=False), only(measures, flips=True)
+    assert (right.count, right.lost, right.gained) == (whole.right_before, whole.lost, 0)
+    assert right.count < whole.count
+    none_right = compared(lambda who, *_: who is not FIRST).measures
+    assert not any(measure.formerly_right for measure in none_right)
+
+
+def test_several_holdouts_are_also_measured_together_and_an_image_counts_once() -> None:
+    two = pairs(some_wrong)[2:]
+    (pooled,) = [m for m in compared(some_wrong).measures if m.kind is MeasureKind.HOLDOUTS]
+    assert (pooled.name, pooled.images) == ("2 updates", 40)
+    (again,) = [
+        m
+        for m in compare([*two, two[1]], before=2, now=3, alpha=0.005).measures
+        if m.kind is MeasureKind.HOLDOUTS
+    ]
+    assert again.images == 40
+    alone = compare(two[:1], before=2, now=3, alpha=0.005)
+    assert {measure.kind for measure in alone.measures} == {MeasureKind.HOLDOUT}
+
+
+def test_changes_by_class_are_those_of_the_report() -> None:
+    report = report_of(second_update(), some_wrong)
+    judged = {table.name: table.classes for table in report.changes if table.baseline_version == 2}
+    found = {table.name: table.classes for table in compared(some_wrong).changes}
+    assert found == judged
+    assert set(found) == {"emoji", "version 2", "version 3"}
+
+
+def test_recalls_of_both_versions_are_those_of_the_report() -> None:
+    report = report_of(second_update(), some_wrong)
+    roles = {"before": "parent", "now": "candidate"}
+    found = {replace(row, role=roles[row.role]) for row in compared(some_wrong).recalls}
+    assert found == {row for row in report.recalls if row.role in roles.values()}
+
+
+def test_flips_name_image_class_and_both_answers() -> None:
+    one = predicted([0, 1, 2, 1, 3], [0, 2, 1, 1, 1], "cat", "dog", "dog", "dog", "dog")
+    pixels = [entry.pixels for entry in one.asked.query.entries]
+    wanted = [
+        (FlipKind.LOST, pixels[1], "dog", "sun"),
+        (FlipKind.GAINED, pixels[2], "sun", "dog"),
+        (FlipKind.GAINED, pixels[4], None, "dog"),  # the features were not finite
+    ]
+    assert flips([one]) == [
+        Flip(kind=kind, name="animals", pixels=image, class_name="dog", before=old, now=new)
+        for kind, image, old, new in sorted(wanted, key=lambda row: row[1])
+    ]
+
+
+def test_flips_of_captions_have_ranks() -> None:
+    found = flips(pairs(lambda who, question, index: who is FIRST and index == 4))
+    (flip,) = [flip for flip in found if flip.name == "shapes"]
+    assert (flip.kind, flip.rank_before, flip.rank_now) == (FlipKind.LOST, 0, 3)
+    assert (flip.class_name, flip.before, flip.now) == (None, None, None)
+
+
+def test_flips_are_sorted_by_suite_and_image_and_counted() -> None:
+    found = flips(pairs(some_wrong))
+    assert found == sorted(found, key=lambda flip: (flip.name, flip.pixels))
+    assert {flip.name for flip in found} == {"emoji", "shapes", "version 2", "version 3"}
+    comparison = compared(some_wrong)
+    assert comparison.lost == sum(flip.kind is FlipKind.LOST for flip in found)
+    assert comparison.gained == sum(flip.kind is FlipKind.GAINED for flip in found)
+    assert 0 < comparison.lost < len(found)
+
+
+def test_confusions_are_signed_and_the_largest_come_first() -> None:
+    one = predicted([1, 1, 2, 0, 3], [2, 2, 2, 2, 0], "cat", "cat", "cat", "dog", "dog")
+    (table,) = compare([one], before=2, now=3, alpha=0.005).confusions
+    rows = [
+        ("cat", "dog", 2, 0),
+        ("cat", "sun", 1, 3),
+        ("dog", None, 1, 0),
+        ("dog", "sun", 0, 1),
+    ]
+    assert table.name == "animals"
+    assert list(table.cells) == [
+        Confusion(class_name=name, predicted=other, before=old, now=new, change=new - old)
+        for name, other, old, new in rows
+    ]
+
+
+@pytest.mark.parametrize("name", ["Cat", "cat"])
+def test_a_name_in_another_case_is_no_confusion(name: str) -> None:
+    one = predicted([1], [0], name)
+    (table,) = compare([one], before=2, now=3, alpha=0.005).confusions
+    assert [(cell.predicted, cell.change) for cell in table.cells] == [("dog", -1)]
+
+
+def test_captions_have_no_confusions_and_no_classes() -> None:
+    captioned = [one for one in pairs(some_wrong) if isinstance(one.asked.query, RetrievalQuery)]
+    comparison = compare(captioned, before=2, now=3, alpha=0.005)
+    assert (comparison.changes, comparison.confusions) == ((), ())
+    assert len(comparison.recalls) == 4
