@@ -8,6 +8,8 @@ from fastapi import Depends, FastAPI
 from api import openapi_document
 from api.http import error_handlers
 from api.http.declared_route import DeclaredRoute, require_declared
+from api.http.entity_tags import EntityTags
+from api.http.head_requests import HeadRequests
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.request_body import BodyArrival
@@ -90,8 +92,10 @@ def create_app(settings: Settings) -> FastAPI:
     error_handlers.register(app)
     openapi_document.describe(app)
     # The middleware added last is the outermost.
+    app.add_middleware(EntityTags)
     app.add_middleware(HeaderLists)
     app.add_middleware(BodySizeLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(HeadRequests)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
     app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
     app.add_middleware(Telemetry, meter=meter)

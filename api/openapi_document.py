@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from api.http.entity_tags import TAGGED
 from api.http.middleware import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.required_role import needs
@@ -17,7 +18,7 @@ from core.domain.access.roles import Role
 
 DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
-    "problem document with a stable `code`."
+    "problem document with a stable `code`. Wherever there is GET there is HEAD."
 )
 _EXAMPLES = "#/components/examples/"
 _ErrorTypes = Sequence[type[errors.PerennialError]]
@@ -87,6 +88,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path, operations in found["paths"].items():
         for operation in operations.values():
             _add_errors_and_key(operation, is_open=path in OPEN_PATHS)
+        if "get" in operations:
+            _add_entity_tag(operations["get"])
     found["components"]["examples"] = _examples(json.dumps(found["paths"]))
     return found
 
@@ -122,6 +125,22 @@ def _add_errors_and_key(operation: dict[str, Any], *, is_open: bool) -> None:
         examples = present["content"][MEDIA_TYPE]["examples"]
         examples |= response["content"][MEDIA_TYPE]["examples"]
         present["description"] = ", ".join(examples)
+
+
+def _add_entity_tag(operation: dict[str, Any]) -> None:
+    """Declare what `http.entity_tags` does with a document, unless the route declares its own."""
+    if not set(TAGGED) & operation["responses"]["200"].get("content", {}).keys():
+        return
+    parameters = operation.setdefault("parameters", [])
+    if not any(parameter["name"] == "If-None-Match" for parameter in parameters):
+        description = "The `ETag` of a reply that you have: if nothing changed, you get a 304."
+        schema = {"type": "string"}
+        parameters.append(
+            {"name": "If-None-Match", "in": "header", "description": description, "schema": schema}
+        )
+    operation["responses"].setdefault(
+        "304", {"description": "If-None-Match has the ETag: the reply has not changed."}
+    )
 
 
 def _example(error_type: type[errors.PerennialError]) -> dict[str, Any]:

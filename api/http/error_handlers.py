@@ -100,12 +100,13 @@ def http_error(request: Request, error: HTTPException) -> Response:
 def _methods(request: Request) -> str:
     """Return every method that the path takes; the router would name those of one route only."""
     routes = request.app.router.routes
-    scopes = ({**request.scope, "method": method} for method in sorted(METHODS))
-    return ", ".join(
+    scopes = ({**request.scope, "method": method} for method in METHODS)
+    found = {
         scope["method"]
         for scope in scopes
         if any(route.matches(scope)[0] is Match.FULL for route in routes)
-    )
+    }
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:

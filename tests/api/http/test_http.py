@@ -28,11 +28,11 @@ def model(service: Service) -> Model:
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/v1/datasets", {"GET", "POST"}),
-        ("/v1/models/demo", {"GET", "PATCH"}),
-        ("/v1/models/demo/aliases/production", {"GET", "PUT"}),
+        ("/v1/datasets", {"GET", "HEAD", "POST"}),
+        ("/v1/models/demo", {"GET", "HEAD", "PATCH"}),
+        ("/v1/models/demo/aliases/production", {"GET", "HEAD", "PUT"}),
         ("/v1/jobs/j/cancel", {"POST"}),
-        ("/healthz", {"GET"}),
+        ("/healthz", {"GET", "HEAD"}),
     ],
 )
 def test_allow_names_every_method_of_a_path(service: Service, path: str, methods: set[str]) -> None:
