@@ -10,6 +10,12 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
+from api.schemas.job_filters import (
+    CreatedSince,
+    CreatedUntil,
+    MetadataFilter,
+    key_and_value,
+)
 from api.schemas.job_orders import NewJob, NewUpdate
 from api.schemas.jobs import JobView
 from core import errors
@@ -90,6 +96,9 @@ def list_jobs(
     model: str | None = None,
     job_type: Annotated[JobType | None, Query(alias="type")] = None,
     status: JobStatus | None = None,
+    created_since: CreatedSince = None,
+    created_until: CreatedUntil = None,
+    metadata: MetadataFilter = None,
 ) -> Page[JobView]:
     """List jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -99,6 +108,9 @@ def list_jobs(
             model=work.models.get(model).id if model else None,
             job_type=job_type,
             status=status,
+            since=created_since,
+            until=created_until,
+            metadata=key_and_value(metadata) if metadata else None,
         )
     return page_of(rows, limit, JobView.of, lambda row: row.job.id)
 

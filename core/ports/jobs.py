@@ -58,8 +58,15 @@ class Jobs(Protocol):
         model: ModelId | None = None,
         job_type: JobType | None = None,
         status: JobStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        metadata: tuple[str, str | None] | None = None,
     ) -> Sequence[NamedJob]:
-        """Return the page that `page` does, with values from the rows that jobs refer to."""
+        """Return the page that `page` does, with values from the rows that jobs refer to.
+
+        Jobs were created at `since` or later and before `until`. `metadata` is a key that they
+        have, and its value; with None, any value.
+        """
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)

@@ -77,8 +77,12 @@ class SqlJobs(SqlHeldJobs):
         model: ModelId | None = None,
         job_type: JobType | None = None,
         status: JobStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        metadata: tuple[str, str | None] | None = None,
     ) -> Sequence[NamedJob]:
         """Return the page that `page` returns, with model names and parent digests."""
+        key, value = metadata or (None, None)
         return read_page(
             self._connection,
             limit,
@@ -87,6 +91,10 @@ class SqlJobs(SqlHeldJobs):
             model=model,
             type=job_type,
             status=status,
+            since=since,
+            until=until,
+            key=key,
+            value=value,
         )
 
     def claim(

@@ -1,10 +1,23 @@
 """Reads of one job or a page of jobs, joined with the model's name and the parent's digest."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from core.adapters.database.jobs.rows import JOB_COLUMNS, to_job
 from core.adapters.database.tables.jobs import jobs
@@ -35,14 +48,14 @@ def read_page(
     after: JobId | None,
     *,
     visible: Collection[ModelId] | None = None,
-    **wanted: str | None,
+    **wanted: str | datetime | None,
 ) -> Sequence[NamedJob]:
-    """Return a page of jobs, newest first; `wanted` maps columns to values, None for any.
+    """Return a page of jobs, newest first; `wanted` maps conditions to values, None for any.
 
     With `visible`, the jobs of other models are left out.
     """
     values = {name: value for name, value in wanted.items() if value is not None}
-    query = _page(frozenset(values), goes_on=after is not None)
+    query = _page(frozenset(values), connection.dialect.name, goes_on=after is not None)
     if visible is not None:
         query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
@@ -50,14 +63,32 @@ def read_page(
 
 
 @cache
-def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
+def _page(wanted: frozenset[str], dialect: str, *, goes_on: bool) -> Select[Any]:
     """Return the statement of a page, cached since building it takes longer than running it."""
     query = _NAMED.order_by(jobs.c.position.desc()).limit(bindparam("limit"))
     if goes_on:
         earlier = jobs.alias("earlier")
         last = select(earlier.c.position).where(earlier.c.id == bindparam("after"))
         query = query.where(jobs.c.position < last.scalar_subquery())
-    return query.where(*(jobs.c[name] == bindparam(name) for name in sorted(wanted)))
+    columns = sorted(wanted & {"model", "type", "status"})
+    query = query.where(*(jobs.c[name] == bindparam(name) for name in columns))
+    if "since" in wanted:
+        query = query.where(jobs.c.created_at >= bindparam("since"))
+    if "until" in wanted:
+        query = query.where(jobs.c.created_at < bindparam("until"))
+    if "key" in wanted:
+        query = query.where(_has_metadata(dialect, with_value="value" in wanted))
+    return query
+
+
+def _has_metadata(dialect: str, *, with_value: bool) -> ColumnElement[bool]:
+    """Return whether a job has the metadata key `key`, with the value `value` if there is one."""
+    expand = func.json_each if dialect == "sqlite" else func.json_each_text
+    pairs = expand(jobs.c.metadata).table_valued("key", "value", name="pairs")
+    conditions = [pairs.c.key == bindparam("key", type_=String)]
+    if with_value:
+        conditions.append(pairs.c.value == bindparam("value", type_=String))
+    return exists(select(1).select_from(pairs).where(*conditions))
 
 
 def _to_named(row: Row[Any]) -> NamedJob:
