@@ -7,6 +7,8 @@ from fastapi import Depends, FastAPI
 
 from api import openapi_document
 from api.http import error_handlers
+from api.http.compression import Compression
+from api.http.cross_origin import CrossOrigin
 from api.http.declared_route import DeclaredRoute, require_declared
 from api.http.entity_tags import EntityTags
 from api.http.head_requests import HeadRequests
@@ -93,11 +95,14 @@ def create_app(settings: Settings) -> FastAPI:
     openapi_document.describe(app)
     # The middleware added last is the outermost.
     app.add_middleware(EntityTags)
+    app.add_middleware(Compression)
     app.add_middleware(HeaderLists)
     app.add_middleware(BodySizeLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(HeadRequests)
     app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
     app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
+    if settings.cors_origins:
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Telemetry, meter=meter)
     app.add_middleware(RequestIds)
     return app

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
 
+    # Origins whose pages may call the API from a browser, such as https://studio.example; or "*".
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,*]+)$")], ...] = ()
+
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal
     log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
 

@@ -1,0 +1,21 @@
+"""Middleware that compresses answers."""
+
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.types import ASGIApp
+
+LEAST_BYTES = 1024
+LEVEL = 5  # of 9; more takes longer and saves little
+EXCLUDED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar", "application/octet-stream")
+
+
+class Compression(GZipMiddleware):
+    """Compresses documents of 1 KiB or more with gzip, if the client takes that.
+
+    Downloads are left as they are, so that ranges of them can be requested; so are event streams,
+    whose events must not wait for each other, and images, which are compressed already.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            app, minimum_size=LEAST_BYTES, compresslevel=LEVEL, exclude_content_types=EXCLUDED
+        )
