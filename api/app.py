@@ -35,6 +35,7 @@ from api.routes import (
     metrics,
     models,
     policies,
+    reference,
     suites,
     versions,
     webhooks,
@@ -66,6 +67,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     advice,
     api_keys,
     audit,
+    reference,
 )
 
 

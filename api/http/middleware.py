@@ -15,7 +15,7 @@ from core import logs
 from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
 MAX_JSON_BYTES = 16 * 1024 * 1024
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -87,7 +87,7 @@ class BodySizeLimit:
 
 
 class KeyCheck:
-    """Refuses requests without a valid API key, except for the two health endpoints."""
+    """Refuses requests without a valid API key, except on paths that are open to everyone."""
 
     def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], Principal]) -> None:
         self.app = app

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.openapi_document import to_text
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, UnsafeConfiguration
 from core.settings import Settings
-from tests.support.api.service import KEY, Service, code_of, running, settings_of
+from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running, settings_of
 from tests.support.places import ROOT
 
 
@@ -220,3 +220,13 @@ def test_operation_ids_are_stable_and_ours(service: Service) -> None:
     assert len(names) == len(set(names)) > 30
     assert all(name.isidentifier() for name in names)
     assert not any("HTTPValidationError" in str(operation) for operation in found)
+
+
+@EMBEDDED
+def test_the_reference_needs_no_key_and_nothing_from_outside(service: Service) -> None:
+    answer = service.client.get("/docs", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "/v1/jobs" in answer.text

@@ -1,0 +1,121 @@
+"""The API's reference as one self-contained HTML page, made from the OpenAPI document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from api.pages.report_page import policy_of
+
+Schema = Mapping[str, Any]
+METHODS = ("get", "post", "put", "patch", "delete", "head")
+_BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "maxItems": "at most {} items",
+    "default": "default {}",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An operation of the document, with its path and method."""
+
+    path: str
+    method: str
+    value: Schema
+
+    @property
+    def tag(self) -> str:
+        """The group that it is shown in."""
+        return str(next(iter(self.value.get("tags", ())), "service"))
+
+
+def render_reference(document: Schema) -> str:
+    """Return the reference as an HTML page. It has no scripts and makes no requests."""
+    groups: dict[str, list[Operation]] = {}
+    for operation in _operations(document):
+        groups.setdefault(operation.tag, []).append(operation)
+    return (
+        _environment()
+        .get_template("reference.html")
+        .render(
+            document=document,
+            policy=reference_policy(),
+            groups=groups,
+            schemas=document["components"]["schemas"],
+            kind=kind,
+            notes=notes,
+        )
+    )
+
+
+def reference_policy() -> str:
+    """Return the content security policy of the page, which allows only its own style sheet."""
+    return policy_of(_style())
+
+
+def kind(schema: Schema) -> Markup:
+    """Return what a schema's values are, in words; named schemas are links."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return Markup('<a href="#schema-{}">{}</a>').format(name, name)
+    for together in ("anyOf", "oneOf", "allOf"):
+        if together in schema:
+            return Markup(" or ").join(kind(each) for each in schema[together])
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return Markup(", ").join(Markup("<code>{}</code>").format(value) for value in values)
+    return _kind_of_type(schema)
+
+
+def _kind_of_type(schema: Schema) -> Markup:
+    match schema.get("type"):
+        case "array":
+            return Markup("list of {}").format(kind(schema.get("items", {})))
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return Markup("map to {}").format(kind(schema["additionalProperties"]))
+        case None:
+            return Markup("any value")
+        case found:
+            return escape(schema.get("format", found))
+
+
+def notes(schema: Schema) -> Sequence[str]:
+    """Return the bounds and the default of a schema's values."""
+    found = [schema, *schema.get("anyOf", ())]
+    return [
+        text.format(each[name])
+        for each in found
+        for name, text in _BOUNDS.items()
+        if each.get(name) not in (None, [], {})
+    ]
+
+
+def _operations(document: Schema) -> Iterator[Operation]:
+    for path, found in document["paths"].items():
+        for method in METHODS:
+            if method in found:
+                yield Operation(path=path, method=method.upper(), value=found[method])
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("api.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _style() -> str:
+    return _environment().get_template("reference.css").render()

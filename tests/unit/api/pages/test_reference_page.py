@@ -1,0 +1,95 @@
+"""The reference page: complete, escaped, and without anything from outside."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from api.pages.reference_page import kind, notes, reference_policy, render_reference
+from core.settings import Settings
+
+
+class Reader(HTMLParser):
+    """Collects ids, links and tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found[name] or "" for name in ("href", "src") if name in found]
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
+
+
+@pytest.fixture(scope="module")
+def page(document: dict[str, Any]) -> str:
+    return render_reference(document)
+
+
+def test_every_operation_and_schema_is_on_the_page_once(
+    document: dict[str, Any], page: str
+) -> None:
+    operations = [each for found in document["paths"].values() for each in found.values()]
+    wanted = [operation["operationId"] for operation in operations]
+    wanted += [f"schema-{name}" for name in document["components"]["schemas"]]
+    assert sorted(Reader(page).ids) == sorted(wanted)
+    for operation in operations:
+        for parameter in operation.get("parameters", []):
+            assert f"<code>{parameter['name']}</code>" in page
+
+
+def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
+    found = Reader(page)
+    assert found.links
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert all(link.startswith("#") for link in found.links)
+    assert not found.tags & {"script", "link", "img", "iframe"}
+    assert not re.search(r"url\(|@import", page)
+    assert reference_policy() in page.replace("&#39;", "'")
+
+
+def test_texts_cannot_add_markup(document: dict[str, Any]) -> None:
+    info = {"title": "<script>", "version": "1", "description": "<b>x</b>"}
+    page = render_reference({**document, "info": info})
+    assert not Reader(page).tags & {"script"}
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "string"}, "string"),
+        ({"type": "string", "format": "date-time"}, "date-time"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer or null"),
+        ({"type": "array", "items": {"$ref": "#/x/A"}}, 'list of <a href="#schema-A">A</a>'),
+        ({"enum": ["a", "<"]}, "<code>a</code>, <code>&lt;</code>"),
+        ({"const": "update"}, "<code>update</code>"),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, "map to string"),
+        ({"type": "object", "additionalProperties": True}, "object"),
+        ({}, "any value"),
+    ],
+)
+def test_values_are_named_in_words(schema: dict[str, Any], words: str) -> None:
+    assert kind(schema) == words
+
+
+def test_bounds_and_defaults_are_noted() -> None:
+    schema = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"type": "null"}]}
+    assert notes(schema) == ["at least 0", "at most 9"]
+    assert notes({"type": "string", "maxLength": 5, "default": "x"}) == [
+        "at most 5 characters",
+        "default x",
+    ]
+    assert notes({"default": None}) == []
