@@ -98,6 +98,15 @@ def notes(schema: Schema) -> Sequence[str]:
     ]
 
 
+def _with_code(text: str) -> Markup:
+    """Return a description in which what stands in backticks is shown as code."""
+    pieces = enumerate(text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if index % 2 else escape(piece)
+        for index, piece in pieces
+    )
+
+
 def _operations(document: Schema) -> Iterator[Operation]:
     for path, found in document["paths"].items():
         for method in METHODS:
@@ -107,13 +116,15 @@ def _operations(document: Schema) -> Iterator[Operation]:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("api.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["with_code"] = _with_code
+    return environment
 
 
 @cache

@@ -61,10 +61,10 @@ def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
 
 
 def test_texts_cannot_add_markup(document: dict[str, Any]) -> None:
-    info = {"title": "<script>", "version": "1", "description": "<b>x</b>"}
+    info = {"title": "<script>", "version": "1", "description": "<b>x</b> `<i>`"}
     page = render_reference({**document, "info": info})
     assert not Reader(page).tags & {"script"}
-    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "&lt;b&gt;x&lt;/b&gt; <code>&lt;i&gt;</code>" in page
 
 
 @pytest.mark.parametrize(
