@@ -7,6 +7,7 @@ from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
 
+pytestmark = EMBEDDED
 GETS = {
     "/healthz": 200,
     "/openapi.json": 200,
@@ -21,7 +22,6 @@ GETS = {
 }
 
 
-@EMBEDDED
 def test_head_has_the_status_and_headers_of_get_and_no_body(ready: Service) -> None:
     for path, status in GETS.items():
         got, head = ready.client.get(path), ready.client.head(path)
@@ -30,7 +30,6 @@ def test_head_has_the_status_and_headers_of_get_and_no_body(ready: Service) -> N
     assert int(head.headers["content-length"]) > 0
 
 
-@EMBEDDED
 def test_head_of_a_stream_ends_at_once(ready: Service) -> None:
     job = ready.client.post("/v1/jobs", json=update()).json()
     head = ready.client.head(job["links"]["events"], headers={"Accept": "text/event-stream"})
@@ -38,7 +37,6 @@ def test_head_of_a_stream_ends_at_once(ready: Service) -> None:
     assert head.headers["content-type"].startswith("text/event-stream")
 
 
-@EMBEDDED
 def test_head_needs_a_key_and_is_logged_under_its_route(
     ready: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,7 +48,6 @@ def test_head_needs_a_key_and_is_logged_under_its_route(
     assert (line.method, line.route) == ("HEAD", "/v1/models/{model}")  # type: ignore[attr-defined]
 
 
-@EMBEDDED
 def test_a_path_with_get_allows_head(ready: Service) -> None:
     refused = ready.client.delete("/v1/jobs")
     assert code_of(refused) == (405, "method_not_allowed")
@@ -90,7 +87,6 @@ def test_a_tag_changes_with_the_document(ready: Service) -> None:
     assert (answer.status_code, answer.json()["policy"]) == (200, "strict")
 
 
-@EMBEDDED
 def test_tags_of_routes_are_kept_and_errors_have_none(ready: Service) -> None:
     alias = ready.client.get("/v1/models/demo/aliases/production")
     assert alias.headers["etag"] == '"1"'
