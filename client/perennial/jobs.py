@@ -1,6 +1,7 @@
 """Jobs: imports, updates and evaluations."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 from perennial.connection import Connection, given, idempotency, path_of
@@ -113,9 +114,23 @@ class Jobs:
         model: str | None = None,
         job_type: JobType | None = None,
         status: JobStatus | None = None,
+        created_since: datetime | None = None,
+        created_until: datetime | None = None,
+        metadata: str | None = None,
     ) -> Iterator[Job]:
-        """Yield jobs, newest first."""
-        return self._connection.pages(path_of("jobs"), model=model, type=job_type, status=status)
+        """Yield jobs, newest first.
+
+        Times need a time zone. `metadata` is `KEY:VALUE`, or `KEY` for any value.
+        """
+        return self._connection.pages(
+            path_of("jobs"),
+            model=model,
+            type=job_type,
+            status=status,
+            created_since=created_since and created_since.isoformat(),
+            created_until=created_until and created_until.isoformat(),
+            metadata=metadata,
+        )
 
     def events(self, job: str, *, after: int | None = None) -> Iterator[Event]:
         """Yield the events that a job has had so far, oldest first, or those after one of them."""

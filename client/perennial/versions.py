@@ -6,6 +6,7 @@ from typing import cast
 
 from perennial.connection import Connection, path_of
 from perennial.downloads import download
+from perennial.types.comparisons import Blame, Comparison, Flip, FlipKind
 from perennial.types.reports import Report
 from perennial.types.versions import Version
 
@@ -32,6 +33,34 @@ class Versions:
         """Return the forgetting report of a version as an HTML page with plots."""
         headers = {"Accept": "text/html"}
         return self._connection.send("GET", _report_path(model, version), headers=headers).text
+
+    def flips(
+        self,
+        model: str,
+        version: int,
+        *,
+        against: str | int = "parent",
+        suite: str | None = None,
+        kind: FlipKind | None = None,
+        class_name: str | None = None,
+    ) -> Iterator[Flip]:
+        """Yield the images that either a version or its baseline answered right, but not both."""
+        path = path_of("models", model, "versions", version, "flips")
+        query = {"against": against, "suite": suite, "kind": kind, "class": class_name}
+        return self._connection.pages(path, **query)
+
+    def compare(self, model: str, before: int, now: int) -> Comparison:
+        """Compare a version with an earlier one by their answers to the same test images."""
+        path = path_of("models", model, "compare")
+        return cast(Comparison, self._connection.get(path, versions=f"{before},{now}"))
+
+    def blame(self, model: str, class_name: str, *, version: int | None = None) -> Blame:
+        """Return a class's accuracy along a line of versions, and where it fell most.
+
+        The line is that of `version`, or else of the version that `production` points to.
+        """
+        query = {"class": class_name, "version": version}
+        return cast(Blame, self._connection.get(path_of("models", model, "blame"), **query))
 
     def download(
         self,

@@ -1,6 +1,7 @@
 """Ordering jobs, following and ending them."""
 
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
@@ -84,6 +85,14 @@ def test_jobs_are_listed_by_model_and_type(served: Served, model: str, update: J
     served.client.jobs.order_evaluation(model=model, version=2)
     updates = served.client.jobs.list(model=model, job_type="update", status="queued")
     assert [job["id"] for job in updates] == [update["id"]]
+
+
+def test_jobs_are_listed_by_time_and_metadata(served: Served, model: str) -> None:
+    now = datetime.now(UTC)
+    jobs = list(served.client.jobs.list(model=model, created_until=now))
+    assert jobs
+    assert not list(served.client.jobs.list(model=model, created_since=now))
+    assert not list(served.client.jobs.list(model=model, metadata="team:nobody"))
 
 
 def test_waiting_returns_a_job_that_has_succeeded(served: Served, model: str) -> None:

@@ -1,0 +1,135 @@
+"""Comparisons of versions: flips, differences and blame. Accuracies are fractions of 1."""
+
+from typing import Literal, TypedDict
+
+from perennial.types.reports import ChangeTable, MeasureKind, Recall, Scores
+
+FlipKind = Literal["lost", "gained"]
+
+# An image that one of two versions answered right and the other wrong. `suite` may be "version 2",
+# the holdout of its update. Classes are None in a captioned suite, ranks elsewhere.
+Flip = TypedDict(
+    "Flip",
+    {
+        "kind": FlipKind,
+        "suite": str,
+        "pixels": str,
+        "class": str | None,
+        "before": str | None,
+        "now": str | None,
+        "rank_before": int | None,
+        "rank_now": int | None,
+    },
+)
+
+# A confusion that two versions make differently often; `change` is `now` minus `before`.
+Confusion = TypedDict(
+    "Confusion",
+    {"class": str, "predicted": str | None, "before": int, "now": int, "change": int},
+)
+
+
+class ConfusionTable(TypedDict):
+    """The cells of a confusion matrix that changed, largest change first."""
+
+    name: str
+    cells: list[Confusion]
+
+
+class VersionRef(TypedDict):
+    """A version by its number and digest."""
+
+    version: int
+    digest: str
+
+
+class ComparedMeasure(TypedDict):
+    """A paired comparison of two versions; nothing is judged."""
+
+    kind: MeasureKind
+    name: str  # suite, or version whose update the holdout belongs to
+    images: int
+    count: int  # answers: images, or captions of images
+    right_before: int
+    right: int
+    gained: int
+    lost: int
+    design_effect: float
+    difference: float
+    lower: float
+    upper: float
+    formerly_right: bool  # only predictions that were right before count
+
+
+class LeftOut(TypedDict):
+    """A suite or holdout that a version has not answered."""
+
+    name: str
+    version: int
+
+
+class Comparison(TypedDict):
+    """How the answers of two versions to the same test images differ."""
+
+    model: str
+    before: VersionRef
+    now: VersionRef
+    alpha: float
+    lost: int  # images, over all suites and holdouts
+    gained: int
+    measures: list[ComparedMeasure]
+    changes: list[ChangeTable]
+    confusions: list[ConfusionTable]
+    recalls: list[Recall]
+    scores: list[Scores]
+    left_out: list[LeftOut]
+    links: dict[str, str]
+
+
+class Score(TypedDict):
+    """A version's accuracy on the images of one class."""
+
+    version: int
+    images: int
+    right: int
+    accuracy: float
+    lower: float
+    upper: float
+
+
+class Curve(TypedDict):
+    """The accuracy of a class in one suite or holdout, root first."""
+
+    kind: MeasureKind
+    name: str
+    scores: list[Score]
+
+
+class Step(TypedDict):
+    """The change of a class from a version's parent to the version."""
+
+    parent: int
+    version: int
+    images: int
+    gained: int
+    lost: int
+    difference: float
+    lower: float
+    upper: float
+    clear: bool  # the whole interval is below zero
+
+
+# What became of a class along the line of a version; `fell` is the step with the largest loss.
+Blame = TypedDict(
+    "Blame",
+    {
+        "model": str,
+        "version": int,
+        "digest": str,
+        "class": str,
+        "alpha": float,
+        "curves": list[Curve],
+        "steps": list[Step],
+        "fell": Step | None,
+    },
+)
