@@ -7,11 +7,11 @@ from fastapi import Depends, FastAPI
 
 from api import openapi_document
 from api.http import error_handlers
-from api.http.compression import Compression
-from api.http.cross_origin import CrossOrigin
+from api.http.answers.compression import Compression
+from api.http.answers.cross_origin import CrossOrigin
+from api.http.answers.entity_tags import EntityTags
+from api.http.answers.head_requests import HeadRequests
 from api.http.declared_route import DeclaredRoute, require_declared
-from api.http.entity_tags import EntityTags
-from api.http.head_requests import HeadRequests
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.request_body import BodyArrival

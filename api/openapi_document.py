@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api.http.entity_tags import TAGGED
+from api.http.answers.entity_tags import TAGGED
 from api.http.middleware import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.required_role import needs
@@ -128,7 +128,7 @@ def _add_errors_and_key(operation: dict[str, Any], *, is_open: bool) -> None:
 
 
 def _add_entity_tag(operation: dict[str, Any]) -> None:
-    """Declare what `http.entity_tags` does with a document, unless the route declares its own."""
+    """Declare If-None-Match and 304 of a document (`http.answers.entity_tags`)."""
     if not set(TAGGED) & operation["responses"]["200"].get("content", {}).keys():
         return
     parameters = operation.setdefault("parameters", [])

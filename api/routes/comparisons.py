@@ -13,18 +13,15 @@ from api.openapi_document import raises
 from api.pages.comparison_table import comparison_csv
 from api.pages.csv_text import CSV, CSV_CONTENT
 from api.schemas.common import Limit, VersionNumber, page_of
-from api.schemas.comparisons import (
+from api.schemas.comparison.blame import BlameView, ClassName, VersionQuery
+from api.schemas.comparison.differences import ComparisonView, TwoVersions
+from api.schemas.comparison.flips import (
     AfterFlip,
     Against,
-    BlameView,
-    ClassName,
-    ComparisonView,
     FlipPage,
     FlipView,
     OptionalClass,
     SuiteName,
-    TwoVersions,
-    VersionQuery,
     VersionRef,
     flip_after,
 )
