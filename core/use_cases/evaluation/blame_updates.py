@@ -1,6 +1,6 @@
 """Find the update after which a class fell most."""
 
-from core.domain.comparison.blame import Blame, asks_for, blame
+from core.domain.comparison.blame import Blame, blame
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
 from core.errors import AnswersMissing, ClassNotFound
@@ -23,11 +23,10 @@ def blame_updates(
         last = work.versions.get(found.id, version)
         line = [*ancestors(work, last), last]
         alpha = work.policies.get(found.policy).alpha
-    stored = read_answers(platform, found, line)
-    queries = [query for query in stored.queries if asks_for(query, class_name)]
-    if not queries:
+    stored = read_answers(platform, found, line, about=class_name)
+    if not stored.queries:
         raise ClassNotFound(class_name=class_name, version=last.number)
-    result = blame(line, class_name, queries, stored.answers, alpha=alpha)
+    result = blame(line, class_name, stored.queries, stored.answers, alpha=alpha)
     if not result.curves:
         raise AnswersMissing(
             f"No version up to version {last.number} has stored answers about this class: order "

@@ -1,11 +1,12 @@
 """Read back what versions answered when they were evaluated."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from core.domain.comparison.answered_query import NamedQuery
+from core.domain.comparison.blame import asks_for
 from core.domain.datasets.split import Part
 from core.domain.evaluation.plan_queries import (
     ScoredSuite,
@@ -21,7 +22,7 @@ from core.domain.values import Digest, Json
 from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.registry.lineage import ancestors, holdout_of
+from core.use_cases.registry.lineage import holdout_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +33,26 @@ class StoredAnswers:
     answers: AnswersByQuery
 
 
-def read_answers(platform: Platform, model: Model, versions: Sequence[Version]) -> StoredAnswers:
+def read_answers(
+    platform: Platform, model: Model, versions: Sequence[Version], *, about: str | None = None
+) -> StoredAnswers:
     """Return what versions answered about suites, and about holdouts of their lineages.
 
-    The suites are those of the model and those in the versions' reports. Answers whose bytes are
-    gone or damaged are left out, as if they had never been given.
+    The suites are those of the model and those in the reports of the first and the last version.
+    With `about`, only queries that have an image of this class count. Answers whose bytes are gone
+    or damaged are left out, as if they had never been given.
     """
     artifacts = platform.artifacts
-    reports = [report for version in versions if (report := report_or_none(artifacts, version))]
+    ends = {version.number: version for version in (versions[0], versions[-1])}
+    reports = [report for end in ends.values() if (report := report_or_none(artifacts, end))]
     with platform.transactions(read_only=True) as work:
         distinct: dict[Digest, NamedQuery] = {}
         for named in (
             *_on_suites(work, artifacts, model, reports),
             *_on_holdouts(work, artifacts, versions),
         ):
-            distinct.setdefault(named.query.digest, named)
+            if about is None or asks_for(named, about):
+                distinct.setdefault(named.query.digest, named)
         kept = work.answers.stored({version.digest for version in versions}, distinct.keys())
     answers = {
         key: answers
@@ -92,9 +98,20 @@ def _on_suites(
 def _on_holdouts(
     work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
 ) -> Iterator[NamedQuery]:
-    lineages = {v.number: v for version in versions for v in (*ancestors(work, version), version)}
-    for _, learner in sorted(lineages.items()):
+    for _, learner in sorted(_lineages(work, versions).items()):
         entries = entries_in(Part.TEST, holdout_of(work, artifacts, learner))
         if entries:
             query = holdout_query(learner, entries)
             yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)
+
+
+def _lineages(work: UnitOfWork, versions: Sequence[Version]) -> Mapping[int, Version]:
+    """Return versions and all their ancestors by number; each is read once."""
+    found = {version.number: version for version in versions}
+    waiting = list(versions)
+    while waiting:
+        parent = waiting.pop().parent
+        if parent is not None and parent not in found:
+            found[parent] = work.versions.get(versions[0].model, parent)
+            waiting.append(found[parent])
+    return found

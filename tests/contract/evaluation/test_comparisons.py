@@ -108,10 +108,19 @@ def test_comparison_has_what_both_have_answered(scene: Scene, model: Model) -> N
 
 def test_what_one_version_has_not_answered_is_left_out(scene: Scene, model: Model) -> None:
     scene.suite(model, scene.frozen("sun", "sea", offset=700), name="later")
-    teach(scene, model, "ant", "bee")
+    teach(scene, model, "ant", "bee", parent=3)
     found = compare_versions(scene.platform, "demo", 2, 4)
-    assert sorted(found.left_out) == [("later", 2), ("version 2", 4), ("version 4", 2)]
-    assert {measure.name for measure in found.comparison.measures} == {"easy"}
+    assert found.left_out == [("later", 2), ("version 4", 2)]
+    assert {measure.name for measure in found.comparison.measures} == {
+        "easy",
+        "version 2",
+        "version 3",
+        "2 updates",
+    }
+    whole = compare_versions(scene.platform, "demo", 1, 4)
+    assert {"later", "version 2", "version 3", "version 4", "3 updates"} < {
+        measure.name for measure in whole.comparison.measures
+    }
     # the reports still name what the model is no longer judged by
     configure_model(scene.platform, "demo", suites=[], policy=None)
     assert compare_versions(scene.platform, "demo", 2, 4) == replace(found, model=ANY)
@@ -148,14 +157,22 @@ def test_stored_answers_are_found_by_version_and_query(scene: Scene) -> None:
         assert len(work.answers.stored(versions, queries)) == 4
 
 
-def test_blame_names_the_update_that_cost_a_class(scene: Scene, model: Model) -> None:
+def test_blame_names_the_update_that_cost_a_class(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, last, found = blame_updates(scene.platform, "demo", "HAT", 3)
     images = suite_images(scene, HAT)
     assert last.number == 3
     assert [(s.version, s.right) for s in found.curves[0].scores] == [(1, images), (2, 0), (3, 0)]
     assert found.fell is not None
     assert (found.fell.version, found.fell.lost, found.fell.clear) == (2, images, True)
+    read: list[Digest] = []
+    get = artifacts.get
+    monkeypatch.setattr(artifacts, "get", lambda digest: (read.append(digest), get(digest))[1])
     _, _, found = blame_updates(scene.platform, "demo", "cat", 3)
+    with scene.platform.transactions(read_only=True) as work:
+        kept = work.references.answers()
+    assert len([digest for digest in read if digest in kept]) == 3  # the holdout, by each version
     (curve,) = found.curves  # of the holdout of the update that taught the class
     assert curve.name == holdout_name(scene.version(model, 2))
     assert [score.accuracy for score in curve.scores] == [0, 1, 0]
