@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.domain.access.roles import Role
+
 Schema = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete", "head")
 LOWER, UPPER = ("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems")
@@ -41,6 +43,7 @@ class _Comparison:
             yield f"{name} has another operationId"
         if new.get("security") and not old.get("security"):
             yield f"{name} needs a key"
+        yield from _higher_role(name, old, new)
         yield from self._parameters(name, old, new)
         yield from self._body(name, old.get("requestBody"), new.get("requestBody"))
         for status, reply in old["responses"].items():
@@ -119,6 +122,14 @@ class _Comparison:
         for inner in ("items", "additionalProperties"):
             if isinstance(old.get(inner), dict) and isinstance(new.get(inner), dict):
                 yield from self._values(f"{where}[]", old[inner], new[inner], sent=sent)
+
+
+def _higher_role(name: str, old: Schema, new: Schema) -> Iterator[str]:
+    """Compare the roles that an operation takes; before it named one, every key was an admin's."""
+    if "x-required-role" in new:
+        now = Role(new["x-required-role"])
+        if not Role(old.get("x-required-role", Role.ADMIN)).includes(now):
+            yield f"{name} takes the role {now}"
 
 
 def _variants(document: Schema, schema: Schema) -> dict[str, Schema]:

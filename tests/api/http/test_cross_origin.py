@@ -9,6 +9,7 @@ from tests.support.api.service import EMBEDDED, Service, code_of, running, setti
 
 STUDIO, OTHER = "https://studio.example", "https://other.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Authorization": ""}
+PATHS = ("jobs", "nothing")  # one that is there, and one that is not
 pytestmark = EMBEDDED
 
 
@@ -38,12 +39,16 @@ def test_a_listed_origin_may_read_answers_but_send_no_cookies(allowing: Service)
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_a_preflight_needs_no_key(allowing: Service) -> None:
+def test_a_preflight_needs_no_key_and_says_the_same_of_every_path(allowing: Service) -> None:
     wanted = {"Access-Control-Request-Headers": "authorization, if-match, idempotency-key"}
-    answer = allowing.client.options("/v1/jobs", headers={"Origin": STUDIO, **PREFLIGHT, **wanted})
-    assert answer.status_code == 200
+    headers = {"Origin": STUDIO, **PREFLIGHT, **wanted}
+    answer, other = (allowing.client.options(f"/v1/{path}", headers=headers) for path in PATHS)
+    assert (answer.status_code, answer.text) == (other.status_code, other.text) == (200, "OK")
+    assert {**answer.headers, "x-request-id": ""} == {**other.headers, "x-request-id": ""}
     assert answer.headers["access-control-allow-origin"] == STUDIO
     assert {"POST", "HEAD"} <= set(answer.headers["access-control-allow-methods"].split(", "))
+    plain = allowing.client.options("/v1/jobs", headers={"Origin": STUDIO, "Authorization": ""})
+    assert code_of(plain) == (401, "unauthorised")
 
 
 @pytest.mark.parametrize(

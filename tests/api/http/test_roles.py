@@ -24,6 +24,7 @@ BODIES: dict[str, Any] = {
     "move_alias": lambda _: {"version": 1},
     "roll_alias_back": lambda _: {"reason": "worse"},
 }
+QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
 Operation = tuple[str, str, dict[str, Any]]
 
 
@@ -62,8 +63,11 @@ def ask(service: Service, operation: Operation, job: str, model: str, key: dict[
     names = {name: things.get(name, "nothing") for name in names_in(path)}
     body = BODIES.get(described["operationId"], lambda _: {})(model)
     sent = {"json": body} if method in {"post", "put", "patch"} else {}
-    headers = key | {"If-Match": '"1"'}
-    return service.client.request(method, path.format(**names), headers=headers, **sent)
+    headers = {"If-Match": '"1"'} | key
+    params = QUERIES.get(described["operationId"])
+    return service.client.request(
+        method, path.format(**names), params=params, headers=headers, **sent
+    )
 
 
 def names_in(path: str) -> set[str]:
@@ -117,6 +121,28 @@ def test_what_belongs_to_a_foreign_model_is_not_there(
     assert seen > 10
 
 
+def test_a_read_that_is_refused_is_refused_to_head_and_is_never_not_modified(
+    service: Service, jobs: dict[str, str]
+) -> None:
+    key = service.key(Role.VIEWER, OWN)
+    refused: dict[int, set[str]] = {}
+    for (method, path, described), needed in keyed(service):
+        foreign = bool(names_in(path) & OF_A_MODEL)
+        if method != "get" or not (needed is not Role.VIEWER or foreign):
+            continue
+        for sent, status in ((key, 404 if needed is Role.VIEWER else 403), ({}, 401)):
+            headers = {"Authorization": ""} | sent | {"If-None-Match": "*"}
+            for verb in ("get", "head"):
+                operation = (verb, path, described)
+                answer = ask(service, operation, jobs[FOREIGN], FOREIGN, headers)
+                assert answer.status_code == status, f"{verb} {path}: {answer.text}"
+                assert answer.headers["cache-control"] == "no-store", path
+                assert "etag" not in answer.headers, path
+            refused.setdefault(status, set()).add(described["operationId"])
+    assert {"list_flips", "get_comparison", "get_blame"} < refused[404]
+    assert {"list_api_keys", "list_webhooks", "list_audit_events"} < refused[403]
+
+
 def test_lists_leave_out_foreign_models_and_their_jobs(
     service: Service, jobs: dict[str, str]
 ) -> None:
@@ -125,6 +151,9 @@ def test_lists_leave_out_foreign_models_and_their_jobs(
     assert [model["name"] for model in models] == [OWN]
     listed = service.client.get("/v1/jobs", headers=key).json()["data"]
     assert [job["id"] for job in listed] == [jobs[OWN]]
+    for wanted in ({"created_since": "2020-01-01T00:00:00Z"}, {"type": "import"}):
+        found = service.client.get("/v1/jobs", params=wanted, headers=key).json()["data"]
+        assert [job["id"] for job in found] == [jobs[OWN]]
     every = service.client.get("/v1/jobs", headers=service.key(Role.VIEWER)).json()["data"]
     assert {job["id"] for job in every} == {jobs[OWN], jobs[FOREIGN]}
     with service.platform.transactions() as work:

@@ -13,13 +13,31 @@ from tests.support.places import ROOT
 Document = dict[str, Any]
 
 
-def test_no_released_operation_has_changed_incompatibly() -> None:
-    released, present = (
+@pytest.fixture(scope="module")
+def documents() -> list[Document]:
+    """The released document, and the present one."""
+    return [
         json.loads((ROOT / "docs" / name).read_text("utf-8"))
         for name in ("openapi-released.json", "openapi.json")
-    )
+    ]
+
+
+def test_no_released_operation_has_changed_incompatibly(documents: list[Document]) -> None:
+    released, present = documents
     assert len(released["paths"]) > 20
     assert incompatibilities(released, present) == []
+
+
+def test_every_new_operation_and_error_is_in_the_list_of_changes(
+    documents: list[Document],
+) -> None:
+    released, present = (
+        {f"{method.upper()} {path}" for path, found in each["paths"].items() for method in found}
+        | set(each["components"]["examples"])
+        for each in documents
+    )
+    listed = (ROOT / "docs" / "api-changes.md").read_text("utf-8").partition("## Unreleased")[2]
+    assert {new for new in present - released if f"`{new}`" not in listed} == set()
 
 
 PET = {
@@ -39,6 +57,7 @@ DOCUMENT: Document = {
         "/pets": {
             "post": {
                 "operationId": "add_pet",
+                "x-required-role": "contributor",
                 "parameters": [
                     {"name": "limit", "in": "query", "schema": {"type": "integer", "maximum": 9}}
                 ],
@@ -82,6 +101,10 @@ def parameter(name: str, *, required: bool) -> Document:
             ["POST /pets has another operationId"],
         ),
         (lambda d: operation(d).update(security=[{"key": []}]), ["POST /pets needs a key"]),
+        (
+            lambda d: operation(d).update({"x-required-role": "operator"}),
+            ["POST /pets takes the role operator"],
+        ),
         (lambda d: operation(d)["parameters"].pop(), ["POST /pets has no parameter limit"]),
         (
             lambda d: operation(d)["parameters"].append(parameter("sort", required=True)),
@@ -150,6 +173,7 @@ def test_what_would_break_a_client_is_named(change: Change, broken: list[str]) -
         lambda d: pet(d)["properties"]["kind"]["enum"].append("owl"),
         lambda d: pet(d)["properties"]["name"].pop("maxLength"),
         lambda d: operation(d)["responses"].update({"202": {}}),
+        lambda d: operation(d).update({"x-required-role": "viewer"}),
     ],
 )
 def test_what_only_adds_is_compatible(change: Change) -> None:
