@@ -15,6 +15,7 @@ from tests.support.scene import Scene
 DEMO = "/v1/models/demo"
 FLIPS = f"{DEMO}/versions/2/flips"
 FORMULA = "=1+1"
+pytestmark = EMBEDDED  # tests/contract/evaluation/test_comparisons.py reads both databases
 
 
 @pytest.fixture
@@ -93,7 +94,6 @@ def test_a_comparison_as_json_and_as_csv(service: Service, model: Model) -> None
     assert code_of(refused) == (406, "not_acceptable")
 
 
-@EMBEDDED
 def test_blame_names_the_update_after_which_a_class_fell(service: Service, model: Model) -> None:
     path = f"{DEMO}/blame?class=hat&version=2"
     found = service.client.get(path).json()
@@ -106,7 +106,6 @@ def test_blame_names_the_update_after_which_a_class_fell(service: Service, model
     assert (live["version"], live["fell"]) == (1, None)
 
 
-@EMBEDDED
 def test_a_report_as_csv_and_as_svg(service: Service, model: Model) -> None:
     path = f"{DEMO}/versions/2/forgetting"
     table = service.client.get(path, headers={"Accept": "text/csv"})
@@ -122,7 +121,6 @@ def test_a_report_as_csv_and_as_svg(service: Service, model: Model) -> None:
     assert {each.headers["vary"].split(", ")[0] for each in (table, plots)} == {"Accept"}
 
 
-@EMBEDDED
 def test_what_cannot_be_compared(service: Service, model: Model) -> None:
     a_candidate(service.platform, model)
     wanted = {

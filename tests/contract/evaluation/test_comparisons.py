@@ -22,6 +22,8 @@ from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
 HAT, BAG = SUITES
+# For what is made of the rows; the tests without it read them from both databases.
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def suite_images(scene: Scene, class_name: str) -> int:
     return {change.class_name: change.images for change in table.classes}[class_name]
 
 
+@ON_SQLITE
 def test_flips_against_parent_root_and_any_version(scene: Scene, model: Model) -> None:
     before, now, found = flips_since(scene.platform, "demo", 3, "parent")
     assert (before.number, now.number) == (2, 3)
@@ -74,6 +77,7 @@ def test_flips_against_parent_root_and_any_version(scene: Scene, model: Model) -
     assert flips_since(scene.platform, "demo", 3, "1")[2] == found
 
 
+@ON_SQLITE
 def test_version_without_a_parent_and_version_against_itself_are_refused(
     scene: Scene, model: Model
 ) -> None:
@@ -90,6 +94,7 @@ def test_version_without_a_parent_and_version_against_itself_are_refused(
         compare_versions(scene.platform, "demo", 2, 9)
 
 
+@ON_SQLITE
 def test_comparison_has_what_both_have_answered(scene: Scene, model: Model) -> None:
     found = compare_versions(scene.platform, "demo", 3, 1)
     names = {measure.name for measure in found.comparison.measures}
@@ -106,6 +111,7 @@ def test_comparison_has_what_both_have_answered(scene: Scene, model: Model) -> N
     assert both.comparison.alpha == 0.2  # the policy's
 
 
+@ON_SQLITE
 def test_what_one_version_has_not_answered_is_left_out(scene: Scene, model: Model) -> None:
     scene.suite(model, scene.frozen("sun", "sea", offset=700), name="later")
     teach(scene, model, "ant", "bee", parent=3)
@@ -126,6 +132,7 @@ def test_what_one_version_has_not_answered_is_left_out(scene: Scene, model: Mode
     assert compare_versions(scene.platform, "demo", 2, 4) == replace(found, model=ANY)
 
 
+@ON_SQLITE
 def test_versions_that_were_not_evaluated_or_whose_answers_are_gone_cannot_be_compared(
     scene: Scene, model: Model, artifacts: MemoryArtifacts
 ) -> None:
@@ -180,6 +187,7 @@ def test_blame_names_the_update_that_cost_a_class(
     assert (found.fell.parent, found.fell.version) == (2, 3)
 
 
+@ON_SQLITE
 def test_blame_follows_the_live_version_unless_another_is_named(scene: Scene, model: Model) -> None:
     _, last, found = blame_updates(scene.platform, "demo", HAT, None)
     assert (last.number, found.steps, found.fell) == (1, (), None)
