@@ -125,6 +125,7 @@ def test_what_cannot_be_compared(service: Service, model: Model) -> None:
     a_candidate(service.platform, model)
     wanted = {
         f"{DEMO}/versions/1/flips": (404, "version_not_found"),
+        f"{DEMO}/versions/1/flips?against=root": (404, "version_not_found"),
         f"{DEMO}/versions/3/flips": (409, "answers_missing"),
         f"{FLIPS}?against=2": (422, "field_invalid"),
         f"{FLIPS}?against=child": (422, "field_invalid"),
@@ -133,6 +134,7 @@ def test_what_cannot_be_compared(service: Service, model: Model) -> None:
         f"{FLIPS}?kind=same": (422, "field_invalid"),
         f"{DEMO}/compare?versions=1,3": (409, "answers_missing"),
         f"{DEMO}/compare?versions=1,1": (422, "field_invalid"),
+        f"{DEMO}/compare?versions=2,9": (404, "version_not_found"),
         f"{DEMO}/compare?versions=1,2,3": (422, "field_invalid"),
         f"{DEMO}/compare?versions=1": (422, "field_invalid"),
         f"{DEMO}/compare": (422, "field_invalid"),

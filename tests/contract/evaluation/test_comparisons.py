@@ -10,7 +10,7 @@ from core.domain.evaluation.plan_queries import holdout_name
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Model
 from core.domain.values import Digest
-from core.errors import AnswersMissing, ClassNotFound, FieldInvalid, VersionNotFound
+from core.errors import AnswersMissing, ClassNotFound
 from core.use_cases.datasets.suites import configure_model
 from core.use_cases.evaluation.blame_updates import blame_updates
 from core.use_cases.evaluation.compare_versions import compare_versions, flips_since
@@ -75,23 +75,6 @@ def test_flips_against_parent_root_and_any_version(scene: Scene, model: Model) -
     }
     assert len({flip.pixels for flip in suite}) == len(suite)
     assert flips_since(scene.platform, "demo", 3, "1")[2] == found
-
-
-@ON_SQLITE
-def test_version_without_a_parent_and_version_against_itself_are_refused(
-    scene: Scene, model: Model
-) -> None:
-    for against in ("parent", "root"):
-        with pytest.raises(VersionNotFound):
-            flips_since(scene.platform, "demo", 1, against)
-    for again in (
-        lambda: flips_since(scene.platform, "demo", 2, "2"),
-        lambda: compare_versions(scene.platform, "demo", 2, 2),
-    ):
-        with pytest.raises(FieldInvalid):
-            again()
-    with pytest.raises(VersionNotFound):
-        compare_versions(scene.platform, "demo", 2, 9)
 
 
 @ON_SQLITE
