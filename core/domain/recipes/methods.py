@@ -78,12 +78,22 @@ METHODS: Mapping[Method, Json] = MappingProxyType(
 COMPOSED = tuple(_FINE_TUNING)  # the fields whose defaults the method gives
 
 
-def defaults_of(method: Method, exemplars: float | None, part: ModelPart | None) -> Json:
-    """Return the choices that a method makes beside the recipe's own, which are None if left open.
+_EXCLUDES_FEATURES = (  # choices of a recipe's own with which no features can be replayed
+    ("part", ModelPart.WHOLE),
+    ("part", ModelPart.IMAGE),
+    ("augment", True),
+    ("label_space", LabelSpace.SESSION),
+    ("feature_replay", 0),
+)
 
-    Without exemplars, `vrlwf_replay` replays features. If it is to train the image tower, they
-    cannot be replayed either: then it is VR-LwF.
+
+def defaults_of(method: Method, own: Json) -> Json:
+    """Return the choices that a method makes beside a recipe's own, None where it has none.
+
+    Without exemplars, `vrlwf_replay` replays features. Where the recipe's own choices exclude
+    that, it is VR-LwF.
     """
-    if method is not Method.VRLWF_REPLAY or exemplars != 0:
+    if method is not Method.VRLWF_REPLAY or own["exemplars"] != 0:
         return METHODS[method]
-    return METHODS[Method.VRLWF_FEATURES if part in {None, ModelPart.TEXT} else Method.VRLWF]
+    excluded = any(own[name] == choice for name, choice in _EXCLUDES_FEATURES)
+    return METHODS[Method.VRLWF if excluded else Method.VRLWF_FEATURES]

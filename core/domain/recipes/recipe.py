@@ -78,7 +78,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        defaults = defaults_of(self.method, self.exemplars, self.part)
+        defaults = defaults_of(self.method, vars(self))
         for name in COMPOSED:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, defaults[name])

@@ -94,4 +94,6 @@ def made(name: str, value: Any) -> Recipe:
         ("vocabulary", "file"): {"vocabulary_texts": ["a", "b"]},
         ("label_space", "session"): {"exemplars": 0},
     }
+    if name == "feature_replay":
+        others[name, value] = {"exemplars": 0}
     return Recipe.from_json({name: value, **others.get((name, value), {})})

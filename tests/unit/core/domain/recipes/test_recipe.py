@@ -173,9 +173,12 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
         ({"part": "text"}, Method.VRLWF_FEATURES),
         ({"part": "whole"}, Method.VRLWF),
         ({"part": "image"}, Method.VRLWF),
+        ({"part": "text", "augment": True}, Method.VRLWF),
+        ({"label_space": "session"}, Method.VRLWF),
+        ({"feature_replay": 0}, Method.VRLWF),
     ],
 )
-def test_without_exemplars_the_default_replays_features_if_it_trains_the_text_tower_alone(
+def test_without_exemplars_the_default_replays_features_where_it_can(
     fields: dict[str, Any], method: Method
 ) -> None:
     none = Recipe.from_json({"exemplars": "none", **fields})
