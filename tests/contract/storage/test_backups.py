@@ -30,6 +30,7 @@ from core.domain.values import Digest, sha256
 from core.errors import Conflict, Corrupt, FieldInvalid, NotFound, StorageFull
 from core.ports import Artifacts, Platform
 from core.settings import Settings
+from core.use_cases.access.verify_audit import verify_audit
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
 from devtools.servers.postgres import run_sql
@@ -45,6 +46,7 @@ from tests.support.factories import (
 )
 from tests.support.old_rows import revisions, write_rows
 from tests.support.scene import Scene
+from tests.support.webhooks import subscribed
 
 
 @contextmanager
@@ -133,6 +135,7 @@ def folder(tmp_path: Path) -> Path:
 def live_through(platform: Platform) -> Scene:
     """A bit of everything: suites, updates, verdicts, aliases that move, jobs of all kinds."""
     scene = Scene(platform.transactions, platform.artifacts)
+    subscribed(platform.transactions)
     model = scene.model()
     scene.suite(model, scene.frozen("hat", "bag", offset=10, each=1))
     for offset in (0, 4):
@@ -204,6 +207,7 @@ def test_rows_and_bytes_come_back_in_either_kind_of_database(
     back = restore(other, folder)
     rows = rows_of(settings.database)
     assert all(rows[name] for name in ("jobs", "versions", "alias_moves", "answers", "suites"))
+    assert all(rows[name] for name in ("webhook_deliveries", "audit_events"))
     assert rows_of(other.database) == rows
     assert back.rows == done.rows == sum(map(len, rows.values()))
     with opened(other) as platform:
@@ -218,6 +222,9 @@ def test_rows_and_bytes_come_back_in_either_kind_of_database(
         newest = scene.order(model, job.order)
         with platform.transactions(read_only=True) as work:
             assert work.jobs.page(1, None)[0].id == newest.id
+            (webhook,) = work.webhooks.page(9, None)
+            assert job.id in {one.object for one in work.outbox.page(webhook.id, 9, None)}
+        assert verify_audit(platform).broken_at is None
 
 
 @BOTH

@@ -27,7 +27,7 @@ from core.adapters.database.tables.schema import reflect
 from core.domain.values import Digest, Json
 from core.errors import Conflict, Corrupt
 
-NUMBERED = frozenset({"jobs", "thumbnails"})  # the database numbers their rows in order of arrival
+POSITION = "position"  # a row's number, which the database gives out in order of arrival
 
 
 def require_fillable(url: str, revision: str) -> None:
@@ -56,8 +56,9 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
             count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
             if count != facts["rows"]:
                 raise Corrupt(f"{table.name}: restored {count} rows instead of {facts['rows']}.")
-        for name in tables.tables.keys() & NUMBERED:
-            _advance_sequence(connection, tables.tables[name])
+        for table in tables.sorted_tables:
+            if table.primary_key.columns.keys() == [POSITION]:
+                _advance_sequence(connection, table)
     migrate(url)
 
 
@@ -112,6 +113,6 @@ def _advance_sequence(connection: Connection, table: Table) -> None:
     The rows were inserted with their numbers, which does not advance the sequence.
     """
     if connection.dialect.name == "postgresql":
-        last = select(func.max(table.c.position)).scalar_subquery()
-        counter = func.pg_get_serial_sequence(table.name, "position")
+        last = select(func.max(table.c[POSITION])).scalar_subquery()
+        counter = func.pg_get_serial_sequence(table.name, POSITION)
         connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))
