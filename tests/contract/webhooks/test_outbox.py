@@ -202,6 +202,24 @@ def test_a_redelivery_ends_the_claim_that_is_under_way(transactions: Transaction
     assert claimed(transactions).id == stale.id
 
 
+def test_a_lost_claim_and_an_earlier_redelivery_do_not_wait_for_each_other(
+    transactions: Transactions,
+) -> None:
+    webhook = subscribed(transactions)
+    happened(transactions, an_event("a"), an_event("a"))
+    earlier = claimed(transactions)
+    settle(transactions, earlier)
+    lost = claimed(transactions, lease_s=-1.0)
+    with transactions() as work:
+        work.outbox.redeliver(work.outbox.get(webhook.id, earlier.id).redelivered(LATER))
+        work.commit()
+    resumed = claimed(transactions)
+    assert resumed.id == lost.id
+    assert claim(transactions) is None
+    settle(transactions, resumed)
+    assert claimed(transactions).id == earlier.id
+
+
 def test_claims_at_once_take_different_deliveries(transactions: Transactions) -> None:
     webhooks = [subscribed(transactions) for _ in range(4)]
     happened(transactions, *(an_event(f"job_{n}") for n in range(4)))

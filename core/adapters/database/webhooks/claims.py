@@ -34,7 +34,9 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
 
     Its time has come, no claim holds it, its webhook is not paused and has no other claimed
     delivery, and no earlier one of the same webhook and object is pending. The first attempt is
-    due at once, whatever the clock of the machine where the event happened.
+    due at once, whatever the clock of the machine where the event happened. A lost claim is taken
+    up again before any other, even if an earlier delivery was redelivered meanwhile: else the two
+    would wait for each other.
     """
     theirs = _others.c.webhook == deliveries.c.webhook
     earlier = exists().where(
@@ -55,7 +57,7 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
         or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < epoch_now()),
         not_(paused),
         not_(claimed),
-        not_(earlier),
+        or_(deliveries.c.lease_until.is_not(None), not_(earlier)),
     )
 
 
