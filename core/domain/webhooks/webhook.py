@@ -23,7 +23,7 @@ class Webhook:
 
     id: WebhookId
     url: str = field(repr=False)  # some receivers' URLs are secrets
-    events: tuple[EventType, ...]
+    events: tuple[str, ...]  # each an EventType, or one of a later release
     models: tuple[ModelId, ...] | None  # None: events of all models, and those of none
     description: str
     secret: str = field(repr=False)
@@ -53,7 +53,7 @@ def make_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def require_consistent(events: Collection[EventType], models: Collection[ModelId] | None) -> None:
+def require_consistent(events: Collection[str], models: Collection[ModelId] | None) -> None:
     """Raise FieldInvalid for an event type that a webhook of these models never receives."""
     if models is not None and EventType.DATASET_FROZEN in events:
         raise FieldInvalid(

@@ -86,6 +86,17 @@ def test_an_event_is_delivered_to_the_webhooks_that_subscribe_to_it(
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 0)
 
 
+def test_an_event_type_of_a_later_release_is_kept_and_harms_no_fact(
+    transactions: Transactions,
+) -> None:
+    webhook = subscribed(transactions, events=("model.renamed", "job.failed"))
+    event = an_event()
+    happened(transactions, an_event(type=EventType.ALIAS_MOVED), event)
+    assert [one.event for one in deliveries_of(transactions, webhook)] == [event.id]
+    with transactions() as work:
+        assert work.webhooks.get(webhook.id) == webhook
+
+
 def test_an_event_of_a_fact_that_is_rolled_back_is_never_delivered(
     transactions: Transactions,
 ) -> None:

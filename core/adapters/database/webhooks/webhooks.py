@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 from core.adapters.database.statements import page_by_id
 from core.adapters.database.tables.webhooks import webhooks
 from core.domain.values import WebhookId
-from core.domain.webhooks.event import EventType, OutboxEvent
+from core.domain.webhooks.event import OutboxEvent
 from core.domain.webhooks.webhook import Webhook
 from core.errors import WebhookNotFound
 
@@ -72,6 +72,5 @@ def _to_row(webhook: Webhook) -> dict[str, Any]:
 
 
 def _to_webhook(row: Row[Any]) -> Webhook:
-    events = tuple(map(EventType, row.events))
     models = None if row.models is None else tuple(row.models)
-    return Webhook(**{**row._mapping, "events": events, "models": models})
+    return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
