@@ -10,6 +10,7 @@ from core.errors import UrlForbidden
 LONGEST_URL = 2000
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that are given out; the rest has other uses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,10 @@ def is_public(address: str) -> bool:
     that.
     """
     found = ipaddress.ip_address(address)
-    if isinstance(found, IPv6Address) and (inner := _ipv4_within(found)) is not None:
+    if isinstance(found, IPv6Address):
+        inner = _ipv4_within(found)
+        if inner is None:
+            return found.is_global and found in _UNICAST
         found = inner
     return found.is_global and not found.is_multicast
 

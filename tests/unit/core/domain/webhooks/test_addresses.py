@@ -55,7 +55,9 @@ def test_http_is_allowed_where_private_addresses_are() -> None:
     assert (found.scheme, found.authority, found.host, found.port) == ("http", "[::1]", "::1", 80)
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111"])
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808"]
+)
 def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address)
 
@@ -80,7 +82,11 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "fd00:ec2::254",
         "ff02::1",
         "::ffff:10.1.2.3",
+        "::10.1.2.3",
+        "fec0::1",  # site-local, as some networks still have them
         "64:ff9b::a01:203",
+        "64:ff9b:1::808:808",  # translated by a network's own rules
+        "4000::1",  # of nobody
         "2002:a01:203::",
         "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
     ],
