@@ -56,7 +56,8 @@ def ensure_admin_key(platform: Platform) -> str | None:
 def revoke_other_keys(platform: Platform) -> int:
     """Revoke every key except that of the settings; return the number of revoked keys.
 
-    Raises UnsafeConfiguration if the settings have none, or one that was revoked or rotated.
+    Raises UnsafeConfiguration if the settings have none, or one that was revoked or rotated, which
+    lets nobody in any more, or will soon.
     """
     given = platform.settings.admin_key.get_secret_value()
     if not given:
@@ -65,7 +66,7 @@ def revoke_other_keys(platform: Platform) -> int:
     digest, now = sha256(given.encode()), platform.clock()
     with platform.transactions() as work:
         keys, held = work.keys.lock_all(), work.keys.find(digest)
-        if held is None or held.key.role is not Role.ADMIN or not held.lets_in(digest, now):
+        if held is None or not _may_stay_alone(held, digest, now):
             raise UnsafeConfiguration(
                 "PERENNIAL_ADMIN_KEY holds a key that was revoked, rotated or is no admin's: set "
                 "another one."
@@ -77,6 +78,12 @@ def revoke_other_keys(platform: Platform) -> int:
             audit.record(work, Action.KEY_REVOKED, f"api-keys/{other.id}", now=now)
         work.commit()
     return len(others)
+
+
+def _may_stay_alone(held: Secret, digest: Digest, now: datetime) -> bool:
+    """Return whether a secret is an admin's, and no rotation has set its end."""
+    admins = held.key.role is Role.ADMIN
+    return admins and held.valid_until is None and held.lets_in(digest, now)
 
 
 def _add(work: UnitOfWork, digest: Digest, prefix: str | None, now: datetime) -> None:

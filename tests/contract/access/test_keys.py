@@ -158,6 +158,13 @@ def test_a_start_does_not_let_in_again_what_was_revoked_or_rotated(
         revoke_other_keys(platform)
 
 
+def test_a_rotated_secret_of_the_settings_is_not_made_the_only_one(platform: Platform) -> None:
+    _, new = rotate_key(platform, "admin", HOUR)
+    with pytest.raises(UnsafeConfiguration, match="rotated"):
+        revoke_other_keys(platform)
+    assert lets_in(later(platform, 2 * HOUR), new)
+
+
 def test_the_settings_key_alone_stays(platform: Platform) -> None:
     _, other = create_key(platform, name="second", role=Role.ADMIN)
     next_key = platform.settings.model_copy(update={"admin_key": SecretStr("pk_the-next-of-them")})
