@@ -48,5 +48,5 @@ def list_audit_events(
 
 @router.get("/verification", openapi_extra=needs(Role.ADMIN))
 def verify_audit_events(services: WiredServices) -> ChainView:
-    """Recompute the chain of hashes: whether an event was removed or edited, and which."""
+    """Recompute the chain of hashes: whether an event was removed, edited or forged, and which."""
     return ChainView.of(verify_audit(services.platform))

@@ -124,7 +124,7 @@ class ChainView(ResponseModel):
     hash: str = Field(
         description="Its hash. Note it elsewhere: it also shows when the whole chain is replaced."
     )
-    broken_at: int | None = Field(description="The first event that was removed or edited.")
+    broken_at: int | None = Field(description="The first event that was removed, edited or forged.")
 
     @classmethod
     def of(cls, check: ChainCheck) -> Self:

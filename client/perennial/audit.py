@@ -31,5 +31,5 @@ class Audit:
         return self._connection.pages(path_of("audit-events"), **wanted, since=since, until=until)
 
     def verify(self) -> Chain:
-        """Return whether an event was removed or edited, and which."""
+        """Return whether an event was removed, edited or forged, and which."""
         return cast(Chain, self._connection.get(path_of("audit-events", "verification")))

@@ -79,6 +79,9 @@ class AuditTrail(Protocol):
     def head(self) -> AuditHead:
         """Return the number and the hash of the last event."""
 
+    def last(self) -> int:
+        """Return the number of the last row, 0 if there is none: the head's, unless forged."""
+
     def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
         """Return a page of events, newest first; `after` is the last number of the page before."""
 

@@ -17,12 +17,13 @@ class ChainCheck:
 
 
 def verify_audit(platform: Platform) -> ChainCheck:
-    """Recompute every hash, and return the first event that was removed or edited.
+    """Recompute every hash, and return the first event that was removed, edited or forged.
 
     Whoever can write to the database can also write a whole new chain: a hash that was noted
     elsewhere shows that too.
     """
     with platform.transactions(read_only=True) as work:
+        last = work.audit.last()  # read before the head, which is never behind it
         head, reached = work.audit.head(), AuditHead()
         while reached.sequence < head.sequence:
             events = work.audit.between(reached.sequence, head.sequence, BATCH)
@@ -30,4 +31,6 @@ def verify_audit(platform: Platform) -> ChainCheck:
             if broken is not None:
                 return ChainCheck(head=head, broken_at=broken)
             reached = AuditHead.of(events[-1])
-    return ChainCheck(head=head, broken_at=None if reached == head else head.sequence)
+    if reached != head:
+        return ChainCheck(head=head, broken_at=head.sequence)
+    return ChainCheck(head=head, broken_at=head.sequence + 1 if last > head.sequence else None)

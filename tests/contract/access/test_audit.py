@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, update
 
 from core.adapters.database.tables.audit import audit_events
 from core.domain.access.audit import Action, AuditEvent, AuditHead
@@ -126,3 +126,13 @@ def test_a_last_event_that_was_forged_with_its_hash_shows(platform: Platform, ur
         row = update(audit_events).where(audit_events.c.sequence == 3)
         connection.execute(row.values(actor="you", hash=forged.hash))
     assert verify_audit(platform).broken_at == 3
+
+
+def test_events_that_were_forged_behind_the_last_one_show(platform: Platform, url: str) -> None:
+    write(platform, "models/a")
+    (first,) = events(platform)
+    forged = AuditHead.of(first).append(replace(first.change, actor="you"))
+    with writing(url) as connection:
+        values = {**vars(forged.change), "sequence": 2, "hash": forged.hash}
+        connection.execute(insert(audit_events).values(values))
+    assert verify_audit(platform).broken_at == 2

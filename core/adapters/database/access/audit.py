@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.audit import audit_events, audit_head
@@ -12,6 +12,7 @@ from core.domain.values import Digest
 from core.ports import AuditFilter
 
 _HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
+_LAST = select(func.max(audit_events.c.sequence))
 
 
 class SqlAuditTrail:
@@ -46,6 +47,10 @@ class SqlAuditTrail:
         """Return the number and the hash of the last event."""
         row = self._connection.execute(_HEAD).first()
         return AuditHead() if row is None else AuditHead(**row._mapping)
+
+    def last(self) -> int:
+        """Return the number of the last row, 0 if there is none."""
+        return self._connection.scalar(_LAST) or 0
 
     def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
         """Return a page of events, newest first; `after` is the last number of the page before."""
