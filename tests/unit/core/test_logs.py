@@ -72,7 +72,8 @@ def test_keys_and_passwords_are_never_written(
     said: Callable[[], list[dict[str, Any]]],
 ) -> None:
     key = "pk_0123456789abcdefghij"
-    log.warning("sent %s and %s", key, SECRET)
+    signing = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw=="
+    log.warning("sent %s and %s and %s", key, SECRET, signing)
     log.warning("redis://:hunter2@broker:6379/0", extra={"header": f"Bearer {key[3:]}"})
     try:
         int(key)
@@ -82,7 +83,7 @@ def test_keys_and_passwords_are_never_written(
     lines = said()
     assert [line["level"] for line in lines] == ["warning", "warning", "error"]
     text = json.dumps(lines)
-    assert not any(secret in text for secret in (key, key[3:], SECRET, "hunter2"))
+    assert not any(secret in text for secret in (key, key[3:], SECRET, signing[6:], "hunter2"))
     assert "ValueError" in text
 
 
