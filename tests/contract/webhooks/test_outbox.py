@@ -213,6 +213,18 @@ def test_a_redelivery_ends_the_claim_that_is_under_way(transactions: Transaction
     assert claimed(transactions).id == stale.id
 
 
+def test_a_lost_claim_is_due_whatever_the_clock_of_who_takes_it_up(
+    transactions: Transactions,
+) -> None:
+    subscribed(transactions)
+    happened(transactions, an_event(at=LATER))
+    lost = claimed(transactions, lease_s=-1.0)
+    with transactions() as work:
+        resumed = work.outbox.claim(NOW, 60.0)
+    assert resumed is not None
+    assert resumed.id == lost.id
+
+
 def test_a_lost_claim_and_an_earlier_redelivery_do_not_wait_for_each_other(
     transactions: Transactions,
 ) -> None:

@@ -34,9 +34,9 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
 
     Its time has come, no claim holds it, its webhook is not paused and has no other claimed
     delivery, and no earlier one of the same webhook and object is pending. The first attempt is
-    due at once, whatever the clock of the machine where the event happened. A lost claim is taken
-    up again before any other, even if an earlier delivery was redelivered meanwhile: else the two
-    would wait for each other.
+    due at once, whatever the clock of the machine where the event happened. A lost claim is due
+    before the webhook's other deliveries: these wait for it, even an earlier one that was
+    redelivered meanwhile.
     """
     theirs = _others.c.webhook == deliveries.c.webhook
     earlier = exists().where(
@@ -50,14 +50,14 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
         _others.c.lease_until.is_not(None),
         _others.c.position != deliveries.c.position,
     )
+    lost = deliveries.c.lease_until < epoch_now()
+    its_time = or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now)
     paused = exists().where(webhooks.c.id == deliveries.c.webhook, webhooks.c.paused)
     return and_(
         deliveries.c.status == _PENDING,
-        or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now),
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < epoch_now()),
+        or_(lost, and_(deliveries.c.lease_until.is_(None), its_time, not_(earlier))),
         not_(paused),
         not_(claimed),
-        or_(deliveries.c.lease_until.is_not(None), not_(earlier)),
     )
 
 
