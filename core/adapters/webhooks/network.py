@@ -25,8 +25,8 @@ def require_public(host: str, addresses: Iterable[str]) -> None:
     """Raise UrlForbidden unless all of a host's addresses are public."""
     if any(not is_public(address) for address in addresses):
         raise UrlForbidden(
-            f"{host} has an address that is not public. An operator can allow such receivers with "
-            "PERENNIAL_WEBHOOK_PRIVATE."
+            f"{host} has an address that is not public. Whoever runs the service can allow such "
+            "receivers with PERENNIAL_WEBHOOK_PRIVATE."
         )
 
 

@@ -1,4 +1,4 @@
-"""Deliveries that an operator orders: a test, or a past one again."""
+"""Deliveries that are ordered by hand: a test, or a past one again."""
 
 from core.domain.access.audit import Action
 from core.domain.values import DeliveryId, WebhookId
