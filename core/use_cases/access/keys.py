@@ -6,9 +6,10 @@ from typing import Any
 
 from core.domain.access.api_key import ApiKey
 from core.domain.access.audit import Action
+from core.domain.access.principal import SERVICE
 from core.domain.access.roles import Role
 from core.domain.values import KeyId, clean_name, new_id, sha256
-from core.errors import FieldInvalid, LastAdminKey, ModelNotFound
+from core.errors import FieldInvalid, LastAdminKey, ModelNotFound, NameTaken
 from core.ports import Platform, UnitOfWork
 from core.use_cases.access import audit
 from core.use_cases.access.authenticate import make_key, prefix_of
@@ -31,6 +32,8 @@ def create_key(
     some models or a time that has passed.
     """
     now, secret = platform.clock(), make_key()
+    if name == SERVICE.name:
+        raise NameTaken("This name stands for the service itself.", name=name)
     if role is Role.ADMIN and models is not None:
         raise FieldInvalid(
             "An admin key concerns every model: leave models out.", pointer="/models"

@@ -69,6 +69,7 @@ def test_the_last_admin_stays(service: Service) -> None:
         ({"models": ["nobody"]}, (404, "model_not_found")),
         ({"name": "Not a name"}, (422, "name_invalid")),
         ({"name": "admin"}, (409, "name_taken")),
+        ({"name": "service"}, (409, "name_taken")),
         ({"expires_at": "2020-01-01T00:00:00Z"}, (422, "field_invalid")),
         ({"expires_at": "2099-01-01T00:00:00"}, (422, "field_invalid")),
         ({"expires_at": "9999-12-31T23:00:00-14:00"}, (422, "field_invalid")),
