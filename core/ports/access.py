@@ -55,8 +55,8 @@ class Keys(Protocol):
     ) -> None:
         """Give a key a new secret; its other ones are valid until a time, or less."""
 
-    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> None:
-        """Limit the secrets of a key, but one, to a time."""
+    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
+        """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
 
 
 @dataclass(frozen=True, kw_only=True)

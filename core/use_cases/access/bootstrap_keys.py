@@ -71,7 +71,9 @@ def revoke_other_keys(platform: Platform) -> int:
                 "PERENNIAL_ADMIN_KEY holds a key that was revoked, rotated or is no admin's: set "
                 "another one."
             )
-        work.keys.end_secrets(held.key.id, now, but=digest)
+        if work.keys.end_secrets(held.key.id, now, but=digest):
+            ended, subject = {"old_until": now.isoformat()}, f"api-keys/{held.key.id}"
+            audit.record(work, Action.KEY_ROTATED, subject, now=now, after=ended)
         others = [one for one in keys if one.id != held.key.id and one.revoked_at is None]
         for other in others:
             work.keys.revoke(other.id, now)

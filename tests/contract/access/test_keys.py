@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
+from core.domain.access.audit import Action
 from core.domain.access.roles import Role
 from core.domain.values import sha256
 from core.errors import (
@@ -19,7 +20,7 @@ from core.errors import (
     Unauthorised,
     UnsafeConfiguration,
 )
-from core.ports import Platform
+from core.ports import AuditFilter, Platform
 from core.use_cases.access.authenticate import authenticate
 from core.use_cases.access.bootstrap_keys import ensure_admin_key, revoke_other_keys
 from core.use_cases.access.keys import create_key, revoke_key, rotate_key
@@ -163,6 +164,17 @@ def test_a_rotated_secret_of_the_settings_is_not_made_the_only_one(platform: Pla
     with pytest.raises(UnsafeConfiguration, match="rotated"):
         revoke_other_keys(platform)
     assert lets_in(later(platform, 2 * HOUR), new)
+
+
+def test_former_secrets_of_the_settings_key_end_with_an_audit_event(platform: Platform) -> None:
+    _, new = rotate_key(platform, "admin", HOUR)
+    settings = platform.settings.model_copy(update={"admin_key": SecretStr(new)})
+    assert revoke_other_keys(replace(platform, settings=settings)) == 0
+    assert [lets_in(platform, one) for one in (GIVEN, new)] == [False, True]
+    with platform.transactions(read_only=True) as work:
+        (newest,) = work.audit.page(1, None, AuditFilter())
+    assert newest.change.action == Action.KEY_ROTATED
+    assert newest.change.after == {"old_until": NOW.isoformat()}
 
 
 def test_the_settings_key_alone_stays(platform: Platform) -> None:

@@ -72,15 +72,16 @@ class SqlKeys:
         self.end_secrets(key, until)
         self._add_secret(key, secret)
 
-    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> None:
-        """Limit the secrets of a key, but one, to a time."""
+    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
+        """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
         ends = api_key_secrets.c.valid_until
         longer = or_(ends.is_(None), ends > until)
         theirs = (api_key_secrets.c.key == key, api_key_secrets.c.digest != (but or ""))
-        self._connection.execute(
+        ended = self._connection.execute(
             update(api_key_secrets).where(*theirs, longer).values(valid_until=until)
         )
         self._forget_previous(key)
+        return ended.rowcount
 
     def _add_secret(self, key: KeyId, digest: Digest) -> None:
         if not insert_new(self._connection, api_key_secrets, {"digest": digest, "key": key}):
