@@ -41,7 +41,7 @@ def import_model(
             to=root,
             kind=MoveKind.CREATED,
             reason=f"imported from {order.base}",
-            actor="import",
+            actor=f"job {job.id}",
             now=now,
         )
         result = {"version": root.number, "report": None, "verdict": None}

@@ -3,7 +3,9 @@
 import pytest
 
 from core.domain.access.audit import Action
+from core.domain.jobs.order import ImportOrder
 from core.ports import AuditFilter
+from tests.support.factories import a_model
 from tests.support.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.scene import Scene
 
@@ -21,3 +23,16 @@ def test_a_promotion_by_a_job_is_recorded_with_it(
     assert change.subject == f"models/{model.name}/aliases/production"
     assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
     assert change.reason == "passed the gate"
+
+
+def test_the_alias_of_an_import_is_recorded_with_its_job(scene: Scene) -> None:
+    with scene.platform.transactions() as work:
+        model = a_model(work.policies.get("default"))
+        work.models.add(model)
+        work.commit()
+    job = scene.order(model, ImportOrder(base="bundled"))
+    scene.run()
+    with scene.platform.transactions(read_only=True) as work:
+        (event,) = work.audit.page(9, None, AuditFilter(action=Action.ALIAS_CREATED))
+        (move,) = work.aliases.history(model.id, "production")
+    assert event.change.actor == move.actor == f"job {job.id}"
