@@ -111,7 +111,7 @@ class Show:
                 str(move["revision"]),
                 move["kind"],
                 str(move["from_version"] or ""),
-                str(move["to_version"]),
+                str(move["to_version"] or ""),
                 move["reason"],
             ]
             for move in moves

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.preconditions import ANY, etag, expected_revision
@@ -16,6 +16,7 @@ from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias
 from core.ports import UnitOfWork
+from core.use_cases.deletion import delete_alias as deletion
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
 
@@ -82,6 +83,40 @@ def move_alias(
     return _answer(services, response, moved)
 
 
+@router.delete(
+    "/{alias}",
+    status_code=204,
+    responses=raises(
+        *_UNKNOWN,
+        errors.InUse,
+        errors.StaleRevision,
+        errors.PreconditionRequired,
+        errors.Forbidden,
+    ),
+)
+def delete_alias(
+    model: str,
+    alias: str,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+    reason: Annotated[str, Query(max_length=500)] = "",
+    if_match: IfMatch = None,
+) -> None:
+    """Delete an alias; the history of its moves stays."""
+    with services.platform.transactions(read_only=True) as work:
+        work.aliases.get(work.models.get(model).id, alias)
+    deletion.delete_alias(
+        services.platform,
+        asking,
+        model=model,
+        alias=alias,
+        expected_revision=expected_revision(
+            if_match, None, partial(_present_revision, services, model, alias)
+        ),
+        reason=reason.strip(),
+    )
+
+
 @router.post(
     "/{alias}/rollback",
     responses=raises(
@@ -123,10 +158,12 @@ def roll_alias_back(
 def list_alias_moves(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[MoveView]:
-    """List the moves of an alias, oldest first, each with its time, reason and actor."""
+    """List the moves of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.aliases.get(work.models.get(model).id, alias)
-        rows = work.aliases.history(found.model, found.name)
+        found = work.models.get(model)
+        rows = work.aliases.history(found.id, alias)
+        if not rows:
+            raise errors.AliasNotFound(alias=alias)
     start = number_after(after)
     later = [row for row in rows if row.revision > start]
     return page_of(later, limit, MoveView.of, lambda row: row.revision)

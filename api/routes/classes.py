@@ -82,6 +82,7 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
         errors.TooFewPerClass,
         errors.TooFewClasses,
         errors.IdempotencyMismatch,
+        errors.JobDeleted,
         errors.InProgress,
         *UPLOAD_ERRORS,
     ),

@@ -51,7 +51,11 @@ REFUSALS = (  # of jobs that could not start
     "",
     status_code=202,
     responses=raises(
-        errors.ModelNotFound, errors.InProgress, errors.IdempotencyMismatch, *REFUSALS
+        errors.ModelNotFound,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        *REFUSALS,
     ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
@@ -137,7 +141,13 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
 @router.post(
     "/{job}/retry",
     status_code=202,
-    responses=raises(errors.JobNotFound, errors.Conflict, errors.IdempotencyMismatch, *REFUSALS),
+    responses=raises(
+        errors.JobNotFound,
+        errors.Conflict,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        *REFUSALS,
+    ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_job_again(

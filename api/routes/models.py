@@ -18,6 +18,7 @@ from core.domain.registry.version import Model
 from core.domain.values import ModelId
 from core.ports import UnitOfWork
 from core.use_cases.datasets.suites import configure_model
+from core.use_cases.deletion import delete_model as deletion
 from core.use_cases.registry.create_model import create_model
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute
         errors.SuiteNotFound,
         errors.PolicyNotFound,
         errors.IdempotencyMismatch,
+        errors.JobDeleted,
         errors.InProgress,
     ),
     openapi_extra=needs(Role.OPERATOR),
@@ -85,6 +87,16 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
     found = configure_model(services.platform, model, suites=body.suites, policy=body.policy)
     with services.platform.transactions(read_only=True) as work:
         return _show(work, [found])[0]
+
+
+@router.delete(
+    "/{model}",
+    status_code=204,
+    responses=raises(errors.ModelNotFound, errors.InUse, errors.Forbidden),
+)
+def delete_model(model: str, services: WiredServices, asking: CurrentPrincipal) -> None:
+    """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
+    deletion.delete_model(services.platform, asking, model=model)
 
 
 def _show(work: UnitOfWork, models: Sequence[Model]) -> list[ModelView]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from api.dependencies import WiredServices
+from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.content_negotiation import preferred
 from api.http.downloads import Download
 from api.http.export_cache import export_path
@@ -24,6 +24,7 @@ from api.schemas.reports import ReportView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.version import Model, Version
+from core.use_cases.deletion import delete_version as deletion
 from core.use_cases.registry.reports import read_report
 
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
@@ -84,6 +85,19 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
         return _show(wanted, found, work.aliases.overridden(found.id))
+
+
+@router.delete(
+    "/{version}",
+    status_code=204,
+    responses=raises(errors.ModelNotFound, errors.VersionNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_version(
+    model: str, version: VersionNumber, services: WiredServices, asking: CurrentPrincipal
+) -> None:
+    """Delete a version; its number is not given again, and its weights are collected."""
+    deletion.delete_version(services.platform, asking, model=model, version=version)
 
 
 @router.get(

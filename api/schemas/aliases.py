@@ -68,7 +68,9 @@ class MoveView(ResponseModel):
     revision: int = Field(examples=[2])
     kind: MoveKind
     from_version: int | None = Field(examples=[1])
-    to_version: int = Field(examples=[2])
+    to_version: int | None = Field(
+        examples=[2], description="Null for the move that deleted the alias."
+    )
     reason: str
     actor: str = Field(examples=["admin"])
     at: datetime

@@ -16,7 +16,19 @@ class DatasetEmpty(Conflict):
 
 
 class InUse(Conflict):
-    """The dataset has frozen versions, so it cannot be deleted."""
+    """It cannot be deleted, because something still uses it."""
+
+
+class NotLabelled(Conflict):
+    """The dataset is captioned, so its images have no classes."""
+
+
+class ClassTaken(Conflict):
+    """The dataset already has this class: send "merge": true to join the two."""
+
+
+class ImageFrozen(Conflict):
+    """A version of the dataset holds the image, so it cannot be deleted."""
 
 
 class ImageInTraining(Conflict):
@@ -95,3 +107,7 @@ class Gone(Conflict):
 
 class ArtifactGone(Gone):
     """The weights of this version have been deleted."""
+
+
+class JobDeleted(Gone):
+    """The job that this Idempotency-Key made has been deleted with its model."""

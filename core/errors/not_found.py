@@ -19,6 +19,10 @@ class ImageNotFound(NotFound):
     """There is no such image in this dataset."""
 
 
+class ClassNotFound(NotFound):
+    """There is no such class in this dataset."""
+
+
 class SuiteNotFound(NotFound):
     """There is no such suite."""
 

@@ -31,7 +31,8 @@ class NamedJob:
 
 
 class Jobs(Protocol):
-    def add(self, job: Job) -> None: ...
+    def add(self, job: Job) -> None:
+        """Add a job. Raises ModelNotFound if its model has just been deleted."""
 
     def get(self, job: JobId, *, lock: bool = False) -> Job:
         """Return a job; `lock` keeps others from changing it before commit. Raises JobNotFound."""

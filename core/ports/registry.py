@@ -32,6 +32,12 @@ class Models(Protocol):
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
 
+    def lock(self, model: ModelId) -> None:
+        """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""
+
+    def remove(self, model: ModelId) -> None:
+        """Delete a locked model with its versions, aliases, their history, and its jobs."""
+
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None: ...
 
     def set_policy(self, model: ModelId, policy: PolicyId) -> None: ...
@@ -46,13 +52,20 @@ class Versions(Protocol):
     def save(self, version: Version) -> None:
         """Update status, verdict and report of a version."""
 
+    def remove(self, model: ModelId, number: int, at: datetime) -> None:
+        """Delete a version, whose weights may be collected from now on.
+
+        Its row stays, for the histories of aliases name it and its verdicts stay spent; nothing
+        here returns it any more.
+        """
+
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on."""
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """Return a version; `lock` keeps others from changing it before commit.
 
-        Raises VersionNotFound.
+        Raises VersionNotFound, which says when a version was deleted.
         """
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
@@ -65,10 +78,16 @@ class Versions(Protocol):
 
 
 class Aliases(Protocol):
-    def get(self, model: ModelId, name: str) -> Alias:
-        """Return an alias. Raises AliasNotFound."""
+    def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
+        """Return an alias; `keep` keeps others from deleting it before commit.
 
-    def find(self, model: ModelId, name: str) -> Alias | None: ...
+        Raises AliasNotFound.
+        """
+
+    def find(self, model: ModelId, name: str, *, keep: bool = False) -> Alias | None: ...
+
+    def lock(self, model: ModelId, name: str) -> Alias:
+        """Return an alias to delete, once nobody keeps it. Raises AliasNotFound."""
 
     def all(self, *models: ModelId) -> Sequence[Alias]:
         """Return all aliases of some models, or of every model if none is given."""
@@ -78,6 +97,12 @@ class Aliases(Protocol):
 
         Raises StaleRevision otherwise.
         """
+
+    def remove(self, row: AliasMove) -> None:
+        """Delete a locked alias and write the last row of its history, which stays."""
+
+    def last_revision(self, model: ModelId, name: str) -> int:
+        """Return the revision of the last move of a name, 0 if there was none."""
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
         """Return the moves of an alias, oldest first."""

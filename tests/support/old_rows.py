@@ -271,6 +271,10 @@ _ADDED: dict[str, Rows] = {
         ],
     },
     "0015": {"versions": [{"feature_statistics": {"cat": "a" * 64}}]},
+    "0016": {
+        "versions": [{"deleted_at": None}],
+        "datasets": [{"description": "of pets", "metadata": {"by": "us"}, "duplicates": 2}],
+    },
 }
 NUMBERED = {"jobs", "thumbnails", "webhook_deliveries"}  # by the database
 

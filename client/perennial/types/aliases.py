@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-MoveKind = Literal["created", "promoted", "rolled_back"]
+MoveKind = Literal["created", "promoted", "rolled_back", "deleted"]
 
 
 class Alias(TypedDict):
@@ -22,7 +22,7 @@ class Move(TypedDict):
     revision: int
     kind: MoveKind
     from_version: int | None
-    to_version: int
+    to_version: int | None  # None: the alias was deleted
     reason: str
     actor: str
     at: str

@@ -18,6 +18,7 @@ class MoveKind(StrEnum):
     CREATED = "created"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class AliasMove:
     revision: int
     kind: MoveKind
     from_version: int | None
-    to_version: int
+    to_version: int | None  # None: the alias was deleted
     reason: str
     actor: str
     at: datetime
@@ -67,9 +68,14 @@ def move(
     actor: str,
     now: datetime,
     override: bool = False,
+    last_revision: int = 0,
 ) -> tuple[Alias, AliasMove]:
-    """Return the alias after a move, and the row of its history."""
-    revision = alias.revision + 1 if alias else 1
+    """Return the alias after a move, and the row of its history.
+
+    A new alias goes on counting from the `last_revision` of a deleted one of that name, so that an
+    ETag of the deleted one never matches.
+    """
+    revision = (alias.revision if alias else last_revision) + 1
     moved = Alias(model=to.model, name=name, version=to.number, revision=revision, updated_at=now)
     row = AliasMove(
         model=to.model,
@@ -86,14 +92,39 @@ def move(
     return moved, row
 
 
-def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()) -> int:
+def delete(alias: Alias, *, reason: str, actor: str, now: datetime) -> AliasMove:
+    """Return the row of its history that ends an alias."""
+    return AliasMove(
+        model=alias.model,
+        alias=alias.name,
+        revision=alias.revision + 1,
+        kind=MoveKind.DELETED,
+        from_version=alias.version,
+        to_version=None,
+        reason=reason,
+        actor=actor,
+        at=now,
+    )
+
+
+def since_created(history: Sequence[AliasMove]) -> Sequence[AliasMove]:
+    """Return the moves of an alias without those of deleted ones of that name before it."""
+    rows = sorted(history, key=lambda row: row.revision)
+    ends = [place for place, row in enumerate(rows) if row.kind is MoveKind.DELETED]
+    return rows[ends[-1] + 1 :] if ends else rows
+
+
+def version_before(
+    history: Sequence[AliasMove], *, failed: Collection[int] = (), deleted: Collection[int] = ()
+) -> int:
     """Return the version that a rollback goes to: the one live before the present one.
 
     The history is read as a stack: promotions push, rollbacks pop back to their target. So
     two rollbacks in a row go two versions back and never toggle. Versions that went live only by
-    override, and those in `failed`, are skipped. Raises NoPrevious if none is left.
+    override, and those in `failed`, are skipped; those that are `deleted` are not even offered.
+    Raises NoPrevious if none is left.
     """
-    before = live_stack(history)[:-1]
+    before = [number for number in live_stack(history)[:-1] if number not in deleted]
     skipped = by_override(history) | set(failed)
     found = next((number for number in reversed(before) if number not in skipped), None)
     if found is None and before:
@@ -110,14 +141,17 @@ def version_before(history: Sequence[AliasMove], *, failed: Collection[int] = ()
 
 def by_override(history: Sequence[AliasMove]) -> set[int]:
     """Return the versions that an alias has moved to only by override."""
-    allowed = {row.to_version for row in history if not row.override}
-    return {row.to_version for row in history if row.override} - allowed
+    rows = [(row.to_version, row.override) for row in since_created(history)]
+    allowed = {number for number, override in rows if not override}
+    return {number for number, override in rows if override and number is not None} - allowed
 
 
 def live_stack(history: Sequence[AliasMove]) -> list[int]:
     """Return the versions that rollbacks would go back to, and the live one last."""
     live: list[int] = []
-    for row in sorted(history, key=lambda row: row.revision):
+    for row in since_created(history):
+        if row.to_version is None:
+            continue
         if row.kind is MoveKind.ROLLED_BACK and row.to_version in live:
             while live[-1] != row.to_version:
                 live.pop()
@@ -128,4 +162,4 @@ def live_stack(history: Sequence[AliasMove]) -> list[int]:
 
 def was_live(history: Sequence[AliasMove], version: int) -> bool:
     """Return whether an alias has ever pointed to a version."""
-    return any(row.to_version == version for row in history)
+    return any(row.to_version == version for row in since_created(history))

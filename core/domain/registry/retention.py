@@ -39,7 +39,7 @@ def spare_versions(
     for history in histories:
         kept.update(live_stack(history))
     for job in unfinished:
-        kept.update(_versions_of(job))
+        kept.update(versions_of(job))
     kept &= by_number.keys()
     kept |= {parent for number in kept if (parent := by_number[number].parent) is not None}
     kept |= {number for number in _ancestors(kept, by_number) if by_number[number].verdict is None}
@@ -71,7 +71,7 @@ def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[
     return found
 
 
-def _versions_of(job: Job) -> set[int]:
+def versions_of(job: Job) -> set[int]:
     """Return the versions that a job reads or has made."""
     order = job.order
     named = {job.parent_version, job.version}

@@ -35,7 +35,7 @@ def order_evaluation(
         order = EvaluateOrder(version=version, alias=alias)
         preflight_evaluation(work, found, order)
         if alias != PRODUCTION:  # a typing error would compare with nothing
-            work.aliases.get(found.id, alias)
+            work.aliases.get(found.id, alias, keep=True)
         job = enqueue(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(notifier, job)

@@ -12,7 +12,7 @@ from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, Order
 from core.domain.registry.version import Model
 from core.domain.values import Digest, JobId, new_id
-from core.errors import IdempotencyMismatch
+from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound
 from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
 from core.use_cases.access import audit
 
@@ -35,7 +35,10 @@ def announce(notifier: JobNotifier, job: Job) -> None:
 
 
 def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
-    """Return the job that this Idempotency-Key already made, if any. Raises IdempotencyMismatch."""
+    """Return the job that this Idempotency-Key already made, if any.
+
+    Raises IdempotencyMismatch, or JobDeleted: the request is not carried out a second time.
+    """
     if request.key is None or request.body is None:
         return None
     reply = work.idempotency.find(request.principal.name, request.key)
@@ -43,7 +46,10 @@ def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
         return None
     if reply.body != request.body:
         raise IdempotencyMismatch
-    return work.jobs.get(reply.job)
+    try:
+        return work.jobs.get(reply.job)
+    except JobNotFound as error:
+        raise JobDeleted(job=reply.job) from error
 
 
 def enqueue(

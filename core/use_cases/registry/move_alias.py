@@ -33,7 +33,15 @@ def move_alias(
     `alias` is the present one, None to create it. Raises StaleRevision if it has moved since.
     """
     moved, row = move(
-        alias, name=name, to=to, kind=kind, reason=reason, actor=actor, override=override, now=now
+        alias,
+        name=name,
+        to=to,
+        kind=kind,
+        reason=reason,
+        actor=actor,
+        override=override,
+        now=now,
+        last_revision=work.aliases.last_revision(to.model, name) if alias is None else 0,
     )
     work.aliases.move(moved, row)
     work.outbox.add(alias_moved(row))

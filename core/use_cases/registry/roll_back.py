@@ -5,14 +5,14 @@ from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import (
     Alias,
     MoveKind,
+    live_stack,
     require_revision,
     version_before,
     was_live,
 )
 from core.domain.registry.promotion import require_override, role_to_override
-from core.domain.values import ModelId
 from core.errors import FieldInvalid
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
 from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
@@ -43,7 +43,12 @@ def roll_back(
         seen = work.aliases.get(found.id, alias)
         history = work.aliases.history(found.id, alias)
         if to is None:
-            to = version_before(history, failed=_failed(work, found.id))
+            versions = work.versions.all(found.id)
+            to = version_before(
+                history,
+                failed={one.number for one in versions if one.verdict is Verdict.FAILED},
+                deleted=set(live_stack(history)) - {one.number for one in versions},
+            )
         target = work.versions.get(found.id, to)
     if not was_live(history, target.number):
         raise FieldInvalid(
@@ -75,7 +80,3 @@ def roll_back(
         )
         work.commit()
     return moved
-
-
-def _failed(work: UnitOfWork, model: ModelId) -> set[int]:
-    return {one.number for one in work.versions.all(model) if one.verdict is Verdict.FAILED}

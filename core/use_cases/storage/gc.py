@@ -19,7 +19,8 @@ Why no needed artifact is deleted while other processes run:
   C = G / 2: half a day with G's default, and half an hour with the smallest G allowed.
 - Weights are deleted in a transaction that locks their version, as do promotion, rollback, the
   request of an evaluation or of an update of a named version, and an update that pins its parent.
-  Each of them checks what the others have written.
+  Each of them checks what the others have written. So does the deletion of a version, after which
+  its weights are collected like any artifact that no row names.
 
 Why every update that can be requested afterwards can be scored:
 
@@ -28,6 +29,8 @@ Why every update that can be requested afterwards can be scored:
 - An ancestor between them needs one query: its own holdout, over its own classes. It answered that
   as a candidate. The answer was stored before its verdict, and answers are never deleted. An
   ancestor without a verdict keeps its weights.
+- A version is deleted only if none descends from it and it is no root, so that it is neither parent
+  nor ancestor nor root of an update or evaluation that can be requested afterwards.
 - An evaluation runs the same queries on its version and on that version's parent and ancestors. It
   is refused unless the first two have their weights.
 """
@@ -38,13 +41,13 @@ from datetime import datetime, timedelta
 
 from core.domain.access.audit import Action
 from core.domain.access.principal import Principal
-from core.domain.jobs.job import Job, JobStatus
 from core.domain.registry.retention import Amount, Retention, spare_versions
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.access import audit
+from core.use_cases.jobs.unfinished import unfinished_jobs
 from core.use_cases.storage.reachability import ArtifactKind, expand, roots_of, tensors_of
 
 GRACE = timedelta(hours=24)
@@ -167,15 +170,9 @@ def _spare(work: UnitOfWork, model: Model, retention: Retention) -> list[Version
         histories=[
             work.aliases.history(model.id, alias.name) for alias in work.aliases.all(model.id)
         ],
-        unfinished=_unfinished(work, model),
+        unfinished=unfinished_jobs(work, model.id),
         retention=retention,
     )
-
-
-def _unfinished(work: UnitOfWork, model: Model) -> Iterator[Job]:
-    for status in JobStatus:
-        if not status.done:
-            yield from work.jobs.page(_MANY, None, model=model.id, status=status)
 
 
 def _known(artifacts: Artifacts, versions: Iterable[Version]) -> dict[Digest, ArtifactKind]:

@@ -1,11 +1,13 @@
 """How long a model's earlier updates took."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from core.domain.advice.duration import PastUpdate, workload
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.version import Model
+from core.errors import DatasetVersionNotFound, VersionNotFound
 from core.ports import UnitOfWork
 
 _MOST = 10
@@ -17,8 +19,9 @@ def past_updates(work: UnitOfWork, model: Model) -> Iterator[PastUpdate]:
         _MOST, None, model=model.id, job_type=JobType.UPDATE, status=JobStatus.SUCCEEDED
     )
     for job in ended:
-        if past := _past_update(work, model, job):
-            yield past
+        with suppress(VersionNotFound, DatasetVersionNotFound):  # deleted since
+            if past := _past_update(work, model, job):
+                yield past
 
 
 def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:

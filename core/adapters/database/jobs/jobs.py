@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.clock import epoch_now, read_clock
 from core.adapters.database.jobs import claims
@@ -23,7 +24,7 @@ from core.domain.jobs.event import EventKind, JobEvent
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, Queue
 from core.domain.values import Digest, JobId, ModelId
-from core.errors import JobFinished, JobNotFound
+from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.ports import HeldJob, NamedJob
 
 
@@ -35,8 +36,14 @@ class SqlJobs(SqlHeldJobs):
         self._visible = visible
 
     def add(self, job: Job) -> None:
-        """Put a job at the end of the queue."""
-        self._connection.execute(insert(jobs).values(to_row(job)))
+        """Put a job at the end of the queue.
+
+        Raises ModelNotFound when another transaction has just deleted its model.
+        """
+        try:
+            self._connection.execute(insert(jobs).values(to_row(job)))
+        except IntegrityError as error:
+            raise ModelNotFound(model=job.model) from error
 
     def get(self, job: JobId, *, lock: bool = False) -> Job:
         """Return a job; `lock` keeps others from changing it until commit. Raises JobNotFound."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.models import alias_moves, aliases
@@ -18,16 +18,18 @@ class SqlAliases:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, model: ModelId, name: str) -> Alias:
-        """Return the alias. Raises AliasNotFound."""
-        alias = self.find(model, name)
+    def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
+        """Return the alias; `keep` keeps others from deleting it. Raises AliasNotFound."""
+        alias = self.find(model, name, keep=keep)
         if alias is None:
             raise AliasNotFound(alias=name)
         return alias
 
-    def find(self, model: ModelId, name: str) -> Alias | None:
-        """Return the alias, or None if it does not exist."""
+    def find(self, model: ModelId, name: str, *, keep: bool = False) -> Alias | None:
+        """Return the alias, or None if it does not exist; `keep` keeps others from deleting it."""
         query = select(aliases).where(aliases.c.model == model, aliases.c.name == name)
+        if keep:  # moves do not wait for this lock; SQLite's write transactions take turns anyway
+            query = query.with_for_update(read=True, key_share=True)
         row = self._connection.execute(query).first()
         return _to_alias(row) if row is not None else None
 
@@ -43,9 +45,31 @@ class SqlAliases:
 
         Raises StaleRevision otherwise.
         """
-        if not (self._create(alias) if alias.revision == 1 else self._advance(alias)):
+        is_new = row.kind is MoveKind.CREATED
+        if not (self._create(alias) if is_new else self._advance(alias)):
             raise StaleRevision(expected=alias.revision - 1)
         self._connection.execute(insert(alias_moves).values(vars(row)))
+
+    def lock(self, model: ModelId, name: str) -> Alias:
+        """Return the alias and keep others from reading it to keep. Raises AliasNotFound."""
+        query = select(aliases).where(aliases.c.model == model, aliases.c.name == name)
+        row = self._connection.execute(query.with_for_update()).first()
+        if row is None:
+            raise AliasNotFound(alias=name)
+        return _to_alias(row)
+
+    def remove(self, row: AliasMove) -> None:
+        """Delete a locked alias and write the last row of its history, which stays."""
+        gone = delete(aliases).where(aliases.c.model == row.model, aliases.c.name == row.alias)
+        self._connection.execute(gone)
+        self._connection.execute(insert(alias_moves).values(vars(row)))
+
+    def last_revision(self, model: ModelId, name: str) -> int:
+        """Return the revision of the last move of an alias, deleted or not; 0 if it never was."""
+        query = select(func.max(alias_moves.c.revision)).where(
+            alias_moves.c.model == model, alias_moves.c.alias == name
+        )
+        return self._connection.scalar(query) or 0
 
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
         """Return the moves of an alias, oldest first."""

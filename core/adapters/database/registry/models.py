@@ -6,7 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from core.adapters.database.statements import find_named, insert_new, page_by_id
-from core.adapters.database.tables.models import model_suites, models
+from core.adapters.database.tables.jobs import job_events, jobs
+from core.adapters.database.tables.models import (
+    alias_moves,
+    aliases,
+    model_suites,
+    models,
+    versions,
+)
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
 from core.errors import ModelNotFound, NameTaken
@@ -43,11 +50,29 @@ class SqlModels:
         """Return a page of models, oldest first; `after` is the last id of the previous page."""
         return self._to_models(page_by_id(self._connection, models, limit, after, self._visible))
 
+    def lock(self, model: ModelId) -> None:
+        """Keep others from adding jobs and versions to the model. Raises ModelNotFound."""
+        lock = select(models.c.id).where(models.c.id == model).with_for_update()
+        if self._connection.scalar(lock) is None:
+            raise ModelNotFound(model=model)
+
+    def remove(self, model: ModelId) -> None:
+        """Delete a locked model with its versions, aliases, their history, and its jobs."""
+        # As promotions lock the version before they write an alias.
+        rows = select(versions.c.number).where(versions.c.model == model)
+        self._connection.execute(rows.order_by(versions.c.number).with_for_update())
+        theirs = select(jobs.c.id).where(jobs.c.model == model)
+        self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
+        for table in (alias_moves, aliases, versions, model_suites, jobs):
+            self._connection.execute(delete(table).where(table.c.model == model))
+        self._connection.execute(delete(models).where(models.c.id == model))
+
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""
         # Without the lock, two concurrent choices would mix row by row.
         lock = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
-        self._connection.execute(lock)
+        if self._connection.scalar(lock) is None:
+            raise ModelNotFound(model=model)
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, cast, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, cast, func, insert, select, update
 
 from core.adapters.database.parsed_json import parse_recipe
 from core.adapters.database.tables.models import models, versions
@@ -17,7 +17,10 @@ from core.errors import ModelNotFound, VersionNotFound
 
 # Built once: building a statement takes longer than running it.
 _RECIPE = cast(versions.c.recipe, Text).label("recipe")
-_ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in versions.c))
+_COLUMNS = [column for column in versions.c if column is not versions.c.deleted_at]
+_ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in _COLUMNS)).where(
+    versions.c.deleted_at.is_(None)
+)
 _OF_MODEL = _ALL.where(versions.c.model == bindparam("model_id"))
 _ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
 _PAGE = (
@@ -71,6 +74,23 @@ class SqlVersions:
         if saved.rowcount == 0:
             raise VersionNotFound(version=version.number)
 
+    def remove(self, model: ModelId, number: int, at: datetime) -> None:
+        """Delete a version, whose weights may be collected from now on.
+
+        Its row stays, without what it learned from.
+        """
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(
+                deleted_at=at,
+                collected_at=func.coalesce(versions.c.collected_at, at),
+                dataset=None,
+                dataset_version=None,
+                reference=None,
+            )
+        )
+
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on."""
         self._connection.execute(
@@ -85,8 +105,19 @@ class SqlVersions:
         query = _ONE.with_for_update(key_share=True) if lock else _ONE
         row = self._connection.execute(query, {"model_id": model, "number": number}).first()
         if row is None:
-            raise VersionNotFound(version=number)
+            raise self._not_found(model, number)
         return _to_version(row)
+
+    def _not_found(self, model: ModelId, number: int) -> VersionNotFound:
+        deleted_at = self._connection.scalar(
+            select(versions.c.deleted_at).where(
+                versions.c.model == model, versions.c.number == number
+            )
+        )
+        if deleted_at is None:
+            return VersionNotFound(version=number)
+        at = deleted_at.isoformat()
+        return VersionNotFound(f"Version {number} was deleted.", version=number, deleted_at=at)
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """Return the newest version with this digest. Raises VersionNotFound."""

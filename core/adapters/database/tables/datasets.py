@@ -22,6 +22,9 @@ datasets = Table(
     Column("last_version", Integer, nullable=False),  # the counter that numbers versions
     Column("revision", Integer, nullable=False, server_default="0"),  # see `Datasets.revision`
     Column("created_at", UtcTime, nullable=False),
+    Column("description", String, nullable=False, server_default=""),
+    Column("metadata", JSON, nullable=False, server_default="{}"),
+    Column("duplicates", Integer, nullable=False, server_default="0"),  # files sent again
 )
 
 images = Table(

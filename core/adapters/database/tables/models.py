@@ -60,6 +60,7 @@ versions = Table(
     Column("feature_statistics", JSON(none_as_null=True)),
     Column("created_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),  # null: the weights are kept
+    Column("deleted_at", UtcTime),  # null: it was not deleted
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
     ForeignKeyConstraint(
         ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]
@@ -85,7 +86,7 @@ alias_moves = Table(
     Column("revision", Integer, primary_key=True, autoincrement=False),
     Column("kind", String, nullable=False),
     Column("from_version", Integer),
-    Column("to_version", Integer, nullable=False),
+    Column("to_version", Integer),  # null: the alias was deleted
     Column("reason", String, nullable=False),
     Column("actor", String, nullable=False),
     Column("at", UtcTime, nullable=False),

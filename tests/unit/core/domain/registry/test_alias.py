@@ -9,6 +9,7 @@ from core.domain.registry.alias import (
     AliasMove,
     MoveKind,
     by_override,
+    delete,
     live_stack,
     move,
     require_revision,
@@ -38,15 +39,16 @@ def moved(alias: Alias | None) -> tuple[Alias, AliasMove]:
 
 
 def history(*moves: str) -> list[AliasMove]:
-    """Moves like "2", a promotion, "2!", one by override alone, and "<2", a rollback."""
+    """Moves like "2", a promotion, "2!", one by override alone, "<2", a rollback, "x", the end."""
+    kinds = {"<": MoveKind.ROLLED_BACK, "x": MoveKind.DELETED}
     return [
         AliasMove(
             model=MODEL,
             alias="staging",
             revision=revision,
-            kind=MoveKind.ROLLED_BACK if text.startswith("<") else MoveKind.PROMOTED,
+            kind=kinds.get(text[0], MoveKind.PROMOTED),
             from_version=None,
-            to_version=int(text.strip("<!")),
+            to_version=None if text == "x" else int(text.strip("<!")),
             reason="",
             actor="tests",
             at=NOW,
@@ -117,6 +119,8 @@ def test_present_revision_is_not_stale(alias: Alias | None, expected: int | None
         ("1 2 3 <1 4", [1, 4]),
         ("1 2 3 <1 <3", [1, 3]),  # back to what an earlier rollback gave up
         ("1 2 3 2 <2", [1, 2, 3, 2]),
+        ("1 2 x", []),
+        ("1 2 x 3 4", [3, 4]),  # an alias of the same name starts anew
     ],
 )
 def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
@@ -148,6 +152,39 @@ def test_rollback_passes_over_what_failed_or_went_live_by_override_alone(
 
 def test_versions_by_override_alone_are_those_that_never_came_otherwise() -> None:
     assert by_override(history("1", "2!", "3!", "2", "4!", "<3")) == {4}
+
+
+def test_rollback_passes_over_deleted_versions_and_does_not_offer_them() -> None:
+    assert version_before(history("1", "2", "3"), deleted=[2]) == 1
+    with pytest.raises(NoPrevious) as told:
+        version_before(history("1", "2!", "3", "4"), failed=[1], deleted=[3])
+    assert told.value.facts == {"versions": [1, 2]}
+    with pytest.raises(NoPrevious, match="has never pointed"):
+        version_before(history("1", "2"), deleted=[1])
+
+
+def test_what_a_deleted_alias_of_the_same_name_did_does_not_count() -> None:
+    rows = history("1", "2!", "x", "3")
+    assert not was_live(rows, 1)
+    assert was_live(rows, 3)
+    assert by_override(rows) == set()
+
+
+def test_an_alias_made_again_goes_on_counting() -> None:
+    row = delete(ALIAS, reason="unused", actor="someone", now=LATER)
+    assert (row.kind, row.revision) == (MoveKind.DELETED, 5)
+    assert (row.from_version, row.to_version) == (2, None)
+    again, created = move(
+        None,
+        name="staging",
+        to=SEVEN,
+        kind=MoveKind.PROMOTED,
+        reason="",
+        actor="someone",
+        now=LATER,
+        last_revision=row.revision,
+    )
+    assert (again.revision, created.revision, created.kind) == (6, 6, MoveKind.CREATED)
 
 
 def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:

@@ -1,0 +1,28 @@
+"""What stands in the way of deleting something."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.errors import InUse
+
+_SENTENCES = {
+    "aliases": "Aliases that point at it",
+    "descendants": "Versions that were trained from it",
+    "jobs": "Unfinished jobs that need it",
+    "versions": "Versions of models that learned from it",
+    "suites": "Suites that were made of it",
+}
+
+
+def require_unused(what: str, **uses: Sequence[object]) -> None:
+    """Raise InUse, which names every use, unless there is none.
+
+    `uses` are aliases, descendants, jobs, versions or suites, by name, number or id.
+    """
+    found = {kind: list(names) for kind, names in uses.items() if names}
+    if found:
+        sentences = (
+            f"{_SENTENCES[kind]}: {', '.join(map(str, names))}." for kind, names in found.items()
+        )
+        facts: dict[str, Any] = found
+        raise InUse(" ".join((f"{what} cannot be deleted.", *sentences)), **facts)

@@ -1,0 +1,30 @@
+"""Delete a version of a model."""
+
+from core.domain.access.principal import Principal
+from core.domain.registry.deletion import require_version_unused
+from core.ports import Platform
+from core.use_cases.jobs.unfinished import unfinished_jobs
+
+
+def delete_version(platform: Platform, principal: Principal, *, model: str, version: int) -> None:
+    """Delete a version; garbage collection deletes its weights.
+
+    Its number is not given again. Whoever promotes it, orders an update of it or has it scored
+    locks it too, so one of the two sees what the other has written. The jobs are read before the
+    versions: a job that has ended in between has made its version before. Raises Forbidden,
+    ModelNotFound, VersionNotFound or InUse.
+    """
+    principal.require_admin()
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version, lock=True)
+        unfinished = list(unfinished_jobs(work, found.id))
+        require_version_unused(
+            wanted,
+            versions=work.versions.all(found.id),
+            aliases=work.aliases.all(found.id),
+            unfinished=unfinished,
+        )
+        work.versions.remove(found.id, wanted.number, now)
+        work.commit()

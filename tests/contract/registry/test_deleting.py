@@ -1,0 +1,220 @@
+"""Deletion of versions, aliases and models, and what others may do meanwhile and afterwards."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.domain.access.principal import Principal
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.alias import MoveKind
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.errors import (
+    AliasNotFound,
+    ArtifactMissing,
+    Forbidden,
+    InUse,
+    JobDeleted,
+    JobNotFound,
+    ModelNotFound,
+    NoPrevious,
+    StaleRevision,
+    VersionNotFound,
+)
+from core.use_cases.deletion.delete_alias import delete_alias
+from core.use_cases.deletion.delete_model import delete_model
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.registry.create_model import create_model
+from core.use_cases.storage.gc import collect_garbage
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import TESTER, digest
+from tests.support.judged import go_back, go_live
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+
+NOBODY = Principal(name="someone", role="viewer")
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return scene.model()
+
+
+def collect(scene: Scene, artifacts: MemoryArtifacts) -> None:
+    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
+    collect_garbage(scene.platform, TESTER)
+
+
+def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    kept, made = (a_candidate(scene.platform, model) for _ in range(2))
+    delete_version(scene.platform, TESTER, model=model.name, version=made.number)
+    with pytest.raises(VersionNotFound, match="Version 3 was deleted"):
+        scene.version(model, 3)
+    assert [version.number for version in scene.versions(model)] == [1, 2]
+    with scene.platform.transactions(read_only=True) as work:
+        assert [version.number for version in work.versions.page(model.id, 9, None)] == [1, 2]
+        with pytest.raises(VersionNotFound):
+            work.versions.by_digest(model.id, made.digest)
+    collect(scene, artifacts)
+    assert artifacts.has(kept.digest)
+    with pytest.raises(ArtifactMissing):
+        artifacts.get(made.digest)
+    assert a_candidate(scene.platform, model).number == 4
+
+
+def test_weights_that_another_version_shares_stay(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    twin = a_candidate(scene.platform, model)
+    with scene.platform.transactions() as work:
+        number = work.versions.next_number(model.id)
+        work.versions.add(replace(twin, number=number))
+        work.commit()
+    delete_version(scene.platform, TESTER, model=model.name, version=number)
+    collect(scene, artifacts)
+    assert artifacts.has(twin.digest)
+
+
+def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
+    """Otherwise failed versions could be deleted until one passes by chance."""
+    made, query = a_candidate(scene.platform, model), Digest(digest("asked"))
+    with scene.platform.transactions() as work:
+        work.answers.add(made.digest, query, digest("answers"))
+        work.commit()
+    delete_version(scene.platform, TESTER, model=model.name, version=made.number)
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.answers.judged_in(model.id, [query]) == {query: 1}
+
+
+def test_a_version_that_is_live_or_a_parent_stays(scene: Scene, model: Model) -> None:
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED)
+    a_candidate(scene.platform, model, parent=2)
+    go_live(scene, model, 2)
+    with pytest.raises(InUse) as told:
+        delete_version(scene.platform, TESTER, model=model.name, version=2)
+    assert told.value.facts == {"aliases": ["production"], "descendants": [3]}
+    go_back(scene, model)
+    delete_version(scene.platform, TESTER, model=model.name, version=3)
+    delete_version(scene.platform, TESTER, model=model.name, version=2)
+    assert [version.number for version in scene.versions(model)] == [1]
+
+
+def test_a_rollback_does_not_go_to_a_deleted_version(scene: Scene, model: Model) -> None:
+    for number in (2, 3):
+        a_candidate(scene.platform, model, verdict=Verdict.PASSED)
+        go_live(scene, model, number, override=number == 3, reason="for this test")
+    delete_version(scene.platform, TESTER, model=model.name, version=2)
+    with pytest.raises(VersionNotFound):
+        go_back(scene, model, to=2)
+    assert go_back(scene, model) == 1
+    with pytest.raises(NoPrevious):
+        go_back(scene, model)
+
+
+def test_the_parent_of_a_queued_update_stays_until_it_has_ended(scene: Scene, model: Model) -> None:
+    a_candidate(scene.platform, model)
+    job = scene.update(model, scene.frozen("cat", "dog"), parent=2)
+    with pytest.raises(InUse) as told:
+        delete_version(scene.platform, TESTER, model=model.name, version=2)
+    assert told.value.facts == {"jobs": [job.id]}
+
+
+def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: Model) -> None:
+    with pytest.raises(StaleRevision):
+        delete_alias(
+            scene.platform, TESTER, model=model.name, alias="production", expected_revision=7
+        )
+    delete_alias(
+        scene.platform,
+        TESTER,
+        model=model.name,
+        alias="production",
+        expected_revision=1,
+        reason="paused",
+    )
+    with scene.platform.transactions(read_only=True) as work:
+        with pytest.raises(AliasNotFound):
+            work.aliases.get(model.id, "production")
+        last = work.aliases.history(model.id, "production")[-1]
+    assert (last.kind, last.to_version, last.reason) == (MoveKind.DELETED, None, "paused")
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED)
+    assert go_live(scene, model, 2).revision == 3
+    with pytest.raises(NoPrevious):
+        go_back(scene, model)
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=2)
+    assert go_live(scene, model, 3).revision == 4
+    assert go_back(scene, model) == 2
+
+
+def test_an_alias_stays_while_a_queued_update_starts_from_it(scene: Scene, model: Model) -> None:
+    job = scene.update(model, scene.frozen("cat", "dog"))
+    with pytest.raises(InUse) as told:
+        delete_alias(
+            scene.platform, TESTER, model=model.name, alias="production", expected_revision=1
+        )
+    assert told.value.facts == {"jobs": [job.id]}
+
+
+def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    other = scene.model("other")
+    scene.update(model, scene.frozen("cat", "dog"))
+    with pytest.raises(InUse) as told:
+        delete_model(scene.platform, TESTER, model=model.name)
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED
+    assert told.value.facts == {"jobs": [job.id]}
+    digests = [version.digest for version in scene.versions(model)]
+    delete_model(scene.platform, TESTER, model=model.name)
+    with scene.platform.transactions(read_only=True) as work:
+        with pytest.raises(ModelNotFound):
+            work.models.get(model.name)
+        with pytest.raises(JobNotFound):
+            work.jobs.get(job.id)
+        assert work.aliases.history(model.id, "production") == []
+        assert [found.name for found in work.models.page(9, None)] == ["other"]
+        assert work.aliases.get(other.id, "production").version == 1
+    collect(scene, artifacts)
+    shared = scene.versions(other)[0].digest
+    assert [artifacts.has(one) for one in digests] == [one == shared for one in digests]
+    assert scene.model(model.name).id != model.id
+
+
+def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
+    scene: Scene, model: Model
+) -> None:
+    """Its order was checked before; the row of the job would have no model."""
+    delete_model(scene.platform, TESTER, model=model.name)
+    with pytest.raises(ModelNotFound):
+        scene.update(model, scene.frozen("cat", "dog"))
+
+
+def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) -> None:
+    once = JobRequest(principal=TESTER, key="once", body=digest("the body"))
+
+    def make() -> None:
+        create_model(scene.platform, Silence(), once, name="demo", base="bundled")
+
+    make()
+    scene.run()
+    delete_model(scene.platform, TESTER, model="demo")
+    with pytest.raises(JobDeleted):
+        make()
+
+
+def test_deletions_are_for_administrators(scene: Scene, model: Model) -> None:
+    a_candidate(scene.platform, model)
+    with pytest.raises(Forbidden):
+        delete_version(scene.platform, NOBODY, model=model.name, version=2)
+    with pytest.raises(Forbidden):
+        delete_model(scene.platform, NOBODY, model=model.name)
+    with pytest.raises(Forbidden):
+        delete_alias(
+            scene.platform, NOBODY, model=model.name, alias="production", expected_revision=1
+        )
