@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Body, Response
 
-from api.dependencies import WiredServices
+from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.datasets import (
+    DatasetChange,
     DatasetDetail,
     DatasetVersionView,
     DatasetView,
@@ -17,8 +18,9 @@ from api.schemas.datasets import (
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind
-from core.use_cases.datasets.datasets import create_dataset
+from core.use_cases.datasets.datasets import create_dataset, describe_dataset
 from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.deletion import delete_dataset as deletion
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 
@@ -31,7 +33,13 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadR
 )
 def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
     """Create an empty dataset."""
-    dataset = create_dataset(services.platform, body.name, body.kind)
+    dataset = create_dataset(
+        services.platform,
+        body.name,
+        body.kind,
+        description=body.description,
+        metadata=body.metadata,
+    )
     response.headers["Location"] = f"/v1/datasets/{dataset.name}"
     return DatasetView.of(dataset)
 
@@ -59,6 +67,25 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
         images=sum(counts.values()),
         counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
     )
+
+
+@router.patch("/{dataset}", responses=raises(errors.DatasetNotFound))
+def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
+    """Set the description or the metadata of a dataset."""
+    changed = describe_dataset(
+        services.platform, dataset, description=body.description, metadata=body.metadata
+    )
+    return DatasetView.of(changed)
+
+
+@router.delete(
+    "/{dataset}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.InUse, errors.Forbidden),
+)
+def delete_dataset(dataset: str, services: WiredServices, asking: CurrentPrincipal) -> None:
+    """Delete a dataset with its images and versions; its name is free afterwards."""
+    deletion.delete_dataset(services.platform, asking, dataset=dataset)
 
 
 @router.post(
@@ -107,3 +134,17 @@ def get_dataset_version(
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
         return DatasetVersionView.of(work.datasets.version(found.id, version))
+
+
+@router.delete(
+    "/{dataset}/versions/{version}",
+    status_code=204,
+    responses=raises(
+        errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse, errors.Forbidden
+    ),
+)
+def delete_dataset_version(
+    dataset: str, version: VersionNumber, services: WiredServices, asking: CurrentPrincipal
+) -> None:
+    """Delete a version of a dataset; its number is not given again."""
+    deletion.delete_dataset_version(services.platform, asking, dataset=dataset, version=version)

@@ -2,11 +2,15 @@
 
 from functools import partial
 from itertools import groupby
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
+from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.staging import Staging
 from api.http.threadpool_route import ThreadRoute
@@ -14,17 +18,27 @@ from api.http.uploads import receive_form
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.datasets import ImageView, ReceiptView, UploadView
+from api.schemas.datasets import ReceiptView, UploadView
+from api.schemas.images import ImageView, OfClass, Pixels
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
 from core.use_cases.datasets.datasets import Receipt, Upload, require_room
 from core.use_cases.datasets.record_uploads import record_uploads
+from core.use_cases.datasets.stored_images import remove_image, stored_form
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
 )
+
+WEBP = "image/webp"
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+_WEBP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {WEBP: {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "If-None-Match names the image's ETag: the client has the image."},
+    **raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ArtifactCorrupt),
+}
 
 CLASS_FORM = multipart(
     {},
@@ -51,14 +65,65 @@ async def upload_images(dataset: str, request: Request, services: WiredServices)
 
 @router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))
 def list_images(
-    dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
+    dataset: str,
+    services: WiredServices,
+    of_class: OfClass = None,
+    limit: Limit = 50,
+    after: After = None,
 ) -> Page[ImageView]:
     """List the images of a dataset, ordered by the digest of their pixels."""
+    last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
-        rows = work.datasets.image_page(found.id, limit + 1, Digest(after) if after else None)
+        rows = work.datasets.image_page(found.id, limit + 1, last, text=of_class)
     images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
     return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
+
+
+@router.delete(
+    "/{pixels}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ImageFrozen),
+)
+def delete_image(dataset: str, pixels: Pixels, services: WiredServices) -> None:
+    """Delete an image of a dataset that none of its versions holds."""
+    remove_image(services.platform, dataset, Digest(pixels))
+
+
+@router.get("/{pixels}", responses=_WEBP, response_class=Response)
+def get_image(
+    dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return an image as it is stored: decoded, without metadata, as a lossless WebP."""
+    artifact = stored_form(services.platform, dataset, Digest(pixels))
+    headers = _immutable(artifact)
+    if matches_etag(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    data = services.platform.artifacts.get(artifact)
+    return Response(data, headers=headers, media_type=WEBP)
+
+
+@router.get("/{pixels}/thumbnail", responses=_WEBP, response_class=Response)
+async def get_thumbnail(
+    dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return a small WebP of an image, at most 256 pixels wide and high."""
+    platform = services.platform
+    artifact = await run_in_threadpool(stored_form, platform, dataset, Digest(pixels))
+    headers = _immutable(f"{artifact}-thumbnail")
+    if matches_etag(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+
+    def shrink() -> bytes:
+        return services.decoder.preview(platform.artifacts.get(artifact))
+
+    data = await run_sync(shrink, limiter=services.decoding)
+    return Response(data, headers=headers, media_type=WEBP)
+
+
+def _immutable(tag: str) -> dict[str, str]:
+    """Return the headers of bytes that never change: their path names the image's pixels."""
+    return {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def _find(services: Services, dataset: str) -> Dataset:

@@ -1,15 +1,18 @@
 """Schemas of datasets, their images and their versions."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion
-from core.domain.datasets.split import side_of
+from api.schemas.job_orders import Metadata
+from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.use_cases.datasets.datasets import Receipt, UploadOutcome
+
+Description = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=2000), Field(examples=["Autumn shoes"])
+]
 
 
 class NewDataset(RequestModel):
@@ -17,6 +20,15 @@ class NewDataset(RequestModel):
 
     name: str = Field(examples=["products"])
     kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
+    description: Description = ""
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class DatasetChange(RequestModel):
+    """A new description or metadata; absent fields do not change."""
+
+    description: Description | None = None
+    metadata: Metadata | None = None
 
 
 class NewDatasetVersion(RequestModel):
@@ -29,13 +41,20 @@ class DatasetView(ResponseModel):
     id: str = Field(examples=["ds_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     name: str = Field(examples=["products"])
     kind: DatasetKind
+    description: str = Field(examples=["Autumn shoes"])
+    metadata: dict[str, str] = Field(examples=[{"ticket": "SHOP-17"}])
     created_at: datetime
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Return the view of a dataset."""
         return cls(
-            id=dataset.id, name=dataset.name, kind=dataset.kind, created_at=dataset.created_at
+            id=dataset.id,
+            name=dataset.name,
+            kind=dataset.kind,
+            description=dataset.description,
+            metadata=dict(dataset.metadata),
+            created_at=dataset.created_at,
         )
 
 
@@ -79,40 +98,6 @@ class UploadView(ResponseModel):
     """One receipt per file, in the order the files were sent."""
 
     data: list[ReceiptView]
-
-
-class ImageView(ResponseModel):
-    """An image of a dataset."""
-
-    pixels: str = Field(description="SHA-256 of the decoded pixels.")
-    texts: list[str] = Field(
-        examples=[["ankle boot"]], description="The image's class or captions."
-    )
-    file: str = Field(examples=["boot-1.jpg"])
-    side: str = Field(examples=["train"])
-    near_duplicate_of: str | None = Field(
-        description="`pixels` of the older image that it looks like; both are on the same side."
-    )
-    width: int
-    height: int
-    size: int = Field(description="Size of the stored form in bytes.")
-    added_at: datetime
-
-    @classmethod
-    def of(cls, rows: Sequence[DatasetImage]) -> Self:
-        """Return the view of an image, given one row for each of its texts."""
-        row = rows[0]
-        return cls(
-            pixels=row.image.pixels,
-            texts=[row.text for row in rows],
-            file=row.file_label,
-            side=side_of(row.image.group).value,
-            near_duplicate_of=row.image.near_duplicate_of,
-            width=row.image.width,
-            height=row.image.height,
-            size=row.image.size,
-            added_at=row.added_at,
-        )
 
 
 class DatasetVersionView(ResponseModel):

@@ -10,6 +10,7 @@ from core.ports.artifacts import (
 )
 from core.ports.datasets import (
     Datasets,
+    DatasetUses,
     DecodedImage,
     Decoder,
     ImageWithThumbnail,
@@ -55,6 +56,7 @@ __all__ = [
     "Classifier",
     "Clock",
     "Counters",
+    "DatasetUses",
     "Datasets",
     "DecodedImage",
     "Decoder",

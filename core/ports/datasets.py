@@ -1,14 +1,24 @@
 """Ports for datasets, suites, thumbnails and the decoding of uploads."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.near_duplicates import SimilarImage
+from core.domain.datasets.statistics import Member
 from core.domain.datasets.suite import Suite
-from core.domain.values import DatasetId, Digest, SuiteId
+from core.domain.values import DatasetId, Digest, JobId, SuiteId
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetUses:
+    """What needs a dataset version."""
+
+    versions: Sequence[str]  # that learned from it or distilled it, as "model:number"
+    suites: Sequence[str]  # names of those that were made of it
+    jobs: Sequence[JobId]  # unfinished
 
 
 class Datasets(Protocol):
@@ -34,8 +44,20 @@ class Datasets(Protocol):
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
 
     def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of a page of images, by pixels; with `text`, of the images with it."""
+
+    def near_duplicate_page(
         self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[DatasetImage]: ...
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of a page of groups of near-duplicates, by group and pixels."""
+
+    def members(self, dataset: DatasetId) -> Iterable[Member]:
+        """Yield every image of a dataset, once for each of its texts, by pixels."""
+
+    def stored(self, pixels: Digest) -> Image | None:
+        """Return an image of any dataset, by its pixels."""
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per text (for captioned datasets: {"": images})."""
@@ -44,7 +66,33 @@ class Datasets(Protocol):
         """Remove an image, serialised with `next_version`. Raises ImageNotFound."""
 
     def remove(self, dataset: DatasetId) -> None:
-        """Remove a dataset. Raises InUse when it has versions."""
+        """Remove a dataset with its images and its versions, which are locked."""
+
+    def change(self, dataset: Dataset) -> None:
+        """Write the description and metadata of a dataset. Raises DatasetNotFound."""
+
+    def lock(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
+        """Return all versions, once nobody keeps one, and keep others from changing the dataset.
+
+        Raises DatasetNotFound.
+        """
+
+    def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
+        """Return what needs a version, or any version of a dataset."""
+
+    def remove_version(
+        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+    ) -> None:
+        """Remove a locked version, given all that were frozen after it."""
+
+    def rename_class(self, dataset: DatasetId, name: str, to: str) -> int:
+        """Give all images of a class to another class; return how many there were."""
+
+    def move_images(self, dataset: DatasetId, pixels: Collection[Digest], to: str) -> None:
+        """Give images that the labelled dataset holds to a class."""
+
+    def count_duplicates(self, dataset: DatasetId, count: int) -> None:
+        """Add to the number of files that were sent again."""
 
     def revision(self, dataset: DatasetId) -> int:
         """Return a number that increases with every change to a dataset or to one of its images."""
@@ -54,8 +102,11 @@ class Datasets(Protocol):
 
     def add_version(self, version: DatasetVersion, manifest: Manifest) -> None: ...
 
-    def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Return a dataset version. Raises DatasetVersionNotFound."""
+    def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
+        """Return a dataset version; `keep` keeps others from deleting it before commit.
+
+        Raises DatasetVersionNotFound.
+        """
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
@@ -140,3 +191,6 @@ class Decoder(Protocol):
 
         Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
         """
+
+    def preview(self, data: bytes) -> bytes:
+        """Return a small lossy WebP of a stored image. Raises ImageCorrupt or ImageTooLarge."""

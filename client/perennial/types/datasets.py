@@ -12,6 +12,8 @@ class Dataset(TypedDict):
     id: str
     name: str
     kind: DatasetKind
+    description: str
+    metadata: dict[str, str]
     created_at: str
 
 

@@ -1,9 +1,10 @@
 """The program of the process that decodes untrusted images, one at a time.
 
 It has no knowledge of the service and an empty environment, is confined, and exchanges frames over
-standard input, which is a socket. A request is 4 bytes of length and an image; a reply is 1 byte
-of outcome, 4 bytes of length and, for `OK`, a head followed by the stored image. Before the first
-request it sends `READY` with the layers of its confinement.
+standard input, which is a socket. A request is 1 byte of task, 4 bytes of length and an image; a
+reply is 1 byte of outcome, 4 bytes of length and, for `OK`, the result: for `DECODE` a head and
+the stored image, for `PREVIEW` a small image. Before the first request it sends `READY` with the
+layers of its confinement.
 """
 
 import copy  # noqa: F401 - Pillow imports it for animations, when files can no longer be opened
@@ -13,17 +14,19 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from PIL import Image, ImageOps
 
 from core.adapters.images.confinement import confine
 
 READY = b"R"
+DECODE, PREVIEW = b"d", b"p"
 OK, UNSUPPORTED, CORRUPT, TOO_LARGE, ANIMATED = b"O", b"U", b"C", b"L", b"A"
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">II32s8s192s")  # width, height, pixels digest, difference hash, thumbnail
 WHITE = (255, 255, 255)
+PREVIEW_SIDE = 256  # pixels
 
 # The errors that Pillow's plugins raise for damaged files. Any other error ends the process.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -39,15 +42,21 @@ def main() -> None:
     Image.init()
     with socket.socket(fileno=0) as parent:
         parent.sendall(frame(READY, ",".join(confine(memory)).encode()))
-        serve(parent, seconds, lambda data: decode(data, max_pixels, side))
+        tasks = {
+            DECODE: lambda data: decode(data, max_pixels, side),
+            PREVIEW: lambda data: preview(data, max_pixels),
+        }
+        serve(parent, seconds, tasks)
 
 
-def serve(parent: socket.socket, seconds: int, answer: Callable[[bytes], Reply]) -> None:
+def serve(
+    parent: socket.socket, seconds: int, tasks: Mapping[bytes, Callable[[bytes], Reply]]
+) -> None:
     """Answer requests one at a time until the parent closes the socket."""
-    while head := receive(parent, LENGTH.size):
-        data = receive(parent, LENGTH.unpack(head)[0])
+    while head := receive(parent, 1 + LENGTH.size):
+        data = receive(parent, LENGTH.unpack(head[1:])[0])
         signal.alarm(seconds)  # ends a decoder that hangs, even if the parent has given up
-        outcome, body = answer(data)
+        outcome, body = tasks[head[:1]](data)
         signal.alarm(0)
         parent.sendall(frame(outcome, body))
 
@@ -83,6 +92,22 @@ def decode(data: bytes, max_pixels: int, side: int) -> Reply:
             image.load()
             stored = shrink(flatten(ImageOps.exif_transpose(image)), side)
         return OK, pack(stored)
+    except MemoryError:
+        return TOO_LARGE, b""
+    except BROKEN:
+        return CORRUPT, b""
+
+
+def preview(data: bytes, max_pixels: int) -> Reply:
+    """Return a small lossy WebP of a stored image."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            if image.width * image.height > max_pixels:
+                return TOO_LARGE, b""
+            small = shrink(image.convert("RGB"), PREVIEW_SIDE)
+        out = io.BytesIO()
+        small.save(out, "WEBP", quality=80, method=4)
+        return OK, out.getvalue()
     except MemoryError:
         return TOO_LARGE, b""
     except BROKEN:

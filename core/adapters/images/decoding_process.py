@@ -51,15 +51,15 @@ class DecodingProcess:
         self._socket: socket.socket | None = None
         self.layers: tuple[str, ...] = ()  # of confinement, set when the child has started
 
-    def ask(self, data: bytes) -> tuple[bytes, bytes]:
-        """Send an image and return the reply's outcome and body. Raises ChildFailed.
+    def ask(self, data: bytes, task: bytes = child.DECODE) -> tuple[bytes, bytes]:
+        """Send an image with its task; return the reply's outcome and body. Raises ChildFailed.
 
         If the process has exited, it is replaced and the image tried once more, since something
         other than this image may have killed it.
         """
         for last in range(1, _TRIES + 1):
             try:
-                return self._ask(data)
+                return self._ask(task + child.LENGTH.pack(len(data)) + data)
             except TimeoutError as error:
                 self.stop()
                 raise ChildFailed from error
@@ -83,11 +83,11 @@ class DecodingProcess:
             self._process.wait()
             self._process = None
 
-    def _ask(self, data: bytes) -> tuple[bytes, bytes]:
+    def _ask(self, request: bytes) -> tuple[bytes, bytes]:
         connection = self.start()
         deadline = time.monotonic() + self._limits.seconds
         connection.settimeout(self._limits.seconds)
-        connection.sendall(child.LENGTH.pack(len(data)) + data)
+        connection.sendall(request)
         return self._reply(connection, deadline)
 
     def _reply(self, connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:

@@ -5,7 +5,16 @@ import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from core.adapters.images.child import ANIMATED, CORRUPT, HEAD, OK, TOO_LARGE, UNSUPPORTED
+from core.adapters.images.child import (
+    ANIMATED,
+    CORRUPT,
+    DECODE,
+    HEAD,
+    OK,
+    PREVIEW,
+    TOO_LARGE,
+    UNSUPPORTED,
+)
 from core.adapters.images.confinement import CALLS
 from core.adapters.images.decoding_process import ChildFailed, DecodingProcess, Limits
 from core.domain.values import Digest
@@ -56,15 +65,7 @@ class SandboxDecoder:
 
         Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
         """
-        with self._borrowed() as process:
-            try:
-                outcome, body = process.ask(data)
-            except ChildFailed as failure:
-                raise ImageCorrupt from failure
-            finally:
-                self._log_layers_once(process.layers)
-        if outcome != OK:
-            raise _REFUSALS.get(outcome, ImageCorrupt)
+        body = self._ask(data)
         width, height, pixels, dhash, thumbnail = HEAD.unpack_from(body)
         return DecodedImage(
             data=body[HEAD.size :],
@@ -74,6 +75,10 @@ class SandboxDecoder:
             dhash=dhash.hex(),
             thumbnail=thumbnail.hex(),
         )
+
+    def preview(self, data: bytes) -> bytes:
+        """Return a small lossy WebP of a stored image. Raises ImageCorrupt or ImageTooLarge."""
+        return self._ask(data, PREVIEW)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -86,6 +91,18 @@ class SandboxDecoder:
         """End the processes."""
         for process in self._processes:
             process.stop()
+
+    def _ask(self, data: bytes, task: bytes = DECODE) -> bytes:
+        with self._borrowed() as process:
+            try:
+                outcome, body = process.ask(data, task)
+            except ChildFailed as failure:
+                raise ImageCorrupt from failure
+            finally:
+                self._log_layers_once(process.layers)
+        if outcome != OK:
+            raise _REFUSALS.get(outcome, ImageCorrupt)
+        return body
 
     def _log_layers_once(self, layers: Sequence[str]) -> None:
         if layers and not self._layers_logged:

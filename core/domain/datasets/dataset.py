@@ -1,7 +1,7 @@
 """Datasets, their images and frozen versions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -23,6 +23,9 @@ class Dataset:
     name: str
     kind: DatasetKind
     created_at: datetime
+    description: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    duplicates: int = 0  # files sent of images that it had under the same text
 
 
 @dataclass(frozen=True, kw_only=True)

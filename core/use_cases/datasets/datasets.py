@@ -1,6 +1,6 @@
 """Create datasets and receive uploads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -73,11 +73,23 @@ class Receipt:
         }
 
 
-def create_dataset(platform: Platform, name: str, kind: DatasetKind) -> Dataset:
+def create_dataset(
+    platform: Platform,
+    name: str,
+    kind: DatasetKind,
+    *,
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> Dataset:
     """Open an empty dataset. Raises NameInvalid or NameTaken."""
     now = platform.clock()
     dataset = Dataset(
-        id=DatasetId(new_id("ds", now)), name=clean_name(name), kind=kind, created_at=now
+        id=DatasetId(new_id("ds", now)),
+        name=clean_name(name),
+        kind=kind,
+        created_at=now,
+        description=description,
+        metadata=metadata or {},
     )
     with platform.transactions() as work:
         add_dataset(work, dataset)
@@ -95,6 +107,29 @@ def add_dataset(work: UnitOfWork, dataset: Dataset) -> None:
         now=dataset.created_at,
         after={"kind": dataset.kind.value},
     )
+
+
+def describe_dataset(
+    platform: Platform,
+    reference: str,
+    *,
+    description: str | None,
+    metadata: Mapping[str, str] | None,
+) -> Dataset:
+    """Replace the description and the metadata of a dataset; None leaves one as it is.
+
+    Raises DatasetNotFound.
+    """
+    with platform.transactions() as work:
+        found = work.datasets.get(reference)
+        changed = replace(
+            found,
+            description=found.description if description is None else description,
+            metadata=found.metadata if metadata is None else metadata,
+        )
+        work.datasets.change(changed)
+        work.commit()
+    return changed
 
 
 def require_room(platform: Platform) -> None:

@@ -65,6 +65,8 @@ def record(
     if not any(receipt.accepted for receipt in receipts):
         raise AllRejected(files=[receipt.to_json() for receipt in receipts])
     work.datasets.add_images(dataset.id, reception.rows)
+    if known := sum(receipt.outcome is UploadOutcome.DUPLICATE for receipt in receipts):
+        work.datasets.count_duplicates(dataset.id, known)
     work.thumbnails.add(reception.seen)
     if reception.rows:
         audit.record(

@@ -45,6 +45,7 @@ def create_suite(
     manifest = read_manifest(platform.artifacts, version.manifest)
     groups = {entry.group for entry in manifest.entries}
     with platform.transactions() as work:
+        work.datasets.version(source.id, version.number, keep=True)  # it may be gone by now
         # An image that is already in a suite cannot have been trained on since then: a version
         # whose training side has it is the one that the suite was made from.
         trained = work.datasets.trained_groups(groups, except_for=source.id)

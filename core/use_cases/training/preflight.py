@@ -36,7 +36,7 @@ def preflight_order(
     dataset = work.datasets.get(order.dataset)
     if dataset.kind is not DatasetKind.LABELLED:
         raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
-    version = work.datasets.version(dataset.id, order.dataset_version)
+    version = work.datasets.version(dataset.id, order.dataset_version, keep=True)
     manifest = read_manifest(artifacts, version.manifest)
     return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
 
@@ -73,14 +73,14 @@ def preflight_update(
 def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
     """Return the parent the update would have if it were claimed now; None before the root exists.
 
-    A named one is locked, so that its weights cannot be deleted from now on.
+    A named one is locked, so that its weights cannot be deleted from now on, or else the alias.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
     """
     if order.parent is not None:
         return work.versions.get(model, order.parent, lock=True)
     if not work.versions.page(model, 1, None):
         return None
-    return work.versions.get(model, work.aliases.get(model, order.alias).version)
+    return work.versions.get(model, work.aliases.get(model, order.alias, keep=True).version)
 
 
 def _require_choice(
@@ -102,6 +102,6 @@ def _with_reference(work: UnitOfWork, artifacts: Artifacts, order: UpdateOrder) 
     if order.reference is None:
         return order
     dataset = work.datasets.get(order.reference.dataset)
-    version = work.datasets.version(dataset.id, order.reference.version)
+    version = work.datasets.version(dataset.id, order.reference.version, keep=True)
     reference_entries(work, read_manifest(artifacts, version.manifest), DEFAULT_PROMPT)
     return replace(order, reference=DatasetRef(dataset=dataset.id, version=version.number))

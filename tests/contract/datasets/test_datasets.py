@@ -9,7 +9,6 @@ from core.errors import (
     DatasetNotFound,
     DatasetVersionNotFound,
     ImageNotFound,
-    InUse,
     LabelConflict,
     NameTaken,
 )
@@ -147,16 +146,13 @@ def test_dataset_without_versions_is_removed_with_its_images(transactions: Trans
             work.datasets.remove(dataset.id)
 
 
-def test_dataset_with_versions_stays(transactions: Transactions) -> None:
+def test_dataset_is_removed_with_its_versions(transactions: Transactions) -> None:
     dataset = a_dataset()
     with transactions() as work:
         work.datasets.add(dataset)
-        freeze(work, dataset.id, {})
-        work.commit()
-    with transactions() as work, pytest.raises(InUse):
+        freeze(work, dataset.id, dict.fromkeys(pixels_on(Side.TRAIN, 2), "cat"))
         work.datasets.remove(dataset.id)
-    with transactions() as work:
-        assert work.datasets.get(dataset.id) == dataset
+        assert work.datasets.versions(dataset.id) == []
 
 
 def test_versions_are_numbered_from_one(transactions: Transactions) -> None:

@@ -1,6 +1,6 @@
 """The images in datasets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
@@ -9,6 +9,7 @@ from core.adapters.database.datasets.images import keep_images
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
+from core.domain.datasets.statistics import Member
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetNotFound, ImageNotFound, LabelConflict
 
@@ -70,13 +71,21 @@ class SqlDatasetImages:
         return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
 
     def image_page(
-        self, dataset: DatasetId, limit: int, after: Digest | None
+        self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
     ) -> Sequence[DatasetImage]:
-        """Return all rows of up to `limit` images, by pixels: no image is split between pages."""
+        """Return all rows of up to `limit` images, by pixels: no image is split between pages.
+
+        With `text`, only images that have it as class or caption are returned.
+        """
+        wanted = [] if text is None else [dataset_images.c.text == text]
         keys = (
             select(dataset_images.c.pixels)
             .distinct()
-            .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels > (after or ""))
+            .where(
+                dataset_images.c.dataset == dataset,
+                dataset_images.c.pixels > (after or ""),
+                *wanted,
+            )
             .order_by(dataset_images.c.pixels)
             .limit(limit)
         )
@@ -84,6 +93,72 @@ class SqlDatasetImages:
             dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
         )
         return [_to_image(row) for row in self._connection.execute(query)]
+
+    def near_duplicate_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of up to `limit` groups of near-duplicates, by group and pixels.
+
+        A group is of images that the dataset holds, at least two; the oldest may be elsewhere.
+        """
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        held = dataset_images.join(thumbnails, thumbnails.c.pixels == dataset_images.c.pixels)
+        groups = (
+            select(group.label("found"))
+            .select_from(held)
+            .where(dataset_images.c.dataset == dataset, group > (after or ""))
+            .group_by(group)
+            .having(func.count(dataset_images.c.pixels.distinct()) > 1)
+            .order_by(group)
+            .limit(limit)
+            .subquery()
+        )
+        query = _images_of(dataset).where(group.in_(select(groups.c.found)))
+        query = query.order_by(None).order_by(group, dataset_images.c.pixels, dataset_images.c.text)
+        return [_to_image(row) for row in self._connection.execute(query)]
+
+    def members(self, dataset: DatasetId) -> Iterator[Member]:
+        """Yield every image of a dataset, once for each of its texts, by pixels."""
+        rows = dataset_images
+        group = func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
+        query = (
+            select(rows.c.pixels, group.label("group"), rows.c.text)
+            .outerjoin(thumbnails, thumbnails.c.pixels == rows.c.pixels)
+            .where(rows.c.dataset == dataset)
+            .order_by(rows.c.pixels, rows.c.text)
+        )
+        for row in self._connection.execute(query):
+            yield Member(pixels=row.pixels, group=row.group, text=row.text)
+
+    def stored(self, pixels: Digest) -> Image | None:
+        """Return an image of any dataset, by its pixels."""
+        query = (
+            select(images, thumbnails.c.near_duplicate_of)
+            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+            .where(images.c.pixels == pixels)
+        )
+        row = self._connection.execute(query).first()
+        return Image(**row._mapping) if row is not None else None
+
+    def rename_class(self, dataset: DatasetId, name: str, to: str) -> int:
+        """Give all images of a class to another class; return how many there were."""
+        self._increment_revision(dataset)
+        renamed = self._connection.execute(
+            update(dataset_images)
+            .where(dataset_images.c.dataset == dataset, dataset_images.c.text == name)
+            .values(text=to)
+        )
+        return renamed.rowcount
+
+    def move_images(self, dataset: DatasetId, pixels: Collection[Digest], to: str) -> None:
+        """Give images that the labelled dataset holds to a class."""
+        self._increment_revision(dataset)
+        for chunk in chunks(pixels):
+            self._connection.execute(
+                update(dataset_images)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .values(text=to)
+            )
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per class (for captioned datasets: {"": images})."""

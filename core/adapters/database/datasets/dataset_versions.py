@@ -1,20 +1,17 @@
 """Frozen versions of datasets, and the images that they train on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from core.adapters.database.datasets.thumbnails import groups_in
-from core.adapters.database.jobs.rows import UNFINISHED
+from core.adapters.database.datasets.version_uses import is_trained_on
 from core.adapters.database.statements import insert_missing
 from core.adapters.database.tables.datasets import dataset_versions, trained_images
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.tables.models import versions
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side
-from core.domain.jobs.order import JobType
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetVersionNotFound
 
@@ -33,29 +30,61 @@ class SqlDatasetVersions:
             "counts": {name: dict(sides) for name, sides in version.counts.items()},
         }
         self._connection.execute(insert(dataset_versions).values(values))
-        where = {"dataset": version.dataset, "number": version.number}
-        trained = [{"pixels": entry.pixels, **where} for entry in manifest.on(Side.TRAIN)]
-        insert_missing(self._connection, trained_images, trained)
+        self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
 
-    def get(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Return a version. Raises DatasetVersionNotFound."""
-        row = self._connection.execute(
-            select(dataset_versions).where(
-                dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
-            )
-        ).first()
+    def get(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
+        """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
+        query = select(dataset_versions).where(
+            dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
+        )
+        if keep:  # SQLite's write transactions take turns anyway
+            query = query.with_for_update(read=True, key_share=True)
+        row = self._connection.execute(query).first()
         if row is None:
             raise DatasetVersionNotFound(dataset=dataset, version=number)
         return _to_version(row)
 
-    def all(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
-        """Return all versions of a dataset, oldest first."""
+    def all(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
+        """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""
         query = (
             select(dataset_versions)
             .where(dataset_versions.c.dataset == dataset)
             .order_by(dataset_versions.c.number)
         )
+        if lock:
+            query = query.with_for_update()
         return [_to_version(row) for row in self._connection.execute(query)]
+
+    def remove(
+        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+    ) -> None:
+        """Delete a version. Images that it was the first to train on are noted of a later one."""
+        theirs = (
+            trained_images.c.dataset == version.dataset,
+            trained_images.c.number == version.number,
+        )
+        left = set(self._connection.scalars(select(trained_images.c.pixels).where(*theirs)))
+        self._connection.execute(delete(trained_images).where(*theirs))
+        self._connection.execute(
+            delete(dataset_versions).where(
+                dataset_versions.c.dataset == version.dataset,
+                dataset_versions.c.number == version.number,
+            )
+        )
+        for other, manifest in later:
+            trained = left & {entry.pixels for entry in manifest.on(Side.TRAIN)}
+            self._note_trained(other, trained)
+            left -= trained
+
+    def remove_all(self, dataset: DatasetId) -> None:
+        """Delete all versions of a dataset."""
+        for table in (trained_images, dataset_versions):
+            self._connection.execute(delete(table).where(table.c.dataset == dataset))
+
+    def _note_trained(self, version: DatasetVersion, pixels: Iterable[Digest]) -> None:
+        where = {"dataset": version.dataset, "number": version.number}
+        rows = [{"pixels": one, **where} for one in pixels]
+        insert_missing(self._connection, trained_images, rows)
 
     def trained(self, groups: Collection[Digest], except_for: DatasetId) -> set[Digest]:
         """Return the groups that are on the training side of another dataset's versions.
@@ -63,26 +92,10 @@ class SqlDatasetVersions:
         Versions of the dataset `except_for` count too once an update has trained on it, or an
         unfinished job will; distilling its images as a reference set counts as training.
         """
-        others = [] if self._is_trained_on(except_for) else [trained_images.c.dataset != except_for]
+        others = [trained_images.c.dataset != except_for]
+        if is_trained_on(self._connection, except_for):
+            others = []
         return groups_in(self._connection, trained_images.c.pixels, groups, *others)
-
-    def _is_trained_on(self, dataset: DatasetId) -> bool:
-        has_trained = select(versions.c.number).where(
-            or_(
-                versions.c.dataset == dataset,
-                versions.c.reference["dataset"].as_string() == dataset,
-            )
-        )
-        will_train = select(jobs.c.position).where(
-            jobs.c.type == JobType.UPDATE,
-            jobs.c.status.in_(UNFINISHED),
-            or_(
-                jobs.c.order["dataset"].as_string() == dataset,
-                jobs.c.order[("reference", "dataset")].as_string() == dataset,
-            ),
-        )
-        query = select(or_(has_trained.exists(), will_train.exists()))
-        return bool(self._connection.scalar(query))
 
 
 def _to_version(row: Row[Any]) -> DatasetVersion:

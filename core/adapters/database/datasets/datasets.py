@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
-from sqlalchemy.exc import IntegrityError
 
 from core.adapters.database.datasets.dataset_images import SqlDatasetImages
 from core.adapters.database.datasets.dataset_versions import SqlDatasetVersions
+from core.adapters.database.datasets.version_uses import uses_of
 from core.adapters.database.statements import (
     find_named,
     insert_new,
@@ -17,7 +17,8 @@ from core.adapters.database.tables.datasets import datasets
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.values import DatasetId, Digest
-from core.errors import DatasetNotFound, InUse, NameTaken
+from core.errors import DatasetNotFound, NameTaken
+from core.ports import DatasetUses
 
 
 class SqlDatasets(SqlDatasetImages):
@@ -29,7 +30,7 @@ class SqlDatasets(SqlDatasetImages):
 
     def add(self, dataset: Dataset) -> None:
         """Store a dataset. Raises NameTaken."""
-        values = {**vars(dataset), "last_version": 0}
+        values = {**vars(dataset), "metadata": dict(dataset.metadata), "last_version": 0}
         if not insert_new(self._connection, datasets, values):
             raise NameTaken(name=dataset.name)
 
@@ -45,13 +46,48 @@ class SqlDatasets(SqlDatasetImages):
         return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
 
     def remove(self, dataset: DatasetId) -> None:
-        """Delete a dataset. Raises DatasetNotFound, and InUse when it has versions."""
-        try:
-            gone = self._connection.execute(delete(datasets).where(datasets.c.id == dataset))
-        except IntegrityError as error:
-            raise InUse(dataset=dataset) from error
+        """Delete a dataset with its images and its versions. Raises DatasetNotFound."""
+        self._versions.remove_all(dataset)
+        gone = self._connection.execute(delete(datasets).where(datasets.c.id == dataset))
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
+
+    def change(self, dataset: Dataset) -> None:
+        """Write the description and metadata of a dataset. Raises DatasetNotFound."""
+        changed = self._connection.execute(
+            update(datasets)
+            .where(datasets.c.id == dataset.id)
+            .values(description=dataset.description, metadata=dict(dataset.metadata))
+        )
+        if changed.rowcount == 0:
+            raise DatasetNotFound(dataset=dataset.id)
+
+    def count_duplicates(self, dataset: DatasetId, count: int) -> None:
+        """Add to the number of files that were sent again."""
+        added = datasets.c.duplicates + count
+        self._connection.execute(
+            update(datasets).where(datasets.c.id == dataset).values(duplicates=added)
+        )
+
+    def lock(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
+        """Return all versions, once nobody keeps one, and keep others from changing the dataset.
+
+        Raises DatasetNotFound.
+        """
+        query = select(datasets.c.id).where(datasets.c.id == dataset).with_for_update()
+        if self._connection.scalar(query) is None:
+            raise DatasetNotFound(dataset=dataset)
+        return self._versions.all(dataset, lock=True)
+
+    def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
+        """Return what needs a version, or any version of the dataset."""
+        return uses_of(self._connection, dataset, number)
+
+    def remove_version(
+        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+    ) -> None:
+        """Delete a locked version, given all that were frozen after it."""
+        self._versions.remove(version, later)
 
     def revision(self, dataset: DatasetId) -> int:
         """Return a number that grows whenever the dataset's contents, or an image in it, change."""
@@ -74,9 +110,9 @@ class SqlDatasets(SqlDatasetImages):
         """Store a frozen version and the images that it trains on."""
         self._versions.add(version, manifest)
 
-    def version(self, dataset: DatasetId, number: int) -> DatasetVersion:
-        """Return a version. Raises DatasetVersionNotFound."""
-        return self._versions.get(dataset, number)
+    def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
+        """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
+        return self._versions.get(dataset, number, keep=keep)
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
         """Return all versions of a dataset, oldest first."""
@@ -92,4 +128,12 @@ class SqlDatasets(SqlDatasetImages):
 
 
 def _to_dataset(row: Row[Any]) -> Dataset:
-    return Dataset(id=row.id, name=row.name, kind=DatasetKind(row.kind), created_at=row.created_at)
+    return Dataset(
+        id=row.id,
+        name=row.name,
+        kind=DatasetKind(row.kind),
+        created_at=row.created_at,
+        description=row.description,
+        metadata=row.metadata,
+        duplicates=row.duplicates,
+    )

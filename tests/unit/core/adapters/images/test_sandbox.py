@@ -184,3 +184,25 @@ def test_a_photograph_with_a_preview_behind_it_is_taken(decoder: SandboxDecoder)
     with Image.open(io.BytesIO(photograph)) as seen:
         assert getattr(seen, "n_frames", 1) == 2
     assert decoder.decode(photograph).width == 40
+
+
+# ---- Previews -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((400, 100), (256, 64)), ((40, 30), (40, 30)), ((2, 3000), (1, 256))]
+)
+def test_preview_is_a_small_lossy_image(
+    decoder: SandboxDecoder, size: tuple[int, int], small: tuple[int, int]
+) -> None:
+    data = decoder.preview(encode(picture(*size), "WEBP", lossless=True))
+    shown = Image.open(io.BytesIO(data))
+    assert (shown.format, shown.size) == ("WEBP", small)
+    assert b"VP8L" not in data
+
+
+def test_what_is_no_stored_image_has_no_preview(decoder: SandboxDecoder) -> None:
+    for data in (encode(picture(), "PNG"), encode(picture(), "WEBP")[:60], b""):
+        with pytest.raises(ImageCorrupt):
+            decoder.preview(data)
+    assert decoder.decode(encode(picture(), "PNG")).width == 40

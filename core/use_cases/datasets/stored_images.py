@@ -1,0 +1,73 @@
+"""Find the stored form of a dataset's image, and remove an image from its draft."""
+
+from collections.abc import Iterator, Sequence
+
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.values import Digest
+from core.errors import ImageFrozen, ImageNotFound
+from core.ports import Platform
+from core.use_cases.datasets.manifests import read_manifest
+
+
+def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
+    """Return the artifact of an image that a dataset holds, in its draft or in a version.
+
+    Raises DatasetNotFound or ImageNotFound.
+    """
+    with platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(reference)
+        image = work.datasets.stored(pixels)
+        if image is not None and work.datasets.texts(dataset.id, [pixels]):
+            return image.artifact
+        versions = work.datasets.versions(dataset.id)
+    if image is not None:
+        for _, entry in _entries(platform, versions[::-1], pixels):
+            return entry.artifact
+    raise ImageNotFound(dataset=dataset.id, pixels=pixels)
+
+
+def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
+    """Remove an image from the draft of a dataset of which no version holds it.
+
+    The versions are read before the transaction; if one has been frozen meanwhile, again. Raises
+    DatasetNotFound, ImageNotFound, or ImageFrozen with the versions.
+    """
+    while True:
+        with platform.transactions(read_only=True) as work:
+            dataset = work.datasets.get(reference)
+            if not work.datasets.texts(dataset.id, [pixels]):
+                raise ImageNotFound(dataset=dataset.id, pixels=pixels)
+            seen = work.datasets.versions(dataset.id)
+        _require_draft_only(platform, seen, pixels)
+        with platform.transactions() as work:
+            work.datasets.remove_image(dataset.id, pixels)  # which freezing waits for
+            if set(_numbers(work.datasets.versions(dataset.id))) <= set(_numbers(seen)):
+                work.commit()
+                return
+
+
+def _require_draft_only(
+    platform: Platform, versions: Sequence[DatasetVersion], pixels: Digest
+) -> None:
+    holding = [version.number for version, _ in _entries(platform, versions, pixels)]
+    if holding:
+        raise ImageFrozen(
+            f"Frozen versions hold the image: {', '.join(map(str, holding))}. Delete these "
+            "versions first; they never change.",
+            versions=holding,
+        )
+
+
+def _entries(
+    platform: Platform, versions: Sequence[DatasetVersion], pixels: Digest
+) -> Iterator[tuple[DatasetVersion, ManifestEntry]]:
+    """Yield each version that holds an image, with the image's line in its manifest."""
+    for version in versions:
+        for entry in read_manifest(platform.artifacts, version.manifest).entries:
+            if entry.pixels == pixels:
+                yield version, entry
+
+
+def _numbers(versions: Sequence[DatasetVersion]) -> list[int]:
+    return [version.number for version in versions]

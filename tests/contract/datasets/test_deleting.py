@@ -1,0 +1,146 @@
+"""Deletion of dataset versions, and what the leak check knows afterwards."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from core.domain.access.principal import Principal
+from core.domain.datasets.split import Side
+from core.domain.jobs.order import UpdateOrder
+from core.domain.recipes.recipe import Recipe
+from core.errors import DatasetNotFound, DatasetVersionNotFound, Forbidden, ImageFrozen, InUse
+from core.use_cases.datasets import stored_images
+from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.datasets.stored_images import remove_image
+from core.use_cases.deletion.delete_dataset import delete_dataset, delete_dataset_version
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.storage.gc import collect_garbage
+from core.use_cases.training.order_update import order_update
+from tests.support.factories import TESTER, a_dataset, a_row, pixels_on
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+
+
+def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    scene.update(model, data, auto_promote=False)
+    scene.run()
+    for delete in (
+        lambda: delete_dataset(scene.platform, TESTER, dataset=data.dataset),
+        lambda: delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1),
+    ):
+        with pytest.raises(InUse) as told:
+            delete()
+        assert told.value.facts == {"versions": ["demo:2"]}
+    delete_version(scene.platform, TESTER, model=model.name, version=2)
+    delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+    with (
+        scene.platform.transactions(read_only=True) as work,
+        pytest.raises(DatasetNotFound),
+    ):
+        work.datasets.get(data.dataset)
+
+
+def test_a_version_that_nothing_uses_goes_beside_one_that_is_used(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    second = freeze_version(scene.platform, data.dataset)
+    scene.update(model, second)
+    delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1)
+    with pytest.raises(InUse):
+        delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=2)
+    with pytest.raises(DatasetVersionNotFound):
+        delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1)
+    assert freeze_version(scene.platform, data.dataset).number == 3
+
+
+def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene: Scene) -> None:
+    """They are noted once, of the first version that has them."""
+    dataset, (kept, gone) = a_dataset(), pixels_on(Side.TRAIN, 2)
+    with scene.platform.transactions() as work:
+        work.datasets.add(dataset)
+        for pixels in (kept, gone):
+            work.datasets.add_image(a_row(dataset, pixels, "cat"))
+        work.commit()
+    freeze_version(scene.platform, dataset.id)
+    with scene.platform.transactions() as work:
+        work.datasets.remove_image(dataset.id, gone)
+        work.commit()
+    for _ in range(2):
+        freeze_version(scene.platform, dataset.id)
+    for number, trained in ((1, {kept}), (2, {kept}), (3, set())):
+        delete_dataset_version(scene.platform, TESTER, dataset=dataset.id, version=number)
+        with scene.platform.transactions(read_only=True) as work:
+            found = work.datasets.trained_groups({kept, gone}, except_for=a_dataset().id)
+        assert found == trained
+
+
+def test_images_of_a_deleted_dataset_are_collected(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    data, kept = scene.frozen("cat", "dog"), scene.frozen("owl", offset=50)
+    delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
+    collect_garbage(scene.platform, TESTER)
+    assert not artifacts.has(data.manifest)
+    assert artifacts.has(kept.manifest)
+
+
+def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    checked, deleting = Event(), Event()
+    request = JobRequest(principal=TESTER)
+    order = UpdateOrder(dataset=data.dataset, dataset_version=1, recipe=Recipe())
+    read = scene.platform.artifacts.get
+
+    def slow(digest, *rest):  # type: ignore[no-untyped-def]
+        if digest == data.manifest and not checked.is_set():
+            checked.set()
+            deleting.wait(0.3)
+        return read(digest, *rest)
+
+    scene.platform.artifacts.get = slow  # type: ignore[method-assign]
+
+    def delete() -> bool:
+        checked.wait(5)
+        try:
+            delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+        except InUse:
+            return False
+        finally:
+            deleting.set()
+        return True
+
+    with ThreadPoolExecutor(1) as pool:
+        deleted = pool.submit(delete)
+        order_update(scene.platform, Silence(), request, model=model.name, order=order)
+        assert not deleted.result()
+
+
+def test_deletions_of_datasets_are_for_administrators(scene: Scene) -> None:
+    data, nobody = scene.frozen("cat"), Principal(name="someone", role="viewer")
+    with pytest.raises(Forbidden):
+        delete_dataset(scene.platform, nobody, dataset=data.dataset)
+    with pytest.raises(Forbidden):
+        delete_dataset_version(scene.platform, nobody, dataset=data.dataset, version=1)
+
+
+def test_an_image_that_is_frozen_while_it_is_removed_stays(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, (pixels, _) = a_dataset(), pixels_on(Side.TRAIN, 2)
+    with scene.platform.transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add_image(a_row(dataset, pixels, "cat"))
+        work.commit()
+    check = stored_images._require_draft_only
+
+    def then_freeze(*given):  # type: ignore[no-untyped-def]
+        check(*given)
+        freeze_version(scene.platform, dataset.id)
+
+    monkeypatch.setattr(stored_images, "_require_draft_only", then_freeze)
+    with pytest.raises(ImageFrozen):
+        remove_image(scene.platform, dataset.id, pixels)
