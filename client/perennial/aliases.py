@@ -65,6 +65,18 @@ class Aliases:
         path = f"{_path(model, alias)}/rollback"
         return cast(Alias, self._connection.post(path, body, headers=headers))
 
+    def delete(
+        self,
+        model: str,
+        alias: str,
+        *,
+        reason: str | None = None,
+        expected_revision: int | None = None,
+    ) -> None:
+        """Delete an alias; the history of its moves stays."""
+        headers = _if_match(expected_revision)
+        self._connection.delete(_path(model, alias), headers=headers, reason=reason)
+
     def history(self, model: str, alias: str = PRODUCTION) -> Iterator[Move]:
         """Yield the moves of an alias, oldest first."""
         return self._connection.pages(f"{_path(model, alias)}/history")

@@ -46,8 +46,19 @@ class Connection:
         """POST a JSON body, or none, and return the JSON of the reply."""
         return json_of(self.send("POST", path, json=body, headers=headers))
 
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH with a JSON body and return the JSON of the reply."""
+        return json_of(self.send("PATCH", path, json=body))
+
+    def delete(self, path: str, *, headers: Mapping[str, str] | None = None, **query: Any) -> None:
+        """DELETE a path; query parameters that are None are left out."""
+        self.send("DELETE", path, params=given(**query), headers=headers)
+
     def pages(self, path: str, **query: Any) -> Iterator[Any]:
-        """Yield the items of a list, whose pages are fetched as they are needed."""
+        """Yield the items of a list, whose pages are fetched as they are needed.
+
+        Query parameters that are None are left out.
+        """
         while True:
             page = self.get(path, **query)
             yield from page["data"]

@@ -1,6 +1,6 @@
 """Datasets: images to learn from or to test with."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from perennial.connection import Connection, given, path_of
@@ -13,6 +13,15 @@ from perennial.types.datasets import (
     DatasetVersion,
     Receipt,
 )
+from perennial.types.images import (
+    Class,
+    Diff,
+    FrozenImage,
+    Moved,
+    NearDuplicates,
+    Statistics,
+)
+from perennial.types.images import Image as ImageFacts
 from perennial.uploads import batches
 
 
@@ -22,10 +31,32 @@ class Datasets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def create(self, name: str, *, kind: DatasetKind | None = None) -> Dataset:
+    def create(
+        self,
+        name: str,
+        *,
+        kind: DatasetKind | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Dataset:
         """Create an empty dataset, labelled unless `kind` says captioned."""
-        body = given(name=name, kind=kind)
+        body = given(name=name, kind=kind, description=description, metadata=metadata)
         return cast(Dataset, self._connection.post(path_of("datasets"), body))
+
+    def change(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Dataset:
+        """Replace the description or the metadata of a dataset."""
+        body = given(description=description, metadata=metadata)
+        return cast(Dataset, self._connection.patch(path_of("datasets", name), body))
+
+    def delete(self, name: str) -> None:
+        """Delete a dataset with its images and versions, none of which may be in use."""
+        self._connection.delete(path_of("datasets", name))
 
     def get(self, name: str) -> DatasetDetail:
         """Return a dataset with its image counts."""
@@ -65,3 +96,55 @@ class Datasets:
     def versions(self, name: str) -> Iterator[DatasetVersion]:
         """Yield the versions of a dataset, oldest first."""
         return self._connection.pages(path_of("datasets", name, "versions"))
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version that no model, no suite and no job needs."""
+        self._connection.delete(path_of("datasets", name, "versions", version))
+
+    def diff(self, name: str, version: int, *, against: int) -> Diff:
+        """Return what a version added, removed and moved, with all images that differ."""
+        path = path_of("datasets", name, "versions", version, "diff")
+        found = cast(Diff, self._connection.get(path, against=against))
+        rest = self._connection.pages(path, against=against, after=found["next"])
+        if found["has_more"]:
+            found["data"] += rest
+        return {**found, "has_more": False, "next": None}
+
+    def images(self, name: str, *, of_class: str | None = None) -> Iterator[ImageFacts]:
+        """Yield the images of a dataset, of one class or all."""
+        return self._connection.pages(path_of("datasets", name, "images"), **{"class": of_class})
+
+    def frozen_images(
+        self, name: str, version: int, *, of_class: str | None = None
+    ) -> Iterator[FrozenImage]:
+        """Yield the images of a dataset version, of one class or all."""
+        path = path_of("datasets", name, "versions", version, "images")
+        return self._connection.pages(path, **{"class": of_class})
+
+    def read_image(self, name: str, pixels: str, *, thumbnail: bool = False) -> bytes:
+        """Return an image as it is stored, or a small copy of it; both are WebP files."""
+        last = ["thumbnail"] if thumbnail else []
+        path = path_of("datasets", name, "images", pixels, *last)
+        return self._connection.send("GET", path).content
+
+    def delete_image(self, name: str, pixels: str) -> None:
+        """Delete an image of a dataset that none of its versions holds."""
+        self._connection.delete(path_of("datasets", name, "images", pixels))
+
+    def rename_class(self, name: str, old: str, new: str, *, merge: bool = False) -> Class:
+        """Rename a class; with `merge`, its images may join those of another class."""
+        path = path_of("datasets", name, "classes", old)
+        return cast(Class, self._connection.patch(path, {"name": new, "merge": merge}))
+
+    def move_images(self, name: str, pixels: Iterable[str], *, to: str) -> Moved:
+        """Move up to 1,000 images to a class, new or not; all or none."""
+        body = {"class": to, "images": list(pixels)}
+        return cast(Moved, self._connection.post(path_of("datasets", name, "moves"), body))
+
+    def statistics(self, name: str) -> Statistics:
+        """Count the present images of a dataset by class, side and near-duplicates."""
+        return cast(Statistics, self._connection.get(path_of("datasets", name, "statistics")))
+
+    def near_duplicates(self, name: str) -> Iterator[NearDuplicates]:
+        """Yield the groups of images that look alike."""
+        return self._connection.pages(path_of("datasets", name, "near-duplicates"))

@@ -44,8 +44,11 @@ class Models:
     ) -> Model:
         """Set the suites or the policy that judge the model's next versions."""
         body = given(suites=None if suites is None else list(suites), policy=policy)
-        answer = self._connection.send("PATCH", path_of("models", name), json=body)
-        return cast(Model, json_of(answer))
+        return cast(Model, self._connection.patch(path_of("models", name), body))
+
+    def delete(self, name: str) -> None:
+        """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
+        self._connection.delete(path_of("models", name))
 
     def teach(
         self,

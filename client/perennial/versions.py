@@ -25,6 +25,10 @@ class Versions:
         """Yield the versions of a model, oldest first."""
         return self._connection.pages(path_of("models", model, "versions"))
 
+    def delete(self, model: str, version: int) -> None:
+        """Delete a version that no alias, no job and no other version needs."""
+        self._connection.delete(path_of("models", model, "versions", version))
+
     def report(self, model: str, version: int) -> Report:
         """Return the forgetting report of a version."""
         return cast(Report, self._connection.get(_report_path(model, version)))

@@ -57,3 +57,17 @@ def test_the_gate_is_passed_by_override_alone(served: Served, model: str) -> Non
     assert refusal.value.facts["scores"]["measures"]
     moved = served.client.aliases.promote(model, 3, override=True, reason="a demonstration")
     assert moved["version"] == 3
+
+
+def test_versions_aliases_and_models_are_deleted(served: Served, model: str) -> None:
+    client = served.client
+    client.versions.delete(model, 3)
+    assert [version["version"] for version in client.versions.list(model)] == [1, 2]
+    with pytest.raises(ServiceError, match="412 stale_revision"):
+        client.aliases.delete(model, "production", expected_revision=7)
+    client.aliases.delete(model, "production", reason="paused")
+    assert list(client.aliases.list(model)) == []
+    assert [move["reason"] for move in client.aliases.history(model)][1:] == ["paused"]
+    client.models.delete(model)
+    with pytest.raises(ServiceError, match="404"):
+        client.models.get(model)

@@ -100,3 +100,44 @@ def test_a_list_goes_on_to_its_last_page(served: Served) -> None:
 def test_a_name_is_no_path(served: Served) -> None:
     with pytest.raises(ServiceError, match="404"):
         served.client.datasets.get("pets/versions?limit=1#x")
+
+
+def test_a_dataset_is_edited_and_looked_into(served: Served) -> None:
+    datasets = served.client.datasets
+    datasets.create("edited", metadata={"by": "us"})
+    assert datasets.change("edited", description="shoes")["metadata"] == {"by": "us"}
+    datasets.upload("edited", in_memory(*range(20, 24)))
+    datasets.freeze("edited")
+    first, *_ = found = [image["pixels"] for image in datasets.images("edited", of_class="boot")]
+    assert datasets.move_images("edited", [first], to="a/b") == {"class": "a/b", "moved": 1}
+    assert datasets.rename_class("edited", "a/b", "bag") == {"class": "bag", "images": 1}
+    datasets.freeze("edited")
+    diff = datasets.diff("edited", 2, against=1)
+    assert [(change["pixels"], change["after"]) for change in diff["data"]] == [(first, ["bag"])]
+    frozen = [image["pixels"] for image in datasets.frozen_images("edited", 2)]
+    assert frozen == found
+    assert datasets.statistics("edited")["images"] == 4
+    assert list(datasets.near_duplicates("edited")) == []
+    assert datasets.read_image("edited", first)[8:12] == b"WEBP"
+    assert datasets.read_image("edited", first, thumbnail=True)[8:12] == b"WEBP"
+    with pytest.raises(ServiceError, match="409 image_frozen"):
+        datasets.delete_image("edited", first)
+    for version in (1, 2):
+        datasets.delete_version("edited", version)
+    datasets.delete_image("edited", first)
+    assert datasets.get("edited")["images"] == 3
+    datasets.delete("edited")
+    with pytest.raises(ServiceError, match="404"):
+        datasets.get("edited")
+
+
+def test_a_difference_is_read_to_its_last_page(served: Served) -> None:
+    datasets = served.client.datasets
+    datasets.create("grown")
+    datasets.upload("grown", in_memory(30))
+    datasets.freeze("grown")
+    datasets.upload("grown", in_memory(*range(31, 91)))  # a page has 50
+    datasets.freeze("grown")
+    diff = datasets.diff("grown", 2, against=1)
+    assert len({change["pixels"] for change in diff["data"]}) == len(diff["data"]) == 60
+    assert (diff["added"], diff["has_more"]) == (60, False)
