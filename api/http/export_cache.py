@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.domain.registry.version import Model, Version
+from core.domain.values import ModelId
 from core.errors import StorageFull, is_full_disk
 from core.ports import Platform
 from core.use_cases.registry.export_version import write_tar
@@ -44,6 +45,13 @@ def export_path(platform: Platform, model: Model, version: Version) -> Path:
             raise StorageFull from error
         raise
     return path
+
+
+def delete_exports(platform: Platform, model: ModelId, number: int | None = None) -> None:
+    """Delete the cached tar files of a version, or of every version of a model."""
+    versions = "*" if number is None else str(number)
+    for path in (platform.settings.home / "exports").glob(f"{model}-{versions}-*.tar"):
+        path.unlink(missing_ok=True)
 
 
 def _is_intact(path: Path) -> bool:

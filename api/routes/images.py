@@ -37,7 +37,14 @@ IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 _WEBP: dict[int | str, dict[str, Any]] = {
     200: {"content": {WEBP: {"schema": {"type": "string", "format": "binary"}}}},
     304: {"description": "If-None-Match names the image's ETag: the client has the image."},
-    **raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ArtifactCorrupt),
+    **raises(
+        errors.DatasetNotFound,
+        errors.ImageNotFound,
+        errors.ArtifactMissing,
+        errors.ArtifactCorrupt,
+        errors.ImageCorrupt,
+        errors.ImageTooLarge,
+    ),
 }
 
 CLASS_FORM = multipart(

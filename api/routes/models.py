@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, WiredServices, job_request
+from api.http.export_cache import delete_exports
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
@@ -96,7 +97,8 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
 )
 def delete_model(model: str, services: WiredServices, asking: CurrentPrincipal) -> None:
     """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
-    deletion.delete_model(services.platform, asking, model=model)
+    deleted = deletion.delete_model(services.platform, asking, model=model)
+    delete_exports(services.platform, deleted.id)
 
 
 def _show(work: UnitOfWork, models: Sequence[Model]) -> list[ModelView]:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.content_negotiation import preferred
 from api.http.downloads import Download
-from api.http.export_cache import export_path
+from api.http.export_cache import delete_exports, export_path
 from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
@@ -97,7 +97,8 @@ def delete_version(
     model: str, version: VersionNumber, services: WiredServices, asking: CurrentPrincipal
 ) -> None:
     """Delete a version; its number is not given again, and its weights are collected."""
-    deletion.delete_version(services.platform, asking, model=model, version=version)
+    deleted = deletion.delete_version(services.platform, asking, model=model, version=version)
+    delete_exports(services.platform, deleted.model, deleted.number)
 
 
 @router.get(

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Event, Thread
 
 from core.domain.values import Digest
-from core.errors import ArtifactMissing, Corrupt, Unavailable
+from core.errors import ArtifactMissing, Corrupt, Unavailable, VersionNotFound
 from core.ports import Platform
 from worker.inference.model_cache import ModelCache
 
@@ -57,9 +58,11 @@ class AliasFollower:
     def _named(self) -> Sequence[Digest]:
         with self._platform.transactions(read_only=True) as work:
             latest = sorted(work.aliases.all(), key=lambda alias: alias.updated_at, reverse=True)
-            return [
-                work.versions.get(alias.model, alias.version).digest for alias in latest[:FOLLOWED]
-            ]
+            digests = []
+            for alias in latest[:FOLLOWED]:
+                with suppress(VersionNotFound):  # deleted since, with its model or after a move
+                    digests.append(work.versions.get(alias.model, alias.version).digest)
+            return digests
 
     def _follow(self) -> None:
         while not self._stopping.is_set():

@@ -2,12 +2,13 @@
 
 from core.domain.access.principal import Principal
 from core.domain.in_use import require_unused
+from core.domain.registry.version import Model
 from core.ports import Platform
 from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
-def delete_model(platform: Platform, principal: Principal, *, model: str) -> None:
-    """Delete a model with its versions, its aliases and their history, and its jobs.
+def delete_model(platform: Platform, principal: Principal, *, model: str) -> Model:
+    """Delete a model with its versions, its aliases and their history, and its jobs; return it.
 
     Its name is free afterwards: nothing is left that names it. Raises Forbidden, ModelNotFound, or
     InUse while it has an unfinished job.
@@ -20,3 +21,4 @@ def delete_model(platform: Platform, principal: Principal, *, model: str) -> Non
         require_unused(f"The model {found.name!r}", jobs=jobs)
         work.models.remove(found.id)
         work.commit()
+    return found

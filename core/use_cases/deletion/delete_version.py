@@ -2,12 +2,15 @@
 
 from core.domain.access.principal import Principal
 from core.domain.registry.deletion import require_version_unused
+from core.domain.registry.version import Version
 from core.ports import Platform
 from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
-def delete_version(platform: Platform, principal: Principal, *, model: str, version: int) -> None:
-    """Delete a version; garbage collection deletes its weights.
+def delete_version(
+    platform: Platform, principal: Principal, *, model: str, version: int
+) -> Version:
+    """Delete a version and return it as it was; garbage collection deletes its weights.
 
     Its number is not given again. Whoever promotes it, orders an update of it or has it scored
     locks it too, so one of the two sees what the other has written. The jobs are read before the
@@ -28,3 +31,4 @@ def delete_version(platform: Platform, principal: Principal, *, model: str, vers
         )
         work.versions.remove(found.id, wanted.number, now)
         work.commit()
+    return wanted

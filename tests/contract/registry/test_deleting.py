@@ -1,5 +1,7 @@
 """Deletion of versions, aliases and models, and what others may do meanwhile and afterwards."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -29,7 +31,7 @@ from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.storage.gc import collect_garbage
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import TESTER, digest
+from tests.support.factories import TESTER, a_job, digest
 from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -191,8 +193,28 @@ def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
 ) -> None:
     """Its order was checked before; the row of the job would have no model."""
     delete_model(scene.platform, TESTER, model=model.name)
-    with pytest.raises(ModelNotFound):
-        scene.update(model, scene.frozen("cat", "dog"))
+    with scene.platform.transactions() as work, pytest.raises(ModelNotFound):
+        work.jobs.add(a_job(model))
+
+
+def test_of_a_promotion_and_a_deletion_at_once_one_is_refused(scene: Scene, model: Model) -> None:
+    def promoted(number: int) -> bool:
+        with suppress(VersionNotFound):
+            go_live(scene, model, number, override=True, reason="for this test")
+            return True
+        return False
+
+    def deleted(number: int) -> bool:
+        with suppress(InUse):
+            delete_version(scene.platform, TESTER, model=model.name, version=number)
+            return True
+        return False
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(8):
+            number = a_candidate(scene.platform, model, verdict=Verdict.PASSED).number
+            both = (pool.submit(promoted, number), pool.submit(deleted, number))
+            assert sorted(one.result() for one in both) == [False, True]
 
 
 def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) -> None:

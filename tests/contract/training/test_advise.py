@@ -155,3 +155,14 @@ def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene:
 
 def in_test_part(images: Sequence[Digest]) -> int:
     return sum(part_of(pixels) is Part.TEST for pixels in images)
+
+
+def test_an_update_whose_version_or_images_were_deleted_is_passed_over(scene: Scene) -> None:
+    model = scene.model()
+    for number in (2, 3):
+        taught(scene, model, number, parent=1)
+    measured = facts(advised(scene, model), "duration")
+    with scene.platform.transactions() as work:
+        work.versions.remove(model.id, 3, NOW)
+        work.commit()
+    assert facts(advised(scene, model), "duration") == measured

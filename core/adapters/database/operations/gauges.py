@@ -53,15 +53,17 @@ class SqlGauges:
 
     def versions(self) -> Mapping[tuple[str, str], int]:
         """Return the number of versions by status and verdict ("" without a verdict)."""
-        query = select(versions.c.status, versions.c.verdict, func.count()).group_by(
-            versions.c.status, versions.c.verdict
+        query = (
+            select(versions.c.status, versions.c.verdict, func.count())
+            .where(versions.c.deleted_at.is_(None))
+            .group_by(versions.c.status, versions.c.verdict)
         )
         return {
             (status, verdict or ""): n for status, verdict, n in self._connection.execute(query)
         }
 
     def alias_moves(self) -> Mapping[str, int]:
-        """Return how often aliases were created, promoted and rolled back."""
+        """Return how often aliases were created, promoted, rolled back and deleted."""
         query = select(alias_moves.c.kind, func.count()).group_by(alias_moves.c.kind)
         return {row.kind: row[1] for row in self._connection.execute(query)}
 

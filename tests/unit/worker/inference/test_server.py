@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ from PIL import Image
 from pydantic import SecretStr
 
 from core import logs
+from core.adapters.database.registry.aliases import SqlAliases
 from core.bootstrap import build, migrate
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.weights import publish
 from core.domain.registry.alias import MoveKind
 from core.domain.registry.version import Version
-from core.domain.values import Digest
+from core.domain.values import Digest, ModelId
 from core.errors import ArtifactsUnavailable
 from core.ports import Platform
 from core.settings import Settings
+from core.use_cases.datasets.suites import ensure_default_policy
 from core.use_cases.registry.move_alias import move_alias
 from devtools.servers.ports import free_port
+from tests.support.api.seeds import a_root
 from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 from tests.support.tiny_clip import tiny_clip
@@ -230,6 +234,20 @@ def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
     follower.look()
     follower.look()
     assert caplog.text.count("no luck") == 1
+
+
+def test_the_follower_passes_over_an_alias_whose_model_is_deleted_as_it_looks(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_default_policy(platform)
+    model = a_root(platform)
+    with platform.transactions(read_only=True) as work:
+        (alias,) = work.aliases.all()
+        digest = work.versions.get(model.id, 1).digest
+    gone = replace(alias, model=ModelId("model_gone"))
+    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=1)
+    monkeypatch.setattr(SqlAliases, "all", lambda _: [gone, alias])
+    assert AliasFollower(platform, models)._named() == [digest]
 
 
 def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
