@@ -11,7 +11,7 @@ from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
-from core.errors import ArtifactGone, ImportFailed, JobFinished
+from core.errors import ArtifactGone, ImportFailed, JobFinished, VersionNotFound
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.registry.create_model import create_model
@@ -179,7 +179,7 @@ class Clients(Machine):
         ]
 
     def order(self, place: Place, death: str | None) -> None:
-        """Ask until there is an answer: one job, or a refusal for want of weights or a root."""
+        """Ask until there is an answer: one job, or a refusal for want of what it needs."""
         number = sum(self.happened.values())
         request = JobRequest(principal=TESTER, key=f"key {number}", body=sha256(b"the same"))
         before = len(self.world.jobs())
@@ -188,7 +188,7 @@ class Clients(Machine):
             if job is None:
                 assert len(self.world.jobs()) - before == (death == "order.after")
                 job = place(request)
-        except (ArtifactGone, ImportFailed) as refusal:
+        except (ArtifactGone, ImportFailed, VersionNotFound) as refusal:
             assert len(self.world.jobs()) == before
             self.happened[f"order refused: {refusal.code}"] += 1
             return

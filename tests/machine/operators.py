@@ -1,4 +1,4 @@
-"""What operators do: promote, roll back, collect garbage, sweep, and let days pass."""
+"""What operators do: promote, roll back, delete, collect garbage, sweep, and let days pass."""
 
 import json
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from hypothesis.stateful import precondition, rule
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import Alias, by_override, live_stack
+from core.domain.registry.retention import versions_of
 from core.domain.registry.version import Model, Version
 from core.errors import (
     ArtifactGone,
@@ -16,10 +17,12 @@ from core.errors import (
     EvaluationStale,
     FieldInvalid,
     GateFailed,
+    InUse,
     NoPrevious,
     PerennialError,
     StaleRevision,
 )
+from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.operations.maintenance import forget_old_traces
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
@@ -87,7 +90,8 @@ class Operators(Machine):
         model = pick(self.promises.moved, which)
         _, history = self.world.alias(model)
         failed = {v.number for v in self.world.versions(model) if v.verdict is Verdict.FAILED}
-        back = set(live_stack(history)[:-1]) - failed - by_override(history)
+        gone = {number for of, number in self.promises.deleted if of == model.id}
+        back = set(live_stack(history)[:-1]) - failed - by_override(history) - gone
         self.move(
             model,
             lambda: roll_back(
@@ -102,6 +106,31 @@ class Operators(Machine):
             None if back else NoPrevious,
             death,
         )
+
+    @precondition(lambda self: self.trained())
+    @rule(which=WHICH)
+    def delete(self, which: int) -> None:
+        """Delete a version; those that are live, are parents or are needed by jobs are refused."""
+        model, version = pick(self.trained(), which)
+        alias, _ = self.world.alias(model)
+        needed = (
+            alias is not None and alias.version == version.number,
+            any(other.parent == version.number for other in self.world.versions(model)),
+            any(
+                version.number in versions_of(job)
+                for job in self.unfinished()
+                if job.model == model.id
+            ),
+        )
+        try:
+            delete_version(self.world.platform, TESTER, model=model.name, version=version.number)
+        except InUse:
+            assert any(needed)
+            self.happened["deletion refused"] += 1
+        else:
+            assert not any(needed)
+            self.promises.deleted.add((model.id, version.number))
+            self.happened["version deleted"] += 1
 
     @rule(
         days=st.integers(0, 2),

@@ -21,6 +21,8 @@ MUST_HAPPEN = (
     "alias rolled_back",
     "artifact collected",
     "weights given up",
+    "version deleted",
+    "deletion refused",
 )
 
 
