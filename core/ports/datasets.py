@@ -68,8 +68,10 @@ class Datasets(Protocol):
     def remove(self, dataset: DatasetId) -> None:
         """Remove a dataset with its images and its versions, which are locked."""
 
-    def change(self, dataset: Dataset) -> None:
-        """Write the description and metadata of a dataset. Raises DatasetNotFound."""
+    def describe(
+        self, dataset: DatasetId, *, description: str | None, metadata: Mapping[str, str] | None
+    ) -> None:
+        """Replace the description and the metadata of a dataset; None leaves one as it is."""
 
     def lock(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
         """Return all versions, once nobody keeps one, and keep others from changing the dataset.

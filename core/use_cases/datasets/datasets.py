@@ -122,12 +122,8 @@ def describe_dataset(
     """
     with platform.transactions() as work:
         found = work.datasets.get(reference)
-        changed = replace(
-            found,
-            description=found.description if description is None else description,
-            metadata=found.metadata if metadata is None else metadata,
-        )
-        work.datasets.change(changed)
+        work.datasets.describe(found.id, description=description, metadata=metadata)
+        changed = work.datasets.get(found.id)
         work.commit()
     return changed
 

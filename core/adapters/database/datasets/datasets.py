@@ -1,6 +1,6 @@
 """Datasets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -52,15 +52,15 @@ class SqlDatasets(SqlDatasetImages):
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
 
-    def change(self, dataset: Dataset) -> None:
-        """Write the description and metadata of a dataset. Raises DatasetNotFound."""
-        changed = self._connection.execute(
-            update(datasets)
-            .where(datasets.c.id == dataset.id)
-            .values(description=dataset.description, metadata=dict(dataset.metadata))
-        )
-        if changed.rowcount == 0:
-            raise DatasetNotFound(dataset=dataset.id)
+    def describe(
+        self, dataset: DatasetId, *, description: str | None, metadata: Mapping[str, str] | None
+    ) -> None:
+        """Replace the description and the metadata of a dataset; None leaves one as it is."""
+        given = {"description": description, "metadata": None if metadata is None else {**metadata}}
+        values = {name: value for name, value in given.items() if value is not None}
+        if values:
+            described = update(datasets).where(datasets.c.id == dataset)
+            self._connection.execute(described.values(values))
 
     def count_duplicates(self, dataset: DatasetId, count: int) -> None:
         """Add to the number of files that were sent again."""
