@@ -1,0 +1,160 @@
+"""The images in datasets, as they are read."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from core.adapters.database.statements import chunks
+from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
+from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
+from core.domain.datasets.statistics import Member
+from core.domain.values import DatasetId, Digest
+from core.errors import DatasetNotFound
+
+
+class SqlImageLists:
+    """The part of the `Datasets` port that reads images."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """Return the images' texts in the dataset, without images that it does not hold."""
+        found: dict[Digest, list[str]] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(dataset_images.c.pixels, dataset_images.c.text)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .order_by(dataset_images.c.text)
+            )
+            for row in self._connection.execute(query):
+                found.setdefault(row.pixels, []).append(row.text)
+        return found
+
+    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
+        """Return all images by pixels, one row per text."""
+        return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
+
+    def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of up to `limit` images, by pixels: no image is split between pages.
+
+        With `text`, only images that have it as class or caption are returned.
+        """
+        wanted = [] if text is None else [dataset_images.c.text == text]
+        keys = (
+            select(dataset_images.c.pixels)
+            .distinct()
+            .where(
+                dataset_images.c.dataset == dataset,
+                dataset_images.c.pixels > (after or ""),
+                *wanted,
+            )
+            .order_by(dataset_images.c.pixels)
+            .limit(limit)
+        )
+        query = _images_of(dataset).where(
+            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
+        )
+        return [_to_image(row) for row in self._connection.execute(query)]
+
+    def near_duplicate_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of up to `limit` groups of near-duplicates, by group and pixels.
+
+        A group is of images that the dataset holds, at least two; the oldest may be elsewhere.
+        """
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        held = dataset_images.join(thumbnails, thumbnails.c.pixels == dataset_images.c.pixels)
+        groups = (
+            select(group.label("found"))
+            .select_from(held)
+            .where(dataset_images.c.dataset == dataset, group > (after or ""))
+            .group_by(group)
+            .having(func.count(dataset_images.c.pixels.distinct()) > 1)
+            .order_by(group)
+            .limit(limit)
+            .subquery()
+        )
+        query = _images_of(dataset).where(group.in_(select(groups.c.found)))
+        query = query.order_by(None).order_by(group, dataset_images.c.pixels, dataset_images.c.text)
+        return [_to_image(row) for row in self._connection.execute(query)]
+
+    def members(self, dataset: DatasetId) -> Iterator[Member]:
+        """Yield every image of a dataset, once for each of its texts, by pixels."""
+        rows = dataset_images
+        group = func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
+        query = (
+            select(rows.c.pixels, group.label("group"), rows.c.text)
+            .outerjoin(thumbnails, thumbnails.c.pixels == rows.c.pixels)
+            .where(rows.c.dataset == dataset)
+            .order_by(rows.c.pixels, rows.c.text)
+        )
+        for row in self._connection.execute(query):
+            yield Member(pixels=row.pixels, group=row.group, text=row.text)
+
+    def stored(self, pixels: Digest) -> Image | None:
+        """Return an image of any dataset, by its pixels."""
+        query = (
+            select(images, thumbnails.c.near_duplicate_of)
+            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+            .where(images.c.pixels == pixels)
+        )
+        row = self._connection.execute(query).first()
+        return Image(**row._mapping) if row is not None else None
+
+    def count(self, dataset: DatasetId) -> Mapping[str, int]:
+        """Return the number of images per class (for captioned datasets: {"": images})."""
+        held = dataset_images.c.dataset == dataset
+        if self._kind(dataset) is DatasetKind.CAPTIONED:
+            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
+            return {"": self._connection.scalar(query) or 0}
+        text = dataset_images.c.text
+        counts = (
+            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
+        )
+        return {row.text: row.images for row in self._connection.execute(counts)}
+
+    def _kind(self, dataset: DatasetId) -> DatasetKind:
+        kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
+        if kind is None:
+            raise DatasetNotFound(dataset=dataset)
+        return DatasetKind(kind)
+
+
+def _images_of(dataset: DatasetId) -> Select[Any]:
+    rows = dataset_images
+    return (
+        select(
+            images,
+            thumbnails.c.near_duplicate_of,
+            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
+        )
+        .join(rows, rows.c.pixels == images.c.pixels)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(rows.c.dataset == dataset)
+        .order_by(rows.c.pixels, rows.c.text)
+    )
+
+
+def _to_image(row: Row[Any]) -> DatasetImage:
+    return DatasetImage(
+        dataset=row.dataset,
+        image=Image(
+            pixels=row.pixels,
+            artifact=row.artifact,
+            width=row.width,
+            height=row.height,
+            size=row.size,
+            dhash=row.dhash,
+            near_duplicate_of=row.near_duplicate_of,
+        ),
+        text=row.text,
+        file_label=row.file_label,
+        added_at=row.added_at,
+    )
