@@ -11,6 +11,7 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
 from core.use_cases.datasets.datasets import create_dataset
+from core.use_cases.datasets.edit_classes import move_images, rename_class
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.manifests import read_manifest
 from tests.support.factories import a_dataset, a_row, an_image, digest
@@ -104,6 +105,20 @@ def test_version_holds_no_image_that_was_removed_before_it_was_written(
     adding(scene, dataset, "second")()
     artifacts.meanwhile = [remove]
     assert frozen(scene, dataset) == (1, {digest("second")})
+
+
+@pytest.mark.parametrize("edit", ["rename", "move"])
+def test_version_has_the_classes_that_were_edited_before_it_was_written(
+    scene: Scene, artifacts: WritingArtifacts, dataset: Dataset, edit: str
+) -> None:
+    def change() -> None:
+        if edit == "rename":
+            rename_class(scene.platform, dataset.id, "cat", to="lynx", merge=False)
+        else:
+            move_images(scene.platform, dataset.id, [digest("first")], to="lynx")
+
+    artifacts.meanwhile = [change]
+    assert freeze_version(scene.platform, dataset.id).classes == ("lynx",)
 
 
 def test_dataset_that_always_changes_is_frozen_all_the_same(
