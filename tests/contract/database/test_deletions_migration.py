@@ -1,0 +1,39 @@
+"""The release before knows no deleted aliases: on the way back their history is forgotten."""
+
+from contextlib import closing
+
+from sqlalchemy import text
+
+from core.adapters.database.migrate import migrate, revert
+from core.adapters.database.unit_of_work import SqlTransactions
+from core.domain.registry.alias import delete
+from tests.support.factories import NOW
+from tests.support.old_rows import MODEL, write_rows, writing
+
+MOVES = text("SELECT alias, revision FROM alias_moves ORDER BY alias, revision")
+STAGING = (
+    text("INSERT INTO aliases SELECT model, 'staging', version, 1, updated_at FROM aliases"),
+    text(
+        "INSERT INTO alias_moves SELECT model, 'staging', revision, kind, from_version, to_version,"
+        " reason, actor, at, override FROM alias_moves"
+    ),
+)
+
+
+def test_the_history_of_a_deleted_alias_ends_with_the_release(empty_url: str) -> None:
+    migrate(empty_url, "0015")
+    with writing(empty_url) as connection:
+        write_rows(connection, "0015")
+        for insert in STAGING:
+            connection.execute(insert)
+
+    migrate(empty_url)
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        alias = work.aliases.lock(MODEL, "staging")
+        work.aliases.remove(delete(alias, reason="", actor="tests", now=NOW))
+        assert work.aliases.last_revision(MODEL, "staging") == 2
+        work.commit()
+
+    revert(empty_url, "0015")
+    with writing(empty_url) as connection:
+        assert [tuple(row) for row in connection.execute(MOVES)] == [("production", 1)]
