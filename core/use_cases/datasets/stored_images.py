@@ -42,7 +42,8 @@ def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
         _require_draft_only(platform, seen, pixels)
         with platform.transactions() as work:
             work.datasets.remove_image(dataset.id, pixels)  # which freezing waits for
-            if set(_numbers(work.datasets.versions(dataset.id))) <= set(_numbers(seen)):
+            now = work.datasets.versions(dataset.id)
+            if {version.number for version in now} <= {version.number for version in seen}:
                 work.commit()
                 return
 
@@ -53,8 +54,8 @@ def _require_draft_only(
     holding = [version.number for version, _ in _entries(platform, versions, pixels)]
     if holding:
         raise ImageFrozen(
-            f"Frozen versions hold the image: {', '.join(map(str, holding))}. Delete these "
-            "versions first; they never change.",
+            f"Frozen versions hold the image: {', '.join(map(str, holding))}. A version never "
+            "changes: delete these versions first.",
             versions=holding,
         )
 
@@ -67,7 +68,3 @@ def _entries(
         for entry in read_manifest(platform.artifacts, version.manifest).entries:
             if entry.pixels == pixels:
                 yield version, entry
-
-
-def _numbers(versions: Sequence[DatasetVersion]) -> list[int]:
-    return [version.number for version in versions]
