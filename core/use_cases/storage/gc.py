@@ -36,6 +36,7 @@ Why every update that can be requested afterwards can be scored:
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -44,7 +45,7 @@ from core.domain.access.principal import Principal
 from core.domain.registry.retention import Amount, Retention, spare_versions
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
-from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.access import audit
 from core.use_cases.jobs.unfinished import unfinished_jobs
@@ -149,7 +150,8 @@ def _give_up(
             spare = _spare(work, model, retention)
             if spare and not dry_run:
                 for version in spare:
-                    work.versions.get(model.id, version.number, lock=True)
+                    with suppress(VersionNotFound):  # deleted meanwhile
+                        work.versions.get(model.id, version.number, lock=True)
                 # Whoever needed one of them meanwhile has written so before its lock was ours.
                 # What has become spare meanwhile is not locked: it waits for the next run.
                 locked = {version.number for version in spare}

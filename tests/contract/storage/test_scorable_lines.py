@@ -217,3 +217,21 @@ def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weigh
     monkeypatch.setattr(SqlVersions, "get", get_later)
     assert tidy(scene, artifacts, 1) == [2]
     assert tidy(scene, artifacts, 1) == [3]
+
+
+def test_a_version_that_is_deleted_meanwhile_is_left_to_its_deletion(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        a_candidate(scene.platform, model, verdict=Verdict.FAILED)
+    get, deleted = SqlVersions.get, []
+
+    def get_late(self: SqlVersions, of: ModelId, number: int, *, lock: bool = False) -> Version:
+        if lock and not deleted:
+            deleted.append(number)
+            self.remove(of, number, NOW)
+        return get(self, of, number, lock=lock)
+
+    monkeypatch.setattr(SqlVersions, "get", get_late)
+    assert tidy(scene, artifacts, 1) == [3]
+    assert deleted == [2]
