@@ -91,14 +91,13 @@ def move_alias(
         errors.InUse,
         errors.StaleRevision,
         errors.PreconditionRequired,
-        errors.Forbidden,
     ),
+    openapi_extra=needs(Role.ADMIN),
 )
 def delete_alias(
     model: str,
     alias: str,
     services: WiredServices,
-    asking: CurrentPrincipal,
     reason: Annotated[str, Query(max_length=500)] = "",
     if_match: IfMatch = None,
 ) -> None:
@@ -107,7 +106,6 @@ def delete_alias(
         work.aliases.get(work.models.get(model).id, alias)
     deletion.delete_alias(
         services.platform,
-        asking,
         model=model,
         alias=alias,
         expected_revision=expected_revision(

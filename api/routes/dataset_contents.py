@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
 from api.dependencies import Services, WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, page_of, whole_number
@@ -19,6 +20,7 @@ from api.schemas.images import (
     StatisticsView,
 )
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.diff import Diff
 from core.domain.datasets.manifest import Manifest
@@ -38,7 +40,9 @@ _OF_A_VERSION = raises(
 )
 
 
-@router.get("/statistics", responses=raises(errors.DatasetNotFound))
+@router.get(
+    "/statistics", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
 def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     """Count the present images of a dataset by class, side and near-duplicates."""
     with services.platform.transactions(read_only=True) as work:
@@ -48,7 +52,9 @@ def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     return StatisticsView.of(counted, duplicates=found.duplicates)
 
 
-@router.get("/near-duplicates", responses=raises(errors.DatasetNotFound))
+@router.get(
+    "/near-duplicates", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
 def list_near_duplicates(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[NearDuplicatesView]:
@@ -61,7 +67,7 @@ def list_near_duplicates(
     return page_of(groups, limit, NearDuplicatesView.of, lambda rows: rows[0].image.group)
 
 
-@router.get("/versions/{version}/images", responses=_OF_A_VERSION)
+@router.get("/versions/{version}/images", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
 def list_frozen_images(
     dataset: str,
     version: VersionNumber,
@@ -80,7 +86,7 @@ def list_frozen_images(
     return page_of(later, limit, FrozenImageView.of, lambda entry: entry.pixels)
 
 
-@router.get("/versions/{version}/diff", responses=_OF_A_VERSION)
+@router.get("/versions/{version}/diff", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
 def diff_dataset_versions(
     dataset: str,
     version: VersionNumber,

@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from api.dependencies import WiredServices
+from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.images import ClassChange, ClassView, MovedView, Moves
 from core import errors
+from core.domain.access.roles import Role
 from core.domain.values import Digest, clean_class
 from core.use_cases.datasets import edit_classes
 
@@ -26,6 +28,7 @@ ClassName = Annotated[str, Path(max_length=500, examples=["boot"])]
         errors.ClassTaken,
         errors.NotLabelled,
     ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def rename_dataset_class(
     dataset: str, name: ClassName, body: ClassChange, services: WiredServices
@@ -42,6 +45,7 @@ def rename_dataset_class(
     responses=raises(
         errors.DatasetNotFound, errors.ImageNotFound, errors.ClassInvalid, errors.NotLabelled
     ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
     """Move images of a dataset to a class, new or not; all or none."""

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Body, Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
@@ -69,7 +69,9 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     )
 
 
-@router.patch("/{dataset}", responses=raises(errors.DatasetNotFound))
+@router.patch(
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.CONTRIBUTOR)
+)
 def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
     """Set the description or the metadata of a dataset."""
     changed = describe_dataset(
@@ -81,11 +83,12 @@ def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -
 @router.delete(
     "/{dataset}",
     status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.InUse, errors.Forbidden),
+    responses=raises(errors.DatasetNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
 )
-def delete_dataset(dataset: str, services: WiredServices, asking: CurrentPrincipal) -> None:
+def delete_dataset(dataset: str, services: WiredServices) -> None:
     """Delete a dataset with its images and versions; its name is free afterwards."""
-    deletion.delete_dataset(services.platform, asking, dataset=dataset)
+    deletion.delete_dataset(services.platform, dataset=dataset)
 
 
 @router.post(
@@ -139,12 +142,9 @@ def get_dataset_version(
 @router.delete(
     "/{dataset}/versions/{version}",
     status_code=204,
-    responses=raises(
-        errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse, errors.Forbidden
-    ),
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
 )
-def delete_dataset_version(
-    dataset: str, version: VersionNumber, services: WiredServices, asking: CurrentPrincipal
-) -> None:
+def delete_dataset_version(dataset: str, version: VersionNumber, services: WiredServices) -> None:
     """Delete a version of a dataset; its number is not given again."""
-    deletion.delete_dataset_version(services.platform, asking, dataset=dataset, version=version)
+    deletion.delete_dataset_version(services.platform, dataset=dataset, version=version)

@@ -91,13 +91,14 @@ def list_images(
     "/{pixels}",
     status_code=204,
     responses=raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ImageFrozen),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def delete_image(dataset: str, pixels: Pixels, services: WiredServices) -> None:
     """Delete an image of a dataset that none of its versions holds."""
     remove_image(services.platform, dataset, Digest(pixels))
 
 
-@router.get("/{pixels}", responses=_WEBP, response_class=Response)
+@router.get("/{pixels}", responses=_WEBP, response_class=Response, openapi_extra=needs(Role.VIEWER))
 def get_image(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
@@ -110,7 +111,12 @@ def get_image(
     return Response(data, headers=headers, media_type=WEBP)
 
 
-@router.get("/{pixels}/thumbnail", responses=_WEBP, response_class=Response)
+@router.get(
+    "/{pixels}/thumbnail",
+    responses=_WEBP,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
 async def get_thumbnail(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:

@@ -93,11 +93,12 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
 @router.delete(
     "/{model}",
     status_code=204,
-    responses=raises(errors.ModelNotFound, errors.InUse, errors.Forbidden),
+    responses=raises(errors.ModelNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
 )
-def delete_model(model: str, services: WiredServices, asking: CurrentPrincipal) -> None:
+def delete_model(model: str, services: WiredServices) -> None:
     """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
-    deleted = deletion.delete_model(services.platform, asking, model=model)
+    deleted = deletion.delete_model(services.platform, model=model)
     delete_exports(services.platform, deleted.id)
 
 

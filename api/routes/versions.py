@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import WiredServices
 from api.http.content_negotiation import preferred
 from api.http.downloads import Download
 from api.http.export_cache import delete_exports, export_path
@@ -93,11 +93,9 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
     responses=raises(errors.ModelNotFound, errors.VersionNotFound, errors.InUse),
     openapi_extra=needs(Role.ADMIN),
 )
-def delete_version(
-    model: str, version: VersionNumber, services: WiredServices, asking: CurrentPrincipal
-) -> None:
+def delete_version(model: str, version: VersionNumber, services: WiredServices) -> None:
     """Delete a version; its number is not given again, and its weights are collected."""
-    deleted = deletion.delete_version(services.platform, asking, model=model, version=version)
+    deleted = deletion.delete_version(services.platform, model=model, version=version)
     delete_exports(services.platform, deleted.model, deleted.number)
 
 

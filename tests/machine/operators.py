@@ -123,7 +123,7 @@ class Operators(Machine):
             ),
         )
         try:
-            delete_version(self.world.platform, TESTER, model=model.name, version=version.number)
+            delete_version(self.world.platform, model=model.name, version=version.number)
         except InUse:
             assert any(needed)
             self.happened["deletion refused"] += 1

@@ -11,6 +11,7 @@ from core.domain.datasets.split import Side
 from core.domain.values import (
     DatasetId,
     Digest,
+    Json,
     clean_caption,
     clean_class,
     clean_file_label,
@@ -122,10 +123,25 @@ def describe_dataset(
     """
     with platform.transactions() as work:
         found = work.datasets.get(reference)
+        work.datasets.lock(found.id)
+        found = work.datasets.get(found.id)  # as it is under the lock
         work.datasets.describe(found.id, description=description, metadata=metadata)
         changed = work.datasets.get(found.id)
+        if changed != found:
+            audit.record(
+                work,
+                Action.DATASET_DESCRIBED,
+                f"datasets/{found.name}",
+                now=platform.clock(),
+                before=_description_of(found),
+                after=_description_of(changed),
+            )
         work.commit()
     return changed
+
+
+def _description_of(dataset: Dataset) -> Json:
+    return {"description": dataset.description, "metadata": dict(dataset.metadata)}
 
 
 def require_room(platform: Platform) -> None:

@@ -3,12 +3,15 @@
 Only the draft changes: frozen versions keep the classes that they were frozen with.
 """
 
+from collections import Counter
 from collections.abc import Collection
 
+from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.values import Digest, clean_class
 from core.errors import ClassNotFound, ClassTaken, ImageNotFound, NotLabelled
 from core.ports import Platform, UnitOfWork
+from core.use_cases.access import audit
 
 
 def rename_class(platform: Platform, reference: str, name: str, *, to: str, merge: bool) -> int:
@@ -28,6 +31,14 @@ def rename_class(platform: Platform, reference: str, name: str, *, to: str, merg
         if to in counts and not merge:
             raise ClassTaken(name=to, images=counts[to])
         renamed = work.datasets.rename_class(dataset.id, name, to)
+        audit.record(
+            work,
+            Action.CLASS_RENAMED,
+            f"datasets/{dataset.name}",
+            now=platform.clock(),
+            before={"class": name, "images": renamed},
+            after={"class": to, "images": renamed + counts.get(to, 0)},
+        )
         work.commit()
     return renamed + counts.get(to, 0)
 
@@ -44,9 +55,17 @@ def move_images(platform: Platform, reference: str, pixels: Collection[Digest], 
         texts = work.datasets.texts(dataset.id, pixels)
         if missing := sorted(set(pixels) - texts.keys()):
             raise ImageNotFound(pixels=missing[:20])
-        moved = [one for one, (held,) in texts.items() if held != to]
+        moved = {one: held for one, (held,) in texts.items() if held != to}
         if moved:
-            work.datasets.move_images(dataset.id, moved, to)
+            work.datasets.move_images(dataset.id, [*moved], to)
+            audit.record(
+                work,
+                Action.IMAGES_MOVED,
+                f"datasets/{dataset.name}",
+                now=platform.clock(),
+                before={"images": dict(Counter(moved.values()))},
+                after={"images": {to: len(moved)}},
+            )
             work.commit()
     return len(moved)
 

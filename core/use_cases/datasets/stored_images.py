@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from core.domain.access.audit import Action
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.values import Digest
 from core.errors import ImageFrozen, ImageNotFound
 from core.ports import Platform
+from core.use_cases.access import audit
 from core.use_cases.datasets.manifests import read_manifest
 
 
@@ -44,6 +46,12 @@ def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
             work.datasets.remove_image(dataset.id, pixels)  # which freezing waits for
             now = work.datasets.versions(dataset.id)
             if {version.number for version in now} <= {version.number for version in seen}:
+                audit.record(
+                    work,
+                    Action.IMAGE_DELETED,
+                    f"datasets/{dataset.name}/images/{pixels}",
+                    now=platform.clock(),
+                )
                 work.commit()
                 return
 

@@ -1,37 +1,41 @@
 """Delete a dataset or one of its versions."""
 
-from core.domain.access.principal import Principal
+from core.domain.access.audit import Action
 from core.domain.in_use import require_unused
 from core.errors import DatasetVersionNotFound
 from core.ports import DatasetUses, Platform
+from core.use_cases.access import audit
 from core.use_cases.datasets.manifests import read_manifest
 
 
-def delete_dataset(platform: Platform, principal: Principal, *, dataset: str) -> None:
+def delete_dataset(platform: Platform, *, dataset: str) -> None:
     """Delete a dataset with its images and all versions; its name is free afterwards.
 
-    Orders and suites name it by its id or not at all. Raises Forbidden, DatasetNotFound, or InUse
-    when one of its versions is in use.
+    Orders and suites name it by its id or not at all. Raises DatasetNotFound, or InUse when one of
+    its versions is in use.
     """
-    principal.require_admin()
     with platform.transactions() as work:
         found = work.datasets.get(dataset)
         work.datasets.lock(found.id)
         _require_unused(f"The dataset {found.name!r}", work.datasets.uses(found.id))
         work.datasets.remove(found.id)
+        audit.record(
+            work,
+            Action.DATASET_DELETED,
+            f"datasets/{found.name}",
+            now=platform.clock(),
+            before={"id": found.id},
+        )
         work.commit()
 
 
-def delete_dataset_version(
-    platform: Platform, principal: Principal, *, dataset: str, version: int
-) -> None:
+def delete_dataset_version(platform: Platform, *, dataset: str, version: int) -> None:
     """Delete a version of a dataset; its number is not given again.
 
     Whoever orders an update of it or makes a suite of it keeps it until that is committed. Raises
-    Forbidden, DatasetNotFound, DatasetVersionNotFound, or InUse when a version of a model, a suite
-    or an unfinished job needs it.
+    DatasetNotFound, DatasetVersionNotFound, or InUse when a version of a model, a suite or an
+    unfinished job needs it.
     """
-    principal.require_admin()
     with platform.transactions() as work:
         found = work.datasets.get(dataset)
         versions = {one.number: one for one in work.datasets.lock(found.id)}
@@ -45,6 +49,13 @@ def delete_dataset_version(
             if number > version
         ]
         work.datasets.remove_version(versions[version], later)
+        audit.record(
+            work,
+            Action.DATASET_VERSION_DELETED,
+            f"datasets/{found.name}/versions/{version}",
+            now=platform.clock(),
+            before={"manifest": versions[version].manifest},
+        )
         work.commit()
 
 

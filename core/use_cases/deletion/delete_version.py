@@ -1,23 +1,21 @@
 """Delete a version of a model."""
 
-from core.domain.access.principal import Principal
+from core.domain.access.audit import Action
 from core.domain.registry.deletion import require_version_unused
 from core.domain.registry.version import Version
 from core.ports import Platform
+from core.use_cases.access import audit
 from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
-def delete_version(
-    platform: Platform, principal: Principal, *, model: str, version: int
-) -> Version:
+def delete_version(platform: Platform, *, model: str, version: int) -> Version:
     """Delete a version and return it as it was; garbage collection deletes its weights.
 
     Its number is not given again. Whoever promotes it, orders an update of it or has it scored
     locks it too, so one of the two sees what the other has written. The jobs are read before the
-    versions: a job that has ended in between has made its version before. Raises Forbidden,
-    ModelNotFound, VersionNotFound or InUse.
+    versions: a job that has ended in between has made its version before. Raises ModelNotFound,
+    VersionNotFound or InUse.
     """
-    principal.require_admin()
     now = platform.clock()
     with platform.transactions() as work:
         found = work.models.get(model)
@@ -30,5 +28,12 @@ def delete_version(
             unfinished=unfinished,
         )
         work.versions.remove(found.id, wanted.number, now)
+        audit.record(
+            work,
+            Action.VERSION_DELETED,
+            f"models/{found.name}/versions/{wanted.number}",
+            now=now,
+            before={"digest": wanted.digest, "verdict": wanted.verdict and wanted.verdict.value},
+        )
         work.commit()
     return wanted

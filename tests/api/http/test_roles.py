@@ -23,6 +23,8 @@ BODIES: dict[str, Any] = {
     "register_model": lambda model: {"name": f"new-{model}"},
     "move_alias": lambda _: {"version": 1},
     "roll_alias_back": lambda _: {"reason": "worse"},
+    "rename_dataset_class": lambda _: {"name": "boot"},
+    "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
 Operation = tuple[str, str, dict[str, Any]]

@@ -85,6 +85,70 @@ def test_every_change_leaves_an_event(service: Service) -> None:
     }
 
 
+def test_every_correction_and_every_deletion_leaves_an_event(service: Service) -> None:
+    model, client = a_root(service.platform), service.client
+    a_candidate(service.platform, model)
+    pets, files = "/v1/datasets/pets", pictures_on(Side.TRAIN, 9)[:4]
+    client.post("/v1/datasets", json={"name": "pets"})
+    client.post(
+        f"{pets}/images", files=[(text, ("a.png", files[n])) for n, text in enumerate("aabb")]
+    )
+    held, start = client.get(f"{pets}/images").json()["data"], events(service)[-1]["sequence"]
+    first, second = (image["pixels"] for image in held if image["texts"] == ["a"])
+    nothing = (
+        client.patch(pets, json={"description": ""}),
+        client.patch(f"{pets}/classes/a", json={"name": "a"}),
+        client.post(f"{pets}/moves", json={"class": "a", "images": [first]}),
+    )
+    assert all(answer.is_success for answer in nothing)
+    assert events(service)[-1]["sequence"] == start
+    told = (
+        client.patch(pets, json={"description": "ours"}),
+        client.patch(f"{pets}/classes/b", json={"name": "c"}),
+        client.post(f"{pets}/moves", json={"class": "c", "images": [first, second]}),
+        client.delete(f"{pets}/images/{first}"),
+        client.post(f"{pets}/versions"),
+        client.delete(f"{pets}/versions/1"),
+        client.delete(pets),
+        client.delete("/v1/models/demo/versions/2"),
+        client.delete(f"{PRODUCTION}?reason=paused", headers={"If-Match": '"1"'}),
+        client.delete("/v1/models/demo"),
+    )
+    assert all(answer.is_success for answer in told), [a.text for a in told if a.is_error]
+    written = [event for event in events(service) if event["sequence"] > start]
+    shown = [(e["action"], e["subject"], e["from"], e["to"], e["reason"]) for e in written]
+    assert shown[:4] == [
+        (
+            "dataset.described",
+            "datasets/pets",
+            {"description": "", "metadata": {}},
+            {"description": "ours", "metadata": {}},
+            "",
+        ),
+        (
+            "class.renamed",
+            "datasets/pets",
+            {"class": "b", "images": 2},
+            {"class": "c", "images": 2},
+            "",
+        ),
+        ("images.moved", "datasets/pets", {"images": {"a": 2}}, {"images": {"c": 2}}, ""),
+        ("image.deleted", f"datasets/pets/images/{first}", None, None, ""),
+    ]
+    assert [(action, subject) for action, subject, *_ in shown[4:]] == [
+        ("dataset.frozen", "datasets/pets/versions/1"),
+        ("dataset_version.deleted", "datasets/pets/versions/1"),
+        ("dataset.deleted", "datasets/pets"),
+        ("version.deleted", "models/demo/versions/2"),
+        ("alias.deleted", "models/demo/aliases/production"),
+        ("model.deleted", "models/demo"),
+    ]
+    assert shown[8][2:] == ({"version": 1}, None, "paused")
+    assert written[9]["from"] == {"id": model.id}
+    assert {event["actor"] for event in written} == {"admin"}
+    assert client.get(f"{EVENTS}/verification").json()["holds"] is True
+
+
 def test_one_call_that_teaches_leaves_an_event_for_each_thing(service: Service) -> None:
     a_root(service.platform)
     start = events(service)[-1]["sequence"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core.domain.access.roles import Role
 from tests.api.routes.test_datasets import upload
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import Service, code_of
@@ -214,3 +215,25 @@ def test_statistics_count_sides_duplicates_and_look_alikes(pets: Service) -> Non
     (group,) = get(pets, "/near-duplicates")["data"]
     assert [image["pixels"] for image in group["images"]] == images_of(pets, "owl")
     assert group["group"] in images_of(pets, "owl")
+
+
+def test_contributors_edit_and_viewers_look(pets: Service) -> None:
+    viewer, contributor = pets.key(Role.VIEWER), pets.key(Role.CONTRIBUTOR)
+    pets.client.post(f"{PETS}/versions")
+    (cat, *_), image = images_of(pets, "cat"), f"{PETS}/images/{images_of(pets, 'dog')[0]}"
+    for path in (image, f"{image}/thumbnail", f"{PETS}/statistics", f"{PETS}/near-duplicates"):
+        assert pets.client.get(path, headers=viewer).status_code == 200, path
+    for path in ("images", "diff?against=1"):
+        found = pets.client.get(f"{PETS}/versions/1/{path}", headers=viewer)
+        assert found.status_code == 200, path
+    for method, path, body in (
+        ("PATCH", PETS, {"description": "ours"}),
+        ("PATCH", f"{PETS}/classes/dog", {"name": "hound"}),
+        ("POST", f"{PETS}/moves", {"class": "hound", "images": [cat]}),
+        ("DELETE", f"{PETS}/images/{cat}", None),
+    ):
+        refused = pets.client.request(method, path, json=body, headers=viewer)
+        assert code_of(refused) == (403, "forbidden"), path
+        taken = pets.client.request(method, path, json=body, headers=contributor)
+        frozen = method == "DELETE"
+        assert taken.status_code == (409 if frozen else 200), path

@@ -1,5 +1,6 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
+from core.domain.access.roles import Role
 from tests.api.routes.test_datasets import upload
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
@@ -100,3 +101,13 @@ def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
     assert service.client.delete("/v1/datasets/more").status_code == 204
     assert code_of(service.client.get("/v1/datasets/more")) == (404, "dataset_not_found")
     assert service.client.post("/v1/datasets", json={"name": "more"}).status_code == 201
+
+
+def test_deletions_are_for_administrators(service: Service) -> None:
+    a_root(service.platform)
+    operator = service.key(Role.OPERATOR)
+    pets = "/v1/datasets/pets"
+    for path in (MODEL, f"{MODEL}/versions/1", PRODUCTION, pets, f"{pets}/versions/1"):
+        refused = service.client.delete(path, headers=operator | {"If-Match": "*"})
+        assert code_of(refused) == (403, "forbidden"), path
+        assert refused.json()["facts"]["required_role"] == "admin"

@@ -5,11 +5,10 @@ from threading import Event
 
 import pytest
 
-from core.domain.access.principal import Principal
 from core.domain.datasets.split import Side
 from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.recipe import Recipe
-from core.errors import DatasetNotFound, DatasetVersionNotFound, Forbidden, ImageFrozen, InUse
+from core.errors import DatasetNotFound, DatasetVersionNotFound, ImageFrozen, InUse
 from core.use_cases.datasets import stored_images
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.stored_images import remove_image
@@ -29,14 +28,14 @@ def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
     scene.update(model, data, auto_promote=False)
     scene.run()
     for delete in (
-        lambda: delete_dataset(scene.platform, TESTER, dataset=data.dataset),
-        lambda: delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1),
+        lambda: delete_dataset(scene.platform, dataset=data.dataset),
+        lambda: delete_dataset_version(scene.platform, dataset=data.dataset, version=1),
     ):
         with pytest.raises(InUse) as told:
             delete()
         assert told.value.facts == {"versions": ["demo:2"]}
-    delete_version(scene.platform, TESTER, model=model.name, version=2)
-    delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+    delete_version(scene.platform, model=model.name, version=2)
+    delete_dataset(scene.platform, dataset=data.dataset)
     with (
         scene.platform.transactions(read_only=True) as work,
         pytest.raises(DatasetNotFound),
@@ -48,11 +47,11 @@ def test_a_version_that_nothing_uses_goes_beside_one_that_is_used(scene: Scene) 
     model, data = scene.model(), scene.frozen("cat", "dog")
     second = freeze_version(scene.platform, data.dataset)
     scene.update(model, second)
-    delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1)
+    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
     with pytest.raises(InUse):
-        delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=2)
+        delete_dataset_version(scene.platform, dataset=data.dataset, version=2)
     with pytest.raises(DatasetVersionNotFound):
-        delete_dataset_version(scene.platform, TESTER, dataset=data.dataset, version=1)
+        delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
     assert freeze_version(scene.platform, data.dataset).number == 3
 
 
@@ -71,7 +70,7 @@ def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene:
     for _ in range(2):
         freeze_version(scene.platform, dataset.id)
     for number, trained in ((1, {kept}), (2, {kept}), (3, set())):
-        delete_dataset_version(scene.platform, TESTER, dataset=dataset.id, version=number)
+        delete_dataset_version(scene.platform, dataset=dataset.id, version=number)
         with scene.platform.transactions(read_only=True) as work:
             found = work.datasets.trained_groups({kept, gone}, except_for=a_dataset().id)
         assert found == trained
@@ -81,7 +80,7 @@ def test_images_of_a_deleted_dataset_are_collected(
     scene: Scene, artifacts: MemoryArtifacts
 ) -> None:
     data, kept = scene.frozen("cat", "dog"), scene.frozen("owl", offset=50)
-    delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+    delete_dataset(scene.platform, dataset=data.dataset)
     artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
     collect_garbage(scene.platform, TESTER)
     assert not artifacts.has(data.manifest)
@@ -106,7 +105,7 @@ def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: 
     def delete() -> bool:
         checked.wait(5)
         try:
-            delete_dataset(scene.platform, TESTER, dataset=data.dataset)
+            delete_dataset(scene.platform, dataset=data.dataset)
         except InUse:
             return False
         finally:
@@ -117,14 +116,6 @@ def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: 
         deleted = pool.submit(delete)
         order_update(scene.platform, Silence(), request, model=model.name, order=order)
         assert not deleted.result()
-
-
-def test_deletions_of_datasets_are_for_administrators(scene: Scene) -> None:
-    data, nobody = scene.frozen("cat"), Principal(name="someone", role="viewer")
-    with pytest.raises(Forbidden):
-        delete_dataset(scene.platform, nobody, dataset=data.dataset)
-    with pytest.raises(Forbidden):
-        delete_dataset_version(scene.platform, nobody, dataset=data.dataset, version=1)
 
 
 def test_an_image_that_is_frozen_while_it_is_removed_stays(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.alias import MoveKind
@@ -15,7 +16,6 @@ from core.domain.values import Digest
 from core.errors import (
     AliasNotFound,
     ArtifactMissing,
-    Forbidden,
     InUse,
     JobDeleted,
     JobNotFound,
@@ -24,6 +24,9 @@ from core.errors import (
     StaleRevision,
     VersionNotFound,
 )
+from core.ports import AuditFilter
+from core.use_cases.access.keys import create_key, model_names
+from core.use_cases.access.verify_audit import verify_audit
 from core.use_cases.deletion.delete_alias import delete_alias
 from core.use_cases.deletion.delete_model import delete_model
 from core.use_cases.deletion.delete_version import delete_version
@@ -36,8 +39,7 @@ from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
-
-NOBODY = Principal(name="someone", role="viewer")
+from tests.support.webhooks import deliveries_of, subscribed
 
 
 @pytest.fixture
@@ -53,8 +55,8 @@ def collect(scene: Scene, artifacts: MemoryArtifacts) -> None:
 def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
     scene: Scene, model: Model, artifacts: MemoryArtifacts
 ) -> None:
-    kept, made = (a_candidate(scene.platform, model) for _ in range(2))
-    delete_version(scene.platform, TESTER, model=model.name, version=made.number)
+    kept, made = (a_candidate(scene.platform, model, teaches=(name,)) for name in ("cat", "dog"))
+    delete_version(scene.platform, model=model.name, version=made.number)
     with pytest.raises(VersionNotFound, match="Version 3 was deleted"):
         scene.version(model, 3)
     assert [version.number for version in scene.versions(model)] == [1, 2]
@@ -64,6 +66,8 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
             work.versions.by_digest(model.id, made.digest)
     collect(scene, artifacts)
     assert artifacts.has(kept.digest)
+    assert artifacts.has(kept.feature_statistics["cat"])
+    assert not artifacts.has(made.feature_statistics["dog"])
     with pytest.raises(ArtifactMissing):
         artifacts.get(made.digest)
     assert a_candidate(scene.platform, model).number == 4
@@ -77,7 +81,7 @@ def test_weights_that_another_version_shares_stay(
         number = work.versions.next_number(model.id)
         work.versions.add(replace(twin, number=number))
         work.commit()
-    delete_version(scene.platform, TESTER, model=model.name, version=number)
+    delete_version(scene.platform, model=model.name, version=number)
     collect(scene, artifacts)
     assert artifacts.has(twin.digest)
 
@@ -88,7 +92,7 @@ def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
     with scene.platform.transactions() as work:
         work.answers.add(made.digest, query, digest("answers"))
         work.commit()
-    delete_version(scene.platform, TESTER, model=model.name, version=made.number)
+    delete_version(scene.platform, model=model.name, version=made.number)
     with scene.platform.transactions(read_only=True) as work:
         assert work.answers.judged_in(model.id, [query]) == {query: 1}
 
@@ -98,11 +102,11 @@ def test_a_version_that_is_live_or_a_parent_stays(scene: Scene, model: Model) ->
     a_candidate(scene.platform, model, parent=2)
     go_live(scene, model, 2)
     with pytest.raises(InUse) as told:
-        delete_version(scene.platform, TESTER, model=model.name, version=2)
+        delete_version(scene.platform, model=model.name, version=2)
     assert told.value.facts == {"aliases": ["production"], "descendants": [3]}
     go_back(scene, model)
-    delete_version(scene.platform, TESTER, model=model.name, version=3)
-    delete_version(scene.platform, TESTER, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=3)
+    delete_version(scene.platform, model=model.name, version=2)
     assert [version.number for version in scene.versions(model)] == [1]
 
 
@@ -110,7 +114,7 @@ def test_a_rollback_does_not_go_to_a_deleted_version(scene: Scene, model: Model)
     for number in (2, 3):
         a_candidate(scene.platform, model, verdict=Verdict.PASSED)
         go_live(scene, model, number, override=number == 3, reason="for this test")
-    delete_version(scene.platform, TESTER, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=2)
     with pytest.raises(VersionNotFound):
         go_back(scene, model, to=2)
     assert go_back(scene, model) == 1
@@ -122,18 +126,15 @@ def test_the_parent_of_a_queued_update_stays_until_it_has_ended(scene: Scene, mo
     a_candidate(scene.platform, model)
     job = scene.update(model, scene.frozen("cat", "dog"), parent=2)
     with pytest.raises(InUse) as told:
-        delete_version(scene.platform, TESTER, model=model.name, version=2)
+        delete_version(scene.platform, model=model.name, version=2)
     assert told.value.facts == {"jobs": [job.id]}
 
 
 def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: Model) -> None:
     with pytest.raises(StaleRevision):
-        delete_alias(
-            scene.platform, TESTER, model=model.name, alias="production", expected_revision=7
-        )
+        delete_alias(scene.platform, model=model.name, alias="production", expected_revision=7)
     delete_alias(
         scene.platform,
-        TESTER,
         model=model.name,
         alias="production",
         expected_revision=1,
@@ -156,9 +157,7 @@ def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: 
 def test_an_alias_stays_while_a_queued_update_starts_from_it(scene: Scene, model: Model) -> None:
     job = scene.update(model, scene.frozen("cat", "dog"))
     with pytest.raises(InUse) as told:
-        delete_alias(
-            scene.platform, TESTER, model=model.name, alias="production", expected_revision=1
-        )
+        delete_alias(scene.platform, model=model.name, alias="production", expected_revision=1)
     assert told.value.facts == {"jobs": [job.id]}
 
 
@@ -168,12 +167,12 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
     other = scene.model("other")
     scene.update(model, scene.frozen("cat", "dog"))
     with pytest.raises(InUse) as told:
-        delete_model(scene.platform, TESTER, model=model.name)
+        delete_model(scene.platform, model=model.name)
     job = scene.run()
     assert job.status is JobStatus.SUCCEEDED
     assert told.value.facts == {"jobs": [job.id]}
     digests = [version.digest for version in scene.versions(model)]
-    delete_model(scene.platform, TESTER, model=model.name)
+    delete_model(scene.platform, model=model.name)
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(ModelNotFound):
             work.models.get(model.name)
@@ -188,11 +187,39 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
     assert scene.model(model.name).id != model.id
 
 
+def test_keys_webhooks_and_audit_events_outlive_the_model_that_they_name(
+    scene: Scene, model: Model
+) -> None:
+    platform, other = scene.platform, scene.model("other")
+    webhook = subscribed(platform.transactions, models=(model.id,))
+    key, _ = create_key(platform, name="ci", role=Role.VIEWER, models=["demo"])
+    a_candidate(platform, model, verdict=Verdict.PASSED)
+    go_live(scene, model, 2)
+    delete_model(platform, model=model.name)
+    (moved,) = deliveries_of(platform.transactions, webhook)
+    assert moved.payload["data"]["model"] == model.id
+    theirs = platform.transactions.on_behalf_of(
+        Principal(name="ci", role=key.role, models=frozenset(key.models or ()))
+    )
+    with theirs(read_only=True) as work:
+        assert work.models.page(9, None) == work.jobs.page(9, None) == []
+        with pytest.raises(ModelNotFound):
+            work.models.get(other.id)
+        assert model_names(work, work.keys.get("ci")) == [model.id]
+        about = work.audit.page(9, None, AuditFilter(subject="models/demo"))
+    assert [event.change.action for event in about] == [
+        "model.deleted",
+        "alias.moved",
+        "alias.created",
+    ]
+    assert verify_audit(platform).broken_at is None
+
+
 def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
     scene: Scene, model: Model
 ) -> None:
     """Its order was checked before; the row of the job would have no model."""
-    delete_model(scene.platform, TESTER, model=model.name)
+    delete_model(scene.platform, model=model.name)
     with scene.platform.transactions() as work, pytest.raises(ModelNotFound):
         work.jobs.add(a_job(model))
 
@@ -206,7 +233,7 @@ def test_of_a_promotion_and_a_deletion_at_once_one_is_refused(scene: Scene, mode
 
     def deleted(number: int) -> bool:
         with suppress(InUse):
-            delete_version(scene.platform, TESTER, model=model.name, version=number)
+            delete_version(scene.platform, model=model.name, version=number)
             return True
         return False
 
@@ -225,18 +252,6 @@ def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) ->
 
     make()
     scene.run()
-    delete_model(scene.platform, TESTER, model="demo")
+    delete_model(scene.platform, model="demo")
     with pytest.raises(JobDeleted):
         make()
-
-
-def test_deletions_are_for_administrators(scene: Scene, model: Model) -> None:
-    a_candidate(scene.platform, model)
-    with pytest.raises(Forbidden):
-        delete_version(scene.platform, NOBODY, model=model.name, version=2)
-    with pytest.raises(Forbidden):
-        delete_model(scene.platform, NOBODY, model=model.name)
-    with pytest.raises(Forbidden):
-        delete_alias(
-            scene.platform, NOBODY, model=model.name, alias="production", expected_revision=1
-        )
