@@ -20,6 +20,7 @@ class EventType(StrEnum):
     JOB_CANCELLED = "job.cancelled"
     VERSION_JUDGED = "version.judged"
     ALIAS_MOVED = "alias.moved"
+    ALIAS_DELETED = "alias.deleted"
     DATASET_FROZEN = "dataset.frozen"
 
 
@@ -90,10 +91,13 @@ def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
 
 
 def alias_moved(row: AliasMove) -> OutboxEvent:
-    """Return the event of a row in an alias's history."""
+    """Return the event of a row in an alias's history, which may be the last one."""
+    links = {"alias": f"/v1/models/{row.model}/aliases/{row.alias}"}
+    if row.to_version is not None:
+        links["version"] = _path_of(row.model, row.to_version)
     return OutboxEvent(
         id=new_id("evt", row.at),
-        type=EventType.ALIAS_MOVED,
+        type=EventType.ALIAS_DELETED if row.to_version is None else EventType.ALIAS_MOVED,
         object=f"{row.model}@{row.alias}",
         model=row.model,
         data={
@@ -103,10 +107,7 @@ def alias_moved(row: AliasMove) -> OutboxEvent:
             "kind": row.kind.value,
             "from_version": row.from_version,
             "to_version": row.to_version,
-            "links": {
-                "alias": f"/v1/models/{row.model}/aliases/{row.alias}",
-                "version": _path_of(row.model, row.to_version),
-            },
+            "links": links,
         },
         at=row.at,
     )

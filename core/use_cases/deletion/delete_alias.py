@@ -3,6 +3,7 @@
 from core.domain.access.audit import Action
 from core.domain.registry.alias import delete, require_revision
 from core.domain.registry.deletion import require_alias_unused
+from core.domain.webhooks.event import alias_moved
 from core.ports import Platform
 from core.use_cases.access import audit
 from core.use_cases.jobs.unfinished import unfinished_jobs
@@ -29,6 +30,7 @@ def delete_alias(
         require_alias_unused(present, unfinished=unfinished_jobs(work, found.id))
         row = delete(present, reason=reason, actor=work.principal.name, now=now)
         work.aliases.remove(row)
+        work.outbox.add(alias_moved(row))
         audit.record(
             work,
             Action.ALIAS_DELETED,

@@ -12,6 +12,7 @@ from core.domain.webhooks.webhook import Webhook
 from core.errors import FieldInvalid, LeaseLost
 from core.ports import Monitor
 from core.use_cases.datasets.freeze import freeze_version
+from core.use_cases.deletion.delete_alias import delete_alias
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.operations.maintenance import end_cancelled_jobs
 from core.use_cases.registry.move_alias import move_alias
@@ -170,3 +171,19 @@ def test_a_write_that_is_refused_tells_nothing(scene: Scene) -> None:
         work.commit()
     assert told(scene, webhook) == before
     assert scene.job(job).status is JobStatus.RUNNING
+
+
+def test_the_deletion_of_an_alias_is_told(scene: Scene, model: Model) -> None:
+    webhook = subscribed(scene.platform.transactions)
+    delete_alias(scene.platform, model=model.name, alias=PRODUCTION, expected_revision=1)
+    (delivery,) = told(scene, webhook)
+    assert delivery.type == "alias.deleted"
+    assert delivery.payload["data"] == {
+        "model": model.id,
+        "alias": PRODUCTION,
+        "revision": 2,
+        "kind": "deleted",
+        "from_version": 1,
+        "to_version": None,
+        "links": {"alias": f"/v1/models/{model.id}/aliases/{PRODUCTION}"},
+    }
