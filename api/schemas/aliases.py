@@ -68,9 +68,7 @@ class MoveView(ResponseModel):
     revision: int = Field(examples=[2])
     kind: MoveKind
     from_version: int | None = Field(examples=[1])
-    to_version: int | None = Field(
-        examples=[2], description="Null for the move that deleted the alias."
-    )
+    to_version: int = Field(examples=[2], description="0 for the move that deleted the alias.")
     reason: str
     actor: str = Field(examples=["admin"])
     at: datetime
@@ -85,7 +83,7 @@ class MoveView(ResponseModel):
             revision=move.revision,
             kind=move.kind,
             from_version=move.from_version,
-            to_version=move.to_version,
+            to_version=move.to_version or 0,  # released as an integer
             reason=move.reason,
             actor=move.actor,
             at=move.at,

@@ -20,7 +20,7 @@ class ImageNotFound(NotFound):
 
 
 class ClassNotFound(NotFound):
-    """There is no such class in this dataset."""
+    """There is no such class."""
 
 
 class SuiteNotFound(NotFound):
@@ -61,10 +61,6 @@ class DeliveryNotFound(NotFound):
 
 class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
-
-
-class ClassNotFound(NotFound):
-    """No suite of the model and no holdout of the line has test images of this class."""
 
 
 class ArtifactMissing(NotFound):

@@ -22,7 +22,7 @@ class Move(TypedDict):
     revision: int
     kind: MoveKind
     from_version: int | None
-    to_version: int | None  # None: the alias was deleted
+    to_version: int  # 0: the alias was deleted
     reason: str
     actor: str
     at: str

@@ -25,7 +25,7 @@ def rename_class(platform: Platform, reference: str, name: str, *, to: str, merg
         dataset = _locked(work, reference)
         counts = work.datasets.count(dataset.id)
         if name not in counts:
-            raise ClassNotFound(name=name)
+            raise ClassNotFound("There is no such class in this dataset.", name=name)
         if to == name:
             return counts[name]
         if to in counts and not merge:

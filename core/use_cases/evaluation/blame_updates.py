@@ -25,7 +25,11 @@ def blame_updates(
         alpha = work.policies.get(found.policy).alpha
     stored = read_answers(platform, found, line, about=class_name)
     if not stored.queries:
-        raise ClassNotFound(class_name=class_name, version=last.number)
+        raise ClassNotFound(
+            "No suite of the model and no holdout of the line has test images of this class.",
+            class_name=class_name,
+            version=last.number,
+        )
     result = blame(line, class_name, stored.queries, stored.answers, alpha=alpha)
     if not result.curves:
         raise AnswersMissing(

@@ -49,7 +49,7 @@ def test_an_alias_is_deleted_as_it_was_seen_and_its_history_stays(service: Servi
     assert code_of(gone) == (404, "alias_not_found")
     last = service.client.get(f"{PRODUCTION}/history").json()["data"][-1]
     told = {name: last[name] for name in ("kind", "from_version", "to_version", "reason")}
-    assert told == {"kind": "deleted", "from_version": 1, "to_version": None, "reason": "paused"}
+    assert told == {"kind": "deleted", "from_version": 1, "to_version": 0, "reason": "paused"}
     made = service.client.put(PRODUCTION, json={"version": 1}, headers={"If-None-Match": "*"})
     assert made.headers["etag"] == '"3"'
     assert code_of(service.client.get(f"{MODEL}/aliases/x/history")) == (404, "alias_not_found")
