@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-mutants lint format study clean
@@ -44,7 +44,7 @@ demo: install  ## run the whole cycle, embedded: learn twice, score, promote, re
 serve: install  ## run the embedded service until Ctrl-C
 	@$(BIN)/perennial serve
 
-test: lint  ## check style, types and import contracts, and run all tests against real services; JOBS=3 files at a time
+test: lint  ## check style, types and import contracts, and run all tests against real services; JOBS=4 files at a time
 	@$(PYTEST)
 
 coverage: install-dev  ## run all tests and measure the lines of core/ that they run: half as long again as the tests alone
