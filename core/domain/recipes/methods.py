@@ -96,4 +96,5 @@ def defaults_of(method: Method, own: Json) -> Json:
     if method is not Method.VRLWF_REPLAY or own["exemplars"] != 0:
         return METHODS[method]
     excluded = any(own[name] == choice for name, choice in _EXCLUDES_FEATURES)
+    excluded |= LossTerm.REFERENCE in (own["terms"] or ())  # it distils the image tower
     return METHODS[Method.VRLWF if excluded else Method.VRLWF_FEATURES]

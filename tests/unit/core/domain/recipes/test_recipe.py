@@ -176,6 +176,7 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
         ({"part": "text", "augment": True}, Method.VRLWF),
         ({"label_space": "session"}, Method.VRLWF),
         ({"feature_replay": 0}, Method.VRLWF),
+        ({"terms": ["vr", "reference"]}, Method.VRLWF),
     ],
 )
 def test_without_exemplars_the_default_replays_features_where_it_can(
