@@ -6,6 +6,7 @@ import torch
 
 from core.clip.model import ClipModel
 from core.domain.recipes.choices import ModelPart
+from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.exemplar_quota import drawn_features
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.image_tower import OTHER_IMAGE_TOWER
@@ -84,7 +85,7 @@ def feature_statistics(
         return found
     features = ImageEncoder(student, artifacts, advance)(spec.images)
     earlier = {name.lower(): name for name in found}
-    for name in spec.classes:
+    for name in distinct(spec.classes):
         own = [entry.class_name.lower() == name.lower() for entry in spec.images]
         statistics = FeatureStatistics.of(features[torch.tensor(own)])
         if before := earlier.get(name.lower()):

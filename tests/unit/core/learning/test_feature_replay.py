@@ -113,6 +113,26 @@ def test_a_class_that_is_taught_again_has_the_statistics_of_all_its_images(
     torch.testing.assert_close(kept.mean, torch.cat([red[:2], red]).mean(dim=0))
 
 
+def test_two_spellings_of_a_class_have_their_statistics_together(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    first, *others = spec.images
+    images = (replace(first, texts=(first.class_name.upper(),)), *others)
+    spelled = replace(spec, images=images, classes=tuple(sorted({e.class_name for e in images})))
+    assert len(spelled.classes) == 3
+    once = trained(spelled, artifacts).feature_statistics
+    again = replace(spelled, learned=tuple(once), feature_statistics=once)
+    twice = trained(again, artifacts).feature_statistics
+    for found, images_of_each in ((once, 5), (twice, 10)):
+        counts = {
+            name.lower(): int(FeatureStatistics.from_bytes(artifacts.get(digest)).count)
+            for name, digest in found.items()
+            if name != "green"
+        }
+        assert len(found) == 3
+        assert counts == {"red": images_of_each, "blue": images_of_each}
+
+
 def test_statistics_end_with_an_update_that_trains_the_image_tower(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
