@@ -52,12 +52,17 @@ class FeatureStatistics:
         )
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw L2-normalised features (count, width) from the Gaussian."""
+        """Draw L2-normalised features (count, width) from the Gaussian.
+
+        The symmetric root of the covariance makes them depend on it continuously. Eigenvectors
+        alone do not: libraries differ in their signs, and in those of equal eigenvalues.
+        """
         own = self.covariance.double()
         shrunk = torch.lerp(own, torch.diag(own.diagonal()), SHRINKAGE)
         values, vectors = torch.linalg.eigh(shrunk)
         normal = torch.randn(count, len(values), generator=generator, dtype=torch.double)
-        drawn = self.mean + normal @ (vectors * values.clamp(min=0).sqrt()).T
+        root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+        drawn = self.mean + normal @ root
         return normalize(drawn, dim=1).float()
 
     def to_bytes(self) -> bytes:

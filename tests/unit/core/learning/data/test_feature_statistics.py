@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,16 @@ def test_a_covariance_is_shrunk_towards_its_diagonal() -> None:
     slopes: Tensor = drawn[:, 1:] / drawn[:, :1]
     correlation = torch.corrcoef(slopes.T)[0, 1]
     assert correlation == pytest.approx(1 - SHRINKAGE, abs=0.02)
+
+
+def test_rounding_of_the_statistics_barely_moves_what_is_drawn() -> None:
+    """Equal variances have no directions of their own: another library may return any."""
+    even = torch.cat([torch.eye(4), -torch.eye(4)])
+    found = FeatureStatistics.of(even + torch.tensor([3.0, 0.0, 0.0, 0.0]))
+    noise = 1e-7 * torch.randn(4, 4, generator=generator_of("rounding"))
+    rounded = replace(found, covariance=found.covariance + noise + noise.T)
+    one, other = (each.draw(100, generator_of("rounded")) for each in (found, rounded))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_a_class_of_one_image_is_drawn_as_that_image() -> None:
