@@ -63,9 +63,9 @@ def prepare_run(
     With a `warm_start` below 1, its trained tensors first become a mean of the parent's and the
     root's, unless exemplars were wanted and there are none, or features of every class learned
     before were and some class has no statistics. `advance(done, total)` is called while images are
-    read before the first step, `moved` while weights are loaded. Raises ModelNotTrainable,
-    PromptInvalid, PromptTooLong, ClassInvalid; and, if statistics of features are to be read,
-    ArtifactMissing and ArtifactCorrupt.
+    read and features drawn before the first step, `moved` while weights are loaded. Raises
+    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid; and, if statistics of features
+    are to be read, ArtifactMissing and ArtifactCorrupt.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
@@ -102,7 +102,7 @@ def prepare_run(
         distils=method.distils,
         load=loaded,
     )
-    drawn = draw_features(spec, models, artifacts)
+    drawn = draw_features(spec, models, artifacts, advance)
     # What the parent has learned since the root is restored by what is replayed, or stays.
     lost = (recipe.exemplars and not exemplars) or (recipe.feature_replay and drawn.lacks(spec))
     if recipe.warm_start < 1 and spec.root != spec.parent and not lost:

@@ -3,7 +3,7 @@
 Source: Gaussian feature replay, as in SLCA's classifier alignment (Zhang et al., 2303.05118).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from core.domain.values import Digest
 from core.learning.data.vocabulary import generator_of
-from core.ports import Artifacts, TrainingSpec
+from core.ports import Artifacts, TrainingSpec, ignore_progress
 
 SHRINKAGE = 0.1  # of the covariance towards its diagonal, as it comes from few images
 
@@ -90,15 +90,23 @@ class DrawnFeatures:
 
     @classmethod
     def of(
-        cls, statistics: Mapping[str, Digest], artifacts: Artifacts, *, per_class: int, seed: int
+        cls,
+        statistics: Mapping[str, Digest],
+        artifacts: Artifacts,
+        *,
+        per_class: int,
+        seed: int,
+        advance: Callable[[int, int], None] = ignore_progress,
     ) -> Self:
-        """Draw equally many features of each class. Raises ArtifactMissing, ArtifactCorrupt."""
-        rows = [
-            FeatureStatistics.from_bytes(artifacts.get(digest)).draw(
-                per_class, generator_of("features of", seed, name)
-            )
-            for name, digest in statistics.items()
-        ]
+        """Draw equally many features of each class; `advance(done, total)` is called after each.
+
+        Raises ArtifactMissing, ArtifactCorrupt.
+        """
+        rows = []
+        for name, digest in statistics.items():
+            known = FeatureStatistics.from_bytes(artifacts.get(digest))
+            rows.append(known.draw(per_class, generator_of("features of", seed, name)))
+            advance(len(rows), len(statistics))
         return cls(
             rows=torch.cat(rows) if rows else torch.empty(0, 0),
             class_names=tuple(name for name in statistics for _ in range(per_class)),

@@ -25,7 +25,12 @@ def are_images_known(recipe: Recipe) -> bool:
     return recipe.part is ModelPart.TEXT and not recipe.augment
 
 
-def draw_features(spec: TrainingSpec, models: Models, artifacts: Artifacts) -> DrawnFeatures:
+def draw_features(
+    spec: TrainingSpec,
+    models: Models,
+    artifacts: Artifacts,
+    advance: Callable[[int, int], None],
+) -> DrawnFeatures:
     """Draw the features that the recipe replays. Raises ModelNotTrainable."""
     recipe, statistics = spec.recipe, spec.feature_statistics if spec.recipe.feature_replay else {}
     if statistics and not all(models.share_images):
@@ -36,7 +41,9 @@ def draw_features(spec: TrainingSpec, models: Models, artifacts: Artifacts) -> D
         images=len(spec.images),
         classes=len(spec.classes),
     )
-    return DrawnFeatures.of(statistics, artifacts, per_class=per_class, seed=recipe.seed)
+    return DrawnFeatures.of(
+        statistics, artifacts, per_class=per_class, seed=recipe.seed, advance=advance
+    )
 
 
 def known_features(
@@ -85,11 +92,13 @@ def feature_statistics(
         return found
     features = ImageEncoder(student, artifacts, advance)(spec.images)
     earlier = {name.lower(): name for name in found}
-    for name in distinct(spec.classes):
+    classes = distinct(spec.classes)
+    for done, name in enumerate(classes, start=1):
         own = [entry.class_name.lower() == name.lower() for entry in spec.images]
         statistics = FeatureStatistics.of(features[torch.tensor(own)])
         if before := earlier.get(name.lower()):
             past = FeatureStatistics.from_bytes(artifacts.get(found.pop(before)))
             statistics = past.merged(statistics)
         found[name] = artifacts.put(statistics.to_bytes())
+        advance(done, len(classes))
     return found

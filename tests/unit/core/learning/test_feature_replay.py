@@ -133,6 +133,22 @@ def test_two_spellings_of_a_class_have_their_statistics_together(
         assert counts == {"red": images_of_each, "blue": images_of_each}
 
 
+def test_each_class_that_is_drawn_or_measured_renews_the_lease(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    """With many classes of wide features, either takes longer than a lease."""
+    green = spec.feature_statistics["green"]
+    many = {f"green {n}": green for n in range(7)}
+    watching = Watching()
+    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
+    later = replace(spec, learned=tuple(many), feature_statistics=many)
+    trainer.train(later, resume=None, monitor=watching)
+    for n in range(1, 8):
+        assert ("loading", n, 7) in watching.steps
+    for n in (1, 2):
+        assert ("measuring", n, 2) in watching.steps
+
+
 def test_statistics_end_with_an_update_that_trains_the_image_tower(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
