@@ -6,7 +6,7 @@ from core.errors import ModelNotTrainable
 
 OTHER_IMAGE_TOWER = (
     "Features cannot be replayed: the teacher's image tower is not the parent's, because an "
-    "earlier update has trained it. Choose teacher 'parent'."
+    "earlier update has trained it. Choose teacher 'parent', or feature_replay 0."
 )
 
 

@@ -33,7 +33,7 @@ def draw_features(
 ) -> DrawnFeatures:
     """Draw the features that the recipe replays. Raises ModelNotTrainable."""
     recipe, statistics = spec.recipe, spec.feature_statistics if spec.recipe.feature_replay else {}
-    if statistics and not all(models.share_images):
+    if recipe.feature_replay and not all(models.share_images):
         raise ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
     per_class = drawn_features(
         recipe.feature_replay,

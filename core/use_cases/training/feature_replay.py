@@ -13,15 +13,15 @@ from core.ports import Artifacts
 def require_replayable(artifacts: Artifacts, line: Sequence[Version], recipe: Recipe) -> None:
     """Raise ModelNotTrainable if features are to be replayed and a teacher has others.
 
+    That does not depend on whether there are any yet: the next update is to replay this one's.
     `line` is root first, parent last. Raises ArtifactMissing, ArtifactCorrupt.
     """
-    if not recipe.feature_replay or recipe.teacher is TeacherPolicy.PARENT:
+    if not recipe.feature_replay or not recipe.terms or recipe.teacher is TeacherPolicy.PARENT:
         return
-    if line[-1].feature_statistics:
-        root, parent = (
-            Weights.from_bytes(artifacts.get(version.digest)) for version in (line[0], line[-1])
-        )
-        require_same_images(root, parent)
+    root, parent = (
+        Weights.from_bytes(artifacts.get(version.digest)) for version in (line[0], line[-1])
+    )
+    require_same_images(root, parent)
 
 
 def replayed_features(recipe: Recipe, parent: Version | None, images: int, classes: int) -> int:

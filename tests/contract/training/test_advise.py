@@ -110,7 +110,7 @@ def test_exemplars_count_as_they_are_kept(scene: Scene) -> None:
     assert later().seconds == 160 / 8 + 3
     assert later(exemplars=5).steps == 10 * ((8 + 2 * 2) // 4)
     assert later(exemplars=1).steps == 10 * ((8 + 2) // 4)
-    assert later(exemplars=0).steps == 10 * (8 // 4)
+    assert later(exemplars=0, feature_replay=0).steps == 10 * (8 // 4)
     again = an_order(
         scene.frozen("cat", "dog", offset=200), parent=2, recipe=Recipe(epochs=10, batch_size=4)
     )

@@ -99,19 +99,23 @@ def test_one_class_is_enough_where_those_of_the_suites_compete(
 def test_features_are_replayed_only_if_the_teacher_sees_images_as_the_parent(
     scene: Scene, bell: Bell, model: Model
 ) -> None:
-    """The image tower of version 2, which has statistics, is not the root's."""
+    """The image tower of version 2, which has statistics, is not the root's, nor that of 3."""
+    assert not a_candidate(scene.platform, model).feature_statistics
 
-    def ordered(teacher: TeacherPolicy, parent: int) -> Job:
-        recipe = Recipe(method=Method.VRLWF_FEATURES, teacher=teacher)
+    def ordered(teacher: TeacherPolicy, parent: int, **choices: Any) -> Job:
+        recipe = Recipe(exemplars=0, teacher=teacher, **choices)
         order = an_order(scene.frozen("owl", "elk"), recipe=recipe, parent=parent)
         return order_update(scene.platform, bell, ME, model=model.name, order=order)
 
     assert ordered(TeacherPolicy.ROOT, 1)
-    assert ordered(TeacherPolicy.PARENT, 2)
-    for teacher in (TeacherPolicy.ROOT, TeacherPolicy.BOTH):
-        with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as caught:
-            ordered(teacher, 2)
-        assert caught.value.pointer == "/recipe/teacher"
+    for parent in (2, 3):
+        assert ordered(TeacherPolicy.PARENT, parent)
+        assert ordered(TeacherPolicy.ROOT, parent, terms=())
+        assert ordered(TeacherPolicy.ROOT, parent, feature_replay=0)
+        for teacher in (TeacherPolicy.ROOT, TeacherPolicy.BOTH):
+            with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as caught:
+                ordered(teacher, parent)
+            assert caught.value.pointer == "/recipe/teacher"
 
 
 SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate by

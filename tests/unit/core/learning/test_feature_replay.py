@@ -163,10 +163,12 @@ def test_the_teacher_must_see_images_as_the_student_does(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
     moved = replace(spec, root=another_root(artifacts))
-    with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as refusal:
-        prepared(moved, artifacts)
-    assert refusal.value.pointer == "/recipe/teacher"
-    prepared(with_recipe(moved, teacher=TeacherPolicy.PARENT), artifacts)
+    for of in (moved, replace(moved, feature_statistics={})):  # or this update's would be useless
+        with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as refusal:
+            prepared(of, artifacts)
+        assert refusal.value.pointer == "/recipe/teacher"
+        prepared(with_recipe(of, teacher=TeacherPolicy.PARENT), artifacts)
+        prepared(with_recipe(of, terms=()), artifacts)
 
 
 @pytest.mark.parametrize(("learned", "share"), [(("green",), 0.0), (("green", "grey"), 1.0)])
