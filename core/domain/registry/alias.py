@@ -121,10 +121,11 @@ def version_before(
 
     The history is read as a stack: promotions push, rollbacks pop back to their target. So
     two rollbacks in a row go two versions back and never toggle. Versions that went live only by
-    override, and those in `failed`, are skipped; those that are `deleted` are not even offered.
-    Raises NoPrevious if none is left.
+    override, and those in `failed`, are skipped; those that are `deleted` are not even offered, nor
+    is the present one, which may have been live before as well. Raises NoPrevious if none is left.
     """
-    before = [number for number in live_stack(history)[:-1] if number not in deleted]
+    stack = live_stack(history)
+    before = [number for number in stack[:-1] if number not in {*deleted, stack[-1]}]
     skipped = by_override(history) | set(failed)
     found = next((number for number in reversed(before) if number not in skipped), None)
     if found is None and before:

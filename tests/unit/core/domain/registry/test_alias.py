@@ -142,6 +142,8 @@ def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
         ("1 2! 3 2 4", set(), 2),  # let through the second time
         ("1 2 3 2! 4", set(), 2),  # let through the first time
         ("1 2! 3 4", {3}, 1),
+        ("1 2 3 2", {3}, 1),  # never to what is live
+        ("1 2 3! 2", set(), 1),
     ],
 )
 def test_rollback_passes_over_what_failed_or_went_live_by_override_alone(
@@ -156,6 +158,7 @@ def test_versions_by_override_alone_are_those_that_never_came_otherwise() -> Non
 
 def test_rollback_passes_over_deleted_versions_and_does_not_offer_them() -> None:
     assert version_before(history("1", "2", "3"), deleted=[2]) == 1
+    assert version_before(history("1", "2", "3", "2"), deleted=[3]) == 1
     with pytest.raises(NoPrevious) as told:
         version_before(history("1", "2!", "3", "4"), failed=[1], deleted=[3])
     assert told.value.facts == {"versions": [1, 2]}
