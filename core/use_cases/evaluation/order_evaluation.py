@@ -34,8 +34,6 @@ def order_evaluation(
         found = work.models.get(model)
         order = EvaluateOrder(version=version, alias=alias)
         preflight_evaluation(work, found, order)
-        if alias != PRODUCTION:  # a typing error would compare with nothing
-            work.aliases.get(found.id, alias, keep=True)
         job = enqueue(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(notifier, job)
@@ -43,7 +41,7 @@ def order_evaluation(
 
 
 def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
-    """Raise VersionNotFound, FieldInvalid or ArtifactGone unless a version can be scored.
+    """Raise VersionNotFound, AliasNotFound, FieldInvalid or ArtifactGone unless it can be scored.
 
     The version and its parent are locked, in the order in which garbage collection locks versions,
     so that their weights cannot be deleted from now on.
@@ -57,3 +55,5 @@ def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -
     parent = work.versions.get(model.id, subject.parent, lock=True)
     work.versions.get(model.id, subject.number, lock=True).require_weights()
     require_scorable((*ancestors(work, parent), parent))
+    if order.alias != PRODUCTION:  # a typing error would compare with nothing
+        work.aliases.get(model.id, order.alias, keep=True)

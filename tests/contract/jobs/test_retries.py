@@ -11,6 +11,7 @@ from core.domain.jobs.order import EvaluateOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import JobId
 from core.errors import (
+    AliasNotFound,
     Conflict,
     FieldInvalid,
     VersionNotFound,
@@ -108,6 +109,9 @@ def test_what_could_not_start_is_not_tried_again(scene: Scene, bell: Bell, model
         Conflict: failed(scene, model),
         VersionNotFound: failed(scene, model, type=JobType.UPDATE, order=update),
         FieldInvalid: failed(scene, model, type=JobType.EVALUATE, order=EvaluateOrder(version=1)),
+        AliasNotFound: failed(  # it was deleted since
+            scene, model, type=JobType.EVALUATE, order=EvaluateOrder(version=2, alias="staging")
+        ),
     }
     for error, job in jobs.items():
         with pytest.raises(error):
