@@ -83,9 +83,9 @@ class Datasets(Protocol):
         """Return what needs a version, or any version of a dataset."""
 
     def remove_version(
-        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
     ) -> None:
-        """Remove a locked version, given all that were frozen after it."""
+        """Remove a locked version, given those that were frozen after it, oldest first."""
 
     def rename_class(self, dataset: DatasetId, name: str, to: str) -> int:
         """Give all images of a class to another class; return how many there were."""

@@ -43,11 +43,11 @@ def delete_dataset_version(platform: Platform, *, dataset: str, version: int) ->
             raise DatasetVersionNotFound(dataset=found.id, version=version)
         what = f"Version {version} of the dataset {found.name!r}"
         _require_unused(what, work.datasets.uses(found.id, version))
-        later = [
+        later = (  # read one at a time
             (one, read_manifest(platform.artifacts, one.manifest))
             for number, one in versions.items()
             if number > version
-        ]
+        )
         work.datasets.remove_version(versions[version], later)
         audit.record(
             work,

@@ -17,7 +17,7 @@ from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update
-from tests.support.factories import TESTER, a_dataset, a_row, pixels_on
+from tests.support.factories import TESTER, a_dataset, a_row, digest, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
@@ -74,6 +74,23 @@ def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene:
         with scene.platform.transactions(read_only=True) as work:
             found = work.datasets.trained_groups({kept, gone}, except_for=a_dataset().id)
         assert found == trained
+
+
+def test_manifests_are_read_only_until_every_trained_image_is_noted(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    """One at a time: a dataset may have many versions of many images."""
+    data = scene.frozen("cat", "dog")
+    second = freeze_version(scene.platform, data.dataset)
+    with scene.platform.transactions() as work:
+        work.datasets.add_image(a_row(work.datasets.get(data.dataset), digest("more"), "cat"))
+        work.commit()
+    third = freeze_version(scene.platform, data.dataset)
+    assert third.manifest != second.manifest
+    artifacts.delete(third.manifest)
+    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
+    with scene.platform.transactions(read_only=True) as work:
+        assert [version.number for version in work.datasets.versions(data.dataset)] == [2, 3]
 
 
 def test_images_of_a_deleted_dataset_are_collected(

@@ -56,7 +56,7 @@ class SqlDatasetVersions:
         return [_to_version(row) for row in self._connection.execute(query)]
 
     def remove(
-        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
     ) -> None:
         """Delete a version. Images that it was the first to train on are noted of a later one."""
         theirs = (
@@ -71,10 +71,12 @@ class SqlDatasetVersions:
                 dataset_versions.c.number == version.number,
             )
         )
-        for other, manifest in later:
+        for other, manifest in later if left else ():
             trained = left & {entry.pixels for entry in manifest.on(Side.TRAIN)}
             self._note_trained(other, trained)
             left -= trained
+            if not left:
+                break
 
     def remove_all(self, dataset: DatasetId) -> None:
         """Delete all versions of a dataset."""

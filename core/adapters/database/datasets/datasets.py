@@ -1,6 +1,6 @@
 """Datasets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -84,9 +84,9 @@ class SqlDatasets(SqlDatasetImages):
         return uses_of(self._connection, dataset, number)
 
     def remove_version(
-        self, version: DatasetVersion, later: Sequence[tuple[DatasetVersion, Manifest]]
+        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
     ) -> None:
-        """Delete a locked version, given all that were frozen after it."""
+        """Delete a locked version, given those that were frozen after it, oldest first."""
         self._versions.remove(version, later)
 
     def revision(self, dataset: DatasetId) -> int:
