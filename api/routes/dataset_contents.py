@@ -1,6 +1,5 @@
 """Routes of what a dataset and its versions hold: counts, near-duplicates, images, differences."""
 
-from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -62,9 +61,8 @@ def list_near_duplicates(
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
-        rows = work.datasets.near_duplicate_page(found.id, limit + 1, last)
-    groups = [list(same) for _, same in groupby(rows, key=lambda row: row.image.group)]
-    return page_of(groups, limit, NearDuplicatesView.of, lambda rows: rows[0].image.group)
+        groups = work.datasets.near_duplicate_page(found.id, limit + 1, last)
+    return page_of(groups, limit, NearDuplicatesView.of, lambda found: found.group)
 
 
 @router.get("/versions/{version}/images", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))

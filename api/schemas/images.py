@@ -12,6 +12,7 @@ from api.schemas.common import Page, RequestModel, ResponseModel
 from core.domain.datasets import diff
 from core.domain.datasets.dataset import DatasetImage
 from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.near_duplicates import NearDuplicates
 from core.domain.datasets.split import Side, side_of
 from core.domain.datasets.statistics import DatasetStatistics
 
@@ -81,14 +82,17 @@ class NearDuplicatesView(ResponseModel):
     """Images of a dataset that look alike; they are on the same side of every split."""
 
     group: str = Field(description="`pixels` of the oldest of them, maybe in another dataset.")
-    images: list[ImageView]
+    count: int = Field(examples=[2], description="How many of them the dataset holds.")
+    images: list[ImageView] = Field(description="The first 100 of those, by `pixels`.")
 
     @classmethod
-    def of(cls, rows: Sequence[DatasetImage]) -> Self:
-        """Return the view of a group, given the rows of all its images, by pixels."""
-        images = groupby(rows, key=lambda row: row.image.pixels)
+    def of(cls, found: NearDuplicates) -> Self:
+        """Return the view of a group."""
+        images = groupby(found.rows, key=lambda row: row.image.pixels)
         return cls(
-            group=rows[0].image.group, images=[ImageView.of(list(same)) for _, same in images]
+            group=found.group,
+            count=found.count,
+            images=[ImageView.of(list(same)) for _, same in images],
         )
 
 

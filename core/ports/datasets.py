@@ -6,7 +6,7 @@ from typing import Protocol
 
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image
 from core.domain.datasets.manifest import Manifest
-from core.domain.datasets.near_duplicates import SimilarImage
+from core.domain.datasets.near_duplicates import NearDuplicates, SimilarImage
 from core.domain.datasets.statistics import Member
 from core.domain.datasets.suite import Suite
 from core.domain.values import DatasetId, Digest, JobId, SuiteId
@@ -50,8 +50,8 @@ class Datasets(Protocol):
 
     def near_duplicate_page(
         self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[DatasetImage]:
-        """Return all rows of a page of groups of near-duplicates, by group and pixels."""
+    ) -> Sequence[NearDuplicates]:
+        """Return a page of groups of near-duplicates, each with its first images."""
 
     def members(self, dataset: DatasetId) -> Iterable[Member]:
         """Yield every image of a dataset, once for each of its texts, by pixels."""

@@ -38,7 +38,8 @@ class NearDuplicates(TypedDict):
     """Images of a dataset that look alike."""
 
     group: str  # pixels of the oldest, maybe in another dataset
-    images: list[Image]
+    count: int  # of images in the dataset
+    images: list[Image]  # the first 100 of them, by pixels
 
 
 class SideCounts(TypedDict):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.domain.datasets.dataset import DatasetImage
 from core.domain.datasets.split import part_of, side_of
 from core.domain.values import Digest
 from core.errors import SplitConflict
@@ -20,6 +21,15 @@ class SimilarImage:
 
     group: Digest  # the oldest image of its group
     distance: float  # levels, at most NEAR
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearDuplicates:
+    """Images of a dataset that are near-duplicates of each other."""
+
+    group: Digest  # the oldest of them, maybe in another dataset
+    count: int  # of images in the dataset
+    rows: Sequence[DatasetImage]  # of the first of them, by pixels and text
 
 
 def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:

@@ -213,6 +213,7 @@ def test_statistics_count_sides_duplicates_and_look_alikes(pets: Service) -> Non
         assert len(listed) == found["sides"][side]
         assert len(listed) == sum(sides[side] for sides in found["classes"].values())
     (group,) = get(pets, "/near-duplicates")["data"]
+    assert group["count"] == 2
     assert [image["pixels"] for image in group["images"]] == images_of(pets, "owl")
     assert group["group"] in images_of(pets, "owl")
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.adapters.database.datasets.image_lists import SHOWN
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.split import Side
 from core.domain.values import DatasetId
@@ -215,3 +216,40 @@ def freeze(work: UnitOfWork, dataset: DatasetId, texts: dict) -> None:
     manifest = a_manifest(found, texts or {digest(1): "cat"})
     number = work.datasets.next_version(dataset)
     work.datasets.add_version(a_dataset_version(found, number, manifest), manifest)
+
+
+def test_groups_of_near_duplicates_are_paged_and_show_their_first_images(
+    transactions: Transactions,
+) -> None:
+    """However many look alike: of a film, thousands may."""
+    dataset = a_dataset(kind=DatasetKind.CAPTIONED)
+    sizes = {digest("film"): SHOWN + 3, digest("pair"): 2, digest("single"): 1}
+    members = {
+        oldest: sorted([oldest, *(digest(f"{oldest} {n}") for n in range(1, size))])
+        for oldest, size in sizes.items()
+    }
+    rows = [
+        replace(
+            a_row(dataset, pixels, text),
+            image=an_image(pixels, near_duplicate_of=None if pixels == oldest else oldest),
+        )
+        for oldest, alike in members.items()
+        for pixels in alike
+        for text in ("a cat", "a pet")
+    ]
+    oldest_first = sorted(rows, key=lambda row: row.image.near_duplicate_of is not None)
+    with transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add_images(dataset.id, rows)
+        work.thumbnails.add([(row.image, "00") for row in oldest_first if row.text == "a cat"])
+        groups = work.datasets.near_duplicate_page(dataset.id, 9, None)
+        first = work.datasets.near_duplicate_page(dataset.id, 1, None)
+        second = work.datasets.near_duplicate_page(dataset.id, 9, first[0].group)
+    several = sorted(oldest for oldest, size in sizes.items() if size > 1)
+    assert [(found.group, found.count) for found in groups] == [
+        (one, sizes[one]) for one in several
+    ]
+    for found in groups:
+        shown = [row.image.pixels for row in found.rows]
+        assert shown[::2] == shown[1::2] == members[found.group][:SHOWN]
+    assert [*first, *second] == groups

@@ -1,6 +1,7 @@
 """The images in datasets, as they are read."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -8,9 +9,12 @@ from sqlalchemy import Connection, Row, Select, func, select
 from core.adapters.database.statements import chunks
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
+from core.domain.datasets.near_duplicates import NearDuplicates
 from core.domain.datasets.statistics import Member
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetNotFound
+
+SHOWN = 100  # images of one group
 
 
 class SqlImageLists:
@@ -64,26 +68,44 @@ class SqlImageLists:
 
     def near_duplicate_page(
         self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[DatasetImage]:
-        """Return all rows of up to `limit` groups of near-duplicates, by group and pixels.
+    ) -> Sequence[NearDuplicates]:
+        """Return up to `limit` groups of near-duplicates, each with its first images, by pixels.
 
         A group is of images that the dataset holds, at least two; the oldest may be elsewhere.
         """
         group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
-        held = dataset_images.join(thumbnails, thumbnails.c.pixels == dataset_images.c.pixels)
-        groups = (
-            select(group.label("found"))
-            .select_from(held)
+        held = (
+            select(thumbnails.c.pixels, group.label("found"))
+            .join(dataset_images, thumbnails.c.pixels == dataset_images.c.pixels)
             .where(dataset_images.c.dataset == dataset, group > (after or ""))
-            .group_by(group)
-            .having(func.count(dataset_images.c.pixels.distinct()) > 1)
-            .order_by(group)
-            .limit(limit)
+            .distinct()
             .subquery()
         )
-        query = _images_of(dataset).where(group.in_(select(groups.c.found)))
-        query = query.order_by(None).order_by(group, dataset_images.c.pixels, dataset_images.c.text)
-        return [_to_image(row) for row in self._connection.execute(query)]
+        ranked = select(
+            held,
+            func.count().over(partition_by=held.c.found).label("size_of_group"),
+            func.row_number()
+            .over(partition_by=held.c.found, order_by=held.c.pixels)
+            .label("place"),
+        ).subquery()
+        several = select(ranked.c.found).where(ranked.c.size_of_group > 1, ranked.c.place == 1)
+        page = several.order_by(ranked.c.found).limit(limit).subquery()
+        query = (
+            _images_of(dataset)
+            .add_columns(ranked.c.size_of_group)
+            .join(ranked, ranked.c.pixels == dataset_images.c.pixels)
+            .where(ranked.c.found.in_(select(page.c.found)), ranked.c.place <= SHOWN)
+            .order_by(None)
+            .order_by(ranked.c.found, dataset_images.c.pixels, dataset_images.c.text)
+        )
+        rows = [(_to_image(row), row.size_of_group) for row in self._connection.execute(query)]
+        groups = [list(same) for _, same in groupby(rows, key=lambda row: row[0].image.group)]
+        return [
+            NearDuplicates(
+                group=same[0][0].image.group, count=same[0][1], rows=[image for image, _ in same]
+            )
+            for same in groups
+        ]
 
     def members(self, dataset: DatasetId) -> Iterator[Member]:
         """Yield every image of a dataset, once for each of its texts, by pixels."""
