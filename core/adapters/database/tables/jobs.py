@@ -71,6 +71,10 @@ job_events = Table(
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.status, jobs.c.position)
 
+# The deletion of a job looks for its retries, which refer to it.
+RETRIES = text("retry_of IS NOT NULL")
+Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
+
 
 def lane_of(job: FromClause) -> ColumnElement[str]:
     """Return the lane that a job waits in."""
