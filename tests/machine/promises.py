@@ -156,7 +156,7 @@ class Promises:
     def _by_job(self, row: AliasMove, jobs: dict[JobId, Job]) -> bool:
         """Whether an update has moved the alias itself; then its version had passed."""
         job = jobs.get(JobId(row.actor.removeprefix("job ")))
-        if job is None:
+        if job is None or not isinstance(job.order, UpdateOrder):  # an import makes the alias
             return False
         assert (row.kind, job.version) == (MoveKind.PROMOTED, row.to_version)
         assert job.result is not None

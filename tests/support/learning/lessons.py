@@ -114,8 +114,13 @@ def train(
 
 
 def altered(recipe: Recipe, **changes: Any) -> Recipe:
-    """Return a copy of a recipe; a new method brings its own choices."""
-    choices = dict.fromkeys(COMPOSED) if "method" in changes else {}
+    """Return a copy of a recipe; a new method brings its own choices.
+
+    Part and augmentation stay, except for the method that has its own.
+    """
+    method = changes.get("method")
+    kept = () if method is Method.VRLWF_FEATURES else ("part", "augment")
+    choices = dict.fromkeys(name for name in COMPOSED if name not in kept) if method else {}
     return replace(recipe, **(choices | changes))
 
 

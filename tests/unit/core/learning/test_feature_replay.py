@@ -155,7 +155,7 @@ def test_statistics_end_with_an_update_that_trains_the_image_tower(
     without = {"method": Method.VRLWF, "learning_rate": 1e-4}
     text = with_recipe(spec, **without, part=ModelPart.TEXT)
     assert trained(text, artifacts).feature_statistics == spec.feature_statistics
-    whole = with_recipe(spec, **without)
+    whole = with_recipe(spec, **without, part=ModelPart.WHOLE)
     assert trained(whole, artifacts).feature_statistics == {}
 
 
