@@ -17,14 +17,14 @@ from core.errors import ModelNotTrainable
 from core.learning.class_columns import Columns
 from core.learning.data.exemplars import choose_exemplars
 from core.learning.data.image_encoder import ImageEncoder
-from core.learning.data.known_features import are_images_known, draw_features, known_features
+from core.learning.data.known_features import draw_features, known_features
 from core.learning.data.loader import BatchLoader
 from core.learning.data.vocabulary import Replay, generator_of, sentences_of
 from core.learning.distributed.ranks import Ranks, SingleRank
 from core.learning.gradients import LossGradients
 from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
 from core.learning.methods.weight_mixing import mix
-from core.learning.student_and_teachers import Models
+from core.learning.student_and_teachers import CachedFeatures, Models
 from core.learning.training_run import TrainingRun
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes, ignore_progress
 
@@ -39,6 +39,7 @@ class PreparedRun:
     reading: BatchLoader
     exemplars: int  # how many of the images that are read
     features: int  # how many features are drawn beside the images
+    known: CachedFeatures | None  # of the images, then the drawn ones
 
     def fingerprint(self) -> Digest:
         """Hash what must be equal in every rank: the order of images, the step and the weights."""
@@ -109,7 +110,6 @@ def prepare_run(
         root = dict(loaded(spec.root).network.named_parameters())
         mix(models.parameters, models.parameters, root, recipe.warm_start)
     method.prepare(TrainingStart(spec=spec, models=models, artifacts=artifacts))
-    images_are_known = are_images_known(recipe)
     loader = BatchLoader(
         recipe,
         columns,
@@ -120,8 +120,8 @@ def prepare_run(
         features=drawn.class_names,
         reference=spec.reference if method.reference_terms() else (),
         ranks=ranks,
-        reads_pixels=not images_are_known,
     )
+    known = None if recipe.augment else known_features(method, models, loader, drawn, advance)
     gradients = LossGradients(
         method=method,
         models=models,
@@ -129,7 +129,7 @@ def prepare_run(
         micro_batch=recipe.micro_batch,
         reference_texts=_reference_texts(spec, models) if method.reference_terms() else (),
         reference_weight=1 / ranks.size,
-        known=None if recipe.augment else known_features(method, models, loader, drawn, advance),
+        known=known,
     )
     run = TrainingRun(
         spec=spec,
@@ -142,7 +142,11 @@ def prepare_run(
         ranks=ranks,
     )
     return PreparedRun(
-        update=run, reading=loader, exemplars=len(exemplars), features=len(drawn.class_names)
+        update=run,
+        reading=loader,
+        exemplars=len(exemplars),
+        features=len(drawn.class_names),
+        known=known,
     )
 
 

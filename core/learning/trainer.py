@@ -123,7 +123,7 @@ class UpdateTrainer:
             notes = {**notes, **{name: count for name, count in used.items() if count}}
             statistics = feature_statistics(
                 spec,
-                parent,
+                prepared.known,
                 self._artifacts,
                 lambda done, total: monitor.advance("measuring", done, total),
             )

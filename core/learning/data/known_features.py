@@ -4,25 +4,18 @@ from collections.abc import Callable
 
 import torch
 
-from core.clip.model import ClipModel
 from core.domain.recipes.choices import ModelPart
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.exemplar_quota import drawn_features
-from core.domain.recipes.recipe import Recipe
 from core.domain.registry.image_tower import OTHER_IMAGE_TOWER
 from core.domain.values import Digest
 from core.errors import ModelNotTrainable
 from core.learning.data.feature_statistics import DrawnFeatures, FeatureStatistics
-from core.learning.data.image_encoder import BLOCK_IMAGES, ImageEncoder
+from core.learning.data.image_encoder import BLOCK_IMAGES
 from core.learning.data.loader import BatchLoader
 from core.learning.methods.method import LearningMethod
 from core.learning.student_and_teachers import CachedFeatures, Models
 from core.ports import Artifacts, TrainingSpec
-
-
-def are_images_known(recipe: Recipe) -> bool:
-    """Return whether no step needs pixels: the images' features do not change during the update."""
-    return recipe.part is ModelPart.TEXT and not recipe.augment
 
 
 def draw_features(
@@ -76,26 +69,26 @@ def known_features(
 
 def feature_statistics(
     spec: TrainingSpec,
-    student: ClipModel,
+    known: CachedFeatures | None,
     artifacts: Artifacts,
     advance: Callable[[int, int], None],
 ) -> dict[str, Digest]:
     """Store the statistics of an update's classes; return those of all that may be replayed later.
 
     Those of earlier classes stay valid if the image tower is frozen. A class that is taught again
-    has those of all its images. Nothing is measured unless the recipe replays features.
+    has those of all its images. The update's own are those of its `known` features; they are not
+    stored unless the recipe replays features.
     """
     if spec.recipe.part is not ModelPart.TEXT:
         return {}
     found = dict(spec.feature_statistics)
-    if not spec.recipe.feature_replay:
+    if not spec.recipe.feature_replay or known is None or known.student is None:
         return found
-    features = ImageEncoder(student, artifacts, advance)(spec.images)
     earlier = {name.lower(): name for name in found}
     classes = distinct(spec.classes)
     for done, name in enumerate(classes, start=1):
         own = [entry.class_name.lower() == name.lower() for entry in spec.images]
-        statistics = FeatureStatistics.of(features[torch.tensor(own)])
+        statistics = FeatureStatistics.of(known.student[: len(own)][torch.tensor(own)])
         if before := earlier.get(name.lower()):
             past = FeatureStatistics.from_bytes(artifacts.get(found.pop(before)))
             statistics = past.merged(statistics)

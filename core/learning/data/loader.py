@@ -11,6 +11,7 @@ from torch import Tensor
 from core.clip.decoded_images import Pixels
 from core.clip.images import Preprocess
 from core.domain.datasets.manifest import ManifestEntry
+from core.domain.recipes.choices import ModelPart
 from core.domain.recipes.recipe import Recipe
 from core.learning.class_columns import Columns
 from core.learning.data.batches import TrainingImages
@@ -35,11 +36,11 @@ class BatchLoader:
         features: Sequence[str] = (),
         reference: Sequence[ManifestEntry] = (),
         ranks: Ranks,
-        reads_pixels: bool = True,
     ) -> None:
         """Take the images by their use, and the class of each feature that is drawn beside them.
 
-        Features take the exemplars' place. Without `reads_pixels` steps have no pixels.
+        Features take the exemplars' place. If the features of all images are known before the
+        first step, because nothing changes them, steps have no pixels.
         """
         learned = (*images, *exemplars)
         self.count = len(learned)
@@ -57,7 +58,7 @@ class BatchLoader:
         column = {name: columns.of_class(name) for name in set(classes)}
         self._target = torch.tensor([column[name] for name in classes])
         self._ranks = ranks
-        self._reads_pixels = reads_pixels
+        self._reads_pixels = recipe.augment or recipe.part is not ModelPart.TEXT
         self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
 
     def step(self, step: int) -> StepData:
