@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
+from core.domain.webhooks.addresses import LONGEST_URL
 from core.domain.webhooks.delivery import Delivery, DeliveryStatus
 from core.domain.webhooks.event import EventType
 from core.domain.webhooks.webhook import Webhook
@@ -15,7 +16,7 @@ _Url = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=2000,
+        max_length=LONGEST_URL,
         examples=["https://ci.example.com/perennial"],
         description="https, at a public address.",
     ),
@@ -76,32 +77,14 @@ class WebhookView(ResponseModel):
 
     @classmethod
     def of(cls, webhook: Webhook) -> Self:
-        """Return the view of a webhook."""
-        return cls(**_fields(webhook))
+        """Return the view of a webhook; only `WebhookWithSecret` takes its secret."""
+        return cls(**vars(webhook), former_secret_until=webhook.former_until)
 
 
 class WebhookWithSecret(WebhookView):
     """A webhook with its new secret, which is shown only now."""
 
     secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> Self:
-        """Return the view of a webhook and its secret."""
-        return cls(**_fields(webhook), secret=webhook.secret)
-
-
-def _fields(webhook: Webhook) -> dict[str, Any]:
-    return {
-        "id": webhook.id,
-        "url": webhook.url,
-        "events": list(webhook.events),
-        "models": None if webhook.models is None else list(webhook.models),
-        "description": webhook.description,
-        "paused": webhook.paused,
-        "former_secret_until": webhook.former_until,
-        "created_at": webhook.created_at,
-    }
 
 
 class DeliveryError(ResponseModel):
@@ -138,16 +121,4 @@ class DeliveryView(ResponseModel):
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
         """Return the view of a delivery."""
-        return cls(
-            id=delivery.id,
-            event=delivery.event,
-            type=delivery.type,
-            payload=dict(delivery.payload),
-            status=delivery.status,
-            attempts=delivery.attempts,
-            response_status=delivery.response_status,
-            error=None if delivery.error is None else DeliveryError(**delivery.error),
-            created_at=delivery.created_at,
-            attempted_at=delivery.attempted_at,
-            next_attempt_at=delivery.next_attempt_at,
-        )
+        return cls(**vars(delivery))

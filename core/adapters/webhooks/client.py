@@ -61,8 +61,8 @@ class HttpWebhookClient:
         except Exception as error:  # noqa: BLE001 (whatever a receiver sends must not stop others)
             return _failure("receiver_unreachable", f"{type(error).__name__}: {error}")
         if not 200 <= status < 300:
-            message_of = f"The receiver responded with status {status}."
-            return _failure("receiver_refused", message_of, status)
+            said = f"The receiver responded with status {status}."
+            return _failure("receiver_refused", said, status)
         return Outcome(response_status=status)
 
     async def _post(self, receiver: Receiver, message: Message) -> int:
