@@ -1,4 +1,4 @@
-"""Refuse requests that their route does not declare: their role, query parameters or body."""
+"""Refuse requests by the role, the query parameters and the type of body that a route declares."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -16,9 +16,9 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 class DeclaredRoute(APIRoute):
-    """Route that refuses a role that is too low and, if it takes JSON, another kind of body.
+    """Route that refuses a role that is too low and, if it takes JSON, a body of another type.
 
-    Neither body is read.
+    It refuses both before it reads the body.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -48,5 +48,5 @@ def list_audit_events(
 
 @router.get("/verification", openapi_extra=needs(Role.ADMIN))
 def verify_audit_events(services: WiredServices) -> ChainView:
-    """Recompute the chain of hashes: whether an event was removed, edited or forged, and which."""
+    """Recompute the chain of hashes; return the first event that does not fit, if any."""
     return ChainView.of(verify_audit(services.platform))

@@ -32,7 +32,7 @@ class NewKey(RequestModel):
 
 
 class Rotation(RequestModel):
-    """How to rotate an API key."""
+    """The choices for a rotation of an API key."""
 
     overlap_hours: float = Field(
         OVERLAP / HOUR,
@@ -43,7 +43,7 @@ class Rotation(RequestModel):
 
     @property
     def overlap(self) -> timedelta:
-        """How long the present secret stays valid."""
+        """The time for which the present secret stays valid."""
         return timedelta(hours=self.overlap_hours)
 
 
@@ -117,7 +117,7 @@ class AuditEventView(ResponseModel):
 
 
 class ChainView(ResponseModel):
-    """Whether the chain of audit events holds."""
+    """The result of a check of the chain of audit events."""
 
     holds: bool
     events: int = Field(description="The number of the last event.")

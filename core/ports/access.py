@@ -61,7 +61,7 @@ class Keys(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFilter:
-    """Which audit events to list; None: all."""
+    """The conditions on the audit events to list; None: no condition."""
 
     actor: str | None = None
     action: str | None = None

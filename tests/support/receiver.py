@@ -39,7 +39,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What a receiver was sent, and how it answers."""
+    """The requests that a receiver got, and the answers that it gives."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)  # of the next answers; then 204

@@ -82,5 +82,5 @@ class Client:
 
 
 def refused(status: int = 500) -> Outcome:
-    """What comes of a response that is no success."""
+    """The outcome of a response that is no success."""
     return Outcome(response_status=status, error={"code": "receiver_refused", "message": "no"})

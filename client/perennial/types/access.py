@@ -46,7 +46,7 @@ AuditEvent.__doc__ = "A change that somebody made."
 
 
 class Chain(TypedDict):
-    """Whether the chain of audit events holds."""
+    """The result of a check of the chain of audit events."""
 
     holds: bool
     events: int

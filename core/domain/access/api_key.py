@@ -1,4 +1,4 @@
-"""API keys: whom they belong to, what they allow and how long."""
+"""API keys: what each allows, and until when."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -9,7 +9,7 @@ from core.domain.values import Digest, Json, KeyId, canonical_json, sha256
 
 
 class Action(StrEnum):
-    """What was done to a subject."""
+    """The kind of a change."""
 
     MODEL_CREATED = "model.created"
     MODEL_CONFIGURED = "model.configured"

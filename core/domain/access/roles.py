@@ -5,7 +5,7 @@ from typing import Self
 
 
 class Role(StrEnum):
-    """What a key may do, from the least to the most."""
+    """The role of a key, from the one that allows the least to the one that allows the most."""
 
     VIEWER = "viewer"  # read, and classify
     CONTRIBUTOR = "contributor"  # send images, order updates

@@ -15,7 +15,7 @@ _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that are given out; the rest
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """Where a webhook's URL leads."""
+    """The parts of a webhook's URL that a request needs."""
 
     scheme: str
     authority: str  # host and port as the URL has them: the header Host
@@ -25,7 +25,7 @@ class Receiver:
 
 
 def receiver_of(url: str, *, allow_private: bool) -> Receiver:
-    """Return where a URL leads; http is allowed where private addresses are.
+    """Return the parts of a URL; http is allowed where private addresses are.
 
     Raises UrlForbidden.
     """

@@ -25,7 +25,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of an attempt."""
+    """The result of an attempt."""
 
     response_status: int | None = None  # None: there was no response
     error: Json | None = None  # {"code", "message"}; None: the receiver accepted

@@ -1,4 +1,4 @@
-"""Events that webhooks receive: what happened, told by ids and links."""
+"""Events that webhooks receive: each says by ids and links what happened."""
 
 from dataclasses import dataclass
 from datetime import datetime

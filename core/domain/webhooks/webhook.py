@@ -1,4 +1,4 @@
-"""Webhooks: who is told of which events, and the secrets that sign what they are sent."""
+"""Webhooks: the events that each receives, and the secrets that sign its messages."""
 
 import base64
 import secrets

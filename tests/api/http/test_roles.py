@@ -59,7 +59,7 @@ def keyed(service: Service) -> Iterator[tuple[Operation, Role]]:
 
 
 def ask(service: Service, operation: Operation, job: str, model: str, key: dict[str, str]) -> Any:
-    """What an operation answers about a model and its job."""
+    """The answer of an operation about a model and its job."""
     method, path, described = operation
     things = {"model": model, "reference": model, "job": job, "alias": "production", "version": "1"}
     names = {name: things.get(name, "nothing") for name in names_in(path)}

@@ -38,7 +38,7 @@ def make(service: Service, url: str = "https://127.0.0.1/told", **changes: Any) 
 
 
 def send(service: Service) -> None:
-    """What the supervisor does."""
+    """Send a due delivery, as the supervisor does."""
     claimed = claim_delivery(service.platform)
     assert claimed is not None
     send_claimed(service.platform, webhook_client(service.settings), claimed)

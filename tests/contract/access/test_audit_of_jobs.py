@@ -1,4 +1,4 @@
-"""What a job changes by itself is recorded as the job's."""
+"""Changes that a job makes by itself are recorded as the job's."""
 
 import pytest
 

@@ -32,7 +32,7 @@ def model(scene: Scene) -> Model:
 
 
 def told(scene: Scene, webhook: Webhook) -> Sequence[Delivery]:
-    """What a webhook is to be told, oldest first."""
+    """The deliveries of a webhook, oldest first."""
     return deliveries_of(scene.platform.transactions, webhook)
 
 

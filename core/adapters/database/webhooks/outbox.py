@@ -1,4 +1,4 @@
-"""The outbox: deliveries, written with the fact that they tell of."""
+"""The outbox: deliveries, written in the transaction of the change that they report."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which URLs a webhook may have, and which addresses count as public."""
+"""The URLs that a webhook may have, and the addresses that count as public."""
 
 import pytest
 

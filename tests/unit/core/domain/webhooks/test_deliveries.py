@@ -1,4 +1,4 @@
-"""What becomes of a delivery after an attempt, and which secrets sign it."""
+"""The state of a delivery after an attempt, and the secrets that sign it."""
 
 from dataclasses import replace
 from datetime import timedelta
