@@ -9,6 +9,7 @@ from redis import Redis
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
 from devtools.servers.redis import redis_server
+from tests.support.receiver import Receiver, receiving
 
 
 def pytest_collection_finish() -> None:
@@ -42,6 +43,13 @@ def redis_url() -> Iterator[str]:
     """A Redis server's URL."""
     with redis_server() as server:
         yield server.url
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that has received nothing."""
+    with receiving() as made:
+        yield made
 
 
 @pytest.fixture(params=["embedded", "servers"])

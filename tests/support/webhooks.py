@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.adapters.webhooks.client import HttpWebhookClient
 from core.domain.values import WebhookId
 from core.domain.webhooks.delivery import Delivery, Outcome
 from core.domain.webhooks.event import EventType, OutboxEvent
@@ -63,6 +64,11 @@ def deliveries_of(transactions: Transactions, webhook: Webhook) -> Sequence[Deli
     """All deliveries of a webhook, oldest first."""
     with transactions(read_only=True) as work:
         return work.outbox.page(webhook.id, 1000, None)[::-1]
+
+
+def an_http_client(**changes: Any) -> HttpWebhookClient:
+    """A client that reaches receivers of this machine."""
+    return HttpWebhookClient(**{"seconds": 5.0, "allow_private": True} | changes)
 
 
 class Client:

@@ -1,6 +1,5 @@
 """Webhooks over HTTP: secrets are shown once, URLs checked, deliveries listed and repeated."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,13 @@ from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of, running, settings_of
-from tests.support.receiver import Receiver, receiving
+from tests.support.receiver import Receiver
 from tests.support.webhooks import subscribed
 
 
 @pytest.fixture
 def settings(home: Path) -> Settings:
     return settings_of(home, webhook_private=True)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
 
 
 def make(service: Service, url: str = "https://127.0.0.1/told", **changes: Any) -> dict[str, Any]:

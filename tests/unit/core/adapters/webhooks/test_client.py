@@ -7,12 +7,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from core.adapters.webhooks.client import HttpWebhookClient
 from core.adapters.webhooks.signing import headers_of
 from core.bootstrap import utc_now
 from core.domain.webhooks.delivery import Outcome
@@ -20,6 +18,7 @@ from core.errors import UrlForbidden
 from core.ports import Message
 from tests.support.certificates import self_signed
 from tests.support.receiver import Receiver, receiving
+from tests.support.webhooks import an_http_client
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -27,10 +26,6 @@ OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 def a_message(*secrets: str, body: bytes = b'{"type":"webhook.test"}') -> Message:
     return Message(id="evt_1", at=utc_now(), body=body, secrets=secrets or (SECRET,))
-
-
-def a_client(**changes: Any) -> HttpWebhookClient:
-    return HttpWebhookClient(**{"seconds": 5.0, "allow_private": True} | changes)
 
 
 def at(*addresses: str) -> Callable[[str, int], Sequence[str]]:
@@ -43,15 +38,9 @@ def code_of(outcome: Outcome) -> str:
     return str(outcome.error["code"])
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
-
-
 def test_a_message_arrives_with_its_signature(receiver: Receiver) -> None:
     url = f"{receiver.url};now?by=us"
-    assert a_client().send(url, a_message()) == Outcome(response_status=204)
+    assert an_http_client().send(url, a_message()) == Outcome(response_status=204)
     (got,) = receiver.received
     assert (got.path, got.event) == ("/told;now?by=us", "evt_1")
     assert got.payload == {"type": "webhook.test"}
@@ -62,7 +51,7 @@ def test_a_message_arrives_with_its_signature(receiver: Receiver) -> None:
 
 
 def test_during_a_rotation_both_secrets_verify_it(receiver: Receiver) -> None:
-    a_client().send(receiver.url, a_message(SECRET, OTHER))
+    an_http_client().send(receiver.url, a_message(SECRET, OTHER))
     (got,) = receiver.received
     got.verify(SECRET)
     got.verify(OTHER)
@@ -73,21 +62,21 @@ def test_only_a_2xx_is_a_delivery_and_redirects_are_not_followed(
     receiver: Receiver, status: int
 ) -> None:
     receiver.statuses, receiver.location = [status], receiver.url
-    outcome = a_client().send(receiver.url, a_message())
+    outcome = an_http_client().send(receiver.url, a_message())
     assert (code_of(outcome), outcome.response_status) == ("receiver_refused", status)
     assert len(receiver.received) == 1
 
 
 def test_a_slow_receiver_is_given_up_after_the_whole_time(receiver: Receiver) -> None:
     receiver.pause_s = 1.0
-    outcome = a_client(seconds=0.2).send(receiver.url, a_message())
+    outcome = an_http_client(seconds=0.2).send(receiver.url, a_message())
     assert (code_of(outcome), outcome.response_status) == ("receiver_timeout", None)
 
 
 def test_a_receiver_that_is_not_there_is_a_recorded_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
-    outcome = a_client().send(f"http://127.0.0.1:{port}/", a_message())
+    outcome = an_http_client().send(f"http://127.0.0.1:{port}/", a_message())
     assert code_of(outcome) == "receiver_unreachable"
 
 
@@ -120,7 +109,7 @@ def replying(reply: Callable[[socket.socket], None]) -> Iterator[str]:
 )
 def test_an_answer_that_is_no_response_is_a_recorded_failure(answer: bytes) -> None:
     with replying(lambda taken: taken.sendall(answer)) as url:
-        outcome = a_client().send(url, a_message())
+        outcome = an_http_client().send(url, a_message())
     assert code_of(outcome) == "receiver_unreachable"
 
 
@@ -132,7 +121,7 @@ def test_a_receiver_that_answers_byte_by_byte_is_given_up() -> None:
             time.sleep(0.05)
 
     with replying(trickle) as url:
-        outcome = a_client(seconds=0.3).send(url, a_message())
+        outcome = an_http_client(seconds=0.3).send(url, a_message())
     assert code_of(outcome) == "receiver_timeout"
 
 
@@ -143,21 +132,21 @@ def test_an_endless_response_is_read_in_part() -> None:
             taken.sendall(b"x" * 65536)
 
     with replying(flood) as url:
-        assert a_client(seconds=2).send(url, a_message()) == Outcome(response_status=200)
+        assert an_http_client(seconds=2).send(url, a_message()) == Outcome(response_status=200)
 
 
 def test_a_host_without_an_address_is_a_recorded_failure() -> None:
     def resolve(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    client = a_client(allow_private=False, resolve=resolve)
+    client = an_http_client(allow_private=False, resolve=resolve)
     assert code_of(client.send("https://ci.example.com/", a_message())) == "receiver_unreachable"
     with pytest.raises(UrlForbidden):
         client.check("https://ci.example.com/")
 
 
 def test_a_private_address_is_refused_before_and_at_the_connection(receiver: Receiver) -> None:
-    client = a_client(allow_private=False)
+    client = an_http_client(allow_private=False)
     for url in ("https://127.0.0.1/", "https://localhost/", "https://[::1]/", receiver.url):
         with pytest.raises(UrlForbidden):
             client.check(url)
@@ -166,7 +155,7 @@ def test_a_private_address_is_refused_before_and_at_the_connection(receiver: Rec
 
 
 def test_one_private_address_among_public_ones_is_refused() -> None:
-    client = a_client(allow_private=False, resolve=at("93.184.215.14", "10.0.0.7"))
+    client = an_http_client(allow_private=False, resolve=at("93.184.215.14", "10.0.0.7"))
     with pytest.raises(UrlForbidden):
         client.check("https://ci.example.com/")
     assert code_of(client.send("https://ci.example.com/", a_message())) == "url_forbidden"
@@ -174,7 +163,7 @@ def test_one_private_address_among_public_ones_is_refused() -> None:
 
 def test_a_name_that_has_become_private_is_refused_at_the_connection(receiver: Receiver) -> None:
     answers = iter([["93.184.215.14"], ["127.0.0.1"]])
-    client = a_client(allow_private=False, resolve=lambda host, port: next(answers))
+    client = an_http_client(allow_private=False, resolve=lambda host, port: next(answers))
     port = receiver.url.rpartition(":")[2]
     client.check(f"https://ci.example.com:{port}")
     assert code_of(client.send(f"https://ci.example.com:{port}", a_message())) == "url_forbidden"
@@ -193,7 +182,7 @@ def test_the_host_is_resolved_once_and_its_certificate_verified(tmp_path: Path) 
     with receiving(server) as receiver:
         port = receiver.url.split(":")[2].removesuffix("/told")
         url = f"https://ci.example.com:{port}/told"
-        client = a_client(resolve=resolve, tls=trusting)
+        client = an_http_client(resolve=resolve, tls=trusting)
         assert client.send(url, a_message()) == Outcome(response_status=204)
         assert (asked, names) == (["ci.example.com"], ["ci.example.com"])
         assert receiver.received[0].headers["host"] == f"ci.example.com:{port}"
@@ -203,8 +192,8 @@ def test_a_wrong_certificate_ends_the_connection_before_anything_is_sent(tmp_pat
     server, trusting = self_signed(tmp_path, "ci.example.com")
     with receiving(server) as receiver:
         port = receiver.url.split(":")[2].removesuffix("/told")
-        nobody = a_client(resolve=at("127.0.0.1"))
-        another = a_client(resolve=at("127.0.0.1"), tls=trusting)
+        nobody = an_http_client(resolve=at("127.0.0.1"))
+        another = an_http_client(resolve=at("127.0.0.1"), tls=trusting)
         for client, host in ((nobody, "ci.example.com"), (another, "other.example.com")):
             outcome = client.send(f"https://{host}:{port}/told", a_message())
             assert code_of(outcome) == "receiver_unreachable"
