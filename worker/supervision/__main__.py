@@ -16,7 +16,7 @@ from worker.supervision.child import Child
 from worker.supervision.supervisor import Supervisor
 from worker.supervision.webhook_sender import WebhookSender
 
-LAST_WORD_S = 1.0  # for webhooks under way when the child has ended
+SENDING_ENDS_S = 1.0  # for webhooks that are being sent when the child has ended
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     sender.start()
     supervisor.run()
     sender.stop()
-    sender.join(LAST_WORD_S)
+    sender.join(SENDING_ENDS_S)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ class WebhookSender:
             try:
                 self._send_due()
             except Unavailable as fault:
-                log.warning("webhooks wait: %s", fault.message)
+                log.warning("cannot claim webhook deliveries: %s", fault.message)
             except Exception:  # nothing may end this thread but `stop`
-                log.exception("webhooks wait: an unexpected error")
+                log.exception("cannot claim webhook deliveries: an unexpected error")
             self._wake.wait(self._poll_s)
             self._wake.clear()
 

@@ -115,4 +115,6 @@ def _free_name(work: UnitOfWork) -> str:
 
 def _warn_unless_it_lets_in(held: Secret, digest: Digest, now: datetime) -> None:
     if not held.lets_in(digest, now):
-        log.warning("PERENNIAL_ADMIN_KEY holds a key that was revoked or rotated: nobody gets in")
+        log.warning(
+            "PERENNIAL_ADMIN_KEY holds a key that was revoked or rotated: requests with it get 401"
+        )

@@ -68,7 +68,8 @@ def rotate_key(
     """
     now, secret = platform.clock(), make_key()
     with platform.transactions() as work:
-        key = _locked(work, reference)
+        work.keys.lock_all()
+        key = work.keys.get(reference)
         key.require_live(now)
         prefix = prefix_of(secret)
         work.keys.rotate(key.id, sha256(secret.encode()), prefix, at=now, until=now + overlap)
@@ -118,11 +119,6 @@ def _name(work: UnitOfWork, model: str) -> str:
         return work.models.get(model).name
     except ModelNotFound:
         return model
-
-
-def _locked(work: UnitOfWork, reference: str) -> ApiKey:
-    work.keys.lock_all()
-    return work.keys.get(reference)
 
 
 def _is_admin(key: ApiKey, now: datetime) -> bool:
