@@ -90,6 +90,8 @@ def change_webhook(
             description=found.description if change.description is None else change.description,
             paused=found.paused if change.paused is None else change.paused,
         )
+        if changed == found:
+            return found
         require_consistent(changed.events, changed.models)
         work.webhooks.save(changed)
         audit.record(
