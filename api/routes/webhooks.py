@@ -17,7 +17,7 @@ from api.schemas.webhooks import (
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import DeliveryId, WebhookId
-from core.use_cases.webhooks import redeliver as again
+from core.use_cases.webhooks import redeliver as by_hand
 from core.use_cases.webhooks import webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=ThreadRoute)
@@ -108,7 +108,7 @@ def rotate_webhook_secret(webhook: str, services: WiredServices) -> WebhookWithS
 )
 def test_webhook(webhook: str, services: WiredServices) -> DeliveryView:
     """Order the delivery of an event of type `webhook.test`."""
-    return DeliveryView.of(again.order_test(services.platform, WebhookId(webhook)))
+    return DeliveryView.of(by_hand.order_test(services.platform, WebhookId(webhook)))
 
 
 @router.get(
@@ -137,5 +137,5 @@ def list_webhook_deliveries(
 )
 def redeliver(webhook: str, delivery: str, services: WiredServices) -> DeliveryView:
     """Order a delivery once more, now and under the same event id."""
-    ordered = again.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery))
+    ordered = by_hand.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery))
     return DeliveryView.of(ordered)

@@ -34,8 +34,8 @@ class Outbox(Protocol):
     def add(self, event: OutboxEvent) -> None:
         """Write a delivery of an event for each webhook that subscribes to it.
 
-        Call it in the transaction of the fact, while the fact's own row is locked: events of one
-        object are delivered in the order in which they were added.
+        Call it in the transaction of the change that the event reports, while the changed row is
+        locked: events of one object are delivered in the order in which they were added.
         """
 
     def add_delivery(self, delivery: Delivery) -> None: ...

@@ -8,11 +8,12 @@ import pytest
 from core.domain.values import DeliveryId, WebhookId
 from core.domain.webhooks.delivery import Delivery, DeliveryStatus, Outcome
 from core.domain.webhooks.event import EventType
-from core.domain.webhooks.webhook import Webhook, make_secret, require_consistent
+from core.domain.webhooks.webhook import make_secret, require_consistent
 from core.errors import FieldInvalid
 from tests.support.factories import NOW
+from tests.support.webhooks import a_webhook, refused
 
-REFUSED = Outcome(response_status=500, error={"code": "receiver_refused", "message": "500"})
+REFUSED = refused(500)
 DELIVERY = Delivery(
     id=DeliveryId("dlv_1"),
     webhook=WebhookId("hook_1"),
@@ -71,15 +72,7 @@ def test_a_redelivery_begins_with_all_its_attempts() -> None:
 
 
 def test_the_former_secret_signs_for_a_day_after_a_rotation() -> None:
-    webhook = Webhook(
-        id=WebhookId("hook_1"),
-        url="https://ci.example.com/",
-        events=(EventType.JOB_FAILED,),
-        models=None,
-        description="",
-        secret="old",
-        created_at=NOW,
-    )
+    webhook = a_webhook(url="https://ci.example.com/", secret="old")
     assert webhook.secrets_at(NOW) == ("old",)
     rotated = webhook.rotated("new", NOW)
     assert rotated.secrets_at(NOW + timedelta(hours=23, minutes=59)) == ("new", "old")
