@@ -7,10 +7,9 @@ from core.domain.comparison.answered_query import AnsweredQuery
 from core.domain.comparison.confusions import ConfusionTable, confusion_table
 from core.domain.comparison.flips import Flip, FlipKind, flips
 from core.domain.comparison.measures import measures
-from core.domain.evaluation.metrics import recalls
 from core.domain.evaluation.report_sections import ChangeTable, Recall
-from core.domain.evaluation.report_tables import class_changes
-from core.domain.gate.measure import Measure, MeasureKind
+from core.domain.evaluation.report_tables import class_changes, recalls_by_direction
+from core.domain.gate.measure import Measure
 
 BEFORE, NOW = "before", "now"
 
@@ -70,22 +69,6 @@ def _recalls(answered: Sequence[AnsweredQuery], before: int, now: int) -> Iterat
     for one in answered:
         if one.captions is None:
             continue
-        query, old, new = one.captions
-        captions = sum(len(entry.texts) for entry in query.entries)
+        _, old, new = one.captions
         for role, number, ranks in ((BEFORE, before, old), (NOW, now, new)):
-            for direction, found, gallery in (
-                (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
-                (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, len(query.entries)),
-            ):
-                at = recalls(found)
-                yield Recall(
-                    suite=one.asked.name,
-                    direction=direction,
-                    role=role,
-                    version=number,
-                    queries=len(found),
-                    gallery=gallery,
-                    at_1=at[1],
-                    at_5=at[5],
-                    at_10=at[10],
-                )
+            yield from recalls_by_direction(ranks, suite=one.asked.name, role=role, version=number)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from core.domain.evaluation.paired_hits import PairedHits
+from core.domain.evaluation.paired_hits import PairedHits, pooled, recall_at_1
 from core.domain.evaluation.plan import ClassEvaluation, HoldoutEvaluation, RetrievalEvaluation
 from core.domain.evaluation.query import EvalQuery
 from core.domain.evaluation.results import LIVE, ROOT, Baseline, EvaluationResults
 from core.domain.gate.measure import Measure, MeasureKind
-from core.domain.values import Digest
 
 
 def measures(results: EvaluationResults) -> list[Measure]:
@@ -50,22 +49,7 @@ def _recall_at_1(
 ) -> Iterator[tuple[MeasureKind, PairedHits]]:
     now = results.ranks(results.plan.candidate, evaluation.own)
     before = results.ranks(baseline.version, evaluation.own)
-    yield (
-        MeasureKind.IMAGE_TO_TEXT,
-        PairedHits(now=_first(now.image_ranks), before=_first(before.image_ranks)),
-    )
-    yield (
-        MeasureKind.TEXT_TO_IMAGE,
-        PairedHits(
-            now=_first(now.caption_ranks),
-            before=_first(before.caption_ranks),
-            sizes=[len(entry.texts) for entry in evaluation.own.entries],
-        ),
-    )
-
-
-def _first(ranks: Sequence[int]) -> list[bool]:
-    return [rank == 0 for rank in ranks]
+    return recall_at_1(evaluation.own, now=now, before=before)
 
 
 def _on_suite(
@@ -129,17 +113,10 @@ def _on_holdout(
 def _combined(
     results: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
 ) -> Measure:
-    """Return several holdouts as one measure, so that many small updates guard each other.
-
-    An image in more than one of them counts once, with the class that was taught last.
-    """
-    hits: dict[Digest, tuple[bool, bool]] = {}
-    for holdout, baseline in pairs:
-        query = holdout.exam.own
-        now = results.hits(results.plan.candidate, query)
-        before = results.hits(baseline.version, query)
-        for entry, *answers in zip(query.entries, now, before, strict=True):
-            hits[entry.pixels] = (answers[0], answers[1])
+    """Return several holdouts as one measure, so that many small updates guard each other."""
+    hits = pooled(
+        (holdout.exam.own, _top_1(results, holdout.exam, baseline)) for holdout, baseline in pairs
+    )
     _, last = pairs[-1]
     replaced = last.name == LIVE
     verdicts, level = _spending(results, [holdout.exam.own for holdout, _ in pairs])
@@ -149,9 +126,9 @@ def _combined(
         baseline=LIVE if replaced else "versions that learned them",
         baseline_version=last.version.number if replaced else None,
         tolerance=last.tolerance,
-        images=len(hits),
-        now=[now for now, _ in hits.values()],
-        before=[before for _, before in hits.values()],
+        images=len(hits.now),
+        now=hits.now,
+        before=hits.before,
         alpha=results.plan.policy.alpha,
         verdicts=verdicts,
         level=level,

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from core.domain.evaluation.metrics import average_accuracy, macro_accuracy, micro_accuracy, recalls
 from core.domain.evaluation.plan import ClassEvaluation
-from core.domain.evaluation.query import ClassQuery
+from core.domain.evaluation.query import ClassQuery, RetrievalAnswers
 from core.domain.evaluation.report_sections import Change, ChangeTable, ListScore, Recall, Scores
 from core.domain.evaluation.results import EvaluationResults
 from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
@@ -124,24 +124,33 @@ def _list_score(
 
 
 def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
-    """Yield R@1, R@5 and R@10 in both directions for candidate, parent, root and live version."""
+    """Yield the recalls of candidate, parent, root and live version."""
     for evaluation in results.plan.retrieval:
-        captions = sum(len(entry.texts) for entry in evaluation.own.entries)
         for role, version in results.roles:
             ranks = results.ranks(version, evaluation.own)
-            for direction, queries, gallery in (
-                (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
-                (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, len(evaluation.own.entries)),
-            ):
-                at = recalls(queries)
-                yield Recall(
-                    suite=evaluation.name,
-                    direction=direction,
-                    role=role,
-                    version=version.number,
-                    queries=len(queries),
-                    gallery=gallery,
-                    at_1=at[1],
-                    at_5=at[5],
-                    at_10=at[10],
-                )
+            yield from recalls_by_direction(
+                ranks, suite=evaluation.name, role=role, version=version.number
+            )
+
+
+def recalls_by_direction(
+    ranks: RetrievalAnswers, *, suite: str, role: str, version: int
+) -> Iterator[Recall]:
+    """Yield a version's R@1, R@5 and R@10 from image to text, then from text to image."""
+    images, captions = len(ranks.image_ranks), len(ranks.caption_ranks)
+    for direction, found, gallery in (
+        (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
+        (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, images),
+    ):
+        at = recalls(found)
+        yield Recall(
+            suite=suite,
+            direction=direction,
+            role=role,
+            version=version,
+            queries=len(found),
+            gallery=gallery,
+            at_1=at[1],
+            at_5=at[5],
+            at_10=at[10],
+        )
