@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from core.domain.comparison.answered_query import NamedQuery
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
+from core.domain.evaluation.report_tables import class_change
 from core.domain.evaluation.results import AnswersByQuery
-from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
+from core.domain.gate.intervals import proportion_interval
 from core.domain.gate.measure import MeasureKind
 from core.domain.registry.version import Version
 from core.domain.values import Digest
@@ -98,13 +99,13 @@ def blame(
         )
         for query in queries
     ]
-    steps = list(_steps(line, [query.name for query in queries], hits, alpha))
+    steps = tuple(_steps(line, class_name, [query.name for query in queries], hits, alpha))
     losses = [step for step in steps if step.difference < 0]
     return Blame(
         class_name=class_name,
         alpha=alpha,
         curves=tuple(curve for curve in curves if curve.scores),
-        steps=tuple(steps),
+        steps=steps,
         fell=min(losses, key=lambda step: (step.difference, step.upper), default=None),
     )
 
@@ -147,6 +148,7 @@ def _score(version: int, hits: Hits, alpha: float) -> ClassScore:
 
 def _steps(
     line: Sequence[Version],
+    class_name: str,
     names: Sequence[str],
     hits: Mapping[tuple[int, str], Hits],
     alpha: float,
@@ -157,20 +159,17 @@ def _steps(
             before = hits.get((parent.number, name))
             now = hits.get((version.number, name))
             if before and now:
-                pairs = {pixels: (old, now[pixels]) for pixels, old in before.items()} | pairs
+                pairs = {pixels: (now[pixels], old) for pixels, old in before.items()} | pairs
         if not pairs:
             continue
-        gained = sum(new and not old for old, new in pairs.values())
-        lost = sum(old and not new for old, new in pairs.values())
-        flips = Flips(count=len(pairs), gained=gained, lost=lost)
-        interval = paired_interval(flips, alpha)
+        change = class_change(class_name, list(pairs.values()), alpha)
         yield ClassStep(
             parent=parent.number,
             version=version.number,
-            images=len(pairs),
-            gained=gained,
-            lost=lost,
-            difference=flips.difference,
-            lower=interval.lower,
-            upper=interval.upper,
+            images=change.images,
+            gained=change.gained,
+            lost=change.lost,
+            difference=change.difference,
+            lower=change.lower,
+            upper=change.upper,
         )

@@ -64,11 +64,12 @@ def class_changes(
     pairs: dict[str, list[tuple[bool, bool]]] = {}
     for entry, new, old in zip(query.entries, now, before, strict=True):
         pairs.setdefault(entry.class_name, []).append((new, old))
-    rows = [_change(name, found, alpha) for name, found in pairs.items()]
+    rows = [class_change(name, found, alpha) for name, found in pairs.items()]
     return tuple(sorted(rows, key=lambda row: (row.difference, row.upper, row.class_name)))
 
 
-def _change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Change:
+def class_change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Change:
+    """Return the change of a class from the hits (now, before) on each of its images."""
     gained = sum(new and not old for new, old in pairs)
     lost = sum(old and not new for new, old in pairs)
     right = sum(new for new, _ in pairs)
