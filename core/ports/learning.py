@@ -122,9 +122,6 @@ class Evaluator(Protocol):
 
 
 class AnswerCache(Protocol):
-    def find(self, version: Digest, query: Digest) -> Digest | None:
-        """Return the artifact with a version's answers to a query, if these were stored."""
-
     def stored(
         self, versions: Collection[Digest], queries: Collection[Digest]
     ) -> Mapping[tuple[Digest, Digest], Digest]:

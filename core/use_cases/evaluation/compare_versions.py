@@ -10,7 +10,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import Json
 from core.errors import AnswersMissing, FieldInvalid, VersionNotFound
 from core.ports import Platform
-from core.use_cases.evaluation.stored_answers import read_answers, report_or_none
+from core.use_cases.evaluation.stored_answers import StoredAnswers, read_answers
 from core.use_cases.registry.lineage import ancestors
 
 
@@ -37,8 +37,9 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> C
         alpha = work.policies.get(found.policy).alpha
     if before == now:
         raise FieldInvalid("Name two different versions.", pointer="#query/versions")
-    answered, left_out = _answered_by_both(platform, found, old, new)
-    reports = [report_or_none(platform.artifacts, version) for version in (old, new)]
+    stored = read_answers(platform, found, (old, new))
+    answered, left_out = _answered_by_both(stored, old, new)
+    reports = [stored.reports.get(number) for number in (before, now)]
     return Compared(
         model=found,
         before=old,
@@ -66,7 +67,7 @@ def flips_since(
             before = _ancestor(now, ancestors(work, now), against)
     if before.number == now.number:
         raise FieldInvalid("Name another version.", pointer="#query/against")
-    answered, _ = _answered_by_both(platform, found, before, now)
+    answered, _ = _answered_by_both(read_answers(platform, found, (before, now)), before, now)
     return before, now, flips(answered)
 
 
@@ -80,10 +81,9 @@ def _ancestor(version: Version, line: Sequence[Version], which: str) -> Version:
 
 
 def _answered_by_both(
-    platform: Platform, model: Model, before: Version, now: Version
+    stored: StoredAnswers, before: Version, now: Version
 ) -> tuple[list[AnsweredQuery], list[tuple[str, int]]]:
     """Return the queries with both answers, and what only one of the versions has answered."""
-    stored = read_answers(platform, model, (before, now))
     both: list[AnsweredQuery] = []
     left_out: list[tuple[str, int]] = []
     for asked in stored.queries:

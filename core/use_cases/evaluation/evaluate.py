@@ -13,7 +13,7 @@ from core.domain.values import Digest, canonical_json
 from core.domain.webhooks.event import version_judged
 from core.ports import Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
-from core.use_cases.evaluation.stored_answers import answers_or_none
+from core.use_cases.evaluation.stored_answers import read_each
 from core.use_cases.registry.auto_promote import promote_if_passed
 
 
@@ -60,29 +60,21 @@ def _answer(
     """Return all answers; answers stored by earlier evaluations are reused."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
     for version, questions in plan.questions:
-        known = _recall(platform, version, questions)
-        unknown = [question for question in questions if question.digest not in known]
+        answers |= _recall(platform, version, questions)
+        unknown = [q for q in questions if (version.digest, q.digest) not in answers]
         if unknown:
             version.require_weights()
             given = evaluator.answer(version.digest, unknown, monitor)
             fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
             _remember(platform, job, version, fresh)
-            known |= fresh
-        answers |= {(version.digest, question): answer for question, answer in known.items()}
+            answers |= {(version.digest, question): answer for question, answer in fresh.items()}
     return answers
 
 
-def _recall(
-    platform: Platform, version: Version, questions: Sequence[EvalQuery]
-) -> dict[Digest, Answers]:
+def _recall(platform: Platform, version: Version, questions: Sequence[EvalQuery]) -> AnswersByQuery:
     with platform.transactions(read_only=True) as work:
-        found = {q.digest: work.answers.find(version.digest, q.digest) for q in questions}
-    kept = {
-        question: answers_or_none(platform.artifacts, artifact)
-        for question, artifact in found.items()
-        if artifact is not None
-    }
-    return {question: answers for question, answers in kept.items() if answers is not None}
+        kept = work.answers.stored([version.digest], [question.digest for question in questions])
+    return read_each(platform.artifacts, kept)
 
 
 def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:

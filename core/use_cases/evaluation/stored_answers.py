@@ -1,7 +1,7 @@
 """Read back what versions answered when they were evaluated."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -31,6 +31,7 @@ class StoredAnswers:
 
     queries: Sequence[NamedQuery]
     answers: AnswersByQuery
+    reports: Mapping[int, Json]  # of the first and the last version, by number, if they have one
 
 
 def read_answers(
@@ -43,34 +44,34 @@ def read_answers(
     or damaged are left out, as if they had never been given.
     """
     artifacts = platform.artifacts
-    ends = {version.number: version for version in (versions[0], versions[-1])}
-    reports = [report for end in ends.values() if (report := report_or_none(artifacts, end))]
+    ends = {version.number: version.report for version in (versions[0], versions[-1])}
+    reports = {
+        number: report
+        for number, digest in ends.items()
+        if digest is not None and (report := _json_or_none(artifacts, digest))
+    }
     with platform.transactions(read_only=True) as work:
         distinct: dict[Digest, NamedQuery] = {}
         for named in (
-            *_on_suites(work, artifacts, model, reports),
+            *_on_suites(work, artifacts, model, reports.values()),
             *_on_holdouts(work, artifacts, versions),
         ):
             if about is None or asks_for(named, about):
                 distinct.setdefault(named.query.digest, named)
         kept = work.answers.stored({version.digest for version in versions}, distinct.keys())
-    answers = {
-        key: answers
+    answers = read_each(artifacts, kept)
+    return StoredAnswers(queries=[*distinct.values()], answers=answers, reports=reports)
+
+
+def read_each(
+    artifacts: Artifacts, kept: Mapping[tuple[Digest, Digest], Digest]
+) -> dict[tuple[Digest, Digest], Answers]:
+    """Return the answers in artifacts, without those whose bytes are gone or damaged."""
+    return {
+        key: answers_from_json(found)
         for key, artifact in kept.items()
-        if (answers := answers_or_none(artifacts, artifact)) is not None
+        if (found := _json_or_none(artifacts, artifact))
     }
-    return StoredAnswers(queries=[*distinct.values()], answers=answers)
-
-
-def answers_or_none(artifacts: Artifacts, digest: Digest) -> Answers | None:
-    """Return stored answers, or None if their bytes are gone or damaged."""
-    found = _json_or_none(artifacts, digest)
-    return answers_from_json(found) if found else None
-
-
-def report_or_none(artifacts: Artifacts, version: Version) -> Json | None:
-    """Return a version's report, or None if it has none whose bytes can be read."""
-    return _json_or_none(artifacts, version.report) if version.report else None
 
 
 def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
@@ -82,7 +83,7 @@ def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
 
 
 def _on_suites(
-    work: UnitOfWork, artifacts: Artifacts, model: Model, reports: Sequence[Json]
+    work: UnitOfWork, artifacts: Artifacts, model: Model, reports: Iterable[Json]
 ) -> Iterator[NamedQuery]:
     known = dict.fromkeys(model.suites)
     known |= dict.fromkeys(suite for report in reports for suite in report.get("suites", ()))

@@ -62,8 +62,8 @@ def test_answers_are_remembered_by_version_and_question(transactions: Transactio
         work.answers.add(digest("v1"), digest("q1"), digest("a1"))
         work.answers.add(digest("v1"), digest("q1"), digest("a2"))
         work.answers.add(digest("v2"), digest("q1"), digest("a3"))
-        assert work.answers.find(digest("v1"), digest("q1")) == digest("a2")
-        assert work.answers.find(digest("v1"), digest("q2")) is None
+        kept = work.answers.stored([digest("v1")], [digest("q1"), digest("q2")])
+        assert kept == {(digest("v1"), digest("q1")): digest("a2")}
         assert work.answers.judged(digest("q1")) == 2
         assert work.answers.judged(digest("q2")) == 0
 

@@ -122,7 +122,8 @@ def assert_readable(work: UnitOfWork) -> None:
     reply = work.idempotency.find("admin", "once")
     assert reply is not None
     assert reply.job == job.id
-    assert work.answers.find(WEIGHTS, Digest("8" * 64)) == "9" * 64
+    question = Digest("8" * 64)
+    assert work.answers.stored([WEIGHTS], [question]) == {(WEIGHTS, question): "9" * 64}
     assert [beat.worker for beat in work.heartbeats.all()] == ["host:1:2"]
 
 

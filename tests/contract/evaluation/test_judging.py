@@ -82,7 +82,7 @@ def test_worker_whose_lease_is_lost_remembers_no_answer(scene: Scene) -> None:
     with scene.platform.transactions(read_only=True) as work:
         assert scene.script.asked_questions
         for version, question in scene.script.asked_questions:
-            assert work.answers.find(version, question) is None
+            assert not work.answers.stored([version], [question])
 
 
 def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:

@@ -133,7 +133,7 @@ def test_evaluator_that_leaves_a_question_out_fails_the_job_and_nothing_is_remem
     assert scene.run().status is JobStatus.FAILED
     with scene.platform.transactions(read_only=True) as work:
         for version, question in scene.script.asked_questions:
-            assert work.answers.find(version, question) is None
+            assert not work.answers.stored([version], [question])
 
 
 class Counted:

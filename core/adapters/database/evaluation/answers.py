@@ -16,13 +16,6 @@ class SqlAnswerCache:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def find(self, version: Digest, query: Digest) -> Digest | None:
-        """Return the artifact with a version's results for a query, or None if there is none."""
-        statement = select(table.c.answers).where(
-            table.c.version == version, table.c.question == query
-        )
-        return self._connection.scalar(statement)
-
     def stored(
         self, versions: Collection[Digest], queries: Collection[Digest]
     ) -> Mapping[tuple[Digest, Digest], Digest]:
