@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from api.pages.report_page import policy_of
+from api.pages.page import environment, policy_of
 
 Schema = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete", "head")
@@ -116,15 +116,7 @@ def _operations(document: Schema) -> Iterator[Operation]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("api.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["with_code"] = _with_code
-    return environment
+    return environment(with_code=_with_code)
 
 
 @cache

@@ -1,25 +1,21 @@
 """The forgetting report as one self-contained HTML page."""
 
-import base64
-import hashlib
-import re
 from functools import cache
 from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from api.pages import numbers, plots
 from api.pages.bidi import isolate
 from api.pages.matrix_plot import matrix_plot
+from api.pages.page import environment, policy_of
+from api.pages.report_parts import change_title, gains, guarded, shown_classes
 from core.domain.evaluation.report import Report
 from core.domain.evaluation.report_sections import ChangeTable, Recall, Scores
-from core.domain.gate.measure import MeasureKind, Ruling
 from core.domain.values import Json
 
 _Row = TypeVar("_Row", Scores, Recall)
 
-SHOWN_WHOLE = 24  # classes: a longer list is truncated
-SHOWN_WORST = 16  # classes of a truncated list
 SHOWN_NAMES = 60  # names of classes with a single image
 TABLES = {"tried", "layers"}  # the notes that have their own tables
 
@@ -70,32 +66,9 @@ def style_policy() -> str:
     return policy_of(_style())
 
 
-def policy_of(style: str) -> str:
-    """Return a content security policy that allows one style sheet only."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-
-
-def guarded(report: Report) -> list[Ruling]:
-    """Return the rulings on what may have been forgotten."""
-    return [r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN]
-
-
-def gains(report: Report) -> list[Ruling]:
-    """Return the rulings on what was to be learned."""
-    return [r for r in report.rulings if r.measure.kind is MeasureKind.GAIN]
-
-
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("api.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    return environment(
         percent=numbers.percent,
         small_percent=numbers.small_percent,
         points=numbers.points,
@@ -103,19 +76,6 @@ def _environment() -> Environment:
         short=numbers.short,
         isolate=isolate,
     )
-    return environment
-
-
-@cache
-def style_of_marks() -> str:
-    """Return the style sheet of the plots alone, in light colours.
-
-    It has no variables, because many programs that show SVG know none.
-    """
-    light, _, _ = _environment().get_template("colours.css").render().partition("@media")
-    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
-    marks = _environment().get_template("marks.css").render()
-    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
 
 
 @cache
@@ -144,15 +104,6 @@ def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row
     return [row for row in rows if row.role != "root" or report.root != report.parent]
 
 
-def change_title(table: ChangeTable) -> str:
-    """Return the title of a change table."""
-    if table.kind is MeasureKind.GAIN:
-        return "Own holdout"
-    if table.kind is MeasureKind.HOLDOUT:
-        return f"Holdout of {table.name}"
-    return f"Suite {table.name}"
-
-
 def changes_shown(table: ChangeTable) -> dict[str, object]:
     """Return what the page shows of a change table: all classes, or the worst of a long list.
 
@@ -161,7 +112,7 @@ def changes_shown(table: ChangeTable) -> dict[str, object]:
     classes = table.classes
     worse = [change.class_name for change in classes if change.difference < 0]
     better = [change.class_name for change in classes if change.difference > 0]
-    shown = classes if len(classes) <= SHOWN_WHOLE else classes[:SHOWN_WORST]
+    shown = shown_classes(table)
     singles = all(change.images == 1 for change in classes)
     return {
         "table": table,

@@ -1,20 +1,15 @@
 """The plots of a forgetting report as one SVG document."""
 
+import re
 from collections.abc import Iterator
+from functools import cache
 
 from markupsafe import Markup
 
 from api.pages.matrix_plot import matrix_plot
+from api.pages.page import environment, policy_of
 from api.pages.plots import WIDTH, change_plot, interval_plot
-from api.pages.report_page import (
-    SHOWN_WHOLE,
-    SHOWN_WORST,
-    change_title,
-    gains,
-    guarded,
-    policy_of,
-    style_of_marks,
-)
+from api.pages.report_parts import change_title, gains, guarded, shown_classes
 from api.pages.svg import Drawing, text
 from core.domain.evaluation.report import Report
 from core.domain.values import Json
@@ -44,14 +39,27 @@ def report_svg(report_json: Json) -> str:
         width=width,
         height=top,
         label=label,
-        style=Markup(style_of_marks()),  # noqa: S704 - a file of this package
+        style=Markup(_style()),  # noqa: S704 - a file of this package
         marks=Markup().join(marks),
     )
 
 
 def svg_policy() -> str:
     """Return the content security policy of the document."""
-    return policy_of(style_of_marks())
+    return policy_of(_style())
+
+
+@cache
+def _style() -> str:
+    """Return the style sheet of the plots, in light colours.
+
+    It has no variables, because many programs that show SVG know none.
+    """
+    templates = environment()
+    light, _, _ = templates.get_template("colours.css").render().partition("@media")
+    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
+    marks = templates.get_template("marks.css").render()
+    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
 
 
 def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:
@@ -60,11 +68,10 @@ def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:
     if gained := gains(report):
         yield "What was gained", interval_plot(gained)
     for table in report.changes:
-        count = len(table.classes)
-        shown = count if count <= SHOWN_WHOLE else SHOWN_WORST
-        part = "" if shown == count else f", the worst {shown} of {count} classes"
+        shown, count = shown_classes(table), len(table.classes)
+        part = "" if len(shown) == count else f", the worst {len(shown)} of {count} classes"
         title = f"{change_title(table)}, against {table.baseline}{part}"
-        yield title, change_plot(table.classes[:shown])
+        yield title, change_plot(shown)
     if report.tasks:
         matrix = matrix_plot(report.tasks, report.matrix, report.root)
         yield "Accuracy of each version on each update's holdout, in percent", matrix

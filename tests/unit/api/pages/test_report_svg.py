@@ -63,6 +63,17 @@ def test_names_cannot_add_markup(report: Report) -> None:
     assert '<script>x</script>&"' in [text.text for text in root.iter(f"{SVG}text")]
 
 
+def test_of_a_long_list_of_classes_the_worst_are_shown(report: Report) -> None:
+    change = report.changes[0].classes[0]
+    classes = tuple(replace(change, class_name=f"class {number}") for number in range(25))
+    root = drawn(replace(report, changes=(replace(report.changes[0], classes=classes),)))
+    titles = [text.text or "" for text in root.findall(f"{SVG}text")]
+    assert [title for title in titles if title.endswith(", the worst 16 of 25 classes")]
+    names = {text.text for text in root.iter(f"{SVG}text")}
+    assert {"class 0", "class 15"} <= names
+    assert "class 16" not in names
+
+
 def test_a_report_of_an_unknown_format_is_refused(report: Report) -> None:
     with pytest.raises(ReportUnreadable):
         report_svg({"format": 99})
