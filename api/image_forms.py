@@ -1,9 +1,9 @@
 """Forms with image files: what may be wrong with one, and decoding of its files."""
 
 from api.dependencies import Services
-from api.http.multipart import Part
-from api.http.staging import Staging
-from api.http.uploads import data_of
+from api.http.forms.multipart import Part
+from api.http.forms.staging import Staging
+from api.http.forms.uploads import data_of
 from core import errors
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.values import clean_file_label

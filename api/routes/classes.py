@@ -7,11 +7,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.forms.staging import Staging
+from api.http.forms.uploads import Form, receive_form, text_field
 from api.http.required_role import needs
-from api.http.staging import Staging
 from api.http.strict_json import parse, require_storable
 from api.http.threadpool_route import ThreadRoute
-from api.http.uploads import Form, receive_form, text_field
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView

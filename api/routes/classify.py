@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
-from api.http.multipart import Part
+from api.http.forms.multipart import Part
+from api.http.forms.uploads import Form, data_of, receive_form, text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
-from api.http.uploads import Form, data_of, receive_form, text_field
 from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets import ReceiptError

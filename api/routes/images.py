@@ -10,11 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
+from api.http.forms.staging import Staging
+from api.http.forms.uploads import receive_form
 from api.http.preconditions import matches_etag
 from api.http.required_role import needs
-from api.http.staging import Staging
 from api.http.threadpool_route import ThreadRoute
-from api.http.uploads import receive_form
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of

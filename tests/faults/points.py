@@ -42,7 +42,7 @@ PUTS = {
     ("core.use_cases.evaluation.evaluate", "_remember"): "answers",
     ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
     ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
-    ("api.http.staging", "Staging"): "image",
+    ("api.http.forms.staging", "Staging"): "image",
 }
 
 

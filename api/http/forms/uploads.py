@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from api.dependencies import Services
-from api.http.multipart import Part, read_parts
+from api.http.forms.multipart import Part, read_parts
 from core.domain.values import sha256
 from core.errors import FieldInvalid, FieldUnknown, FileTooLarge
 
