@@ -7,20 +7,20 @@ from typing import Any, Self, cast
 
 import httpx
 
-from perennial.aliases import Aliases
-from perennial.audit import Audit
 from perennial.connection import Connection, given, path_of
-from perennial.datasets import Datasets
 from perennial.image_files import Image, form_file, in_memory
-from perennial.jobs import Jobs
-from perennial.keys import Keys
-from perennial.models import Models
-from perennial.policies import Policies
 from perennial.replies import json_of
-from perennial.suites import Suites
+from perennial.resources.aliases import Aliases
+from perennial.resources.audit import Audit
+from perennial.resources.datasets import Datasets
+from perennial.resources.jobs import Jobs
+from perennial.resources.keys import Keys
+from perennial.resources.models import Models
+from perennial.resources.policies import Policies
+from perennial.resources.suites import Suites
+from perennial.resources.versions import Versions
 from perennial.types.classify import Classify
 from perennial.types.workers import Worker
-from perennial.versions import Versions
 
 READY_TIMEOUT_S = 5.0
 
