@@ -8,7 +8,6 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,7 +20,7 @@ from api.http.strict_json import require_storable
 from core.errors import FieldInvalid
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
-_DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def whole_number(value: object) -> object:
@@ -32,9 +31,11 @@ def whole_number(value: object) -> object:
 
 
 def _rfc_3339(value: object) -> object:
-    """Refuse what is not text of a date and a time: pydantic also takes seconds since 1970."""
-    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
-        raise ValueError("a time must be as in 2026-01-31T12:00:00Z, with its zone")
+    """Refuse a time that RFC 3339 does not allow: pydantic also takes seconds and dates alone."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError(
+            "a time must be as in 2026-01-31T12:00:00Z, with its zone; in a URL, write + as %2B"
+        )
     return value
 
 
@@ -53,7 +54,7 @@ Limit = Annotated[
     Query(ge=1, le=200, description="Maximum number of items to return."),
     BeforeValidator(whole_number),
 ]
-Time = Annotated[AwareDatetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
+Time = Annotated[datetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 After = Annotated[str | None, Query(max_length=100, description="The `next` of the previous page.")]
 
 
