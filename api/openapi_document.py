@@ -18,7 +18,7 @@ from core.domain.access.roles import Role
 
 DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
-    "problem document with a stable `code`. Wherever there is GET there is HEAD."
+    "problem document with a stable `code`. Every path that takes GET also takes HEAD."
 )
 _EXAMPLES = "#/components/examples/"
 _ErrorTypes = Sequence[type[errors.PerennialError]]

@@ -106,7 +106,9 @@ def _methods(request: Request) -> str:
         for scope in scopes
         if any(route.matches(scope)[0] is Match.FULL for route in routes)
     }
-    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
+    if "GET" in found:
+        found.add("HEAD")
+    return ", ".join(sorted(found))
 
 
 def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:

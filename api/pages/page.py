@@ -1,4 +1,4 @@
-"""What every page is made with: templates that escape each text, and a policy for a style sheet."""
+"""Templates that escape every text, and a policy that allows one style sheet."""
 
 import base64
 import hashlib

@@ -9,7 +9,7 @@ EXCLUDED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar", "application/o
 
 
 class Compression(GZipMiddleware):
-    """Compresses documents of 1 KiB or more with gzip, if the client takes that.
+    """Compresses documents of 1 KiB or more with gzip, if the client accepts it.
 
     Downloads are left as they are, so that ranges of them can be requested; so are event streams,
     whose events must not wait for each other, and images, which are compressed already.

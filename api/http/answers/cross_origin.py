@@ -71,4 +71,4 @@ def _is_preflight(scope: Scope) -> bool:
 
 def _text(response: Response) -> str:
     refused = bytes(response.body).decode().removeprefix("Disallowed CORS ")
-    return f"This service does not allow requests from another origin with this {refused}."
+    return f"The service refuses this request from another origin because of its {refused}."

@@ -1,4 +1,4 @@
-"""Middleware that gives documents an entity tag, and spares clients those that they have."""
+"""Middleware that gives documents an entity tag, and answers 304 to clients that have them."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +28,7 @@ class EntityTags:
         async def send_tagged(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start" and _is_document(message):
-                start = message  # until its body is here
+                start = message  # held until its body is sent
                 return
             if start is not None:
                 held, start = start, None

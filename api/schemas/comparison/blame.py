@@ -1,7 +1,7 @@
 """Schemas of blame: a class's accuracy along a line of versions."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import Query
 from pydantic import BeforeValidator, Field
@@ -60,7 +60,7 @@ class CurveView(ResponseModel):
 
 
 class BlameView(ResponseModel):
-    """What became of a class along the line of a version."""
+    """The accuracy of a class along the line of a version."""
 
     model: str
     version: int
@@ -79,14 +79,13 @@ class BlameView(ResponseModel):
     @classmethod
     def of(cls, model: Model, version: Version, found: Blame) -> Self:
         """Return the view of a class's blame."""
-        plain: dict[str, Any] = asdict(found)
         return cls(
             model=model.name,
             version=version.number,
             digest=version.digest,
             class_name=found.class_name,
             alpha=found.alpha,
-            curves=[CurveView(**curve) for curve in plain["curves"]],
+            curves=[CurveView(**asdict(curve)) for curve in found.curves],
             steps=[StepView.of(step) for step in found.steps],
             fell=StepView.of(found.fell) if found.fell else None,
         )

@@ -81,7 +81,7 @@ class LeftOut(ResponseModel):
 
 
 class ComparisonView(ResponseModel):
-    """How the answers of two versions to the same test images differ."""
+    """The differences between the answers of two versions to the same test images."""
 
     model: str
     before: VersionRef

@@ -1,4 +1,4 @@
-"""Audit events: who changed what, which an admin's key may read."""
+"""Audit events, which an admin's key may read: who changed what."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -27,8 +27,14 @@ class Audit:
         `subject` is a path such as "models/demo"; what is below it is listed too. Times have
         their zone, such as "2027-12-31T00:00:00Z".
         """
-        wanted = {"actor": actor, "action": action, "subject": subject}
-        return self._connection.pages(path_of("audit-events"), **wanted, since=since, until=until)
+        return self._connection.pages(
+            path_of("audit-events"),
+            actor=actor,
+            action=action,
+            subject=subject,
+            since=since,
+            until=until,
+        )
 
     def verify(self) -> Chain:
         """Return whether an event was removed, edited or forged, and which."""

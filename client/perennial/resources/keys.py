@@ -44,4 +44,4 @@ class Keys:
 
     def revoke(self, key: str) -> None:
         """Revoke a key for ever."""
-        self._connection.send("DELETE", path_of("api-keys", key))
+        self._connection.delete(path_of("api-keys", key))

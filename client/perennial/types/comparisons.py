@@ -69,7 +69,7 @@ class LeftOut(TypedDict):
 
 
 class Comparison(TypedDict):
-    """How the answers of two versions to the same test images differ."""
+    """The differences between the answers of two versions to the same test images."""
 
     model: str
     before: VersionRef
@@ -119,7 +119,7 @@ class Step(TypedDict):
     clear: bool  # the whole interval is below zero
 
 
-# What became of a class along the line of a version; `fell` is the step with the largest loss.
+# The accuracy of a class along the line of a version; `fell` is the step with the largest loss.
 Blame = TypedDict(
     "Blame",
     {

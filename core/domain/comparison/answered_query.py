@@ -1,4 +1,4 @@
-"""What two versions answered to the same query."""
+"""The answers of two versions to the same query."""
 
 from dataclasses import dataclass
 

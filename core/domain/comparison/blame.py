@@ -58,7 +58,7 @@ class ClassStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Blame:
-    """What became of a class along a line of versions."""
+    """The accuracy of a class along a line of versions, and its changes."""
 
     class_name: str
     alpha: float  # one-sided error of each bound

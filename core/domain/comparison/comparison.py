@@ -16,7 +16,7 @@ BEFORE, NOW = "before", "now"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What changed from one version to another; nothing is judged."""
+    """The changes from one version to another; nothing is judged."""
 
     before: int
     now: int

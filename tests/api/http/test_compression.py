@@ -1,4 +1,4 @@
-"""What is compressed, and what is not."""
+"""Compression of documents, and of nothing else."""
 
 import gzip
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What HEAD and entity tags do to the messages of an application."""
+"""The messages of an application after HEAD and entity tags have changed them."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace

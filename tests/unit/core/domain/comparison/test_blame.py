@@ -27,7 +27,7 @@ def query(name: str, *texts: str, images: str = "", holdout: bool = False) -> Na
 
 
 def answers(rows: Mapping[NamedQuery, Mapping[int, Sequence[int]]]) -> AnswersByQuery:
-    """What versions predicted, by query and number."""
+    """Return the answers of versions, given by query and number."""
     by_number = {version.number: version.digest for version in LINE}
     return {
         (by_number[number], named.query.digest): ClassAnswers(predicted=tuple(predicted))

@@ -24,7 +24,7 @@ def some_wrong(who: Version, question: EvalQuery, index: int) -> bool:
 
 
 def pairs(right: Right) -> list[AnsweredQuery]:
-    """What versions 2 and 3 answered in the examination of version 3."""
+    """Return the answers of versions 2 and 3 to the queries of version 3's evaluation."""
     plan = second_update()
     answers = answered(plan, right)
     asked = [NamedQuery(name=suite.name, query=suite.own) for suite in plan.zero_shot]
@@ -47,7 +47,7 @@ def compared(right: Right) -> Comparison:
 
 
 def predicted(before: Sequence[int], now: Sequence[int], *names: str) -> AnsweredQuery:
-    """Images of these classes, and the classes that both versions took them for."""
+    """Return images of these classes with the classes that both versions predicted."""
     images = entries("animals", [(name,) for name in names])
     query = ClassQuery(entries=images, classes=CLASSES, prompt=DEFAULT_PROMPT)
     return AnsweredQuery(
