@@ -14,7 +14,7 @@ from api.http.strict_json import parse, require_storable
 from api.http.threadpool_route import ThreadRoute
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
-from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
+from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.job_orders import ReferenceSet
 from api.schemas.models import LearnedClass, LearnedView, StartView
 from core import errors

@@ -15,7 +15,7 @@ from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import multipart, raises
 from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
-from api.schemas.datasets import ReceiptError
+from api.schemas.datasets.datasets import ReceiptError
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import clean_file_label

@@ -10,14 +10,8 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, page_of, whole_number
-from api.schemas.images import (
-    DiffView,
-    FrozenImageView,
-    ImageChangeView,
-    NearDuplicatesView,
-    OfClass,
-    StatisticsView,
-)
+from api.schemas.datasets.contents import DiffView, ImageChangeView, StatisticsView
+from api.schemas.datasets.images import FrozenImageView, NearDuplicatesView, OfClass
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind

@@ -8,7 +8,7 @@ from api.dependencies import WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.images import ClassChange, ClassView, MovedView, Moves
+from api.schemas.datasets.edits import ClassChange, ClassView, MovedView, Moves
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import Digest, clean_class

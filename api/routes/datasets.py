@@ -7,7 +7,7 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
-from api.schemas.datasets import (
+from api.schemas.datasets.datasets import (
     DatasetChange,
     DatasetDetail,
     DatasetVersionView,

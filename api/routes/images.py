@@ -18,8 +18,8 @@ from api.http.threadpool_route import ThreadRoute
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.datasets import ReceiptView, UploadView
-from api.schemas.images import ImageView, OfClass, Pixels
+from api.schemas.datasets.datasets import ReceiptView, UploadView
+from api.schemas.datasets.images import ImageView, OfClass, Pixels
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset

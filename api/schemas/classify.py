@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from api.schemas.common import ResponseModel
-from api.schemas.datasets import ReceiptError
+from api.schemas.datasets.datasets import ReceiptError
 
 
 class Prediction(ResponseModel):

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from api.schemas.common import RequestModel, ResponseModel
-from api.schemas.datasets import DatasetVersionView, DatasetView, ReceiptView
+from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import DatasetVersionRef, JobView
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model, Version, VersionStatus

@@ -1,4 +1,4 @@
-"""Schemas of datasets, their images and their versions."""
+"""Schemas of datasets, their versions and uploads."""
 
 from datetime import datetime
 from typing import Annotated, Self
