@@ -56,9 +56,19 @@ def serve(
     while head := receive(parent, 1 + LENGTH.size):
         data = receive(parent, LENGTH.unpack(head[1:])[0])
         signal.alarm(seconds)  # ends a decoder that hangs, even if the parent has given up
-        outcome, body = tasks[head[:1]](data)
+        outcome, body = attempt(tasks[head[:1]], data)
         signal.alarm(0)
         parent.sendall(frame(outcome, body))
+
+
+def attempt(task: Callable[[bytes], Reply], data: bytes) -> Reply:
+    """Return a task's reply; images that are damaged or need too much memory are refused."""
+    try:
+        return task(data)
+    except MemoryError:
+        return TOO_LARGE, b""
+    except BROKEN:
+        return CORRUPT, b""
 
 
 def frame(outcome: bytes, body: bytes) -> bytes:
@@ -82,36 +92,26 @@ def decode(data: bytes, max_pixels: int, side: int) -> Reply:
     kind = kind_of(data)
     if kind is None:
         return UNSUPPORTED, b""
-    try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            if image.width * image.height > max_pixels:
-                return TOO_LARGE, b""
-            # A JPEG's further frames are previews and depth maps that cameras add, not animation.
-            if kind != "JPEG" and getattr(image, "is_animated", False):
-                return ANIMATED, b""
-            image.load()
-            stored = shrink(flatten(ImageOps.exif_transpose(image)), side)
-        return OK, pack(stored)
-    except MemoryError:
-        return TOO_LARGE, b""
-    except BROKEN:
-        return CORRUPT, b""
+    with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        if image.width * image.height > max_pixels:
+            return TOO_LARGE, b""
+        # A JPEG's further frames are previews and depth maps that cameras add, not animation.
+        if kind != "JPEG" and getattr(image, "is_animated", False):
+            return ANIMATED, b""
+        image.load()
+        stored = shrink(flatten(ImageOps.exif_transpose(image)), side)
+    return OK, pack(stored)
 
 
 def preview(data: bytes, max_pixels: int) -> Reply:
     """Return a small lossy WebP of a stored image."""
-    try:
-        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-            if image.width * image.height > max_pixels:
-                return TOO_LARGE, b""
-            small = shrink(image.convert("RGB"), PREVIEW_SIDE)
-        out = io.BytesIO()
-        small.save(out, "WEBP", quality=80, method=4)
-        return OK, out.getvalue()
-    except MemoryError:
-        return TOO_LARGE, b""
-    except BROKEN:
-        return CORRUPT, b""
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        if image.width * image.height > max_pixels:
+            return TOO_LARGE, b""
+        small = shrink(image.convert("RGB"), PREVIEW_SIDE)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=80, method=4)
+    return OK, out.getvalue()
 
 
 def kind_of(data: bytes) -> str | None:
