@@ -1,4 +1,4 @@
-"""Routes of aliases: list, promote, roll back."""
+"""Routes of aliases: list, promote, roll back, delete."""
 
 from functools import partial
 from typing import Annotated

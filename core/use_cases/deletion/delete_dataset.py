@@ -3,7 +3,7 @@
 from core.domain.access.audit import Action
 from core.domain.in_use import require_unused
 from core.errors import DatasetVersionNotFound
-from core.ports import DatasetUses, Platform
+from core.ports import Platform
 from core.use_cases.access import audit
 from core.use_cases.datasets.manifests import read_manifest
 
@@ -11,13 +11,13 @@ from core.use_cases.datasets.manifests import read_manifest
 def delete_dataset(platform: Platform, *, dataset: str) -> None:
     """Delete a dataset with its images and all versions; its name is free afterwards.
 
-    Orders and suites name it by its id or not at all. Raises DatasetNotFound, or InUse when one of
-    its versions is in use.
+    No order or suite can confuse it with a new dataset of that name: orders name it by its id,
+    suites not at all. Raises DatasetNotFound, or InUse when one of its versions is in use.
     """
     with platform.transactions() as work:
         found = work.datasets.get(dataset)
         work.datasets.lock(found.id)
-        _require_unused(f"The dataset {found.name!r}", work.datasets.uses(found.id))
+        require_unused(f"The dataset {found.name!r}", **vars(work.datasets.uses(found.id)))
         work.datasets.remove(found.id)
         audit.record(
             work,
@@ -32,9 +32,9 @@ def delete_dataset(platform: Platform, *, dataset: str) -> None:
 def delete_dataset_version(platform: Platform, *, dataset: str, version: int) -> None:
     """Delete a version of a dataset; its number is not given again.
 
-    Whoever orders an update of it or makes a suite of it keeps it until that is committed. Raises
-    DatasetNotFound, DatasetVersionNotFound, or InUse when a version of a model, a suite or an
-    unfinished job needs it.
+    The order of an update, and the creation of a suite, lock the version until they are committed.
+    Raises DatasetNotFound, DatasetVersionNotFound, or InUse when a version of a model, a suite or
+    an unfinished job needs it.
     """
     with platform.transactions() as work:
         found = work.datasets.get(dataset)
@@ -42,7 +42,7 @@ def delete_dataset_version(platform: Platform, *, dataset: str, version: int) ->
         if version not in versions:
             raise DatasetVersionNotFound(dataset=found.id, version=version)
         what = f"Version {version} of the dataset {found.name!r}"
-        _require_unused(what, work.datasets.uses(found.id, version))
+        require_unused(what, **vars(work.datasets.uses(found.id, version)))
         later = (  # read one at a time
             (one, read_manifest(platform.artifacts, one.manifest))
             for number, one in versions.items()
@@ -57,7 +57,3 @@ def delete_dataset_version(platform: Platform, *, dataset: str, version: int) ->
             before={"manifest": versions[version].manifest},
         )
         work.commit()
-
-
-def _require_unused(what: str, uses: DatasetUses) -> None:
-    require_unused(what, versions=uses.versions, suites=uses.suites, jobs=uses.jobs)

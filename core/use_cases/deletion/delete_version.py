@@ -11,9 +11,9 @@ from core.use_cases.jobs.unfinished import unfinished_jobs
 def delete_version(platform: Platform, *, model: str, version: int) -> Version:
     """Delete a version and return it as it was; garbage collection deletes its weights.
 
-    Its number is not given again. Whoever promotes it, orders an update of it or has it scored
-    locks it too, so one of the two sees what the other has written. The jobs are read before the
-    versions: a job that has ended in between has made its version before. Raises ModelNotFound,
+    Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
+    version too, so the later of the two sees what the earlier has written. The jobs are read before
+    the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
     VersionNotFound or InUse.
     """
     now = platform.clock()

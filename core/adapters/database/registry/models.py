@@ -58,7 +58,7 @@ class SqlModels:
 
     def remove(self, model: ModelId) -> None:
         """Delete a locked model with its versions, aliases, their history, and its jobs."""
-        # As promotions lock the version before they write an alias.
+        # Versions first, as promotions lock the version before they write an alias.
         rows = select(versions.c.number).where(versions.c.model == model)
         self._connection.execute(rows.order_by(versions.c.number).with_for_update())
         theirs = select(jobs.c.id).where(jobs.c.model == model)
