@@ -15,12 +15,12 @@ from core.use_cases.datasets.stored_images import remove_image
 from core.use_cases.deletion.delete_dataset import delete_dataset, delete_dataset_version
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update
 from tests.support.factories import TESTER, a_dataset, a_row, digest, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
+from tests.support.storage.collecting import tidy
 
 
 def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
@@ -98,8 +98,7 @@ def test_images_of_a_deleted_dataset_are_collected(
 ) -> None:
     data, kept = scene.frozen("cat", "dog"), scene.frozen("owl", offset=50)
     delete_dataset(scene.platform, dataset=data.dataset)
-    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
-    collect_garbage(scene.platform, TESTER)
+    tidy(scene)
     assert not artifacts.has(data.manifest)
     assert artifacts.has(kept.manifest)
 

@@ -32,24 +32,19 @@ from core.use_cases.deletion.delete_model import delete_model
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.create_model import create_model
-from core.use_cases.storage.gc import collect_garbage
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import TESTER, a_job, digest
 from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
+from tests.support.storage.collecting import tidy
 from tests.support.webhooks import deliveries_of, subscribed
 
 
 @pytest.fixture
 def model(scene: Scene) -> Model:
     return scene.model()
-
-
-def collect(scene: Scene, artifacts: MemoryArtifacts) -> None:
-    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
-    collect_garbage(scene.platform, TESTER)
 
 
 def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
@@ -64,7 +59,7 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
         assert [version.number for version in work.versions.page(model.id, 9, None)] == [1, 2]
         with pytest.raises(VersionNotFound):
             work.versions.by_digest(model.id, made.digest)
-    collect(scene, artifacts)
+    tidy(scene)
     assert artifacts.has(kept.digest)
     assert artifacts.has(kept.feature_statistics["cat"])
     assert not artifacts.has(made.feature_statistics["dog"])
@@ -82,7 +77,7 @@ def test_weights_that_another_version_shares_stay(
         work.versions.add(replace(twin, number=number))
         work.commit()
     delete_version(scene.platform, model=model.name, version=number)
-    collect(scene, artifacts)
+    tidy(scene)
     assert artifacts.has(twin.digest)
 
 
@@ -181,7 +176,7 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
         assert work.aliases.history(model.id, "production") == []
         assert [found.name for found in work.models.page(9, None)] == ["other"]
         assert work.aliases.get(other.id, "production").version == 1
-    collect(scene, artifacts)
+    tidy(scene)
     shared = scene.versions(other)[0].digest
     assert [artifacts.has(one) for one in digests] == [one == shared for one in digests]
     assert scene.model(model.name).id != model.id

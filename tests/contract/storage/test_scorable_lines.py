@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -11,7 +10,6 @@ from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.recipes.recipe import Recipe
-from core.domain.registry.retention import Retention
 from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId
 from core.errors import ArtifactGone
@@ -19,14 +17,13 @@ from core.ports import Monitor
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.retry_job import retry_job
-from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER
 from tests.support.judged import go_back, go_live
-from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene, nothing
 from tests.support.silent_notifier import Silence
+from tests.support.storage.collecting import NEWEST_ONLY, numbers, tidy
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
 REQUEST = JobRequest(principal=TESTER)
@@ -62,12 +59,9 @@ def move(scene: Scene, model: Model, *moves: int) -> None:
             go_live(scene, model, number, reason="for this test", override=True)
 
 
-def tidy(scene: Scene, artifacts: MemoryArtifacts, keep_last: int) -> list[int]:
-    """Collect with everything old; the versions that gave up their weights."""
-    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
-    retention = Retention(keep_last=keep_last, made_before=NOW + timedelta(days=100))
-    tidied = collect_garbage(scene.platform, TESTER, retention=retention)
-    return [version.number for version in tidied.given_up]
+def collect(scene: Scene) -> list[int]:
+    """Collect all but what the newest version needs; return the versions that gave up weights."""
+    return numbers(tidy(scene, NEWEST_ONLY).given_up)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +76,12 @@ def tidy(scene: Scene, artifacts: MemoryArtifacts, keep_last: int) -> list[int]:
 def test_a_line_learns_new_classes_after_its_learners_gave_up_their_weights(
     scene: Scene,
     model: Model,
-    artifacts: MemoryArtifacts,
     moves: Sequence[int],
     given_up: list[int],
 ) -> None:
     teach_a_line(scene, model, 5)
     move(scene, model, *moves)
-    assert tidy(scene, artifacts, 1) == given_up
+    assert collect(scene) == given_up
     kept = [version.number for version in scene.versions(model) if not version.collected_at]
     for parent in kept:
         ended = teach(scene, model, parent=parent)
@@ -96,11 +89,11 @@ def test_a_line_learns_new_classes_after_its_learners_gave_up_their_weights(
 
 
 def test_a_line_learns_on_and_on_while_all_but_the_newest_are_given_up(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts
+    scene: Scene, model: Model
 ) -> None:
     for number in range(2, 8):
         assert teach(scene, model, parent=number - 1).status is JobStatus.SUCCEEDED
-        tidy(scene, artifacts, 1)
+        collect(scene)
         held = [v.number for v in scene.versions(model) if not v.collected_at]
         assert held == sorted({1, number - 1, number})
 
@@ -133,22 +126,20 @@ def unjudged(scene: Scene, model: Model, *, parent: int) -> None:
 
 
 def test_an_ancestor_keeps_its_weights_until_it_was_asked_what_it_learned(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts
+    scene: Scene, model: Model
 ) -> None:
     unjudged(scene, model, parent=1)
     unjudged(scene, model, parent=2)
     unjudged(scene, model, parent=1)  # nobody's ancestor
     unjudged(scene, model, parent=3)
-    assert tidy(scene, artifacts, 1) == [4]
+    assert collect(scene) == [4]
     ended = teach(scene, model, parent=5)
     assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
 
 
-def test_what_cannot_be_scored_any_more_is_not_ordered(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts
-) -> None:
+def test_what_cannot_be_scored_any_more_is_not_ordered(scene: Scene, model: Model) -> None:
     teach_a_line(scene, model, 5)
-    assert tidy(scene, artifacts, 1) == [2, 3]
+    assert collect(scene) == [2, 3]
     with pytest.raises(ArtifactGone) as told:
         order_evaluation(scene.platform, Silence(), REQUEST, model=model.name, version=4)
     assert told.value.facts["version"] == 3
@@ -158,7 +149,7 @@ def test_what_cannot_be_scored_any_more_is_not_ordered(
 
 @pytest.mark.parametrize("order", ["update", "evaluate"])
 def test_what_cannot_be_scored_any_more_is_not_tried_again(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts, order: str
+    scene: Scene, model: Model, order: str
 ) -> None:
     teach_a_line(scene, model, 5)
     if order == "update":
@@ -167,7 +158,7 @@ def test_what_cannot_be_scored_any_more_is_not_tried_again(
     else:
         job = scene.order(model, EvaluateOrder(version=4))
     cancel_job(scene.platform, job.id)
-    assert tidy(scene, artifacts, 1) == [2, 3]
+    assert collect(scene) == [2, 3]
     with pytest.raises(ArtifactGone):
         retry_job(scene.platform, Silence(), REQUEST, job.id)
 
@@ -200,7 +191,7 @@ def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weights(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A version that becomes spare between the two looks may be about to go live."""
     for _ in range(3):
@@ -215,12 +206,12 @@ def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weigh
         return get(self, of, number, lock=lock)
 
     monkeypatch.setattr(SqlVersions, "get", get_later)
-    assert tidy(scene, artifacts, 1) == [2]
-    assert tidy(scene, artifacts, 1) == [3]
+    assert collect(scene) == [2]
+    assert collect(scene) == [3]
 
 
 def test_a_version_that_is_deleted_meanwhile_is_left_to_its_deletion(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         a_candidate(scene.platform, model, verdict=Verdict.FAILED)
@@ -233,5 +224,5 @@ def test_a_version_that_is_deleted_meanwhile_is_left_to_its_deletion(
         return get(self, of, number, lock=lock)
 
     monkeypatch.setattr(SqlVersions, "get", get_late)
-    assert tidy(scene, artifacts, 1) == [3]
+    assert collect(scene) == [3]
     assert deleted == [2]

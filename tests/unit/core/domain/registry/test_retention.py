@@ -1,4 +1,4 @@
-"""The rules of retention alone; `test_gc` deletes by them."""
+"""The rules of retention alone; `test_gc_of_versions` deletes by them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
