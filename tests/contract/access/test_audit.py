@@ -18,7 +18,7 @@ from core.use_cases.access import audit
 from core.use_cases.access.verify_audit import verify_audit
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.old_rows import writing
+from tests.support.old_rows.rows import writing
 
 ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
 

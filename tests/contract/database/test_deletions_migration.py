@@ -8,7 +8,8 @@ from core.adapters.database.migrate import migrate, revert
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.registry.alias import delete
 from tests.support.factories import NOW
-from tests.support.old_rows import MODEL, write_rows, writing
+from tests.support.old_rows.first_release import MODEL
+from tests.support.old_rows.rows import write_rows, writing
 
 MOVES = text("SELECT alias, revision FROM alias_moves ORDER BY alias, revision")
 STAGING = (

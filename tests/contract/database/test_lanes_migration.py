@@ -11,7 +11,8 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.jobs.event import EventKind
 from core.domain.values import JobId
 from tests.support.factories import a_job_of_no_model
-from tests.support.old_rows import MODEL, WHEN, write_rows, writing
+from tests.support.old_rows.first_release import MODEL, WHEN
+from tests.support.old_rows.rows import write_rows, writing
 
 
 def test_jobs_keep_their_places_and_events_when_lanes_come_and_go(empty_url: str) -> None:

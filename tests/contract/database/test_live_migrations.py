@@ -11,7 +11,7 @@ from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits, open_engine
 from core.adapters.database.migrate import migrate, revert
 from core.errors import DatabaseUnavailable
-from tests.support.old_rows import revisions, write_rows
+from tests.support.old_rows.rows import revisions, write_rows
 from tests.support.processes import wait_for
 
 FIRST = revisions()[0]

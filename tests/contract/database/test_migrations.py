@@ -18,7 +18,7 @@ from core.domain.datasets.dataset import DatasetRef
 from core.domain.jobs.order import UpdateOrder
 from core.domain.values import Digest, JobId
 from core.ports import UnitOfWork
-from tests.support.old_rows import (
+from tests.support.old_rows.first_release import (
     BYTES,
     DATASET,
     MANIFEST,
@@ -29,11 +29,8 @@ from tests.support.old_rows import (
     SUITE,
     WEIGHTS,
     WHEN,
-    read_rows,
-    revisions,
-    write_rows,
-    writing,
 )
+from tests.support.old_rows.rows import read_rows, revisions, write_rows, writing
 from tests.support.places import ROOT
 
 

@@ -44,7 +44,7 @@ from tests.support.factories import (
     digest,
     pixels_on,
 )
-from tests.support.old_rows import revisions, write_rows
+from tests.support.old_rows.rows import revisions, write_rows
 from tests.support.scene import Scene
 from tests.support.webhooks import subscribed
 

@@ -1,0 +1,112 @@
+"""Columns with their values in every row, and tables, that each revision of the schema added."""
+
+from tests.support.old_rows.first_release import (
+    DATASET,
+    JOB,
+    MODEL,
+    PIXELS,
+    POLICY,
+    SUITE,
+    WHEN,
+    Rows,
+)
+
+ADDED: dict[str, Rows] = {
+    "0002": {
+        "jobs": [{"suites": [SUITE]}],
+        "versions": [
+            {"reference": {"dataset": DATASET, "version": 1}, "notes": {"mixing": 0.6}},
+        ],
+    },
+    "0003": {
+        "jobs": [{"priority": 7}],
+        "tallies": [{"name": "jobs_ended", "labels": '{"type": "update"}', "value": 3.0}],
+    },
+    "0004": {"versions": [{"collected_at": WHEN}]},
+    "0006": {"jobs": [{"pauses": 2, "paused_until": 1.5}]},
+    "0007": {
+        "datasets": [{"revision": 1}],
+        "thumbnails": [{"pixels": PIXELS, "thumbnail": "00" * 192, "near_duplicate_of": None}],
+    },
+    "0008": {
+        "jobs": [{"precision": "fp32"}],
+        "versions": [{"environments": [{"torch": "2.6"}]}],
+    },
+    "0009": {"jobs": [{"policy": POLICY}], "alias_moves": [{"override": True}]},
+    "0010": {"jobs": [{"lane": MODEL}]},
+    "0011": {"policies": [{"line_error": 0.05, "line_updates": 50, "negative_flips": 0.04}]},
+    "0012": {
+        "audit_events": [
+            {
+                "sequence": 1,
+                "actor": "admin",
+                "key": None,
+                "action": "model.configured",
+                "subject": "models/demo",
+                "before": {"policy": "default"},
+                "after": {"policy": "strict"},
+                "reason": "",
+                "request_id": "req_1",
+                "at": WHEN,
+                "hash": "a" * 64,
+            }
+        ],
+        "audit_head": [{"id": 1, "sequence": 1, "hash": "a" * 64}],
+    },
+    "0013": {
+        "api_keys": [
+            {
+                "id": "key_1",
+                "name": "admin",
+                "role": "admin",
+                "models": None,
+                "prefix": "pk_abcdef",
+                "created_at": WHEN,
+                "expires_at": None,
+                "rotated_at": WHEN,
+                "revoked_at": None,
+            }
+        ],
+        "api_key_secrets": [{"digest": "6" * 64, "key": "key_1", "valid_until": None}],
+    },
+    "0014": {
+        "webhooks": [
+            {
+                "id": "hook_1",
+                "url": "https://example.com/told",
+                "events": ["job.failed"],
+                "models": None,
+                "description": "",
+                "secret": "whsec_c2VjcmV0",
+                "former_secret": None,
+                "former_until": None,
+                "paused": True,
+                "created_at": WHEN,
+            }
+        ],
+        "webhook_deliveries": [
+            {
+                "id": "dlv_1",
+                "webhook": "hook_1",
+                "event": "evt_1",
+                "type": "job.failed",
+                "object": JOB,
+                "payload": {"type": "job.failed", "data": {"job": JOB}},
+                "status": "pending",
+                "attempts": 1,
+                "fence": 1,
+                "lease_until": None,
+                "response_status": 500,
+                "error": {"code": "receiver_refused"},
+                "created_at": WHEN,
+                "attempted_at": WHEN,
+                "next_attempt_at": WHEN,
+            }
+        ],
+    },
+    "0015": {"versions": [{"feature_statistics": {"cat": "a" * 64}}]},
+    "0016": {
+        "versions": [{"deleted_at": None}],
+        "datasets": [{"description": "of pets", "metadata": {"by": "us"}, "duplicates": 2}],
+    },
+}

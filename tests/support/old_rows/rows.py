@@ -1,0 +1,56 @@
+"""Databases as each release left them, told by their schema's revision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, select
+
+from core.adapters.database.engine import open_engine
+from core.adapters.database.migrate import MIGRATIONS
+from core.adapters.database.tables.schema import reflect
+from tests.support.old_rows.first_release import FIRST, Rows
+from tests.support.old_rows.later_releases import ADDED
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """Yield a connection that commits at the end."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def revisions() -> list[str]:
+    """Return all revisions, oldest first."""
+    walk = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    return [script.revision for script in reversed(list(walk))]
+
+
+def rows_at(revision: str) -> Rows:
+    """Return the rows of every table at a revision."""
+    rows = {table: [dict(row) for row in some] for table, some in FIRST.items()}
+    for added in (r for r in revisions() if r <= revision and r in ADDED):
+        for table, (columns,) in ADDED[added].items():
+            rows[table] = [row | columns for row in rows.get(table, [{}])]
+    return rows
+
+
+def write_rows(connection: Connection, revision: str) -> None:
+    """Write the rows of every table at a revision."""
+    rows = rows_at(revision)
+    for table in reflect(connection).sorted_tables:
+        numbered = {"position"} & set(table.primary_key.columns.keys())  # by the database
+        for row in rows.get(table.name, []):
+            assert row.keys() | numbered == {column.name for column in table.c}, table.name
+            connection.execute(table.insert().values(row))
+
+
+def read_rows(connection: Connection) -> dict[str, list[str]]:
+    """Return every row of every table, as text."""
+    return {
+        table.name: sorted(str(tuple(row)) for row in connection.execute(select(table)))
+        for table in reflect(connection).sorted_tables
+        if table.name != "alembic_version"
+    }
