@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 
+from tests.faults.modes import embedded, production
 from tests.faults.rows import (
     aliases,
     bit_flips,
@@ -18,7 +19,7 @@ from tests.faults.rows import (
     worker_kill,
     worker_stop,
 )
-from tests.faults.stage import Stage, embedded, production
+from tests.faults.stage import Stage
 from tests.faults.tries import Row
 
 STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {

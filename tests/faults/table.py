@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.output import OUT, machine_with, show, write
-from tests.faults.stage import SETTINGS
+from tests.faults.modes import SETTINGS
 from tests.faults.tries import Outcome
 
 NAME = "faults"

@@ -14,7 +14,8 @@ import pytest
 from benchmarks import output
 from tests.faults import table
 from tests.faults.catalogue import ROWS
-from tests.faults.stage import RECOVERY_S, Stage
+from tests.faults.modes import RECOVERY_S
+from tests.faults.stage import Stage
 from tests.faults.tries import Outcome, Row, Try
 
 

@@ -6,7 +6,8 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from tests.faults.stage import RECOVERY_S, Stage
+from tests.faults.modes import RECOVERY_S
+from tests.faults.stage import Stage
 
 Run = Callable[[Stage, int, Random], Iterator["Try"]]
 

@@ -14,8 +14,9 @@ import psutil
 
 from core.domain.jobs.job import JobStatus
 from tests.faults import line
+from tests.faults.modes import production
 from tests.faults.rows.worker_kill import judge
-from tests.faults.stage import Stage, now, production, until
+from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "faketime"]

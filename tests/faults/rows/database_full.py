@@ -8,11 +8,12 @@ from random import Random
 from time import sleep
 
 from devtools.servers.postgres import run_sql
+from tests.faults.modes import production
 from tests.faults.points import fill
 from tests.faults.rows.disk_full import small_disk
 from tests.faults.rows.orders import Answered, Clients, settle, wait_for_order
 from tests.faults.rows.worker_kill import judge
-from tests.faults.stage import START_S, Stage, now, production
+from tests.faults.stage import START_S, Stage, now
 from tests.faults.tries import Try
 from tests.support.processes import wait_for
 

@@ -19,9 +19,10 @@ from PIL import Image
 from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
 from tests.faults import line
+from tests.faults.modes import embedded
 from tests.faults.points import Blow, fill
 from tests.faults.rows.worker_kill import judge
-from tests.faults.stage import Stage, embedded, now, until
+from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
