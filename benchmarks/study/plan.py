@@ -11,6 +11,8 @@ from benchmarks.study.run_config import RunConfig, is_baseline, run_config_of
 
 REST = "rest"  # all classes of a folder but the target's
 
+Grid = Mapping[str, Sequence[Any]]  # the values to try, by field of the recipe
+
 
 class PlanInvalid(Exception):
     """The study cannot be run as declared."""
@@ -75,7 +77,7 @@ class Plan:
     reference: ImageSet | None = None
     against: str = "ft"  # the row that the others are compared with
     tuned: Path | None = None  # values found by `tune`, by row
-    grids: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    grids: Mapping[str, Sequence[Grid]] = field(default_factory=dict)  # by row
     tuning_seeds: tuple[int, ...] = ()
     criteria: Mapping[str, str] = field(default_factory=dict)  # by row; a_acc where none is given
 
@@ -137,7 +139,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
             rows=tuple(_row(row, common, values) for row in rows),
             seeds=tuple(given.pop("seeds", [0])),
             tuned=tuned,
-            grids=tune.get("grid", {}),
+            grids={row: _grids(given) for row, given in tune.get("grid", {}).items()},
             tuning_seeds=tuple(tune.get("seeds", [])),
             criteria=tune.get("criterion", {}),
             retrieval=captioned.get("retrieval"),
@@ -148,6 +150,10 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
         raise PlanInvalid(f"the plan does not read: {error}") from None
     _require_sound(plan)
     return plan
+
+
+def _grids(given: Grid | Sequence[Grid]) -> Sequence[Grid]:
+    return [given] if isinstance(given, Mapping) else given
 
 
 def _row(row: Mapping[str, Any], common: Mapping[str, Any], tuned: Mapping[str, Any]) -> Row:

@@ -21,14 +21,19 @@ Found = Mapping[str, list[dict[str, Any]]]
 
 
 def grid_points(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
-    """Return every point of a row's grid: its values, and the row with them.
+    """Return every point of a row's grids once: its values, and the row with them.
 
     Raises PlanInvalid when the plan has no grid for the row.
     """
-    grid = plan.grids.get(row.name)
-    if not grid:
+    grids = plan.grids.get(row.name)
+    if not grids:
         raise PlanInvalid(f"the plan has no [tune.grid.{row.name}]")
-    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    points: list[dict[str, Any]] = []
+    for grid in grids:
+        for values in product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            if point not in points:
+                points.append(point)
     return [
         (
             point,

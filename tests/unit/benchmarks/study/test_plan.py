@@ -17,6 +17,7 @@ from benchmarks.study.images.study_data import StudyData, StudyDataReader
 from benchmarks.study.measures.published_scores import compare
 from benchmarks.study.plan import ImageSet, PlanInvalid, parse, read
 from benchmarks.study.results_cache import ResultsCache, key_of
+from benchmarks.study.tune import grid_points
 from core.adapters.images.sandbox import SandboxDecoder
 from core.domain.recipes.choices import Precision
 from core.errors import RecipeInvalid
@@ -224,6 +225,17 @@ def test_a_row_takes_the_common_recipe_then_tuned_then_its_own(tmp_path: Path) -
     assert (recipe.batch_size, recipe.learning_rate, recipe.epochs) == (7, 0.5, 2)
     assert (recipe.method, recipe.seed) == ("ft", 3)
     assert plan.rows[1].seeded(3).recipe.epochs == 9
+
+
+def test_a_row_with_several_grids_tries_each_point_once() -> None:
+    grids = [{"replay_weight": [6.0, 12.0]}, {"replay_weight": [12.0, 24.0]}]
+    declared = {"name": "x", "target": {"data": "x"}, "rows": ROWS}
+    plan = parse({**declared, "tune": {"grid": {"ft": grids}}})
+    assert [point for point, _ in grid_points(plan, plan.rows[0])] == [
+        {"replay_weight": 6.0},
+        {"replay_weight": 12.0},
+        {"replay_weight": 24.0},
+    ]
 
 
 def test_the_committed_plans_read() -> None:
