@@ -44,9 +44,10 @@ from api.routes import (
     workers,
 )
 from api.startup_checks import require_safe
-from core.bootstrap import build
+from core.bootstrap import build, token_verifier
 from core.settings import Settings
 from core.use_cases.access.authenticate import authenticate
+from core.use_cases.access.authenticate_token import authenticate_token
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs,
@@ -105,7 +106,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeaderLists)
     app.add_middleware(BodySizeLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(HeadRequests)
-    app.add_middleware(KeyCheck, authenticate=partial(authenticate, platform))
+    tokens = token_verifier(settings)
+    app.add_middleware(
+        KeyCheck,
+        authenticate=partial(authenticate, platform),
+        authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
+    )
     app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)

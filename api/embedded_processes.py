@@ -1,5 +1,6 @@
 """Worker and inference processes that run as children of an embedded API process."""
 
+import json
 import logging
 import os
 import signal
@@ -103,6 +104,8 @@ def _to_text(value: object) -> str:
             return value.get_secret_value()
         case tuple():
             return "[" + ",".join(f'"{item}"' for item in value) + "]"
+        case Mapping():
+            return json.dumps(dict(value))
         case _:
             return str(value)
 

@@ -25,7 +25,12 @@ _ErrorTypes = Sequence[type[errors.PerennialError]]
 
 # Errors that any operation may return, that those with a key add, and that those with a body add.
 _EVERYWHERE: _ErrorTypes = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
-_WITH_KEY: _ErrorTypes = (errors.Unauthorised, errors.Forbidden, errors.DatabaseUnavailable)
+_WITH_KEY: _ErrorTypes = (
+    errors.Unauthorised,
+    errors.Forbidden,
+    errors.DatabaseUnavailable,
+    errors.IssuerUnavailable,
+)
 _WITH_BODY: _ErrorTypes = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 

@@ -12,7 +12,7 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
 from core.adapters.webhooks.client import HttpWebhookClient
 from core.errors import UnsafeConfiguration
-from core.ports import Artifacts, Platform
+from core.ports import Artifacts, Platform, TokenVerifier
 from core.settings import Settings
 
 
@@ -85,6 +85,21 @@ def webhook_client(settings: Settings) -> HttpWebhookClient:
     """Return what sends webhooks, with the limits of the settings."""
     return HttpWebhookClient(
         seconds=settings.webhook_seconds, allow_private=settings.webhook_private
+    )
+
+
+def token_verifier(settings: Settings) -> TokenVerifier | None:
+    """Return what checks the tokens of the settings' issuer, None without an issuer."""
+    if not settings.oidc_issuer:
+        return None
+    from core.adapters.tokens.issuer_keys import IssuerKeys
+    from core.adapters.tokens.oidc import OidcTokens
+
+    return OidcTokens(
+        IssuerKeys(settings.oidc_issuer),
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        leeway_s=settings.oidc_leeway_seconds,
     )
 
 

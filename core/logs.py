@@ -26,6 +26,7 @@ _QUIET = (
 )
 _SECRETS = re.compile(
     r"pk_[A-Za-z0-9_-]{8,}"  # a key
+    r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a token of an issuer
     r"|whsec_[A-Za-z0-9+/]{8,}=*"  # what signs webhooks
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"  # anything sent as a key
     r"|(?<=://)[^/\s@\"]*:[^/\s@\"]+(?=@)"  # user and password of a URL

@@ -1,5 +1,6 @@
 """The settings, which are frozen and the same for every process."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,6 +64,15 @@ class Settings(BaseSettings):
 
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
+
+    # Bearer tokens of an OpenID Connect issuer; without it, API keys alone are accepted.
+    oidc_issuer: str = ""  # its URL, exactly as its tokens have it
+    oidc_audience: str = ""  # who the tokens must be for: the name of this service there
+    oidc_role_claim: str = "roles"  # a claim, or a path such as realm_access.roles
+    # Roles by the claim's values; empty: the values are the names of roles.
+    oidc_roles: Mapping[str, Literal["viewer", "contributor", "operator", "admin"]] = {}
+    oidc_models_claim: str = ""  # whose values name models; empty: a token concerns all models
+    oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0  # between the two clocks
 
     # Origins whose pages may call the API from a browser, such as https://studio.example; or "*".
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,*]+)$")], ...] = ()

@@ -9,6 +9,7 @@ from redis import Redis
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
 from devtools.servers.redis import redis_server
+from tests.support.issuer import Issuer, an_issuer
 from tests.support.receiver import Receiver, receiving
 
 
@@ -43,6 +44,13 @@ def redis_url() -> Iterator[str]:
     """A Redis server's URL."""
     with redis_server() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """An OpenID Connect issuer."""
+    with an_issuer() as made:
+        yield made
 
 
 @pytest.fixture

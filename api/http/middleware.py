@@ -1,10 +1,11 @@
-"""Middleware for request ids, security headers, size limits and API keys."""
+"""Middleware for request ids, security headers, size limits, API keys and tokens."""
 
 import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -16,6 +17,7 @@ from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
+TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 MAX_JSON_BYTES = 16 * 1024 * 1024
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -87,11 +89,23 @@ class BodySizeLimit:
 
 
 class KeyCheck:
-    """Refuses requests without a valid API key, except on paths that are open to everyone."""
+    """Refuses requests without a valid API key, except on paths that are open to everyone.
 
-    def __init__(self, app: ASGIApp, *, authenticate: Callable[[str], Principal]) -> None:
+    With an issuer, a valid token is as good as a key. Few tokens are checked at a time, so that an
+    issuer that does not answer leaves threads to other requests.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticate: Callable[[str], Principal],
+        authenticate_token: Callable[[str], Principal] | None = None,
+    ) -> None:
         self.app = app
         self.authenticate = authenticate
+        self.authenticate_token = authenticate_token
+        self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
@@ -108,9 +122,18 @@ class KeyCheck:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorised
-        principal = await run_in_threadpool(self.authenticate, key.strip())
+        principal = await self._holder(key.strip())
         if not scope["path"].isprintable():
             raise NotFound
         if b"%00" in scope["query_string"]:
             raise FieldInvalid("A query must not contain NUL.", pointer="#query")
         return replace(principal, request_id=scope["state"]["request_id"])
+
+    async def _holder(self, secret: str) -> Principal:
+        try:
+            return await run_in_threadpool(self.authenticate, secret)
+        except Unauthorised:
+            if self.authenticate_token is None:
+                raise
+            check = self.authenticate_token
+        return await to_thread.run_sync(check, secret, limiter=self.checking)

@@ -1,6 +1,13 @@
 """Ports: what domain and use cases need from outside, as protocols."""
 
-from core.ports.access import AuditFilter, AuditTrail, Idempotency, IdempotentReply, Keys
+from core.ports.access import (
+    AuditFilter,
+    AuditTrail,
+    Idempotency,
+    IdempotentReply,
+    Keys,
+    TokenVerifier,
+)
 from core.ports.artifacts import (
     ArtifactRoots,
     Artifacts,
@@ -87,6 +94,7 @@ __all__ = [
     "StoredArtifact",
     "Suites",
     "Thumbnails",
+    "TokenVerifier",
     "Trained",
     "Trainer",
     "TrainingSpec",

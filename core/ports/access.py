@@ -7,7 +7,7 @@ from typing import Protocol
 
 from core.domain.access.api_key import ApiKey, Secret
 from core.domain.access.audit import AuditEvent, AuditHead, Change
-from core.domain.values import Digest, JobId, KeyId
+from core.domain.values import Digest, JobId, Json, KeyId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,13 @@ class Keys(Protocol):
 
     def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
         """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
+
+
+class TokenVerifier(Protocol):
+    """The check of the bearer tokens that an issuer gives."""
+
+    def verify(self, token: str) -> Json:
+        """Return the claims of a valid token. Raises Unauthorised or IssuerUnavailable."""
 
 
 @dataclass(frozen=True, kw_only=True)

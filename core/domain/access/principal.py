@@ -9,7 +9,7 @@ from core.errors import Forbidden
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """The holder of an API key, or a process or person with access to the database itself."""
+    """The holder of a key or a token, or a process or person with access to the database itself."""
 
     name: str
     role: Role | None  # None: one that a later release has written, which allows nothing here
@@ -20,7 +20,7 @@ class Principal:
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the principal's role includes this one."""
         if self.role is None or not self.role.includes(role):
-            held = f"your key has the role {self.role}" if self.role else "your key has none"
+            held = f"you have the role {self.role}" if self.role else "you have none"
             raise Forbidden(
                 f"This takes at least the role {role}; {held}.",
                 required_role=role.value,
@@ -34,7 +34,7 @@ class Principal:
     def require_every_model(self) -> None:
         """Raise Forbidden if the principal may touch some models only."""
         if self.models is not None:
-            raise Forbidden("This concerns every model, and your key is limited to some of them.")
+            raise Forbidden("This concerns every model, and you may touch some of them only.")
 
 
 # For whatever has no key: the service's own processes, and the command line.

@@ -40,7 +40,7 @@ def spelled(default: object) -> str:
     match default:
         case SecretStr() | "":
             return ""
-        case bool() | tuple():
+        case bool() | tuple() | dict():
             return f"`{json.dumps(default, separators=(',', ':'))}`"
         case _:
             return f"`{default}`"

@@ -166,6 +166,7 @@ def test_another_process_reads_the_same_settings(
         admin_key=SecretStr("pk_secret"),
         embedded=False,
         lease_seconds=1.5,
+        oidc_roles={"ml ops": "operator", 'a "group"': "admin"},
         root_folders=(tmp_path / "a b", tmp_path / "c"),
     )
     for name, value in to_environment(settings).items():

@@ -73,7 +73,8 @@ def test_keys_and_passwords_are_never_written(
 ) -> None:
     key = "pk_0123456789abcdefghij"
     signing = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw=="
-    log.warning("sent %s and %s and %s", key, SECRET, signing)
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmVk"
+    log.warning("sent %s and %s and %s and %s", key, SECRET, signing, token)
     log.warning("redis://:hunter2@broker:6379/0", extra={"header": f"Bearer {key[3:]}"})
     try:
         int(key)
@@ -83,7 +84,9 @@ def test_keys_and_passwords_are_never_written(
     lines = said()
     assert [line["level"] for line in lines] == ["warning", "warning", "error"]
     text = json.dumps(lines)
-    assert not any(secret in text for secret in (key, key[3:], SECRET, signing[6:], "hunter2"))
+    assert not any(
+        secret in text for secret in (key, key[3:], SECRET, signing[6:], token[4:], "hunter2")
+    )
     assert "ValueError" in text
 
 

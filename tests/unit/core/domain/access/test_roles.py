@@ -24,7 +24,7 @@ def test_a_role_of_a_later_release_allows_nothing() -> None:
 
 
 def test_a_refusal_says_what_it_takes() -> None:
-    with pytest.raises(Forbidden, match="at least the role operator; your key has the role viewer"):
+    with pytest.raises(Forbidden, match="at least the role operator; you have the role viewer"):
         Principal(name="x", role=Role.VIEWER).require(Role.OPERATOR)
     Principal(name="x", role=Role.ADMIN).require(Role.OPERATOR)
 

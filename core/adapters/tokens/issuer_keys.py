@@ -1,0 +1,82 @@
+"""The keys of an OpenID Connect issuer, kept for a while and read again when they change."""
+
+import logging
+import ssl
+import time
+from typing import Any
+
+import httpx
+from jwt import PyJWK, PyJWKClient, PyJWKClientConnectionError, PyJWKClientError, PyJWTError
+
+from core.domain.access.token import is_confidential
+
+log = logging.getLogger(__name__)
+
+KEEP_S = 600.0  # the keys are read again after this
+REFRESH_S = 30.0  # a token with an unknown key has them read again, but not sooner than this
+PAUSE_S = 5.0  # after a failure
+READ_S = 5.0  # the longest wait for the issuer
+
+
+class IssuerKeys(PyJWKClient):
+    """The keys that an issuer's discovery document leads to.
+
+    The document is read again with the keys, which may move. After a failure nothing is read for
+    a moment, so that requests do not wait for an issuer that is down.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        refresh_s: float = REFRESH_S,
+        pause_s: float = PAUSE_S,
+        read_s: float = READ_S,
+    ) -> None:
+        self._tls = ssl.create_default_context()
+        self._issuer = issuer
+        self._discovery = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
+        self._pause_s = pause_s
+        self._paused_until = 0.0
+        super().__init__(
+            self._discovery,
+            lifespan=KEEP_S,
+            timeout=read_s,
+            ssl_context=self._tls,
+            cooldown_duration=refresh_s,
+        )
+
+    def named(self, kid: str | None) -> PyJWK:
+        """Return the key of this id; a token may name none if the issuer has a single key.
+
+        Raises PyJWKClientError if there is no such key, and PyJWKClientConnectionError.
+        """
+        if kid is not None:
+            return self.get_signing_key(kid)
+        keys = self.get_signing_keys()
+        if len(keys) > 1:
+            raise PyJWKClientError("the token does not say which key has signed it")
+        return keys[0]
+
+    def fetch_data(self) -> Any:
+        """Read the keys. Raises PyJWKClientConnectionError, whatever goes wrong."""
+        if time.monotonic() < self._paused_until:
+            raise PyJWKClientConnectionError("the issuer did not answer a moment ago")
+        try:
+            self.uri = self._discover()
+            return super().fetch_data()
+        except (httpx.HTTPError, PyJWTError, OSError, ValueError) as error:
+            self._paused_until = time.monotonic() + self._pause_s
+            log.warning("the issuer's keys could not be read: %s", error)
+            raise PyJWKClientConnectionError(str(error)) from error
+
+    def _discover(self) -> str:
+        """Return where the issuer says that its keys are. Raises ValueError or HTTPError."""
+        answer = httpx.get(self._discovery, timeout=self.timeout, verify=self._tls)
+        document = answer.raise_for_status().json()
+        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
+            raise ValueError(f"{self._discovery} does not describe the issuer {self._issuer}")
+        keys = document.get("jwks_uri")
+        if not isinstance(keys, str) or not is_confidential(keys):
+            raise ValueError(f"{self._discovery} names no jwks_uri with https")
+        return keys

@@ -1,0 +1,45 @@
+"""Bearer tokens of an OpenID Connect issuer: who brings one, and what it allows."""
+
+from collections.abc import Iterable
+
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.domain.access.token import TokenRules, subject_of
+from core.domain.values import ModelId
+from core.errors import ModelNotFound
+from core.ports import Platform, TokenVerifier, UnitOfWork
+from core.settings import Settings
+
+ACTOR = "oidc:"  # no key's name has a colon
+
+
+def authenticate_token(platform: Platform, tokens: TokenVerifier, token: str) -> Principal:
+    """Return who brings a token. Raises Unauthorised or IssuerUnavailable.
+
+    A token whose claims give no role is valid, but allows nothing.
+    """
+    claims = tokens.verify(token)
+    rules = rules_of(platform.settings)
+    names, models = rules.models_of(claims), None
+    if names is not None:
+        with platform.transactions(read_only=True) as work:
+            models = frozenset(_present(work, names))
+    return Principal(name=ACTOR + subject_of(claims), role=rules.role_of(claims), models=models)
+
+
+def rules_of(settings: Settings) -> TokenRules:
+    """Return what the settings say of claims."""
+    given = settings.oidc_roles or {role.value: role.value for role in Role}
+    return TokenRules(
+        role_claim=settings.oidc_role_claim,
+        roles={value: Role(role) for value, role in given.items()},
+        models_claim=settings.oidc_models_claim or None,
+    )
+
+
+def _present(work: UnitOfWork, names: Iterable[str]) -> Iterable[ModelId]:
+    for name in names:
+        try:
+            yield work.models.get(name).id
+        except ModelNotFound:
+            continue
