@@ -2,7 +2,10 @@
 
 import sys
 
-from cli.main import main
+from core.loading import loading
+
+with loading():
+    from cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,19 +5,22 @@ import sys
 import warnings
 from functools import partial
 
-from celery.exceptions import CPendingDeprecationWarning
-from celery.platforms import SecurityWarning
-from celery.signals import setup_logging, worker_ready
+from core.loading import loading
 
-from core import logs
-from core.bootstrap import build
-from core.secrecy import hide_environment
-from core.settings import Settings
-from core.use_cases.run_job import run_next_job
-from worker.app import make_app, make_worker
-from worker.parent_death import exit_with_parent
-from worker.stopping import Stopping
-from worker.tasks import add_tasks
+with loading():
+    from celery.exceptions import CPendingDeprecationWarning
+    from celery.platforms import SecurityWarning
+    from celery.signals import setup_logging, worker_ready
+
+    from core import logs
+    from core.bootstrap import build
+    from core.secrecy import hide_environment
+    from core.settings import Settings
+    from core.use_cases.run_job import run_next_job
+    from worker.app import make_app, make_worker
+    from worker.parent_death import exit_with_parent
+    from worker.stopping import Stopping
+    from worker.tasks import add_tasks
 
 
 def main() -> int:
@@ -38,7 +41,8 @@ def main() -> int:
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
     setup_logging.connect(_keep_our_logging)
 
-    from worker.bootstrap import build_tools  # takes seconds: torch
+    with loading():
+        from worker.bootstrap import build_tools  # takes seconds: torch
 
     platform = build(settings)
     tools = build_tools(platform)

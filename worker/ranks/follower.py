@@ -12,6 +12,7 @@ import sys
 
 from core import logs
 from core.errors import PerennialError, RankLost
+from core.loading import loading
 from core.secrecy import hide_environment
 from core.settings import Settings
 from worker.parent_death import exit_with_parent
@@ -34,11 +35,12 @@ def main() -> int:
     exit_with_parent(arguments.parent)
     logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
 
-    import torch  # takes seconds
+    with loading():
+        import torch  # takes seconds
 
-    from core.clip.torch_environment import thread_count
-    from core.learning.distributed.process_group import process_group, rank_device
-    from core.learning.follower_rank import run_follower
+        from core.clip.torch_environment import thread_count
+        from core.learning.distributed.process_group import process_group, rank_device
+        from core.learning.follower_rank import run_follower
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
