@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED := 1
 export GOMP_SPINCOUNT := 0
+unexport PYTHONDONTWRITEBYTECODE  # dozens of processes would each compile all modules anew
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
