@@ -1,6 +1,6 @@
 """Exception handlers: a problem document for everything that a route may raise."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 
 from api.http.middleware import SECURITY_HEADERS
 from api.http.problems import problem, problem_of, request_id
@@ -98,7 +98,15 @@ def http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _methods(request: Request) -> str:
-    """Return every method that the path takes; the router would name those of one route only."""
+    """Return every method that the path takes; the router would name those of one route only.
+
+    /jobs/advice is a path of its own, although /jobs/{job} matches it.
+    """
+    documented = request.app.openapi()["paths"]
+    matching = [path for path in documented if compile_path(path)[0].match(request.scope["path"])]
+    if matching:
+        path = min(matching, key=lambda path: path.count("{"))
+        return _with_head({method.upper() for method in documented[path]})
     routes = request.app.router.routes
     scopes = ({**request.scope, "method": method} for method in METHODS)
     found = {
@@ -106,9 +114,11 @@ def _methods(request: Request) -> str:
         for scope in scopes
         if any(route.matches(scope)[0] is Match.FULL for route in routes)
     }
-    if "GET" in found:
-        found.add("HEAD")
-    return ", ".join(sorted(found))
+    return _with_head(found)
+
+
+def _with_head(methods: Set[str]) -> str:
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.preconditions import ANY, etag, expected_revision
@@ -11,7 +11,7 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
-from api.schemas.common import After, Limit, Page, number_after, page_of
+from api.schemas.common import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias
@@ -59,7 +59,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
 )
 def move_alias(
     model: str,
-    alias: str,
+    alias: Annotated[str, Path(json_schema_extra=NAME_RULE)],
     body: Promotion,
     services: WiredServices,
     asking: CurrentPrincipal,
@@ -154,7 +154,7 @@ def roll_alias_back(
 
 @router.get("/{alias}/history", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
 def list_alias_moves(
-    model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
+    model: str, alias: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[MoveView]:
     """List the moves of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:

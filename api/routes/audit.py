@@ -8,7 +8,7 @@ from api.dependencies import WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.schemas.access import AuditEventView, ChainView
-from api.schemas.common import After, Limit, Page, Time, number_after, page_of
+from api.schemas.common import AfterNumber, Limit, Page, Time, number_after, page_of
 from core.domain.access.roles import Role
 from core.ports import AuditFilter
 from core.use_cases.access.verify_audit import verify_audit
@@ -31,7 +31,7 @@ Until = Annotated[Time | None, Query(description="Exclusive.")]
 def list_audit_events(
     services: WiredServices,
     limit: Limit = 50,
-    after: After = None,
+    after: AfterNumber = None,
     actor: Text = None,
     action: Text = None,
     subject: Subject = None,

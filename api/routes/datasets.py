@@ -6,7 +6,7 @@ from api.dependencies import WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
+from api.schemas.common import After, AfterNumber, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.datasets.datasets import (
     DatasetChange,
     DatasetDetail,
@@ -115,7 +115,7 @@ def freeze_dataset(
     openapi_extra=needs(Role.VIEWER),
 )
 def list_dataset_versions(
-    dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
+    dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[DatasetVersionView]:
     """List the versions of a dataset, oldest first."""
     with services.platform.transactions(read_only=True) as work:

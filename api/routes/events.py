@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
+from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -14,7 +15,7 @@ from api.http.content_negotiation import preferred
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.common import After, Limit, Page, number_after, page_of
+from api.schemas.common import AfterNumber, Limit, Page, number_after, page_of
 from api.schemas.jobs import EventView
 from core import errors
 from core.domain.access.roles import Role
@@ -27,6 +28,7 @@ POLL_EVERY_S = 0.5
 KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200
 LAST = "done"  # the kind of the last event that a worker adds to a job
+_SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browsers may send
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {STREAM: {"schema": {"type": "string"}}}},
     **raises(errors.JobNotFound, errors.NotAcceptable),
@@ -40,9 +42,9 @@ async def list_job_events(
     job: str,
     services: WiredServices,
     limit: Limit = 50,
-    after: After = None,
+    after: AfterNumber = None,
     accept: Annotated[str | None, Header()] = None,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    last_event_id: Annotated[str, Header(alias="Last-Event-ID", json_schema_extra=_SEEN)] = "",
 ) -> Page[EventView] | Response:
     """List a job's events, oldest first: a JSON page, or server-sent events until the job ends."""
     start = number_after(last_event_id or after)

@@ -18,7 +18,7 @@ from api.pages.comparison_table import report_csv
 from api.pages.csv_text import CSV, CSV_CONTENT
 from api.pages.report_page import render_report, style_policy
 from api.pages.report_svg import report_svg, svg_policy
-from api.schemas.common import After, Limit, Page, VersionNumber, number_after, page_of
+from api.schemas.common import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
 from api.schemas.models import VersionView
 from api.schemas.reports import ReportView
 from core import errors
@@ -64,7 +64,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 
 @router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def list_versions(
-    model: str, services: WiredServices, limit: Limit = 50, after: After = None
+    model: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[VersionView]:
     """List the versions of a model, oldest first."""
     with services.platform.transactions(read_only=True) as work:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from api.schemas.common import BY_TEXT, RequestModel, ResponseModel, Time
+from api.schemas.common import BY_TEXT, Name, RequestModel, ResponseModel, Time
 from core.domain.access.api_key import ApiKey
 from core.domain.access.audit import AuditEvent
 from core.domain.access.roles import Role
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 class NewKey(RequestModel):
     """An API key to create."""
 
-    name: str = Field(examples=["nightly-updates"])
+    name: Name = Field(examples=["nightly-updates"])
     role: Annotated[Role, BY_TEXT] = Field(examples=["contributor"])
     models: list[str] | None = Field(
         None,

@@ -15,6 +15,7 @@ from pydantic import (
     Strict,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from api.http.strict_json import require_storable
 from core.errors import FieldInvalid
@@ -55,7 +56,18 @@ Limit = Annotated[
     BeforeValidator(whole_number),
 ]
 Time = Annotated[datetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
-After = Annotated[str | None, Query(max_length=100, description="The `next` of the previous page.")]
+_NEXT = "The `next` of the previous page."
+After = Annotated[str | None, Query(max_length=100, description=_NEXT)]
+
+# Rules that the service checks in words of its own; the document tells clients of them.
+NAME_RULE: JsonDict = {"pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
+NUMBER_RULE: JsonDict = {"pattern": "^[0-9]{1,9}$"}
+
+AfterNumber = Annotated[str | None, Query(description=_NEXT, json_schema_extra=NUMBER_RULE)]
+Name = Annotated[str, Field(json_schema_extra=NAME_RULE)]
+ClassName = Annotated[
+    str, Field(max_length=500, json_schema_extra={"minLength": 1, "maxLength": 100})
+]
 
 
 # JSON has no enums, so a strict model still has to read their values from strings.

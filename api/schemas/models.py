@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from api.schemas.common import RequestModel, ResponseModel
+from api.schemas.common import Name, RequestModel, ResponseModel
 from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import DatasetVersionRef, JobView
 from core.domain.gate.policy import Verdict
@@ -15,7 +15,7 @@ from core.domain.registry.version import Model, Version, VersionStatus
 class NewModel(RequestModel):
     """A model to create from a base, which becomes its root, version 1."""
 
-    name: str = Field(examples=["demo"])
+    name: Name = Field(examples=["demo"])
     base: str = Field(
         "bundled",
         max_length=500,

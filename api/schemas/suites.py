@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.common import BY_TEXT, Number, RequestModel, ResponseModel
+from api.schemas.common import BY_TEXT, Name, Number, RequestModel, ResponseModel
 from core.domain.datasets.suite import Suite, SuiteKind
 from core.domain.gate.policy import GatePolicy
 from core.domain.recipes.prompt import DEFAULT_PROMPT
@@ -16,7 +16,7 @@ from core.domain.values import PolicyId
 class NewSuite(RequestModel):
     """A suite to create from all images of a dataset version."""
 
-    name: str = Field(examples=["unseen-emoji"])
+    name: Name = Field(examples=["unseen-emoji"])
     kind: Annotated[SuiteKind, BY_TEXT]
     dataset: str = Field(examples=["unseen-emoji"])
     dataset_version: Number = Field(examples=[1])
@@ -53,7 +53,7 @@ class SuiteView(ResponseModel):
 class NewPolicy(RequestModel):
     """A policy to create: how much a version may forget. Fractions of 1, so 0.03 is 3 points."""
 
-    name: str = Field(examples=["small-model"])
+    name: Name = Field(examples=["small-model"])
     parent_tolerance: float = Field(0.03, ge=0, le=1)
     root_tolerance: float = Field(0.05, ge=0, le=1)
     holdout_tolerance: float = Field(0.05, ge=0, le=1)

@@ -26,7 +26,12 @@ SuiteName = Annotated[
 ]
 OptionalClass = Annotated[str | None, Query(alias="class", max_length=100)]
 AfterFlip = Annotated[
-    str | None, Query(max_length=200, description="The `next` of the previous page.")
+    str | None,
+    Query(
+        max_length=200,
+        description="The `next` of the previous page.",
+        json_schema_extra={"pattern": ":"},
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
+from api.schemas.common import BY_TEXT, Name, RequestModel, ResponseModel
 from api.schemas.job_orders import Metadata
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.use_cases.datasets.datasets import Receipt, UploadOutcome
@@ -18,7 +18,7 @@ Description = Annotated[
 class NewDataset(RequestModel):
     """A dataset to create."""
 
-    name: str = Field(examples=["products"])
+    name: Name = Field(examples=["products"])
     kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
     description: Description = ""
     metadata: Metadata = Field(default_factory=dict)

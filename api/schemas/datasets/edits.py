@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.schemas.common import RequestModel, ResponseModel
+from api.schemas.common import ClassName, RequestModel, ResponseModel
 from api.schemas.datasets.images import DIGEST
 
 _SHOWN = "1bd6b4e4b2d3a5c7f90812a4c6e8d0b2f4a6c8e0d2b4f6a8c0e2d4b6f8a0c2e4"
@@ -13,7 +13,7 @@ _SHOWN = "1bd6b4e4b2d3a5c7f90812a4c6e8d0b2f4a6c8e0d2b4f6a8c0e2d4b6f8a0c2e4"
 class ClassChange(RequestModel):
     """A new name of a class."""
 
-    name: str = Field(max_length=500, examples=["ankle boot"])
+    name: ClassName = Field(examples=["ankle boot"])
     merge: bool = Field(
         False, description="Whether its images may join those of a class that has the name."
     )
@@ -29,7 +29,7 @@ class ClassView(ResponseModel):
 class Moves(RequestModel):
     """Images to move to a class."""
 
-    name: str = Field(alias="class", max_length=500, examples=["ankle boot"])
+    name: ClassName = Field(alias="class", examples=["ankle boot"])
     images: list[Annotated[str, Field(pattern=DIGEST)]] = Field(
         min_length=1, max_length=1000, examples=[[_SHOWN]], description="`pixels` of the images."
     )

@@ -63,10 +63,12 @@ def parse_field(name: str, value: object) -> Any:
 
 
 def _terms(value: Collection[str]) -> tuple[LossTerm, ...]:
-    """Return the terms in the order of `LossTerm`, each once."""
+    """Return the terms in the order of `LossTerm`. Raises RecipeInvalid."""
     if unknown := set(value) - set(LossTerm):
         raise RecipeInvalid(
             f"terms has no {min(unknown)!r}; it may hold: {', '.join(LossTerm)}.",
             pointer="/recipe/terms",
         )
+    if len(set(value)) < len(value):
+        raise RecipeInvalid("terms may name a term only once.", pointer="/recipe/terms")
     return tuple(term for term in LossTerm if term in value)

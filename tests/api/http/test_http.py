@@ -32,6 +32,7 @@ def model(service: Service) -> Model:
         ("/v1/models/demo", {"GET", "HEAD", "PATCH", "DELETE"}),
         ("/v1/models/demo/aliases/production", {"GET", "HEAD", "PUT", "DELETE"}),
         ("/v1/jobs/j/cancel", {"POST"}),
+        ("/v1/jobs/advice", {"POST"}),  # which /v1/jobs/{job} matches as well
         ("/healthz", {"GET", "HEAD"}),
     ],
 )

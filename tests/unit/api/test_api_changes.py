@@ -11,6 +11,16 @@ from tests.support.api_changes import incompatibilities
 from tests.support.places import ROOT
 
 Document = dict[str, Any]
+# Rules that the released service enforced, and its document did not state.
+STATED_SINCE = {
+    "POST /v1/datasets body.name has another pattern",
+    "POST /v1/gate-policies body.name has another pattern",
+    "POST /v1/models body.name has another pattern",
+    "POST /v1/suites body.name has another pattern",
+    "PUT /v1/models/{model}/aliases/{alias} ?alias has another pattern",
+    "GET /v1/jobs/{job}/events ?Last-Event-ID has another pattern",
+    "GET /v1/jobs/{job}/events ?Last-Event-ID does not take null",  # nor can a header be null
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def documents() -> list[Document]:
 def test_no_released_operation_has_changed_incompatibly(documents: list[Document]) -> None:
     released, present = documents
     assert len(released["paths"]) > 20
-    assert incompatibilities(released, present) == []
+    assert set(incompatibilities(released, present)) == STATED_SINCE
 
 
 def test_every_new_operation_and_error_is_in_the_list_of_changes(

@@ -52,6 +52,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
             "terms has no 'ce'; it may hold: vr, lwf, cross, reference.",
             "/recipe/terms",
         ),
+        ({"terms": ["vr", "vr"]}, "terms may name a term only once.", "/recipe/terms"),
         ({"terms": "vr"}, "terms must be a list of texts.", "/recipe/terms"),
         (
             {"method": "vrlwf", "exemplars": 500},

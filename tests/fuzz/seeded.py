@@ -1,0 +1,56 @@
+"""A service with one of everything, for requests that reach more than the check of a name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core import bootstrap
+from core.domain.jobs.job import JobStatus
+from core.use_cases.access.bootstrap_keys import ensure_admin_key
+from core.use_cases.datasets.suites import ensure_default_policy
+from tests.support.api.orders import a_dataset, update
+from tests.support.api.seeds import a_root
+from tests.support.api.served import Served, serving
+from tests.support.api.service import Service, running, settings_of
+from tests.support.each_class import knowing_each
+from tests.support.scene import Scene
+
+
+@contextmanager
+def seeded(home: Path) -> Iterator[Served]:
+    """Serve within the context: two models, one of two versions, a suite, datasets; no worker.
+
+    Writes the ids of its jobs and images, which nobody can choose, to files in `home`.
+    """
+    settings = settings_of(home)
+    bootstrap.migrate(settings)
+    with running(settings) as service:
+        ensure_admin_key(service.platform)
+        ensure_default_policy(service.platform)
+        _learn(service)
+        a_root(service.platform, "spare")
+        a_dataset(service, "products", boot=0, bag=3)
+        _write_ids(service, home)
+    with serving(settings) as served:
+        yield served
+
+
+def _learn(service: Service) -> None:
+    """Give the model `demo` a second version that lost and gained; no weights are trained."""
+    scene = Scene(service.platform.transactions, service.platform.artifacts)
+    made = scene.model()
+    scene.suite(made, scene.frozen("hat", "bag", each=6, offset=500), name="held")
+    with pytest.MonkeyPatch.context() as patched:
+        knowing_each(scene, made, patched, {1: ("hat",), 2: ("bag", "cat", "dog")})
+        scene.update(made, scene.frozen("cat", "dog", offset=40), auto_promote=False)
+        if scene.run().status is not JobStatus.SUCCEEDED:
+            raise RuntimeError("the seed's update did not succeed")
+
+
+def _write_ids(service: Service, home: Path) -> None:
+    job = service.client.post("/v1/jobs", json=update()).json()
+    images = service.client.get("/v1/datasets/products/images").json()["data"]
+    (home / "jobs.txt").write_text(f'"{job["id"]}"\n')
+    (home / "pixels.txt").write_text("".join(f'"{image["pixels"]}"\n' for image in images))
