@@ -1,10 +1,11 @@
 """An artifact store for one run's weights on top of the store of all runs' images."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, BytesCallback, StoredArtifact, ignore_bytes
+from core.ports import Artifacts, ArtifactWriter, BytesCallback, StoredArtifact, ignore_bytes
 
 
 class LayeredArtifacts:
@@ -27,6 +28,14 @@ class LayeredArtifacts:
             return self._top.get(digest, moved)
         except ArtifactMissing:
             return self._below.get(digest, moved)
+
+    def writer(self) -> AbstractContextManager[ArtifactWriter]:
+        """Return a writer of an artifact on top."""
+        return self._top.writer()
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        """Yield the pieces of an artifact on top, else of one below."""
+        return (self._top if self._top.has(digest) else self._below).pieces(digest, moved)
 
     def has(self, digest: Digest) -> bool:
         """Return whether either store has an artifact."""

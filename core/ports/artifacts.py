@@ -1,6 +1,7 @@
 """The artifact store, and the artifacts that database rows refer to."""
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,16 @@ def ignore_bytes(count: int) -> None:
     """Ignore the bytes that a transfer reports."""
 
 
+class ArtifactWriter(Protocol):
+    """Bytes that arrive in pieces and are not stored before `commit`."""
+
+    def write(self, piece: bytes) -> None:
+        """Add a piece."""
+
+    def commit(self) -> Digest:
+        """Store all pieces durably as one artifact and return its digest, as `put` does."""
+
+
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
@@ -42,6 +53,18 @@ class Artifacts(Protocol):
         """Return the verified bytes.
 
         Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
+
+    def writer(self) -> AbstractContextManager[ArtifactWriter]:
+        """Return a writer for an artifact too large for memory; without `commit`, nothing stays.
+
+        When no room is left, StorageFull leaves the context, as does ArtifactsUnavailable.
+        """
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        """Yield the bytes in pieces, never all in memory; verified only when the last was yielded.
+
+        Raises ArtifactMissing, ArtifactsUnavailable or, after the last piece, ArtifactCorrupt.
         """
 
     def has(self, digest: Digest) -> bool:
@@ -96,6 +119,9 @@ class ArtifactRoots(Protocol):
 
     def answers(self) -> set[Digest]:
         """Return the digests of the answers of versions to queries."""
+
+    def archives(self) -> set[Digest]:
+        """Return the digests of the archives that unfinished jobs import."""
 
     def checkpoints(self) -> set[Digest]:
         """Return the digests of the checkpoints of unfinished jobs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing
@@ -32,6 +33,14 @@ class MemoryArtifacts:
         moved(len(self.bytes_of[digest]))
         return self.bytes_of[digest]
 
+    @contextmanager
+    def writer(self) -> Iterator[MemoryWriter]:
+        yield MemoryWriter(self)
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        data = self.get(digest, moved)
+        yield from (data[start : start + 1000] for start in range(0, len(data), 1000))
+
     def has(self, digest: Digest) -> bool:
         return digest in self.bytes_of
 
@@ -59,3 +68,17 @@ class MemoryArtifacts:
 
     def free_bytes(self) -> int:
         return 2**40
+
+
+class MemoryWriter:
+    """ports.ArtifactWriter in memory."""
+
+    def __init__(self, artifacts: MemoryArtifacts) -> None:
+        self._artifacts = artifacts
+        self._parts: list[bytes] = []
+
+    def write(self, piece: bytes) -> None:
+        self._parts.append(piece)
+
+    def commit(self) -> Digest:
+        return self._artifacts.put(b"".join(self._parts))

@@ -8,10 +8,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces
-from core.adapters.artifacts.local_files import holds, is_whole, read_all, write_all
+from core.adapters.artifacts.local_files import (
+    FileWriter,
+    holds,
+    is_whole,
+    read_all,
+    read_verified,
+    write_all,
+)
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
@@ -55,6 +63,29 @@ class LocalArtifacts:
         if found != digest:
             raise ArtifactCorrupt(digest=digest)
         return data
+
+    @contextmanager
+    def writer(self) -> Iterator[FileWriter]:
+        """Yield a writer whose file gets its name at `commit`; without it, nothing stays."""
+        folder = self._folder / "00"  # any of those that `sweep` looks into
+        temporary = folder / (_TEMPORARY + secrets.token_hex(8))
+        try:
+            self._make_folder(folder)
+            with temporary.open("x+b", buffering=0) as file:
+                yield FileWriter(file.fileno(), partial(self._name, temporary))
+        except OSError as error:
+            if is_full_disk(error):
+                raise StorageFull(free_bytes=self.free_bytes()) from error
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        """Yield the bytes in pieces. Raises ArtifactMissing or, at the end, ArtifactCorrupt."""
+        try:
+            yield from read_verified(self._path(digest), digest, moved)
+        except FileNotFoundError:
+            raise ArtifactMissing(digest=digest) from None
 
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored, without verifying them."""
@@ -126,9 +157,7 @@ class LocalArtifacts:
     def _write(
         self, path: Path, data: bytes | memoryview, digest: Digest, moved: BytesCallback
     ) -> None:
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(path.parent.parent)
+        self._make_folder(path.parent)
         temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
         try:
             with temporary.open("x+b", buffering=0) as file:
@@ -136,11 +165,28 @@ class LocalArtifacts:
                 file.seek(0)
                 if not holds(file.fileno(), data, moved):
                     raise ArtifactCorrupt(digest=digest)
-            with _locked(path.parent, fcntl.LOCK_SH) as folder:
-                temporary.rename(path)
-                os.fsync(folder)
+            _rename(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _name(self, temporary: Path, digest: Digest) -> None:
+        """Give a whole file its name, unless there is one of that name already."""
+        path = self._path(digest)
+        if is_whole(path, digest, ignore_bytes) and _reset_age(path):
+            return
+        self._make_folder(path.parent)
+        _rename(temporary, path)
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    with _locked(path.parent, fcntl.LOCK_SH) as folder:
+        temporary.rename(path)
+        os.fsync(folder)
 
 
 def _reset_age(path: Path) -> bool:

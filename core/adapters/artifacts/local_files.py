@@ -1,11 +1,14 @@
 """Writing, comparing and reading a file in pieces."""
 
+import hashlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.adapters.artifacts.chunked_io import PIECE, hash_pieces, pieces, read_pieces
 from core.domain.values import Digest
-from core.ports import BytesCallback
+from core.errors import ArtifactCorrupt
+from core.ports import BytesCallback, ignore_bytes
 
 SYNC_EVERY = 16 << 20  # bytes; keeps each sync of a slow disk shorter than a lease
 
@@ -54,3 +57,48 @@ def is_whole(path: Path, digest: Digest, moved: BytesCallback) -> bool:
             return hash_pieces(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest
     except FileNotFoundError:
         return False
+
+
+def read_verified(path: Path, digest: Digest, moved: BytesCallback) -> Iterator[bytes]:
+    """Yield the bytes of a file in pieces. Raises ArtifactCorrupt after the last one."""
+    total = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := os.read(file.fileno(), PIECE):
+            total.update(piece)
+            moved(len(piece))
+            yield piece
+    if total.hexdigest() != digest:
+        raise ArtifactCorrupt(digest=digest)
+
+
+class FileWriter:
+    """The `ArtifactWriter` port over an open temporary file."""
+
+    def __init__(self, descriptor: int, name: Callable[[Digest], None]) -> None:
+        """Write to `descriptor`; `name` gives the file its name once it is whole."""
+        self._descriptor = descriptor
+        self._name = name
+        self._hash = hashlib.sha256()
+        self._unsynced = 0
+
+    def write(self, piece: bytes) -> None:
+        """Add a piece. Raises OSError."""
+        self._hash.update(piece)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._unsynced += len(piece)
+        if self._unsynced >= SYNC_EVERY:
+            os.fdatasync(self._descriptor)
+            self._unsynced = 0
+
+    def commit(self) -> Digest:
+        """Sync the file, compare its hash with that of the pieces, and give it its name."""
+        digest = Digest(self._hash.hexdigest())
+        os.fsync(self._descriptor)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        parts = iter(lambda: os.read(self._descriptor, PIECE), b"")
+        if hash_pieces(parts, ignore_bytes) != digest:
+            raise ArtifactCorrupt(digest=digest)
+        self._name(digest)
+        return digest

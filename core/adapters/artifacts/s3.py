@@ -9,12 +9,14 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces, read_pieces
 from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Location
 from core.adapters.artifacts.s3_conditional_delete import S3Collector
 from core.adapters.artifacts.s3_errors import MISSING, error_code, translate_errors
+from core.adapters.artifacts.s3_spool import SpoolWriter, read_verified
 from core.adapters.artifacts.s3_upload import send
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
@@ -94,6 +96,22 @@ class S3Artifacts:
         if found != digest:
             raise ArtifactCorrupt(digest=digest)
         return data
+
+    @contextmanager
+    def writer(self) -> Iterator[SpoolWriter]:
+        """Yield a writer that keeps pieces on the scratch disk until `commit`.
+
+        An object's key is the digest of all its bytes, so none can be sent before the last.
+        """
+        with SpoolWriter(self._place.scratch, self.put) as writer:
+            yield writer
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        """Yield the bytes in pieces; goes on where a connection broke.
+
+        Raises ArtifactMissing, ArtifactsUnavailable or, at the end, ArtifactCorrupt.
+        """
+        return read_verified(self._client, self._place, self._key(digest), digest, moved)
 
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored, without verifying them.

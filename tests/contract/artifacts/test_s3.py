@@ -48,12 +48,19 @@ def refusal(code: str) -> ClientError:
 
 
 class CutOff(nullcontext[Any]):
-    """The body of an answer whose connection broke."""
+    """The body of an answer whose connection broke, after some bytes perhaps."""
+
+    def __init__(self, before: bytes = b"") -> None:
+        super().__init__()
+        self._before = before
 
     def __enter__(self) -> "CutOff":
         return self
 
     def read(self, size: int) -> bytes:
+        if self._before:
+            found, self._before = self._before, b""
+            return found
         raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
 
 
@@ -188,6 +195,24 @@ def test_an_answer_cut_off_midway_is_asked_for_again(
     monkeypatch.setattr(s3._client, "get_object", cut_off)
     assert s3.get(found) == DATA
     assert len(asked) == 3
+
+
+def test_pieces_go_on_where_an_answer_was_cut_off(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(600_000)
+    found, real, asked = s3.put(data), s3._client.get_object, list[str]()
+
+    def cut_off(**given: Any) -> Any:
+        asked.append(given.get("Range", ""))
+        answer = real(**given)
+        return (
+            answer if len(asked) == 3 else answer | {"Body": CutOff(answer["Body"].read(100_000))}
+        )
+
+    monkeypatch.setattr(s3._client, "get_object", cut_off)
+    assert b"".join(s3.pieces(found)) == data
+    assert asked == ["", "bytes=100000-", "bytes=200000-"]
 
 
 def test_a_server_that_hangs_or_dies_is_told_in_time(

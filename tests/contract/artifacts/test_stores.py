@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,54 @@ def test_bytes_come_back(artifacts: Artifacts) -> None:
 
 def test_a_view_is_as_good_as_bytes(artifacts: Artifacts) -> None:
     assert artifacts.get(artifacts.put(memoryview(DATA)[5:])) == b"bytes"
+
+
+def test_what_is_written_in_pieces_is_one_artifact_once_it_is_whole(artifacts: Artifacts) -> None:
+    for pieces in ((DATA, b"", os.urandom(300_000)), ()):
+        with artifacts.writer() as writer:
+            for piece in pieces:
+                writer.write(piece)
+            before = set(artifacts.digests())
+            found = writer.commit()
+        assert found == sha256(b"".join(pieces))
+        assert set(artifacts.digests()) - before == {found}
+        assert b"".join(artifacts.pieces(found)) == artifacts.get(found) == b"".join(pieces)
+
+
+def test_what_is_not_written_to_its_end_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    with suppress(KeyError), store.artifacts.writer() as writer:
+        writer.write(DATA)
+        raise KeyError
+    assert list(store.artifacts.digests()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_writing_stored_bytes_again_resets_their_age_and_mends_them(store: Store) -> None:
+    def write() -> Digest:
+        with store.artifacts.writer() as writer:
+            writer.write(DATA)
+            return writer.commit()
+
+    found = write()
+    store.age(found)
+    assert write() == found
+    assert not store.artifacts.delete_if_older(found, AGE_S)
+    store.damage(found, b"some bytez")
+    write()
+    assert store.artifacts.get(found) == DATA
+
+
+def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
+    data, moved = os.urandom(600_000), list[int]()
+    found = store.artifacts.put(data)
+    parts = store.artifacts.pieces(found, moved.append)
+    assert len(next(parts)) < len(data)
+    assert sum(map(len, parts)) < len(data) == sum(moved)
+    store.damage(found, data[:-1])
+    with pytest.raises(ArtifactCorrupt):
+        list(store.artifacts.pieces(found))
+    with pytest.raises(ArtifactMissing):
+        list(store.artifacts.pieces(digest("nothing")))
 
 
 def test_same_bytes_are_stored_once(artifacts: Artifacts) -> None:
