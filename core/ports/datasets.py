@@ -143,8 +143,8 @@ class SimilarImages(Protocol):
 
     def near(self, thumbnail: str) -> Sequence[SimilarImage]: ...
 
-    def plus(self, group: Digest, thumbnail: str) -> "SimilarImages":
-        """Return an index of these images and one more."""
+    def of(self, rows: Iterable[tuple[Digest, str]]) -> "SimilarImages":
+        """Return an index of these images alone, each a group of its own."""
 
 
 ImageWithThumbnail = tuple[Image, str]  # an image with its thumbnail

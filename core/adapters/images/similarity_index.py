@@ -32,8 +32,8 @@ class ThumbnailIndex:
         own = _decode(thumbnail)
         close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
         rows = np.flatnonzero(close.all(axis=0))
-        differences = self._thumbnails[rows].astype(np.float64) - own
-        distances = np.sqrt(np.sqrt((differences**4).mean(axis=1)))
+        squares = (self._thumbnails[rows].astype(np.float64) - own) ** 2
+        distances = np.sqrt(np.sqrt((squares**2).mean(axis=1)))
         return [
             SimilarImage(group=self._groups[row], distance=float(distance))
             for row, distance in zip(rows, distances, strict=True)
@@ -50,9 +50,9 @@ class ThumbnailIndex:
         both._means = np.concatenate([self._means, later._means], axis=1)
         return both
 
-    def plus(self, group: Digest, thumbnail: str) -> "ThumbnailIndex":
-        """Return an index of these images and one more."""
-        return self.followed_by(ThumbnailIndex([(group, thumbnail)], position=self.position))
+    def of(self, rows: Iterable[tuple[Digest, str]]) -> "ThumbnailIndex":
+        """Return an index of these images alone, each a group of its own."""
+        return ThumbnailIndex(rows)
 
 
 def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.intp]:

@@ -1,15 +1,15 @@
 """Put decoded uploads into a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
 from core.domain.datasets.split import side_of
-from core.domain.values import Digest
+from core.domain.values import Digest, JobId
 from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
-from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
+from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork, ignore_progress
 from core.use_cases.access import audit
 from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome
 from core.use_cases.datasets.near_duplicates import GroupedImage, SimilaritySearch, group, search
@@ -30,10 +30,13 @@ def record_uploads(
 
 
 def search_uploads(
-    platform: Platform, decoder: Decoder, uploads: Sequence[Upload]
+    platform: Platform,
+    decoder: Decoder,
+    uploads: Sequence[Upload],
+    progress: Callable[[int, int], object] = ignore_progress,
 ) -> SimilaritySearch:
     """Search for near-duplicates of uploads, before the transaction that records them."""
-    return search(platform, decoder, _seen(uploads))
+    return search(platform, decoder, _seen(uploads), progress)
 
 
 def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
@@ -48,6 +51,25 @@ def record(
     now: datetime,
 ) -> list[Receipt]:
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
+    receipts = receive(work, dataset, uploads, searched, now)
+    if not any(receipt.accepted for receipt in receipts):
+        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+    return receipts
+
+
+def receive(
+    work: UnitOfWork,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    searched: SimilaritySearch,
+    now: datetime,
+    *,
+    job: JobId | None = None,
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, within a transaction, even if all are refused.
+
+    `job` is the import that brings them.
+    """
     placed = group(work, _seen(uploads), searched)
     groups = {
         alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
@@ -63,7 +85,7 @@ def record(
     )
     receipts = [reception.receive(upload) for upload in uploads]
     if not any(receipt.accepted for receipt in receipts):
-        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+        return receipts
     work.datasets.add_images(dataset.id, reception.rows)
     if known := sum(receipt.outcome is UploadOutcome.DUPLICATE for receipt in receipts):
         work.datasets.count_duplicates(dataset.id, known)
@@ -74,7 +96,7 @@ def record(
             Action.DATASET_EXTENDED,
             f"datasets/{dataset.name}",
             now=now,
-            after={"added": len(reception.rows)},
+            after={"added": len(reception.rows)} | ({"job": job} if job else {}),
         )
     return receipts
 

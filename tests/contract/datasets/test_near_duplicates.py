@@ -159,7 +159,7 @@ def test_search_reads_only_what_came_since_the_last_one(
     later = search_uploads(scene.platform, decoder, uploads)
     assert asked == [known.position]
     assert later.position > known.position
-    assert [len(found) for found in later.found.values()] == [1, 1, 1]
+    assert [len(found) for found in later.known.values()] == [1, 1, 1]
 
 
 def test_search_does_not_find_what_was_rolled_back(

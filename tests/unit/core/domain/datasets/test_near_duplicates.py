@@ -80,7 +80,7 @@ def test_index_finds_what_comparing_with_all_finds() -> None:
     half = len(seen) // 2
     index = ThumbnailIndex(zip(groups[:half], (one.hex() for one in seen[:half]), strict=True))
     for group, one in zip(groups[half:], seen[half:], strict=True):
-        index = index.plus(group, one.hex())
+        index = index.followed_by(ThumbnailIndex([(group, one.hex())]))
     found_some = False
     for asked in base:
         distances = {
