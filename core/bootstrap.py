@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 
+from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.artifacts.s3_client import SCHEME, S3Location
@@ -79,6 +80,11 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
         max_pixels=settings.max_pixels,
         stored_side=settings.stored_side,
     )
+
+
+def archive_reader() -> StreamingArchiveReader:
+    """Return the reader of untrusted archives."""
+    return StreamingArchiveReader()
 
 
 def webhook_client(settings: Settings) -> HttpWebhookClient:

@@ -109,5 +109,9 @@ class ArtifactGone(Gone):
     """The weights of this version have been deleted."""
 
 
+class ArchiveGone(Gone):
+    """The archive of this import has been deleted: send it again."""
+
+
 class JobDeleted(Gone):
     """The job that this Idempotency-Key made has been deleted with its model."""

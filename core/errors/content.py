@@ -19,6 +19,10 @@ class UnsupportedImage(Unsupported):
     """Images must be JPEG, PNG, WebP, GIF or BMP."""
 
 
+class UnsupportedArchive(Unsupported):
+    """An archive must be a zip, tar or tar.gz file."""
+
+
 class UnsupportedMediaType(Unsupported):
     """This operation does not accept the body's Content-Type."""
 
@@ -37,6 +41,10 @@ class BodyTooLarge(TooLarge):
 
 class FileTooLarge(TooLarge):
     """The file exceeds the size limit."""
+
+
+class ArchiveTooBig(TooLarge):
+    """The archive unpacks to too much."""
 
 
 class TooManyParts(TooLarge):

@@ -71,6 +71,30 @@ class AllRejected(Invalid):
     """No file of the upload was accepted."""
 
 
+class ArchiveUnsafe(Invalid):
+    """The archive holds a path out of it, a link, another archive or something encrypted."""
+
+
+class ArchiveCorrupt(Invalid):
+    """The archive is damaged or truncated."""
+
+
+class ArchiveEmpty(Invalid):
+    """The archive holds no file to import."""
+
+
+class ImageListInvalid(Invalid):
+    """An image list must be UTF-8 and name a file and its class or caption in each entry."""
+
+
+class FileMissing(Invalid):
+    """An image list names this file, but the archive does not hold it."""
+
+
+class TextMissing(Invalid):
+    """Neither a folder nor an image list gives this file a class or a caption."""
+
+
 class BaseUnknown(Invalid):
     """The base must be 'bundled', an open_clip 'name:pretrained' or a folder in a root folder."""
 

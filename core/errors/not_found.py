@@ -63,5 +63,9 @@ class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 
 
+class FileReportNotFound(NotFound):
+    """The job has no report of files: only an import of images that succeeded has one."""
+
+
 class ArtifactMissing(NotFound):
     """The artifact is not in the store."""

@@ -8,9 +8,11 @@ from core.ports.access import (
     Keys,
     TokenVerifier,
 )
+from core.ports.archives import ArchivedFile, ArchiveReader
 from core.ports.artifacts import (
     ArtifactRoots,
     Artifacts,
+    ArtifactWriter,
     BytesCallback,
     StoredArtifact,
     ignore_bytes,
@@ -54,7 +56,10 @@ from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 __all__ = [
     "Aliases",
     "AnswerCache",
+    "ArchiveReader",
+    "ArchivedFile",
     "ArtifactRoots",
+    "ArtifactWriter",
     "Artifacts",
     "AuditFilter",
     "AuditTrail",

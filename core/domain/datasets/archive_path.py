@@ -1,0 +1,42 @@
+"""Paths of files in archives: they name files and classes, and never a place on a disk."""
+
+import re
+
+from core.errors import ArchiveUnsafe
+
+Path = tuple[str, ...]  # the folders and, last, the file
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_SHOWN = 300  # characters
+_LISTS = (".csv", ".jsonl")
+
+
+def path_of(written: str) -> Path:
+    """Return a path as its parts. Raises ArchiveUnsafe for one that leads out of the archive."""
+    parts = re.split(r"[/\\]", written)
+    if parts[0] == "" or ".." in parts or _DRIVE.match(written):
+        raise ArchiveUnsafe(
+            "The archive holds a file whose path leads out of it.", file=shown([written])
+        )
+    return tuple(part for part in parts if part not in {"", "."})
+
+
+def shown(path: Path | list[str]) -> str:
+    """Return a path as text for people: without unprintable characters, and cut."""
+    return "".join(letter for letter in "/".join(path) if letter.isprintable())[:_SHOWN]
+
+
+def is_ignored(path: Path) -> bool:
+    """Return whether a file is hidden, or one that systems put beside others."""
+    return not path or any(part.startswith(".") or part in _SYSTEM for part in path)
+
+
+def is_list(path: Path) -> bool:
+    """Return whether a file is an image list, by the end of its name."""
+    return path[-1].lower().endswith(_LISTS)
+
+
+def folder_of(path: Path) -> str | None:
+    """Return the name of the folder that holds a file, or None at the top of the archive."""
+    return path[-2] if len(path) > 1 else None

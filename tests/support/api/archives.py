@@ -1,0 +1,80 @@
+"""Archives of every kind that a client may send."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from random import Random
+
+Files = Mapping[str, bytes]
+
+
+def zipped(files: Files, *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, compression)
+    return out.getvalue()
+
+
+def tarred(files: Files, mode: str = "w") -> bytes:
+    """A tar of files; with mode `w:gz` a tar.gz."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+    return out.getvalue()
+
+
+def tar_with(**fields: object) -> bytes:
+    """A tar of one header with these fields."""
+    out = io.BytesIO()
+    header = tarfile.TarInfo("boot/a.png")
+    for name, value in fields.items():
+        setattr(header, name, value)
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(header, io.BytesIO(bytes(header.size)))
+    return out.getvalue()
+
+
+def zip_with_link() -> bytes:
+    """A zip whose one entry is a symbolic link, which only the directory at its end tells."""
+    out, entry = io.BytesIO(), zipfile.ZipInfo("boot/a.png")
+    entry.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(entry, "/etc/passwd")
+    return out.getvalue()
+
+
+def encrypted_zip() -> bytes:
+    """A zip whose one entry says that it is encrypted."""
+    data = bytearray(zipped({"boot/a.png": b"secret"}))
+    data[6] |= 1  # the flags of the entry
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # and of the directory
+    return bytes(data)
+
+
+def mutated(data: bytes, choice: Random) -> bytes:
+    """An archive with a few bytes changed, cut out, doubled or moved."""
+    found = bytearray(data)
+    for _ in range(choice.randint(1, 4)):
+        start = choice.randrange(len(found))
+        end = min(len(found), start + choice.choice((1, 2, 4, 30, 512)))
+        piece = bytes(found[start:end])
+        match choice.randrange(5):
+            case 0:
+                found[start] ^= 1 << choice.randrange(8)
+            case 1:
+                found[start:end] = choice.randbytes(end - start)
+            case 2:
+                del found[start : max(start + 1, end)]
+            case 3:
+                found[start:start] = piece
+            case _:
+                found[start:end] = bytes([choice.choice((0, 255))]) * (end - start)
+        if not found:
+            return b"\0"
+    return bytes(found)

@@ -1,0 +1,137 @@
+"""The files of archives, read as they come."""
+
+import io
+import zipfile
+from random import Random
+
+import pytest
+
+from core.adapters.archives.reader import StreamingArchiveReader
+from core.domain.datasets.archive import HEAD_BYTES, UnpackedCount, format_of
+from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe, UnsupportedArchive
+from tests.support.api.archives import (
+    encrypted_zip,
+    mutated,
+    tar_with,
+    tarred,
+    zip_with_link,
+    zipped,
+)
+
+FILES = {
+    "a/1": Random(1).randbytes(70_000),
+    "a/2": b"",
+    "caf\u00e9/" + "long " * 40: b"few bytes" * 100,
+}
+KINDS = {
+    "zip": zipped(FILES),
+    "stored zip": zipped(FILES, compression=zipfile.ZIP_STORED),
+    "bzip2 zip": zipped(FILES, compression=zipfile.ZIP_BZIP2),
+    "tar": tarred(FILES),
+    "tar.gz": tarred(FILES, "w:gz"),
+}
+
+
+def read(
+    data: bytes, *, piece: int = 4096, files: int = 100, skip: bool = False
+) -> dict[str, bytes]:
+    """The files of an archive that comes in pieces of some size."""
+    pieces = iter([data[start : start + piece] for start in range(0, len(data), piece)])
+    count = UnpackedCount(archive_bytes=len(data), most_bytes=10**6, most_files=files)
+    found = {}
+    for file in StreamingArchiveReader().files(format_of(data[:HEAD_BYTES]), pieces, count):
+        found[file.path] = b"" if skip else b"".join(file.pieces)
+    assert next(pieces, None) is None  # so that the store has verified them
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_come_as_they_were_put_in_however_the_archive_is_cut(kind: str) -> None:
+    for piece in (1, 777, 10**6):
+        assert read(KINDS[kind], piece=piece) == FILES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_that_are_not_read_are_skipped(kind: str) -> None:
+    assert list(read(KINDS[kind], skip=True)) == list(FILES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_that_ends_early_is_corrupt(kind: str) -> None:
+    data = KINDS[kind]
+    last = data.rindex(b"few bytes") - 50 if kind == "tar" else len(data) - 20  # zeros end a tar
+    for size in (600, len(data) // 2, last):
+        with pytest.raises(ArchiveCorrupt):
+            read(data[:size])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        zip_with_link(),
+        encrypted_zip(),
+        *(tar_with(type=kind, linkname="x") for kind in (b"1", b"2", b"3", b"4", b"6", b"S")),
+        tar_with(pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, size=512),
+        tar_with(pax_headers={"GNU.sparse.map": "0,1"}, size=512),
+        tar_with(pax_headers={"comment": "x" * 70_000}),
+        tar_with(name="x" * 70_000),
+    ],
+)
+def test_links_devices_holes_large_headers_and_encryption_are_unsafe(data: bytes) -> None:
+    with pytest.raises(ArchiveUnsafe):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_many_files_are_too_much(kind: str) -> None:
+    assert len(read(KINDS[kind], files=3)) == 3
+    with pytest.raises(ArchiveTooBig):
+        read(KINDS[kind], files=2)
+
+
+@pytest.mark.parametrize(
+    "data", [zipped({"a": bytes(2 * 10**5)}), tarred({"a": bytes(2 * 10**5)}, "w:gz")]
+)
+def test_too_much_for_the_size_of_the_archive_is_too_much_even_if_it_is_skipped(
+    data: bytes,
+) -> None:
+    with pytest.raises(ArchiveTooBig, match="100 times"):
+        read(data, skip=True)
+
+
+def test_bytes_are_capped() -> None:
+    with pytest.raises(ArchiveTooBig, match="1,000,000 bytes"):
+        read(tarred({"a": bytes(10**6)}), skip=True)
+
+
+def test_only_the_end_of_a_zip_is_kept_and_has_its_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.adapters.archives.zip_stream.MOST_DIRECTORY_BYTES", 1_000)
+    assert read(KINDS["zip"]) == FILES
+    with pytest.raises(ArchiveCorrupt):
+        read(zipped({f"{number}" * 50: b"" for number in range(10, 30)}))
+
+
+def test_a_zip_whose_files_have_no_sizes_in_front_says_what_to_do() -> None:
+    class Pipe(io.BytesIO):
+        def tell(self) -> int:
+            raise OSError
+
+    out = Pipe()
+    with zipfile.ZipFile(out, "w") as archive, archive.open("a", "w") as file:
+        file.write(b"some bytes")
+    with pytest.raises(ArchiveCorrupt, match="pack it again"):
+        read(out.getvalue())
+
+
+def test_no_mutation_ends_in_another_error() -> None:
+    choice, kinds = Random(7), list(KINDS)
+    ends = dict.fromkeys((ArchiveCorrupt, ArchiveUnsafe, ArchiveTooBig, UnsupportedArchive), 0)
+    for number in range(1500):
+        data = mutated(KINDS[kinds[number % len(kinds)]], choice)
+        try:
+            read(data)
+        except tuple(ends) as error:
+            ends[type(error)] += 1
+    assert ends[ArchiveCorrupt] > 500
