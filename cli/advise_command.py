@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
 
@@ -10,10 +9,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import FieldInvalid, PerennialError, Unavailable
-from core.settings import Settings
+from cli.service import reply, service
+from core.errors import FieldInvalid
 
-PROBLEM = "application/problem+json"
 TIMEOUT_S = 600.0  # the parent may have to be loaded first, and classifies a sample of the images
 
 
@@ -48,36 +46,27 @@ def _recipe(text: str) -> dict[str, Any]:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    settings = Settings()
-    key = settings.admin_key.get_secret_value()
-    if not key:
-        raise FieldInvalid("Set PERENNIAL_ADMIN_KEY to a key of the service.")
-    url = chosen.url or f"http://{settings.host}:{settings.port}"
-    headers = {"Authorization": f"Bearer {key}"}
     order = {
         "type": "update",
         "model": chosen.model,
         "dataset": chosen.dataset,
         "recipe": chosen.recipe,
     }
-    try:
-        with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S) as service:
-            number = chosen.dataset_version
-            order["dataset_version"] = (
-                _newest_version(service, chosen.dataset) if number is None else number
-            )
-            advice = _json_of(service, "POST", "/v1/jobs/advice", json=order)
-    except (httpx.HTTPError, httpx.InvalidURL, JSONDecodeError) as error:
-        raise Unavailable(f"No service answers at {url}: {error}") from error
+    with service(chosen.url, timeout_s=TIMEOUT_S) as client:
+        number = chosen.dataset_version
+        order["dataset_version"] = (
+            _newest_version(client, chosen.dataset) if number is None else number
+        )
+        advice = reply(client, "POST", "/v1/jobs/advice", json=order).json()
     _print(advice)
     return 0
 
 
-def _newest_version(service: httpx.Client, dataset: str) -> int:
+def _newest_version(client: httpx.Client, dataset: str) -> int:
     """Return the number of a dataset's newest version. Raises FieldInvalid if it has none."""
     path, numbers, query = f"/v1/datasets/{quote(dataset, safe='')}/versions", [0], {"limit": "200"}
     while True:
-        page = _json_of(service, "GET", path, params=query)
+        page = reply(client, "GET", path, params=query).json()
         numbers += [version["number"] for version in page["data"]]
         if not page["has_more"]:
             break
@@ -85,14 +74,6 @@ def _newest_version(service: httpx.Client, dataset: str) -> int:
     if not numbers[-1]:
         raise FieldInvalid(f"The dataset {dataset} has no version: freeze it first.")
     return numbers[-1]
-
-
-def _json_of(service: httpx.Client, method: str, path: str, **sent: Any) -> Any:
-    """Return the reply's JSON. Raises httpx.HTTPError, and the service's refusal as an error."""
-    response = service.request(method, path, **sent)
-    if response.headers.get("Content-Type") == PROBLEM:
-        raise PerennialError(response.json()["detail"])
-    return response.raise_for_status().json()
 
 
 def _print(advice: dict[str, Any]) -> None:

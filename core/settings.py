@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     inference_key: SecretStr = SecretStr("")  # the API sends it to inference; embedded, one is made
     inference_memory_bytes: int = 2 * 1024**3  # limit on what inference keeps loaded
 
-    # The queues that a worker serves: "gpu" trains and scores, "housekeeping" imports bases.
+    # The queues that a worker serves: "gpu" trains and scores, "housekeeping" imports bases and
+    # archives of images.
     queues: Annotated[tuple[Literal["gpu", "housekeeping"], ...], Field(min_length=1)] = (
         "gpu",
         "housekeeping",
@@ -60,6 +61,8 @@ class Settings(BaseSettings):
     stored_side: int = 512  # pixels: longest side of a stored image
     decode_seconds: float = 20.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
+    max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
+    max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
     min_free_bytes: int = 256 * 1024 * 1024
 
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver

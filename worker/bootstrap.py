@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from core import bootstrap
 from core.clip.pretrained import BaseImporter
 from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
@@ -17,7 +18,10 @@ from worker.ranks.launcher import RankLauncher
 
 
 def build_tools(platform: Platform) -> Tools:
-    """Return importer, trainer and evaluator for the settings' device and threads."""
+    """Return importer, trainer and evaluator for the settings' device and threads, and the rest.
+
+    The decoder's processes start at the first image and end with this process.
+    """
     settings = platform.settings
     prepare_torch(settings)
     device = torch.device(settings.device)
@@ -32,6 +36,8 @@ def build_tools(platform: Platform) -> Tools:
             rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
+        archives=bootstrap.archive_reader(),
+        decoder=bootstrap.decoder(settings),
     )
 
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.archive_body import ARCHIVE_TYPES
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal
@@ -19,6 +20,7 @@ from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Un
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 MAX_JSON_BYTES = 16 * 1024 * 1024
+_WITH_FILES = ("multipart/", *ARCHIVE_TYPES)  # types of bodies that may be large
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -72,8 +74,8 @@ class BodySizeLimit:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        form = headers.get("content-type", "").startswith("multipart/")
-        cap = self.max_body_bytes if form else min(self.max_body_bytes, MAX_JSON_BYTES)
+        has_files = headers.get("content-type", "").lower().startswith(_WITH_FILES)
+        cap = self.max_body_bytes if has_files else min(self.max_body_bytes, MAX_JSON_BYTES)
         declared = headers.get("content-length", "")
         received = int(declared) if declared.isdigit() and int(declared) > cap else 0
 

@@ -44,6 +44,7 @@ REFUSALS = (  # of jobs that could not start
     errors.TooFewPerClass,
     errors.TooFewClasses,
     errors.ImageInSuite,
+    errors.ArchiveGone,
 )
 
 

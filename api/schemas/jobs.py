@@ -1,15 +1,16 @@
 """Schemas of jobs and their events."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from api.schemas.common import ResponseModel
+from api.schemas.common import BY_TEXT, ResponseModel
+from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder, JobType, UpdateOrder
+from core.domain.jobs.order import EvaluateOrder, ImportImagesOrder, JobType, UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.ports import NamedJob
 
@@ -42,6 +43,27 @@ class DatasetVersionRef(ResponseModel):
         return cls(dataset=named.dataset, version=named.version) if named else None
 
 
+class ImportView(ResponseModel):
+    """What an import of images reads, and where it puts them."""
+
+    dataset: str = Field(description="Id of the dataset.")
+    archive: str = Field(description="SHA-256 of the archive.")
+    format: Annotated[ArchiveFormat, BY_TEXT]
+    bytes: int
+    validate_only: bool
+
+    @classmethod
+    def of(cls, order: ImportImagesOrder) -> Self:
+        """Return the view of an order."""
+        return cls(
+            dataset=order.dataset,
+            archive=order.archive,
+            format=order.archive_format,
+            bytes=order.archive_bytes,
+            validate_only=order.validate_only,
+        )
+
+
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
@@ -55,6 +77,7 @@ class JobView(ResponseModel):
     parent_version: int | None
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
+    images: ImportView | None = Field(description="What an import of images reads.")
     recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
@@ -94,6 +117,7 @@ class JobView(ResponseModel):
             parent_digest=named.parent_digest,
             dataset_version=update
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
+            images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
             recipe=update and update.recipe.to_json(),
             precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
@@ -117,6 +141,10 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
         links["model"] = f"/v1/models/{model}"
     if not job.status.done:
         links["cancel"] = f"{here}/cancel"
+    if isinstance(job.order, ImportImagesOrder):
+        links["dataset"] = f"/v1/datasets/{job.order.dataset}"
+        if job.result is not None:
+            links["report"] = f"{here}/report"
     version = job.order.version if isinstance(job.order, EvaluateOrder) else job.version
     if version is not None:
         links["version"] = f"/v1/models/{model}/versions/{version}"

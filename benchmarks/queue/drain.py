@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.queue.no_op_tools import NoOpTools
+from benchmarks.queue.no_op_tools import instant_tools
 from benchmarks.queue.orders import freeze_images, import_models, queue_updates
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.database.migrate import migrate
@@ -18,7 +18,6 @@ from core.bootstrap import close, utc_now
 from core.domain.jobs.job import Job, JobStatus
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 
 WORKERS, MODELS = 4, 20
@@ -75,8 +74,7 @@ def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> li
     """
     took: list[float] = []
     with opened(url, folder) as platform:
-        instant = NoOpTools(platform.artifacts)
-        tools = Tools(importer=instant, trainer=instant, evaluator=instant)
+        tools = instant_tools(platform)
         time.sleep(max(0.0, begin - time.time()))
         while True:
             began = time.perf_counter()

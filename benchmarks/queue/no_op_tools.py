@@ -3,12 +3,14 @@
 import secrets
 from collections.abc import Collection, Sequence
 
+from core.bootstrap import archive_reader, decoder
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest
-from core.ports import Artifacts, Monitor, Trained, TrainingSpec
+from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec
+from core.use_cases.job_handlers import Tools
 
 BYTES = 16
 
@@ -46,6 +48,18 @@ class NoOpTools:
         weights = Weights(config={"model_cfg": {}, "preprocess_cfg": {}}, tensors=(tensor,))
         self._artifacts.put(weights.to_bytes())
         return weights
+
+
+def instant_tools(platform: Platform) -> Tools:
+    """Return tools of which those that need torch do nothing."""
+    instant = NoOpTools(platform.artifacts)
+    return Tools(
+        importer=instant,
+        trainer=instant,
+        evaluator=instant,
+        archives=archive_reader(),
+        decoder=decoder(platform.settings),
+    )
 
 
 def _right_answers(query: ClassQuery) -> ClassAnswers:

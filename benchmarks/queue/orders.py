@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.queue.no_op_tools import NoOpTools
+from benchmarks.queue.no_op_tools import instant_tools
 from benchmarks.synthetic_images import stored_pictures
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
@@ -15,7 +15,6 @@ from core.domain.values import DatasetId, JobId, new_id
 from core.ports import Platform
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.job_handlers import Tools
 from core.use_cases.jobs.queue import JobRequest, enqueue
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.run_job import run_next_job
@@ -35,8 +34,7 @@ class NoNotifier:
 def import_models(platform: Platform, count: int) -> Sequence[Model]:
     """Create models, each with a root that is live."""
     ensure_default_policy(platform)
-    instant = NoOpTools(platform.artifacts)
-    tools = Tools(importer=instant, trainer=instant, evaluator=instant)
+    tools = instant_tools(platform)
     for number in range(count):
         create_model(platform, NoNotifier(), REQUEST, name=f"m{number}", base="bundled")
         run_next_job(platform, tools, owner="import", stopping=lambda: False)

@@ -4,20 +4,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.domain.jobs.job import Job, order_of
-from core.domain.jobs.order import EvaluateOrder, ImportOrder, JobType, UpdateOrder
-from core.ports import Evaluator, Importer, Monitor, Platform, Trainer
+from core.domain.jobs.order import (
+    EvaluateOrder,
+    ImportImagesOrder,
+    ImportOrder,
+    JobType,
+    UpdateOrder,
+)
+from core.ports import ArchiveReader, Decoder, Evaluator, Importer, Monitor, Platform, Trainer
 from core.use_cases.evaluation.evaluate import evaluate_version
+from core.use_cases.imports.import_images import import_images
 from core.use_cases.registry.import_model import import_model
 from core.use_cases.training.update_model import update_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The worker's implementations of the training ports, which need torch."""
+    """The worker's implementations of ports: the first three need torch."""
 
     importer: Importer
     trainer: Trainer
     evaluator: Evaluator
+    archives: ArchiveReader
+    decoder: Decoder
 
 
 Handler = Callable[[Platform, Tools, Job, Monitor], None]
@@ -38,9 +47,15 @@ def _evaluate(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> N
     evaluate_version(platform, tools.evaluator, job, version, monitor, promote=None)
 
 
+def _import_images(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, ImportImagesOrder)
+    import_images(platform, tools.archives, tools.decoder, job, order, monitor)
+
+
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
     JobType.UPDATE: _update,
     JobType.EVALUATE: _evaluate,
+    JobType.IMPORT_IMAGES: _import_images,
 }

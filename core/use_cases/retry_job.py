@@ -1,11 +1,15 @@
 """Retry a failed or cancelled job as a new job."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from core.domain.jobs.job import Job, JobStatus, model_of
-from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
+from core.domain.jobs.order import EvaluateOrder, ImportImagesOrder, ImportOrder, UpdateOrder
 from core.domain.values import JobId
 from core.errors import Conflict
-from core.ports import JobNotifier, Platform
+from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
+from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.registry.import_outcome import require_no_root
 from core.use_cases.training.preflight import preflight_order
@@ -15,34 +19,50 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
     """Queue a new job with the order of an ended one, which it names.
 
     Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
-    its root; and what `order_update` and `order_evaluation` raise.
+    its root; and what `order_update`, `order_evaluation` and `renew_archive` raise.
     """
-    now = platform.clock()
+    _renew_archive(platform, request, job)
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return known
-        found = work.jobs.get(job)
-        if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
-            raise Conflict("Only a failed or cancelled job can be retried.")
-        model = work.models.get(model_of(found))
-        match found.order:
-            case ImportOrder():
-                require_no_root(work, model.id)
-            case UpdateOrder():
-                preflight_order(work, platform.artifacts, model, found.order)
-            case EvaluateOrder():
-                preflight_evaluation(work, model, found.order)
-        again = enqueue(
-            work,
-            request,
-            model,
-            found.type,
-            found.order,
-            now,
-            priority=found.priority,
-            metadata=found.metadata,
-            retry_of=job,
-        )
+        again = _enqueue(platform, work, request, _ended(work, job))
         work.commit()
     announce(notifier, again)
     return again
+
+
+def _renew_archive(platform: Platform, request: JobRequest, job: JobId) -> None:
+    """Renew the archive of an import before the transaction, for it may be large."""
+    with platform.transactions(read_only=True) as work:
+        if find_replayed(work, request):
+            return
+        order = _ended(work, job).order
+    if isinstance(order, ImportImagesOrder):
+        renew_archive(platform.artifacts, order)
+
+
+def _ended(work: UnitOfWork, job: JobId) -> Job:
+    found = work.jobs.get(job)
+    if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise Conflict("Only a failed or cancelled job can be retried.")
+    return found
+
+
+def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: Job) -> Job:
+    now, order = platform.clock(), found.order
+    again: Mapping[str, Any] = {
+        "priority": found.priority,
+        "metadata": found.metadata,
+        "retry_of": found.id,
+    }
+    if isinstance(order, ImportImagesOrder):
+        return enqueue_import(work, request, order, now, **again)
+    model = work.models.get(model_of(found))
+    match order:
+        case ImportOrder():
+            require_no_root(work, model.id)
+        case UpdateOrder():
+            preflight_order(work, platform.artifacts, model, order)
+        case EvaluateOrder():
+            preflight_evaluation(work, model, order)
+    return enqueue(work, request, model, found.type, order, now, **again)

@@ -5,8 +5,9 @@ path: there `install` wraps the database's transactions and the artifact folder'
 is armed by a file of its name that says what to do; the first process to get there takes the
 file away and does it to itself.
 
-Points of transactions: `claim`, `checkpoint`, `publish`, `evaluate`, `verdict`, `promote` of a
-worker and `order` of the API, each `.before` (written, not committed) and `.after` the commit.
+Points of transactions: `claim`, `checkpoint`, `publish`, `evaluate`, `verdict`, `promote`,
+`import` of a worker and `order` of the API, each `.before` (written, not committed) and `.after`
+the commit.
 Points of `put`: `put-<kind>.before` and `.after`, by who calls it.
 """
 
@@ -33,6 +34,7 @@ WRITES = {
     ("versions", "save"): "verdict",
     ("aliases", "move"): "promote",
     ("jobs", "add"): "order",
+    ("datasets", "add_images"): "import",
 }
 # Module and function that put an artifact, and what it is.
 PUTS = {
@@ -43,6 +45,8 @@ PUTS = {
     ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
     ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
     ("api.http.forms.staging", "Staging"): "image",
+    ("core.use_cases.datasets.datasets", "receive_image"): "imported",
+    ("core.use_cases.imports.import_images", "_finish"): "file-report",
 }
 
 

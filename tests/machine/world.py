@@ -22,13 +22,13 @@ from core.domain.values import PolicyId
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
 from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from core.use_cases.storage.gc import collect_garbage
 from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools
 from tests.support.factories import NOW, TESTER
 from tests.support.scene import Scene
+from tests.support.tools import tools_of
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
 LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"), ("cod", "eel"), ("gnu", "yak"))
@@ -80,7 +80,7 @@ class World:
     def start_worker(self) -> Process:
         """A worker that has heard the doorbell: it will claim a job and see it through."""
         tiny = TinyTools(self.artifacts, run=f"{self._named}")
-        tools = Tools(importer=tiny, trainer=tiny, evaluator=tiny)
+        tools = tools_of(tiny)
         return self.start(
             "worker",
             lambda process: run_next_job(

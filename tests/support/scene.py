@@ -26,12 +26,12 @@ from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec, Tran
 from core.settings import Settings
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.tools import tools_of
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
 
@@ -191,7 +191,7 @@ class Scene:
 
     def run(self) -> Job:
         """Have the worker run the next job; the job as it is afterwards."""
-        tools = Tools(importer=self.script, trainer=self.script, evaluator=self.script)
+        tools = tools_of(self.script)
         job = run_next_job(self.platform, tools, owner="w", stopping=lambda: self.stopping)
         assert job is not None
         return self.job(job)

@@ -1,9 +1,12 @@
 """Datasets: images to learn from or to test with."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
-from perennial.connection import Connection, given, path_of
+from perennial.archives import opened
+from perennial.connection import Connection, given, idempotency, path_of
 from perennial.image_files import Image, form_file
 from perennial.replies import json_of
 from perennial.types.datasets import (
@@ -22,6 +25,7 @@ from perennial.types.images import (
     Statistics,
 )
 from perennial.types.images import Image as ImageFacts
+from perennial.types.jobs import Job
 from perennial.uploads import batches
 
 
@@ -87,6 +91,32 @@ class Datasets:
             if on_batch is not None:
                 on_batch(len(batch))
         return receipts
+
+    def import_images(
+        self,
+        name: str,
+        source: Path,
+        *,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Send an archive of images, or a folder as one, and return the job that imports it.
+
+        Folders of images become classes, unless CSV or JSON Lines files in the archive list the
+        images. All images are added when the job succeeds, none when it does not. Its report says
+        what became of each file; with `validate_only`, what would become of it. Raises OSError.
+        """
+        headers = idempotency(idempotency_key) | {"Content-Type": "application/octet-stream"}
+        query = {"validate_only": "true"} if validate_only else {}
+        path = path_of("datasets", name, "imports")
+        with opened(source) as archive:
+            sent = {"content": archive, "headers": headers, "params": query}
+            return cast(Job, json_of(self._connection.send("POST", path, **sent)))
+
+    def import_report(self, job: str) -> Sequence[Receipt]:
+        """Return what became of each file of an import."""
+        report = self._connection.send("GET", path_of("jobs", job, "report"))
+        return [cast(Receipt, json.loads(line)) for line in report.text.splitlines()]
 
     def freeze(self, name: str) -> DatasetVersion:
         """Make a version, which never changes, of all present images."""

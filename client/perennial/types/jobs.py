@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypedDict
 
-JobType = Literal["import", "update", "evaluate"]
+JobType = Literal["import", "update", "evaluate", "import_images"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -30,6 +30,16 @@ class Progress(TypedDict):
     terms: dict[str, float]  # of the last training step
 
 
+class Import(TypedDict):
+    """What an import of images reads, and where it puts them."""
+
+    dataset: str  # id
+    archive: str  # SHA-256
+    format: Literal["zip", "tar", "tar.gz"]
+    bytes: int
+    validate_only: bool
+
+
 class Job(TypedDict):
     """A job."""
 
@@ -43,6 +53,7 @@ class Job(TypedDict):
     parent_version: int | None
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None
+    images: Import | None  # of an import of images
     recipe: dict[str, Any] | None
     precision: Precision | None
     reference: DatasetVersionRef | None

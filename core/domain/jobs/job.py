@@ -55,7 +55,7 @@ class Job:
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
     precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
-    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; None: an import
+    suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; None: not judged
     policy: PolicyId | None = None  # likewise
     attempt: int = 0  # claims so far
     lost: int = 0  # claims lost in a row without a new checkpoint or version
@@ -64,7 +64,7 @@ class Job:
     checkpoint: Digest | None = None
     version: int | None = None  # the version an update has made
     retry_of: JobId | None = None
-    result: Json | None = None  # {"version", "report", "verdict"}
+    result: Json | None = None  # {"version", "report", "verdict"}, or of files by their outcome
     error: Json | None = None  # {"code", "message", ...facts}
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime

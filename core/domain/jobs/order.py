@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.recipes.recipe import Recipe
-from core.domain.values import DatasetId, Json
+from core.domain.values import DatasetId, Digest, Json
 
 
 class Queue(StrEnum):
@@ -22,11 +23,20 @@ class JobType(StrEnum):
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored
     EVALUATE = "evaluate"  # scores a version again
+    IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
 
     @property
     def queue(self) -> Queue:
         """The queue of such a job."""
-        return Queue.HOUSEKEEPING if self is JobType.IMPORT else Queue.GPU
+        return Queue.HOUSEKEEPING if self in _WITHOUT_DEVICE else Queue.GPU
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether such a job ends in a verdict."""
+        return self not in _WITHOUT_DEVICE
+
+
+_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +71,19 @@ class EvaluateOrder:
     alias: str = "production"  # whose live version it would replace
 
 
-Order = ImportOrder | UpdateOrder | EvaluateOrder
-OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder)
+@dataclass(frozen=True, kw_only=True)
+class ImportImagesOrder:
+    """An order to put the images of a stored archive into a dataset."""
+
+    dataset: DatasetId
+    archive: Digest
+    archive_format: ArchiveFormat
+    archive_bytes: int
+    validate_only: bool = False  # only report what would become of each file
+
+
+Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder
+OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder, ImportImagesOrder)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
@@ -86,3 +107,6 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
             return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
         case JobType.EVALUATE:
             return EvaluateOrder(**value)
+        case JobType.IMPORT_IMAGES:
+            archive_format = ArchiveFormat(value["archive_format"])
+            return ImportImagesOrder(**{**value, "archive_format": archive_format})

@@ -19,7 +19,7 @@ from core.domain.values import (
     new_id,
 )
 from core.errors import Invalid, LabelConflict, StorageFull
-from core.ports import Decoder, Platform, UnitOfWork
+from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
 from core.use_cases.access import audit
 
 
@@ -167,10 +167,26 @@ def receive_file(
     """
     upload = Upload(text=text, file_label=clean_file_label(file_name))
     try:
-        text = clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
-        decoded = decoder.decode(data)
+        text = clean_text(kind, text)
+        image, thumbnail = receive_image(keep, decoder, data)
     except Invalid as refusal:
         return replace(upload, refusal=refusal)
+    return replace(upload, text=text, image=image, thumbnail=thumbnail)
+
+
+def clean_text(kind: DatasetKind, text: str) -> str:
+    """Return a class or a caption, cleaned. Raises ClassInvalid or CaptionInvalid."""
+    return clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
+
+
+def receive_image(
+    keep: Callable[[bytes], Digest], decoder: Decoder, data: bytes
+) -> ImageWithThumbnail:
+    """Decode one untrusted image and keep its one form.
+
+    Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+    """
+    decoded = decoder.decode(data)
     image = Image(
         pixels=decoded.pixels,
         artifact=keep(decoded.data),
@@ -179,4 +195,4 @@ def receive_file(
         size=len(decoded.data),
         dhash=decoded.dhash,
     )
-    return replace(upload, text=text, image=image, thumbnail=decoded.thumbnail)
+    return image, decoded.thumbnail

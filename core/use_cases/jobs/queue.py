@@ -55,29 +55,34 @@ def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
 def enqueue(
     work: UnitOfWork,
     request: JobRequest,
-    model: Model,
+    model: Model | None,
     job_type: JobType,
     order: Order,
     now: datetime,
     *,
+    lane: str | None = None,
     priority: int = 0,
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
-    """Queue a job of a model in a transaction, and store the Idempotency-Key of its request.
+    """Queue a job in a transaction, and store the Idempotency-Key of its request.
 
-    The model's current suites and policy are pinned with the job.
+    The model's current suites and policy are pinned with a job that is judged. A job without a
+    model needs a lane.
     """
-    judged = job_type is not JobType.IMPORT
+    lane = lane or (model.id if model else None)
+    if lane is None:
+        raise ValueError("a job without a model needs a lane")
+    judged = model if job_type.is_judged else None
     job = Job(
         id=JobId(new_id("job", now)),
         type=job_type,
-        model=model.id,
-        lane=model.id,
+        model=model.id if model else None,
+        lane=lane,
         order=order,
         priority=priority,
-        suites=model.suites if judged else None,
-        policy=model.policy if judged else None,
+        suites=judged.suites if judged else None,
+        policy=judged.policy if judged else None,
         metadata=metadata or {},
         retry_of=retry_of,
         created_at=now,
@@ -90,7 +95,7 @@ def enqueue(
         f"jobs/{job.id}",
         now=now,
         before={"job": retry_of} if retry_of else None,
-        after={"type": job_type.value, "model": model.name},
+        after={"type": job_type.value, "model": model.name if model else None},
         actor=request.principal.name,
     )
     if request.key is not None and request.body is not None:

@@ -11,6 +11,8 @@ Why no needed artifact is deleted while other processes run:
   dataset's revision is still the one that was read. Removing an image or replacing its bytes also
   locks the dataset and increases its revision. A candidate repeats feature statistics that its
   parent's row names, and a version keeps its own while an unfinished update has it as its parent.
+  An archive is stored again before its ended import is ordered again. An import names the images
+  that it has stored when it ends, so `C` is at least the time that it takes.
 - The rows are read at the beginning, at time r. An artifact is deleted at a time d only if no row
   named it at r or before, and if it is older than the grace G at d, which the store checks as it
   deletes it.

@@ -22,6 +22,7 @@ class ArtifactKind(StrEnum):
     REPORT = "report"
     ANSWERS = "answers"
     CHECKPOINT = "checkpoint"
+    ARCHIVE = "archive"  # that an import reads
     UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
 
@@ -45,6 +46,7 @@ def roots_of(
         ArtifactKind.REPORT: rows.reports(),
         ArtifactKind.ANSWERS: rows.answers(),
         ArtifactKind.CHECKPOINT: rows.checkpoints(),
+        ArtifactKind.ARCHIVE: rows.archives(),
     }
 
 

@@ -7,12 +7,12 @@ import pytest
 from core.domain.datasets.split import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
 from core.ports import Monitor
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import parts_of, picture, pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
 from tests.support.scene import Script
+from tests.support.tools import tools_of
 
 FACTS = [
     TrainingDiverged(step=41, terms={"loss": 0.61, "ce": 0.5}),
@@ -30,7 +30,7 @@ def test_what_stops_training_is_the_jobs_error_with_all_its_facts(
         raise fact
 
     script = Script(ready.platform, training=stop)
-    tools = Tools(importer=script, trainer=script, evaluator=script)
+    tools = tools_of(script)
     path = ready.client.post("/v1/jobs", json=update()).headers["location"]
     run_next_job(ready.platform, tools, owner="w", stopping=lambda: False)
     job = ready.client.get(path).json()
@@ -100,7 +100,7 @@ def asked(service: Service, images: dict[str, bytes]) -> None:
 def reported(service: Service, **recipe: Any) -> Any:
     """The report on an update."""
     script = Script(service.platform)
-    tools = Tools(importer=script, trainer=script, evaluator=script)
+    tools = tools_of(script)
     service.client.post("/v1/jobs", json=update(recipe=recipe))
     run_next_job(service.platform, tools, owner="w", stopping=lambda: False)
     return service.client.get("/v1/models/demo/versions/2/forgetting").json()

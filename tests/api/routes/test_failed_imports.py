@@ -6,12 +6,12 @@ import pytest
 
 from core.errors import BaseUnknown
 from core.ports import Monitor
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of
 from tests.support.scene import Script
+from tests.support.tools import tools_of
 
 
 def work_on(service: Service, *, fault: Exception | None = None) -> None:
@@ -22,7 +22,7 @@ def work_on(service: Service, *, fault: Exception | None = None) -> None:
             raise fault
 
     script = Script(service.platform, training=meanwhile)
-    tools = Tools(importer=script, trainer=script, evaluator=script)
+    tools = tools_of(script)
     assert run_next_job(service.platform, tools, owner="w", stopping=lambda: False) is not None
 
 

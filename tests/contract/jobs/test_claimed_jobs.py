@@ -10,10 +10,10 @@ import pytest
 from core.domain.jobs.job import Job, JobStatus
 from core.errors import DatabaseUnavailable, StopRequested, TrainingDiverged
 from core.ports import Monitor
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.factories import NOW
 from tests.support.scene import Scene
+from tests.support.tools import tools_of
 from tests.support.training_jobs import raising, training
 
 
@@ -67,5 +67,5 @@ def test_a_worker_claims_by_its_settings(scene: Scene) -> None:
 
 def run(scene: Scene, platform: Any) -> Job | None:
     """Have a worker of another platform look for a job."""
-    tools = Tools(importer=scene.script, trainer=scene.script, evaluator=scene.script)
+    tools = tools_of(scene.script)
     return run_next_job(platform, tools, owner="w", stopping=lambda: False)

@@ -17,11 +17,11 @@ from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.jobs.job import Job, JobStatus
 from core.errors import StorageFull
 from core.ports import Monitor, Transactions, UnitOfWork
-from core.use_cases.job_handlers import Tools
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.jobs.requeue import pause, room_of
 from core.use_cases.run_job import run_next_job
 from tests.support.scene import Scene, nothing
+from tests.support.tools import tools_of
 
 STATE = b"a checkpoint" * 1000
 
@@ -112,7 +112,7 @@ def test_paused_job_is_not_claimed_at_once_and_waits_longer_each_time(
     for _ in range(9):
         assert scene.run().status is JobStatus.QUEUED
         assert not claimable(scene)
-        tools = Tools(importer=scene.script, trainer=scene.script, evaluator=scene.script)
+        tools = tools_of(scene.script)
         assert run_next_job(scene.platform, tools, owner="w", stopping=lambda: False) is None
         wait_it_out(scene)
     waits = [e.data["retry_after_s"] for e in scene.events(job) if e.kind == "paused"]

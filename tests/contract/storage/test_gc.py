@@ -45,7 +45,8 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert tidied.collected == {}
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
-    kept = set(ArtifactKind) - {ArtifactKind.CHECKPOINT, ArtifactKind.UNKNOWN}
+    of_others = {ArtifactKind.CHECKPOINT, ArtifactKind.ARCHIVE, ArtifactKind.UNKNOWN}
+    kept = set(ArtifactKind) - of_others
     assert set(tidied.kept) == kept
     assert scene.order(model, EvaluateOrder(version=2)) is not None
     assert scene.run().status is JobStatus.SUCCEEDED

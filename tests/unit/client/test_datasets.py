@@ -6,7 +6,9 @@ import pytest
 
 from core.domain.datasets.split import Side
 from perennial import ImageFile, ServiceError
+from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.imports import importing_worker
 from tests.support.api.served import Served
 
 
@@ -141,3 +143,27 @@ def test_a_difference_is_read_to_its_last_page(served: Served) -> None:
     diff = datasets.diff("grown", 2, against=1)
     assert len({change["pixels"] for change in diff["data"]}) == len(diff["data"]) == 60
     assert (diff["added"], diff["has_more"]) == (60, False)
+
+
+def test_a_folder_and_an_archive_are_imported_and_reported(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "shoes"
+    for n in (40, 41):
+        path = folder / ("boot", "bag")[n % 2] / f"{n}.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(picture(n))
+    archive = tmp_path / "shoes.zip"
+    archive.write_bytes(zipped({"boot/40.png": picture(40)}))
+    datasets = served.client.datasets
+    datasets.create("imported")
+    trial = datasets.import_images("imported", archive, validate_only=True)
+    assert trial["images"] is not None
+    assert (trial["images"]["format"], trial["images"]["validate_only"]) == ("zip", True)
+    job = datasets.import_images("imported", folder, idempotency_key="once")
+    assert datasets.import_images("imported", folder, idempotency_key="once")["id"] == job["id"]
+    with importing_worker(served.platform) as work:
+        work()
+        work()
+    files = [row["file"] for row in datasets.import_report(job["id"])]
+    assert files == ["bag/41.png", "boot/40.png"]
+    assert [row["outcome"] for row in datasets.import_report(trial["id"])] == ["created"]
+    assert datasets.get("imported")["counts"] == {"bag": 1, "boot": 1}

@@ -15,7 +15,7 @@ from core.ports import DatasetUses
 
 
 def uses_of(connection: Connection, dataset: DatasetId, number: int | None = None) -> DatasetUses:
-    """Return what needs a version of a dataset, or any version if no number is given.
+    """Return what needs a version of a dataset; without a number, any version or the dataset.
 
     Suites name no dataset version, but have its manifest.
     """
@@ -30,7 +30,10 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
         *([] if number is None else [dataset_versions.c.number == number]),
     )
     made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    waiting = select(jobs.c.id).where(_will_learn(dataset, number)).order_by(jobs.c.position)
+    will_need = _will_learn(dataset, number)
+    if number is None:
+        will_need = or_(will_need, _will_import(dataset))
+    waiting = select(jobs.c.id).where(will_need).order_by(jobs.c.position)
     return DatasetUses(
         versions=[f"{row.name}:{row.number}" for row in connection.execute(learned)],
         suites=list(connection.scalars(made)),
@@ -67,6 +70,11 @@ def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
         number,
     )
     return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
+
+
+def _will_import(dataset: DatasetId) -> ColumnElement[bool]:
+    into = jobs.c.order["dataset"].as_string() == dataset
+    return and_(jobs.c.type == JobType.IMPORT_IMAGES, jobs.c.status.in_(UNFINISHED), into)
 
 
 def _either(

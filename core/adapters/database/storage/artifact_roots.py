@@ -11,6 +11,7 @@ from core.adapters.database.tables.datasets import dataset_images, dataset_versi
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
+from core.domain.jobs.order import JobType
 from core.domain.registry.version import Version
 from core.domain.values import Digest
 
@@ -49,6 +50,11 @@ class SqlArtifactRoots:
     def answers(self) -> set[Digest]:
         """Return the evaluation results of versions."""
         return self._all(select(answers.c.answers))
+
+    def archives(self) -> set[Digest]:
+        """Return the archives of unfinished imports."""
+        live = jobs.c.status.in_(UNFINISHED) & (jobs.c.type == JobType.IMPORT_IMAGES)
+        return self._all(select(jobs.c.order["archive"].as_string()).where(live))
 
     def checkpoints(self) -> set[Digest]:
         """Return the checkpoints of unfinished jobs."""

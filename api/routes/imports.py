@@ -1,0 +1,108 @@
+"""Routes of imports: archives of images that become jobs, and the reports of their files."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.accepted_job import accepted
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.archive_body import ARCHIVE_TYPES, receive_archive
+from api.http.content_negotiation import preferred
+from api.http.required_role import needs
+from api.http.threadpool_route import ThreadRoute
+from api.openapi_document import binary, raises
+from api.pages.csv_text import CSV, CSV_CONTENT, csv_text
+from api.schemas.jobs import JobView
+from core import errors
+from core.domain.access.roles import Role
+from core.domain.jobs.order import ImportImagesOrder
+from core.domain.values import DatasetId, JobId
+from core.use_cases.datasets.datasets import require_room
+from core.use_cases.imports.file_report import file_report, flat_rows
+from core.use_cases.imports.order_import import order_import
+
+router = APIRouter(tags=["imports"], route_class=ThreadRoute)
+
+JSON_LINES = "application/x-ndjson"
+_COLUMNS = ("file", "text", "outcome", "pixels", "side", "near_duplicate_of", "code", "detail")
+_REPORTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {JSON_LINES: {"schema": {"type": "string"}}, **CSV_CONTENT}},
+    **raises(
+        errors.JobNotFound,
+        errors.FileReportNotFound,
+        errors.ArtifactMissing,
+        errors.ArtifactCorrupt,
+        errors.NotAcceptable,
+    ),
+}
+ValidateOnly = Annotated[
+    Literal["true", "false"],
+    Query(description="Only report what would become of each file; the dataset does not change."),
+]
+
+
+@router.post(
+    "/v1/datasets/{dataset}/imports",
+    status_code=202,
+    responses=raises(
+        errors.DatasetNotFound,
+        errors.UnsupportedArchive,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.StorageFull,
+    ),
+    openapi_extra=binary(*ARCHIVE_TYPES) | needs(Role.CONTRIBUTOR),
+)
+async def import_images(
+    dataset: str,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+    validate_only: ValidateOnly = "false",
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order the import of a zip, tar or tar.gz of images, which is the body of the request."""
+    found = await run_in_threadpool(_find, services, dataset)
+    archive = await receive_archive(request, services.platform.artifacts)
+    order = ImportImagesOrder(
+        dataset=found,
+        archive=archive.digest,
+        archive_format=archive.format,
+        archive_bytes=archive.size,
+        validate_only=validate_only == "true",
+    )
+    body = {"archive": order.archive, "validate_only": order.validate_only}
+    ordered_by = job_request(request, asking, key, body)
+
+    def ordered() -> JobView:
+        job = order_import(services.platform, services.notifier, ordered_by, order)
+        return accepted(services, response, job)
+
+    return await run_in_threadpool(ordered)
+
+
+@router.get(
+    "/v1/jobs/{job}/report",
+    responses=_REPORTS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_file_report(
+    job: str, services: WiredServices, accept: Annotated[str | None, Header()] = None
+) -> Response:
+    """Return what became of each file of an import: in JSON Lines, or as CSV by `Accept`."""
+    found = file_report(services.platform, JobId(job))
+    media_type = preferred(accept, [JSON_LINES, CSV])
+    report = services.platform.artifacts.get(found)
+    body = csv_text(_COLUMNS, flat_rows(report)) if media_type == CSV else report
+    headers = {"Vary": "Accept", "Content-Disposition": f'attachment; filename="{job}-report"'}
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _find(services: Services, dataset: str) -> DatasetId:
+    require_room(services.platform)
+    with services.platform.transactions(read_only=True) as work:
+        return work.datasets.get(dataset).id

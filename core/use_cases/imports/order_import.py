@@ -1,0 +1,69 @@
+"""Order the import of an archive of images, and order an ended one again."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import ImportImagesOrder, JobType
+from core.domain.values import DatasetId, JobId
+from core.errors import ArchiveGone, ArtifactCorrupt, ArtifactMissing
+from core.ports import Artifacts, JobNotifier, Platform, UnitOfWork
+from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+
+
+def order_import(
+    platform: Platform, notifier: JobNotifier, request: JobRequest, order: ImportImagesOrder
+) -> Job:
+    """Queue the import of a stored archive; `order.dataset` may be a name. Raises DatasetNotFound.
+
+    Imports of one dataset run one after another.
+    """
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        job = enqueue_import(work, request, order, platform.clock())
+        work.commit()
+    announce(notifier, job)
+    return job
+
+
+def enqueue_import(
+    work: UnitOfWork,
+    request: JobRequest,
+    order: ImportImagesOrder,
+    now: datetime,
+    *,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    retry_of: JobId | None = None,
+) -> Job:
+    """Queue an import in a transaction that keeps others from deleting its dataset."""
+    dataset = work.datasets.get(order.dataset)
+    work.datasets.lock(dataset.id)
+    return enqueue(
+        work,
+        request,
+        None,
+        JobType.IMPORT_IMAGES,
+        replace(order, dataset=DatasetId(dataset.id)),
+        now,
+        lane=dataset.id,
+        priority=priority,
+        metadata=metadata,
+        retry_of=retry_of,
+    )
+
+
+def renew_archive(artifacts: Artifacts, order: ImportImagesOrder) -> None:
+    """Store an archive again from itself, so that no collection takes it for an old one.
+
+    Raises ArchiveGone if it has been collected since its import ended, or is damaged.
+    """
+    try:
+        with artifacts.writer() as writer:
+            for piece in artifacts.pieces(order.archive):
+                writer.write(piece)
+            writer.commit()
+    except (ArtifactMissing, ArtifactCorrupt) as error:
+        raise ArchiveGone(archive=order.archive) from error

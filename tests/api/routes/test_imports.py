@@ -1,0 +1,264 @@
+"""Archives of images: ordered over the API, imported by a worker, reported file by file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from core.domain.access.principal import SERVICE
+from core.errors import LeaseLost
+from core.use_cases.storage.gc import collect_garbage
+from core.use_cases.storage.reachability import ArtifactKind
+from tests.support.api.archives import encrypted_zip, tar_with, tarred, zip_with_link, zipped
+from tests.support.api.image_files import picture
+from tests.support.api.imports import PRODUCTS, TYPES, Imports, importing
+from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
+
+FOLDERS = {"shoes/boot/1.png": picture(1), "shoes/boot/2.png": picture(2), "bag/3.png": picture(3)}
+UNSAFE = "archive_unsafe"
+BAD = [
+    ("zip", zipped(FOLDERS | {"../../etc/passwd": b"x"}), UNSAFE),
+    ("zip", zipped(FOLDERS | {"/etc/passwd": b"x"}), UNSAFE),
+    ("zip", zipped(FOLDERS | {"C:\\windows\\x": b"x"}), UNSAFE),
+    ("zip", zipped(FOLDERS | {"bag/inner.zip": zipped(FOLDERS)}), UNSAFE),
+    ("zip", zipped(FOLDERS | {"bag/inner.png": tarred(FOLDERS, "w:gz")}), UNSAFE),
+    ("zip", zipped(FOLDERS | {"list.csv": b"file,class\n../1.png,a\n"}), UNSAFE),
+    ("zip", zip_with_link(), UNSAFE),
+    ("zip", encrypted_zip(), UNSAFE),
+    ("tar", tarred(FOLDERS | {"../x": b"x"}), UNSAFE),
+    *(("tar", tar_with(type=kind, linkname="../x"), UNSAFE) for kind in (b"1", b"2", b"3", b"S")),
+    ("zip", zipped(FOLDERS | {"bag/zeros.bmp": bytes(10**6)}), "archive_too_big"),
+    ("gz", tarred(FOLDERS | {"bag/zeros.bmp": bytes(10**6)}, "w:gz"), "archive_too_big"),
+    ("zip", zipped(FOLDERS)[:-30], "archive_corrupt"),
+    ("gz", tarred(FOLDERS, "w:gz")[:-3], "archive_corrupt"),
+    ("zip", zipped({}), "archive_empty"),
+    ("zip", zipped(FOLDERS | {"list.csv": b"name,class\n1.png,a\n"}), "image_list_invalid"),
+    ("zip", zipped(FOLDERS | {"list.jsonl": b'{"file": "a"}'}), "image_list_invalid"),
+]
+
+
+@pytest.fixture
+def imports(service: Service) -> Iterator[Imports]:
+    """Imports into an empty labelled dataset."""
+    with importing(service) as found:
+        yield found
+
+
+def test_class_folders_become_classes(imports: Imports) -> None:
+    data = zipped(FOLDERS)
+    job = imports.run(data)
+    assert (job["type"], job["status"], job["model"]) == ("import_images", "succeeded", None)
+    counts = {"created": 3, "duplicate": 0, "label_conflict": 0, "rejected": 0}
+    assert job["result"] == counts | {"report": job["result"]["report"]}
+    assert (job["images"]["format"], job["images"]["bytes"]) == ("zip", len(data))
+    assert [(row["file"], row["text"], row["outcome"]) for row in imports.report(job)] == [
+        ("shoes/boot/1.png", "boot", "created"),
+        ("shoes/boot/2.png", "boot", "created"),
+        ("bag/3.png", "bag", "created"),
+    ]
+    dataset = imports.service.client.get(PRODUCTS).json()
+    assert dataset["counts"] == {"bag": 1, "boot": 2}
+
+
+@EMBEDDED
+def test_a_tar_brings_what_a_zip_of_the_same_files_does(imports: Imports) -> None:
+    rows = [imports.report(imports.run(zipped(FOLDERS)))]
+    again = [{**row, "outcome": "duplicate"} for row in rows[0]]
+    for kind, mode in (("tar", "w"), ("gz", "w:gz")):
+        job = imports.run(tarred(FOLDERS, mode), kind)
+        assert imports.report(job) == again
+        assert job["images"]["format"] == {"gz": "tar.gz"}.get(kind, kind)
+
+
+@EMBEDDED
+def test_each_file_is_reported_with_what_became_of_it_and_why(imports: Imports) -> None:
+    imports.run(zipped(FOLDERS))
+    files = {
+        "boot/1.png": picture(1),
+        "bag/1.png": picture(1),
+        "boot/notes.txt": b"not an image",
+        "top.png": picture(4),
+        "\u200b/5.png": picture(5),
+        ".hidden/6.png": picture(6),
+        "__MACOSX/boot/7.png": picture(7),
+        "boot/": b"",
+        "=1+1/8.png": picture(8),
+    }
+    job = imports.run(zipped(files))
+    rows = imports.report(job)
+    found = [(row["outcome"], row["error"] and row["error"]["code"]) for row in rows]
+    assert found == [
+        ("duplicate", None),
+        ("label_conflict", "label_conflict"),
+        ("rejected", "unsupported_image"),
+        ("rejected", "text_missing"),
+        ("rejected", "class_invalid"),
+        ("created", None),
+    ]
+    client = imports.service.client
+    answer = client.get(job["links"]["report"], headers={"Accept": "text/csv"})
+    table = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["code"] for row in table] == [code or "" for _, code in found]
+    assert table[-1]["text"] == "'=1+1"  # what a spreadsheet would take for a formula
+    counted = {outcome: job["result"][outcome] for outcome, _ in found}
+    assert counted == {"duplicate": 1, "label_conflict": 1, "rejected": 3, "created": 1}
+    answer = client.get(job["links"]["report"], headers={"Accept": "text/html"})
+    assert code_of(answer) == (406, "not_acceptable")
+
+
+@EMBEDDED
+def test_only_an_image_list_names_images_if_there_is_one(imports: Imports) -> None:
+    files = {f"photos/{n}.png": picture(n) for n in (1, 2, 3)}
+    files["photos/list.csv"] = b"\xef\xbb\xbffile,class\r\n1.png,boot\r\n4.png,bag\r\n"
+    files["more.jsonl"] = b'{"path": "photos/2.png", "class": "bag"}\n'
+    rows = imports.report(imports.run(tarred(files), "tar"))
+    assert [(row["file"], row["text"], row["error"] and row["error"]["code"]) for row in rows] == [
+        ("photos/1.png", "boot", None),
+        ("photos/4.png", "bag", "file_missing"),
+        ("photos/2.png", "bag", None),
+        ("photos/3.png", "", "text_missing"),
+    ]
+
+
+@EMBEDDED
+def test_a_captioned_dataset_takes_several_captions_from_a_list(service: Service) -> None:
+    lines = [
+        {"file_name": "1.png", "captions": ["a boot", "a red boot"]},
+        {"file_name": "2.png", "caption": "a bag"},
+    ]
+    listed = "\n".join(map(json.dumps, lines)).encode()
+    files = {"metadata.jsonl": listed, "1.png": picture(1), "2.png": picture(2)}
+    with importing(service, "captioned") as imports:
+        assert imports.run(zipped(files))["result"]["created"] == 3
+        texts = sorted(texts for texts, _ in imports.draft().values())
+    assert texts == [["a bag"], ["a boot", "a red boot"]]
+
+
+@EMBEDDED
+def test_a_bad_archive_fails_its_job_and_nothing_of_it_is_in_the_dataset(imports: Imports) -> None:
+    for kind, data, code in BAD:
+        job = imports.run(data, kind)
+        assert (job["status"], job["error"]["code"]) == ("failed", code), (kind, data[:200])
+        assert "report" not in job["links"]
+        answer = imports.service.client.get(f"/v1/jobs/{job['id']}/report")
+        assert code_of(answer) == (404, "file_report_not_found")
+    assert imports.draft() == {}
+
+
+def test_validation_reports_the_same_and_keeps_nothing_but_the_report(imports: Imports) -> None:
+    imports.run(zipped({"boot/1.png": picture(1)}))
+    before = imports.service.kept()
+    trial = imports.run(zipped(FOLDERS), validate_only="true")
+    after = imports.service.kept()
+    changed = {name for name in before if before[name] != after[name]}
+    assert not changed & {"datasets", "dataset_images", "images", "thumbnails"}
+    new = {name.replace("/", "")[-64:] for name in set(after["files"]) - set(before["files"])}
+    assert new == {trial["images"]["archive"], trial["result"]["report"]}
+    told = imports.report(trial)
+    assert [row["outcome"] for row in told] == ["duplicate", "created", "created"]
+    assert imports.report(imports.run(zipped(FOLDERS))) == told
+
+
+@EMBEDDED
+def test_what_is_no_archive_is_refused_at_once(imports: Imports) -> None:
+    client = imports.service.client
+    with imports.service.untouched():
+        for data, kind in ((b"", "zip"), (picture(1), "zip"), (b"BZh9" * 200, "gz")):
+            assert code_of(imports.send(data, kind)) == (415, "unsupported_archive")
+        answer = client.post(f"{PRODUCTS}/imports", json={"archive": "x"})
+        assert code_of(answer) == (415, "unsupported_media_type")
+        headers = {"Content-Type": TYPES["zip"]}
+        answer = client.post("/v1/datasets/no/imports", content=zipped(FOLDERS), headers=headers)
+        assert code_of(answer) == (404, "dataset_not_found")
+        assert code_of(imports.send(b"", validate_only="yes")) == (422, "field_invalid")
+
+
+@EMBEDDED
+def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
+    caps = {"max_body_bytes": 250_000, "max_import_files": 2, "max_unpacked_bytes": 5_000}
+    with running(settings_of(home, **caps)) as service, importing(service) as imports:
+        data = tarred({"boot/1.bin": Random(1).randbytes(300_000)})
+        pieces = (data[start : start + 10_000] for start in range(0, len(data), 10_000))
+        with service.untouched():
+            assert code_of(imports.send(pieces, "tar")) == (413, "body_too_large")
+        for kind, many in (("zip", zipped(FOLDERS)), ("tar", tarred({"boot/1": bytes(5_000)}))):
+            assert imports.run(many, kind)["error"]["code"] == "archive_too_big"
+        assert imports.run(zipped({"boot/1.png": picture(1)}))["status"] == "succeeded"
+
+
+@EMBEDDED
+def test_the_same_order_sent_again_is_the_same_job(imports: Imports) -> None:
+    headers = {"Content-Type": TYPES["zip"], "Idempotency-Key": "once"}
+
+    def send(**files: bytes) -> object:
+        data = zipped({f"boot/{name}": one for name, one in files.items()})
+        return imports.service.client.post(f"{PRODUCTS}/imports", content=data, headers=headers)
+
+    assert send(a=b"1").json()["id"] == send(a=b"1").json()["id"]  # type: ignore[attr-defined]
+    assert code_of(send(a=b"2")) == (422, "idempotency_mismatch")
+
+
+def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) -> None:
+    def die() -> None:
+        raise LeaseLost
+
+    job = imports.order(zipped(FOLDERS))
+    imports.work(die)
+    assert imports.draft() == {}
+    with imports.service.platform.transactions() as work:
+        work.jobs.release_owner("w")
+        work.commit()
+    imports.work()
+    ended = imports.job(job)
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 2)
+    resumed, told = imports.draft(), imports.report(ended)
+    client = imports.service.client
+    client.delete(PRODUCTS)
+    client.post("/v1/datasets", json={"name": "products"})
+    assert imports.report(imports.run(zipped(FOLDERS))) == told
+    assert imports.draft() == resumed
+
+
+def test_a_cancelled_import_changes_nothing_and_can_be_ordered_again(imports: Imports) -> None:
+    client, job = imports.service.client, imports.order(zipped(FOLDERS))
+    here = f"/v1/jobs/{job['id']}"
+    imports.work(lambda: client.post(f"{here}/cancel"), after=3)
+    assert imports.job(job)["status"] == "cancelled"
+    assert imports.draft() == {}
+    again = client.post(f"{here}/retry").json()
+    assert again["retry_of"] == job["id"]
+    imports.work()
+    assert len(imports.draft()) == 3
+
+
+def test_an_archive_is_kept_until_its_job_has_ended(imports: Imports) -> None:
+    client, platform = imports.service.client, imports.service.platform
+
+    def kept() -> set[ArtifactKind]:
+        return set(collect_garbage(platform, SERVICE, grace=timedelta(0), dry_run=True).kept)
+
+    job = imports.order(zipped(FOLDERS))
+    assert ArtifactKind.ARCHIVE in kept()
+    client.post(f"/v1/jobs/{job['id']}/cancel")
+    assert ArtifactKind.ARCHIVE not in kept()
+    platform.artifacts.delete(job["images"]["archive"])
+    with imports.service.untouched():
+        answer = client.post(f"/v1/jobs/{job['id']}/retry")
+    assert code_of(answer) == (410, "archive_gone")
+    ended = imports.run(zipped(FOLDERS))
+    assert ArtifactKind.REPORT in kept()
+    assert imports.report(ended)
+
+
+def test_a_dataset_is_not_deleted_under_its_import(imports: Imports) -> None:
+    client, job = imports.service.client, imports.order(zipped(FOLDERS))
+    answer = client.delete(PRODUCTS)
+    assert code_of(answer) == (409, "in_use")
+    assert answer.json()["facts"]["jobs"] == [job["id"]]
+    imports.work()
+    assert client.delete(PRODUCTS).status_code == 204

@@ -1,0 +1,108 @@
+"""Imports over the API: their orders, a worker that runs them, and what comes of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core import bootstrap
+from core.ports import DecodedImage, Decoder, Platform
+from core.use_cases.run_job import run_next_job
+from tests.support.api.service import Service
+from tests.support.scene import Script
+from tests.support.tools import tools_of
+
+PRODUCTS = "/v1/datasets/products"
+TYPES = {"zip": "application/zip", "tar": "application/x-tar", "gz": "application/gzip"}
+Blow = Callable[[], object]
+
+
+@dataclass
+class Striking:
+    """A decoder, at one of whose images something happens."""
+
+    real: Decoder
+    blow: Blow
+    left: int  # images
+
+    def decode(self, data: bytes) -> DecodedImage:
+        self.left -= 1
+        if self.left == 0:
+            self.blow()
+        return self.real.decode(data)
+
+    def preview(self, data: bytes) -> bytes:
+        return self.real.preview(data)
+
+
+@dataclass(frozen=True)
+class Imports:
+    """A service with a dataset `products`, and a worker."""
+
+    service: Service
+    decoder: Decoder
+
+    def send(self, data: Any, kind: str = "zip", **query: str) -> Any:
+        """The answer to an archive."""
+        headers = {"Content-Type": TYPES[kind]}
+        return self.service.client.post(
+            f"{PRODUCTS}/imports", content=data, headers=headers, params=query
+        )
+
+    def order(self, data: bytes, kind: str = "zip", **query: str) -> Any:
+        """The job of an archive."""
+        answer = self.send(data, kind, **query)
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+        return answer.json()
+
+    def work(self, blow: Blow | None = None, after: int = 2) -> None:
+        """Have the worker run the next job; `blow` happens at its image `after`."""
+        decoder = Striking(self.decoder, blow, after) if blow else self.decoder
+        tools = replace(tools_of(Script(self.service.platform)), decoder=decoder)
+        platform = self.service.platform
+        assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
+
+    def job(self, job: Any) -> Any:
+        """A job as it is now."""
+        return self.service.client.get(f"/v1/jobs/{job['id']}").json()
+
+    def run(self, data: bytes, kind: str = "zip", **query: str) -> Any:
+        """The job of an archive, once it has ended."""
+        job = self.order(data, kind, **query)
+        self.work()
+        return self.job(job)
+
+    def report(self, job: Any) -> list[dict[str, Any]]:
+        """The rows of an import's report."""
+        answer = self.service.client.get(job["links"]["report"])
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def draft(self) -> dict[str, Any]:
+        """The texts and the group of each image of the dataset."""
+        found = self.service.client.get(f"{PRODUCTS}/images?limit=200").json()["data"]
+        return {one["pixels"]: (one["texts"], one["near_duplicate_of"]) for one in found}
+
+
+@contextmanager
+def importing_worker(platform: Platform) -> Iterator[Callable[[], object]]:
+    """What runs the next job."""
+    tools = tools_of(Script(platform), platform.settings)
+    try:
+        yield lambda: run_next_job(platform, tools, owner="w", stopping=lambda: False)
+    finally:
+        tools.decoder.close()
+
+
+@contextmanager
+def importing(service: Service, kind: str = "labelled") -> Iterator[Imports]:
+    """Imports into an empty dataset."""
+    made = service.client.post("/v1/datasets", json={"name": "products", "kind": kind})
+    assert made.status_code == 201, made.text
+    decoder = bootstrap.decoder(service.settings, processes=2)
+    try:
+        yield Imports(service, decoder)
+    finally:
+        decoder.close()

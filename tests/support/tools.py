@@ -1,0 +1,18 @@
+"""A worker's tools: those that need torch are scripted, those that read images are real."""
+
+from typing import Any
+
+from core import bootstrap
+from core.settings import Settings
+from core.use_cases.job_handlers import Tools
+
+
+def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
+    """Tools with one object in the place of those that need torch."""
+    return Tools(
+        importer=scripted,
+        trainer=scripted,
+        evaluator=scripted,
+        archives=bootstrap.archive_reader(),
+        decoder=bootstrap.decoder(settings or Settings(), processes=1),
+    )
