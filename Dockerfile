@@ -10,7 +10,7 @@ COPY worker worker
 COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
-RUN pip install --no-cache-dir --constraint constraints.txt --editable .
+RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[traces]"
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
 CMD ["perennial", "serve"]

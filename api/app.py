@@ -18,6 +18,7 @@ from api.http.request_body import BodyArrival
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
+from api.observability.tracing import Tracing
 from api.routes import (
     advice,
     aliases,
@@ -118,5 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Telemetry, meter=meter)
+    if settings.traces_url:
+        app.add_middleware(Tracing, tracer=platform.tracer)
     app.add_middleware(RequestIds)
     return app

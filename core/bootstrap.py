@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.artifacts.local import LocalArtifacts
@@ -13,7 +14,7 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
 from core.adapters.webhooks.client import HttpWebhookClient
 from core.errors import UnsafeConfiguration
-from core.ports import Artifacts, Platform, TokenVerifier
+from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
 from core.settings import Settings
 
 
@@ -30,6 +31,7 @@ def build(settings: Settings) -> Platform:
         ),
         artifacts=artifacts_of(settings),
         clock=utc_now,
+        tracer=tracer_of(settings),
     )
 
 
@@ -39,6 +41,7 @@ def close(platform: Platform) -> None:
         platform.transactions.close()
     if isinstance(platform.artifacts, S3Artifacts):
         platform.artifacts.close()
+    platform.tracer.close()
 
 
 def artifacts_of(settings: Settings) -> Artifacts:
@@ -92,6 +95,22 @@ def webhook_client(settings: Settings) -> HttpWebhookClient:
     return HttpWebhookClient(
         seconds=settings.webhook_seconds, allow_private=settings.webhook_private
     )
+
+
+def tracer_of(settings: Settings) -> Tracer:
+    """Return what sends traces to the settings' collector, if they name one.
+
+    Raises UnsafeConfiguration if OpenTelemetry, an extra of this package, is not installed.
+    """
+    if not settings.traces_url:
+        return Untraced()
+    try:
+        from core.adapters.tracing.otlp import OtlpTracer
+    except ImportError as error:
+        raise UnsafeConfiguration(
+            "PERENNIAL_TRACES_URL needs OpenTelemetry: install this package's extra `traces`."
+        ) from error
+    return OtlpTracer(settings.traces_url, version=version("perennial"))
 
 
 def token_verifier(settings: Settings) -> TokenVerifier | None:

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal
     log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
 
+    # A collector of traces, as OTLP over HTTP: http://127.0.0.1:4318/v1/traces; empty: no traces.
+    traces_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+
     root_folders: tuple[Path, ...] = ()  # folders from which a model's base may be read
 
     @property

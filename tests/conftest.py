@@ -9,6 +9,7 @@ from redis import Redis
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
 from devtools.servers.redis import redis_server
+from tests.support.collector import Collector, collecting
 from tests.support.issuer import Issuer, an_issuer
 from tests.support.receiver import Receiver, receiving
 
@@ -52,6 +53,13 @@ def redis_url() -> Iterator[str]:
 def issuer() -> Iterator[Issuer]:
     """An OpenID Connect issuer."""
     with an_issuer() as made:
+        yield made
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A receiver of traces that has received nothing."""
+    with collecting() as made:
         yield made
 
 

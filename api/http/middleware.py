@@ -129,7 +129,8 @@ class KeyCheck:
             raise NotFound
         if b"%00" in scope["query_string"]:
             raise FieldInvalid("A query must not contain NUL.", pointer="#query")
-        return replace(principal, request_id=scope["state"]["request_id"])
+        state = scope["state"]
+        return replace(principal, request_id=state["request_id"], trace=state.get("trace"))
 
     async def _holder(self, secret: str) -> Principal:
         try:

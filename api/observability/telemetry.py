@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "OTHER"  # any other method
 UNROUTED = "(none)"  # refused before routing, or an unknown path
 ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})  # logged at debug level
 
@@ -54,7 +55,7 @@ class Telemetry:
             self._record(scope, status, seconds)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        method = scope["method"] if scope["method"] in METHODS else OTHER
         route = getattr(scope.get("route"), "path", UNROUTED)
         self.meter.count(method=method, route=route, status=status, seconds=seconds)
         facts = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}

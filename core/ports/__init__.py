@@ -51,6 +51,7 @@ from core.ports.operations import (
 )
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.tracing import Span, SpanKind, Tracer, Untraced
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [
@@ -96,15 +97,19 @@ __all__ = [
     "RunningGauge",
     "Selection",
     "SimilarImages",
+    "Span",
+    "SpanKind",
     "StoredArtifact",
     "Suites",
     "Thumbnails",
     "TokenVerifier",
+    "Tracer",
     "Trained",
     "Trainer",
     "TrainingSpec",
     "Transactions",
     "UnitOfWork",
+    "Untraced",
     "Versions",
     "WebhookClient",
     "Webhooks",

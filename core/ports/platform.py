@@ -1,7 +1,7 @@
 """Transactions, and the platform that use cases share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,6 +14,7 @@ from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.tracing import Tracer, Untraced
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
 
@@ -76,6 +77,7 @@ class Platform:
     transactions: Transactions
     artifacts: Artifacts
     clock: Clock
+    tracer: Tracer = field(default_factory=Untraced)
 
     def on_behalf_of(self, principal: Principal) -> Self:
         """Return the platform whose transactions are this principal's."""

@@ -18,7 +18,7 @@ from core.errors import (
     StopRequested,
     StorageFull,
 )
-from core.ports import Platform
+from core.ports import Platform, SpanKind
 from core.use_cases.job_handlers import HANDLERS, Tools
 from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.jobs.requeue import pause, release
@@ -102,9 +102,15 @@ def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor
 
 
 def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
+    """Do what the job orders, within a span of the trace of the request that ordered it."""
     if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
         raise CancelRequested
-    HANDLERS[job.type](platform, tools, job, monitor)
+    with platform.tracer.begin(f"job {job.type}", SpanKind.CONSUMER, parent=job.trace) as span:
+        span.tell({"perennial.job": job.id, "perennial.attempt": job.attempt})
+        try:
+            HANDLERS[job.type](platform, tools, job, monitor)
+        finally:
+            monitor.end_span()
 
 
 def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:

@@ -16,6 +16,7 @@ class Principal:
     models: frozenset[ModelId] | None = None  # the models it may touch; None: all
     key: KeyId | None = None
     request_id: str | None = None
+    trace: str | None = None  # the request's span, as a traceparent
 
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the principal's role includes this one."""

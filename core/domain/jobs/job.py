@@ -67,6 +67,7 @@ class Job:
     result: Json | None = None  # {"version", "report", "verdict"}, or of files by their outcome
     error: Json | None = None  # {"code", "message", ...facts}
     metadata: Mapping[str, str] = field(default_factory=dict)
+    trace: str | None = None  # the span of the request that ordered it, as a traceparent
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

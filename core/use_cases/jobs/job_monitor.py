@@ -9,7 +9,7 @@ from core.domain.jobs.event import EventKind
 from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.values import Digest, Json
 from core.errors import CancelRequested, DatabaseUnavailable, StopRequested
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform, Span, UnitOfWork, Untraced
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class JobMonitor:
         self._renewed = 0.0  # the lease, with or without progress
         self._told = 0.0
         self._kept = time.monotonic()
+        self._span: Span = Untraced()
 
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
@@ -46,6 +47,8 @@ class JobMonitor:
         before = (self._phase, now - self._entered)
         if entered:
             self._entered = now
+            self._span.end()
+            self._span = self._platform.tracer.begin(phase)
         if entered or step < self._step:  # a phase begins again for every version that is asked
             self._phase, self._phase_began, self._first_step = phase, now, step
         self._step = step
@@ -128,6 +131,10 @@ class JobMonitor:
             work.jobs.status(self._job.id, self._job.fence)
             work.jobs.add_event(self._job.id, kind, data, self._platform.clock())
             work.commit()
+
+    def end_span(self) -> None:
+        """End the span of the last phase."""
+        self._span.end()
 
     def end(self) -> None:
         """Count the last phase too, if the database is there: the job has ended or was released."""

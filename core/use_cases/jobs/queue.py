@@ -85,6 +85,7 @@ def enqueue(
         policy=judged.policy if judged else None,
         metadata=metadata or {},
         retry_of=retry_of,
+        trace=request.principal.trace,
         created_at=now,
     )
     work.jobs.add(job)

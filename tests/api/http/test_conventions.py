@@ -199,10 +199,11 @@ def test_an_unsafe_configuration_does_not_start(tmp_path: Path, changes: dict[st
         create_app(Settings(home=tmp_path, **changes))
 
 
-def test_the_api_never_loads_torch() -> None:
+def test_the_api_never_loads_torch_nor_what_no_setting_asks_for() -> None:
     script = (
         "import sys; from api.app import create_app; from core.settings import Settings;"
-        "create_app(Settings()).openapi(); sys.exit('torch' in sys.modules)"
+        "create_app(Settings()).openapi();"
+        "sys.exit(any(one in sys.modules for one in ('torch', 'jwt', 'opentelemetry.exporter')))"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 

@@ -109,4 +109,5 @@ ADDED: dict[str, Rows] = {
         "versions": [{"deleted_at": None}],
         "datasets": [{"description": "of pets", "metadata": {"by": "us"}, "duplicates": 2}],
     },
+    "0018": {"jobs": [{"trace": f"00-{'a' * 32}-{'b' * 16}-01"}]},
 }

@@ -70,7 +70,7 @@ def test_the_images_hold_what_their_processes_need_and_no_more() -> None:
     found = stages()
     assert set(found) == {"api", "worker", "worker-gpu"}
     installs = {stage: re.findall(r"pip install (.+)", text) for stage, text in found.items()}
-    assert [line.split()[-1] for line in installs["api"]] == ["."]
+    assert [line.split()[-1] for line in installs["api"]] == ['".[traces]"']
     assert "$TORCH_CPU_INDEX" in installs["worker"][0]
     assert installs["worker"][0].endswith("torch torchvision \\")
     assert installs["worker-gpu"] == installs["worker"][1:]

@@ -51,6 +51,7 @@ jobs = Table(
     Column("metadata", JSON, nullable=False),
     Column("priority", Integer, nullable=False, server_default="0"),  # 0 to 9, 9 first
     Column("events", Integer, nullable=False),  # the counter that numbers events
+    Column("trace", String),  # null: ordered without traces
     Column("lane", String),  # null: the model's, as an earlier release writes it
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),

@@ -1,0 +1,111 @@
+"""Traces by OpenTelemetry, sent to a collector as OTLP over HTTP."""
+
+from collections.abc import Mapping
+from contextvars import Token
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from core.errors import Interruption, PerennialError
+from core.ports import Span, SpanKind
+
+SEND_S = 2.0  # the longest attempt to reach the collector, also when the process ends
+ERROR = "error.type"
+_KINDS = {
+    SpanKind.SERVER: trace.SpanKind.SERVER,
+    SpanKind.CONSUMER: trace.SpanKind.CONSUMER,
+    SpanKind.INTERNAL: trace.SpanKind.INTERNAL,
+}
+_W3C = TraceContextTextMapPropagator()
+_HEADER = "traceparent"
+
+
+class OtlpTracer:
+    """The `Tracer` port; nothing is opened before the first span.
+
+    The SDK's own variables hold too, such as OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER.
+    Its global provider is left alone, so that no library adds spans that say more than ours.
+    """
+
+    def __init__(self, url: str, *, version: str) -> None:
+        self._url = url
+        self._version = version
+
+    def begin(
+        self, name: str, kind: SpanKind = SpanKind.INTERNAL, *, parent: str | None = None
+    ) -> Span:
+        """Begin a span, as a child of `parent`, or else of the span within which this is called."""
+        above = None if parent is None else _W3C.extract({_HEADER: parent}, Context())
+        tracer = self._provider.get_tracer("perennial", self._version)
+        return OtlpSpan(tracer.start_span(name, above, kind=_KINDS[kind]))
+
+    def close(self) -> None:
+        """Send what has ended, if the collector answers soon."""
+        if "_provider" in vars(self):
+            self._provider.shutdown()
+
+    @cached_property
+    def _provider(self) -> TracerProvider:
+        about = {SERVICE_NAME: "perennial", SERVICE_VERSION: self._version}
+        provider = TracerProvider(resource=Resource.create(about))
+        exporter = OTLPSpanExporter(self._url, timeout=SEND_S)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        return provider
+
+
+class OtlpSpan:
+    """The `Span` port. Of an error it keeps the code alone: messages may hold names."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+        self._token: Token[Context] | None = None
+
+    @property
+    def context(self) -> str | None:
+        """The span as a `traceparent`."""
+        carrier: dict[str, str] = {}
+        _W3C.inject(carrier, trace.set_span_in_context(self._span, Context()))
+        return carrier.get(_HEADER)
+
+    def __enter__(self) -> Self:
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            detach(self._token)
+        if isinstance(error, Interruption):  # what it did until then was well done
+            self.tell({ERROR: error.code})
+        elif error is not None:
+            self.fail(error.code if isinstance(error, PerennialError) else type(error).__name__)
+        self.end()
+
+    def rename(self, name: str) -> None:
+        """Give the span another name."""
+        self._span.update_name(name)
+
+    def tell(self, attributes: Mapping[str, str | int]) -> None:
+        """Add attributes."""
+        self._span.set_attributes(attributes)
+
+    def fail(self, code: str) -> None:
+        """Mark the span as failed."""
+        self.tell({ERROR: code})
+        self._span.set_status(trace.StatusCode.ERROR)
+
+    def end(self) -> None:
+        """End the span."""
+        self._span.end()

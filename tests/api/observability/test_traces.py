@@ -1,0 +1,134 @@
+"""Traces from a request through its job to the worker, as a real receiver gets them."""
+
+from pathlib import Path
+
+import pytest
+
+from core import bootstrap
+from core.domain.values import JobId
+from core.errors import TrainingDiverged
+from core.ports import Monitor, Platform
+from core.settings import Settings
+from core.use_cases.run_job import run_next_job
+from tests.support.api.image_files import picture
+from tests.support.api.orders import update
+from tests.support.api.service import EMBEDDED, KEY, Service, running, settings_of
+from tests.support.collector import Collector
+from tests.support.scene import Script
+from tests.support.tools import tools_of
+
+CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+@pytest.fixture
+def settings(home: Path, collector: Collector) -> Settings:
+    """Settings with a collector."""
+    return settings_of(home, traces_url=collector.url)
+
+
+def train_and_fail(monitor: Monitor) -> None:
+    monitor.advance("loading", 0, 1)
+    monitor.advance("training", 1, 2)
+    monitor.advance("training", 2, 2)
+    raise TrainingDiverged("The loss of red panda is not a number.", step=2)
+
+
+def run(platform: Platform) -> None:
+    script = Script(platform, training=train_and_fail)
+    tools = tools_of(script, platform.settings)
+    assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
+
+
+def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
+    ready: Service, collector: Collector
+) -> None:
+    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine"})
+    job = answer.json()["id"]
+    assert "trace" not in answer.json()
+    worker = bootstrap.build(ready.settings)  # another process, as far as traces are concerned
+    run(worker)
+    bootstrap.close(worker)
+    ready.platform.tracer.close()
+
+    request, done = collector.named("POST /v1/jobs"), collector.named("job update")
+    assert request.parent == ""
+    assert request.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/v1/jobs",
+        "http.response.status_code": 202,
+        "perennial.request": "mine",
+        "service": "perennial",
+    }
+    assert (done.parent, done.trace) == (request.id, request.trace)
+    assert (done.attributes["perennial.job"], done.attributes["perennial.attempt"]) == (job, 1)
+    assert (done.attributes["error.type"], done.failed) == ("training_diverged", True)
+    for phase in ("loading", "training"):
+        span = collector.named(phase)
+        assert (span.parent, span.trace) == (done.id, request.trace)
+
+
+def test_a_retry_belongs_to_the_request_that_ordered_it(
+    ready: Service, collector: Collector
+) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
+    run(ready.platform)
+    headers = {"traceparent": CALLER}
+    again = ready.client.post(f"/v1/jobs/{job}/retry", headers=headers).json()["id"]
+    with ready.platform.transactions(read_only=True) as work:
+        stored = work.jobs.get(JobId(again)).trace
+    ready.platform.tracer.close()
+    retried = collector.named("POST /v1/jobs/{job}/retry")
+    assert (retried.trace, retried.parent) == ("a" * 32, "b" * 16)
+    assert stored is not None
+    assert stored.startswith(retried.context)
+
+
+@EMBEDDED
+def test_spans_hold_no_names_secrets_or_addresses(service: Service, collector: Collector) -> None:
+    client = service.client
+    client.post("/v1/datasets", json={"name": "okapis"})
+    files = [("quagga", ("holiday.png", picture(1)))]
+    client.post("/v1/datasets/okapis/images", files=files)
+    client.get("/v1/datasets/okapis/images?class=quagga")
+    client.get("/v1/zebra/stripes")
+    client.request("BREW", "/v1/zebra")
+    client.get("/v1/models", headers={"Authorization": "Bearer pk_wrong-key"})
+    service.platform.tracer.close()
+    assert [span.name for span in collector.spans] == [
+        "POST /v1/datasets",
+        "POST /v1/datasets/{dataset}/images",
+        "GET /v1/datasets/{dataset}/images",
+        "GET",
+        "OTHER",
+        "GET",
+    ]
+    assert [span.attributes["http.response.status_code"] for span in collector.spans][-1] == 401
+    for told in (b"okapis", b"quagga", b"holiday", b"zebra", b"stripes", b"BREW", b"pk_"):
+        assert told not in collector.body
+    assert KEY.encode() not in collector.body
+
+
+@EMBEDDED
+def test_an_answer_that_the_service_could_not_give_is_a_failed_span(
+    service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("okapis")
+
+    monkeypatch.setattr(service.platform.transactions, "on_behalf_of", fail)
+    assert service.client.get("/v1/models").status_code == 500
+    service.platform.tracer.close()
+    span = collector.named("GET /v1/models")
+    assert (span.failed, span.attributes["http.response.status_code"]) == (True, 500)
+    assert span.attributes["error.type"] == "RuntimeError"
+    assert b"okapis" not in collector.body
+
+
+@EMBEDDED
+def test_without_a_collector_jobs_carry_no_trace(home: Path) -> None:
+    with running(settings_of(home)) as service:
+        answer = service.client.post(
+            "/v1/models", json={"name": "plain"}, headers={"traceparent": CALLER}
+        )
+        with service.platform.transactions(read_only=True) as work:
+            assert work.jobs.get(JobId(answer.json()["id"])).trace is None

@@ -1,0 +1,88 @@
+"""Spans as a real receiver gets them."""
+
+import logging
+import sys
+
+import pytest
+
+from core import bootstrap
+from core.adapters.tracing.otlp import OtlpTracer
+from core.errors import CancelRequested, ClassInvalid, UnsafeConfiguration
+from core.ports import SpanKind, Untraced
+from core.settings import Settings
+from devtools.servers.ports import free_port
+from tests.support.collector import Collector
+
+
+@pytest.fixture
+def tracer(collector: Collector) -> OtlpTracer:
+    return OtlpTracer(collector.url, version="1.2")
+
+
+def test_what_begins_within_a_span_is_its_child(collector: Collector, tracer: OtlpTracer) -> None:
+    with tracer.begin("outer", SpanKind.SERVER) as outer:
+        outer.tell({"a": "one", "b": 2})
+        inner = tracer.begin("inner")
+        inner.end()
+        context = outer.context
+    tracer.begin("apart", SpanKind.CONSUMER, parent=context).end()
+    tracer.begin("alone", parent="not a traceparent").end()
+    tracer.begin("after").end()
+    tracer.close()
+    above, below = collector.named("outer"), collector.named("inner")
+    assert above.attributes == {"a": "one", "b": 2, "service": "perennial"}
+    assert (above.parent, below.parent, below.trace) == ("", above.id, above.trace)
+    apart, alone = collector.named("apart"), collector.named("alone")
+    assert context is not None
+    assert context.startswith(above.context)
+    assert (apart.parent, apart.trace) == (above.id, above.trace)
+    assert alone.parent == collector.named("after").parent == ""
+    assert alone.trace != above.trace
+    assert [one.kind for one in (above, below, apart)] == [2, 1, 5]
+    assert not any(span.failed for span in collector.spans)
+
+
+def test_of_an_error_the_code_alone_is_sent(collector: Collector, tracer: OtlpTracer) -> None:
+    for name, error in (
+        ("refused", ClassInvalid("The class 'my secret' is no class.", name="my secret")),
+        ("broken", RuntimeError("my secret")),
+        ("stopped", CancelRequested()),
+    ):
+        with pytest.raises(type(error)), tracer.begin(name):
+            raise error
+    tracer.close()
+    told = {
+        span.name: (span.attributes["error.type"], span.failed, span.events)
+        for span in collector.spans
+    }
+    assert told == {
+        "refused": ("class_invalid", True, 0),
+        "broken": ("RuntimeError", True, 0),
+        "stopped": ("cancel_requested", False, 0),
+    }
+    assert b"my secret" not in collector.body
+
+
+def test_the_sdk_reads_its_own_variables(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc")
+    tracer = OtlpTracer(collector.url, version="1.2")
+    tracer.begin("one").end()
+    tracer.close()
+    assert [sent["authorization"] for sent in collector.headers] == ["Basic abc"]
+
+
+def test_a_collector_that_is_down_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    tracer = OtlpTracer(f"http://127.0.0.1:{free_port()}/v1/traces", version="1.2")
+    with caplog.at_level(logging.WARNING), tracer.begin("lost") as span:
+        assert span.context is not None
+    tracer.close()
+    assert "lost" not in caplog.text
+
+
+def test_without_the_extra_the_setting_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "core.adapters.tracing.otlp", None)
+    assert isinstance(bootstrap.tracer_of(Settings()), Untraced)
+    with pytest.raises(UnsafeConfiguration, match="extra `traces`"):
+        bootstrap.tracer_of(Settings(traces_url="http://127.0.0.1:4318/v1/traces"))
