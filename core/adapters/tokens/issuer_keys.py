@@ -65,7 +65,7 @@ class IssuerKeys(PyJWKClient):
         try:
             self.uri = self._discover()
             return super().fetch_data()
-        except (httpx.HTTPError, PyJWTError, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, PyJWTError, OSError, ValueError) as error:
             self._paused_until = time.monotonic() + self._pause_s
             log.warning("the issuer's keys could not be read: %s", error)
             raise PyJWKClientConnectionError(str(error)) from error

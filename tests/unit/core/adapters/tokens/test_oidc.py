@@ -172,7 +172,12 @@ def silent() -> Iterator[str]:
 
 def test_an_issuer_that_does_not_answer_is_unavailable(issuer: Issuer, silent: str) -> None:
     token = issuer.sign()
-    for url in (f"http://127.0.0.1:{free_port()}", silent, f"{issuer.url}/nothing/here"):
+    for url in (
+        f"http://127.0.0.1:{free_port()}",
+        silent,
+        f"{issuer.url}/nothing/here",
+        "https://a:b",
+    ):
         with pytest.raises(IssuerUnavailable):
             tokens_of(url, read_s=0.2).verify(token)
 
