@@ -7,7 +7,14 @@ from pathlib import Path
 
 from api.server import listening
 from api.startup_checks import require_safe
-from cli import advise_command, backup_command, gc_command, import_command, suite_command
+from cli import (
+    advise_command,
+    backup_command,
+    erase_command,
+    gc_command,
+    import_command,
+    suite_command,
+)
 from core import bootstrap, logs
 from core.domain.access.principal import COMMAND_LINE
 from core.domain.datasets.suite import SuiteKind
@@ -97,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
     import_command.add_command(commands)
     advise_command.add_command(commands)
+    erase_command.add_commands(commands)
     backup_command.add_commands(commands)
 
     key = commands.add_parser(

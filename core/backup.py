@@ -34,9 +34,9 @@ class Outcome:
 def back_up(settings: Settings, folder: Path) -> Outcome:
     """Write all rows and the artifacts reachable from them into a folder; copy only what is new.
 
-    The service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome
-    names them. Raises NotFound, Conflict, StorageFull, Unavailable or OSError; the folder then
-    still holds its previous back-up.
+    Images that were erased since are deleted from it. The service may run meanwhile. If artifacts
+    are lost, the rest is backed up, and the outcome names them. Raises NotFound, Conflict,
+    StorageFull, Unavailable or OSError; the folder then still holds its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -45,12 +45,15 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
             before = done.lost
             with snapshot(settings.database) as seen:
                 database, roots = seen.dump(target.rows.put), roots_of(seen.references)
-            artifacts = _copy(platform.artifacts, target.artifacts, roots, done)
+                erased = seen.references.erased()
+            artifacts = _copy(platform.artifacts, target.artifacts, roots, erased, done)
             # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
                 break
         listed = BackupContents(database=database, artifacts=tuple(artifacts))
         target.finish(listed, platform.clock().isoformat())
+        for image in erased:  # that an earlier back-up has copied
+            target.artifacts.delete(image)
     return Outcome(rows=listed.rows, artifacts=done)
 
 
@@ -58,22 +61,30 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
     """Fill an empty database and a store from a back-up, artifacts first and rows last.
 
     With `artifacts_only`, the database stays as it is, and only missing or damaged artifacts are
-    restored. Raises NotFound, Corrupt or Conflict before anything is written. After StorageFull,
-    Unavailable or OSError the restore can be repeated.
+    restored, without images that were erased since. Raises NotFound, Corrupt or Conflict before
+    anything is written. After StorageFull, Unavailable or OSError the restore can be repeated.
     """
     _require_apart(settings, folder)
     source, done = BackupFolder(folder), Copied()
     with _opened(settings) as platform, source.read() as listed:
         if not artifacts_only:
             require_fillable(settings.database, listed.database["revision"])
-        copy_artifacts(source.artifacts, platform.artifacts, listed.artifacts, done)
+        wanted = set(listed.artifacts)
+        if artifacts_only:
+            with platform.transactions(read_only=True) as work:
+                wanted -= work.references.erased()
+        copy_artifacts(source.artifacts, platform.artifacts, wanted, done)
         if not artifacts_only:
             fill(settings.database, listed.database, source.rows.get)
     return Outcome(rows=0 if artifacts_only else listed.rows, artifacts=done)
 
 
 def _copy(
-    source: Artifacts, target: Artifacts, roots: dict[ArtifactKind, set[Digest]], done: Copied
+    source: Artifacts,
+    target: Artifacts,
+    roots: dict[ArtifactKind, set[Digest]],
+    erased: set[Digest],
+    done: Copied,
 ) -> set[Digest]:
     """Copy every artifact reachable from the roots; return those that the back-up must hold.
 
@@ -81,7 +92,7 @@ def _copy(
     not count.
     """
     copy_artifacts(source, target, roots[ArtifactKind.MANIFEST] | roots[ArtifactKind.WEIGHTS], done)
-    needed = expand(target, roots).kinds
+    needed = expand(target, roots, erased=erased).kinds
     copy_artifacts(source, target, needed, done)
     gone = {digest for digest in done.missing if needed.get(digest) == ArtifactKind.CHECKPOINT}
     wanted = needed.keys() - gone

@@ -23,6 +23,7 @@ from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
 from core.use_cases.datasets.datasets import Upload, require_room
+from core.use_cases.datasets.record_uploads import erased_forms
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.import_outcome import require_import
 from core.use_cases.registry.model_reference import learned_classes
@@ -79,6 +80,7 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
         errors.DatasetVersionNotFound,
         errors.ModelNotTrainable,
         errors.ArtifactGone,
+        errors.LearnedErasedImages,
         errors.TooFewPerClass,
         errors.TooFewClasses,
         errors.IdempotencyMismatch,
@@ -119,8 +121,9 @@ def _learn(
     model: str,
     form: Form[Upload],
 ) -> StartView:
+    platform = services.platform
     start = learn_classes(
-        services.platform,
+        platform,
         services.decoder,
         services.notifier,
         ordered_by,
@@ -128,7 +131,7 @@ def _learn(
         recipe=_recipe(text_field(form.fields, RECIPE)),
         reference=_reference(text_field(form.fields, REFERENCE)),
         uploads=form.files,
-        keep_images=partial(staging.store, services.platform.artifacts),
+        keep_images=partial(staging.store, platform.artifacts, erased_forms(platform, form.files)),
     )
     return StartView(
         job=accepted(services, response, start.job),

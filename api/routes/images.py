@@ -25,7 +25,7 @@ from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
 from core.use_cases.datasets.datasets import Receipt, Upload, require_room
-from core.use_cases.datasets.record_uploads import record_uploads
+from core.use_cases.datasets.record_uploads import erased_forms, record_uploads
 from core.use_cases.datasets.stored_images import remove_image, stored_form
 
 router = APIRouter(
@@ -148,5 +148,6 @@ def _find(services: Services, dataset: str) -> Dataset:
 def _record(
     services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
-    staging.store(services.platform.artifacts)
-    return record_uploads(services.platform, services.decoder, dataset, uploads)
+    platform = services.platform
+    staging.store(platform.artifacts, erased_forms(platform, uploads))
+    return record_uploads(platform, services.decoder, dataset, uploads)

@@ -10,7 +10,13 @@ from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder, ImportImagesOrder, JobType, UpdateOrder
+from core.domain.jobs.order import (
+    EraseOrder,
+    EvaluateOrder,
+    ImportImagesOrder,
+    JobType,
+    UpdateOrder,
+)
 from core.domain.recipes.choices import Precision
 from core.ports import NamedJob
 
@@ -139,6 +145,8 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
     links = {"self": here, "events": f"{here}/events"}
     if model is not None:
         links["model"] = f"/v1/models/{model}"
+    if isinstance(job.order, EraseOrder):
+        links["erasure"] = f"/v1/erasures/{job.order.erasure}"
     if not job.status.done:
         links["cancel"] = f"{here}/cancel"
     if isinstance(job.order, ImportImagesOrder):

@@ -101,6 +101,13 @@ class VersionView(ResponseModel):
     collected_at: datetime | None = Field(
         description="When its weights were deleted; null while they are kept."
     )
+    erasure: str | None = Field(
+        description="The first erasure of an image that it, or a version that it was trained from, "
+        "has learned from: then it is neither promoted nor trained further. Null otherwise."
+    )
+    replaces: int | None = Field(
+        description="The version that this one repeats without erased images; null otherwise."
+    )
     links: dict[str, str]
 
     @classmethod
@@ -112,6 +119,8 @@ class VersionView(ResponseModel):
             links["download"] = f"{here}/download"
         if version.report is not None:
             links["forgetting"] = f"{here}/forgetting"
+        if version.erasure is not None:
+            links["erasure"] = f"/v1/erasures/{version.erasure}"
         return cls(
             model=model,
             version=version.number,
@@ -135,6 +144,8 @@ class VersionView(ResponseModel):
             notes=dict(version.notes),
             created_at=version.created_at,
             collected_at=version.collected_at,
+            erasure=version.erasure,
+            replaces=version.replaces,
             links=links,
         )
 

@@ -13,6 +13,7 @@ from perennial.replies import json_of
 from perennial.resources.aliases import Aliases
 from perennial.resources.audit import Audit
 from perennial.resources.datasets import Datasets
+from perennial.resources.erasures import Erasures
 from perennial.resources.jobs import Jobs
 from perennial.resources.keys import Keys
 from perennial.resources.models import Models
@@ -51,6 +52,7 @@ class Client:
         self.aliases = Aliases(self._connection)
         self.audit = Audit(self._connection)
         self.datasets = Datasets(self._connection)
+        self.erasures = Erasures(self._connection)
         self.jobs = Jobs(self._connection)
         self.keys = Keys(self._connection)
         self.models = Models(self._connection)

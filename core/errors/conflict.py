@@ -27,6 +27,24 @@ class ClassTaken(Conflict):
     """The dataset already has this class: send "merge": true to join the two."""
 
 
+class DatasetVersionReplaced(Conflict):
+    """The dataset version holds images that were erased: use the version that replaces it."""
+
+
+class LearnedErasedImages(Conflict):
+    """The version learned from images that were erased since."""
+
+
+class ParentNotRetrained(Conflict):
+    """The version that this one is to be trained from has not been trained again."""
+
+
+class ErasurePending(Conflict):
+    """The erasure has not ended yet."""
+
+    retryable = True
+
+
 class ImageFrozen(Conflict):
     """A version of the dataset holds the image, so it cannot be deleted."""
 

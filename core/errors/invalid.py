@@ -59,6 +59,10 @@ class ImageAnimated(Invalid):
     """The image is animated: send the intended frame as a still image."""
 
 
+class ImageErased(Invalid):
+    """The image was erased, so it cannot be added or learned from again."""
+
+
 class ImageInSuite(Invalid):
     """The image belongs to a suite or a holdout, so it must not be trained on."""
 

@@ -19,6 +19,10 @@ class ImageNotFound(NotFound):
     """There is no such image in this dataset."""
 
 
+class ErasureNotFound(NotFound):
+    """There is no such erasure."""
+
+
 class ClassNotFound(NotFound):
     """There is no such class."""
 

@@ -27,6 +27,7 @@ from core.ports.datasets import (
     Suites,
     Thumbnails,
 )
+from core.ports.erasures import Erasures
 from core.ports.inference import ClassificationRequest, Classifier
 from core.ports.jobs import HeldJob, JobNotifier, Jobs, NamedJob
 from core.ports.learning import (
@@ -73,6 +74,7 @@ __all__ = [
     "Datasets",
     "DecodedImage",
     "Decoder",
+    "Erasures",
     "Evaluator",
     "Gauges",
     "Heartbeat",

@@ -105,6 +105,9 @@ class ArtifactRoots(Protocol):
     def images(self) -> set[Digest]:
         """Return the digests of images in datasets."""
 
+    def erased(self) -> set[Digest]:
+        """Return the stored forms of erased images, which manifests still name."""
+
     def manifests(self) -> set[Digest]:
         """Return the digests of the manifests of dataset versions and suites."""
 

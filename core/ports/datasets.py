@@ -112,6 +112,18 @@ class Datasets(Protocol):
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
 
+    def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
+        """Record the version that a locked one is replaced by, since images of it were erased."""
+
+    def holding(self, pixels: Collection[Digest]) -> set[DatasetId]:
+        """Return the datasets whose drafts hold one of some images."""
+
+    def erase(self, pixels: Collection[Digest]) -> None:
+        """Remove images from all drafts, and what was derived from their pixels."""
+
+    def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Return the other images of some images' groups."""
+
     def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
         """Return the groups that are on the training side of other datasets' versions.
 

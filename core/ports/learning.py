@@ -76,6 +76,13 @@ class TrainingSpec:
     selection: Selection | None = None  # for a mixing choice by validation
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
 
+    @property
+    def pixels(self) -> set[Digest]:
+        """All images that the weights depend on."""
+        asked = (self.selection.new, *self.selection.kept) if self.selection else ()
+        read = [self.images, self.exemplars, self.reference, *(query.entries for query in asked)]
+        return {entry.pixels for entries in read for entry in entries}
+
     def __post_init__(self) -> None:
         if self.recipe.precision is Precision.AUTO:
             raise ValueError("precision 'auto' must be resolved before a task is made")

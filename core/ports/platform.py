@@ -10,6 +10,7 @@ from core.domain.access.principal import Principal
 from core.ports.access import AuditTrail, Idempotency, Keys
 from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
+from core.ports.erasures import Erasures
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
@@ -46,6 +47,7 @@ class UnitOfWork(Protocol):
     gauges: Gauges
     webhooks: Webhooks
     outbox: Outbox
+    erasures: Erasures
 
     def __enter__(self) -> Self: ...
 

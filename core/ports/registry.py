@@ -7,7 +7,7 @@ from typing import Protocol
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.version import Model, Version
-from core.domain.values import Digest, ModelId, PolicyId, SuiteId
+from core.domain.values import Digest, ErasureId, ModelId, PolicyId, SuiteId
 
 
 class Policies(Protocol):
@@ -35,6 +35,9 @@ class Models(Protocol):
     def lock(self, model: ModelId) -> None:
         """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""
 
+    def lock_all(self) -> Sequence[Model]:
+        """Return all models, and keep others from adding jobs and versions to any."""
+
     def remove(self, model: ModelId) -> None:
         """Delete a locked model with its versions, aliases, their history, and its jobs."""
 
@@ -61,6 +64,12 @@ class Versions(Protocol):
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on."""
+
+    def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
+        """Record that images that a version learned from were erased, unless it is marked."""
+
+    def replacement(self, model: ModelId, number: int) -> Version | None:
+        """Return the newest version that replaces another one."""
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """Return a version; `lock` keeps others from changing it before commit.

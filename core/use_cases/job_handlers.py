@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.domain.jobs.job import Job, order_of
 from core.domain.jobs.order import (
+    EraseOrder,
     EvaluateOrder,
     ImportImagesOrder,
     ImportOrder,
@@ -12,6 +13,7 @@ from core.domain.jobs.order import (
     UpdateOrder,
 )
 from core.ports import ArchiveReader, Decoder, Evaluator, Importer, Monitor, Platform, Trainer
+from core.use_cases.erasure.erase_images import erase_images
 from core.use_cases.evaluation.evaluate import evaluate_version
 from core.use_cases.imports.import_images import import_images
 from core.use_cases.registry.import_model import import_model
@@ -52,10 +54,15 @@ def _import_images(platform: Platform, tools: Tools, job: Job, monitor: Monitor)
     import_images(platform, tools.archives, tools.decoder, job, order, monitor)
 
 
+def _erase(platform: Platform, _: Tools, job: Job, monitor: Monitor) -> None:
+    erase_images(platform, job, order_of(job, EraseOrder), monitor)
+
+
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
     JobType.UPDATE: _update,
     JobType.EVALUATE: _evaluate,
     JobType.IMPORT_IMAGES: _import_images,
+    JobType.ERASE: _erase,
 }

@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.domain.jobs.job import Job, JobStatus, model_of
-from core.domain.jobs.order import EvaluateOrder, ImportImagesOrder, ImportOrder, UpdateOrder
+from core.domain.jobs.order import (
+    EraseOrder,
+    EvaluateOrder,
+    ImportImagesOrder,
+    ImportOrder,
+    UpdateOrder,
+)
 from core.domain.values import JobId
 from core.errors import Conflict
 from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.erasure.order_erasure import repeat_erasure
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
 from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
@@ -57,12 +64,16 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
     }
     if isinstance(order, ImportImagesOrder):
         return enqueue_import(work, request, order, now, **again)
-    model = work.models.get(model_of(found))
+    if isinstance(order, EraseOrder):
+        return repeat_erasure(work, request, order, now, **again)
+    model, suites = work.models.get(model_of(found)), None
     match order:
         case ImportOrder():
             require_no_root(work, model.id)
         case UpdateOrder():
             preflight_order(work, platform.artifacts, model, order)
+            if order.replaces is not None:  # it repeats another one, whose suites it has
+                suites = found.suites
         case EvaluateOrder():
             preflight_evaluation(work, model, order)
-    return enqueue(work, request, model, found.type, order, now, **again)
+    return enqueue(work, request, model, found.type, order, now, suites=suites, **again)

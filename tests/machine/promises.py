@@ -57,7 +57,7 @@ class Promises:
                 if version.collected_at is None:
                     require_weights(self.world.artifacts, version)
         with self.world.reading() as work:
-            needed = expand(self.world.artifacts, roots_of(work.references))
+            needed = expand(self.world.artifacts, roots_of(work.references), erased=())
         assert not needed.unreadable
         for digest in needed.kinds:
             self.world.artifacts.get(digest)

@@ -131,10 +131,11 @@ class Scene:
         each: int = 4,
         offset: int = 0,
         kind: DatasetKind = DatasetKind.LABELLED,
+        forms: int = FORMS,
     ) -> DatasetVersion:
         """A dataset version with `each` training and holdout images of every class.
 
-        Images are the same for the same `offset`.
+        Images are the same for the same `offset`, and of `forms` images the bytes differ.
         """
         dataset, count = a_dataset(kind=kind), each * len(classes)
         train = pixels_on(Side.TRAIN, offset + count)[offset:]
@@ -143,9 +144,8 @@ class Scene:
             work.datasets.add(dataset)
             for index, pixels in enumerate((*train, *holdout)):
                 row = a_row(dataset, pixels, classes[index % len(classes)])
-                form = self.platform.artifacts.put(
-                    f"one of {FORMS} images: {index % FORMS}".encode()
-                )
+                number = (offset + index) % forms
+                form = self.platform.artifacts.put(f"one of {forms} images: {number}".encode())
                 work.datasets.add_image(replace(row, image=replace(row.image, artifact=form)))
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()

@@ -114,6 +114,10 @@ class DatasetVersionView(ResponseModel):
     near_duplicates: int = Field(
         description="Images that look like an older one; each is on the same side as that image."
     )
+    replaced_by: int | None = Field(
+        description="If images of it were erased: the version with the others, which updates use "
+        "instead; 0: none is left. Null otherwise."
+    )
     created_at: datetime
 
     @classmethod
@@ -127,5 +131,6 @@ class DatasetVersionView(ResponseModel):
             counts={name: dict(sides) for name, sides in version.counts.items()},
             images=version.images,
             near_duplicates=version.near_duplicates,
+            replaced_by=version.replaced_by,
             created_at=version.created_at,
         )

@@ -53,4 +53,5 @@ class DatasetVersion(TypedDict):
     counts: dict[str, dict[str, int]]  # by class and side
     images: int
     near_duplicates: int
+    replaced_by: int | None  # the version without erased images, 0: none is left
     created_at: str

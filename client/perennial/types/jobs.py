@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypedDict
 
-JobType = Literal["import", "update", "evaluate", "import_images"]
+JobType = Literal["import", "update", "evaluate", "import_images", "erase"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

@@ -33,4 +33,6 @@ class Version(TypedDict):
     notes: dict[str, Any]
     created_at: str
     collected_at: str | None
+    erasure: str | None
+    replaces: int | None
     links: dict[str, str]

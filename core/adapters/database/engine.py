@@ -36,10 +36,10 @@ LIMITS = Limits()
 def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = None) -> Engine:
     """Return an engine for `url`, which connects at first use.
 
-    SQLite: write-ahead log, every commit synced, write transactions begin IMMEDIATE so that
-    none has to upgrade a stale read. `foreign_keys=False` is for migrations, which rebuild
-    tables there. PostgreSQL: dead connections are replaced. Without `limits`, LIMITS
-    apply.
+    SQLite: write-ahead log, every commit synced, what is deleted is overwritten with zeros, and
+    write transactions begin IMMEDIATE so that none has to upgrade a stale read.
+    `foreign_keys=False` is for migrations, which rebuild tables there. PostgreSQL: dead
+    connections are replaced. Without `limits`, LIMITS apply.
     """
     where, limits = make_url(url), limits or LIMITS
     if where.get_backend_name() == "sqlite":
@@ -88,6 +88,7 @@ def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
         connection.isolation_level = None  # keeps the driver from beginning transactions itself
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")

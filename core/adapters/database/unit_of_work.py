@@ -16,6 +16,7 @@ from core.adapters.database.datasets.suites import SqlSuites
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.datasets.thumbnails import SqlThumbnails
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine
+from core.adapters.database.erasures.erasures import SqlErasures
 from core.adapters.database.evaluation.answers import SqlAnswerCache
 from core.adapters.database.jobs.jobs import SqlJobs
 from core.adapters.database.operations.counters import SqlCounters
@@ -81,6 +82,7 @@ class SqlUnitOfWork:
     gauges: ports.Gauges
     webhooks: ports.Webhooks
     outbox: ports.Outbox
+    erasures: ports.Erasures
 
     def __init__(
         self,
@@ -128,6 +130,7 @@ class SqlUnitOfWork:
         self.gauges = SqlGauges(connection)
         self.webhooks = SqlWebhooks(connection)
         self.outbox = SqlOutbox(connection)
+        self.erasures = SqlErasures(connection)
         return self
 
     def __exit__(

@@ -6,6 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.domain.values import DatasetId, Digest
+from core.errors import DatasetVersionReplaced
+
+NOTHING_LEFT = 0  # in place of the number of the version that replaces another one
 
 
 class DatasetKind(StrEnum):
@@ -77,6 +80,18 @@ class DatasetVersion:
     images: int
     near_duplicates: int  # images with an older near-duplicate, on whose side they are
     created_at: datetime
+    replaced_by: int | None = None  # a version without its erased images, or NOTHING_LEFT
+
+    def require_whole(self) -> None:
+        """Raise DatasetVersionReplaced if images of this version were erased."""
+        if self.replaced_by is not None:
+            left = f"use version {self.replaced_by}" if self.replaced_by else "none is left"
+            raise DatasetVersionReplaced(
+                f"Images of version {self.number} were erased: {left}.",
+                dataset=self.dataset,
+                version=self.number,
+                replaced_by=self.replaced_by,
+            )
 
     @property
     def training_images(self) -> int:

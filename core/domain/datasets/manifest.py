@@ -1,8 +1,8 @@
 """Manifests, the exact images of dataset versions and suites."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
@@ -72,6 +72,11 @@ class Manifest:
                 for pixels in sorted(texts)
             ),
         )
+
+    def without(self, pixels: Collection[Digest]) -> "Manifest":
+        """Return the manifest without some images; maybe without any."""
+        kept = tuple(entry for entry in self.entries if entry.pixels not in pixels)
+        return replace(self, entries=kept)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.recipes.recipe import Recipe
-from core.domain.values import DatasetId, Digest, Json
+from core.domain.values import DatasetId, Digest, ErasureId, Json
 
 
 class Queue(StrEnum):
@@ -24,6 +24,7 @@ class JobType(StrEnum):
     UPDATE = "update"  # trains a version and has it scored
     EVALUATE = "evaluate"  # scores a version again
     IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
+    ERASE = "erase"  # takes images back from everything that holds them
 
     @property
     def queue(self) -> Queue:
@@ -36,7 +37,7 @@ class JobType(StrEnum):
         return self not in _WITHOUT_DEVICE
 
 
-_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES})
+_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class UpdateOrder:
     auto_promote: bool = True
     prompt: str | None = None  # None: the parent's
     reference: DatasetRef | None = None  # the reference set that method "zscl" distils
+    replaces: int | None = (
+        None  # the version to train again, from its own parent or what replaces it
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +86,15 @@ class ImportImagesOrder:
     validate_only: bool = False  # only report what would become of each file
 
 
-Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder
-OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder, ImportImagesOrder)
+@dataclass(frozen=True, kw_only=True)
+class EraseOrder:
+    """An order to carry out an erasure."""
+
+    erasure: ErasureId
+
+
+Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder | EraseOrder
+OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder, ImportImagesOrder, EraseOrder)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
@@ -92,6 +103,8 @@ def order_to_json(order: Order) -> dict[str, Any]:
     if isinstance(order, UpdateOrder):
         value["recipe"] = order.recipe.to_json()
         value["reference"] = order.reference and dict(vars(order.reference))
+        if order.replaces is None:
+            del value["replaces"]  # an earlier release does not know it
     return value
 
 
@@ -110,3 +123,5 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
         case JobType.IMPORT_IMAGES:
             archive_format = ArchiveFormat(value["archive_format"])
             return ImportImagesOrder(**{**value, "archive_format": archive_format})
+        case JobType.ERASE:
+            return EraseOrder(**value)

@@ -28,11 +28,12 @@ def require_version_unused(
         raise InUse(
             f"Version {version.number} is the root of its model: to delete it, delete the model."
         )
+    versions = tuple(versions)
     require_unused(
         f"Version {version.number}",
         aliases=[alias.name for alias in aliases if alias.version == version.number],
         descendants=_descendants(version.number, versions),
-        jobs=[job.id for job in unfinished if version.number in versions_of(job)],
+        jobs=[job.id for job in unfinished if version.number in versions_of(job, versions)],
     )
 
 

@@ -8,7 +8,13 @@ from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
 from core.domain.values import Json, PolicyId, SuiteId
-from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
+from core.errors import (
+    EvaluationPending,
+    EvaluationStale,
+    GateFailed,
+    LearnedErasedImages,
+    PerennialError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +74,8 @@ def require_promotable(
 
     A version that passed may go live if its verdict covers what is in force; so may an
     inconclusive one, with a reason. An override with a reason skips every check but that for a
-    missing verdict. Raises EvaluationPending, GateFailed with the scores, or EvaluationStale with
-    what the verdict does not cover.
+    missing verdict. Raises EvaluationPending, LearnedErasedImages, GateFailed with the scores, or
+    EvaluationStale with what the verdict does not cover.
     """
     if version.verdict is None and not version.is_root:
         raise EvaluationPending(version=version.number)
@@ -84,23 +90,30 @@ def require_promotable(
 def require_override(version: Version, *, override: bool, scores: Json) -> bool:
     """Raise unless an alias may move back to a version; return whether that took the override.
 
-    Raises GateFailed.
+    Raises LearnedErasedImages or GateFailed.
     """
-    if version.verdict is not Verdict.FAILED:
+    if version.erasure is None and version.verdict is not Verdict.FAILED:
         return False
     if not override:
+        version.require_clean()
         raise _gate_failed(version, scores)
     return True
 
 
 def role_to_override(version: Version) -> Role:
     """Return the role that may let a version go live although the gate would refuse it."""
-    return Role.ADMIN if version.verdict is Verdict.FAILED else Role.OPERATOR
+    if version.erasure is not None or version.verdict is Verdict.FAILED:
+        return Role.ADMIN
+    return Role.OPERATOR
 
 
 def _refusal(
     version: Version, now: InForce, answered: Answered | None, *, reason: str, scores: Json
 ) -> PerennialError | None:
+    try:
+        version.require_clean()
+    except LearnedErasedImages as refusal:
+        return refusal
     if version.is_root:  # never scored, but lacks what has been learned since
         facts = {"live": now.live.number} if now.live else {}
     elif version.verdict is Verdict.PASSED or (version.verdict is Verdict.INCONCLUSIVE and reason):

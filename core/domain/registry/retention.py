@@ -39,7 +39,7 @@ def spare_versions(
     for history in histories:
         kept.update(live_stack(history))
     for job in unfinished:
-        kept.update(versions_of(job))
+        kept.update(versions_of(job, versions))
     kept &= by_number.keys()
     kept |= {parent for number in kept if (parent := by_number[number].parent) is not None}
     kept |= {number for number in _ancestors(kept, by_number) if by_number[number].verdict is None}
@@ -71,15 +71,28 @@ def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[
     return found
 
 
-def versions_of(job: Job) -> set[int]:
-    """Return the versions that a job reads or has made."""
+def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
+    """Return the versions, of its model's, that a job reads or has made."""
     order = job.order
     named = {job.parent_version, job.version}
     if isinstance(order, UpdateOrder):
-        named.add(order.parent)
+        named |= {order.parent, order.replaces}
+        if order.replaces is not None:
+            named |= replacements(order.replaces, versions)
     if isinstance(order, EvaluateOrder):
         named.add(order.version)
     return {number for number in named if number is not None}
+
+
+def replacements(number: int, versions: Iterable[Version]) -> set[int]:
+    """Return the versions that replace a version's parent, one after another."""
+    by_number = {version.number: version for version in versions}
+    parent = by_number[number].parent if number in by_number else None
+    found: set[int] = set()
+    for version in sorted(by_number.values(), key=lambda version: version.number):
+        if version.replaces is not None and version.replaces in {parent, *found}:
+            found.add(version.number)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

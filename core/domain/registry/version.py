@@ -14,6 +14,7 @@ from core.domain.recipes.recipe import Recipe
 from core.domain.values import (
     DatasetId,
     Digest,
+    ErasureId,
     JobId,
     Json,
     ModelId,
@@ -22,7 +23,7 @@ from core.domain.values import (
     canonical_json,
     sha256,
 )
-from core.errors import ArtifactGone
+from core.errors import ArtifactGone, LearnedErasedImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,8 @@ class Version:
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # by class, to replay
     created_at: datetime
     collected_at: datetime | None = None  # when its weights were given to collection; None: kept
+    erasure: ErasureId | None = None  # the first that has erased an image it learned from
+    replaces: int | None = None  # the version that was trained again, without erased images
 
     @property
     def is_root(self) -> bool:
@@ -147,6 +150,16 @@ class Version:
         """Raise ArtifactGone if the weights were released for collection."""
         if self.collected_at is not None:
             raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
+
+    def require_clean(self) -> None:
+        """Raise LearnedErasedImages if an image that the version learned from was erased."""
+        if self.erasure is not None:
+            raise LearnedErasedImages(
+                f"Version {self.number} learned from images that were erased since: train and "
+                "promote the version that replaces it.",
+                version=self.number,
+                erasure=self.erasure,
+            )
 
     def went_live(self) -> "Version":
         """Return the version as promoted, after an alias has moved to it."""

@@ -71,9 +71,21 @@ def _write(
     number: int,
     now: datetime,
 ) -> DatasetVersion:
-    labelled = dataset.kind is DatasetKind.LABELLED
-    if labelled:
+    if dataset.kind is DatasetKind.LABELLED:
         refuse_suite_images(work, manifest.entries)
+    return write_version(work, dataset, manifest, stored, number, now)
+
+
+def write_version(
+    work: UnitOfWork,
+    dataset: Dataset,
+    manifest: Manifest,
+    stored: Digest,
+    number: int,
+    now: datetime,
+) -> DatasetVersion:
+    """Write a version with a number of its own and the manifest that is stored."""
+    labelled = dataset.kind is DatasetKind.LABELLED
     version = DatasetVersion(
         dataset=dataset.id,
         number=number,

@@ -8,7 +8,7 @@ from core.domain.access.audit import Action
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
 from core.domain.datasets.split import side_of
 from core.domain.values import Digest, JobId
-from core.errors import AllRejected, ImageInSuite, LabelConflict, SplitConflict
+from core.errors import AllRejected, ImageErased, ImageInSuite, Invalid, LabelConflict
 from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork, ignore_progress
 from core.use_cases.access import audit
 from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome
@@ -27,6 +27,14 @@ def record_uploads(
         receipts = record(work, dataset, uploads, searched, platform.clock())
         work.commit()
     return receipts
+
+
+def erased_forms(platform: Platform, uploads: Sequence[Upload]) -> set[Digest]:
+    """Return the stored forms of uploads that were erased, which are not to be stored again."""
+    images = [upload.image for upload in uploads if upload.image]
+    with platform.transactions(read_only=True) as work:
+        erased = work.erasures.erased({image.pixels for image in images})
+    return {image.artifact for image in images if image.pixels in erased}
 
 
 def search_uploads(
@@ -70,7 +78,8 @@ def receive(
 
     `job` is the import that brings them.
     """
-    placed = group(work, _seen(uploads), searched)
+    placed: dict[Digest, GroupedImage | Invalid] = {**group(work, _seen(uploads), searched)}
+    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work.erasures.erased(placed)}
     groups = {
         alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
     }
@@ -106,7 +115,7 @@ class _Receiving:
     """Uploads are received one by one; what they add is collected and stored at once."""
 
     dataset: Dataset
-    placed: Mapping[Digest, GroupedImage | SplitConflict]
+    placed: Mapping[Digest, GroupedImage | Invalid]
     in_suites: set[Digest]  # groups
     texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
@@ -120,7 +129,7 @@ class _Receiving:
         if upload.image is None:
             return replace(receipt, refusal=upload.refusal)
         placed = self.placed[upload.image.pixels]
-        if isinstance(placed, SplitConflict):
+        if not isinstance(placed, GroupedImage):
             return replace(receipt, refusal=placed)
         image = placed.image
         receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)

@@ -15,10 +15,12 @@ from core.use_cases.datasets.manifests import read_manifest
 def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     """Return the artifact of an image that a dataset holds, in its draft or in a version.
 
-    Raises DatasetNotFound or ImageNotFound.
+    Raises DatasetNotFound, or ImageNotFound, which tells whether the image was erased.
     """
     with platform.transactions(read_only=True) as work:
         dataset = work.datasets.get(reference)
+        if erasure := work.erasures.erased([pixels]).get(pixels):
+            raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
         image = work.datasets.stored(pixels)
         if image is not None and work.datasets.texts(dataset.id, [pixels]):
             return image.artifact

@@ -16,7 +16,7 @@ from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.registry.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.manifests import read_remaining
 from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import pinned_model, suites_of
 from core.use_cases.registry.promotion_requirements import leads_back, line_beside
@@ -40,7 +40,7 @@ def plan_evaluation(
             root=line[0],
             earlier=earlier,
             suites=[
-                ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
                 for suite in suites_of(work, model)
             ],
             live=_live_line(work, artifacts, job, candidate),

@@ -21,7 +21,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import Digest, Json
 from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
 from core.ports import Artifacts, Platform, UnitOfWork
-from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.manifests import read_remaining
 from core.use_cases.registry.lineage import holdout_of
 
 
@@ -90,7 +90,9 @@ def _on_suites(
     for suite_id in known:
         with suppress(SuiteNotFound):
             suite = work.suites.get(suite_id)
-            scored = ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            scored = ScoredSuite(
+                suite=suite, manifest=read_remaining(work, artifacts, suite.manifest)
+            )
             query = suite_query(scored, Part.TEST)
             if query is not None:
                 yield NamedQuery(name=suite.name, query=query)

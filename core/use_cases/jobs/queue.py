@@ -11,7 +11,7 @@ from core.domain.jobs.event import EventKind
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, Order
 from core.domain.registry.version import Model
-from core.domain.values import Digest, JobId, new_id
+from core.domain.values import Digest, JobId, SuiteId, new_id
 from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound
 from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
 from core.use_cases.access import audit
@@ -64,16 +64,19 @@ def enqueue(
     priority: int = 0,
     metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
+    suites: tuple[SuiteId, ...] | None = None,
 ) -> Job:
     """Queue a job in a transaction, and store the Idempotency-Key of its request.
 
-    The model's current suites and policy are pinned with a job that is judged. A job without a
-    model needs a lane.
+    Some suites, or else the model's current ones, and its policy are pinned with a job that is
+    judged. A job without a model needs a lane.
     """
     lane = lane or (model.id if model else None)
     if lane is None:
         raise ValueError("a job without a model needs a lane")
     judged = model if job_type.is_judged else None
+    if judged is not None and suites is None:
+        suites = judged.suites
     job = Job(
         id=JobId(new_id("job", now)),
         type=job_type,
@@ -81,7 +84,7 @@ def enqueue(
         lane=lane,
         order=order,
         priority=priority,
-        suites=judged.suites if judged else None,
+        suites=suites,
         policy=judged.policy if judged else None,
         metadata=metadata or {},
         retry_of=retry_of,

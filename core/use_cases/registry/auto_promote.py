@@ -8,7 +8,7 @@ from core.domain.registry.alias import MoveKind
 from core.domain.registry.promotion import Answered
 from core.domain.registry.version import Version
 from core.domain.values import Json
-from core.errors import EvaluationStale, StaleBase, StaleRevision
+from core.errors import EvaluationStale, LearnedErasedImages, StaleBase, StaleRevision
 from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.registry.promotion_requirements import in_force
@@ -30,8 +30,9 @@ def promote_if_passed(
     outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
     if version.verdict is not Verdict.PASSED:
         return outcome
-    if not order.auto_promote:
-        return outcome | {"reason": "not_asked_for"}
+    if not order.auto_promote or version.erasure is not None:
+        reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
+        return outcome | {"reason": reason}
     alias = work.aliases.find(version.model, order.alias)
     stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:

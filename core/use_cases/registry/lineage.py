@@ -3,8 +3,10 @@
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Side
 from core.domain.registry.version import Version
+from core.domain.values import ModelId
+from core.errors import ParentNotRetrained
 from core.ports import Artifacts, UnitOfWork
-from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.manifests import read_manifest, without_erased
 
 
 def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
@@ -17,11 +19,30 @@ def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
     return line[::-1]
 
 
+def parent_of_repetition(work: UnitOfWork, model: ModelId, number: int) -> Version:
+    """Return the version that another one's update is repeated from.
+
+    That is its parent, or the newest version that replaces it. Raises VersionNotFound, or
+    ParentNotRetrained while there is none that erased images have left as it is.
+    """
+    parent = work.versions.get(model, number).parent
+    found = work.versions.get(model, parent, lock=True) if parent is not None else None
+    while found is not None and found.erasure is not None:
+        found = work.versions.replacement(model, found.number)
+    if found is None:
+        raise ParentNotRetrained(version=number, parent=parent)
+    return work.versions.get(model, found.number, lock=True)
+
+
 def holdout_of(
     work: UnitOfWork, artifacts: Artifacts, version: Version
 ) -> tuple[ManifestEntry, ...]:
-    """Return the images held out of the update that made a version; empty for a root."""
+    """Return the images held out of the update that made a version, except erased ones.
+
+    Empty for a root.
+    """
     if version.dataset is None or version.dataset_version is None:
         return ()
     dataset_version = work.datasets.version(version.dataset, version.dataset_version)
-    return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
+    holdout = read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
+    return without_erased(work, holdout)

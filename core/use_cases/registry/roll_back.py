@@ -31,8 +31,9 @@ def roll_back(
 ) -> Alias:
     """Point an alias at the version that was live before, or at a named one that was.
 
-    Unless it is named, a version that failed the gate, or that went live by override alone, is
-    passed over; to name one that failed takes `override`. Raises NoPrevious, VersionNotFound,
+    Unless it is named, a version that failed the gate, learned from images that were erased since,
+    or went live by override alone, is passed over; to name one of the first two takes `override`.
+    Raises LearnedErasedImages, NoPrevious, VersionNotFound,
     FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
     GateFailed, StaleRevision or ArtifactGone.
     """
@@ -46,7 +47,11 @@ def roll_back(
             versions = work.versions.all(found.id)
             to = version_before(
                 history,
-                failed={one.number for one in versions if one.verdict is Verdict.FAILED},
+                failed={
+                    one.number
+                    for one in versions
+                    if one.verdict is Verdict.FAILED or one.erasure is not None
+                },
                 deleted=set(live_stack(history)) - {one.number for one in versions},
             )
         target = work.versions.get(found.id, to)

@@ -94,7 +94,8 @@ def collect_garbage(
         tidied.given_up = list(_give_up(platform, principal, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:
         rows_name = roots_of(work.references, without=tidied.given_up)
-    needed = expand(platform.artifacts, rows_name)
+        erased = work.references.erased()
+    needed = expand(platform.artifacts, rows_name, erased=erased)
     if needed.unreadable:
         tidied.unreadable = needed.unreadable
         return tidied

@@ -50,8 +50,16 @@ def roots_of(
     }
 
 
-def expand(artifacts: Artifacts, rows_name: Mapping[ArtifactKind, Collection[Digest]]) -> Reachable:
-    """Return every artifact reachable from the rows. Raises ArtifactsUnavailable."""
+def expand(
+    artifacts: Artifacts,
+    rows_name: Mapping[ArtifactKind, Collection[Digest]],
+    *,
+    erased: Collection[Digest],
+) -> Reachable:
+    """Return every artifact reachable from the rows, except images that were erased.
+
+    Raises ArtifactsUnavailable.
+    """
     needed = Reachable(kinds={})
     for digest in rows_name[ArtifactKind.MANIFEST]:
         try:
@@ -60,7 +68,10 @@ def expand(artifacts: Artifacts, rows_name: Mapping[ArtifactKind, Collection[Dig
             needed.unreadable.append(digest)
             continue
         needed.kinds.update(
-            dict.fromkeys((entry.artifact for entry in entries), ArtifactKind.IMAGE)
+            dict.fromkeys(
+                (entry.artifact for entry in entries if entry.artifact not in erased),
+                ArtifactKind.IMAGE,
+            )
         )
     for digest in rows_name[ArtifactKind.WEIGHTS]:
         try:

@@ -15,10 +15,10 @@ from core.domain.values import ModelId
 from core.errors import FieldInvalid
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images
-from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.manifests import read_manifest, read_remaining
 from core.use_cases.registry.bases import require_trainable_version
 from core.use_cases.registry.import_outcome import require_import
-from core.use_cases.registry.lineage import ancestors
+from core.use_cases.registry.lineage import ancestors, parent_of_repetition
 from core.use_cases.registry.model_suites import open_classes_of, suites_of
 from core.use_cases.training.feature_replay import require_replayable
 from core.use_cases.training.reference_set import reference_entries, require_reference
@@ -30,13 +30,14 @@ def preflight_order(
 ) -> UpdateOrder:
     """Return the order with its datasets named by id, if its update could start.
 
-    Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
-    what `require_startable` raises.
+    Raises DatasetNotFound, DatasetVersionNotFound or DatasetVersionReplaced, FieldInvalid for a
+    captioned dataset, and what `preflight_update` raises.
     """
     dataset = work.datasets.get(order.dataset)
     if dataset.kind is not DatasetKind.LABELLED:
         raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
     version = work.datasets.version(dataset.id, order.dataset_version, keep=True)
+    version.require_whole()
     manifest = read_manifest(artifacts, version.manifest)
     return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
 
@@ -47,15 +48,16 @@ def preflight_update(
     """Return the order with its reference set named by id if an update of these images could start.
 
     Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
-    ArtifactGone, ModelNotTrainable, PromptInvalid, TooFewPerClass, ImageInSuite,
-    TooFewClasses; of methods that need more than images, FieldInvalid, RecipeInvalid,
-    DatasetNotFound, DatasetVersionNotFound.
+    LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable, PromptInvalid,
+    TooFewPerClass, ImageInSuite, TooFewClasses; of methods that need more than images,
+    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced.
     """
     if order.prompt is not None:
         PromptTemplate(order.prompt)
     require_import(work, model)
     parent = present_parent(work, model.id, order)
     if parent is not None:
+        parent.require_clean()
         line = (*ancestors(work, parent), parent)
         require_scorable(line)
         require_trainable_version(artifacts, parent.digest, order.recipe)
@@ -76,6 +78,8 @@ def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Vers
     A named one is locked, so that its weights cannot be deleted from now on, or else the alias.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
     """
+    if order.replaces is not None:
+        return parent_of_repetition(work, model, order.replaces)
     if order.parent is not None:
         return work.versions.get(model, order.parent, lock=True)
     if not work.versions.page(model, 1, None):
@@ -92,7 +96,7 @@ def _require_choice(
         classes=manifest.classes,
         prompt=DEFAULT_PROMPT,
         suites=[
-            ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
             for suite in suites_of(work, model)
         ],
     )
@@ -103,5 +107,6 @@ def _with_reference(work: UnitOfWork, artifacts: Artifacts, order: UpdateOrder) 
         return order
     dataset = work.datasets.get(order.reference.dataset)
     version = work.datasets.version(dataset.id, order.reference.version, keep=True)
+    version.require_whole()
     reference_entries(work, read_manifest(artifacts, version.manifest), DEFAULT_PROMPT)
     return replace(order, reference=DatasetRef(dataset=dataset.id, version=version.number))

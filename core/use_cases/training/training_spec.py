@@ -17,8 +17,8 @@ from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
 from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images, without_suite_images
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.registry.lineage import ancestors
+from core.use_cases.datasets.manifests import read_manifest, read_remaining
+from core.use_cases.registry.lineage import ancestors, parent_of_repetition
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
 from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.reference_set import reference_entries
@@ -61,14 +61,18 @@ def pin_inputs(
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
-    Raises LeaseLost; AliasNotFound or VersionNotFound without a parent; ArtifactGone if its update
-    could not be trained or scored.
+    Raises LeaseLost; AliasNotFound, VersionNotFound or ParentNotRetrained without a parent;
+    LearnedErasedImages or DatasetVersionReplaced if what it is to learn from was erased;
+    ArtifactGone if its update could not be trained or scored.
     """
     model = pinned_model(work, job.id)
     number = job.parent_version or order.parent
+    if number is None and order.replaces is not None:
+        number = parent_of_repetition(work, model.id, order.replaces).number
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
     parent = work.versions.get(model.id, number, lock=True)
+    parent.require_clean()
     line = (*ancestors(work, parent), parent)
     require_scorable(line)
     work.jobs.set_parent(job.id, job.fence, parent.number)
@@ -77,14 +81,17 @@ def pin_inputs(
     order = replace(order, recipe=replace(order.recipe, precision=precision))
     if job.suites is None or job.policy is None:  # as an earlier release has ordered it
         work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
+    data = work.datasets.version(order.dataset, order.dataset_version)
+    data.require_whole()
     reference = None
     if order.reference is not None:
         reference = work.datasets.version(order.reference.dataset, order.reference.version)
+        reference.require_whole()
     return UpdateInputs(
         order=order,
         model=model,
         line=line,
-        data=work.datasets.version(order.dataset, order.dataset_version),
+        data=data,
         open_classes=open_classes_of(work, model),
         suites=suites_of(work, model),
         lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
@@ -110,6 +117,7 @@ def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)
             reference = reference_entries(work, shown, inputs.parent.prompt)
+        selection = _selection(work, artifacts, inputs, manifest)
     return TrainingSpec(
         parent=inputs.parent.digest,
         root=inputs.line[0].digest,
@@ -121,12 +129,14 @@ def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
         prompt=inputs.prompt,
         exemplars=exemplars,
         reference=reference,
-        selection=_selection(artifacts, inputs, manifest),
+        selection=selection,
         feature_statistics=inputs.parent.feature_statistics,
     )
 
 
-def _selection(artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest) -> Selection | None:
+def _selection(
+    work: UnitOfWork, artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest
+) -> Selection | None:
     if not inputs.order.recipe.mixing_choice.uses_validation:
         return None
     return selection_of(
@@ -134,7 +144,7 @@ def _selection(artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest) -
         classes=inputs.classes,
         prompt=inputs.prompt,
         suites=[
-            ScoredSuite(suite=suite, manifest=read_manifest(artifacts, suite.manifest))
+            ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
             for suite in inputs.suites
         ],
     )

@@ -6,8 +6,9 @@ from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json
-from core.ports import Monitor, Platform, Trainer
-from core.use_cases.training.training_spec import pin_inputs, spec_of
+from core.errors import ImageErased
+from core.ports import Monitor, Platform, Trainer, TrainingSpec, UnitOfWork
+from core.use_cases.training.training_spec import UpdateInputs, pin_inputs, spec_of
 
 
 def update_model(
@@ -16,7 +17,8 @@ def update_model(
     """Train with no transaction open and commit the candidate; its version number.
 
     A resumed job that has committed its candidate already goes on from there. Raises what
-    `pin`, `task_of` and the trainer raise.
+    `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
+    something that it has learned from was erased meanwhile.
     """
     if job.version is not None:
         return job.version
@@ -27,12 +29,16 @@ def update_model(
     recipe = inputs.order.recipe
     if recipe.precision not in native:
         monitor.emit(EventKind.SLOW_PRECISION, _slow(recipe.precision))
-    trained = trainer.train(spec_of(platform, inputs), resume=job.checkpoint, monitor=monitor)
+    spec = spec_of(platform, inputs)
+    trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
     now = platform.clock()
     with platform.transactions() as work:
+        work.datasets.version(order.dataset, order.dataset_version, keep=True)
+        number = work.versions.next_number(inputs.model.id)
+        _require_unerased(work, inputs, spec)
         candidate = Version(
             model=inputs.model.id,
-            number=work.versions.next_number(inputs.model.id),
+            number=number,
             digest=trained.weights.digest,
             size=trained.weights.size,
             parent=inputs.parent.number,
@@ -48,6 +54,7 @@ def update_model(
             reference=order.reference,
             notes=dict(trained.notes),
             feature_statistics=dict(trained.feature_statistics),
+            replaces=order.replaces,
             created_at=now,
         )
         work.versions.add(candidate)
@@ -58,6 +65,19 @@ def update_model(
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)
     return candidate.number
+
+
+def _require_unerased(work: UnitOfWork, inputs: UpdateInputs, spec: TrainingSpec) -> None:
+    """Raise unless everything is still there that the weights depend on.
+
+    The transaction has the next number: an erasure locks the models before it marks versions, so
+    one of the two sees what the other has written.
+    """
+    work.versions.get(inputs.model.id, inputs.parent.number).require_clean()
+    if erased := work.erasures.erased(spec.pixels):
+        raise ImageErased(
+            "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
+        )
 
 
 def _slow(precision: Precision) -> Json:

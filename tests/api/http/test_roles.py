@@ -24,6 +24,7 @@ BODIES: dict[str, Any] = {
     "move_alias": lambda _: {"version": 1},
     "roll_alias_back": lambda _: {"reason": "worse"},
     "rename_dataset_class": lambda _: {"name": "boot"},
+    "order_image_erasure": lambda _: {"images": ["0" * 64], "reason": "asked for"},
     "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}

@@ -11,15 +11,21 @@ from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW, a_job, a_model, a_version
 
 
-def a_root(platform: Platform, name: str = "demo", model_cfg: Json | None = None) -> Model:
-    """A model whose root is live as `production`; its architecture, if it matters."""
+def a_root(
+    platform: Platform,
+    name: str = "demo",
+    model_cfg: Json | None = None,
+    *,
+    weights: Weights | None = None,
+) -> Model:
+    """A model whose root is live as `production`; its architecture or weights, if they matter."""
     with platform.transactions() as work:
         model = a_model(work.policies.get(DEFAULT_POLICY), name=name)
         work.models.add(model)
         job = a_job(model).succeed({}, NOW)
         work.jobs.add(job)
         number = work.versions.next_number(model.id)
-        weights = some_weights(platform, number, model_cfg)
+        weights = weights or some_weights(platform, number, model_cfg)
         root = a_version(
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )

@@ -110,4 +110,22 @@ ADDED: dict[str, Rows] = {
         "datasets": [{"description": "of pets", "metadata": {"by": "us"}, "duplicates": 2}],
     },
     "0018": {"jobs": [{"trace": f"00-{'a' * 32}-{'b' * 16}-01"}]},
+    "0019": {
+        "versions": [{"erasure": "era_1", "replaces": None}],
+        "dataset_versions": [{"replaced_by": None}],
+        "erasures": [
+            {
+                "id": "era_1",
+                "images": ["e" * 64],
+                "reason": "asked for by its subject",
+                "retraining": "all",
+                "actor": "admin",
+                "job": "job_1",
+                "created_at": WHEN,
+                "erased_at": None,
+                "findings": None,
+            }
+        ],
+        "erased_images": [{"pixels": "e" * 64, "artifact": "f" * 64, "erasure": "era_1"}],
+    },
 }

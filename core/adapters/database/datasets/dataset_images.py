@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, select, update
 
 from core.adapters.database.datasets.image_lists import SqlImageLists
 from core.adapters.database.datasets.images import keep_images
 from core.adapters.database.statements import chunks, insert_missing
-from core.adapters.database.tables.datasets import dataset_images, datasets
+from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
 from core.domain.datasets.dataset import DatasetImage, DatasetKind
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetNotFound, ImageNotFound, LabelConflict
@@ -77,6 +77,35 @@ class SqlDatasetImages(SqlImageLists):
         )
         if gone.rowcount == 0:
             raise ImageNotFound(dataset=dataset, pixels=pixels)
+
+    def holding(self, pixels: Collection[Digest]) -> set[DatasetId]:
+        """Return the datasets whose drafts hold one of some images."""
+        found: set[DatasetId] = set()
+        for chunk in chunks(pixels):
+            held = dataset_images.c.pixels.in_(chunk)
+            query = select(dataset_images.c.dataset).distinct().where(held)
+            found.update(self._connection.scalars(query))
+        return found
+
+    def erase(self, pixels: Collection[Digest]) -> None:
+        """Remove images from all drafts, and what was derived from their pixels.
+
+        Their rows stay, for one of them may identify a group. Changing these first keeps others
+        from adding the images to a dataset: see `keep_images`.
+        """
+        self._connection.execute(
+            update(images)
+            .where(images.c.pixels == bindparam("erased"))
+            .values(width=0, height=0, size=0, dhash="0" * 16),
+            [{"erased": one} for one in sorted(pixels)],
+        )
+        for dataset in sorted(self.holding(pixels)):
+            self._increment_revision(dataset)
+        for chunk in chunks(pixels):
+            held = dataset_images.c.pixels.in_(chunk)
+            self._connection.execute(delete(dataset_images).where(held))
+            shown = thumbnails.c.pixels.in_(chunk)
+            self._connection.execute(update(thumbnails).where(shown).values(thumbnail=""))
 
     def _increment_revision(self, dataset: DatasetId) -> DatasetKind:
         """Increment the revision and return the kind. Raises DatasetNotFound.

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from core.adapters.database.datasets.thumbnails import groups_in
 from core.adapters.database.datasets.version_uses import is_trained_on
@@ -54,6 +54,14 @@ class SqlDatasetVersions:
         if lock:
             query = query.with_for_update()
         return [_to_version(row) for row in self._connection.execute(query)]
+
+    def replace(self, dataset: DatasetId, number: int, by: int) -> None:
+        """Record the version that one is replaced by."""
+        self._connection.execute(
+            update(dataset_versions)
+            .where(dataset_versions.c.dataset == dataset, dataset_versions.c.number == number)
+            .values(replaced_by=by)
+        )
 
     def remove(
         self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
@@ -110,4 +118,5 @@ def _to_version(row: Row[Any]) -> DatasetVersion:
         images=row.images,
         near_duplicates=row.near_duplicates,
         created_at=row.created_at,
+        replaced_by=row.replaced_by,
     )

@@ -110,6 +110,10 @@ class SqlDatasets(SqlDatasetImages):
         """Store a frozen version and the images that it trains on."""
         self._versions.add(version, manifest)
 
+    def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
+        """Record the version that a locked one is replaced by."""
+        self._versions.replace(dataset, number, by)
+
     def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
         """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
         return self._versions.get(dataset, number, keep=keep)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from core.adapters.database.statements import chunks
 from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
@@ -119,6 +119,19 @@ class SqlImageLists:
         )
         for row in self._connection.execute(query):
             yield Member(pixels=row.pixels, group=row.group, text=row.text)
+
+    def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Return the other images of some images' groups."""
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        found: set[Digest] = set()
+        for chunk in chunks(pixels):
+            groups = select(group).where(thumbnails.c.pixels.in_(chunk))
+            members = select(thumbnails.c.pixels).where(
+                or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
+                thumbnails.c.thumbnail != "",
+            )
+            found.update(self._connection.scalars(members))
+        return found - set(pixels)
 
     def stored(self, pixels: Digest) -> Image | None:
         """Return an image of any dataset, by its pixels."""

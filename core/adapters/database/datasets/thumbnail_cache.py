@@ -1,8 +1,9 @@
 """A process's cache of the images that uploads are compared with.
 
-A search reads only the images added since the last one. That is sound because thumbnails are never
-removed and appear in the order of their positions: a writer holds `Thumbnails.lock` until it has
-committed. Nor are images added without a thumbnail any more.
+A search reads only the images added since the last one. That is sound because thumbnails appear in
+the order of their positions, as a writer holds `Thumbnails.lock` until it has committed, and are
+removed by erasures alone, after which the cache starts again. Nor are images added without a
+thumbnail any more.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +21,17 @@ class ThumbnailCache:
     def __init__(self) -> None:
         self._lock = Lock()
         self._index = _NONE
+        self._erased = 0  # images, when the index was read
         self._without: Mapping[Digest, str] | None = None
 
-    def index(self, after: Callable[[int], ThumbnailIndex]) -> ThumbnailIndex:
-        """Return the index of all images; `after` reads those added after a position."""
+    def index(self, after: Callable[[int], ThumbnailIndex], *, erased: int) -> ThumbnailIndex:
+        """Return the index of all images; `after` reads those added after a position.
+
+        `erased` is how many images have been erased so far.
+        """
         with self._lock:
+            if erased != self._erased:
+                self._index, self._erased = _NONE, erased
             self._index = self._index.followed_by(after(self._index.position))
             return self._index
 

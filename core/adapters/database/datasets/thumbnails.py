@@ -8,6 +8,7 @@ from sqlalchemy import Column, Connection, Select, func, select, text, union
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.statements import chunks, insert_missing
 from core.adapters.database.tables.datasets import images, thumbnails
+from core.adapters.database.tables.erasures import erased_images
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
 from core.domain.datasets.dataset import Image
 from core.domain.values import Digest
@@ -22,15 +23,19 @@ class SqlThumbnails:
         self._cache = cache
 
     def all(self) -> ThumbnailIndex:
-        """Return the index of all images; later calls read only images added since."""
-        return self._cache.index(self.after)
+        """Return the index of all images; later calls read only images added since.
+
+        Once images were erased, all others are read again.
+        """
+        erased = self._connection.scalar(select(func.count()).select_from(erased_images)) or 0
+        return self._cache.index(self.after, erased=erased)
 
     def after(self, position: int) -> ThumbnailIndex:
         """Return the index of the images added after a position; 0 for all."""
         group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         query = (
             select(thumbnails.c.position, group, thumbnails.c.thumbnail)
-            .where(thumbnails.c.position > position)
+            .where(thumbnails.c.position > position, thumbnails.c.thumbnail != "")
             .order_by(thumbnails.c.position)
         )
         rows = self._connection.execute(query).all()

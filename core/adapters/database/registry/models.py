@@ -56,6 +56,11 @@ class SqlModels:
         if self._connection.scalar(lock) is None:
             raise ModelNotFound(model=model)
 
+    def lock_all(self) -> Sequence[Model]:
+        """Return all models, and keep others from adding jobs and versions to any."""
+        rows = select(models).order_by(models.c.id).with_for_update()
+        return self._to_models(self._connection.execute(rows).all())
+
     def remove(self, model: ModelId) -> None:
         """Delete a locked model with its versions, aliases, their history, and its jobs."""
         # Versions first, as promotions lock the version before they write an alias.

@@ -12,7 +12,7 @@ from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.version import Version, VersionStatus
-from core.domain.values import Digest, ModelId
+from core.domain.values import Digest, ErasureId, ModelId
 from core.errors import ModelNotFound, VersionNotFound
 
 # Built once: building a statement takes longer than running it.
@@ -98,6 +98,24 @@ class SqlVersions:
             .where(versions.c.model == model, versions.c.number == number)
             .values(collected_at=at)
         )
+
+    def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
+        """Record that images that a version learned from were erased, unless it is marked."""
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(erasure=func.coalesce(versions.c.erasure, erasure))
+        )
+
+    def replacement(self, model: ModelId, number: int) -> Version | None:
+        """Return the newest version that replaces another one."""
+        query = (
+            _ALL.where(versions.c.model == model, versions.c.replaces == number)
+            .order_by(versions.c.number.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).first()
+        return _to_version(row) if row is not None else None
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """Return a version; `lock` keeps others from changing it. Raises VersionNotFound."""

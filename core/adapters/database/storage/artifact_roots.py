@@ -8,6 +8,7 @@ from sqlalchemy import Column, Connection, Select, select
 from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.tables.access import answers
 from core.adapters.database.tables.datasets import dataset_images, dataset_versions, images
+from core.adapters.database.tables.erasures import erased_images
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
@@ -26,6 +27,10 @@ class SqlArtifactRoots:
         """Return the artifacts of the images in datasets."""
         held = select(dataset_images.c.pixels)
         return self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
+
+    def erased(self) -> set[Digest]:
+        """Return the stored forms of erased images, which manifests still name."""
+        return self._all(select(erased_images.c.artifact))
 
     def manifests(self) -> set[Digest]:
         """Return the manifests of dataset versions and suites."""

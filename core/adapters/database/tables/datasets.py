@@ -38,7 +38,8 @@ images = Table(
     Column("dhash", String(16), nullable=False),
 )
 
-# In the order in which images were added. Images older than this table may have no thumbnail.
+# In the order in which images were added. Images older than this table may have no thumbnail; that
+# of an erased image is empty. Its row stays, because it may identify a group.
 thumbnails = Table(
     "thumbnails",
     metadata,
@@ -71,6 +72,7 @@ dataset_versions = Table(
     Column("images", Integer, nullable=False),
     Column("near_duplicates", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("replaced_by", Integer),  # null: none of its images was erased; 0: all were
 )
 
 # One row per image and dataset, with the first version that trains on it, so that freezing the same

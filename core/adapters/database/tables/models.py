@@ -61,6 +61,8 @@ versions = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),  # null: the weights are kept
     Column("deleted_at", UtcTime),  # null: it was not deleted
+    Column("erasure", String),  # the first that marked it; null: nothing it learned was erased
+    Column("replaces", Integer),  # the version that it is a repetition of, without erased images
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
     ForeignKeyConstraint(
         ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]

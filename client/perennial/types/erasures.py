@@ -1,0 +1,102 @@
+"""Erasures of images and their certificates."""
+
+from typing import Literal, TypedDict
+
+ErasureStatus = Literal["erasing", "failed", "retraining", "incomplete", "done"]
+Retraining = Literal["all", "aliased", "none"]
+Learned = Literal["taught", "distilled", "chosen", "inherited"]
+
+
+class MarkedVersion(TypedDict):
+    """A version that learned from erased images."""
+
+    model: str
+    version: int
+    learned: Learned
+    replaced_by: int | None
+    waits: bool
+    obstacle: str | None
+
+
+class MarkedAlias(TypedDict):
+    """An alias that still points at a marked version."""
+
+    model: str
+    alias: str
+    version: int
+
+
+class Erasure(TypedDict):
+    """An erasure and how far it has come."""
+
+    id: str
+    status: ErasureStatus
+    images: list[str]
+    reason: str
+    retrain: Retraining
+    ordered_by: str
+    job: str
+    created_at: str
+    erased_at: str | None
+    versions: list[MarkedVersion]
+    aliases: list[MarkedAlias]
+    links: dict[str, str]
+
+
+class ErasedImage(TypedDict):
+    """An erased image."""
+
+    pixels: str
+    stored_as: list[str]
+    in_store: bool
+
+
+class ReplacedDatasetVersion(TypedDict):
+    """A dataset version that held erased images."""
+
+    dataset: str
+    version: int
+    removed: int
+    replaced_by: int  # 0: none is left
+
+
+class ReplacedVersion(TypedDict):
+    """A version that learned from erased images, and what replaces it."""
+
+    model: str
+    version: int
+    learned: Learned
+    digest: str
+    environment: dict[str, str] | None
+    replaced_by: int | None
+    digest_after: str | None
+    environment_after: dict[str, str] | None
+    exact: bool | None
+    obstacle: str | None
+
+
+class Remainder(TypedDict):
+    """What may be left elsewhere."""
+
+    where: str
+    what: str
+
+
+class Certificate(TypedDict):
+    """What an erasure has taken back, what replaces what, and what it cannot reach."""
+
+    erasure: str
+    status: ErasureStatus
+    reason: str
+    ordered_by: str
+    ordered_at: str
+    erased_at: str
+    images: list[ErasedImage]
+    drafts: list[str]
+    dataset_versions: list[ReplacedDatasetVersion]
+    suites: list[str]
+    near_duplicates: list[str]
+    versions: list[ReplacedVersion]
+    aliases: list[MarkedAlias]
+    remains: list[Remainder]
+    exactness: str

@@ -1,0 +1,21 @@
+"""What an erasure cannot reach, as its certificate says."""
+
+REMAINS = {
+    "weights": "A marked version keeps its weights until it is deleted. They were learned from the "
+    "images, but hold none of their bytes.",
+    "downloads": "Copies of marked versions and of images that clients have downloaded. A client "
+    "may keep an image that it has fetched in its cache for a year.",
+    "back_ups": "Back-ups that were made before the erasure, and any that a service before it is "
+    "restored from: repeat the erasure after such a restore. The next back-up into the same folder "
+    "deletes the images from it.",
+    "database": "Pages of the database that are not overwritten yet: on PostgreSQL until the next "
+    "VACUUM, and in archived write-ahead logs. They hold thumbnails of 8 by 8 pixels.",
+    "store": "Former versions of objects, if the bucket of the artifact store keeps any.",
+}
+EXACTNESS = (
+    "Where `exact` is true, a line that was taught without the images from the start has the same "
+    "digest, if its orders were the same and it was trained in the environment after. On another "
+    "kind of machine, with another release of torch or another number of threads, weights differ "
+    "by rounding. The split is the same function of what is left, with one exception: "
+    "near-duplicates of an erased image stay on the side on which it was."
+)

@@ -1,0 +1,109 @@
+"""Order the updates that repeat marked versions without what was erased."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.domain.datasets.dataset import DatasetRef, DatasetVersion
+from core.domain.datasets.manifest import MIN_TRAIN_PER_CLASS
+from core.domain.erasure.erasure import Erasure, Learned
+from core.domain.erasure.marking import to_retrain
+from core.domain.jobs.order import JobType, UpdateOrder
+from core.domain.registry.alias import PRODUCTION
+from core.domain.registry.version import Model, Version
+from core.errors import ParentNotRetrained, TooFewPerClass
+from core.ports import UnitOfWork
+from core.use_cases.jobs.queue import JobRequest, enqueue
+
+
+def order_retraining(
+    work: UnitOfWork,
+    erasure: Erasure,
+    model: Model,
+    versions: Sequence[Version],
+    found: Mapping[int, Learned],
+    now: datetime,
+) -> dict[int, str | None]:
+    """Queue an update for each marked version of a model that is to be trained again, oldest first.
+
+    Each repeats the order of the version that it replaces: recipe with its seed, prompt, and the
+    suites that were pinned with it. Returns their numbers, with the code of what keeps one from
+    being ordered, if anything does.
+    """
+    live = [alias.version for alias in work.aliases.all(model.id)]
+    replaced = {version.replaces for version in versions}
+    ordered: dict[int, str | None] = {}
+    for version in to_retrain(versions, found, live=live, wanted=erasure.retraining):
+        missing = version.parent in found and version.parent not in replaced
+        if missing and ordered.get(version.parent or 0, "") is not None:
+            ordered[version.number] = ParentNotRetrained().code
+            continue
+        data = _own_data(work, version)
+        if data is None or not _is_trainable(data):
+            ordered[version.number] = TooFewPerClass().code
+            continue
+        _enqueue(work, erasure, model, version, data, now)
+        ordered[version.number] = None
+    return ordered
+
+
+def _enqueue(
+    work: UnitOfWork,
+    erasure: Erasure,
+    model: Model,
+    version: Version,
+    data: DatasetVersion,
+    now: datetime,
+) -> None:
+    if version.recipe is None:
+        raise TypeError(f"version {version.number} is a root")
+    before = work.jobs.get(version.job)
+    alias = before.order.alias if isinstance(before.order, UpdateOrder) else PRODUCTION
+    order = UpdateOrder(
+        dataset=data.dataset,
+        dataset_version=data.number,
+        recipe=version.recipe,
+        alias=alias,
+        auto_promote=False,
+        prompt=version.prompt.text,
+        reference=_current_reference(work, version),
+        replaces=version.number,
+    )
+    enqueue(
+        work,
+        JobRequest(principal=Principal(name=erasure.actor, role=Role.ADMIN)),
+        model,
+        JobType.UPDATE,
+        order,
+        now,
+        metadata={"erasure": erasure.id},
+        suites=before.suites,
+    )
+
+
+def _own_data(work: UnitOfWork, version: Version) -> DatasetVersion | None:
+    if version.dataset is None or version.dataset_version is None:
+        return None
+    return _current(work, DatasetRef(dataset=version.dataset, version=version.dataset_version))
+
+
+def _current_reference(work: UnitOfWork, version: Version) -> DatasetRef | None:
+    if version.reference is None:
+        return None
+    current = _current(work, version.reference)
+    if current is None:
+        return version.reference
+    return DatasetRef(dataset=current.dataset, version=current.number)
+
+
+def _current(work: UnitOfWork, ref: DatasetRef) -> DatasetVersion | None:
+    """Return a dataset version, or what replaces it; None if nothing is left of it."""
+    found = work.datasets.version(ref.dataset, ref.version)
+    while found.replaced_by:
+        found = work.datasets.version(found.dataset, found.replaced_by)
+    return found if found.replaced_by is None else None
+
+
+def _is_trainable(data: DatasetVersion) -> bool:
+    return all(sides["train"] >= MIN_TRAIN_PER_CLASS for sides in data.counts.values())

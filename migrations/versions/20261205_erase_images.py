@@ -1,0 +1,76 @@
+"""Add erasures, and mark what learned from erased images."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+branch_labels = None
+depends_on = None
+
+ADDED = {
+    "versions": (sa.Column("erasure", sa.String()), sa.Column("replaces", sa.Integer())),
+    "dataset_versions": (sa.Column("replaced_by", sa.Integer()),),
+}
+
+FORGET = (
+    "DELETE FROM thumbnails WHERE thumbnail = ''",
+    "DELETE FROM job_events WHERE job IN (SELECT id FROM jobs WHERE type = 'erase')",
+    "DELETE FROM jobs WHERE type = 'erase'",
+)
+# An update that repeats another one, which the release before would train from a wrong parent.
+ON_SQLITE = (
+    """UPDATE jobs SET status = 'cancelled', phase = 'cancelled'
+    WHERE json_extract("order", '$.replaces') IS NOT NULL
+    AND status IN ('queued', 'running', 'cancelling')""",
+    """UPDATE jobs SET "order" = json_remove("order", '$.replaces')
+    WHERE json_extract("order", '$.replaces') IS NOT NULL""",
+)
+ON_POSTGRESQL = (
+    """UPDATE jobs SET status = 'cancelled', phase = 'cancelled'
+    WHERE ("order" ->> 'replaces') IS NOT NULL
+    AND status IN ('queued', 'running', 'cancelling')""",
+    """UPDATE jobs SET "order" = ("order"::jsonb - 'replaces')::json
+    WHERE ("order" ->> 'replaces') IS NOT NULL""",
+)
+
+
+def upgrade() -> None:
+    """Create the tables empty and add the columns without values: nothing was erased yet."""
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("images", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("retraining", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("job", sa.String(), sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("erased_at", sa.DateTime(timezone=True)),
+        sa.Column("findings", sa.JSON()),
+    )
+    op.create_table(
+        "erased_images",
+        sa.Column("pixels", sa.String(64), primary_key=True),
+        sa.Column("artifact", sa.String(64), primary_key=True),
+        sa.Column("erasure", sa.String(), sa.ForeignKey("erasures.id"), nullable=False),
+    )
+    op.create_index("ix_erased_images_artifact", "erased_images", ["artifact"])
+    for table, columns in ADDED.items():
+        for column in columns:
+            op.add_column(table, column)
+
+
+def downgrade() -> None:
+    """Forget what was erased, and which versions had learned from it; the images stay gone.
+
+    The release before knows neither jobs that erase nor empty thumbnails.
+    """
+    op.drop_table("erased_images")
+    op.drop_table("erasures")
+    on_postgresql = op.get_context().dialect.name == "postgresql"
+    for statement in (*FORGET, *(ON_POSTGRESQL if on_postgresql else ON_SQLITE)):
+        op.execute(statement)
+    for table, columns in ADDED.items():
+        for column in columns:
+            op.drop_column(table, column.name)

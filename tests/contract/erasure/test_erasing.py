@@ -1,0 +1,238 @@
+"""What is gone after an erasure, what is marked, and what can still be done."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.domain.datasets.dataset import DatasetKind, DatasetRef
+from core.domain.datasets.split import Part, Side
+from core.domain.erasure.erasure import Learned, Retraining
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import UpdateOrder
+from core.domain.recipes.choices import Method
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.errors import (
+    DatasetVersionReplaced,
+    Forbidden,
+    ImageErased,
+    ImageNotFound,
+    LearnedErasedImages,
+    NoPrevious,
+)
+from core.ports import AuditFilter, Monitor
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.datasets.stored_images import stored_form
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.registry.promote import promote
+from core.use_cases.storage.reachability import expand, roots_of
+from core.use_cases.training.order_update import order_update
+from tests.support.erasures import entry_of, erase, followed, order
+from tests.support.factories import TESTER, a_dataset, a_row
+from tests.support.judged import a_judged_model, go_back, go_live
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+
+MANY = 1000  # forms: no two images have the same bytes
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return scene.model()
+
+
+def taught(scene: Scene, model: Model, *classes: str, offset: int = 0, parent: int = 1) -> None:
+    scene.update(model, scene.frozen(*classes, offset=offset, forms=MANY), parent=parent)
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def code(ended: Job) -> object:
+    assert ended.status is JobStatus.FAILED
+    return (ended.error or {})["code"]
+
+
+def test_an_erased_image_is_gone_and_is_not_let_in_again(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    gone = entry_of(scene, data, Side.TRAIN)
+    erasure = erase(scene, gone.pixels)
+    assert not artifacts.has(gone.artifact)
+    with scene.platform.transactions() as work:
+        old, new = work.datasets.versions(data.dataset)
+        assert (old.replaced_by, new.number, new.replaced_by) == (2, 2, None)
+        assert old.manifest == data.manifest
+        assert new.images == old.images - 1
+        assert not work.datasets.texts(data.dataset, [gone.pixels])
+        image = work.datasets.stored(gone.pixels)
+        assert image is not None
+        assert (image.dhash, image.width, image.size) == ("0" * 16, 0, 0)
+        row = replace(a_row(a_dataset(id=data.dataset), gone.pixels, "cat"))
+        with pytest.raises(ImageErased):
+            work.datasets.add_image(row)
+        events = work.audit.page(9, None, AuditFilter(subject=f"erasures/{erasure.id}"))
+    assert [event.change.action for event in events] == ["images.erased", "erasure.ordered"]
+    left = read_manifest(artifacts, new.manifest)
+    assert left == read_manifest(artifacts, data.manifest).without([gone.pixels])
+    with scene.platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(data.dataset).name
+        roots, erased = roots_of(work.references), work.references.erased()
+    assert gone.artifact not in expand(artifacts, roots, erased=erased).kinds
+    assert left.entries[0].artifact in expand(artifacts, roots, erased=erased).kinds
+    with pytest.raises(ImageNotFound, match="erased"):
+        stored_form(scene.platform, dataset, gone.pixels)
+    with pytest.raises(ImageNotFound) as again:
+        order(scene, gone.pixels)
+    assert again.value.facts["erasures"] == [erasure.id]
+    assert erasure.findings.datasets[0].removed == 1
+
+
+def test_versions_are_marked_however_they_learned_from_it_and_so_are_their_descendants(
+    scene: Scene, model: Model
+) -> None:
+    taught(scene, model, "cat", "dog")
+    taught(scene, model, "owl", "elk", offset=50, parent=2)
+    taught(scene, model, "ant", "bee", offset=100)
+    shown = scene.frozen("a cat", "a dog", kind=DatasetKind.CAPTIONED, forms=MANY)
+    scene.update(
+        model,
+        scene.frozen("fox", "cow", offset=150, forms=MANY),
+        recipe=Recipe(method=Method.ZSCL),
+        reference=DatasetRef(dataset=shown.dataset, version=1),
+        parent=1,
+    )
+    assert scene.run().status is JobStatus.SUCCEEDED
+    pixels = entry_of(scene, shown, Side.TRAIN).pixels
+    erasure = erase(scene, pixels, retraining=Retraining.NONE)
+    assert {one.number: one.learned for one in erasure.findings.versions} == {
+        2: Learned.TAUGHT,
+        3: Learned.INHERITED,
+        5: Learned.DISTILLED,
+    }
+    marks = [version.erasure for version in scene.versions(model)]
+    assert marks == [None, erasure.id, erasure.id, None, erasure.id]
+    assert len(followed(scene, erasure).erasure.findings.datasets) == 2
+
+
+def test_an_image_that_a_mixing_weight_was_chosen_by_marks_and_one_held_out_does_not(
+    scene: Scene, model: Model
+) -> None:
+    suite = scene.frozen("sun", "moon", each=10, offset=50, forms=MANY)
+    scene.suite(model, suite, "sky")
+    data = scene.frozen("cat", "dog", each=10, forms=MANY)
+    scene.update(model, data, recipe=Recipe(method=Method.WISE))
+    scene.run()
+    scene.update(model, data, parent=1)
+    scene.run()
+    both = [*read_manifest(scene.platform.artifacts, data.manifest).on(Side.HOLDOUT)]
+    both += read_manifest(scene.platform.artifacts, suite.manifest).entries
+    tested, shown = (
+        [one.pixels for one in both if one.part is part][-1]
+        for part in (Part.TEST, Part.VALIDATION)
+    )
+    assert erase(scene, tested).findings.versions == ()
+    found = erase(scene, shown, retraining=Retraining.NONE).findings.versions
+    assert {one.number: one.learned for one in found} == {2: Learned.CHOSEN}
+    assert {one.name for one in followed(scene, order(scene, both[0].pixels)).versions} == set()
+
+
+def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    scene.suite(model, scene.frozen("hat", "bag", each=15, offset=500, forms=MANY), "easy")
+    data = scene.frozen("cat", "dog", each=15, offset=100, forms=MANY)
+    scene.update(model, data)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    asked = set(scene.script.asked_questions)
+    with scene.platform.transactions(read_only=True) as work:
+        (suite,) = [work.suites.get(one) for one in work.models.get(model.id).suites]
+    held = read_manifest(scene.platform.artifacts, suite.manifest).entries
+    pixels = [
+        next(one.pixels for one in held if one.part is Part.TEST),
+        next(
+            one.pixels
+            for one in read_manifest(scene.platform.artifacts, data.manifest).on(Side.HOLDOUT)
+            if one.part is Part.TEST
+        ),
+    ]
+    found = erase(scene, *pixels).findings
+    assert (found.suites, found.versions) == (("easy",), ())
+    with scene.platform.transactions(read_only=True) as work:
+        remade = work.datasets.version(data.dataset, 2)
+    scene.update(model, remade, parent=1)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert asked.isdisjoint(scene.script.asked_questions[len(asked) :])
+
+
+def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> None:
+    model = a_judged_model(scene)
+    for parent, offset in ((1, 100), (2, 200)):
+        data = scene.frozen("cat", "dog", each=15, offset=offset, forms=MANY)
+        scene.update(model, data, parent=parent, auto_promote=False)
+        assert scene.run().status is JobStatus.SUCCEEDED
+        go_live(scene, model, parent + 1, reason="new")
+    pixels = scene.script.tasks[0].images[0].pixels
+    erasure = erase(scene, pixels, retraining=Retraining.NONE)
+    assert scene.live(model) == 3
+    assert [alias.version for _, alias in followed(scene, erasure).aliases] == [3]
+    assert go_back(scene, model) == 1
+    with pytest.raises(NoPrevious):
+        go_back(scene, model)
+    with pytest.raises(LearnedErasedImages):
+        go_live(scene, model, 3, reason="for now")
+    with pytest.raises(LearnedErasedImages):
+        go_back(scene, model, to=2)
+    given = {"alias": "production", "expected_revision": None, "reason": "x", "override": True}
+    operator = Principal(name="operator", role=Role.OPERATOR)
+    with pytest.raises(Forbidden):
+        promote(scene.platform, operator, model=model.name, version=3, **given)
+    assert go_live(scene, model, 3, reason="for now", override=True).version == 3
+
+
+def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    scene.update(model, data)
+    scene.run()
+    order(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
+    scene.update(model, data)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert code(scene.run()) == "dataset_version_replaced"
+
+    def ordered(number: int, parent: int) -> Job:
+        given = UpdateOrder(
+            dataset=data.dataset, dataset_version=number, recipe=Recipe(), parent=parent
+        )
+        request = JobRequest(principal=TESTER)
+        return order_update(scene.platform, Silence(), request, model=model.name, order=given)
+
+    with pytest.raises(DatasetVersionReplaced, match="use version 2"):
+        ordered(1, 1)
+    with pytest.raises(LearnedErasedImages):
+        ordered(2, 2)
+    ordered(2, 1)
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("from_marked", [False, True])
+def test_an_update_that_runs_during_an_erasure_makes_no_version_of_erased_images(
+    scene: Scene, model: Model, from_marked: bool
+) -> None:
+    taught(scene, model, "cat", "dog")
+    first = scene.frozen("cat", "dog", forms=MANY)
+    data = scene.frozen("owl", "elk", offset=50, forms=MANY)
+
+    def erase_meanwhile(monitor: Monitor) -> None:
+        scene.script.training = lambda _: None
+        image = entry_of(scene, first if from_marked else data, Side.TRAIN)
+        erase(scene, image.pixels, retraining=Retraining.NONE)
+
+    scene.script.training = erase_meanwhile
+    running = scene.update(model, data, parent=2 if from_marked else 1)
+    expected = "learned_erased_images" if from_marked else "image_erased"
+    assert code(scene.run()) == expected
+    assert scene.job(running).version is None
+    assert len(scene.versions(model)) == 2

@@ -1,0 +1,163 @@
+"""The updates that an erasure orders, in what order they run, and what becomes of the rest."""
+
+from datetime import timedelta
+
+import pytest
+
+from core.domain.erasure.erasure import Erasure
+from core.domain.erasure.status import ErasureStatus
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import UpdateOrder
+from core.domain.recipes.choices import LabelSpace
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.retention import Retention
+from core.domain.registry.version import Model
+from core.errors import DatabaseUnavailable, ErasurePending, InUse, TrainingDiverged
+from core.ports import Monitor
+from core.use_cases.datasets.suites import configure_model
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.erasure.certify import certify
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.retry_job import retry_job
+from core.use_cases.storage.gc import collect_garbage
+from tests.support.erasures import erase, followed, order
+from tests.support.factories import NOW, TESTER
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+
+MANY = 1000
+RECIPES = (Recipe(seed=7, label_space=LabelSpace.OPEN), Recipe(seed=8))
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    """A model that has learned two lessons, by the suite that it had at the time."""
+    made = scene.model()
+    scene.suite(made, scene.frozen("sun", "moon", offset=200), "sky")
+    for parent, recipe in enumerate(RECIPES, start=1):
+        data = scene.frozen(*"ab", offset=50 * parent, forms=MANY)
+        scene.update(made, data, parent=parent, recipe=recipe, prompt="the {name}")
+        assert scene.run().status is JobStatus.SUCCEEDED
+    return made
+
+
+@pytest.fixture
+def erasure(scene: Scene, model: Model) -> Erasure:
+    """An erasure of an image of the first lesson; its updates wait."""
+    return erase(scene, scene.script.tasks[0].images[0].pixels)
+
+
+def states(scene: Scene, erasure: Erasure) -> tuple[ErasureStatus, list[int | None]]:
+    progress = followed(scene, erasure)
+    return progress.status, [one.by and one.by.number for one in progress.versions]
+
+
+def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
+    scene: Scene, model: Model
+) -> None:
+    old = list(scene.script.tasks)
+    configure_model(scene.platform, model.name, suites=[], policy=None)
+    gone = old[0].images[0].pixels
+    erasure = erase(scene, gone)
+    assert states(scene, erasure) == (ErasureStatus.RETRAINING, [None, None])
+    with pytest.raises(ErasurePending):
+        certify(scene.platform, erasure.id)
+    first, second = scene.run(), scene.run()
+    assert [first.metadata, second.metadata] == [{"erasure": erasure.id}] * 2
+    assert (first.parent_version, second.parent_version) == (1, 4)
+    new = scene.script.tasks[2:]
+    assert [spec.recipe for spec in new] == [spec.recipe for spec in old]
+    assert [spec.prompt for spec in new] == [spec.prompt for spec in old]
+    assert new[0].open_classes == old[0].open_classes == ("moon", "sun")
+    kept = tuple(entry for entry in old[0].images if entry.pixels != gone)
+    assert (new[0].images, new[1].images) == (kept, old[1].images)
+    assert states(scene, erasure) == (ErasureStatus.DONE, [4, 5])
+    assert [version.replaces for version in scene.versions(model)] == [None, None, None, 2, 3]
+    assert scene.live(model) == 1
+    proof = certify(scene.platform, erasure.id)
+    digests = [version.digest for version in scene.versions(model)]
+    assert [one["digest"] for one in proof["versions"]] == digests[1:3]
+    assert [one["digest_after"] for one in proof["versions"]] == digests[3:]
+
+
+def test_one_that_fails_stops_those_after_it_until_it_is_retried(
+    scene: Scene, model: Model, erasure: Erasure
+) -> None:
+    def diverge(monitor: Monitor) -> None:
+        raise TrainingDiverged
+
+    scene.script.training = diverge
+    failed = [scene.run() for _ in range(2)]
+    codes = [(job.error or {})["code"] for job in failed]
+    assert codes == ["training_diverged", "parent_not_retrained"]
+    assert states(scene, erasure) == (ErasureStatus.INCOMPLETE, [None, None])
+    assert certify(scene.platform, erasure.id)["status"] is ErasureStatus.INCOMPLETE
+    scene.script.training = lambda _: None
+    for job in failed:
+        again = retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+        assert scene.run().status is JobStatus.SUCCEEDED
+        assert again.suites == job.suites
+    assert states(scene, erasure) == (ErasureStatus.DONE, [4, 5])
+
+
+def test_what_the_next_one_starts_from_is_neither_collected_nor_deleted(
+    scene: Scene, model: Model, erasure: Erasure, artifacts: MemoryArtifacts
+) -> None:
+    scene.run()
+    artifacts.put_at = dict.fromkeys(artifacts.put_at, 0.0)
+    retention = Retention(keep_last=0, made_before=NOW + timedelta(days=1))
+    collect_garbage(scene.platform, TESTER, retention=retention)
+    assert scene.version(model, 4).collected_at is None
+    with pytest.raises(InUse):
+        delete_version(scene.platform, model=model.name, version=4)
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def test_a_later_erasure_trains_the_replacements_again(
+    scene: Scene, model: Model, erasure: Erasure
+) -> None:
+    scene.run(), scene.run()
+    later = erase(scene, scene.script.tasks[0].images[1].pixels)
+    assert [one.number for one in later.findings.versions] == [2, 3, 4, 5]
+    assert [one.retrained for one in later.findings.versions] == [False, False, True, True]
+    jobs = [scene.run(), scene.run()]
+    assert [job.parent_version for job in jobs] == [1, 6]
+    assert isinstance(jobs[0].order, UpdateOrder)
+    assert jobs[0].order.dataset_version == 3
+    assert states(scene, later) == (ErasureStatus.DONE, [4, 5, 6, 7])
+    assert states(scene, erasure) == (ErasureStatus.DONE, [4, 5])
+
+
+def test_too_few_images_of_a_class_are_an_obstacle_for_the_line(scene: Scene) -> None:
+    model = scene.model()
+    data = scene.frozen("cat", "dog", each=2, forms=MANY)
+    scene.update(model, data)
+    scene.run()
+    scene.update(model, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
+    scene.run()
+    erasure = erase(scene, scene.script.tasks[0].images[0].pixels)
+    obstacles = [one.obstacle for one in erasure.findings.versions]
+    assert obstacles == ["too_few_per_class", "parent_not_retrained"]
+    assert states(scene, erasure)[0] is ErasureStatus.INCOMPLETE
+
+
+def test_an_erasure_that_dies_between_rows_and_bytes_deletes_them_when_it_is_resumed(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = scene.script.tasks[0].images[0]
+    waiting = order(scene, gone.pixels)
+
+    def die(digest: object) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "delete", die)
+        assert scene.run().status is JobStatus.QUEUED
+    assert artifacts.has(gone.artifact)
+    assert states(scene, waiting)[0] is ErasureStatus.ERASING
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert not artifacts.has(gone.artifact)
+    assert [scene.run().status for _ in range(2)] == [JobStatus.SUCCEEDED] * 2
+    assert states(scene, waiting) == (ErasureStatus.DONE, [4, 5])
+    assert len(scene.versions(model)) == 5

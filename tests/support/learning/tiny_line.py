@@ -1,0 +1,158 @@
+"""A service whose worker trains a minuscule CLIP for real, taught with images of noise."""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as Picture
+
+from core import bootstrap
+from core.backup import back_up
+from core.clip.weights import publish
+from core.domain.datasets.dataset import DatasetVersion, Image
+from core.domain.datasets.split import Side, side_of
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.recipes.choices import Method, Precision
+from core.domain.recipes.recipe import Recipe
+from core.domain.registry.version import Model
+from core.domain.values import Digest, sha256
+from core.learning.trainer import UpdateTrainer
+from core.use_cases.datasets.freeze import freeze
+from core.use_cases.datasets.suites import ensure_default_policy
+from core.use_cases.job_handlers import Tools
+from core.use_cases.run_job import run_next_job
+from tests.support.api.seeds import a_root
+from tests.support.api.service import settings_of
+from tests.support.factories import NOW, a_dataset, a_row
+from tests.support.scene import Scene
+from tests.support.tiny_clip import tiny_clip
+
+# Features of the first update stand for its images in the second, exemplars of both in the third.
+LESSONS = (
+    (("cat", "dog"), Method.VRLWF_FEATURES),
+    (("owl", "elk"), Method.VRLWF_FEATURES),
+    (("ant", "bee"), Method.REPLAY),
+)
+
+
+def recipe(method: Method, seed: int) -> Recipe:
+    """A recipe of few steps."""
+    return Recipe(
+        method=method,
+        epochs=1,
+        batch_size=4,
+        learning_rate=3e-3,
+        sentences=4,
+        sentence_length=6,
+        feature_replay=8 if method is Method.VRLWF_FEATURES else 0,
+        precision=Precision.FP32,
+        seed=seed,
+    )
+
+
+def noise(seed: int) -> bytes:
+    """An image like no other."""
+    pixels = np.random.default_rng(seed).integers(256, size=(18, 20, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Picture.fromarray(pixels).save(out, "WEBP", lossless=True)
+    return out.getvalue()
+
+
+def images_on(side: Side, first: int, number: int) -> list[bytes]:
+    """Images of one side, whose pixels are told by their bytes."""
+    found = (noise(seed) for seed in count(first))
+    chosen: list[bytes] = []
+    while len(chosen) < number:
+        data = next(found)
+        if side_of(sha256(data)) is side:
+            chosen.append(data)
+    return chosen
+
+
+class TinyService(Scene):
+    """A service in a home of its own; its updates train, its evaluations are scripted."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = settings_of(home)
+        bootstrap.migrate(self.settings)
+        built = bootstrap.build(self.settings)
+        super().__init__(built.transactions, built.artifacts)
+        ensure_default_policy(self.platform)
+        cpu = torch.device("cpu")
+        self.trainer = UpdateTrainer(self.platform.artifacts, device=cpu, threads=1)
+
+    def close(self) -> None:
+        """Close the database, which writes its log into its file."""
+        bootstrap.close(self.platform)
+
+    def tiny(self, name: str) -> Model:
+        """A model whose root is the minuscule CLIP."""
+        clip = tiny_clip()
+        weights = publish(
+            clip.config, clip.network.state_dict(), self.platform.artifacts, lambda *_: None
+        )
+        return a_root(self.platform, name, weights=weights)
+
+    def lesson(self, classes: Sequence[str], images: Sequence[bytes]) -> DatasetVersion:
+        """A dataset version of images, given to the classes in turn, with their thumbnails."""
+        dataset = a_dataset()
+        with self.platform.transactions() as work:
+            work.datasets.add(dataset)
+            for data, name in zip(images, list(classes) * len(images), strict=False):
+                image = self.image(data)
+                work.datasets.add_image(replace(a_row(dataset, image.pixels, name), image=image))
+                work.thumbnails.add([(image, thumbnail(data))])
+            version = freeze(work, self.platform.artifacts, dataset, NOW)
+            work.commit()
+        return version
+
+    def image(self, data: bytes) -> Image:
+        """An image whose bytes are stored."""
+        digest = self.platform.artifacts.put(data)
+        return Image(
+            pixels=digest, artifact=digest, width=20, height=18, size=len(data), dhash=digest[:16]
+        )
+
+    def teach(self, name: str, lessons: Sequence[DatasetVersion]) -> list[Digest]:
+        """Teach a new model lesson by lesson; the digests of its versions."""
+        model = self.tiny(name)
+        for seed, (lesson, (_, method)) in enumerate(zip(lessons, LESSONS, strict=True)):
+            self.update(model, lesson, parent=seed + 1, recipe=recipe(method, seed))
+            ended = self.run()
+            assert ended.status is JobStatus.SUCCEEDED, ended.error
+        return self.digests(model)
+
+    def digests(self, model: Model) -> list[Digest]:
+        """The digests of a model's versions, oldest first."""
+        return [version.digest for version in self.versions(model)]
+
+    def run(self) -> Job:
+        """Have the worker run the next job; the job as it is afterwards."""
+        tools = Tools(importer=self.script, trainer=self.trainer, evaluator=self.script)
+        job = run_next_job(self.platform, tools, owner="w", stopping=lambda: False)
+        assert job is not None
+        return self.job(job)
+
+    def back_up(self, folder: Path) -> None:
+        """Back up the service."""
+        assert not back_up(self.settings, folder).artifacts.lost
+
+
+def thumbnail(data: bytes) -> str:
+    """What stands for a thumbnail: a text of its length that depends on the image."""
+    return "".join(sha256(data[index:]) for index in range(6))
+
+
+def files_with(folder: Path, *wanted: bytes) -> list[Path]:
+    """The files below a folder that hold one of some bytes."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(IsADirectoryError):
+            data = path.read_bytes()
+            found += [path] if any(one in data for one in wanted) else []
+    return found
