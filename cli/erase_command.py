@@ -5,8 +5,8 @@ import re
 import sys
 from typing import Any
 
-from api.schemas.certificates import CertificateView
-from api.schemas.erasures import ErasureView
+from api.schemas.erasures.certificates import CertificateView
+from api.schemas.erasures.erasures import ErasureView
 from core import bootstrap
 from core.domain.access.principal import COMMAND_LINE
 from core.domain.erasure.erasure import Retraining

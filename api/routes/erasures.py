@@ -13,9 +13,9 @@ from api.dependencies import (
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.certificates import CertificateView
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.erasures import ErasureView, NewErasure
+from api.schemas.erasures.certificates import CertificateView
+from api.schemas.erasures.erasures import ErasureView, NewErasure
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import Digest, ErasureId

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from perennial.connection import Connection, given, path_of
-from perennial.types.policies import Policy
+from perennial.types.suites import Policy
 
 
 class Policies:

@@ -1,6 +1,6 @@
-"""Suites."""
+"""Suites and gate policies, by which versions are judged."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 SuiteKind = Literal["zero_shot", "retrieval"]
 
@@ -15,4 +15,22 @@ class Suite(TypedDict):
     classes: list[str]
     images: int
     prompt: str
+    created_at: str
+
+
+class Policy(TypedDict):
+    """A gate policy, which never changes. Tolerances are fractions of 1."""
+
+    id: str
+    name: str
+    parent_tolerance: NotRequired[float]
+    root_tolerance: NotRequired[float]
+    holdout_tolerance: NotRequired[float]
+    wanted_gain: NotRequired[float]
+    minimum_count: NotRequired[int]
+    alpha: NotRequired[float]
+    line_error: NotRequired[float | None]
+    line_updates: NotRequired[int]
+    negative_flips: NotRequired[float | None]
+    reason: NotRequired[str]
     created_at: str

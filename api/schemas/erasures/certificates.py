@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from api.schemas.common import ResponseModel
-from api.schemas.erasures import MarkedAlias
+from api.schemas.erasures.erasures import MarkedAlias
 from core.domain.erasure.erasure import Learned
 from core.domain.erasure.status import ErasureStatus
 
