@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.schemas.common import ResponseModel
 from api.schemas.erasures.erasures import MarkedAlias
-from core.domain.erasure.erasure import Learned
+from core.domain.erasure.erasure import Exposure
 from core.domain.erasure.status import ErasureStatus
 
 
@@ -34,7 +34,7 @@ class ReplacedVersion(ResponseModel):
 
     model: str = Field(examples=["demo"])
     version: int = Field(examples=[3])
-    learned: Learned
+    learned: Exposure
     digest: str
     environment: dict[str, str] | None = Field(
         description="It was trained in; null if it was deleted since."

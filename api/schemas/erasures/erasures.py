@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints
 
 from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
-from core.domain.erasure.erasure import Learned, Retraining
+from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.erasure.status import ErasureStatus
 from core.use_cases.erasure.progress import Followed, Progress
 
@@ -20,7 +20,7 @@ class NewErasure(RequestModel):
         min_length=1, max_length=1000, description="By the digests of their pixels."
     )
     reason: str = Field(
-        min_length=1, max_length=500, examples=["asked for by the person in the picture"]
+        pattern=r"\S", max_length=500, examples=["asked for by the person in the picture"]
     )
     retrain: Annotated[Retraining, BY_TEXT] = Field(
         Retraining.ALL,
@@ -34,7 +34,7 @@ class MarkedVersionView(ResponseModel):
 
     model: str = Field(examples=["demo"])
     version: int = Field(examples=[3])
-    learned: Learned = Field(
+    learned: Exposure = Field(
         description="taught; distilled (a reference set); chosen (a validation image, by which a "
         "mixing weight was chosen); inherited (from the version that it was trained from)."
     )

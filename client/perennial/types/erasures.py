@@ -4,7 +4,7 @@ from typing import Literal, TypedDict
 
 ErasureStatus = Literal["erasing", "failed", "retraining", "incomplete", "done"]
 Retraining = Literal["all", "aliased", "none"]
-Learned = Literal["taught", "distilled", "chosen", "inherited"]
+Exposure = Literal["taught", "distilled", "chosen", "inherited"]
 
 
 class MarkedVersion(TypedDict):
@@ -12,7 +12,7 @@ class MarkedVersion(TypedDict):
 
     model: str
     version: int
-    learned: Learned
+    learned: Exposure
     replaced_by: int | None
     waits: bool
     obstacle: str | None
@@ -65,7 +65,7 @@ class ReplacedVersion(TypedDict):
 
     model: str
     version: int
-    learned: Learned
+    learned: Exposure
     digest: str
     environment: dict[str, str] | None
     replaced_by: int | None

@@ -17,7 +17,7 @@ class Retraining(StrEnum):
     NONE = "none"
 
 
-class Learned(StrEnum):
+class Exposure(StrEnum):
     """How a version learned from an image."""
 
     TAUGHT = "taught"
@@ -34,7 +34,7 @@ class MarkedVersion:
     name: str  # of the model, at the time
     number: int
     digest: Digest
-    learned: Learned
+    learned: Exposure
     retrained: bool  # whether it was ordered to be trained again
     obstacle: str | None = None  # the code of what kept it from being ordered
 
@@ -74,7 +74,7 @@ class Findings:
             datasets=tuple(RemadeVersion(**one) for one in value["datasets"]),
             suites=tuple(value["suites"]),
             versions=tuple(
-                MarkedVersion(**{**one, "learned": Learned(one["learned"])})
+                MarkedVersion(**{**one, "learned": Exposure(one["learned"])})
                 for one in value["versions"]
             ),
             near_duplicates=tuple(value["near_duplicates"]),

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from core.domain.erasure.erasure import Learned, Retraining
+from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.registry.version import Version
 
 
 def marked(
-    versions: Iterable[Version], learned: Callable[[Version], Learned | None]
-) -> dict[int, Learned]:
+    versions: Iterable[Version], learned: Callable[[Version], Exposure | None]
+) -> dict[int, Exposure]:
     """Return how versions of one model learned from erased images, without those that did not.
 
     `learned` is how a version did so itself; every descendant inherits it. A parent's number is
     always lower.
     """
-    found: dict[int, Learned] = {}
+    found: dict[int, Exposure] = {}
     for version in sorted(versions, key=lambda version: version.number):
         if how := learned(version):
             found[version.number] = how
         elif version.parent in found:
-            found[version.number] = Learned.INHERITED
+            found[version.number] = Exposure.INHERITED
     return found
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from core.domain.access.audit import Action
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.erasure.erasure import Erasure, Findings, Learned, MarkedVersion
+from core.domain.erasure.erasure import Erasure, Exposure, Findings, MarkedVersion
 from core.domain.erasure.marking import marked
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import EraseOrder
@@ -121,7 +121,7 @@ def _mark_all(
 
 
 def _marked(
-    model: Model, version: Version, learned: Learned, obstacle: str | None
+    model: Model, version: Version, learned: Exposure, obstacle: str | None
 ) -> MarkedVersion:
     return MarkedVersion(
         model=model.id,
@@ -134,7 +134,7 @@ def _marked(
     )
 
 
-def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Learned | None:
+def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Exposure | None:
     """Return how a version itself learned from one of the images, if it did."""
     taught = distilled = None
     if version.dataset is not None and version.dataset_version is not None:
@@ -143,13 +143,13 @@ def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Learned | 
     if version.reference is not None:
         distilled = holders.versions.get(version.reference)
     if taught and taught.teaches:
-        return Learned.TAUGHT
+        return Exposure.TAUGHT
     if distilled and distilled.teaches:
-        return Learned.DISTILLED
+        return Exposure.DISTILLED
     if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
         suites = work.jobs.get(version.job).suites or ()
         if (taught and taught.validates) or not holders.validating.isdisjoint(suites):
-            return Learned.CHOSEN
+            return Exposure.CHOSEN
     return None
 
 

@@ -7,7 +7,7 @@ from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import MIN_TRAIN_PER_CLASS
-from core.domain.erasure.erasure import Erasure, Learned
+from core.domain.erasure.erasure import Erasure, Exposure
 from core.domain.erasure.marking import to_retrain
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import PRODUCTION
@@ -22,7 +22,7 @@ def order_retraining(
     erasure: Erasure,
     model: Model,
     versions: Sequence[Version],
-    found: Mapping[int, Learned],
+    found: Mapping[int, Exposure],
     now: datetime,
 ) -> dict[int, str | None]:
     """Queue an update for each marked version of a model that is to be trained again, oldest first.

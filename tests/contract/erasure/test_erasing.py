@@ -8,7 +8,7 @@ from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.datasets.split import Part, Side
-from core.domain.erasure.erasure import Learned, Retraining
+from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Method
@@ -108,9 +108,9 @@ def test_versions_are_marked_however_they_learned_from_it_and_so_are_their_desce
     pixels = entry_of(scene, shown, Side.TRAIN).pixels
     erasure = erase(scene, pixels, retraining=Retraining.NONE)
     assert {one.number: one.learned for one in erasure.findings.versions} == {
-        2: Learned.TAUGHT,
-        3: Learned.INHERITED,
-        5: Learned.DISTILLED,
+        2: Exposure.TAUGHT,
+        3: Exposure.INHERITED,
+        5: Exposure.DISTILLED,
     }
     marks = [version.erasure for version in scene.versions(model)]
     assert marks == [None, erasure.id, erasure.id, None, erasure.id]
@@ -135,7 +135,7 @@ def test_an_image_that_a_mixing_weight_was_chosen_by_marks_and_one_held_out_does
     )
     assert erase(scene, tested).findings.versions == ()
     found = erase(scene, shown, retraining=Retraining.NONE).findings.versions
-    assert {one.number: one.learned for one in found} == {2: Learned.CHOSEN}
+    assert {one.number: one.learned for one in found} == {2: Exposure.CHOSEN}
     assert {one.name for one in followed(scene, order(scene, both[0].pixels)).versions} == set()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.erasure.erasure import Learned, Retraining
+from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.erasure.marking import marked, to_retrain
 from core.domain.erasure.status import ErasureStatus
 from core.domain.jobs.job import JobStatus
@@ -20,18 +20,18 @@ def line(*parents: int | None, replaces: dict[int, int] | None = None) -> list[V
     ]
 
 
-def found(versions: list[Version], *taught: int) -> dict[int, Learned]:
-    return marked(versions, lambda one: Learned.TAUGHT if one.number in taught else None)
+def found(versions: list[Version], *taught: int) -> dict[int, Exposure]:
+    return marked(versions, lambda one: Exposure.TAUGHT if one.number in taught else None)
 
 
 def test_descendants_inherit_what_a_version_learned_and_others_do_not() -> None:
     versions = line(None, 1, 2, 1, 3, 4)
     assert found(versions[::-1], 2) == {
-        2: Learned.TAUGHT,
-        3: Learned.INHERITED,
-        5: Learned.INHERITED,
+        2: Exposure.TAUGHT,
+        3: Exposure.INHERITED,
+        5: Exposure.INHERITED,
     }
-    assert found(versions, 2, 3)[3] is Learned.TAUGHT
+    assert found(versions, 2, 3)[3] is Exposure.TAUGHT
     assert found(versions) == {}
 
 

@@ -98,11 +98,12 @@ def test_each_pause_is_twice_as_long_as_the_one_before_up_to_two_minutes() -> No
     assert pauses == [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 128.0]
 
 
-def test_only_imports_wait_for_workers_without_a_device() -> None:
+def test_imports_and_erasures_wait_for_workers_without_a_device() -> None:
     assert {kind: kind.queue for kind in JobType} == {
         JobType.IMPORT: Queue.HOUSEKEEPING,
         JobType.UPDATE: Queue.GPU,
         JobType.EVALUATE: Queue.GPU,
+        JobType.ERASE: Queue.HOUSEKEEPING,
     }
 
 
