@@ -117,7 +117,7 @@ class Operators(Machine):
             alias is not None and alias.version == version.number,
             any(other.parent == version.number for other in self.world.versions(model)),
             any(
-                version.number in versions_of(job)
+                version.number in versions_of(job, self.world.versions(model))
                 for job in self.unfinished()
                 if job.model == model.id
             ),

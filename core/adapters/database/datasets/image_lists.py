@@ -7,7 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from core.adapters.database.statements import chunks
-from core.adapters.database.tables.datasets import dataset_images, datasets, images, thumbnails
+from core.adapters.database.tables.datasets import (
+    HAS_THUMBNAIL,
+    dataset_images,
+    datasets,
+    images,
+    thumbnails,
+)
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
 from core.domain.datasets.near_duplicates import NearDuplicates
 from core.domain.datasets.statistics import Member
@@ -128,7 +134,7 @@ class SqlImageLists:
             groups = select(group).where(thumbnails.c.pixels.in_(chunk))
             members = select(thumbnails.c.pixels).where(
                 or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
-                thumbnails.c.thumbnail != "",
+                HAS_THUMBNAIL,
             )
             found.update(self._connection.scalars(members))
         return found - set(pixels)

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, Select, func, select, text, union
 
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.statements import chunks, insert_missing
-from core.adapters.database.tables.datasets import images, thumbnails
+from core.adapters.database.tables.datasets import HAS_THUMBNAIL, images, thumbnails
 from core.adapters.database.tables.erasures import erased_images
 from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
 from core.domain.datasets.dataset import Image
@@ -35,7 +35,7 @@ class SqlThumbnails:
         group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         query = (
             select(thumbnails.c.position, group, thumbnails.c.thumbnail)
-            .where(thumbnails.c.position > position, thumbnails.c.thumbnail != "")
+            .where(thumbnails.c.position > position, HAS_THUMBNAIL)
             .order_by(thumbnails.c.position)
         )
         rows = self._connection.execute(query).all()

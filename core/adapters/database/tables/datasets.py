@@ -9,6 +9,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    literal_column,
 )
 
 from core.adapters.database.tables.schema import RowNumber, UtcTime, metadata
@@ -48,6 +49,9 @@ thumbnails = Table(
     Column("thumbnail", String(384), nullable=False),
     Column("near_duplicate_of", ForeignKey("images.pixels")),  # the oldest of its group
 )
+
+# Of the images that were not erased.
+HAS_THUMBNAIL = thumbnails.c.thumbnail != literal_column("''")
 
 # `slot` is a caption's text, or empty for a class: an image has many captions but one class.
 dataset_images = Table(
