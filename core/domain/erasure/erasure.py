@@ -55,6 +55,7 @@ class Findings:
     """What held erased images, and what had learned from them."""
 
     artifacts: Mapping[Digest, tuple[Digest, ...]]  # stored forms by pixels
+    archives: tuple[Digest, ...] = ()  # of ended imports, which may have brought them
     drafts: tuple[str, ...] = ()  # names of datasets
     datasets: tuple[RemadeVersion, ...] = ()
     suites: tuple[str, ...] = ()  # names
@@ -70,6 +71,7 @@ class Findings:
         """Return the findings that `to_json` wrote."""
         return cls(
             artifacts={pixels: tuple(forms) for pixels, forms in value["artifacts"].items()},
+            archives=tuple(value["archives"]),
             drafts=tuple(value["drafts"]),
             datasets=tuple(RemadeVersion(**one) for one in value["datasets"]),
             suites=tuple(value["suites"]),

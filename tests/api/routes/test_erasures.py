@@ -3,12 +3,12 @@
 from typing import Any
 
 from core.domain.datasets.split import Side
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
 from tests.support.scene import Script
+from tests.support.tools import tools_of
 
 ERASURES, PRODUCTS = "/v1/erasures", "/v1/datasets/products"
 
@@ -16,7 +16,7 @@ ERASURES, PRODUCTS = "/v1/erasures", "/v1/datasets/products"
 def work_off(service: Service, jobs: int) -> None:
     """Run waiting jobs; what needs torch is scripted."""
     script = Script(service.platform)
-    tools = Tools(importer=script, trainer=script, evaluator=script)
+    tools = tools_of(script)
     for _ in range(jobs):
         assert run_next_job(service.platform, tools, owner="w", stopping=lambda: False) is not None
 

@@ -6,11 +6,12 @@ import pytest
 
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
+from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.datasets.split import Part, Side
 from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import UpdateOrder
+from core.domain.jobs.order import ImportImagesOrder, JobType, UpdateOrder
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
@@ -30,7 +31,7 @@ from core.use_cases.registry.promote import promote
 from core.use_cases.storage.reachability import expand, roots_of
 from core.use_cases.training.order_update import order_update
 from tests.support.erasures import entry_of, erase, followed, order
-from tests.support.factories import TESTER, a_dataset, a_row
+from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row
 from tests.support.judged import a_judged_model, go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -191,6 +192,27 @@ def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> 
     with pytest.raises(Forbidden):
         promote(scene.platform, operator, model=model.name, version=3, **given)
     assert go_live(scene, model, 3, reason="for now", override=True).version == 3
+
+
+def test_archives_that_may_have_brought_it_are_deleted_unless_an_import_needs_them(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    archives = [artifacts.put(f"archive {number}".encode()) for number in range(2)]
+    with scene.platform.transactions() as work:
+        for archive, status in zip(archives, (JobStatus.FAILED, JobStatus.QUEUED), strict=True):
+            order_ = ImportImagesOrder(
+                dataset=data.dataset,
+                archive=archive,
+                archive_format=ArchiveFormat.ZIP,
+                archive_bytes=9,
+            )
+            job = a_job_of_no_model(data.dataset, type=JobType.IMPORT_IMAGES, order=order_)
+            work.jobs.add(replace(job, status=status))
+        work.commit()
+    assert scene.run().type is JobType.ERASE
+    assert [artifacts.has(archive) for archive in archives] == [False, True]
 
 
 def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) -> None:

@@ -24,13 +24,13 @@ from core.domain.values import Digest, sha256
 from core.learning.trainer import UpdateTrainer
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.job_handlers import Tools
 from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.factories import NOW, a_dataset, a_row
 from tests.support.scene import Scene
 from tests.support.tiny_clip import tiny_clip
+from tests.support.tools import tools_of
 
 # Features of the first update stand for its images in the second, exemplars of both in the third.
 LESSONS = (
@@ -133,7 +133,7 @@ class TinyService(Scene):
 
     def run(self) -> Job:
         """Have the worker run the next job; the job as it is afterwards."""
-        tools = Tools(importer=self.script, trainer=self.trainer, evaluator=self.script)
+        tools = replace(tools_of(self.script), trainer=self.trainer)
         job = run_next_job(self.platform, tools, owner="w", stopping=lambda: False)
         assert job is not None
         return self.job(job)

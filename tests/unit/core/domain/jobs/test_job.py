@@ -103,6 +103,7 @@ def test_imports_and_erasures_wait_for_workers_without_a_device() -> None:
         JobType.IMPORT: Queue.HOUSEKEEPING,
         JobType.UPDATE: Queue.GPU,
         JobType.EVALUATE: Queue.GPU,
+        JobType.IMPORT_IMAGES: Queue.HOUSEKEEPING,
         JobType.ERASE: Queue.HOUSEKEEPING,
     }
 
