@@ -1,8 +1,10 @@
 """Traces by OpenTelemetry, sent to a collector as OTLP over HTTP."""
 
+import atexit
 from collections.abc import Mapping
 from contextvars import Token
 from functools import cached_property
+from threading import Timer
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from core.errors import Interruption, PerennialError
 from core.ports import Span, SpanKind
 
-SEND_S = 2.0  # the longest attempt to reach the collector, also when the process ends
+SEND_S = 2.0  # the longest attempt to reach the collector, and all attempts when the process ends
 ERROR = "error.type"
 _KINDS = {
     SpanKind.SERVER: trace.SpanKind.SERVER,
@@ -48,17 +50,26 @@ class OtlpTracer:
         return OtlpSpan(tracer.start_span(name, above, kind=_KINDS[kind]))
 
     def close(self) -> None:
-        """Send what has ended, if the collector answers soon."""
-        if "_provider" in vars(self):
-            self._provider.shutdown()
+        """Send what has ended; what the collector does not take in time is dropped."""
+        if "_provider" not in vars(self):
+            return
+        atexit.unregister(self.close)
+        late = Timer(SEND_S, self._exporter.shutdown)
+        late.start()
+        self._provider.shutdown()
+        late.cancel()
 
     @cached_property
     def _provider(self) -> TracerProvider:
         about = {SERVICE_NAME: "perennial", SERVICE_VERSION: self._version}
-        provider = TracerProvider(resource=Resource.create(about))
-        exporter = OTLPSpanExporter(self._url, timeout=SEND_S)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        atexit.register(self.close)
         return provider
+
+    @cached_property
+    def _exporter(self) -> OTLPSpanExporter:
+        return OTLPSpanExporter(self._url, timeout=SEND_S)
 
 
 class OtlpSpan:

@@ -1,6 +1,7 @@
 """Spans as a real receiver gets them."""
 
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from core.ports import SpanKind, Untraced
 from core.settings import Settings
 from devtools.servers.ports import free_port
 from tests.support.collector import Collector
+from tests.support.places import ROOT
 
 
 @pytest.fixture
@@ -71,6 +73,15 @@ def test_the_sdk_reads_its_own_variables(
     tracer.begin("one").end()
     tracer.close()
     assert [sent["authorization"] for sent in collector.headers] == ["Basic abc"]
+
+
+def test_a_process_sends_its_last_spans_when_it_ends(collector: Collector) -> None:
+    script = (
+        "from core.adapters.tracing.otlp import OtlpTracer;"
+        f"OtlpTracer({collector.url!r}, version='1.2').begin('last').end()"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+    assert [span.name for span in collector.spans] == ["last"]
 
 
 def test_a_collector_that_is_down_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,60 @@
+"""Keys while tokens wait for an issuer that does not answer."""
+
+from threading import Event
+
+import anyio
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from api.http.middleware import KeyCheck, RequestIds
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.errors import IssuerUnavailable, Unauthorised
+
+MORE_THAN_THREADS = 60  # all requests share 40
+
+
+@pytest.mark.parametrize("tokens", [1, MORE_THAN_THREADS])
+def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
+    may_answer = Event()
+
+    def authenticate(secret: str) -> Principal:
+        if secret != "key":
+            raise Unauthorised
+        return Principal(name="ci", role=Role.VIEWER)
+
+    def authenticate_token(_token: str) -> Principal:
+        may_answer.wait()
+        raise IssuerUnavailable
+
+    async def who(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(scope["state"]["principal"].name)(scope, receive, send)
+
+    checked = KeyCheck(who, authenticate=authenticate, authenticate_token=authenticate_token)
+    statuses: list[int] = []
+
+    async def ask(client: httpx.AsyncClient, secret: str) -> httpx.Response:
+        answer = await client.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
+        statuses.append(answer.status_code)
+        return answer
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(RequestIds(checked))
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            anyio.create_task_group() as waiting,
+        ):
+            for _ in range(tokens):
+                waiting.start_soon(ask, client, "a.b.c")
+            try:
+                await anyio.wait_all_tasks_blocked()
+                with anyio.fail_after(60):
+                    assert (await ask(client, "key")).text == "ci"
+                assert statuses == [200]
+            finally:
+                may_answer.set()
+
+    anyio.run(main)
+    assert statuses == [200] + [503] * tokens
