@@ -17,7 +17,7 @@ from core.domain.values import clean_file_label, sha256
 from core.errors import Invalid
 from core.ports import ArchiveReader, Decoder, Monitor, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload, clean_text
-from core.use_cases.datasets.record_uploads import receive, search_uploads
+from core.use_cases.datasets.record_uploads import erased_forms, receive, search_uploads
 from core.use_cases.imports.file_report import FileReport
 from core.use_cases.imports.unpack import Unpacked, Unpacking
 
@@ -44,6 +44,8 @@ def import_images(
     unpacked = unpacking.unpack(order)
     named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
     uploads = list(_uploads(named, unpacked, dataset.kind))
+    for form in erased_forms(platform, uploads):  # the archive has brought it back
+        platform.artifacts.delete(form)
     searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
     with platform.transactions() as work:

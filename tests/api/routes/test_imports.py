@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from core.domain.access.principal import SERVICE
+from core.domain.values import Digest
 from core.errors import LeaseLost
 from core.use_cases.storage.gc import collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
@@ -262,3 +263,18 @@ def test_a_dataset_is_not_deleted_under_its_import(imports: Imports) -> None:
     assert answer.json()["facts"]["jobs"] == [job["id"]]
     imports.work()
     assert client.delete(PRODUCTS).status_code == 204
+
+
+@EMBEDDED
+def test_an_archive_does_not_bring_back_what_was_erased(imports: Imports) -> None:
+    artifacts = imports.service.platform.artifacts
+    (row, *_) = imports.report(imports.run(zipped(FOLDERS)))
+    form = imports.service.client.get(f"{PRODUCTS}/images/{row['pixels']}").headers["etag"]
+    order = {"images": [row["pixels"]], "reason": "asked for"}
+    assert imports.service.client.post("/v1/erasures", json=order).status_code == 202
+    imports.work()
+    for query in ({"validate_only": "true"}, {}):
+        (again, *others) = imports.report(imports.run(zipped(FOLDERS), **query))
+        assert again["error"]["code"] == "image_erased"
+        assert [one["outcome"] for one in others] == ["duplicate", "duplicate"]
+        assert not artifacts.has(Digest(form.strip('"')))
