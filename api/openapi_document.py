@@ -61,10 +61,10 @@ def multipart(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def binary(*media_types: str) -> dict[str, Any]:
+def binary(*media_types: str, required: bool = True) -> dict[str, Any]:
     """Return the `openapi_extra` of a route whose body is a file of one of these types."""
     schema = {"schema": {"type": "string", "format": "binary"}}
-    return {"requestBody": {"required": True, "content": dict.fromkeys(media_types, schema)}}
+    return {"requestBody": {"required": required, "content": dict.fromkeys(media_types, schema)}}
 
 
 def describe(app: FastAPI) -> None:

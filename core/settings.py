@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     stored_side: int = 512  # pixels: longest side of a stored image
     decode_seconds: float = 20.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3  # of a resumable upload
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
     max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
     min_free_bytes: int = 256 * 1024 * 1024

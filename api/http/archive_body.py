@@ -17,6 +17,7 @@ ARCHIVE_TYPES = (
     "application/gzip",
     "application/octet-stream",
 )
+PART_TYPE = "application/offset+octet-stream"  # a part of a resumable upload (tus)
 AT_ONCE = 1024 * 1024  # bytes that are collected before a thread writes them
 
 

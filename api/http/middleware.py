@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.archive_body import ARCHIVE_TYPES
+from api.http.archive_body import ARCHIVE_TYPES, PART_TYPE
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal
@@ -20,7 +20,7 @@ from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Un
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 MAX_JSON_BYTES = 16 * 1024 * 1024
-_WITH_FILES = ("multipart/", *ARCHIVE_TYPES)  # types of bodies that may be large
+_WITH_FILES = ("multipart/", *ARCHIVE_TYPES, PART_TYPE)  # types of bodies that may be large
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -28,6 +28,7 @@ STATUS: Mapping[type[errors.PerennialError], int] = {
     errors.RangeNotSatisfiable: 416,
     errors.Invalid: 422,
     errors.PreconditionRequired: 428,
+    errors.ChecksumMismatch: 460,  # as tus has it
     errors.Unavailable: 503,
     errors.StorageFull: 507,
 }

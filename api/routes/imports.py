@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.archive_body import ARCHIVE_TYPES, receive_archive
+from api.http.archive_body import ARCHIVE_TYPES, ReceivedArchive, receive_archive
 from api.http.content_negotiation import preferred
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
@@ -16,11 +16,13 @@ from api.pages.csv_text import CSV, CSV_CONTENT, csv_text
 from api.schemas.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
+from core.domain.datasets.archive import HEAD_BYTES, format_of
 from core.domain.jobs.order import ImportImagesOrder
-from core.domain.values import DatasetId, JobId
+from core.domain.values import DatasetId, JobId, UploadId
 from core.use_cases.datasets.datasets import require_room
 from core.use_cases.imports.file_report import file_report, flat_rows
 from core.use_cases.imports.order_import import order_import
+from core.use_cases.imports.uploads import join_parts
 
 router = APIRouter(tags=["imports"], route_class=ThreadRoute)
 
@@ -40,6 +42,10 @@ ValidateOnly = Annotated[
     Literal["true", "false"],
     Query(description="Only report what would become of each file; the dataset does not change."),
 ]
+UploadQuery = Annotated[
+    str | None,
+    Query(max_length=100, description="Import this whole upload; the request has no body."),
+]
 
 
 @router.post(
@@ -48,12 +54,15 @@ ValidateOnly = Annotated[
     responses=raises(
         errors.DatasetNotFound,
         errors.UnsupportedArchive,
+        errors.UploadNotFound,
+        errors.UploadExpired,
+        errors.UploadIncomplete,
         errors.InProgress,
         errors.IdempotencyMismatch,
         errors.JobDeleted,
         errors.StorageFull,
     ),
-    openapi_extra=binary(*ARCHIVE_TYPES) | needs(Role.CONTRIBUTOR),
+    openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.CONTRIBUTOR),
 )
 async def import_images(
     dataset: str,
@@ -62,11 +71,16 @@ async def import_images(
     services: WiredServices,
     asking: CurrentPrincipal,
     validate_only: ValidateOnly = "false",
+    upload: UploadQuery = None,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order the import of a zip, tar or tar.gz of images, which is the body of the request."""
+    """Order the import of a zip, tar or tar.gz of images: the request's body, or an upload."""
     found = await run_in_threadpool(_find, services, dataset)
-    archive = await receive_archive(request, services.platform.artifacts)
+    if upload is None:
+        archive = await receive_archive(request, services.platform.artifacts)
+    else:
+        await _require_no_body(request)
+        archive = await run_in_threadpool(_join, services, UploadId(upload))
     order = ImportImagesOrder(
         dataset=found,
         archive=archive.digest,
@@ -100,6 +114,19 @@ def get_file_report(
     body = csv_text(_COLUMNS, flat_rows(report)) if media_type == CSV else report
     headers = {"Vary": "Accept", "Content-Disposition": f'attachment; filename="{job}-report"'}
     return Response(body, media_type=media_type, headers=headers)
+
+
+async def _require_no_body(request: Request) -> None:
+    async for piece in request.stream():
+        if piece:
+            raise errors.FieldInvalid(
+                "Send an archive or name an upload, not both.", pointer="#query/upload"
+            )
+
+
+def _join(services: Services, upload: UploadId) -> ReceivedArchive:
+    digest, size, head = join_parts(services.platform, upload)
+    return ReceivedArchive(digest=digest, format=format_of(head[:HEAD_BYTES]), size=size)
 
 
 def _find(services: Services, dataset: str) -> DatasetId:

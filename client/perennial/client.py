@@ -19,6 +19,7 @@ from perennial.resources.keys import Keys
 from perennial.resources.models import Models
 from perennial.resources.policies import Policies
 from perennial.resources.suites import Suites
+from perennial.resources.uploads import Uploads
 from perennial.resources.versions import Versions
 from perennial.types.classify import Classify
 from perennial.types.workers import Worker
@@ -58,6 +59,7 @@ class Client:
         self.models = Models(self._connection)
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)
+        self.uploads = Uploads(self._connection)
         self.versions = Versions(self._connection)
 
     def __enter__(self) -> Self:

@@ -105,6 +105,18 @@ class TooManyWebhooks(Conflict):
     """There are as many webhooks as there may be: delete one that is not needed any more."""
 
 
+class OffsetMismatch(Conflict):
+    """The part does not begin where the upload ends."""
+
+
+class UploadIncomplete(Conflict):
+    """The upload has not arrived whole."""
+
+
+class TooManyUploads(Conflict):
+    """There are as many uploads as there may be: finish or delete some."""
+
+
 class InProgress(Conflict):
     """The first request with this Idempotency-Key is still being processed."""
 
@@ -125,6 +137,10 @@ class Gone(Conflict):
 
 class ArtifactGone(Gone):
     """The weights of this version have been deleted."""
+
+
+class UploadExpired(Gone):
+    """The upload has expired: send the file again."""
 
 
 class ArchiveGone(Gone):

@@ -67,6 +67,10 @@ class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 
 
+class UploadNotFound(NotFound):
+    """There is no such upload."""
+
+
 class FileReportNotFound(NotFound):
     """The job has no report of files: only an import of images that succeeded has one."""
 

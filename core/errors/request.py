@@ -17,8 +17,16 @@ class StaleRevision(PreconditionFailed):
     """The alias has been moved since you read it."""
 
 
+class TusVersion(PreconditionFailed):
+    """Send Tus-Resumable: 1.0.0."""
+
+
 class PreconditionRequired(PerennialError):
     """Send If-Match with the ETag that you read, or If-None-Match: * to create the resource."""
+
+
+class ChecksumMismatch(PerennialError):
+    """The bytes that arrived do not have the checksum of Upload-Checksum: send them again."""
 
 
 class Unauthorised(PerennialError):

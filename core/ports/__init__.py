@@ -53,6 +53,7 @@ from core.ports.operations import (
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
+from core.ports.uploads import Uploads
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [
@@ -112,6 +113,7 @@ __all__ = [
     "Transactions",
     "UnitOfWork",
     "Untraced",
+    "Uploads",
     "Versions",
     "WebhookClient",
     "Webhooks",

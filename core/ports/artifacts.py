@@ -124,7 +124,7 @@ class ArtifactRoots(Protocol):
         """Return the digests of the answers of versions to queries."""
 
     def archives(self) -> set[Digest]:
-        """Return the digests of the archives that unfinished jobs import."""
+        """Return the digests of parts of uploads, and of archives that unfinished jobs import."""
 
     def checkpoints(self) -> set[Digest]:
         """Return the digests of the checkpoints of unfinished jobs."""

@@ -16,6 +16,7 @@ from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Tracer, Untraced
+from core.ports.uploads import Uploads
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
 
@@ -48,6 +49,7 @@ class UnitOfWork(Protocol):
     webhooks: Webhooks
     outbox: Outbox
     erasures: Erasures
+    uploads: Uploads
 
     def __enter__(self) -> Self: ...
 

@@ -60,7 +60,13 @@ def _run(where: Path, url: str, key: str, asked: Sequence[str]) -> Outcome:
             *("--report=json", f"--report-json-path={report}", *asked),
         ],
         cwd=where,
-        env=os.environ | {"FUZZ_KEY": key, "HYPOTHESIS_STORAGE_DIRECTORY": str(where)},
+        env=os.environ
+        | {
+            "FUZZ_KEY": key,
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(where),
+            "PYTHONPATH": str(HERE),
+            "SCHEMATHESIS_HOOKS": "bodies",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -19,6 +19,11 @@ REQUEST_HEADERS = (
     "If-None-Match",
     "Last-Event-ID",
     "Range",
+    "Tus-Resumable",
+    "Upload-Checksum",
+    "Upload-Length",
+    "Upload-Metadata",
+    "Upload-Offset",
     "X-Request-Id",
 )
 RESPONSE_HEADERS = (
@@ -27,6 +32,10 @@ RESPONSE_HEADERS = (
     "ETag",
     "Location",
     "Retry-After",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
     "X-Request-Id",
 )
 

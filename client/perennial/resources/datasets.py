@@ -113,6 +113,20 @@ class Datasets:
             sent = {"content": archive, "headers": headers, "params": query}
             return cast(Job, json_of(self._connection.send("POST", path, **sent)))
 
+    def import_upload(
+        self,
+        name: str,
+        upload: str,
+        *,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Import an archive that `uploads.send` has sent; see `import_images`."""
+        query = {"upload": upload} | ({"validate_only": "true"} if validate_only else {})
+        path, headers = path_of("datasets", name, "imports"), idempotency(idempotency_key)
+        reply = self._connection.send("POST", path, headers=headers, params=query)
+        return cast(Job, json_of(reply))
+
     def import_report(self, job: str) -> Sequence[Receipt]:
         """Return what became of each file of an import."""
         report = self._connection.send("GET", path_of("jobs", job, "report"))

@@ -21,6 +21,7 @@ from core.adapters.database.tables import (
     models,
     schema,
     suites,
+    uploads,
     webhooks,
 )
 from core.errors import Corrupt, DatabaseUnavailable
@@ -36,6 +37,7 @@ TABLES = (
     suites.suites,
     counters.counters,
     webhooks.webhooks,
+    uploads.uploads,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961

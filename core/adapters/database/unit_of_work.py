@@ -15,6 +15,7 @@ from core.adapters.database.datasets.datasets import SqlDatasets
 from core.adapters.database.datasets.suites import SqlSuites
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.datasets.thumbnails import SqlThumbnails
+from core.adapters.database.datasets.uploads import SqlUploads
 from core.adapters.database.engine import READ_ONLY, Limits, open_engine
 from core.adapters.database.erasures.erasures import SqlErasures
 from core.adapters.database.evaluation.answers import SqlAnswerCache
@@ -83,6 +84,7 @@ class SqlUnitOfWork:
     webhooks: ports.Webhooks
     outbox: ports.Outbox
     erasures: ports.Erasures
+    uploads: ports.Uploads
 
     def __init__(
         self,
@@ -131,6 +133,7 @@ class SqlUnitOfWork:
         self.webhooks = SqlWebhooks(connection)
         self.outbox = SqlOutbox(connection)
         self.erasures = SqlErasures(connection)
+        self.uploads = SqlUploads(connection, self.principal.name)
         return self
 
     def __exit__(

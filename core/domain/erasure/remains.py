@@ -6,7 +6,8 @@ REMAINS = {
     "downloads": "Copies of marked versions and of images that clients have downloaded. A client "
     "may keep an image that it has fetched in its cache for a year.",
     "archives": "Archives whose import had not ended, until a day after it and the next garbage "
-    "collection: their import refuses the images, and so does one of a copy that is sent later.",
+    "collection, and files that were sent in parts, until they have expired and likewise: their "
+    "import refuses the images, and so does one of a copy that is sent later.",
     "back_ups": "Back-ups that were made before the erasure, and any that a service before it is "
     "restored from: repeat the erasure after such a restore. The next back-up into the same folder "
     "deletes the images from it.",

@@ -14,6 +14,7 @@ from core.use_cases.operations.workers import FORGOTTEN_AFTER_S
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_HOURS = 24
+EXPIRED_HOURS = 24  # for which an expired upload answers 410, and not 404
 TEMPORARY_AGE_S = 3600.0
 ANY_JOB = JobId("any")
 
@@ -47,12 +48,14 @@ def end_cancelled_jobs(platform: Platform) -> None:
 def forget_old_traces(platform: Platform) -> None:
     """Delete what is no longer needed.
 
-    That is: Idempotency-Keys after a day, temporary files of crashed writers after an hour,
-    checkpoints of jobs that ended without a worker, workers without a heartbeat for a day, and
-    deliveries of webhooks after two weeks, also those that a paused webhook never received.
+    That is: Idempotency-Keys after a day, uploads a day after they expired, temporary files of
+    crashed writers after an hour, checkpoints of jobs that ended without a worker, workers without
+    a heartbeat for a day, and deliveries of webhooks after two weeks, also those that a paused
+    webhook never received.
     """
     with platform.transactions() as work:
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work.uploads.forget(platform.clock() - timedelta(hours=EXPIRED_HOURS))
         work.outbox.forget(platform.clock() - timedelta(days=KEPT_DAYS))
         work.heartbeats.forget_silent(FORGOTTEN_AFTER_S)
         for checkpoint in work.jobs.take_spent_checkpoints():

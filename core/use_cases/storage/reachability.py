@@ -22,7 +22,7 @@ class ArtifactKind(StrEnum):
     REPORT = "report"
     ANSWERS = "answers"
     CHECKPOINT = "checkpoint"
-    ARCHIVE = "archive"  # that an import reads
+    ARCHIVE = "archive"  # that an import reads, or a part of an upload
     UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
 

@@ -128,4 +128,17 @@ ADDED: dict[str, Rows] = {
         ],
         "erased_images": [{"pixels": "e" * 64, "artifact": "f" * 64, "erasure": "era_1"}],
     },
+    "0020": {
+        "uploads": [
+            {
+                "id": "up_1",
+                "owner": "admin",
+                "length": 2**40,
+                "offset": 7,
+                "parts": ["b" * 64],
+                "created_at": WHEN,
+                "expires_at": WHEN,
+            }
+        ]
+    },
 }

@@ -1,10 +1,13 @@
 """Uploading in batches, and the datasets, suites and policies that come of it."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from core.domain.datasets.split import Side
+from core.domain.values import sha256
 from perennial import ImageFile, ServiceError
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
@@ -167,3 +170,38 @@ def test_a_folder_and_an_archive_are_imported_and_reported(served: Served, tmp_p
     assert files == ["bag/41.png", "boot/40.png"]
     assert [row["outcome"] for row in datasets.import_report(trial["id"])] == ["created"]
     assert datasets.get("imported")["counts"] == {"bag": 1, "boot": 1}
+
+
+def test_a_file_is_sent_in_parts_over_a_connection_that_breaks(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, breaks = tmp_path / "a.zip", {2: True, 3: False}  # whether it arrived nevertheless
+    archive.write_bytes(zipped({f"boot/{n}.png": picture(n, side=60) for n in range(50, 53)}))
+    monkeypatch.setattr("perennial.resources.uploads.PART_BYTES", 9_000)
+    monkeypatch.setattr("perennial.resources.uploads.FIRST_PAUSE_S", 0.0)
+    uploads, sent, seen = served.client.uploads, list[str](), list[int]()
+    real = uploads._connection.send
+
+    def breaking(method: str, path: str, **given: Any) -> httpx.Response:
+        if method == "PATCH":
+            sent.append(given["headers"]["Upload-Offset"])
+            if breaks.get(len(sent)) is False:
+                raise httpx.ConnectError("no connection")
+        response = real(method, path, **given)
+        if method == "PATCH" and breaks.get(len(sent)):
+            raise httpx.ReadError("no reply")
+        return response
+
+    monkeypatch.setattr(uploads._connection, "send", breaking)
+    upload = uploads.send(archive, on_bytes=lambda done, _: seen.append(done))
+    size = archive.stat().st_size
+    assert sent == ["0", "9000", "18000", *(f"{at}" for at in range(18_000, size, 9_000))]
+    assert seen[-1] == uploads.get(upload)["length"] == size
+    assert uploads.send(archive, upload=upload) == upload
+    assert served.client.datasets.create("in-parts")
+    job = served.client.datasets.import_upload("in-parts", upload, validate_only=True)
+    assert job["images"] is not None
+    assert job["images"]["archive"] == sha256(archive.read_bytes())
+    uploads.delete(upload)
+    with pytest.raises(ServiceError, match="404 upload_not_found"):
+        uploads.send(archive, upload=upload)

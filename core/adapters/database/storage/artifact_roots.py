@@ -12,6 +12,7 @@ from core.adapters.database.tables.erasures import erased_images
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
+from core.adapters.database.tables.uploads import uploads
 from core.domain.jobs.order import JobType
 from core.domain.registry.version import Version
 from core.domain.values import Digest
@@ -57,9 +58,12 @@ class SqlArtifactRoots:
         return self._all(select(answers.c.answers))
 
     def archives(self) -> set[Digest]:
-        """Return the archives of unfinished imports."""
+        """Return the parts of uploads, and the archives of unfinished imports."""
+        # First: an upload may be imported and deleted meanwhile, but not the reverse.
+        sent = self._connection.scalars(select(uploads.c.parts))
+        parts = {Digest(part) for of_one in sent for part in of_one}
         live = jobs.c.status.in_(UNFINISHED) & (jobs.c.type == JobType.IMPORT_IMAGES)
-        return self._all(select(jobs.c.order["archive"].as_string()).where(live))
+        return parts | self._all(select(jobs.c.order["archive"].as_string()).where(live))
 
     def checkpoints(self) -> set[Digest]:
         """Return the checkpoints of unfinished jobs."""

@@ -1,0 +1,90 @@
+"""Uploads that go on where they were interrupted."""
+
+import hashlib
+import os
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import httpx
+
+from perennial.archives import opened
+from perennial.connection import Connection, path_of
+from perennial.errors import ServiceError
+from perennial.types.uploads import UploadProgress
+
+PART_BYTES = 8 * 1024**2
+TRIES = 6  # of one part
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+
+_TUS = {"Tus-Resumable": "1.0.0"}
+_PART = _TUS | {"Content-Type": "application/offset+octet-stream"}
+
+
+class Uploads:
+    """The verbs of resumable uploads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(self, length: int) -> UploadProgress:
+        """Announce a file of `length` bytes."""
+        headers = _TUS | {"Upload-Length": str(length)}
+        made = self._connection.post(path_of("uploads"), headers=headers)
+        return cast(UploadProgress, made)
+
+    def get(self, upload: str) -> UploadProgress:
+        """Return how much of an upload has arrived."""
+        return cast(UploadProgress, self._connection.get(path_of("uploads", upload)))
+
+    def delete(self, upload: str) -> None:
+        """Delete an upload."""
+        self._connection.delete(path_of("uploads", upload), headers=_TUS)
+
+    def send(
+        self,
+        source: Path,
+        *,
+        upload: str | None = None,
+        on_bytes: Callable[[int, int], object] | None = None,
+    ) -> str:
+        """Send an archive, or a folder as one, in parts, and return the id of its upload.
+
+        A part is tried again when its connection breaks. With `upload`, an upload of the same
+        file goes on. `on_bytes` is called with the bytes that have arrived, and with all. Raises
+        OSError, ServiceError, or httpx.TransportError when a part cannot be sent in six tries.
+        """
+        with opened(source) as file:
+            length = file.seek(0, os.SEEK_END)
+            found = self.create(length) if upload is None else self.get(upload)
+            failed = 0
+            while found["offset"] < length:
+                file.seek(found["offset"])
+                try:
+                    self._send_part(found, file.read(PART_BYTES))
+                    failed = 0
+                except (httpx.TransportError, ServiceError) as error:
+                    failed += 1
+                    if failed == TRIES or not _may_pass(error):
+                        raise
+                    time.sleep(min(FIRST_PAUSE_S * 2**failed, LONGEST_PAUSE_S))
+                found = self.get(found["id"])
+                if on_bytes is not None:
+                    on_bytes(found["offset"], length)
+        return found["id"]
+
+    def _send_part(self, upload: UploadProgress, part: bytes) -> None:
+        digest = b64encode(hashlib.sha256(part).digest()).decode()
+        headers = _PART | {
+            "Upload-Offset": str(upload["offset"]),
+            "Upload-Checksum": f"sha256 {digest}",
+        }
+        path = path_of("uploads", upload["id"])
+        self._connection.send("PATCH", path, content=part, headers=headers)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the part may be sent once more."""
+    return not isinstance(error, ServiceError) or error.retryable or error.status in {409, 460}

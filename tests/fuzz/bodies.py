@@ -1,0 +1,9 @@
+"""Bodies of types that Schemathesis does not know."""
+
+import schemathesis
+
+
+@schemathesis.serializer("application/offset+octet-stream")
+def binary(_context: object, value: object) -> bytes:
+    """Return the bytes of a part of an upload."""
+    return value if isinstance(value, bytes) else bytes(getattr(value, "data", b""))
