@@ -122,10 +122,11 @@ def configure_model(
             work.models.set_suites(found.id, [*chosen])
         if policy is not None:
             work.models.set_policy(found.id, work.policies.get(policy).id)
-        _record_configured(work, found, platform.clock())
+        changed = work.models.get(found.id)
+        if changed != found:
+            _record_configured(work, found, platform.clock())
         work.commit()
-    with platform.transactions(read_only=True) as work:
-        return work.models.get(model)
+    return changed
 
 
 def _add_policy(work: UnitOfWork, policy: GatePolicy) -> None:
