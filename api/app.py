@@ -14,11 +14,13 @@ from api.http.answers.head_requests import HeadRequests
 from api.http.declared_route import DeclaredRoute, require_declared
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
+from api.http.rate_limit import RateLimit
 from api.http.request_body import BodyArrival
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
 from api.observability.tracing import Tracing
+from api.rates import Rates
 from api.routes import (
     advice,
     aliases,
@@ -90,11 +92,11 @@ def create_app(settings: Settings) -> FastAPI:
     """
     require_safe(settings)
     platform = build(settings)
-    meter = Metrics(platform)
+    meter, rates = Metrics(platform), Rates(settings)
     app = FastAPI(
         title="Perennial",
         version=version("perennial"),
-        lifespan=make_lifespan(settings, platform, meter),
+        lifespan=make_lifespan(settings, platform, meter, rates),
         generate_unique_id_function=openapi_document.operation_id,
         docs_url=None,
         redoc_url=None,
@@ -111,15 +113,25 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(EntityTags)
     app.add_middleware(Compression)
     app.add_middleware(HeaderLists)
-    app.add_middleware(BodySizeLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodySizeLimit,
+        max_body_bytes=settings.max_body_bytes,
+        max_json_bytes=settings.max_json_bytes,
+    )
     app.add_middleware(HeadRequests)
+    if settings.rate_requests:
+        app.add_middleware(RateLimit, rates=rates)
     tokens = token_verifier(settings)
     app.add_middleware(
         KeyCheck,
         authenticate=partial(authenticate, platform),
         authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
     )
-    app.add_middleware(BodyArrival, seconds=settings.receive_seconds)
+    app.add_middleware(
+        BodyArrival,
+        seconds=settings.receive_seconds,
+        bytes_per_second=settings.receive_bytes_per_second,
+    )
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Telemetry, meter=meter)

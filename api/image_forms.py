@@ -15,6 +15,7 @@ UPLOAD_ERRORS = (
     errors.TooManyParts,
     errors.AllRejected,
     errors.FieldUnknown,
+    errors.QuotaExceeded,
     errors.StorageFull,
 )
 

@@ -12,6 +12,7 @@ from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
+from api.rates import Rates
 from core import bootstrap
 from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
@@ -25,7 +26,7 @@ INFERRING = 16
 
 
 def make_lifespan(
-    settings: Settings, platform: Platform, metrics: Metrics
+    settings: Settings, platform: Platform, metrics: Metrics, rates: Rates
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the application's lifespan.
 
@@ -38,6 +39,7 @@ def make_lifespan(
         with ExitStack() as stack:
             await run_in_threadpool(_open, app, settings, platform, metrics, stack)
             yield
+            await rates.close()
             await run_in_threadpool(stack.close)
 
     return lifespan

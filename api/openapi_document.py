@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from api.http.answers.entity_tags import TAGGED
 from api.http.middleware import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
+from api.http.rate_limit import UNLIMITED
 from api.http.required_role import needs
 from api.schemas.common import Problem, ProblemLine
 from core import errors
@@ -23,7 +24,7 @@ DESCRIPTION = (
 _EXAMPLES = "#/components/examples/"
 _ErrorTypes = Sequence[type[errors.PerennialError]]
 
-# Errors that any operation may return, that those with a key add, and that those with a body add.
+# Errors that any operation may return, and that those with a key, a rate and a body add.
 _EVERYWHERE: _ErrorTypes = (errors.Malformed, errors.FieldUnknown, errors.FieldInvalid)
 _WITH_KEY: _ErrorTypes = (
     errors.Unauthorised,
@@ -31,7 +32,18 @@ _WITH_KEY: _ErrorTypes = (
     errors.DatabaseUnavailable,
     errors.IssuerUnavailable,
 )
+_WITH_RATE: _ErrorTypes = (errors.RateExceeded,)
 _WITH_BODY: _ErrorTypes = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
+
+
+_RATE_HEADERS = {
+    name: {"description": description, "schema": {"type": schema}}
+    for name, description, schema in (
+        ("Retry-After", "Seconds after which to try again.", "integer"),
+        ("RateLimit-Policy", 'The rate of your key, as in `"requests";q=1000;w=10`.', "string"),
+        ("RateLimit", 'What is left of the rate, as in `"requests";r=0;t=4`.', "string"),
+    )
+}
 
 
 def operation_id(route: APIRoute) -> str:
@@ -98,9 +110,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in found["paths"].items():
         for operation in operations.values():
-            _add_errors_and_key(operation, is_open=path in OPEN_PATHS)
+            _add_errors_and_key(operation, path)
         if "get" in operations:
             _add_entity_tag(operations["get"])
+    found["components"]["headers"] = _RATE_HEADERS
     found["components"]["examples"] = _examples(json.dumps(found["paths"]))
     return found
 
@@ -120,15 +133,17 @@ def _with_subclasses(
         yield from _with_subclasses(child)
 
 
-def _add_errors_and_key(operation: dict[str, Any], *, is_open: bool) -> None:
-    """Replace the framework's 422 with our problems, and require the key unless `is_open`."""
+def _add_errors_and_key(operation: dict[str, Any], path: str) -> None:
+    """Replace the framework's 422 with our problems, and require the key unless all may ask."""
     responses = operation["responses"]
     if "HTTPValidationError" in json.dumps(responses.get("422", {})):
         del responses["422"]
     error_types = list(_EVERYWHERE)
-    if not is_open:
+    if path not in OPEN_PATHS:
         operation["security"] = [{"key": []}]
         error_types += _WITH_KEY
+    if path not in UNLIMITED:
+        error_types += _WITH_RATE
     if "requestBody" in operation:
         error_types += _WITH_BODY
     for status, response in raises(*error_types).items():
@@ -136,6 +151,9 @@ def _add_errors_and_key(operation: dict[str, Any], *, is_open: bool) -> None:
         examples = present["content"][MEDIA_TYPE]["examples"]
         examples |= response["content"][MEDIA_TYPE]["examples"]
         present["description"] = ", ".join(examples)
+    if "429" in responses:
+        refs = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
+        responses["429"]["headers"] = refs
 
 
 def _add_entity_tag(operation: dict[str, Any]) -> None:

@@ -54,7 +54,10 @@ class Settings(BaseSettings):
     # The longest wait for a request's head and for the next piece of its body, and how far a body
     # may fall behind the slowest accepted pace.
     receive_seconds: Annotated[float, Field(gt=0)] = 30.0
+    receive_bytes_per_second: Annotated[int, Field(gt=0)] = 500  # the slowest accepted pace
+    keep_alive_seconds: Annotated[int, Field(gt=0)] = 5  # an idle connection stays open this long
     max_body_bytes: int = 512 * 1024 * 1024
+    max_json_bytes: int = 16 * 1024 * 1024  # of a body that is neither a form nor an archive
     max_file_bytes: int = 32 * 1024 * 1024
     max_parts: int = 1000
     max_pixels: int = 25_000_000
@@ -65,6 +68,13 @@ class Settings(BaseSettings):
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
     max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
     min_free_bytes: int = 256 * 1024 * 1024
+    max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of the images of all datasets; 0: no quota
+
+    # Requests that a key may make within `rate_seconds`, and jobs that may wait; 0: no limit.
+    rate_requests: Annotated[int, Field(ge=0)] = 1000
+    rate_seconds: Annotated[int, Field(gt=0)] = 10
+    max_waiting_per_model: Annotated[int, Field(ge=0)] = 100
+    max_waiting_per_key: Annotated[int, Field(ge=0)] = 500
 
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs

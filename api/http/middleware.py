@@ -19,7 +19,6 @@ from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Un
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
-MAX_JSON_BYTES = 16 * 1024 * 1024
 _WITH_FILES = ("multipart/", *ARCHIVE_TYPES, PART_TYPE)  # types of bodies that may be large
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -65,9 +64,10 @@ class RequestIds:
 class BodySizeLimit:
     """Counts the bytes of a body as they arrive; reading past the cap raises BodyTooLarge."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_json_bytes: int) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.max_json_bytes = max_json_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +75,7 @@ class BodySizeLimit:
             return
         headers = Headers(scope=scope)
         has_files = headers.get("content-type", "").lower().startswith(_WITH_FILES)
-        cap = self.max_body_bytes if has_files else min(self.max_body_bytes, MAX_JSON_BYTES)
+        cap = self.max_body_bytes if has_files else min(self.max_body_bytes, self.max_json_bytes)
         declared = headers.get("content-length", "")
         received = int(declared) if declared.isdigit() and int(declared) > cap else 0
 

@@ -11,6 +11,7 @@ from core import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
 
 # The most specific class decides.
 STATUS: Mapping[type[errors.PerennialError], int] = {
@@ -28,6 +29,7 @@ STATUS: Mapping[type[errors.PerennialError], int] = {
     errors.RangeNotSatisfiable: 416,
     errors.Invalid: 422,
     errors.PreconditionRequired: 428,
+    errors.TooManyRequests: 429,
     errors.ChecksumMismatch: 460,  # as tus has it
     errors.Unavailable: 503,
     errors.StorageFull: 507,
@@ -99,6 +101,7 @@ def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Resp
         errors=[error_item(error)] if error.pointer else (),
         retryable=error.retryable,
         facts=error.facts,
+        headers={"Retry-After": str(wait)} if (wait := error.facts.get(WAIT)) else None,
     )
 
 
@@ -110,7 +113,7 @@ def request_id(connection: HTTPConnection) -> str:
 def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
     found = dict(headers or {})
     if status in {429, 503, 507}:
-        found["Retry-After"] = str(RETRY_AFTER_S)
+        found.setdefault("Retry-After", str(RETRY_AFTER_S))
     if status == 408:  # the rest of the request was not read
         found["Connection"] = "close"
     if status == 401:

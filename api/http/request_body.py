@@ -10,8 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.problems import problem_of
 from core.errors import Malformed, RequestTimeout
 
-SLOWEST = 500  # bytes per second
-
 
 class BodyArrival:
     """Refuses a body with two lengths, and one that stalls or arrives too slowly.
@@ -20,12 +18,13 @@ class BodyArrival:
     length and another the chunks, the rest of the body is taken for a second request (request
     smuggling; RFC 9112, 6.3). Reading a body raises RequestTimeout when its next piece takes
     longer than `seconds`, or when all waits together exceed the time that the received bytes take
-    at SLOWEST by more than `seconds`.
+    at `bytes_per_second` by more than `seconds`.
     """
 
-    def __init__(self, app: ASGIApp, *, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, seconds: float, bytes_per_second: int) -> None:
         self.app = app
         self.seconds = seconds
+        self.bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,14 +44,14 @@ class BodyArrival:
             if whole:  # only a disconnect can follow
                 return await receive()
             began = time.monotonic()
-            behind = waited - received / SLOWEST
+            behind = waited - received / self.bytes_per_second
             try:
                 async with asyncio.timeout(self.seconds - max(0.0, behind)):
                     message = await receive()
             except TimeoutError as error:
                 raise RequestTimeout(
                     f"The body arrived too slowly: pause for at most {self.seconds:g} s and send "
-                    f"at least {SLOWEST} bytes a second."
+                    f"at least {self.bytes_per_second} bytes a second."
                 ) from error
             waited += time.monotonic() - began
             received += len(message.get("body", b""))

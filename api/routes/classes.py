@@ -86,6 +86,7 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
         errors.IdempotencyMismatch,
         errors.JobDeleted,
         errors.InProgress,
+        errors.TooManyJobs,
         *UPLOAD_ERRORS,
     ),
     openapi_extra=_FORM | needs(Role.CONTRIBUTOR),

@@ -61,6 +61,7 @@ UploadQuery = Annotated[
         errors.IdempotencyMismatch,
         errors.JobDeleted,
         errors.StorageFull,
+        errors.TooManyJobs,
     ),
     openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.CONTRIBUTOR),
 )

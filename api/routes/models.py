@@ -38,6 +38,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute
         errors.IdempotencyMismatch,
         errors.JobDeleted,
         errors.InProgress,
+        errors.TooManyJobs,
     ),
     openapi_extra=needs(Role.OPERATOR),
 )

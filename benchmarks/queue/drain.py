@@ -28,7 +28,9 @@ START_S = 15.0  # enough for every worker to import its modules
 def opened(url: str, folder: Path) -> Iterator[Platform]:
     """Yield a platform on a database and a folder of artifacts."""
     platform = Platform(
-        settings=Settings(home=folder, checkpoint_seconds=3600.0),
+        settings=Settings(
+            home=folder, checkpoint_seconds=3600.0, max_waiting_per_model=0, max_waiting_per_key=0
+        ),
         transactions=SqlTransactions(url),
         artifacts=LocalArtifacts(folder / "artifacts"),
         clock=utc_now,

@@ -9,6 +9,7 @@
     ├── Conflict             valid request, but the state does not allow it   409
     │   └── Gone             it existed, but its bytes have been deleted      410
     ├── RequestTimeout       the caller stopped in the middle of a request    408
+    ├── TooManyRequests      over a rate, or too many jobs are waiting        429
     ├── PreconditionFailed   the resource changed after the caller read it    412
     ├── PreconditionRequired the caller must send If-Match or If-None-Match   428
     ├── Unauthorised / Forbidden / NotAcceptable                              401 / 403 / 406

@@ -49,3 +49,7 @@ class ArchiveTooBig(TooLarge):
 
 class TooManyParts(TooLarge):
     """The form has too many parts."""
+
+
+class QuotaExceeded(TooLarge):
+    """The images do not fit into the storage quota: delete images that are not needed any more."""

@@ -1,4 +1,4 @@
-"""Errors of a request's timing, key, preconditions, Accept or Range."""
+"""Errors of a request's timing, rate, key, preconditions, Accept or Range."""
 
 from core.errors.root import PerennialError
 
@@ -7,6 +7,20 @@ class RequestTimeout(PerennialError):
     """The rest of the request did not arrive in time."""
 
     retryable = True
+
+
+class TooManyRequests(PerennialError):
+    """You have asked for more than the limits allow: try again later."""
+
+    retryable = True
+
+
+class RateExceeded(TooManyRequests):
+    """You have made as many requests as your rate allows: wait for the seconds in Retry-After."""
+
+
+class TooManyJobs(TooManyRequests):
+    """As many jobs are waiting as may wait: order again when some of them have started."""
 
 
 class PreconditionFailed(PerennialError):

@@ -59,6 +59,12 @@ class Datasets(Protocol):
     def stored(self, pixels: Digest) -> Image | None:
         """Return an image of any dataset, by its pixels."""
 
+    def stored_bytes(self) -> int:
+        """Return the bytes of the images in datasets, each counted once."""
+
+    def missing_bytes(self, wanted: Collection[Image]) -> int:
+        """Return the bytes of those images that no dataset holds, each counted once."""
+
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per text (for captioned datasets: {"": images})."""
 

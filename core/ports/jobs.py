@@ -69,6 +69,12 @@ class Jobs(Protocol):
         have, and its value; with None, any value.
         """
 
+    def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
+        """Return the number of queued jobs of a model, or of those that somebody has ordered.
+
+        Until commit nobody else counts, so that two orders cannot both take the last place.
+        """
+
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
     ) -> Job | None:

@@ -18,6 +18,7 @@ from core.use_cases.erasure.order_erasure import repeat_erasure
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
 from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
 from core.use_cases.registry.import_outcome import require_no_root
 from core.use_cases.training.preflight import preflight_order
 
@@ -63,7 +64,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
         "retry_of": found.id,
     }
     if isinstance(order, ImportImagesOrder):
-        return enqueue_import(work, request, order, now, **again)
+        return enqueue_import(platform, work, request, order, now, **again)
     if isinstance(order, EraseOrder):
         return repeat_erasure(work, request, order, now, **again)
     model, suites = work.models.get(model_of(found)), None
@@ -76,4 +77,5 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
                 suites = found.suites
         case EvaluateOrder():
             preflight_evaluation(work, model, order)
+    require_place(platform.settings, work, request.principal, model)
     return enqueue(work, request, model, found.type, order, now, suites=suites, **again)

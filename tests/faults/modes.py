@@ -22,6 +22,7 @@ SETTINGS: Mapping[str, Any] = {
     "grace_seconds": 5.0,
     "lease_seconds": 4.0,
     "min_free_bytes": 1,
+    "rate_requests": 1_000_000,
     "sweep_seconds": 0.5,
     "webhook_private": True,
     "webhook_seconds": 1.0,

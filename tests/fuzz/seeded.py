@@ -24,7 +24,7 @@ def seeded(home: Path) -> Iterator[Served]:
 
     Writes the ids of its jobs and images, which nobody can choose, to files in `home`.
     """
-    settings = settings_of(home)
+    settings = settings_of(home, max_waiting_per_model=0, max_waiting_per_key=0)
     bootstrap.migrate(settings)
     with running(settings) as service:
         ensure_admin_key(service.platform)

@@ -44,7 +44,13 @@ class World:
         self.transactions = SteppedTransactions(_url(self.folder))
         self.artifacts = SteppedArtifacts(self.folder / "artifacts")
         self.day = 0
-        settings = Settings(home=self.folder, checkpoint_seconds=0.0, lease_seconds=1e6)
+        settings = Settings(
+            home=self.folder,
+            checkpoint_seconds=0.0,
+            lease_seconds=1e6,
+            max_waiting_per_model=0,
+            max_waiting_per_key=0,
+        )
         self.platform = Platform(
             settings=settings,
             transactions=self.transactions,

@@ -31,6 +31,8 @@ RESPONSE_HEADERS = (
     "Content-Range",
     "ETag",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "Tus-Resumable",
     "Upload-Expires",

@@ -18,6 +18,11 @@ class Principal:
     request_id: str | None = None
     trace: str | None = None  # the request's span, as a traceparent
 
+    @property
+    def id(self) -> str:
+        """The id of its key, or its name if it has none: what is counted is counted by it."""
+        return self.key or self.name
+
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the principal's role includes this one."""
         if self.role is None or not self.role.includes(role):

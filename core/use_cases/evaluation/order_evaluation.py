@@ -8,6 +8,7 @@ from core.domain.registry.version import Model
 from core.errors import FieldInvalid
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
 from core.use_cases.registry.lineage import ancestors
 
 
@@ -34,6 +35,7 @@ def order_evaluation(
         found = work.models.get(model)
         order = EvaluateOrder(version=version, alias=alias)
         preflight_evaluation(work, found, order)
+        require_place(platform.settings, work, request.principal, found)
         job = enqueue(work, request, found, JobType.EVALUATE, order, now, priority=priority)
         work.commit()
     announce(notifier, job)

@@ -17,6 +17,7 @@ from core.domain.values import clean_file_label, sha256
 from core.errors import Invalid
 from core.ports import ArchiveReader, Decoder, Monitor, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload, clean_text
+from core.use_cases.datasets.quota import require_quota
 from core.use_cases.datasets.record_uploads import erased_forms, receive, search_uploads
 from core.use_cases.imports.file_report import FileReport
 from core.use_cases.imports.unpack import Unpacked, Unpacking
@@ -33,7 +34,7 @@ def import_images(
     """Put the images of an archive into its dataset, write the report of its files, end the job.
 
     With `validate_only`, no image is stored or recorded, and the report says what would be. Raises
-    DatasetNotFound, what `Unpacking.unpack` raises, and Interruption.
+    DatasetNotFound, QuotaExceeded, what `Unpacking.unpack` raises, and Interruption.
     """
     with platform.transactions(read_only=True) as work:
         dataset = work.datasets.get(order.dataset)
@@ -49,6 +50,7 @@ def import_images(
     searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
     with platform.transactions() as work:
+        require_quota(platform.settings, work, uploads)
         receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
         if not order.validate_only:
             _finish(platform, work, job, named, receipts)

@@ -10,25 +10,27 @@ from core.domain.values import DatasetId, JobId
 from core.errors import ArchiveGone, ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, JobNotifier, Platform, UnitOfWork
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
 
 
 def order_import(
     platform: Platform, notifier: JobNotifier, request: JobRequest, order: ImportImagesOrder
 ) -> Job:
-    """Queue the import of a stored archive; `order.dataset` may be a name. Raises DatasetNotFound.
+    """Queue the import of a stored archive; `order.dataset` may be a name.
 
-    Imports of one dataset run one after another.
+    Imports of one dataset run one after another. Raises DatasetNotFound or TooManyJobs.
     """
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return known
-        job = enqueue_import(work, request, order, platform.clock())
+        job = enqueue_import(platform, work, request, order, platform.clock())
         work.commit()
     announce(notifier, job)
     return job
 
 
 def enqueue_import(
+    platform: Platform,
     work: UnitOfWork,
     request: JobRequest,
     order: ImportImagesOrder,
@@ -41,6 +43,7 @@ def enqueue_import(
     """Queue an import in a transaction that keeps others from deleting its dataset."""
     dataset = work.datasets.get(order.dataset)
     work.datasets.lock(dataset.id)
+    require_place(platform.settings, work, request.principal, None)
     return enqueue(
         work,
         request,

@@ -88,6 +88,7 @@ def enqueue(
         policy=judged.policy if judged else None,
         metadata=metadata or {},
         retry_of=retry_of,
+        ordered_by=request.principal.id,
         trace=request.principal.trace,
         created_at=now,
     )

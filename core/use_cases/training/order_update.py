@@ -6,6 +6,7 @@ from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.ports import JobNotifier, Platform
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
 from core.use_cases.training.preflight import preflight_order
 
 
@@ -29,12 +30,14 @@ def order_update(
         if known := find_replayed(work, request):
             return known
         found = work.models.get(model)
+        order = preflight_order(work, platform.artifacts, found, order)
+        require_place(platform.settings, work, request.principal, found)
         job = enqueue(
             work,
             request,
             found,
             JobType.UPDATE,
-            preflight_order(work, platform.artifacts, found, order),
+            order,
             now,
             priority=priority,
             metadata=metadata,

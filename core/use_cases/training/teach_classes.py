@@ -15,8 +15,10 @@ from core.ports import Decoder, JobNotifier, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload, add_dataset
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.near_duplicates import SimilaritySearch
+from core.use_cases.datasets.quota import require_quota
 from core.use_cases.datasets.record_uploads import record, search_uploads
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
 from core.use_cases.training.preflight import preflight_update
 
 
@@ -46,7 +48,7 @@ def learn_classes(
 
     Everything is first tried in a transaction that is rolled back before `keep_images` stores
     the first byte, so a refusal leaves nothing behind. Raises what `order_update` raises,
-    AllRejected, and TooFewPerClass also when no image of a class was accepted.
+    AllRejected, QuotaExceeded, and TooFewPerClass also when no image of a class was accepted.
     """
     now = platform.clock()
     dataset_id = DatasetId(new_id("ds", now))
@@ -58,6 +60,7 @@ def learn_classes(
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return start.again(work, known)
+        require_quota(platform.settings, work, uploads)
         start.make(work)
     keep_images()
     with platform.transactions() as work:
@@ -81,6 +84,7 @@ class _Start:
     def make(self, work: UnitOfWork) -> Start:
         """Fill the dataset, freeze it and queue the update."""
         model = work.models.get(self.model)
+        require_place(self.platform.settings, work, self.request.principal, model)
         receipts = self._record(work)
         manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
         _require_every_class(self.uploads, manifest)

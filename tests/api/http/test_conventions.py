@@ -122,8 +122,9 @@ def test_unknown_paths_and_methods(service: Service) -> None:
     assert "GET" in answer.headers["allow"]
 
 
-def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path) -> None:
-    with running(settings_of(home, max_body_bytes=1000)) as service, service.untouched():
+@pytest.mark.parametrize("cap", ["max_body_bytes", "max_json_bytes"])
+def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path, cap: str) -> None:
+    with running(settings_of(home, **{cap: 1000})) as service, service.untouched():
         sent = service.client.post(
             "/v1/datasets",
             content=iter([b'{"name": "', *[b"a" * 100] * 20]),

@@ -8,6 +8,7 @@ from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service
 
 pytestmark = EMBEDDED
+OWN = {"x-request-id": "", "ratelimit": ""}  # different in every reply
 GETS = {
     "/healthz": 200,
     "/v1/suites": 200,
@@ -26,7 +27,7 @@ def test_head_has_the_status_and_headers_of_get_and_no_body(ready: Service) -> N
     for path, status in GETS.items():
         got, head = ready.client.get(path), ready.client.head(path)
         assert (head.status_code, head.content) == (status, b""), path
-        assert {**head.headers, "x-request-id": ""} == {**got.headers, "x-request-id": ""}, path
+        assert {**head.headers, **OWN} == {**got.headers, **OWN}, path
     assert int(head.headers["content-length"]) > 0
 
 

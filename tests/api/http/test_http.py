@@ -13,6 +13,8 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 pytestmark = EMBEDDED
 
 ALIAS = "/v1/models/demo/aliases/production"
+ORDERS = {"order_job", "order_job_again", "teach_classes", "register_model", "import_images"}
+RATE_HEADERS = {"Retry-After", "RateLimit-Policy", "RateLimit"}
 DOWNLOAD = "/v1/models/demo/versions/1/download"
 REPORT = "/v1/models/demo/versions/2/forgetting"
 
@@ -63,6 +65,12 @@ def test_every_operation_documents_what_every_operation_may_answer(service: Serv
             assert "unsupported_media_type" in codes.get("415", ()), name
             assert "body_too_large" in codes.get("413", ()), name
             assert "request_timeout" in codes.get("408", ()), name
+        if operation["tags"][0] not in {"health", "reference"} and name != "get_metrics":
+            assert "rate_exceeded" in codes.get("429", ()), name
+            assert ("too_many_jobs" in codes["429"]) == (name in ORDERS), name
+            assert set(operation["responses"]["429"]["headers"]) == RATE_HEADERS, name
+        else:
+            assert "429" not in codes, name
 
 
 @pytest.mark.parametrize("match", ['"7", "1"', '"1","7"', 'W/"9", "1"', ' , "1" ,'])

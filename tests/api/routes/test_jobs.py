@@ -1,20 +1,25 @@
 """Orders: what is refused at once, what is queued, replayed, cancelled and retried."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.domain.access.roles import Role
 from core.domain.datasets.split import Side
 from core.domain.jobs.job import Progress
 from core.domain.values import JobId
 from core.use_cases.jobs.queue import cancel_job
+from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, update
-from tests.support.api.seeds import a_candidate
-from tests.support.api.service import EMBEDDED, Service, code_of
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
 from tests.support.factories import NOW, a_job_of_no_model
 from tests.support.processes import wait_for
+
+ZIP = {"Content-Type": "application/zip"}
 
 
 def test_an_update_is_queued(ready: Service) -> None:
@@ -31,6 +36,44 @@ def test_an_update_is_queued(ready: Service) -> None:
     assert job["metadata"] == {"team": "shoes"}
     assert ready.client.get(answer.headers["location"]).json() == job
     wait_for(ready.rings, seconds=60)
+
+
+def test_no_more_jobs_wait_than_may_wait(home: Path) -> None:
+    with running(settings_of(home, max_waiting_per_model=2, max_waiting_per_key=3)) as service:
+        a_candidate(service.platform, a_root(service.platform))
+        a_root(service.platform, "other")
+        a_dataset(service, "products", boot=0, bag=3)
+        client, other, keyed = service.client, update(model="other"), {"Idempotency-Key": "k"}
+        cancelled = client.post("/v1/jobs", json=other).json()["links"]
+        client.post(cancelled["cancel"])
+        first = client.post("/v1/jobs", json=update(), headers=keyed).json()
+        client.post("/v1/jobs", json=update())
+        with service.untouched():
+            refused = client.post("/v1/jobs", json=update())
+            assert code_of(refused) == (429, "too_many_jobs")
+            assert refused.headers["retry-after"] == "60"
+            facts = {"waiting": 2, "limit": 2, "retry_after_s": 60}
+            assert refused.json()["facts"] == facts
+            again = client.post("/v1/jobs", json=update(), headers=keyed)
+            assert again.json() == first
+        assert client.post("/v1/jobs", json=other).status_code == 202
+        images = enumerate(pictures_on(Side.TRAIN, 9)[:6])
+        taught = [("ab"[n % 2], (f"{n}.png", image)) for n, image in images]
+        evaluation = {"type": "evaluate", "model": "demo", "version": 2}
+        with service.untouched():
+            for refused in (
+                client.post("/v1/jobs", json=other),
+                client.post("/v1/jobs", json=evaluation),
+                client.post(f"{cancelled['self']}/retry"),
+                client.post("/v1/models", json={"name": "fresh"}),
+                client.post("/v1/models/other/classes", files=taught),
+            ):
+                assert code_of(refused) == (429, "too_many_jobs"), refused.request.url
+        archive = {"content": zipped({"a/1.png": picture(1)}), "headers": ZIP}
+        refused = client.post("/v1/datasets/products/imports", **archive)
+        assert code_of(refused) == (429, "too_many_jobs")
+        others = client.post("/v1/jobs", json=other, headers=service.key(Role.CONTRIBUTOR))
+        assert others.status_code == 202
 
 
 def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:

@@ -12,7 +12,7 @@ from api.app import create_app
 from api.server.listening import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
 from devtools.servers.ports import free_port
-from tests.support.api.service import EMBEDDED
+from tests.support.api.service import EMBEDDED, settings_of
 from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.processes import Site, wait_for
 
@@ -48,6 +48,12 @@ def test_a_service_that_is_told_to_end_does_so_in_order(site: Site) -> None:
     wait_for(lambda: is_alive(site.settings.port), seconds=60)
     api.terminate()
     assert api.wait(60) == 0
+
+
+@EMBEDDED
+def test_an_idle_connection_stays_open_for_as_long_as_it_may(home: Path) -> None:
+    settings = settings_of(home, keep_alive_seconds=7)
+    assert uvicorn_config(create_app(settings), settings).timeout_keep_alive == 7
 
 
 @EMBEDDED

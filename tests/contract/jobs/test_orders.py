@@ -64,6 +64,7 @@ def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
     assert job.id.startswith("job_")
     assert job == Job(
         id=job.id,
+        ordered_by=TESTER.id,
         type=JobType.IMPORT,
         model=model.id,
         lane=model.id,
@@ -115,6 +116,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
     )
     assert job == Job(
         id=job.id,
+        ordered_by=TESTER.id,
         type=JobType.UPDATE,
         model=model.id,
         lane=model.id,
@@ -139,6 +141,7 @@ def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
     )
     assert job == Job(
         id=job.id,
+        ordered_by=TESTER.id,
         type=JobType.EVALUATE,
         model=model.id,
         lane=model.id,

@@ -37,6 +37,7 @@ def settings_of(home: Path, **changes: Any) -> Settings:
         "embedded": False,
         "migrate_on_start": False,
         "min_free_bytes": 1,
+        "rate_requests": 1_000_000,
     }
     return Settings(**{**given, **changes})
 

@@ -141,4 +141,5 @@ ADDED: dict[str, Rows] = {
             }
         ]
     },
+    "0021": {"jobs": [{"ordered_by": "key_1"}]},
 }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select
 
 from core.adapters.database.statements import chunks
 from core.adapters.database.tables.datasets import (
@@ -43,6 +43,20 @@ class SqlImageLists:
             for row in self._connection.execute(query):
                 found.setdefault(row.pixels, []).append(row.text)
         return found
+
+    def stored_bytes(self) -> int:
+        """Return the bytes of the images in datasets, each counted once."""
+        held = exists().where(dataset_images.c.pixels == images.c.pixels)
+        return int(self._connection.scalar(select(func.sum(images.c.size)).where(held)) or 0)
+
+    def missing_bytes(self, wanted: Collection[Image]) -> int:
+        """Return the bytes of those images that no dataset holds, each counted once."""
+        sizes = {image.pixels: image.size for image in wanted}
+        for chunk in chunks(list(sizes)):
+            held = select(dataset_images.c.pixels).where(dataset_images.c.pixels.in_(chunk))
+            for pixels in self._connection.scalars(held.distinct()):
+                del sizes[pixels]
+        return sum(sizes.values())
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
         """Return all images by pixels, one row per text."""

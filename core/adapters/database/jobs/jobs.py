@@ -27,6 +27,8 @@ from core.domain.values import Digest, JobId, ModelId
 from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.ports import HeldJob, NamedJob
 
+_COUNTING = 0x5761_6974_696E_6700  # the advisory lock of orders on PostgreSQL
+
 
 class SqlJobs(SqlHeldJobs):
     """The `Jobs` port over SQL; with `visible`, the jobs of other models are not there."""
@@ -103,6 +105,20 @@ class SqlJobs(SqlHeldJobs):
             key=key,
             value=value,
         )
+
+    def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
+        """Return the number of queued jobs of a model, or of those that somebody has ordered.
+
+        Until commit nobody else counts, so that two orders cannot both take the last place.
+        """
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+            self._connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
+        waiting = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+        if model is not None:
+            waiting = waiting.where(jobs.c.model == model)
+        if ordered_by is not None:
+            waiting = waiting.where(jobs.c.ordered_by == ordered_by)
+        return self._connection.scalar(waiting) or 0
 
     def claim(
         self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)

@@ -46,6 +46,7 @@ jobs = Table(
     Column("checkpoint", String(64)),
     Column("version", Integer),
     Column("retry_of", ForeignKey("jobs.id")),
+    Column("ordered_by", String),  # a key's id or a name; null: by an earlier release
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("metadata", JSON, nullable=False),
@@ -75,6 +76,11 @@ Index(None, jobs.c.status, jobs.c.position)
 # The deletion of a job looks for its retries, which refer to it.
 RETRIES = text("retry_of IS NOT NULL")
 Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
+
+
+# Counted before each order (`SqlJobs.waiting`).
+WAITING = text("status = 'queued'")
+Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)
 
 
 def lane_of(job: FromClause) -> ColumnElement[str]:

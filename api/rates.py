@@ -1,0 +1,95 @@
+"""The rate of requests, counted by key in Redis or in this process's memory."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+POLICY = '"requests"'  # its name in the headers
+REDIS = ("redis://", "rediss://")
+REDIS_S = 1.0  # the longest wait for Redis
+ALONE_S = 5.0  # after Redis has failed, this process counts alone for so long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What is left of a rate after a request was counted."""
+
+    allowed: bool  # whether the request was within the rate
+    requests: int  # the rate: so many in `window_s`
+    window_s: int
+    remaining: int
+    reset_s: int  # seconds until more are allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-10, which are structured fields."""
+        return {
+            "RateLimit-Policy": f"{POLICY};q={self.requests};w={self.window_s}",
+            "RateLimit": f"{POLICY};r={self.remaining};t={self.reset_s}",
+        }
+
+
+class Rates:
+    """Counts requests by who makes them, in a sliding window.
+
+    API processes that share a Redis count together. While Redis does not respond, each counts
+    alone, so that nobody is refused for its sake.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._rate = RateLimitItemPerSecond(settings.rate_requests, settings.rate_seconds)
+        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = self._redis = None
+        self._alone_until = -math.inf
+        if settings.broker.startswith(REDIS):
+            self._redis = RedisStorage(
+                settings.broker,
+                wrap_exceptions=True,
+                implementation="redispy",
+                key_prefix="perennial.rates",
+                socket_timeout=REDIS_S,
+                socket_connect_timeout=REDIS_S,
+            )
+            self._shared = SlidingWindowCounterRateLimiter(self._redis)
+
+    async def take(self, caller: str) -> Allowance:
+        """Count a request of a caller, unless its rate is exhausted, and return what is left."""
+        if self._shared is not None and time.monotonic() >= self._alone_until:
+            try:
+                return await self._take(self._shared, caller)
+            except StorageError as error:
+                self._alone_until = time.monotonic() + ALONE_S
+                log.warning(
+                    "Redis does not respond: this process counts requests alone for %g s",
+                    ALONE_S,
+                    extra={"error": str(error)},
+                )
+        return await self._take(self._alone, caller)
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        if self._redis is not None and isinstance(self._redis.bridge, RedispyBridge):
+            await self._redis.bridge.storage.aclose()
+
+    async def _take(self, counter: SlidingWindowCounterRateLimiter, caller: str) -> Allowance:
+        allowed = await counter.hit(self._rate, caller)
+        left = await counter.get_window_stats(self._rate, caller)
+        return Allowance(
+            allowed=allowed,
+            requests=self._rate.amount,
+            window_s=self._rate.get_expiry(),
+            remaining=left.remaining,
+            reset_s=max(1, math.ceil(left.reset_time - time.time())),
+        )

@@ -1,0 +1,84 @@
+"""The rate of requests: who is counted, until when, and what happens without Redis."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from api.rates import Allowance, Rates
+from core.settings import Settings
+from devtools.servers.ports import free_port
+
+T = TypeVar("T")
+
+HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
+
+
+def counting(settings: Settings, ask: Callable[[Rates], Awaitable[T]]) -> T:
+    """What somebody who asks gets from rates that are closed afterwards."""
+
+    async def run() -> T:
+        rates = Rates(settings)
+        try:
+            return await ask(rates)
+        finally:
+            await rates.close()
+
+    return asyncio.run(run())
+
+
+async def until_refused(rates: Rates, caller: str, most: int) -> list[Allowance]:
+    """The allowances of a caller up to the first refusal."""
+    found = []
+    for _ in range(most):
+        found.append(await rates.take(caller))
+        if not found[-1].allowed:
+            return found
+    raise AssertionError("nothing was refused")
+
+
+def test_what_is_left_falls_to_nothing_for_each_caller_alone() -> None:
+    settings = Settings(rate_requests=3, rate_seconds=HOUR)
+
+    async def ask(rates: Rates) -> tuple[list[Allowance], Allowance]:
+        # At the full hour a part of what was counted before is given back: one more at most.
+        return await until_refused(rates, "a", 5), await rates.take("b")
+
+    mine, another = counting(settings, ask)
+    assert [one.allowed for one in mine[:3]] == [True] * 3
+    assert (mine[0].requests, mine[0].window_s) == (3, HOUR)
+    assert [one.remaining for one in (mine[0], mine[-1])] == [2, 0]
+    assert all(1 <= one.reset_s <= HOUR for one in mine)
+    assert (another.allowed, another.remaining) == (True, 2)
+
+
+def test_after_the_seconds_that_are_told_more_is_allowed() -> None:
+    async def ask(rates: Rates) -> Allowance:
+        refused = (await until_refused(rates, "a", 1000))[-1]
+        await asyncio.sleep(refused.reset_s)
+        return await rates.take("a")
+
+    assert counting(Settings(rate_requests=2, rate_seconds=1), ask).allowed
+
+
+def test_without_redis_a_process_counts_alone_and_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.rates.ALONE_S", HOUR)
+    settings = Settings(
+        broker_url=f"redis://127.0.0.1:{free_port()}/0", rate_requests=2, rate_seconds=HOUR
+    )
+    with caplog.at_level(logging.WARNING, "api.rates"):
+        found = counting(settings, lambda rates: until_refused(rates, "a", 4))
+    assert [one.allowed for one in found[:2]] == [True] * 2
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+
+
+def test_the_headers_are_those_of_the_draft() -> None:
+    left = Allowance(allowed=True, requests=1000, window_s=10, remaining=7, reset_s=4)
+    assert left.headers == {
+        "RateLimit-Policy": '"requests";q=1000;w=10',
+        "RateLimit": '"requests";r=7;t=4',
+    }
