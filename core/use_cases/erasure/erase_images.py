@@ -16,6 +16,7 @@ from core.domain.values import Digest
 from core.errors import DatasetNotFound
 from core.ports import Monitor, Platform, UnitOfWork
 from core.use_cases.access import audit
+from core.use_cases.erasure.carry_answers import carry_answers
 from core.use_cases.erasure.holders import NONE, Holders, is_current, search
 from core.use_cases.erasure.remake import remake, store_remains
 from core.use_cases.erasure.retrain import order_retraining
@@ -55,6 +56,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
     while True:
         holders = search(platform, pixels, holders, monitor)
         left = store_remains(platform.artifacts, holders, pixels)
+        carried = carry_answers(platform, holders, pixels)
         now = platform.clock()
         with platform.transactions() as work:
             work.jobs.status(job.id, job.fence)
@@ -70,6 +72,8 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
                 near_duplicates=tuple(sorted(work.datasets.near_duplicates(pixels))),
             )
             work.datasets.erase(pixels)
+            for one in carried:
+                work.answers.add(one.version, one.query, one.answers)
             versions = tuple(_mark_all(work, erasure, holders, now))
             erasure = replace(erasure, erased_at=now, findings=replace(findings, versions=versions))
             work.erasures.save(erasure)

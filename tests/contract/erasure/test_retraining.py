@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.domain.datasets.split import Part, Side
 from core.domain.erasure.erasure import Erasure
 from core.domain.erasure.status import ErasureStatus
 from core.domain.jobs.job import JobStatus
@@ -14,6 +15,7 @@ from core.domain.registry.retention import Retention
 from core.domain.registry.version import Model
 from core.errors import DatabaseUnavailable, ErasurePending, InUse, TrainingDiverged
 from core.ports import Monitor
+from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import configure_model
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.erasure.certify import certify
@@ -161,3 +163,29 @@ def test_an_erasure_that_dies_between_rows_and_bytes_deletes_them_when_it_is_res
     assert [scene.run().status for _ in range(2)] == [JobStatus.SUCCEEDED] * 2
     assert states(scene, waiting) == (ErasureStatus.DONE, [4, 5])
     assert len(scene.versions(model)) == 5
+
+
+def test_a_line_whose_weights_were_collected_is_scored_on_what_is_left_of_its_holdouts(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    model = scene.model()
+    lessons = [scene.frozen(*"ab", each=15, offset=50 * n, forms=MANY) for n in range(3)]
+    for parent, data in enumerate(lessons[:2], start=1):
+        scene.update(model, data, parent=parent)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    retention = Retention(keep_last=1, made_before=NOW + timedelta(days=1))
+    for _ in range(2):
+        scene.update(model, lessons[2], parent=3)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    collect_garbage(scene.platform, TESTER, retention=retention)
+    assert scene.version(model, 2).collected_at is not None
+    held = read_manifest(artifacts, lessons[0].manifest).on(Side.HOLDOUT)
+    tested = [entry for entry in held if entry.part is Part.TEST]
+    for entry in tested[:2]:
+        assert erase(scene, entry.pixels).findings.versions == ()
+    scene.update(model, lessons[2], parent=3)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    rows = scene.report(scene.version(model, 6))["lists"]
+    counts = {row["images"] for row in rows if row["name"] == "version 2"}
+    assert counts == {len(tested) - 2}, rows
