@@ -1,5 +1,6 @@
 """A service whose worker trains a minuscule CLIP for real, taught with images of noise."""
 
+import gzip
 import io
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,6 +39,7 @@ LESSONS = (
     (("owl", "elk"), Method.VRLWF_FEATURES),
     (("ant", "bee"), Method.REPLAY),
 )
+GZIP = b"\x1f\x8b"
 
 
 def recipe(method: Method, seed: int) -> Recipe:
@@ -149,10 +151,12 @@ def thumbnail(data: bytes) -> str:
 
 
 def files_with(folder: Path, *wanted: bytes) -> list[Path]:
-    """The files below a folder that hold one of some bytes."""
+    """The files below a folder that hold one of some bytes, also those that are gzipped."""
     found = []
     for path in folder.rglob("*"):
         with suppress(IsADirectoryError):
             data = path.read_bytes()
+            if data.startswith(GZIP):
+                data = gzip.decompress(data)
             found += [path] if any(one in data for one in wanted) else []
     return found
