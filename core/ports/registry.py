@@ -30,6 +30,9 @@ class Models(Protocol):
     def get(self, reference: str) -> Model:
         """Return a model by id or name. Raises ModelNotFound."""
 
+    def ids_of(self, names: Collection[str]) -> Collection[ModelId]:
+        """Return the ids of the models that have one of these names; others are left out."""
+
     def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
 
     def lock(self, model: ModelId) -> None:

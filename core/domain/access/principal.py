@@ -12,7 +12,7 @@ class Principal:
     """The holder of a key or a token, or a process or person with access to the database itself."""
 
     name: str
-    role: Role | None  # None: one that a later release has written, which allows nothing here
+    role: Role | None  # None allows nothing: a token's claims give none, or a later release's role
     models: frozenset[ModelId] | None = None  # the models it may touch; None: all
     key: KeyId | None = None
     request_id: str | None = None

@@ -52,7 +52,8 @@ def subject_of(claims: Json) -> str:
 def texts_of(claims: Json, name: str) -> Sequence[str]:
     """Return the texts that a claim holds: one, a list of them, or none.
 
-    A name that no claim has may also be a path with dots, such as realm_access.roles.
+    A name that no claim has may also be a path with dots, such as realm_access.roles. Texts that
+    are not printable name nothing, and some of them no database takes.
     """
     value: object = claims.get(name)
     if value is None:
@@ -60,7 +61,7 @@ def texts_of(claims: Json, name: str) -> Sequence[str]:
         for step in name.split("."):
             value = value.get(step) if isinstance(value, Mapping) else None
     values = value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str)]
+    return [text for text in values if isinstance(text, str) and text.isprintable()]
 
 
 def is_confidential(url: str) -> bool:

@@ -1,13 +1,9 @@
 """Bearer tokens of an OpenID Connect issuer: who brings one, and what it allows."""
 
-from collections.abc import Iterable
-
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.access.token import TokenRules, subject_of
-from core.domain.values import ModelId
-from core.errors import ModelNotFound
-from core.ports import Platform, TokenVerifier, UnitOfWork
+from core.ports import Platform, TokenVerifier
 from core.settings import Settings
 
 ACTOR = "oidc:"  # no key's name has a colon
@@ -23,7 +19,7 @@ def authenticate_token(platform: Platform, tokens: TokenVerifier, token: str) ->
     names, models = rules.models_of(claims), None
     if names is not None:
         with platform.transactions(read_only=True) as work:
-            models = frozenset(_present(work, names))
+            models = frozenset(work.models.ids_of(names))
     return Principal(name=ACTOR + subject_of(claims), role=rules.role_of(claims), models=models)
 
 
@@ -35,11 +31,3 @@ def rules_of(settings: Settings) -> TokenRules:
         roles={value: Role(role) for value, role in given.items()},
         models_claim=settings.oidc_models_claim or None,
     )
-
-
-def _present(work: UnitOfWork, names: Iterable[str]) -> Iterable[ModelId]:
-    for name in names:
-        try:
-            yield work.models.get(name).id
-        except ModelNotFound:
-            continue

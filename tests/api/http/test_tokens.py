@@ -39,7 +39,7 @@ def test_a_token_does_what_its_claims_allow_and_audit_events_name_its_subject(
 ) -> None:
     for name in (OWN, FOREIGN):
         a_root(service.platform, name)
-    ann = asking(issuer.log_in("ann", groups=["staff", "ml-ops"], models=[OWN, "nothing"]))
+    ann = asking(issuer.log_in("ann", groups=["staff", "ml-ops"], models=[OWN, "nothing", "a\0b"]))
     listed = service.client.get("/v1/models", headers=ann).json()["data"]
     assert [model["name"] for model in listed] == [OWN]
     made = service.client.put(

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.recipes.choices import Method
 from core.domain.recipes.prompt import PromptTemplate
@@ -88,6 +90,13 @@ def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> No
         work.models.set_suites(model.id, chosen[:1])
         work.models.set_policy(model.id, other.id)
         assert work.models.page(10, None) == [replace(model, suites=chosen[:1], policy=other.id)]
+        assert work.models.ids_of([model.name, model.name, "other", model.id]) == [model.id]
+        assert work.models.ids_of([]) == work.models.ids_of([model.id]) == []
+        work.commit()
+    stranger = Principal(name="stranger", role=Role.VIEWER, models=frozenset())
+    with transactions.on_behalf_of(stranger)() as work:
+        assert work.models.ids_of([model.name]) == []
+    with transactions() as work:
         with pytest.raises(NameTaken):
             work.models.add(a_model(policy, name=model.name))
         with pytest.raises(ModelNotFound):

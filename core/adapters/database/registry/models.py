@@ -46,6 +46,11 @@ class SqlModels:
             raise ModelNotFound(model=reference)
         return self._to_models([row])[0]
 
+    def ids_of(self, names: Collection[str]) -> Collection[ModelId]:
+        """Return the ids of the models that have one of these names; others are left out."""
+        found = self._connection.scalars(select(models.c.id).where(models.c.name.in_(names)))
+        return [one for one in found if self._visible is None or one in self._visible]
+
     def page(self, limit: int, after: str | None) -> Sequence[Model]:
         """Return a page of models, oldest first; `after` is the last id of the previous page."""
         return self._to_models(page_by_id(self._connection, models, limit, after, self._visible))

@@ -49,6 +49,7 @@ def test_a_claim_may_lie_within_another_or_have_dots_in_its_name() -> None:
         ({"models": ["shoes", "hats"]}, ["shoes", "hats"]),
         ({"models": "shoes"}, ["shoes"]),
         ({"models": ["shoes", "*"]}, None),
+        ({"models": ["shoes", "a\0b", "\ud800"]}, ["shoes"]),
         ({"models": []}, []),
         ({}, []),
         ({"groups": "root", "models": ["shoes"]}, None),
