@@ -1,5 +1,7 @@
 """A real OpenID Connect issuer in a process of its own, and the tokens that it gives."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ class Issuer:
     """A running issuer."""
 
     port: int
+    process: int  # its id
 
     @property
     def url(self) -> str:
@@ -59,6 +62,15 @@ class Issuer:
         """Give it another key; tokens that the old one signed are valid no more."""
         httpx.post(f"{self.url}/rotate").raise_for_status()
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it accept connections in the block, and answer none of them before its end."""
+        os.kill(self.process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process, signal.SIGCONT)
+
     def reads(self) -> int:
         """How often its keys were read."""
         return int(httpx.get(f"{self.url}/reads").text)
@@ -71,11 +83,12 @@ class Issuer:
 @contextmanager
 def an_issuer() -> Iterator[Issuer]:
     """Start an issuer and wait until it answers; kill it at the end."""
-    found = Issuer(port=free_port())
-    command = [sys.executable, "-m", "tests.support.issuer_process", str(found.port)]
+    port = free_port()
+    command = [sys.executable, "-m", "tests.support.issuer_process", str(port)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    found = Issuer(port=port, process=process.pid)
 
     def answers() -> bool:
         assert process.poll() is None, "the issuer ended: pip install --group dev"

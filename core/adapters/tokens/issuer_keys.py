@@ -3,6 +3,7 @@
 import logging
 import ssl
 import time
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -22,7 +23,8 @@ class IssuerKeys(PyJWKClient):
     """The keys that an issuer's discovery document leads to.
 
     The document is read again with the keys, which may move. After a failure nothing is read for
-    a moment, so that requests do not wait for an issuer that is down.
+    a moment, so that requests do not wait for an issuer that is down. Nor do those whose key is
+    known wait while the keys are read again for one that is not: anybody can send such a token.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class IssuerKeys(PyJWKClient):
         self._discovery = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
         self._pause_s = pause_s
         self._paused_until = 0.0
+        self._reading_again = Lock()
         super().__init__(
             self._discovery,
             lifespan=KEEP_S,
@@ -51,12 +54,25 @@ class IssuerKeys(PyJWKClient):
 
         Raises PyJWKClientError if there is no such key, and PyJWKClientConnectionError.
         """
-        if kid is not None:
+        if kid is None:
+            return self._only()
+        if self.jwk_set_cache is None or self.jwk_set_cache.get() is None:
             return self.get_signing_key(kid)
+        return self.match_kid(self.get_signing_keys(), kid) or self._read_again_for(kid)
+
+    def _only(self) -> PyJWK:
         keys = self.get_signing_keys()
         if len(keys) > 1:
             raise PyJWKClientError("the token does not say which key has signed it")
         return keys[0]
+
+    def _read_again_for(self, kid: str) -> PyJWK:
+        if not self._reading_again.acquire(blocking=False):
+            raise PyJWKClientConnectionError("the keys are being read again for another token")
+        try:
+            return self.get_signing_key(kid)
+        finally:
+            self._reading_again.release()
 
     def fetch_data(self) -> Any:
         """Read the keys. Raises PyJWKClientConnectionError, whatever goes wrong."""

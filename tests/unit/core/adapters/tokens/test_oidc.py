@@ -6,7 +6,8 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -20,6 +21,7 @@ from core.adapters.tokens.oidc import OidcTokens
 from core.errors import IssuerUnavailable, Unauthorised
 from devtools.servers.ports import free_port
 from tests.support.issuer import AUDIENCE, Issuer
+from tests.support.processes import wait_for
 
 HOUR_S = 3600
 LEEWAY_S = float(HOUR_S)
@@ -161,6 +163,29 @@ def test_tokens_that_no_key_could_make_valid_have_no_keys_read(issuer: Issuer) -
         with pytest.raises(Unauthorised):
             tokens_of(issuer.url).verify(f"{text(header)}.{text(claims(issuer))}.{PART}")
     assert issuer.reads() == before
+
+
+def test_while_keys_are_read_for_an_unknown_one_no_other_token_waits(issuer: Issuer) -> None:
+    tokens, good = tokens_of(issuer.url, refresh_s=0, read_s=HOUR_S), issuer.sign()
+    unknown = jwt.encode(claims(issuer), another_key(), "RS256", {"kid": "unknown"})
+    tokens.verify(good)
+    with ThreadPoolExecutor() as pool, issuer.silent():
+        asked = [pool.submit(tokens.verify, unknown) for _ in range(4)]
+        refused, reading = wait_for_most(asked)
+        for one in refused:
+            with pytest.raises(IssuerUnavailable):
+                one.result()
+        assert tokens.verify(good)["sub"] == "ann"
+        assert not reading.done()
+    with pytest.raises(Unauthorised):
+        reading.result()
+
+
+def wait_for_most(asked: Sequence[Future[Any]]) -> tuple[Sequence[Future[Any]], Future[Any]]:
+    """Return all but one, which have ended, and the one that has not."""
+    wait_for(lambda: sum(one.done() for one in asked) >= len(asked) - 1, seconds=60)
+    (going_on,) = [one for one in asked if not one.done()]
+    return [one for one in asked if one.done()], going_on
 
 
 @pytest.fixture
