@@ -4,14 +4,19 @@ import atexit
 from collections.abc import Mapping
 from contextvars import Token
 from functools import cached_property
-from threading import Timer
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.resources import (
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    OTELResourceDetector,
+    Resource,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -54,22 +59,20 @@ class OtlpTracer:
         if "_provider" not in vars(self):
             return
         atexit.unregister(self.close)
-        late = Timer(SEND_S, self._exporter.shutdown)
-        late.start()
-        self._provider.shutdown()
-        late.cancel()
+        # By itself the SDK would wait for half a minute while the collector answers byte by byte.
+        sending = Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(SEND_S)
 
     @cached_property
     def _provider(self) -> TracerProvider:
-        about = {SERVICE_NAME: "perennial", SERVICE_VERSION: self._version}
-        provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        ours = Resource.create({SERVICE_NAME: "perennial", SERVICE_VERSION: self._version})
+        about = ours.merge(OTELResourceDetector().detect())  # such as OTEL_SERVICE_NAME
+        provider = TracerProvider(resource=about, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(self._url, timeout=SEND_S)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
         atexit.register(self.close)
         return provider
-
-    @cached_property
-    def _exporter(self) -> OTLPSpanExporter:
-        return OTLPSpanExporter(self._url, timeout=SEND_S)
 
 
 class OtlpSpan:

@@ -3,10 +3,13 @@
 import logging
 import subprocess
 import sys
+from threading import Event
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from core import bootstrap
+from core.adapters.tracing import otlp
 from core.adapters.tracing.otlp import OtlpTracer
 from core.errors import CancelRequested, ClassInvalid, UnsafeConfiguration
 from core.ports import SpanKind, Untraced
@@ -69,10 +72,12 @@ def test_the_sdk_reads_its_own_variables(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop-worker")
     tracer = OtlpTracer(collector.url, version="1.2")
     tracer.begin("one").end()
     tracer.close()
     assert [sent["authorization"] for sent in collector.headers] == ["Basic abc"]
+    assert collector.named("one").attributes["service"] == "shop-worker"
 
 
 def test_a_process_sends_its_last_spans_when_it_ends(collector: Collector) -> None:
@@ -82,6 +87,18 @@ def test_a_process_sends_its_last_spans_when_it_ends(collector: Collector) -> No
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     assert [span.name for span in collector.spans] == ["last"]
+
+
+def test_a_process_that_ends_waits_for_no_collector_that_does_not_come_to_an_end(
+    tracer: OtlpTracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, shut_down = Event(), []
+    monkeypatch.setattr(otlp, "SEND_S", 0.1)
+    monkeypatch.setattr(TracerProvider, "shutdown", lambda _: shut_down.append(ended.wait(60)))
+    tracer.begin("last").end()
+    tracer.close()
+    assert not shut_down
+    ended.set()
 
 
 def test_a_collector_that_is_down_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
