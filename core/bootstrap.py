@@ -100,7 +100,8 @@ def webhook_client(settings: Settings) -> HttpWebhookClient:
 def tracer_of(settings: Settings) -> Tracer:
     """Return what sends traces to the settings' collector, if they name one.
 
-    Raises UnsafeConfiguration if OpenTelemetry, an extra of this package, is not installed.
+    Raises UnsafeConfiguration if OpenTelemetry, an extra of this package, is not installed, or
+    refuses one of its variables.
     """
     if not settings.traces_url:
         return Untraced()
@@ -110,7 +111,10 @@ def tracer_of(settings: Settings) -> Tracer:
         raise UnsafeConfiguration(
             "PERENNIAL_TRACES_URL needs OpenTelemetry: install this package's extra `traces`."
         ) from error
-    return OtlpTracer(settings.traces_url, version=version("perennial"))
+    try:
+        return OtlpTracer(settings.traces_url, version=version("perennial"))
+    except (ValueError, RuntimeError) as error:
+        raise UnsafeConfiguration(f"OpenTelemetry refuses a variable: {error}") from error
 
 
 def token_verifier(settings: Settings) -> TokenVerifier | None:

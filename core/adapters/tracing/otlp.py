@@ -3,7 +3,6 @@
 import atexit
 from collections.abc import Mapping
 from contextvars import Token
-from functools import cached_property
 from threading import Thread
 from types import TracebackType
 from typing import Self
@@ -36,43 +35,39 @@ _HEADER = "traceparent"
 
 
 class OtlpTracer:
-    """The `Tracer` port; nothing is opened before the first span.
+    """The `Tracer` port.
 
     The SDK's own variables hold too, such as OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER.
     Its global provider is left alone, so that no library adds spans that say more than ours.
     """
 
     def __init__(self, url: str, *, version: str) -> None:
-        self._url = url
-        self._version = version
+        """Start the thread that sends; it opens nothing before the first span has ended.
+
+        Raises ValueError or RuntimeError for a variable that the SDK refuses.
+        """
+        ours = Resource.create({SERVICE_NAME: "perennial", SERVICE_VERSION: version})
+        about = ours.merge(OTELResourceDetector().detect())  # such as OTEL_SERVICE_NAME
+        self._provider = TracerProvider(resource=about, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(url, timeout=SEND_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("perennial", version)
+        atexit.register(self.close)
 
     def begin(
         self, name: str, kind: SpanKind = SpanKind.INTERNAL, *, parent: str | None = None
     ) -> Span:
         """Begin a span, as a child of `parent`, or else of the span within which this is called."""
         above = None if parent is None else _W3C.extract({_HEADER: parent}, Context())
-        tracer = self._provider.get_tracer("perennial", self._version)
-        return OtlpSpan(tracer.start_span(name, above, kind=_KINDS[kind]))
+        return OtlpSpan(self._tracer.start_span(name, above, kind=_KINDS[kind]))
 
     def close(self) -> None:
         """Send what has ended; what the collector does not take in time is dropped."""
-        if "_provider" not in vars(self):
-            return
         atexit.unregister(self.close)
         # By itself the SDK would wait for half a minute while the collector answers byte by byte.
         sending = Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(SEND_S)
-
-    @cached_property
-    def _provider(self) -> TracerProvider:
-        ours = Resource.create({SERVICE_NAME: "perennial", SERVICE_VERSION: self._version})
-        about = ours.merge(OTELResourceDetector().detect())  # such as OTEL_SERVICE_NAME
-        provider = TracerProvider(resource=about, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(self._url, timeout=SEND_S)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        atexit.register(self.close)
-        return provider
 
 
 class OtlpSpan:
