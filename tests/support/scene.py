@@ -140,13 +140,15 @@ class Scene:
         dataset, count = a_dataset(kind=kind), each * len(classes)
         train = pixels_on(Side.TRAIN, offset + count)[offset:]
         holdout = pixels_on(Side.HOLDOUT, offset + count)[offset:]
+        rows = []
+        for index, pixels in enumerate((*train, *holdout)):
+            row = a_row(dataset, pixels, classes[index % len(classes)])
+            number = (offset + index) % forms
+            form = self.platform.artifacts.put(f"one of {forms} images: {number}".encode())
+            rows.append(replace(row, image=replace(row.image, artifact=form)))
         with self.platform.transactions() as work:
             work.datasets.add(dataset)
-            for index, pixels in enumerate((*train, *holdout)):
-                row = a_row(dataset, pixels, classes[index % len(classes)])
-                number = (offset + index) % forms
-                form = self.platform.artifacts.put(f"one of {forms} images: {number}".encode())
-                work.datasets.add_image(replace(row, image=replace(row.image, artifact=form)))
+            work.datasets.add_images(dataset.id, rows)
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version
