@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.study.progress import Screen
-from benchmarks.study.results import plots, table
+from benchmarks.study.results import table
 from benchmarks.study.results.runs import Results
 from benchmarks.study.study import Study
 
@@ -13,6 +13,8 @@ def write_all(study: Study, seeds: Sequence[int], folder: Path, screen: Screen) 
     """Write tables and plots of all rows with a finished run; return the Markdown table."""
     results = found_by(study, seeds, screen)
     text = table.write(study, results, folder)
+    from benchmarks.study.results import plots  # loads matplotlib, which a run does not need
+
     plots.write(results, folder)
     return text
 

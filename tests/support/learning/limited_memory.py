@@ -16,15 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from core.loading import loading
 
-from core.domain.recipes.choices import Precision
-from core.errors import OutOfMemory
-from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
-from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
-from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_config
+with loading():
+    import torch
+
+    from core.domain.recipes.choices import Precision
+    from core.errors import OutOfMemory
+    from core.learning.trainer import UpdateTrainer
+    from core.ports import TrainingSpec
+    from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
+    from tests.support.memory_artifacts import MemoryArtifacts
+    from tests.support.tiny_clip import tiny_config
 
 IMAGES = 128
 WHOLE_MIB = 120  # of the 150 to 200 that the whole batch takes, more than a half takes

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
+from core.loading import loading
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.domain.values import Digest
-from core.errors import RanksDisagree, TrainingDiverged
-from core.learning.distributed.process_group import process_group
-from core.learning.distributed.ranks import Command, DistributedRanks
-from core.learning.follower_rank import run_follower
-from core.ports import TrainingSpec
-from devtools.servers.ports import free_port
+with loading():
+    import torch
+
+    from core.adapters.artifacts.local import LocalArtifacts
+    from core.domain.values import Digest
+    from core.errors import RanksDisagree, TrainingDiverged
+    from core.learning.distributed.process_group import process_group
+    from core.learning.distributed.ranks import Command, DistributedRanks
+    from core.learning.follower_rank import run_follower
+    from core.ports import TrainingSpec
+    from devtools.servers.ports import free_port
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from benchmarks import gate as bench_gate
 from benchmarks.calibration import small_samples as small_samples_study
@@ -134,6 +133,8 @@ def test_counts_have_all_the_probability_and_the_right_means(gain: float, loss: 
 
 
 def test_rates_of_losses_alone_are_binomial() -> None:
+    from scipy.stats import binom  # takes a second, which every process of the suite would need
+
     holds, fails = verdict_rates(
         500, churn=0.03, difference=-0.03, tolerance=0.03, alpha=0.005, tests=1
     )

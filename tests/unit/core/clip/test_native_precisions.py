@@ -11,9 +11,11 @@ from core.clip.native_precisions import native_precisions
 from core.domain.recipes.choices import Precision
 
 ASK = """
-import torch
-from core.clip.torch_environment import environment
-from core.clip.native_precisions import native_precisions
+from core.loading import loading
+with loading():
+    import torch
+    from core.clip.torch_environment import environment
+    from core.clip.native_precisions import native_precisions
 print(*sorted(native_precisions(torch.device("cpu"))))
 print(environment(torch.device("cpu"), 1)["device"])
 """
