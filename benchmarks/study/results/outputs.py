@@ -11,10 +11,10 @@ from benchmarks.study.study import Study
 
 def write_all(study: Study, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
     """Write tables and plots of all rows with a finished run; return the Markdown table."""
+    from benchmarks.study.results import plots  # takes a second: matplotlib
+
     results = found_by(study, seeds, screen)
     text = table.write(study, results, folder)
-    from benchmarks.study.results import plots  # loads matplotlib, which a run does not need
-
     plots.write(results, folder)
     return text
 
