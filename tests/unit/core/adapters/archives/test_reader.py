@@ -65,6 +65,16 @@ def test_an_archive_that_ends_early_is_corrupt(kind: str) -> None:
             read(data[:size])
 
 
+def test_a_tar_whose_next_header_is_damaged_or_missing_is_corrupt_and_does_not_end_there() -> None:
+    data = tarred({"a": bytes(512), "b": b"more"})
+    second = 2 * 512  # behind the first header and its file
+    damaged = bytearray(data)
+    damaged[second] ^= 1
+    for one in (bytes(damaged), data[:second], data[: second + 100]):
+        with pytest.raises(ArchiveCorrupt):
+            read(one)
+
+
 @pytest.mark.parametrize(
     "data",
     [
