@@ -109,11 +109,9 @@ def _forms(
 
 def _archives(work: UnitOfWork) -> tuple[Digest, ...]:
     """Return the archives that no import needs any more, other than to be retried."""
-    ended: set[Digest] = set()
-    needed: set[Digest] = set()
-    for job in work.jobs.page(_MANY, None, job_type=JobType.IMPORT_IMAGES):
-        (ended if job.status.done else needed).add(order_of(job, ImportImagesOrder).archive)
-    return tuple(sorted(ended - needed))
+    imports = work.jobs.page(_MANY, None, job_type=JobType.IMPORT_IMAGES)
+    read = {order_of(job, ImportImagesOrder).archive for job in imports}
+    return tuple(sorted(read - work.references.archives()))
 
 
 def _mark_all(

@@ -1,10 +1,12 @@
 """A line of three updates, one image of it erased, and a control that never had the image."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.backup import restore
 from core.domain.datasets.split import Side
 from core.domain.erasure.erasure import Retraining
 from core.domain.jobs.job import Job
@@ -58,7 +60,8 @@ class Trial:
 def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) -> Trial:
     """Erase an image of a lesson; what is there afterwards, compared with a control.
 
-    Lessons, from 0, have images of noise that depends on `first`.
+    Lessons, from 0, have images of noise that depends on `first`. In the end, artifacts are
+    restored from a back-up that was made before.
     """
     tiny = TinyService(home / "home")
     try:
@@ -74,6 +77,7 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
         held = (gone, thumbnail(gone).encode())
         tiny.back_up(home / "back-up")
         files_before = files_with(home, *held)
+        shutil.copytree(home / "back-up", home / "older")
         erasure = order_erasure(
             tiny.platform,
             Silence(),
@@ -91,8 +95,10 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
             versions = work.versions.all(work.models.get("demo").id)
         certificate = certify(tiny.platform, erasure.id)
         tiny.back_up(home / "back-up")
+        restore(tiny.settings, home / "older", artifacts_only=True)
     finally:
         tiny.close()
+    shutil.rmtree(home / "older")
     return Trial(
         jobs=jobs,
         versions=versions,
