@@ -81,7 +81,7 @@ class Settings(BaseSettings):
 
     # Bearer tokens of an OpenID Connect issuer; without it, API keys alone are accepted.
     oidc_issuer: str = ""  # its URL, exactly as its tokens have it
-    oidc_audience: str = ""  # who the tokens must be for: the name of this service there
+    oidc_audience: str = ""  # which the tokens must be for: this service's name at the issuer
     oidc_role_claim: str = "roles"  # a claim, or a path such as realm_access.roles
     # Roles by the claim's values; empty: the values are the names of roles.
     oidc_roles: Mapping[str, Literal["viewer", "contributor", "operator", "admin"]] = {}

@@ -28,23 +28,23 @@ class Tracing:
         parent = Headers(scope=scope).get("traceparent")
         with self.tracer.begin(method, SpanKind.SERVER, parent=parent) as span:
             scope["state"]["trace"] = span.context
-            span.tell(
+            span.set_attributes(
                 {"http.request.method": method, "perennial.request": scope["state"]["request_id"]}
             )
 
-            async def told_send(message: Message) -> None:
+            async def marked_send(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    span.tell({STATUS: message["status"]})
+                    span.set_attributes({STATUS: message["status"]})
                     if message["status"] >= 500:
                         span.fail(str(message["status"]))
                 await send(message)
 
             try:
-                await self.app(scope, receive, told_send)
+                await self.app(scope, receive, marked_send)
             except Exception:
-                span.tell({STATUS: 500})  # it is sent outside of all middleware
+                span.set_attributes({STATUS: 500})  # it is sent outside of all middleware
                 raise
             finally:
                 if route := getattr(scope.get("route"), "path", None):
                     span.rename(f"{method} {route}")
-                    span.tell({"http.route": route})
+                    span.set_attributes({"http.route": route})

@@ -44,7 +44,7 @@ class ChecksumMismatch(PerennialError):
 
 
 class Unauthorised(PerennialError):
-    """Send a valid API key: Authorization: Bearer <key>."""
+    """Send a valid API key or token: Authorization: Bearer <key or token>."""
 
 
 class Forbidden(PerennialError):

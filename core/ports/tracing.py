@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 
 class SpanKind(StrEnum):
-    """The side of a span."""
+    """The kind of a span, as OpenTelemetry has it."""
 
     SERVER = "server"  # a request that was received
     CONSUMER = "consumer"  # a job that was claimed
@@ -36,7 +36,7 @@ class Span(Protocol):
 
     def rename(self, name: str) -> None: ...
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None: ...
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None: ...
 
     def fail(self, code: str) -> None: ...
 
@@ -70,7 +70,7 @@ class Untraced:
 
     def rename(self, name: str) -> None: ...
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None: ...
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None: ...
 
     def fail(self, code: str) -> None: ...
 

@@ -106,7 +106,7 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -
     if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
         raise CancelRequested
     with platform.tracer.begin(f"job {job.type}", SpanKind.CONSUMER, parent=job.trace) as span:
-        span.tell({"perennial.job": job.id, "perennial.attempt": job.attempt})
+        span.set_attributes({"perennial.job": job.id, "perennial.attempt": job.attempt})
         try:
             HANDLERS[job.type](platform, tools, job, monitor)
         finally:

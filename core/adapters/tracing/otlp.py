@@ -97,7 +97,7 @@ class OtlpSpan:
         if self._token is not None:
             detach(self._token)
         if isinstance(error, Interruption):  # what it did until then was well done
-            self.tell({ERROR: error.code})
+            self.set_attributes({ERROR: error.code})
         elif error is not None:
             self.fail(error.code if isinstance(error, PerennialError) else type(error).__name__)
         self.end()
@@ -106,13 +106,13 @@ class OtlpSpan:
         """Give the span another name."""
         self._span.update_name(name)
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None:
         """Add attributes."""
         self._span.set_attributes(attributes)
 
     def fail(self, code: str) -> None:
         """Mark the span as failed."""
-        self.tell({ERROR: code})
+        self.set_attributes({ERROR: code})
         self._span.set_status(trace.StatusCode.ERROR)
 
     def end(self) -> None:

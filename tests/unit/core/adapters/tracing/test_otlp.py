@@ -26,7 +26,7 @@ def tracer(collector: Collector) -> OtlpTracer:
 
 def test_what_begins_within_a_span_is_its_child(collector: Collector, tracer: OtlpTracer) -> None:
     with tracer.begin("outer", SpanKind.SERVER) as outer:
-        outer.tell({"a": "one", "b": 2})
+        outer.set_attributes({"a": "one", "b": 2})
         inner = tracer.begin("inner")
         inner.end()
         context = outer.context
