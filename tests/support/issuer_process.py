@@ -1,7 +1,7 @@
 """A real OpenID Connect issuer: `python -m tests.support.issuer_process PORT`.
 
 Beside what every issuer has, it signs whatever claims it is sent, takes a new key in place of its
-own, and says how often its keys were read.
+own, says how often its keys were read, and describes itself oddly below /odd.
 """
 
 import os
@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 
 def make_app() -> flask.Flask:
-    """The issuer with three more paths."""
+    """The issuer with four more paths."""
     app = oidc_provider_mock.app()
     reads = []
 
@@ -38,6 +38,10 @@ def make_app() -> flask.Flask:
     @app.get("/reads")
     def count_reads() -> str:
         return str(len(reads))
+
+    @app.get("/odd/.well-known/openid-configuration")
+    def answer_oddly() -> str:
+        return "7"
 
     return app
 

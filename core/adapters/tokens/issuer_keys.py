@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 import httpx
-from jwt import PyJWK, PyJWKClient, PyJWKClientConnectionError, PyJWKClientError, PyJWTError
+from jwt import PyJWK, PyJWKClient, PyJWKClientConnectionError, PyJWKClientError, PyJWKSet
 
 from core.domain.access.token import is_confidential
 
@@ -45,7 +45,6 @@ class IssuerKeys(PyJWKClient):
             self._discovery,
             lifespan=KEEP_S,
             timeout=read_s,
-            ssl_context=self._tls,
             cooldown_duration=refresh_s,
         )
 
@@ -74,25 +73,31 @@ class IssuerKeys(PyJWKClient):
         finally:
             self._reading_again.release()
 
-    def fetch_data(self) -> Any:
+    def fetch_data(self) -> PyJWKSet:
         """Read the keys. Raises PyJWKClientConnectionError, whatever goes wrong."""
         if time.monotonic() < self._paused_until:
             raise PyJWKClientConnectionError("the issuer did not answer a moment ago")
         try:
-            self.uri = self._discover()
-            return super().fetch_data()
-        except (httpx.HTTPError, httpx.InvalidURL, PyJWTError, OSError, ValueError) as error:
+            keys = PyJWKSet.from_dict(self._read(self._discover()))
+        except Exception as error:
             self._paused_until = time.monotonic() + self._pause_s
             log.warning("the issuer's keys could not be read: %s", error)
             raise PyJWKClientConnectionError(str(error)) from error
+        self._last_successful_fetch = time.monotonic()
+        return keys
 
     def _discover(self) -> str:
-        """Return where the issuer says that its keys are. Raises ValueError or HTTPError."""
-        answer = httpx.get(self._discovery, timeout=self.timeout, verify=self._tls)
-        document = answer.raise_for_status().json()
-        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
+        """Return where the issuer says that its keys are."""
+        document = self._read(self._discovery)
+        if document.get("issuer") != self._issuer:
             raise ValueError(f"{self._discovery} does not describe the issuer {self._issuer}")
         keys = document.get("jwks_uri")
         if not isinstance(keys, str) or not is_confidential(keys):
             raise ValueError(f"{self._discovery} names no jwks_uri with https")
         return keys
+
+    def _read(self, url: str) -> dict[str, Any]:
+        """Return the JSON object at a URL; no redirect is followed."""
+        by_proxy = url.startswith("https:")  # a proxy could replace what comes by http
+        answer = httpx.get(url, timeout=self.timeout, verify=self._tls, trust_env=by_proxy)
+        return dict(answer.raise_for_status().json())

@@ -201,10 +201,20 @@ def test_an_issuer_that_does_not_answer_is_unavailable(issuer: Issuer, silent: s
         f"http://127.0.0.1:{free_port()}",
         silent,
         f"{issuer.url}/nothing/here",
+        f"{issuer.url}/odd",
         "https://a:b",
     ):
         with pytest.raises(IssuerUnavailable):
             tokens_of(url, read_s=0.2).verify(token)
+
+
+def test_an_issuer_on_this_machine_is_not_asked_through_a_proxy(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.sign()
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    assert tokens_of(issuer.url).verify(token)["sub"] == "ann"
 
 
 def test_after_a_failure_nothing_is_read_for_a_moment(
