@@ -29,7 +29,11 @@ class Tracing:
         with self.tracer.begin(method, SpanKind.SERVER, parent=parent) as span:
             scope["state"]["trace"] = span.context
             span.set_attributes(
-                {"http.request.method": method, "perennial.request": scope["state"]["request_id"]}
+                {
+                    "http.request.method": method,
+                    "perennial.request": scope["state"]["request_id"],
+                    STATUS: 500,  # unless a response starts
+                }
             )
 
             async def marked_send(message: Message) -> None:
@@ -41,9 +45,6 @@ class Tracing:
 
             try:
                 await self.app(scope, receive, marked_send)
-            except Exception:
-                span.set_attributes({STATUS: 500})  # it is sent outside of all middleware
-                raise
             finally:
                 if route := getattr(scope.get("route"), "path", None):
                     span.rename(f"{method} {route}")

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
+from api.http.middleware import RequestIds
+from api.observability.tracing import Tracing
 from core import bootstrap
+from core.adapters.tracing.otlp import OtlpTracer
 from core.domain.values import JobId
 from core.errors import TrainingDiverged
 from core.ports import Monitor, Platform
@@ -122,6 +127,21 @@ def test_an_answer_that_the_service_could_not_give_is_a_failed_span(
     assert (span.failed, span.attributes["http.response.status_code"]) == (True, 500)
     assert span.attributes["error.type"] == "RuntimeError"
     assert b"okapis" not in collector.body
+
+
+def test_an_answer_that_breaks_off_is_a_failed_span_with_the_status_that_was_sent(
+    collector: Collector,
+) -> None:
+    async def break_off(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    tracer = OtlpTracer(collector.url, version="1.2")
+    app = RequestIds(Tracing(break_off, tracer=tracer))
+    TestClient(app, raise_server_exceptions=False).get("/")
+    tracer.close()
+    (span,) = collector.spans
+    assert (span.failed, span.attributes["http.response.status_code"]) == (True, 200)
 
 
 @EMBEDDED
