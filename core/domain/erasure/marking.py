@@ -30,7 +30,7 @@ def to_retrain(
     live: Collection[int],
     wanted: Retraining,
 ) -> list[Version]:
-    """Return which of the marked versions are to be trained again, oldest first.
+    """Return which of the marked versions are to be trained again, each after what it starts from.
 
     A version that another one replaces is not trained a second time: if that one is marked as
     well, it is. `live` are the versions that aliases point at; what replaces these and their
@@ -39,11 +39,28 @@ def to_retrain(
     if wanted is Retraining.NONE:
         return []
     by_number = {version.number: version for version in versions}
-    replaced = {version.replaces for version in versions}
-    chosen = set(found) - replaced
+    chosen = set(found) - {version.replaces for version in versions}
     if wanted is Retraining.ALIASED:
         chosen &= _lines_of(live, by_number)
-    return [by_number[number] for number in sorted(chosen)]
+    depths = _depths(versions)  # what replaces a version is as far from the root as that is
+    in_order = sorted(chosen, key=lambda number: (depths[number], number))
+    return [by_number[number] for number in in_order]
+
+
+def newest(number: int, versions: Iterable[Version]) -> int:
+    """Return the last of the versions that replace one another, or the number itself."""
+    by = {version.replaces: version.number for version in versions}
+    while number in by:
+        number = by[number]
+    return number
+
+
+def _depths(versions: Iterable[Version]) -> dict[int, int]:
+    """Return how many updates are between each version and its root."""
+    depths: dict[int, int] = {}
+    for version in sorted(versions, key=lambda version: version.number):
+        depths[version.number] = 1 + depths.get(version.parent or 0, 0)
+    return depths
 
 
 def _lines_of(numbers: Iterable[int], versions: Mapping[int, Version]) -> set[int]:

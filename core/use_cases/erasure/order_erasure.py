@@ -16,6 +16,7 @@ from core.use_cases.access import audit
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 
 LANE = "erasures"  # they run one after another
+PRIORITY = 9  # before all that waits
 
 
 def order_erasure(
@@ -42,7 +43,7 @@ def order_erasure(
         _require_stored(work, wanted)
         erasure_id = ErasureId(new_id("era", now))
         order = EraseOrder(erasure=erasure_id)
-        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE)
+        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, priority=PRIORITY)
         erasure = Erasure(
             id=erasure_id,
             images=wanted,

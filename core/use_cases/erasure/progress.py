@@ -1,6 +1,6 @@
 """Follow an erasure: which versions it has marked, and what replaces them by now."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from core.domain.erasure.status import ErasureStatus
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Version
+from core.domain.values import ModelId
 from core.errors import VersionNotFound
 from core.ports import UnitOfWork
 from core.use_cases.jobs.unfinished import unfinished_jobs
@@ -44,8 +45,8 @@ def follow(work: UnitOfWork, erasure: Erasure) -> Progress:
         for job in unfinished_jobs(work, model)
         if isinstance(job.order, UpdateOrder)
     }
-    versions = [_follow(work, one, (one.model, one.number) in waiting) for one in marked]
     numbers = {(one.model, one.number) for one in marked}
+    versions = [_follow(work, one, numbers, waiting) for one in marked]
     return Progress(
         erasure=erasure,
         status=ErasureStatus.of(
@@ -62,12 +63,25 @@ def follow(work: UnitOfWork, erasure: Erasure) -> Progress:
     )
 
 
-def _follow(work: UnitOfWork, marked: MarkedVersion, waits: bool) -> Followed:
-    version = None
+def _follow(
+    work: UnitOfWork,
+    marked: MarkedVersion,
+    numbers: Collection[tuple[ModelId, int]],
+    waiting: Collection[tuple[ModelId, int | None]],
+) -> Followed:
+    """Return what a marked version has become.
+
+    What replaced it after an earlier erasure may be marked as well: then what counts is what
+    replaces that.
+    """
+    version, number = None, marked.number
     with suppress(VersionNotFound):
         version = work.versions.get(marked.model, marked.number)
-    by = work.versions.replacement(marked.model, marked.number)
-    return Followed(marked=marked, version=version, by=by, waits=waits)
+    by = work.versions.replacement(marked.model, number)
+    while by is not None and (by.model, by.number) in numbers:
+        number = by.number
+        by = work.versions.replacement(marked.model, number)
+    return Followed(marked=marked, version=version, by=by, waits=(marked.model, number) in waiting)
 
 
 def _is_missing(one: Followed) -> bool:

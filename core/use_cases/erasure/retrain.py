@@ -8,7 +8,7 @@ from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import MIN_TRAIN_PER_CLASS
 from core.domain.erasure.erasure import Erasure, Exposure
-from core.domain.erasure.marking import to_retrain
+from core.domain.erasure.marking import newest, to_retrain
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
@@ -25,18 +25,17 @@ def order_retraining(
     found: Mapping[int, Exposure],
     now: datetime,
 ) -> dict[int, str | None]:
-    """Queue an update for each marked version of a model that is to be trained again, oldest first.
+    """Queue an update for each marked version of a model that is to be trained again, in order.
 
     Each repeats the order of the version that it replaces: recipe with its seed, prompt, and the
     suites that were pinned with it. Returns their numbers, with the code of what keeps one from
     being ordered, if anything does.
     """
     live = [alias.version for alias in work.aliases.all(model.id)]
-    replaced = {version.replaces for version in versions}
     ordered: dict[int, str | None] = {}
     for version in to_retrain(versions, found, live=live, wanted=erasure.retraining):
-        missing = version.parent in found and version.parent not in replaced
-        if missing and ordered.get(version.parent or 0, "") is not None:
+        parent = newest(version.parent or 0, versions)
+        if parent in found and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
         data = _own_data(work, version)

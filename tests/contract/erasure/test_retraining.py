@@ -127,7 +127,7 @@ def test_a_later_erasure_trains_the_replacements_again(
     assert [job.parent_version for job in jobs] == [1, 6]
     assert isinstance(jobs[0].order, UpdateOrder)
     assert jobs[0].order.dataset_version == 3
-    assert states(scene, later) == (ErasureStatus.DONE, [4, 5, 6, 7])
+    assert states(scene, later) == (ErasureStatus.DONE, [6, 7, 6, 7])
     assert states(scene, erasure) == (ErasureStatus.DONE, [4, 5])
 
 

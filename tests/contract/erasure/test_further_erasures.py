@@ -1,0 +1,41 @@
+"""Erasures after others, while the updates of these still wait, or after they have run."""
+
+import pytest
+
+from core.domain.erasure.status import ErasureStatus
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Model
+from core.use_cases.erasure.certify import certify
+from tests.support.erasures import erase, followed
+from tests.support.scene import Scene
+
+MANY = 1000  # forms: no two images have the same bytes
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    """A model that has learned two lessons."""
+    made = scene.model()
+    for parent in (1, 2):
+        scene.update(made, scene.frozen(*"ab", offset=50 * parent, forms=MANY), parent=parent)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    return made
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_line_is_trained_again_however_far_the_earlier_erasure_has_come(
+    scene: Scene, model: Model, done: int
+) -> None:
+    images = scene.script.tasks[0].images
+    first = erase(scene, images[0].pixels)
+    for _ in range(done):
+        assert scene.run().status is JobStatus.SUCCEEDED
+    second = erase(scene, images[1].pixels)
+    while followed(scene, second).status is ErasureStatus.RETRAINING:
+        scene.run()
+    assert [followed(scene, one).status for one in (first, second)] == [ErasureStatus.DONE] * 2
+    clean = [one for one in scene.versions(model) if one.erasure is None]
+    assert [one.parent for one in clean] == [None, 1, clean[1].number]
+    certificate = certify(scene.platform, second.id)["versions"]
+    by_parent = {1: clean[1].digest, 2: clean[2].digest}
+    assert {one["digest_after"] for one in certificate} == set(by_parent.values())
