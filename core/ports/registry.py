@@ -39,7 +39,7 @@ class Models(Protocol):
         """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""
 
     def lock_all(self) -> Sequence[Model]:
-        """Return all models, and keep others from adding jobs and versions to any."""
+        """Return all models, and keep others from adding versions to any."""
 
     def remove(self, model: ModelId) -> None:
         """Delete a locked model with its versions, aliases, their history, and its jobs."""

@@ -1,6 +1,6 @@
 """Erase images: from drafts and dataset versions, from the store, and from what may be promoted."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -60,8 +60,11 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
         now = platform.clock()
         with platform.transactions() as work:
             work.jobs.status(job.id, job.fence)
-            if not _lock(work, holders):
+            if not _lock(work, holders, pixels):
                 continue
+            found = work.erasures.get(erasure.id)
+            if found.erased_at is not None:  # by a worker that has lost the job since
+                return found
             drafts = sorted(work.datasets.holding(pixels))
             findings = Findings(
                 artifacts=_forms(work, erasure, holders),
@@ -82,13 +85,16 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
         return erasure
 
 
-def _lock(work: UnitOfWork, holders: Holders) -> bool:
+def _lock(work: UnitOfWork, holders: Holders, pixels: Collection[Digest]) -> bool:
     """Keep others from changing what holds the images; return whether all of it is known.
 
+    Thumbnails come first, as with whoever adds images, and then nobody adds these to a dataset.
     Models are locked after datasets, as whoever orders or makes a version does.
     """
+    work.thumbnails.lock()
+    held = {ref.dataset for ref in holders.versions} | work.datasets.holding(pixels)
     with suppress(DatasetNotFound):
-        for dataset in sorted({ref.dataset for ref in holders.versions}):
+        for dataset in sorted(held):
             work.datasets.lock(dataset)
         work.models.lock_all()
         return is_current(work, holders)

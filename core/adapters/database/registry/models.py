@@ -62,8 +62,11 @@ class SqlModels:
             raise ModelNotFound(model=model)
 
     def lock_all(self) -> Sequence[Model]:
-        """Return all models, and keep others from adding jobs and versions to any."""
-        rows = select(models).order_by(models.c.id).with_for_update()
+        """Return all models, and keep others from adding versions to any.
+
+        Jobs can be added, as their orders may have locked a version.
+        """
+        rows = select(models).order_by(models.c.id).with_for_update(key_share=True)
         return self._to_models(self._connection.execute(rows).all())
 
     def remove(self, model: ModelId) -> None:
