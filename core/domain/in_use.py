@@ -11,13 +11,15 @@ _SENTENCES = {
     "jobs": "Unfinished jobs that need it",
     "versions": "Versions of models that learned from it",
     "suites": "Suites that were made of it",
+    "replaced": "Versions with erased images that it replaces",
 }
 
 
 def require_unused(what: str, **uses: Sequence[object]) -> None:
     """Raise InUse, which names every use, unless there is none.
 
-    `uses` are aliases, descendants, jobs, versions or suites, by name, number or id.
+    `uses` are aliases, descendants, jobs, versions, suites or versions that it replaces, by name,
+    number or id.
     """
     found = {kind: list(names) for kind, names in uses.items() if names}
     if found:

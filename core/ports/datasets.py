@@ -19,6 +19,7 @@ class DatasetUses:
     versions: Sequence[str]  # that learned from it or distilled it, as "model:number"
     suites: Sequence[str]  # names of those that were made of it
     jobs: Sequence[JobId]  # unfinished
+    replaced: Sequence[int]  # versions of the dataset that it stands for since images were erased
 
 
 class Datasets(Protocol):

@@ -2,9 +2,13 @@
 
 import pytest
 
+from core.domain.erasure.erasure import Retraining
 from core.domain.erasure.status import ErasureStatus
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Model
+from core.errors import InUse
+from core.use_cases.deletion.delete_dataset import delete_dataset_version
+from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.erasure.certify import certify
 from tests.support.erasures import erase, followed
 from tests.support.scene import Scene
@@ -39,3 +43,18 @@ def test_a_line_is_trained_again_however_far_the_earlier_erasure_has_come(
     certificate = certify(scene.platform, second.id)["versions"]
     by_parent = {1: clean[1].digest, 2: clean[2].digest}
     assert {one["digest_after"] for one in certificate} == set(by_parent.values())
+
+
+def test_what_replaces_a_dataset_version_is_kept_for_the_next_erasure(
+    scene: Scene, model: Model
+) -> None:
+    images = scene.script.tasks[0].images
+    erasure = erase(scene, images[0].pixels, retraining=Retraining.NONE)
+    dataset = erasure.findings.datasets[0].dataset
+    with pytest.raises(InUse) as told:
+        delete_dataset_version(scene.platform, dataset=dataset, version=2)
+    assert told.value.facts == {"replaced": [1]}
+    for version in (3, 2):
+        delete_version(scene.platform, model=model.name, version=version)
+    for version in (1, 2):
+        delete_dataset_version(scene.platform, dataset=dataset, version=version)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-import pytest
-
 from core.domain.datasets.split import Side
 from core.domain.erasure.erasure import Retraining
 from core.domain.jobs.job import Job, JobStatus

@@ -1,4 +1,4 @@
-"""What needs a dataset version: versions of models, suites and unfinished jobs."""
+"""What needs a dataset version: versions of models and datasets, suites and unfinished jobs."""
 
 from typing import Any
 
@@ -33,11 +33,17 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
     will_need = _will_learn(dataset, number)
     if number is None:
         will_need = or_(will_need, _will_import(dataset))
+    replaced = (
+        select(dataset_versions.c.number)
+        .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
+        .order_by(dataset_versions.c.number)
+    )
     waiting = select(jobs.c.id).where(will_need).order_by(jobs.c.position)
     return DatasetUses(
         versions=[f"{row.name}:{row.number}" for row in connection.execute(learned)],
         suites=list(connection.scalars(made)),
         jobs=list(connection.scalars(waiting)),
+        replaced=[] if number is None else list(connection.scalars(replaced)),
     )
 
 
