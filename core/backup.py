@@ -34,9 +34,10 @@ class Outcome:
 def back_up(settings: Settings, folder: Path) -> Outcome:
     """Write all rows and the artifacts reachable from them into a folder; copy only what is new.
 
-    Images that were erased since are deleted from it. The service may run meanwhile. If artifacts
-    are lost, the rest is backed up, and the outcome names them. Raises NotFound, Conflict,
-    StorageFull, Unavailable or OSError; the folder then still holds its previous back-up.
+    Images that were erased since are deleted from it, and so are archives whose import has ended.
+    The service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome
+    names them. Raises NotFound, Conflict, StorageFull, Unavailable or OSError; the folder then
+    still holds its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -46,14 +47,15 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
             with snapshot(settings.database) as seen:
                 database, roots = seen.dump(target.rows.put), roots_of(seen.references)
                 erased = seen.references.erased()
+                spent = seen.references.spent_archives()
             artifacts = _copy(platform.artifacts, target.artifacts, roots, erased, done)
             # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
                 break
         listed = BackupContents(database=database, artifacts=tuple(artifacts))
         target.finish(listed, platform.clock().isoformat())
-        for image in erased:  # that an earlier back-up has copied
-            target.artifacts.delete(image)
+        for gone in erased | spent:  # that an earlier back-up has copied
+            target.artifacts.delete(gone)
     return Outcome(rows=listed.rows, artifacts=done)
 
 

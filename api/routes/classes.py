@@ -23,7 +23,6 @@ from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
 from core.use_cases.datasets.datasets import Upload, require_room
-from core.use_cases.datasets.record_uploads import erased_forms
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.import_outcome import require_import
 from core.use_cases.registry.model_reference import learned_classes
@@ -122,9 +121,8 @@ def _learn(
     model: str,
     form: Form[Upload],
 ) -> StartView:
-    platform = services.platform
     start = learn_classes(
-        platform,
+        services.platform,
         services.decoder,
         services.notifier,
         ordered_by,
@@ -132,7 +130,7 @@ def _learn(
         recipe=_recipe(text_field(form.fields, RECIPE)),
         reference=_reference(text_field(form.fields, REFERENCE)),
         uploads=form.files,
-        keep_images=partial(staging.store, platform.artifacts, erased_forms(platform, form.files)),
+        keep_images=partial(staging.store, services.platform.artifacts),
     )
     return StartView(
         job=accepted(services, response, start.job),

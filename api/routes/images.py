@@ -26,7 +26,7 @@ from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
 from core.use_cases.datasets.datasets import Receipt, Upload, require_room
 from core.use_cases.datasets.quota import require_quota
-from core.use_cases.datasets.record_uploads import erased_forms, record_uploads
+from core.use_cases.datasets.record_uploads import record_uploads
 from core.use_cases.datasets.stored_images import remove_image, stored_form
 
 router = APIRouter(
@@ -152,5 +152,5 @@ def _record(
     platform = services.platform
     with platform.transactions(read_only=True) as work:
         require_quota(platform.settings, work, uploads)
-    staging.store(platform.artifacts, erased_forms(platform, uploads))
+    staging.store(platform.artifacts)
     return record_uploads(platform, services.decoder, dataset, uploads)

@@ -126,5 +126,8 @@ class ArtifactRoots(Protocol):
     def archives(self) -> set[Digest]:
         """Return the digests of parts of uploads, and of archives that unfinished jobs import."""
 
+    def spent_archives(self) -> set[Digest]:
+        """Return the archives of imports that have ended, unless something else needs them."""
+
     def checkpoints(self) -> set[Digest]:
         """Return the digests of the checkpoints of unfinished jobs."""

@@ -2,7 +2,6 @@
 
 import tempfile
 import threading
-from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,10 +46,8 @@ class Staging:
                 self._sizes[digest] = len(data)
         return digest
 
-    def store(self, artifacts: Artifacts, without: Collection[Digest]) -> None:
-        """Put all staged bytes but some into the artifact store. Raises StorageFull."""
+    def store(self, artifacts: Artifacts) -> None:
+        """Put all staged bytes into the artifact store. Raises StorageFull."""
         self._file.seek(0)
-        for digest, size in self._sizes.items():
-            data = self._file.read(size)
-            if digest not in without:
-                artifacts.put(data)
+        for size in self._sizes.values():
+            artifacts.put(self._file.read(size))

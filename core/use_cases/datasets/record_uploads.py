@@ -18,23 +18,29 @@ from core.use_cases.datasets.near_duplicates import GroupedImage, SimilaritySear
 def record_uploads(
     platform: Platform, decoder: Decoder, dataset: Dataset, uploads: Sequence[Upload]
 ) -> list[Receipt]:
-    """Put decoded uploads into a dataset, all in one transaction; one receipt a file.
+    """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
 
     Raises AllRejected, with the receipts, when no file was accepted.
     """
     searched = search_uploads(platform, decoder, uploads)
+    delete_erased(platform, uploads)
     with platform.transactions() as work:
         receipts = record(work, dataset, uploads, searched, platform.clock())
         work.commit()
     return receipts
 
 
-def erased_forms(platform: Platform, uploads: Sequence[Upload]) -> set[Digest]:
-    """Return the stored forms of uploads that were erased, which are not to be stored again."""
+def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
+    """Delete what was just stored of images that were erased before.
+
+    If one is erased after this, the erasure deletes it.
+    """
     images = [upload.image for upload in uploads if upload.image]
     with platform.transactions(read_only=True) as work:
         erased = work.erasures.erased({image.pixels for image in images})
-    return {image.artifact for image in images if image.pixels in erased}
+    for image in images:
+        if image.pixels in erased:
+            platform.artifacts.delete(image.artifact)
 
 
 def search_uploads(

@@ -9,8 +9,8 @@ from core.domain.access.audit import Action
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.erasure.erasure import Erasure, Exposure, Findings, MarkedVersion
 from core.domain.erasure.marking import marked
-from core.domain.jobs.job import Job, order_of
-from core.domain.jobs.order import EraseOrder, ImportImagesOrder, JobType
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import EraseOrder
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
 from core.errors import DatasetNotFound
@@ -20,8 +20,6 @@ from core.use_cases.erasure.carry_answers import carry_answers
 from core.use_cases.erasure.holders import NONE, Holders, is_current, search
 from core.use_cases.erasure.remake import remake, store_remains
 from core.use_cases.erasure.retrain import order_retraining
-
-_MANY = 1_000_000
 
 
 def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monitor) -> None:
@@ -34,7 +32,9 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
         erasure = work.erasures.get(order.erasure)
     if erasure.erased_at is None:
         erasure = _erase_rows(platform, job, erasure, monitor)
-    held = [*erasure.findings.artifacts.values(), erasure.findings.archives]
+    with platform.transactions(read_only=True) as work:
+        archives = set(erasure.findings.archives) - work.references.archives()
+    held = [*erasure.findings.artifacts.values(), archives]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):
         monitor.advance("deleting", done, len(forms))
@@ -68,7 +68,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             drafts = sorted(work.datasets.holding(pixels))
             findings = Findings(
                 artifacts=_forms(work, erasure, holders),
-                archives=_archives(work),
+                archives=tuple(sorted(work.references.spent_archives())),
                 drafts=tuple(work.datasets.get(dataset).name for dataset in drafts),
                 datasets=tuple(remake(work, holders, left, now)),
                 suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
@@ -111,13 +111,6 @@ def _forms(
         pixels: tuple(sorted(form for one, form in pairs if one == pixels))
         for pixels in erasure.images
     }
-
-
-def _archives(work: UnitOfWork) -> tuple[Digest, ...]:
-    """Return the archives that no import needs any more, other than to be retried."""
-    imports = work.jobs.page(_MANY, None, job_type=JobType.IMPORT_IMAGES)
-    read = {order_of(job, ImportImagesOrder).archive for job in imports}
-    return tuple(sorted(read - work.references.archives()))
 
 
 def _mark_all(

@@ -18,7 +18,7 @@ from core.errors import Invalid
 from core.ports import ArchiveReader, Decoder, Monitor, Platform, UnitOfWork
 from core.use_cases.datasets.datasets import Receipt, Upload, clean_text
 from core.use_cases.datasets.quota import require_quota
-from core.use_cases.datasets.record_uploads import erased_forms, receive, search_uploads
+from core.use_cases.datasets.record_uploads import delete_erased, receive, search_uploads
 from core.use_cases.imports.file_report import FileReport
 from core.use_cases.imports.unpack import Unpacked, Unpacking
 
@@ -45,8 +45,7 @@ def import_images(
     unpacked = unpacking.unpack(order)
     named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
     uploads = list(_uploads(named, unpacked, dataset.kind))
-    for form in erased_forms(platform, uploads):  # the archive has brought it back
-        platform.artifacts.delete(form)
+    delete_erased(platform, uploads)
     searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
     with platform.transactions() as work:

@@ -16,7 +16,7 @@ from core.use_cases.datasets.datasets import Receipt, Upload, add_dataset
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.near_duplicates import SimilaritySearch
 from core.use_cases.datasets.quota import require_quota
-from core.use_cases.datasets.record_uploads import record, search_uploads
+from core.use_cases.datasets.record_uploads import delete_erased, record, search_uploads
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.jobs.waiting import require_place
 from core.use_cases.training.preflight import preflight_update
@@ -63,6 +63,7 @@ def learn_classes(
         require_quota(platform.settings, work, uploads)
         start.make(work)
     keep_images()
+    delete_erased(platform, uploads)
     with platform.transactions() as work:
         made = start.make(work)
         work.commit()

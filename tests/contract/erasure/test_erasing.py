@@ -15,7 +15,9 @@ from core.domain.jobs.order import ImportImagesOrder, JobType, UpdateOrder
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
+from core.domain.values import DatasetId, Digest
 from core.errors import (
+    DatabaseUnavailable,
     DatasetVersionReplaced,
     Forbidden,
     ImageErased,
@@ -48,6 +50,16 @@ def model(scene: Scene) -> Model:
 def taught(scene: Scene, model: Model, *classes: str, offset: int = 0, parent: int = 1) -> None:
     scene.update(model, scene.frozen(*classes, offset=offset, forms=MANY), parent=parent)
     assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def add_import(scene: Scene, dataset: DatasetId, archive: Digest, status: JobStatus) -> None:
+    order_ = ImportImagesOrder(
+        dataset=dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
+    )
+    job = a_job_of_no_model(dataset, type=JobType.IMPORT_IMAGES, order=order_, status=status)
+    with scene.platform.transactions() as work:
+        work.jobs.add(job)
+        work.commit()
 
 
 def code(ended: Job) -> object:
@@ -200,19 +212,29 @@ def test_archives_that_may_have_brought_it_are_deleted_unless_an_import_needs_th
     data = scene.frozen("cat", "dog", forms=MANY)
     order(scene, entry_of(scene, data, Side.TRAIN).pixels)
     archives = [artifacts.put(f"archive {number}".encode()) for number in range(2)]
-    with scene.platform.transactions() as work:
-        for archive, status in zip(archives, (JobStatus.FAILED, JobStatus.QUEUED), strict=True):
-            order_ = ImportImagesOrder(
-                dataset=data.dataset,
-                archive=archive,
-                archive_format=ArchiveFormat.ZIP,
-                archive_bytes=9,
-            )
-            job = a_job_of_no_model(data.dataset, type=JobType.IMPORT_IMAGES, order=order_)
-            work.jobs.add(replace(job, status=status))
-        work.commit()
+    for archive, status in zip(archives, (JobStatus.FAILED, JobStatus.QUEUED), strict=True):
+        add_import(scene, data.dataset, archive, status)
     assert scene.run().type is JobType.ERASE
     assert [artifacts.has(archive) for archive in archives] == [False, True]
+
+
+def test_a_resumed_erasure_leaves_an_archive_that_an_import_needs_by_now(
+    scene: Scene, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    archive = artifacts.put(b"archive")
+    add_import(scene, data.dataset, archive, JobStatus.FAILED)
+
+    def die(digest: object) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "delete", die)
+        assert scene.run().status is JobStatus.QUEUED
+    add_import(scene, data.dataset, archive, JobStatus.QUEUED)
+    assert scene.run().type is JobType.ERASE
+    assert artifacts.has(archive)
 
 
 def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, select
 
 from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.tables.access import answers
@@ -62,13 +62,20 @@ class SqlArtifactRoots:
         # First: an upload may be imported and deleted meanwhile, but not the reverse.
         sent = self._connection.scalars(select(uploads.c.parts))
         parts = {Digest(part) for of_one in sent for part in of_one}
-        live = jobs.c.status.in_(UNFINISHED) & (jobs.c.type == JobType.IMPORT_IMAGES)
-        return parts | self._all(select(jobs.c.order["archive"].as_string()).where(live))
+        return parts | self._archives(jobs.c.status.in_(UNFINISHED))
+
+    def spent_archives(self) -> set[Digest]:
+        """Return the archives of imports that have ended, unless something else needs them."""
+        return self._archives(jobs.c.status.not_in(UNFINISHED)) - self.archives()
 
     def checkpoints(self) -> set[Digest]:
         """Return the checkpoints of unfinished jobs."""
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)
         return self._all(select(jobs.c.checkpoint).where(live))
+
+    def _archives(self, status: ColumnElement[bool]) -> set[Digest]:
+        query = select(jobs.c.order["archive"].as_string())
+        return self._all(query.where(jobs.c.type == JobType.IMPORT_IMAGES, status))
 
     def _of_kept_versions(self, column: Column[Any], without: Collection[Version]) -> Iterator[Any]:
         """Yield the column's value for each version that keeps its weights."""

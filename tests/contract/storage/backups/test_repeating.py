@@ -12,12 +12,15 @@ from core.adapters.backups.folder import BackupFolder
 from core.adapters.database.migrate import METADATA
 from core.adapters.database.storage.dump import LEFT_OUT, Snapshot
 from core.backup import back_up, restore
+from core.domain.datasets.archive import ArchiveFormat
+from core.domain.jobs.order import ImportImagesOrder, JobType
 from core.domain.registry.version import Weights
-from core.domain.values import Digest, sha256
+from core.domain.values import DatasetId, Digest, sha256
 from core.errors import Conflict
 from core.ports import Platform
 from core.settings import Settings
-from tests.support.factories import NOW
+from core.use_cases.jobs.queue import cancel_job
+from tests.support.factories import NOW, a_job_of_no_model
 from tests.support.scene import Scene
 from tests.support.storage.contents import lost_of, rows_of
 from tests.support.storage.lived import BOTH, opened
@@ -52,6 +55,29 @@ def test_what_no_row_needs_stays_behind(settings: Settings, folder: Path) -> Non
         orphan = platform.artifacts.put(b"orphan")
     back_up(settings, folder)
     assert not LocalArtifacts(folder / "artifacts").has(orphan)
+
+
+def test_the_archive_of_an_import_leaves_once_that_has_ended(
+    settings: Settings, folder: Path
+) -> None:
+    with opened(settings) as platform:
+        archive = platform.artifacts.put(b"images")
+        order = ImportImagesOrder(
+            dataset=DatasetId("ds_1"),
+            archive=archive,
+            archive_format=ArchiveFormat.ZIP,
+            archive_bytes=6,
+        )
+        job = a_job_of_no_model("ds_1", type=JobType.IMPORT_IMAGES, order=order)
+        with platform.transactions() as work:
+            work.jobs.add(job)
+            work.commit()
+        back_up(settings, folder)
+        copies = LocalArtifacts(folder / "artifacts")
+        assert copies.has(archive)
+        cancel_job(platform, job.id)
+    back_up(settings, folder)
+    assert not copies.has(archive)
 
 
 @BOTH
