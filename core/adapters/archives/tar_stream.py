@@ -29,7 +29,9 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
         _translated(),
         tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader, errors="replace") as archive,
     ):
-        for header in archive:
+        while (header := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every header
+            _check_attributes(archive)
             count.add_file()
             if not (header.isreg() or header.isdir()):
                 raise ArchiveUnsafe(
@@ -44,8 +46,15 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise ArchiveCorrupt from error
+    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
+        raise ArchiveCorrupt from error  # the last for headers of headers of headers
+
+
+def _check_attributes(archive: tarfile.TarFile) -> None:
+    """Raise ArchiveUnsafe if attributes that hold for all files have become too many to keep."""
+    kept = sum(len(name) + len(value) for name, value in archive.pax_headers.items())
+    if kept > MOST_HEADER_BYTES:
+        raise ArchiveUnsafe("The archive holds headers of unusual size.")
 
 
 def _pieces(archive: tarfile.TarFile, header: tarfile.TarInfo) -> Iterator[bytes]:
@@ -94,9 +103,13 @@ class _Stream(io.RawIOBase):
         self._pieces = pieces
         self._count = count
         self._rest = b""
+        self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next `size` bytes, fewer at the end. Raises ArchiveTooBig."""
+        """Return the next `size` bytes, fewer at the end, and nothing once.
+
+        Raises ArchiveTooBig, and EOFError where the library would go on to skip what is not there.
+        """
         parts, left = [], size
         while left:
             if not self._rest:
@@ -107,5 +120,9 @@ class _Stream(io.RawIOBase):
             parts.append(part)
             left -= len(part)
         data = b"".join(parts)
+        if not data:
+            if self._ended:
+                raise EOFError
+            self._ended = True
         self._count.add_bytes(len(data))
         return data

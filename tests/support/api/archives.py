@@ -40,6 +40,20 @@ def tar_with(**fields: object) -> bytes:
     return out.getvalue()
 
 
+def tar_header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header that is not followed by what it announces."""
+    header = tarfile.TarInfo(name)
+    header.size, header.type = size, kind
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
+def tar_attributes(kind: bytes, **attributes: str) -> bytes:
+    """Attributes in front of a header: of its file (type `x`), or of all that follow (`g`)."""
+    create = tarfile.TarInfo._create_pax_generic_header  # type: ignore[attr-defined]
+    made: bytes = create(attributes, kind, "utf-8")
+    return made
+
+
 def zip_with_link() -> bytes:
     """A zip whose one entry is a symbolic link, which only the directory at its end tells."""
     out, entry = io.BytesIO(), zipfile.ZipInfo("boot/a.png")

@@ -1,17 +1,23 @@
 """The files of archives, read as they come."""
 
 import io
+import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from random import Random
 
 import pytest
 
 from core.adapters.archives.reader import StreamingArchiveReader
+from core.adapters.archives.tar_stream import tar_files
 from core.domain.datasets.archive import HEAD_BYTES, UnpackedCount, format_of
 from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe, UnsupportedArchive
 from tests.support.api.archives import (
     encrypted_zip,
     mutated,
+    tar_attributes,
+    tar_header,
     tar_with,
     tarred,
     zip_with_link,
@@ -23,6 +29,7 @@ FILES = {
     "a/2": b"",
     "caf\u00e9/" + "long " * 40: b"few bytes" * 100,
 }
+END = bytes(1024)  # of a tar
 KINDS = {
     "zip": zipped(FILES),
     "stored zip": zipped(FILES, compression=zipfile.ZIP_STORED),
@@ -90,6 +97,39 @@ def test_a_tar_whose_next_header_is_damaged_or_missing_is_corrupt_and_does_not_e
 def test_links_devices_holes_large_headers_and_encryption_are_unsafe(data: bytes) -> None:
     with pytest.raises(ArchiveUnsafe):
         read(data)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_tar_that_ends_before_a_file_of_boundless_size_is_corrupt(skip: bool) -> None:
+    with pytest.raises(ArchiveCorrupt):
+        read(tar_header("a", size=2**80) + END, skip=skip)
+
+
+def test_a_long_chain_of_headers_of_one_file_is_corrupt() -> None:
+    with pytest.raises(ArchiveCorrupt):
+        read(tar_header("a", kind=tarfile.GNUTYPE_LONGNAME) * 1_500 + tar_header("a") + END)
+
+
+def test_attributes_of_all_files_are_capped_together() -> None:
+    headers = [tar_attributes(b"g", **{name: "x" * 20_000}) + tar_header(name) for name in "abcd"]
+    assert list(read(b"".join(headers[:3]) + END)) == ["a", "b", "c"]
+    with pytest.raises(ArchiveUnsafe):
+        read(b"".join(headers) + END)
+
+
+def test_headers_of_earlier_files_are_not_kept() -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            yield tar_attributes(b"x", comment="x" * 60_000) + tar_header("a")
+        yield END
+
+    count = UnpackedCount(archive_bytes=10**7, most_bytes=10**7, most_files=100)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in tar_files(pieces(), count)) == 100
+        assert tracemalloc.get_traced_memory()[1] < 100 * 60_000 / 2
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", KINDS)
