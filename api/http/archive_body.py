@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.domain.datasets.archive import HEAD_BYTES, ArchiveFormat, format_of
@@ -43,10 +44,14 @@ async def receive_archive(request: Request, artifacts: Artifacts) -> ReceivedArc
 
 def require_archive_type(request: Request) -> None:
     """Raise UnsupportedMediaType unless the body is declared as an archive."""
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared not in ARCHIVE_TYPES:
+    if media_type_of(request.headers) not in ARCHIVE_TYPES:
         known = ", ".join(ARCHIVE_TYPES)
         raise UnsupportedMediaType(f"Send an archive, with one of these as Content-Type: {known}.")
+
+
+def media_type_of(headers: Headers) -> str:
+    """Return the media type of a body, without parameters and in small letters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _receive(request: Request, writer: ArtifactWriter) -> ReceivedArchive:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.archive_body import ARCHIVE_TYPES, PART_TYPE
+from api.http.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal
@@ -19,7 +19,7 @@ from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Un
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
-_WITH_FILES = ("multipart/", *ARCHIVE_TYPES, PART_TYPE)  # types of bodies that may be large
+_FILES = frozenset({*ARCHIVE_TYPES, PART_TYPE})  # types of bodies that may be large, as forms may
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -74,7 +74,8 @@ class BodySizeLimit:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        has_files = headers.get("content-type", "").lower().startswith(_WITH_FILES)
+        media_type = media_type_of(headers)
+        has_files = media_type.startswith("multipart/") or media_type in _FILES
         cap = self.max_body_bytes if has_files else min(self.max_body_bytes, self.max_json_bytes)
         declared = headers.get("content-length", "")
         received = int(declared) if declared.isdigit() and int(declared) > cap else 0

@@ -12,7 +12,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.http.archive_body import AT_ONCE, PART_TYPE
+from api.http.archive_body import AT_ONCE, PART_TYPE, media_type_of
 from core.domain.datasets.resumable_upload import ResumableUpload
 from core.domain.values import Digest
 from core.errors import (
@@ -53,7 +53,7 @@ async def receive_part(
     A part with a checksum is stored whole or not at all. Raises UnsupportedMediaType, Malformed,
     ChecksumMismatch, BodyTooLarge, TooManyParts and StorageFull.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != PART_TYPE:
+    if media_type_of(request.headers) != PART_TYPE:
         raise UnsupportedMediaType(f"Send the part with Content-Type: {PART_TYPE}.")
     total, wanted = _checksum(checksum)
     waiting, size, cut = bytearray(), 0, None

@@ -135,6 +135,14 @@ def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path, cap: s
     assert code_of(declared) == (413, "body_too_large")
 
 
+def test_json_is_capped_whatever_its_type_is_called(home: Path) -> None:
+    with running(settings_of(home, max_json_bytes=1000)) as service, service.untouched():
+        for kind in ("application/zip+json", "application/json"):
+            headers = {"Content-Type": kind}
+            answer = service.client.post("/v1/datasets", content=b" " * 2000, headers=headers)
+            assert code_of(answer) == (413, "body_too_large")
+
+
 def test_a_fault_of_ours_tells_its_id_and_nothing_else(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
