@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain.datasets.archive import ArchiveFormat, UnpackedCount
+from core.domain.datasets.archive_path import Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedFile:
     """A file in an archive; its bytes can be read once, before the next file is asked for."""
 
-    path: str  # as the archive has it
+    path: Path
     pieces: Iterator[bytes]
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from core.domain.datasets.archive import UnpackedCount
-from core.domain.datasets.archive_path import shown
+from core.domain.datasets.archive_path import path_of, shown
 from core.errors import ArchiveCorrupt, ArchiveUnsafe
 from core.ports import ArchivedFile
 
@@ -38,8 +38,9 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
                     "The archive holds a link, a device or a sparse file.",
                     file=shown([header.name]),
                 )
+            path = path_of(header.name)
             if header.isreg():
-                yield ArchivedFile(path=header.name, pieces=_pieces(archive, header))
+                yield ArchivedFile(path=path, pieces=_pieces(archive, header))
 
 
 @contextmanager

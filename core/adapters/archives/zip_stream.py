@@ -3,7 +3,7 @@
 import io
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from stream_unzip import (
@@ -15,13 +15,14 @@ from stream_unzip import (
 )
 
 from core.domain.datasets.archive import UnpackedCount
-from core.domain.datasets.archive_path import shown
+from core.domain.datasets.archive_path import path_of, shown
 from core.errors import ArchiveCorrupt, ArchiveUnsafe
 from core.ports import ArchivedFile
 
 # The directory of a zip is at its end; 10,000 entries with names of 200 characters take 3 MB.
 MOST_DIRECTORY_BYTES = 16 * 1024 * 1024
 _UNIX_MODE = 16  # bits to the left in an entry's attributes
+_UTF_8 = 0x800  # flag of an entry whose name is not in the older encoding
 
 
 def zip_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[ArchivedFile]:
@@ -29,17 +30,19 @@ def zip_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
 
     Links and entries that are encrypted may only be told by the directory, which is read last.
     """
-    end = _End(pieces)
+    end, names = _End(pieces), []
     with _translated():
         for name, _, unzipped in stream_unzip(end):
             count.add_file()
             counted = _counted(unzipped, count)
-            path = _text(name)
-            if not path.endswith(("/", "\\")):
+            written = _text(name)
+            path = path_of(written)
+            names.append(name)
+            if not written.endswith(("/", "\\")):
                 yield ArchivedFile(path=path, pieces=counted)
             for _ in counted:
                 pass
-    _check_directory(end.bytes)
+    _check_directory(end.bytes, names)
 
 
 @contextmanager
@@ -71,16 +74,26 @@ def _text(name: bytes) -> str:
         return name.decode("cp437")  # which the format falls back to
 
 
-def _check_directory(end: bytes) -> None:
-    """Raise ArchiveCorrupt if the directory is not whole, ArchiveUnsafe if it has a link."""
+def _check_directory(end: bytes, names: Sequence[bytes]) -> None:
+    """Raise ArchiveCorrupt if the directory is not whole, ArchiveUnsafe if it has a link.
+
+    Other programs read the files that the directory names, which must be those that were read.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(end)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise ArchiveCorrupt from error
+    if sorted(map(_name_of, entries)) != sorted(names):
+        raise ArchiveCorrupt("The zip holds other files than its directory lists: pack it again.")
     for entry in entries:
         if stat.S_ISLNK(entry.external_attr >> _UNIX_MODE):
             raise ArchiveUnsafe("The archive holds a link.", file=shown([entry.filename]))
+
+
+def _name_of(entry: zipfile.ZipInfo) -> bytes:
+    """Return an entry's name as it is in the directory."""
+    return entry.orig_filename.encode("utf-8" if entry.flag_bits & _UTF_8 else "cp437")
 
 
 class _End:

@@ -1,6 +1,7 @@
 """Paths of files in archives: they name files and classes, and never a place on a disk."""
 
 import re
+import unicodedata
 
 from core.errors import ArchiveUnsafe
 
@@ -9,12 +10,21 @@ Path = tuple[str, ...]  # the folders and, last, the file
 _DRIVE = re.compile(r"[A-Za-z]:")
 _SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _SHOWN = 300  # characters
+MOST_CHARACTERS = 1_000  # of a path; all paths of an archive are kept until its files are named
 _LISTS = (".csv", ".jsonl")
 
 
 def path_of(written: str) -> Path:
-    """Return a path as its parts. Raises ArchiveUnsafe for one that leads out of the archive."""
-    parts = re.split(r"[/\\]", written)
+    """Return a path as its parts, in Unicode's form NFC, since macOS writes accents in another.
+
+    Raises ArchiveUnsafe for one that leads out of the archive or is too long.
+    """
+    if len(written) > MOST_CHARACTERS:
+        raise ArchiveUnsafe(
+            f"The archive holds a file whose path has more than {MOST_CHARACTERS:,} characters.",
+            file=shown([written]),
+        )
+    parts = re.split(r"[/\\]", unicodedata.normalize("NFC", written))
     if parts[0] == "" or ".." in parts or _DRIVE.match(written):
         raise ArchiveUnsafe(
             "The archive holds a file whose path leads out of it.", file=shown([written])

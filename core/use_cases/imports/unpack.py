@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from core.domain.datasets.archive import HEAD_BYTES, UnpackedCount, is_archive
-from core.domain.datasets.archive_path import Path, is_ignored, is_list, path_of, shown
+from core.domain.datasets.archive_path import Path, is_ignored, is_list, shown
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.image_list import ListedImage, read_image_list
 from core.domain.jobs.order import ImportImagesOrder
@@ -76,7 +76,7 @@ class Unpacking:
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decode") as pool:
             for file in self._archives.files(order.archive_format, pieces, count):
                 self._monitor.advance(PHASE, self._read, order.archive_bytes)
-                path = path_of(file.path)
+                path = file.path
                 if is_ignored(path):
                     continue
                 data = self._whole(file, path)
@@ -112,7 +112,7 @@ class Unpacking:
 
     def _lines(self, path: Path, data: bytes | None, count: UnpackedCount) -> Iterator[ListedImage]:
         if data is None:
-            raise FileTooLarge(f"The image list {shown(path)} exceeds the size limit.")
+            raise FileTooLarge("An image list exceeds the size limit.", file=shown(path))
         for line in read_image_list(path, data, self._kind):
             count.add_file()
             yield line

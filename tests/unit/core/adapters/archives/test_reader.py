@@ -1,5 +1,6 @@
 """The files of archives, read as they come."""
 
+import gzip
 import io
 import tarfile
 import tracemalloc
@@ -47,7 +48,7 @@ def read(
     count = UnpackedCount(archive_bytes=len(data), most_bytes=10**6, most_files=files)
     found = {}
     for file in StreamingArchiveReader().files(format_of(data[:HEAD_BYTES]), pieces, count):
-        found[file.path] = b"" if skip else b"".join(file.pieces)
+        found["/".join(file.path)] = b"" if skip else b"".join(file.pieces)
     assert next(pieces, None) is None  # so that the store has verified them
     return found
 
@@ -56,6 +57,13 @@ def read(
 def test_files_come_as_they_were_put_in_however_the_archive_is_cut(kind: str) -> None:
     for piece in (1, 777, 10**6):
         assert read(KINDS[kind], piece=piece) == FILES
+
+
+def test_gzip_files_may_be_joined() -> None:
+    data = KINDS["tar"]
+    parts = (data[:700], *[b""] * 1_000, data[700:])
+    for piece in (1_000, 10**6):
+        assert read(b"".join(map(gzip.compress, parts)), piece=piece) == FILES
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,6 +169,19 @@ def test_only_the_end_of_a_zip_is_kept_and_has_its_directory(
     assert read(KINDS["zip"]) == FILES
     with pytest.raises(ArchiveCorrupt):
         read(zipped({f"{number}" * 50: b"" for number in range(10, 30)}))
+
+
+def test_a_zip_with_other_files_than_its_directory_lists_is_corrupt() -> None:
+    one, other = zipped({"a": b"1"}), zipped({"b": b"2"})
+    for data in (one + other, one[: one.index(b"PK\x01\x02")] + other):
+        with pytest.raises(ArchiveCorrupt, match="other files"):
+            read(data)
+
+
+@pytest.mark.parametrize("data", [zipped({"../a/": b""}), tar_with(name="../a", type=b"5")])
+def test_paths_of_folders_are_checked_as_those_of_files(data: bytes) -> None:
+    with pytest.raises(ArchiveUnsafe):
+        read(data)
 
 
 def test_a_zip_whose_files_have_no_sizes_in_front_says_what_to_do() -> None:
