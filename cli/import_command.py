@@ -50,7 +50,7 @@ def _run(chosen: argparse.Namespace) -> int:
     with service(chosen.url, timeout_s=TIMEOUT_S) as client:
         job = _wait(client, _order(client, chosen), console)
         if job["status"] != "succeeded":
-            raise PerennialError((job["error"] or {}).get("message", "The import was cancelled."))
+            raise PerennialError(_failure(job["error"]))
         report = job["links"]["report"]
         for line in reply(client, "GET", report).text.splitlines():
             row = json.loads(line)
@@ -89,6 +89,13 @@ def _opened(source: Path) -> Iterator[IO[bytes]]:
             yield packed
     except OSError as error:
         raise FieldInvalid(f"{source} cannot be read: {error.strerror}.") from error
+
+
+def _failure(error: Any) -> str:
+    """Return why an import has added nothing; `error` is None if it was cancelled."""
+    if error is None:
+        return "The import was cancelled."
+    return f"{error['file']}: {error['message']}" if "file" in error else str(error["message"])
 
 
 def _wait(client: httpx.Client, job: Any, console: Console) -> Any:

@@ -16,6 +16,11 @@ _WANTED = {
     DatasetKind.CAPTIONED: "'file' and 'caption' or, in JSON, 'captions'",
 }
 
+# Lists come from clients, and what is read of them is kept until the images are named.
+MOST_COLUMNS = 1_000  # of a CSV file
+MOST_LINE = 1_000_000  # characters of a line of JSON
+MOST_TEXT = 2_000  # characters of a text; classes and captions are shorter, or are refused
+
 # What parsers and a wrong shape raise; a deep nesting ends in a RecursionError.
 _UNREADABLE = (
     ValueError,
@@ -56,14 +61,14 @@ def read_image_list(listed: Path, data: bytes, kind: DatasetKind) -> Iterator[Li
         whole = data.decode("utf-8-sig")
         rows = _csv_rows(whole) if listed[-1].lower().endswith(".csv") else _json_rows(whole)
         while (row := next(rows, None)) is not None:
-            file = next(str(row[name]) for name in _FILE if row.get(name))
+            file = _string(next(row[name] for name in _FILE if row.get(name)))
             for text in _texts(row, kind):
                 yield ListedImage(path=listed[:-1] + path_of(file), text=text)
             number += 1
     except _UNREADABLE as error:
         raise ImageListInvalid(
-            f"{shown(listed)}, entry {number}: an image list is UTF-8, and each entry has "
-            f"{_WANTED[kind]}.",
+            f"Entry {number} of an image list cannot be read: a list is UTF-8, and each of its "
+            f"entries has {_WANTED[kind]}.",
             file=shown(listed),
             entry=number,
         ) from error
@@ -88,18 +93,23 @@ def name_files(
         found = indices.get(row.path)
         absent = FileMissing() if found is None else None
         yield NamedFile(path=row.path, index=found, text=row.text, refusal=absent)
-    named = {row.path for row in listed}
+    named = {indices.get(row.path) for row in listed}
     for index, path in enumerate(files):
-        if path not in named:
+        if index not in named:
             yield NamedFile(path=path, index=index, refusal=TextMissing())
 
 
 def _csv_rows(text: str) -> Iterator[Mapping[str, str]]:
-    yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if len(rows.fieldnames or ()) > MOST_COLUMNS:
+        raise ValueError
+    yield from rows
 
 
 def _json_rows(text: str) -> Iterator[Mapping[str, object]]:
-    for line in text.split("\n"):
+    for line in io.StringIO(text, newline="\n"):
+        if len(line) > MOST_LINE:
+            raise ValueError
         if line.strip():
             row = json.loads(line)
             if not isinstance(row, dict):
@@ -118,6 +128,10 @@ def _texts(row: Mapping[str, object], kind: DatasetKind) -> Sequence[str]:
 
 
 def _text(value: object) -> str:
+    return _string(value).strip()[:MOST_TEXT]
+
+
+def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value

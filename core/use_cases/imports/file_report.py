@@ -55,5 +55,6 @@ def flat_rows(report: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _row(path: Path, receipt: Receipt) -> Json:
-    """Return a receipt as JSON; its file with the folders, its text as far as it can be shown."""
-    return receipt.to_json() | {"file": shown(path), "text": shown([receipt.text])}
+    """Return a receipt as JSON; its file with the folders, a refused text without oddities."""
+    row = receipt.to_json() | {"file": shown(path)}
+    return row if receipt.accepted else row | {"text": shown([receipt.text])}

@@ -65,8 +65,11 @@ def test_what_cannot_be_imported_is_an_error(
 ) -> None:
     damaged = tmp_path / "a.zip"
     damaged.write_bytes(zipped({"boot/1.png": picture(1)})[:-9])
+    unsafe = tmp_path / "b.zip"
+    unsafe.write_bytes(zipped({"boot/a.zip": zipped({})}))
     for source, words in (
         (damaged, "damaged or truncated"),
+        (unsafe, "boot/a.zip: The archive holds another archive"),
         (tmp_path / "no.zip", "cannot be read"),
         (Path(__file__), "must be a zip"),
     ):

@@ -40,6 +40,9 @@ def test_json_lines_may_have_several_captions() -> None:
         (JSONL, b'{"file": "1", "class": "a"}\n{"file', LABELLED, 2),
         (JSONL, b'{"file": "1", "class": 7}', LABELLED, 1),
         (JSONL, b"null", LABELLED, 1),
+        (JSONL, b'{"file": ["1"], "class": "a"}', LABELLED, 1),
+        (CSV, b"file,class" + b"," * 1_000 + b"\n1,a\n", LABELLED, 1),
+        (JSONL, b'{"file": "1", "class": "a", "x": "' + b"x" * 1_000_000 + b'"}', LABELLED, 1),
         (JSONL, b"[" * 100_000, LABELLED, 1),
         (JSONL, b'{"file": "1", "class": "a"}', CAPTIONED, 1),
         (JSONL, b'{"file": "1", "captions": []}', CAPTIONED, 1),
@@ -52,6 +55,12 @@ def test_an_entry_that_cannot_be_read_is_named(
     with pytest.raises(ImageListInvalid) as caught:
         pairs(path, data, kind)
     assert caught.value.facts == {"file": "/".join(path), "entry": entry}
+    assert "list." not in caught.value.message  # which is logged, and names of files never are
+
+
+def test_no_more_is_kept_of_a_text_than_what_is_too_long() -> None:
+    data = b"file,class\n1,%s%s\n" % (b" " * 5_000, b"x" * 5_000)
+    assert pairs(CSV, data, LABELLED) == [("data/1", "x" * 2_000)]
 
 
 def test_an_entry_may_not_name_a_file_outside() -> None:
@@ -83,3 +92,8 @@ def test_with_a_list_folders_say_nothing_even_if_it_is_empty() -> None:
         (0, "", "text_missing"),
     ]
     assert named(files[:1], [], LABELLED) == [(0, "", "text_missing")]
+    twice = [("2",), ("2",)]
+    assert named(twice, [ListedImage(path=("2",), text="bag")], LABELLED) == [
+        (1, "bag", None),
+        (0, "", "text_missing"),
+    ]
