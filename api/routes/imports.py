@@ -76,7 +76,9 @@ async def import_images(
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order the import of a zip, tar or tar.gz of images: the request's body, or an upload."""
-    found = await run_in_threadpool(_find, services, dataset)
+    declared = request.headers.get("content-length", "")
+    arriving = int(declared) if declared.isdigit() else 0
+    found = await run_in_threadpool(_find, services, dataset, arriving)
     if upload is None:
         archive = await receive_archive(request, services.platform.artifacts)
     else:
@@ -130,7 +132,7 @@ def _join(services: Services, upload: UploadId) -> ReceivedArchive:
     return ReceivedArchive(digest=digest, format=format_of(head[:HEAD_BYTES]), size=size)
 
 
-def _find(services: Services, dataset: str) -> DatasetId:
-    require_room(services.platform)
+def _find(services: Services, dataset: str, arriving: int) -> DatasetId:
+    require_room(services.platform, arriving)
     with services.platform.transactions(read_only=True) as work:
         return work.datasets.get(dataset).id

@@ -144,11 +144,14 @@ def _description_of(dataset: Dataset) -> Json:
     return {"description": dataset.description, "metadata": dict(dataset.metadata)}
 
 
-def require_room(platform: Platform) -> None:
-    """Raise StorageFull unless the disk has the free space that the settings require."""
+def require_room(platform: Platform, arriving: int = 0) -> None:
+    """Raise StorageFull unless the free space that the settings require is left on the disk.
+
+    `arriving` is the number of bytes that are about to be stored, as far as it is known.
+    """
     free = platform.artifacts.free_bytes()
-    if free < platform.settings.min_free_bytes:
-        raise StorageFull(free_bytes=free)
+    if free - arriving < platform.settings.min_free_bytes:
+        raise StorageFull(free_bytes=free, needed_bytes=arriving or None)
 
 
 def receive_file(

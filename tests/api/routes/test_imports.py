@@ -197,6 +197,20 @@ def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
 
 
 @EMBEDDED
+def test_an_archive_that_the_disk_has_no_room_for_is_refused_before_it_is_sent(
+    imports: Imports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, artifacts = zipped(FOLDERS), type(imports.service.platform.artifacts)
+    monkeypatch.setattr(artifacts, "free_bytes", lambda _: len(data))
+    with imports.service.untouched():
+        answer = imports.send(data)
+    assert code_of(answer) == (507, "storage_full")
+    assert answer.json()["facts"] == {"needed_bytes": len(data), "free_bytes": len(data)}
+    monkeypatch.setattr(artifacts, "free_bytes", lambda _: len(data) + 1)
+    assert imports.send(data).status_code == 202
+
+
+@EMBEDDED
 def test_the_same_order_sent_again_is_the_same_job(imports: Imports) -> None:
     headers = {"Content-Type": TYPES["zip"], "Idempotency-Key": "once"}
 
