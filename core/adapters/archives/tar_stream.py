@@ -47,7 +47,7 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
+    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise ArchiveCorrupt from error  # the last for headers of headers of headers
 
 

@@ -62,8 +62,11 @@ def read_image_list(listed: Path, data: bytes, kind: DatasetKind) -> Iterator[Li
         rows = _csv_rows(whole) if listed[-1].lower().endswith(".csv") else _json_rows(whole)
         while (row := next(rows, None)) is not None:
             file = _string(next(row[name] for name in _FILE if row.get(name)))
+            path = path_of(file)
+            if not path:
+                raise ValueError
             for text in _texts(row, kind):
-                yield ListedImage(path=listed[:-1] + path_of(file), text=text)
+                yield ListedImage(path=listed[:-1] + path, text=text)
             number += 1
     except _UNREADABLE as error:
         raise ImageListInvalid(

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import tarfile
 import tracemalloc
 import zipfile
@@ -138,6 +139,18 @@ def test_headers_of_earlier_files_are_not_kept() -> None:
         assert tracemalloc.get_traced_memory()[1] < 100 * 60_000 / 2
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_that_cannot_be_read_is_no_damage_of_the_archive(kind: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield KINDS[kind][:600]
+        raise OSError("the disk is gone")
+
+    count = UnpackedCount(archive_bytes=10**6, most_bytes=10**6, most_files=100)
+    files = StreamingArchiveReader().files(format_of(KINDS[kind]), pieces(), count)
+    with pytest.raises(OSError, match="the disk"):
+        list(itertools.chain.from_iterable(file.pieces for file in files))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,6 +40,7 @@ def test_json_lines_may_have_several_captions() -> None:
         (JSONL, b'{"file": "1", "class": "a"}\n{"file', LABELLED, 2),
         (JSONL, b'{"file": "1", "class": 7}', LABELLED, 1),
         (JSONL, b"null", LABELLED, 1),
+        (JSONL, b'{"file": ".", "class": "a"}', LABELLED, 1),
         (JSONL, b'{"file": ["1"], "class": "a"}', LABELLED, 1),
         (CSV, b"file,class" + b"," * 1_000 + b"\n1,a\n", LABELLED, 1),
         (JSONL, b'{"file": "1", "class": "a", "x": "' + b"x" * 1_000_000 + b'"}', LABELLED, 1),
