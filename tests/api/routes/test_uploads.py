@@ -1,6 +1,5 @@
 """Images as multipart forms: a receipt a file, caps while streaming, nothing left behind."""
 
-import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,7 +111,8 @@ def test_a_body_over_the_cap_is_refused_before_it_has_ended(home: Path) -> None:
         service.client.post("/v1/datasets", json={"name": "products"})
         chunks = (part("boot", bytes(2000)) for _ in itertools.count())
         with service.untouched():
-            status, read = asyncio.run(post_endlessly(service, chunks))
+            assert service.client.portal is not None  # the loop that the service runs in
+            status, read = service.client.portal.call(post_endlessly, service, chunks)
         assert status == 413
         assert read < 30
 
