@@ -15,6 +15,7 @@ from core.domain.values import JobId
 from core.errors import Conflict
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.erasure.order_erasure import repeat_erasure
+from core.use_cases.erasure.retrain import on_what_is_left
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
 from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
@@ -72,9 +73,9 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
         case ImportOrder():
             require_no_root(work, model.id)
         case UpdateOrder():
-            preflight_order(work, platform.artifacts, model, order)
             if order.replaces is not None:  # it repeats another one, whose suites it has
-                suites = found.suites
+                order, suites = on_what_is_left(work, order), found.suites
+            preflight_order(work, platform.artifacts, model, order)
         case EvaluateOrder():
             preflight_evaluation(work, model, order)
     require_place(platform.settings, work, request.principal, model)

@@ -11,8 +11,9 @@ REMAINS = {
     "back_ups": "Back-ups that were made before the erasure, and any that a service before it is "
     "restored from: repeat the erasure after such a restore. The next back-up into the same folder "
     "deletes the images from it.",
-    "database": "Pages of the database that are not overwritten yet: on PostgreSQL until the next "
-    "VACUUM, and in archived write-ahead logs. They hold thumbnails of 8 by 8 pixels.",
+    "database": "Thumbnails of 8 by 8 pixels: in SQLite's write-ahead log until the service stops "
+    "or writes over it; in PostgreSQL's, also where it is archived, and in pages that are free and "
+    "not written anew, which VACUUM FULL drops.",
     "store": "Former versions of objects, if the bucket of the artifact store keeps any.",
 }
 EXACTNESS = (

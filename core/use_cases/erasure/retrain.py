@@ -1,6 +1,7 @@
 """Order the updates that repeat marked versions without what was erased."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from core.domain.access.principal import Principal
@@ -47,6 +48,15 @@ def order_retraining(
     return ordered
 
 
+def on_what_is_left(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
+    """Return the order of a repetition on what later erasures have left of its images."""
+    data = _current(work, DatasetRef(dataset=order.dataset, version=order.dataset_version))
+    number = data.number if data is not None else order.dataset_version
+    return replace(
+        order, dataset_version=number, reference=_current_reference(work, order.reference)
+    )
+
+
 def _enqueue(
     work: UnitOfWork,
     erasure: Erasure,
@@ -66,7 +76,7 @@ def _enqueue(
         alias=alias,
         auto_promote=False,
         prompt=version.prompt.text,
-        reference=_current_reference(work, version),
+        reference=_current_reference(work, version.reference),
         replaces=version.number,
     )
     enqueue(
@@ -87,12 +97,12 @@ def _own_data(work: UnitOfWork, version: Version) -> DatasetVersion | None:
     return _current(work, DatasetRef(dataset=version.dataset, version=version.dataset_version))
 
 
-def _current_reference(work: UnitOfWork, version: Version) -> DatasetRef | None:
-    if version.reference is None:
+def _current_reference(work: UnitOfWork, reference: DatasetRef | None) -> DatasetRef | None:
+    if reference is None:
         return None
-    current = _current(work, version.reference)
+    current = _current(work, reference)
     if current is None:
-        return version.reference
+        return reference
     return DatasetRef(dataset=current.dataset, version=current.number)
 
 

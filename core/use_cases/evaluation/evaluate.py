@@ -11,6 +11,7 @@ from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
 from core.domain.values import Digest, canonical_json
 from core.domain.webhooks.event import version_judged
+from core.errors import ArtifactMissing
 from core.ports import Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
 from core.use_cases.evaluation.stored_answers import read_each
@@ -30,8 +31,14 @@ def evaluate_version(
 
     `promote` is the update that may move its alias; None judges without moving anything.
     """
-    plan, previous, near_duplicates = plan_evaluation(platform, job, number)
-    answers = _answer(platform, evaluator, job, plan, monitor)
+    while True:
+        plan, previous, near_duplicates = plan_evaluation(platform, job, number)
+        try:
+            answers = _answer(platform, evaluator, job, plan, monitor)
+            break
+        except ArtifactMissing:
+            if not _holds_erased(platform, plan):  # the next plan leaves these out
+                raise
     report = build_report(
         plan,
         answers,
@@ -52,6 +59,15 @@ def evaluate_version(
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
         work.jobs.finish(job.succeed(result, now), job.fence)
         work.commit()
+
+
+def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
+    """Return whether an image of the plan was erased since it was made."""
+    queries = [query for _, questions in plan.questions for query in questions]
+    with platform.transactions(read_only=True) as work:
+        return bool(
+            work.erasures.erased({one.pixels for query in queries for one in query.entries})
+        )
 
 
 def _answer(

@@ -6,7 +6,7 @@ from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Version
 from core.domain.values import Json
-from core.errors import ImageErased
+from core.errors import ArtifactMissing, ImageErased
 from core.ports import Monitor, Platform, Trainer, TrainingSpec, UnitOfWork
 from core.use_cases.training.training_spec import UpdateInputs, pin_inputs, spec_of
 
@@ -30,7 +30,12 @@ def update_model(
     if recipe.precision not in native:
         monitor.emit(EventKind.SLOW_PRECISION, _slow(recipe.precision))
     spec = spec_of(platform, inputs)
-    trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
+    try:
+        trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, inputs, spec)
+        raise
     now = platform.clock()
     with platform.transactions() as work:
         work.datasets.version(order.dataset, order.dataset_version, keep=True)
@@ -70,8 +75,8 @@ def update_model(
 def _require_unerased(work: UnitOfWork, inputs: UpdateInputs, spec: TrainingSpec) -> None:
     """Raise unless everything is still there that the weights depend on.
 
-    The transaction has the next number: an erasure locks the models before it marks versions, so
-    one of the two sees what the other has written.
+    A transaction that makes a version has its number: an erasure locks the models before it marks
+    versions, so one of the two sees what the other has written.
     """
     work.versions.get(inputs.model.id, inputs.parent.number).require_clean()
     if erased := work.erasures.erased(spec.pixels):

@@ -6,12 +6,17 @@ from core.domain.erasure.erasure import Retraining
 from core.domain.erasure.status import ErasureStatus
 from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Model
-from core.errors import InUse
+from core.errors import InUse, TrainingDiverged
+from core.ports import Monitor
 from core.use_cases.deletion.delete_dataset import delete_dataset_version
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.erasure.certify import certify
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.retry_job import retry_job
 from tests.support.erasures import erase, followed
-from tests.support.scene import Scene
+from tests.support.factories import TESTER
+from tests.support.scene import Scene, nothing
+from tests.support.silent_notifier import Silence
 
 MANY = 1000  # forms: no two images have the same bytes
 
@@ -58,3 +63,23 @@ def test_what_replaces_a_dataset_version_is_kept_for_the_next_erasure(
         delete_version(scene.platform, model=model.name, version=version)
     for version in (1, 2):
         delete_dataset_version(scene.platform, dataset=dataset, version=version)
+
+
+def test_a_failed_update_is_retried_without_what_was_erased_since(
+    scene: Scene, model: Model
+) -> None:
+    images = scene.script.tasks[0].images
+
+    def diverge(_: Monitor) -> None:
+        raise TrainingDiverged
+
+    first = erase(scene, images[0].pixels)
+    scene.script.training = diverge
+    failed = [scene.run() for _ in range(2)]
+    erase(scene, images[1].pixels, retraining=Retraining.NONE)
+    scene.script.training = nothing
+    for job in failed:
+        retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    assert scene.script.tasks[-2].images == images[2:]
+    assert followed(scene, first).status is ErasureStatus.DONE

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-from core.domain.datasets.split import Side
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part, Side
 from core.domain.erasure.erasure import Retraining
 from core.domain.jobs.job import Job, JobStatus
+from core.errors import ArtifactMissing
+from core.ports import Monitor
 from core.use_cases.datasets.freeze import freeze
-from tests.support.erasures import entry_of, order
+from core.use_cases.datasets.manifests import read_manifest
+from tests.support.erasures import entry_of, erase, order
 from tests.support.factories import NOW, a_dataset, a_job, a_row, digest
-from tests.support.scene import Scene
+from tests.support.scene import Scene, nothing
 
 MANY = 1000  # forms: no two images have the same bytes
 A_WHILE_S = 0.3  # for the other transaction to come to a lock; in a shorter time, less is tested
@@ -70,3 +75,47 @@ def test_an_order_that_has_locked_its_parent_and_an_erasure_wait_for_each_other(
             work.commit()
     assert erasing.result().status is JobStatus.SUCCEEDED
     assert scene.version(model, 2).erasure is not None
+
+
+def test_an_update_that_misses_an_image_says_that_it_was_erased(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog", forms=MANY)
+
+    def erase_and_miss(_: Monitor) -> None:
+        scene.script.training = nothing
+        erase(scene, entry_of(scene, data, Side.TRAIN).pixels)
+        raise ArtifactMissing
+
+    scene.script.training = erase_and_miss
+    scene.update(model, data)
+    ended = scene.run()
+    assert (ended.error or {})["code"] == "image_erased"
+
+
+def test_an_evaluation_goes_on_without_an_image_that_is_erased_meanwhile(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog", each=15, forms=MANY)
+    tested = [one for one in holdout(scene, data) if one.part is Part.TEST]
+
+    def erase_and_miss(_: Monitor) -> None:
+        scene.script.evaluating = nothing
+        erase(scene, tested[0].pixels)
+        raise ArtifactMissing
+
+    scene.script.evaluating = erase_and_miss
+    scene.update(model, data)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    assert scene.report(scene.version(model, 2))["images"] == {"version 2": len(tested) - 1}
+
+
+def test_an_evaluation_that_misses_an_image_that_was_not_erased_fails(scene: Scene) -> None:
+    def miss(_: Monitor) -> None:
+        raise ArtifactMissing
+
+    scene.script.evaluating = miss
+    scene.update(scene.model(), scene.frozen("cat", "dog", each=15))
+    ended = scene.run()
+    assert (ended.error or {})["code"] == "artifact_missing"
+
+
+def holdout(scene: Scene, data: DatasetVersion) -> tuple[ManifestEntry, ...]:
+    return read_manifest(scene.platform.artifacts, data.manifest).on(Side.HOLDOUT)
