@@ -10,12 +10,14 @@ from core.domain.datasets.dataset import DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import MIN_TRAIN_PER_CLASS
 from core.domain.erasure.erasure import Erasure, Exposure
 from core.domain.erasure.marking import newest, to_retrain
+from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
 from core.errors import ParentNotRetrained, TooFewPerClass
 from core.ports import UnitOfWork
 from core.use_cases.jobs.queue import JobRequest, enqueue
+from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
 def order_retraining(
@@ -33,10 +35,13 @@ def order_retraining(
     being ordered, if anything does.
     """
     live = [alias.version for alias in work.aliases.all(model.id)]
+    waiting = {_replaced_by(job) for job in unfinished_jobs(work, model.id)}
+    before = {version.number for version in versions if version.erasure is not None}
+    lacking = found.keys() | (before - waiting)
     ordered: dict[int, str | None] = {}
     for version in to_retrain(versions, found, live=live, wanted=erasure.retraining):
         parent = newest(version.parent or 0, versions)
-        if parent in found and ordered.get(parent, "") is not None:
+        if parent in lacking and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
         data = _own_data(work, version)
@@ -46,6 +51,10 @@ def order_retraining(
         _enqueue(work, erasure, model, version, data, now)
         ordered[version.number] = None
     return ordered
+
+
+def _replaced_by(job: Job) -> int | None:
+    return job.order.replaces if isinstance(job.order, UpdateOrder) else None
 
 
 def on_what_is_left(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:

@@ -83,3 +83,19 @@ def test_a_failed_update_is_retried_without_what_was_erased_since(
         assert scene.run().status is JobStatus.SUCCEEDED
     assert scene.script.tasks[-2].images == images[2:]
     assert followed(scene, first).status is ErasureStatus.DONE
+
+
+@pytest.mark.parametrize("retraining", [Retraining.NONE, Retraining.ALL])
+def test_one_whose_parent_an_earlier_erasure_has_left_marked_is_not_ordered(
+    scene: Scene, model: Model, retraining: Retraining
+) -> None:
+    lessons = [task.images for task in scene.script.tasks]
+    erase(scene, lessons[0][0].pixels, retraining=retraining)
+    later = erase(scene, lessons[1][0].pixels)
+    (version,) = later.findings.versions
+    waits = retraining is Retraining.ALL
+    assert version.obstacle == (None if waits else "parent_not_retrained")
+    while followed(scene, later).status is ErasureStatus.RETRAINING:
+        scene.run()
+    ended = ErasureStatus.DONE if waits else ErasureStatus.INCOMPLETE
+    assert followed(scene, later).status is ended
