@@ -64,7 +64,8 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
     if made:
         with platform.transactions() as work:
             work.thumbnails.lock()
-            work.thumbnails.add(made)
+            erased = work.erasures.erased([image.pixels for image, _ in made])
+            work.thumbnails.add([one for one in made if one[0].pixels not in erased])
             work.commit()
 
 

@@ -13,12 +13,13 @@ from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
 from core.domain.datasets.split import Part, Side, part_of, side_of
 from core.domain.datasets.suite import SuiteKind
 from core.domain.values import Digest
-from core.ports import Artifacts, Decoder, Transactions
+from core.ports import Artifacts, DecodedImage, Decoder, Transactions
 from core.use_cases.datasets.datasets import Receipt, Upload, create_dataset, receive_file
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.record_uploads import record, record_uploads, search_uploads
 from core.use_cases.datasets.suites import create_suite
 from tests.support.api.image_files import photograph
+from tests.support.erasures import erase
 from tests.support.factories import NOW, an_image, pixels_on
 from tests.support.scene import Scene
 
@@ -193,6 +194,28 @@ def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
     for image, copy in zip(old, copies, strict=True):
         assert image is not None
         assert (copy.near_duplicate_of, copy.side) == (image.pixels, side_of(image.pixels))
+
+
+def test_old_image_that_is_erased_while_it_is_looked_at_gets_no_thumbnail(
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, copy = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
+    image, decode = first.image, decoder.decode
+    assert image is not None
+    row = DatasetImage(dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW)
+    with scene.platform.transactions() as work:
+        work.datasets.add_image(row)
+        work.commit()
+
+    def decode_and_erase(data: bytes) -> DecodedImage:
+        erase(scene, image.pixels)
+        return decode(data)
+
+    monkeypatch.setattr(decoder, "decode", decode_and_erase)
+    search_uploads(scene.platform, decoder, [copy])
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.erasures.erased([image.pixels])
+        assert not work.thumbnails.all().near(first.thumbnail)
 
 
 @pytest.mark.parametrize("cap", [25_000_000, 1])

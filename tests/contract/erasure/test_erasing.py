@@ -33,7 +33,7 @@ from core.use_cases.registry.promote import promote
 from core.use_cases.storage.reachability import expand, roots_of
 from core.use_cases.training.order_update import order_update
 from tests.support.erasures import entry_of, erase, followed, order
-from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row
+from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row, digest
 from tests.support.judged import a_judged_model, go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -204,6 +204,23 @@ def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> 
     with pytest.raises(Forbidden):
         promote(scene.platform, operator, model=model.name, version=3, **given)
     assert go_live(scene, model, 3, reason="for now", override=True).version == 3
+
+
+def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
+    dataset, pixels = a_dataset(), sorted(map(digest, "abcd"))
+    oldest, *others = [a_row(dataset, one, "cat") for one in pixels]
+    with scene.platform.transactions() as work:
+        work.datasets.add(dataset)
+        for row in (oldest, *others):
+            work.datasets.add_image(row)
+        work.thumbnails.add([(oldest.image, "00")])
+        alike = [replace(row.image, near_duplicate_of=pixels[0]) for row in others[:2]]
+        work.thumbnails.add([(image, "00") for image in alike])
+        work.thumbnails.add([(others[2].image, "ff")])
+        work.commit()
+    assert erase(scene, pixels[0]).findings.near_duplicates == tuple(pixels[1:3])
+    assert erase(scene, pixels[1]).findings.near_duplicates == (pixels[2],)
+    assert erase(scene, pixels[3]).findings.near_duplicates == ()
 
 
 def test_archives_that_may_have_brought_it_are_deleted_unless_an_import_needs_them(
