@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE  # dozens of processes would each compile all m
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-erasures test-mutants lint format study clean
+.PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test-machine: install-dev  ## run 10,000 random operations and check the service
 
 test-fuzz: install-dev  ## send every operation random requests with a key of each role, and check the answers: ARGS="--examples 10 --roles viewer"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+test-inputs: install-dev  ## send mutated images and archives, and check answers, files and memory: ARGS="--inputs 1000 --seed 1"
+	@$(BIN)/python -m tests.inputs $(ARGS)
 
 test-erasures: install-dev  ## erase 20 random images and compare each line with one that never had the image: ARGS="--images 5"
 	@$(BIN)/python -m tests.erasures $(ARGS)

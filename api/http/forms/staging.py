@@ -2,6 +2,8 @@
 
 import tempfile
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +13,7 @@ from core.errors import StorageFull
 from core.ports import Artifacts
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
+AT_ONCE = 4  # images that are stored at once; each waits for the disk most of the time
 
 
 class Staging:
@@ -49,5 +52,11 @@ class Staging:
     def store(self, artifacts: Artifacts) -> None:
         """Put all staged bytes into the artifact store. Raises StorageFull."""
         self._file.seek(0)
-        for size in self._sizes.values():
-            artifacts.put(self._file.read(size))
+        storing = deque[Future[Digest]]()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
+            for size in self._sizes.values():
+                while len(storing) >= AT_ONCE:
+                    storing.popleft().result()
+                storing.append(pool.submit(artifacts.put, self._file.read(size)))
+            for future in storing:
+                future.result()

@@ -22,7 +22,7 @@ from core.ports import (
 )
 from core.use_cases.datasets.datasets import receive_image
 
-AT_ONCE = 2  # images that are decoded while the archive is read on
+AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 PHASE = "unpacking"
 
 Decoded = ImageWithThumbnail | Invalid  # a stored image, or the reason why not

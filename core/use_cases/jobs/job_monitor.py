@@ -13,6 +13,7 @@ from core.ports import Platform, Span, UnitOfWork, Untraced
 
 log = logging.getLogger(__name__)
 
+READ_EVERY_S = 0.05  # a step of an import may take a fraction of what reading the status takes
 WRITE_EVERY_S = 0.5
 EVENT_EVERY_S = 5.0
 
@@ -20,8 +21,8 @@ EVENT_EVERY_S = 5.0
 class JobMonitor:
     """Renews a job's lease while its counter moves, and raises when the job must stop.
 
-    Each step reads the job's status by fence; progress is written, and the lease renewed,
-    at most every half second. A worker that hangs between two steps renews nothing.
+    A step reads the job's status by fence, at most every 50 ms; progress is written, and the lease
+    renewed, at most every half second. A worker that hangs between two steps renews nothing.
     """
 
     def __init__(self, platform: Platform, job: Job, *, stopping: Callable[[], bool]) -> None:
@@ -31,6 +32,7 @@ class JobMonitor:
         self._phase = ""
         self._phase_began = self._entered = 0.0
         self._first_step = self._step = 0
+        self._read = 0.0  # the status
         self._written = 0.0  # progress, and the lease with it
         self._renewed = 0.0  # the lease, with or without progress
         self._told = 0.0
@@ -53,28 +55,30 @@ class JobMonitor:
             self._phase, self._phase_began, self._first_step = phase, now, step
         self._step = step
         due = entered or ended or now - self._written >= WRITE_EVERY_S
-        progress = Progress(
-            step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}
-        )
-        with self._platform.transactions(read_only=not due) as work:
-            if due:
-                status = work.jobs.advance(
-                    self._job.id,
-                    self._job.fence,
-                    lease_s=self._platform.settings.lease_seconds,
-                    phase=phase,
-                    progress=progress,
-                )
-                self._written = self._renewed = now
-                if entered or ended or now - self._told >= EVENT_EVERY_S:
-                    self._tell(work, entered, progress, now)
-                if entered:
-                    self._count(work, *before)
-                work.commit()
-            else:
-                status = work.jobs.status(self._job.id, self._job.fence)
-        if status is JobStatus.CANCELLING:
-            raise CancelRequested
+        if due or now - self._read >= READ_EVERY_S:
+            self._read = now
+            progress = Progress(
+                step=step, total=total, eta_s=self._eta(step, total, now), terms=terms or {}
+            )
+            with self._platform.transactions(read_only=not due) as work:
+                if due:
+                    status = work.jobs.advance(
+                        self._job.id,
+                        self._job.fence,
+                        lease_s=self._platform.settings.lease_seconds,
+                        phase=phase,
+                        progress=progress,
+                    )
+                    self._written = self._renewed = now
+                    if entered or ended or now - self._told >= EVENT_EVERY_S:
+                        self._tell(work, entered, progress, now)
+                    if entered:
+                        self._count(work, *before)
+                    work.commit()
+                else:
+                    status = work.jobs.status(self._job.id, self._job.fence)
+            if status is JobStatus.CANCELLING:
+                raise CancelRequested
         # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
         if self.stopping() and phase != "training":
             raise StopRequested

@@ -172,6 +172,16 @@ def test_a_step_stops_a_job_that_is_cancelled_or_lost(watched: Watched, later_s:
         watched.eye.advance("training", 2, 10)
 
 
+def test_steps_that_follow_within_50_ms_are_not_asked_for_each(watched: Watched) -> None:
+    watched.eye.advance("unpacking", 0, 10)
+    cancel_job(watched.scene.platform, watched.job.id)
+    watched.now += 0.03
+    watched.eye.advance("unpacking", 1, 10)
+    watched.now += 0.03
+    with pytest.raises(CancelRequested):
+        watched.eye.advance("unpacking", 2, 10)
+
+
 def test_a_worker_that_stops_does_so_at_the_next_step_or_in_training_at_its_checkpoint(
     watched: Watched,
 ) -> None:

@@ -1,0 +1,64 @@
+"""Measure how fast images get into a dataset: `make bench-ingest`.
+
+Small JPEGs are sent to a served service as one zip, as one tar and as multipart uploads of the
+Python client. The baseline is a bare loop that decodes, re-encodes and hashes the same files in as
+many processes as the service decodes with, run just before each of them. A ratio is the bare
+loop's seconds divided by the service's, 1 is as fast; on a busy machine that of the CPU times is
+the more reliable one. Memory is that of the process that imports: the worker for archives, the
+server for uploads, after 10, 50 and 100 % of the time.
+
+    python -m benchmarks.ingest --images 1500 --side 224
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ingest.bare import bare_loop
+from benchmarks.ingest.jpegs import write_jpegs
+from benchmarks.ingest.ways import ARCHIVES, WAYS, ingest
+from benchmarks.output import publish
+
+PROCESSES = 2  # that decode, in the server and in the worker
+MEGABYTE = 1e6
+SHARES = (0.1, 0.5, 1.0)
+
+
+def measure(way: str, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
+    """Run the bare loop and then the service; return the row of the table."""
+    bare = bare_loop(paths, PROCESSES)
+    taken, memory = ingest(way, folder, paths)
+    importer = "worker" if way in ARCHIVES else "server"
+    return {
+        "sent as": way,
+        "images/s": len(paths) / taken.seconds,
+        "bare images/s": len(paths) / bare.seconds,
+        "ratio": bare.seconds / taken.seconds,
+        "CPU s": taken.cpu,
+        "bare CPU s": bare.cpu,
+        "ratio by CPU": bare.cpu / taken.cpu,
+        **{f"MB at {share:.0%}": memory.at(share, importer) / MEGABYTE for share in SHARES},
+        **{f"peak MB {name}": memory.peaks()[name] / MEGABYTE for name in ("server", "worker")},
+    }
+
+
+def main() -> None:
+    """Measure each way and publish the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ingest", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--images", type=int, default=10_000, help="how many are sent")
+    parser.add_argument("--side", type=int, default=224, help="their width and height in pixels")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="perennial-jpegs-") as folder:
+        paths = write_jpegs(Path(folder), given.images, given.side)
+        size = sum(path.stat().st_size for path in paths)
+        rows = [measure(way, Path(folder), paths) for way in given.ways]
+    publish("ingest", rows, **vars(given), jpeg_bytes=size, processes=PROCESSES)
+
+
+if __name__ == "__main__":
+    main()
