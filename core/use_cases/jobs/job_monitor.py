@@ -13,7 +13,7 @@ from core.ports import Platform, Span, UnitOfWork, Untraced
 
 log = logging.getLogger(__name__)
 
-READ_EVERY_S = 0.05  # a step of an import may take a fraction of what reading the status takes
+READ_EVERY_S = 0.1  # a step of an import may take a fraction of what reading the status takes
 WRITE_EVERY_S = 0.5
 EVENT_EVERY_S = 5.0
 
@@ -21,7 +21,7 @@ EVENT_EVERY_S = 5.0
 class JobMonitor:
     """Renews a job's lease while its counter moves, and raises when the job must stop.
 
-    A step reads the job's status by fence, at most every 50 ms; progress is written, and the lease
+    A step reads the job's status by fence, at most every 100 ms; progress is written, and the lease
     renewed, at most every half second. A worker that hangs between two steps renews nothing.
     """
 
