@@ -1,35 +1,45 @@
 """Freeze again the dataset versions that held erased images, without these."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain.datasets.dataset import NOTHING_LEFT, DatasetRef, DatasetVersion
+from core.domain.datasets.dataset import NOTHING_LEFT, Dataset, DatasetRef
 from core.domain.datasets.manifest import Manifest
 from core.domain.erasure.erasure import RemadeVersion
-from core.domain.values import Digest, sha256
+from core.domain.values import Digest
 from core.ports import Artifacts, UnitOfWork
 from core.use_cases.datasets.freeze import write_version
-from core.use_cases.erasure.holders import Holders, HoldingVersion
+from core.use_cases.erasure.holders import Holders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remains:
+    """The stored manifest of what is left of a dataset version; maybe without any image."""
+
+    digest: Digest
+    manifest: Manifest
 
 
 def store_remains(
     artifacts: Artifacts, holders: Holders, pixels: Collection[Digest]
-) -> Mapping[DatasetRef, Manifest]:
-    """Store the manifests of what is left of dataset versions, before the rows that name them."""
-    left = {
-        ref: one.manifest.without(pixels)
-        for ref, one in holders.versions.items()
-        if one.version.replaced_by is None
-    }
-    for manifest in left.values():
-        artifacts.put(manifest.to_bytes())
+) -> Mapping[DatasetRef, Remains]:
+    """Store the manifests of what is left of dataset versions, before the rows that name them.
+
+    Those of many images are long, so nothing is locked meanwhile.
+    """
+    left: dict[DatasetRef, Remains] = {}
+    for ref, one in holders.versions.items():
+        if one.version.replaced_by is None:
+            manifest = one.manifest.without(pixels)
+            left[ref] = Remains(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
     return left
 
 
 def remake(
     work: UnitOfWork,
     holders: Holders,
-    left: Mapping[DatasetRef, Manifest],
+    left: Mapping[DatasetRef, Remains],
     now: datetime,
 ) -> list[RemadeVersion]:
     """Write a version without the erased images for each locked one that holds some.
@@ -41,7 +51,7 @@ def remake(
         holder = holders.versions[ref]
         by = holder.version.replaced_by
         if by is None:
-            by = _write(work, holder, left[ref], now).number if left[ref].entries else NOTHING_LEFT
+            by = _write(work, holder.dataset, left[ref], now)
             work.datasets.replace_version(ref.dataset, ref.version, by)
         made.append(
             RemadeVersion(
@@ -55,9 +65,9 @@ def remake(
     return made
 
 
-def _write(
-    work: UnitOfWork, holder: HoldingVersion, manifest: Manifest, now: datetime
-) -> DatasetVersion:
-    number = work.datasets.next_version(holder.dataset.id)
-    stored = sha256(manifest.to_bytes())
-    return write_version(work, holder.dataset, manifest, stored, number, now)
+def _write(work: UnitOfWork, dataset: Dataset, left: Remains, now: datetime) -> int:
+    if not left.manifest.entries:
+        return NOTHING_LEFT
+    number = work.datasets.next_version(dataset.id)
+    write_version(work, dataset, left.manifest, left.digest, number, now)
+    return number

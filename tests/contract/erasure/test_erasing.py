@@ -206,6 +206,19 @@ def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> 
     assert go_live(scene, model, 3, reason="for now", override=True).version == 3
 
 
+def test_a_dataset_version_of_erased_images_alone_is_replaced_by_none(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    data = scene.frozen("cat", each=1, forms=MANY)
+    entries = read_manifest(artifacts, data.manifest).entries
+    found = erase(scene, *(entry.pixels for entry in entries)).findings
+    assert [(one.removed, one.replaced_by) for one in found.datasets] == [(2, 0)]
+    with scene.platform.transactions(read_only=True) as work:
+        (left,) = work.datasets.versions(data.dataset)
+    with pytest.raises(DatasetVersionReplaced, match="none is left"):
+        left.require_whole()
+
+
 def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
     dataset, pixels = a_dataset(), sorted(map(digest, "abcd"))
     oldest, *others = [a_row(dataset, one, "cat") for one in pixels]
