@@ -36,7 +36,11 @@ ON_POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Create the tables empty and add the columns without values: nothing was erased yet."""
+    """Create the tables empty and add the columns without values: nothing was erased yet.
+
+    The table of jobs is not referred to: to lock it beside that of versions would be a deadlock
+    with whoever writes both.
+    """
     op.create_table(
         "erasures",
         sa.Column("id", sa.String(), primary_key=True),
@@ -44,7 +48,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("retraining", sa.String(), nullable=False),
         sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("job", sa.String(), sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("job", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True)),
         sa.Column("findings", sa.JSON()),

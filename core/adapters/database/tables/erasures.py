@@ -12,7 +12,7 @@ erasures = Table(
     Column("reason", String, nullable=False),
     Column("retraining", String, nullable=False),
     Column("actor", String, nullable=False),
-    Column("job", ForeignKey("jobs.id"), nullable=False),
+    Column("job", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("erased_at", UtcTime),  # null: not yet
     Column("findings", JSON(none_as_null=True)),  # null: not yet
