@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.concurrent_indexes import outside_transactions
+
 revision = "0019"
 down_revision = "0018"
 branch_labels = None
@@ -68,13 +70,18 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Forget what was erased, and which versions had learned from it; the images stay gone.
 
-    The release before knows neither jobs that erase nor empty thumbnails.
+    The release before knows neither jobs that erase nor empty thumbnails. Tables are read through
+    for them outside the transaction, which locks others.
     """
+    if op.get_context().dialect.name == "postgresql":
+        with outside_transactions():
+            for statement in (*FORGET, *ON_POSTGRESQL):
+                op.execute(statement)
+    else:
+        for statement in (*FORGET, *ON_SQLITE):
+            op.execute(statement)
     op.drop_table("erased_images")
     op.drop_table("erasures")
-    on_postgresql = op.get_context().dialect.name == "postgresql"
-    for statement in (*FORGET, *(ON_POSTGRESQL if on_postgresql else ON_SQLITE)):
-        op.execute(statement)
     for table, columns in ADDED.items():
         for column in columns:
             op.drop_column(table, column.name)
