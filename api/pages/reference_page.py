@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from api.pages.page import environment, policy_of
 
 Schema = Mapping[str, Any]
-METHODS = ("get", "post", "put", "patch", "delete", "head")
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 _BOUNDS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "more than {}",
