@@ -7,7 +7,7 @@ from typing import Any
 from core.domain.access.roles import Role
 
 Schema = Mapping[str, Any]
-METHODS = ("get", "post", "put", "patch", "delete", "head")
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 LOWER, UPPER = ("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems")
 
 
