@@ -51,12 +51,16 @@ class Staging:
 
     def store(self, artifacts: Artifacts) -> None:
         """Put all staged bytes into the artifact store. Raises StorageFull."""
+
+        def put(data: bytes) -> Digest:
+            return artifacts.put(data)
+
         self._file.seek(0)
         storing = deque[Future[Digest]]()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
             for size in self._sizes.values():
                 while len(storing) >= AT_ONCE:
                     storing.popleft().result()
-                storing.append(pool.submit(artifacts.put, self._file.read(size)))
+                storing.append(pool.submit(put, self._file.read(size)))
             for future in storing:
                 future.result()
