@@ -47,7 +47,8 @@ async def list_job_events(
     last_event_id: Annotated[str, Header(alias="Last-Event-ID", json_schema_extra=_SEEN)] = "",
 ) -> Page[EventView] | Response:
     """List a job's events, oldest first: a JSON page, or server-sent events until the job ends."""
-    start = number_after(last_event_id or after)
+    asked = number_after(after)
+    start = number_after(last_event_id) if last_event_id else asked
     wanted = preferred(accept, (JSON, STREAM))
     found, _ = await run_in_threadpool(_read_events, services, JobId(job), limit + 1, start)
     if wanted == STREAM:

@@ -37,3 +37,10 @@ def test_events_in_another_form_are_refused(ready: Service) -> None:
     job = ready.client.post("/v1/jobs", json=update()).json()
     answer = ready.client.get(job["links"]["events"], headers={"Accept": "text/csv"})
     assert code_of(answer) == (406, "not_acceptable")
+
+
+def test_a_wrong_page_is_refused_beside_a_last_event_as_well(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
+    headers = {"Last-Event-ID": "1"}
+    answer = ready.client.get(f"/v1/jobs/{job}/events", params={"after": "-1"}, headers=headers)
+    assert code_of(answer) == (422, "field_invalid")
