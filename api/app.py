@@ -11,11 +11,11 @@ from api.http.answers.compression import Compression
 from api.http.answers.cross_origin import CrossOrigin
 from api.http.answers.entity_tags import EntityTags
 from api.http.answers.head_requests import HeadRequests
+from api.http.bodies.request_body import BodyArrival
 from api.http.declared_route import DeclaredRoute, require_declared
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.rate_limit import RateLimit
-from api.http.request_body import BodyArrival
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry

@@ -24,7 +24,7 @@ ALONE_S = 5.0  # after Redis has failed, this process counts alone for so long
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """What is left of a rate after a request was counted."""
+    """The rest of a rate, after a request was counted."""
 
     allowed: bool  # whether the request was within the rate
     requests: int  # the rate: so many in `window_s`

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
+from api.http.bodies.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.archive_body import ARCHIVE_TYPES, ReceivedArchive, receive_archive
+from api.http.bodies.archive_body import ARCHIVE_TYPES, ReceivedArchive, receive_archive
 from api.http.content_negotiation import preferred
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import WiredServices
-from api.http import tus
-from api.http.archive_body import PART_TYPE
+from api.http.bodies import tus
+from api.http.bodies.archive_body import PART_TYPE
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import binary, raises

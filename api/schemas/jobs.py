@@ -50,7 +50,7 @@ class DatasetVersionRef(ResponseModel):
 
 
 class ImportView(ResponseModel):
-    """What an import of images reads, and where it puts them."""
+    """The archive that an import of images reads, and its dataset."""
 
     dataset: str = Field(description="Id of the dataset.")
     archive: str = Field(description="SHA-256 of the archive.")

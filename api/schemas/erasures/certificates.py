@@ -52,14 +52,14 @@ class ReplacedVersion(ResponseModel):
 
 
 class Remainder(ResponseModel):
-    """What may be left elsewhere, which the service cannot reach."""
+    """A place that the service cannot reach, and the copies that may be there."""
 
     where: str = Field(examples=["back_ups"])
     what: str
 
 
 class CertificateView(ResponseModel):
-    """What an erasure has taken back, what replaces what, and what it cannot reach."""
+    """A certificate: the images taken back, versions and their replacements, and what remains."""
 
     erasure: str = Field(examples=["era_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     status: ErasureStatus

@@ -13,7 +13,7 @@ import httpx
 from perennial.archives import opened
 from perennial.connection import Connection, path_of
 from perennial.errors import ServiceError
-from perennial.types.uploads import UploadProgress
+from perennial.types.images import UploadProgress
 
 PART_BYTES = 8 * 1024**2
 TRIES = 6  # of one part

@@ -76,14 +76,14 @@ class ReplacedVersion(TypedDict):
 
 
 class Remainder(TypedDict):
-    """What may be left elsewhere."""
+    """A place that the service cannot reach, and the copies that may be there."""
 
     where: str
     what: str
 
 
 class Certificate(TypedDict):
-    """What an erasure has taken back, what replaces what, and what it cannot reach."""
+    """A certificate: the images taken back, versions and their replacements, and what remains."""
 
     erasure: str
     status: ErasureStatus

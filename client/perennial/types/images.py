@@ -1,4 +1,4 @@
-"""The images of datasets: lists, classes, counts and differences."""
+"""The images of datasets: lists, classes, counts, differences and uploads of archives."""
 
 from typing import Literal, NotRequired, TypedDict
 
@@ -90,3 +90,13 @@ class Diff(TypedDict):
     removed: int
     moved: int
     classes: dict[str, ClassDiff]
+
+
+class UploadProgress(TypedDict):
+    """A resumable upload."""
+
+    id: str
+    length: int  # bytes
+    offset: int  # bytes that have arrived
+    created_at: str
+    expires_at: str

@@ -31,7 +31,7 @@ class Progress(TypedDict):
 
 
 class Import(TypedDict):
-    """What an import of images reads, and where it puts them."""
+    """The archive that an import of images reads, and its dataset."""
 
     dataset: str  # id
     archive: str  # SHA-256

@@ -12,7 +12,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.http.archive_body import AT_ONCE, PART_TYPE, media_type_of
+from api.http.bodies.archive_body import AT_ONCE, PART_TYPE, media_type_of
 from core.domain.datasets.resumable_upload import ResumableUpload
 from core.domain.values import Digest
 from core.errors import (
