@@ -21,7 +21,7 @@ DESTROYING = "^(delete_.*|revoke_api_key|rotate_api_key)$"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run asked and found."""
+    """The counts and failures of a run."""
 
     cases: int
     operations: int

@@ -1,4 +1,4 @@
-"""What no row names is told, in the store and beside it."""
+"""Files that no row names are reported, in the store and beside it."""
 
 from pathlib import Path
 

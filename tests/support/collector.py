@@ -28,7 +28,7 @@ class Seen:
 
     @property
     def context(self) -> str:
-        """How a `traceparent` header that names it begins; flags follow."""
+        """The beginning of a `traceparent` header that names it; flags follow."""
         return f"00-{self.trace}-{self.id}-"
 
 

@@ -44,6 +44,6 @@ def erase(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
 
 
 def followed(scene: Scene, erasure: Erasure) -> Progress:
-    """How far an erasure has come."""
+    """Return the progress of an erasure."""
     with scene.platform.transactions(read_only=True) as work:
         return follow(work, work.erasures.get(erasure.id))

@@ -72,7 +72,7 @@ class Issuer:
             os.kill(self.process, signal.SIGCONT)
 
     def reads(self) -> int:
-        """How often its keys were read."""
+        """The number of times that its keys were read."""
         return int(httpx.get(f"{self.url}/reads").text)
 
     def keys(self) -> Any:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api.http.archive_body import AT_ONCE
+from api.http.bodies.archive_body import AT_ONCE
 from core.domain.access.roles import Role
 from core.domain.values import sha256
 from core.use_cases.imports import uploads
@@ -186,7 +186,7 @@ def test_an_upload_goes_on_wherever_its_connection_broke(home: Path) -> None:
 
 
 def _is_being_written(home: Path) -> bool:
-    """Whether a part of which the first bytes have come is on the disk."""
+    """Return whether a part of which the first bytes have come is on the disk."""
     with suppress(FileNotFoundError):
         return any(path.stat().st_size >= AT_ONCE for path in home.glob("artifacts/00/.new-*"))
     return False

@@ -26,5 +26,5 @@ def test_a_line_without_an_erased_image_is_the_line_that_never_had_it(tmp_path: 
 
 
 def _kept(version: Version) -> object:
-    """What a repetition has in common with what it repeats."""
+    """The facts that a repetition shares with the update that it repeats."""
     return version.recipe, version.classes, version.prompt, version.environment

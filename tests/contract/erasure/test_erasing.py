@@ -1,4 +1,4 @@
-"""What is gone after an erasure, what is marked, and what can still be done."""
+"""Images are gone after an erasure, and versions that learned from them are marked."""
 
 from dataclasses import replace
 
@@ -6,18 +6,15 @@ import pytest
 
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
-from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.datasets.split import Part, Side
 from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import ImportImagesOrder, JobType, UpdateOrder
+from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
-from core.domain.values import DatasetId, Digest
 from core.errors import (
-    DatabaseUnavailable,
     DatasetVersionReplaced,
     Forbidden,
     ImageErased,
@@ -33,7 +30,7 @@ from core.use_cases.registry.promote import promote
 from core.use_cases.storage.reachability import expand, roots_of
 from core.use_cases.training.order_update import order_update
 from tests.support.erasures import entry_of, erase, followed, order
-from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row, digest
+from tests.support.factories import TESTER, a_dataset, a_row, digest
 from tests.support.judged import a_judged_model, go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -50,16 +47,6 @@ def model(scene: Scene) -> Model:
 def taught(scene: Scene, model: Model, *classes: str, offset: int = 0, parent: int = 1) -> None:
     scene.update(model, scene.frozen(*classes, offset=offset, forms=MANY), parent=parent)
     assert scene.run().status is JobStatus.SUCCEEDED
-
-
-def add_import(scene: Scene, dataset: DatasetId, archive: Digest, status: JobStatus) -> None:
-    order_ = ImportImagesOrder(
-        dataset=dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
-    )
-    job = a_job_of_no_model(dataset, type=JobType.IMPORT_IMAGES, order=order_, status=status)
-    with scene.platform.transactions() as work:
-        work.jobs.add(job)
-        work.commit()
 
 
 def code(ended: Job) -> object:
@@ -234,37 +221,6 @@ def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
     assert erase(scene, pixels[0]).findings.near_duplicates == tuple(pixels[1:3])
     assert erase(scene, pixels[1]).findings.near_duplicates == (pixels[2],)
     assert erase(scene, pixels[3]).findings.near_duplicates == ()
-
-
-def test_archives_that_may_have_brought_it_are_deleted_unless_an_import_needs_them(
-    scene: Scene, artifacts: MemoryArtifacts
-) -> None:
-    data = scene.frozen("cat", "dog", forms=MANY)
-    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
-    archives = [artifacts.put(f"archive {number}".encode()) for number in range(2)]
-    for archive, status in zip(archives, (JobStatus.FAILED, JobStatus.QUEUED), strict=True):
-        add_import(scene, data.dataset, archive, status)
-    assert scene.run().type is JobType.ERASE
-    assert [artifacts.has(archive) for archive in archives] == [False, True]
-
-
-def test_a_resumed_erasure_leaves_an_archive_that_an_import_needs_by_now(
-    scene: Scene, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = scene.frozen("cat", "dog", forms=MANY)
-    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
-    archive = artifacts.put(b"archive")
-    add_import(scene, data.dataset, archive, JobStatus.FAILED)
-
-    def die(digest: object) -> None:
-        raise DatabaseUnavailable
-
-    with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "delete", die)
-        assert scene.run().status is JobStatus.QUEUED
-    add_import(scene, data.dataset, archive, JobStatus.QUEUED)
-    assert scene.run().type is JobType.ERASE
-    assert artifacts.has(archive)
 
 
 def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What others do while images are erased."""
+"""Uploads, freezes, updates and deletions while images are erased."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""How many jobs of a model, and of a key, may wait."""
+"""The limits on waiting jobs of a model and of a key."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

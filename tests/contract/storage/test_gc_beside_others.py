@@ -1,4 +1,4 @@
-"""What others publish, upload or freeze while garbage is collected is kept."""
+"""Versions, images and manifests that arrive while garbage is collected are kept."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait

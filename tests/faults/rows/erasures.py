@@ -81,7 +81,7 @@ def _ended(stage: Stage, erasure: str) -> dict[str, Any]:
 
 
 def _versions(stage: Stage, number: int | None) -> int:
-    """How many versions more than one replace another one."""
+    """Return how many versions more than one replace another one."""
     with stage.platform.transactions(read_only=True) as work:
         versions = work.versions.all(work.models.get(line.MODEL).id)
     return abs(sum(version.replaces == number for version in versions) - 1)

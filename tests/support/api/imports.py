@@ -88,7 +88,7 @@ class Imports:
 
 @contextmanager
 def importing_worker(platform: Platform) -> Iterator[Callable[[], object]]:
-    """What runs the next job."""
+    """A function that runs the next job."""
     tools = tools_of(Script(platform), platform.settings)
     try:
         yield lambda: run_next_job(platform, tools, owner="w", stopping=lambda: False)

@@ -30,7 +30,7 @@ TRAINING_IMAGES = 7  # of each update
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What became of an erasure."""
+    """The outcome of an erasure."""
 
     jobs: Sequence[Job]  # the erasure's, then the updates'
     versions: Sequence[Version]  # of the line, oldest first: a root, three, and what replaces them
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def equal(self) -> bool:
-        """Whether the line has the control's digests, by itself and by its certificate."""
+        """True if the line has the control's digests, by itself and by its certificate."""
         wanted = list(self.control[-len(self.marked) :])
         stated = [one["digest_after"] for one in self.certificate["versions"]]
         return [version.digest for version in self.replacing] == wanted == stated

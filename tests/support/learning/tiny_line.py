@@ -146,7 +146,7 @@ class TinyService(Scene):
 
 
 def thumbnail(data: bytes) -> str:
-    """What stands for a thumbnail: a text of its length that depends on the image."""
+    """Return a stand-in for a thumbnail: a text of its length that depends on the image."""
     return "".join(sha256(data[index:]) for index in range(6))
 
 

@@ -66,7 +66,7 @@ EACH = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.line[:60])
 
 
 def unknown(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
-    """Where a value has fields that its schema has not, or a text that is none of its choices."""
+    """Return the places where a value differs from its schema in its fields or choices."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         yield from unknown(value, DOCUMENT["components"]["schemas"][name], at)

@@ -17,7 +17,7 @@ HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
 
 
 def counting(settings: Settings, ask: Callable[[Rates], Awaitable[T]]) -> T:
-    """What somebody who asks gets from rates that are closed afterwards."""
+    """Return what a caller gets from rates that are closed afterwards."""
 
     async def run() -> T:
         rates = Rates(settings)

@@ -30,7 +30,7 @@ def settings(databases: Databases, kind: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, databases: Databases) -> Settings:
-    """Where it is restored."""
+    """The place where it is restored."""
     return Settings(home=tmp_path / "elsewhere", database_url=databases.fresh("sqlite"))
 
 

@@ -104,7 +104,7 @@ def test_rows_are_of_one_moment_and_what_they_name_is_whole(
 
 
 def give_up(platform: Platform, number: int) -> Digest:
-    """What a collection does to a version."""
+    """The effect of a collection on a version."""
     with platform.transactions() as work:
         model = work.models.get("demo")
         version = work.versions.get(model.id, number)

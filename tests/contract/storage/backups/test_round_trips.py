@@ -88,7 +88,7 @@ def test_bytes_go_from_a_folder_to_s3_and_back(
 def test_rows_of_an_older_release_are_restored_and_brought_up(
     elsewhere: Settings, empty_url: str, tmp_path: Path, revision: str
 ) -> None:
-    """What a release wrote is read by all later ones."""
+    """Back-ups that a release wrote are read by all later ones."""
     migrate(empty_url, revision)
     engine = open_engine(empty_url)
     with engine.begin() as connection:

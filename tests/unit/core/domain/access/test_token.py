@@ -1,4 +1,4 @@
-"""What the claims of a token allow."""
+"""The role and models that the claims of a token give."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which versions learned from erased images, and which of them are trained again."""
+"""Marks of versions that learned from erased images, and the choice of those to train again."""
 
 import pytest
 

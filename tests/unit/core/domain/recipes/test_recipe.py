@@ -1,4 +1,4 @@
-"""Refusals of a recipe word by word, and the classes that compete under it."""
+"""Recipes: their refusals word by word, methods and choices."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,11 +13,9 @@ from core.domain.recipes.choices import (
     Precision,
     TeacherPolicy,
 )
-from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
 from core.domain.recipes.methods import COMPOSED, METHODS
-from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
-from core.errors import PromptInvalid, RecipeInvalid, TooFewClasses
+from core.errors import RecipeInvalid
 
 FIELDS = (
     "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "
@@ -205,43 +203,6 @@ def test_exemplars_are_a_count_or_a_share_of_what_there_is(given: Any, kept: int
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
-OLD = {"teacher": "parent", "label_space": "session", "exemplars": 1000, "mixing": 0.6}
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "exemplars", "label_space"),
-    [
-        (Method.VRLWF, {}, 0, LabelSpace.SESSION),
-        (Method.VRLWF, {"exemplars": 50}, 0, LabelSpace.SESSION),
-        (Method.FT, {"label_space": "open"}, 0, LabelSpace.OPEN),
-        (Method.REPLAY, {}, 1000, LabelSpace.SEEN),
-        (Method.REPLAY, {"exemplars": 50, "label_space": "open"}, 50, LabelSpace.OPEN),
-    ],
-)
-def test_a_recipe_of_an_earlier_release_is_what_its_method_did(
-    name: Method, changes: dict[str, Any], exemplars: int, label_space: LabelSpace
-) -> None:
-    recipe = Recipe.from_stored(OLD | {"method": name.value} | changes)
-    as_then = {"exemplar_batch": 100, "exemplars": exemplars, "label_space": label_space}
-    assert recipe == Recipe(method=name, **as_then)
-    assert Recipe.from_stored(recipe.to_json()) == recipe
-
-
-def test_stored_recipes_of_the_text_tower_without_exemplars_replayed_no_features() -> None:
-    stored = Recipe.from_json({"method": "vrlwf", "part": "text"}).to_json()
-    del stored["feature_replay"]
-    stored["method"] = "vrlwf_replay"  # which with exemplars "none" made the choices of vrlwf
-    assert Recipe.from_stored(stored).feature_replay == 0
-    assert Recipe.from_stored(stored).augment
-
-
-def test_stored_recipes_without_a_warm_start_started_from_their_parent() -> None:
-    stored = Recipe(method=Method.VRLWF_REPLAY).to_json()
-    assert stored.pop("warm_start") == 0.5
-    assert Recipe.from_stored(stored).warm_start == 1
-    assert Recipe.from_stored(stored | {"warm_start": 0.3}).warm_start == 0.3
-
-
 def test_as_many_given_texts_as_are_allowed_are_taken_in_their_order() -> None:
     texts = [str(n) for n in range(100_000)]
     recipe = Recipe.from_json(FILE | {"vocabulary_texts": texts})
@@ -278,81 +239,3 @@ def test_auto_is_bf16_where_the_device_computes_in_it_and_a_named_precision_stay
 
 
 # ---- Which classes compete ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("label_space", "method", "names"),
-    [
-        (LabelSpace.SESSION, Method.VRLWF, ("cat", "dog")),
-        (LabelSpace.SEEN, Method.VRLWF, ("cat", "dog", "owl")),
-        (LabelSpace.OPEN, Method.VRLWF, ("cat", "dog", "owl", "elk")),
-        (None, Method.FT, ("cat", "dog")),
-        (None, Method.REPLAY, ("cat", "dog", "owl")),
-        (LabelSpace.OPEN, Method.REPLAY, ("cat", "dog", "owl", "elk")),
-    ],
-)
-def test_label_space_decides_which_classes_compete(
-    label_space: LabelSpace | None, method: Method, names: tuple[str, ...]
-) -> None:
-    chosen = {"label_space": label_space} if label_space else {}
-    recipe = Recipe(method=method, **chosen)
-    assert competing_classes(recipe, ("cat", "dog"), ("owl", "Cat"), ("elk", "OWL")) == names
-
-
-def test_names_with_one_prompt_are_one_and_names_with_two_are_two() -> None:
-    template = PromptTemplate("a {name}")
-    assert template.fill("Straße") == "a straße"
-    assert distinct(["Straße", "STRASSE", "straße", "strasse"]) == ("Straße", "STRASSE")
-
-
-@pytest.mark.parametrize(
-    ("label_space", "advice"),
-    [
-        (LabelSpace.SESSION, "use label space 'seen' or 'open'"),
-        (LabelSpace.SEEN, "use label space 'open'"),
-        (LabelSpace.OPEN, "add a zero-shot suite to the model"),
-    ],
-)
-def test_update_with_a_single_column_is_refused_with_what_would_widen_the_label_space(
-    label_space: LabelSpace, advice: str
-) -> None:
-    with pytest.raises(TooFewClasses) as refusal:
-        require_learnable(
-            Recipe(method=Method.VRLWF, label_space=label_space), ("Cat", "cat"), (), ()
-        )
-    assert refusal.value.message == (
-        f"In the label space '{label_space}' the only class is Cat, so the loss would be zero: "
-        f"name at least two classes, or {advice}."
-    )
-    assert (refusal.value.pointer, refusal.value.facts) == ("/recipe/label_space", {})
-
-
-def test_two_columns_are_enough_wherever_the_second_comes_from() -> None:
-    require_learnable(Recipe(), ("cat", "dog"), (), ())
-    require_learnable(Recipe(label_space=LabelSpace.SEEN), ("cat",), ("owl",), ())
-    require_learnable(Recipe(label_space=LabelSpace.OPEN), ("cat",), (), ("elk",))
-    with pytest.raises(TooFewClasses):
-        require_learnable(Recipe(label_space=LabelSpace.SEEN), ("cat",), (), ("elk",))
-
-
-# ---- Prompts --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "template", ["", "a photo", "{name} and {name}", "a\n{name}", "x" * 195 + "{name}", "x" * 300]
-)
-def test_a_template_without_one_slot_or_too_long_is_refused_and_shown_cut(template: str) -> None:
-    with pytest.raises(PromptInvalid) as refusal:
-        PromptTemplate(template)
-    assert refusal.value.message == (
-        "A prompt template must have at most 200 printable characters and '{name}' exactly once."
-    )
-    assert refusal.value.facts == {"template": template[:220]}
-
-
-@pytest.mark.parametrize("template", ["{name}", "x" * 194 + "{name}"])
-def test_shortest_and_longest_templates_are_taken(template: str) -> None:
-    assert PromptTemplate(template).fill_all(["Cat", "DOG"]) == (
-        template.replace("{name}", "cat"),
-        template.replace("{name}", "dog"),
-    )
