@@ -1,4 +1,4 @@
-"""What importing images took."""
+"""The time and memory that an import of images took."""
 
 from dataclasses import dataclass
 

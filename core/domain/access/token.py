@@ -15,7 +15,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRules:
-    """Which claims give the role and the models, and what their values mean."""
+    """The claims that give a token its role and models, and the meaning of their values."""
 
     role_claim: str
     roles: Mapping[str, Role]  # by a value of that claim

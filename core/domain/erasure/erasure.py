@@ -18,7 +18,7 @@ class Retraining(StrEnum):
 
 
 class Exposure(StrEnum):
-    """How a version learned from an image."""
+    """A way in which a version learned from an image."""
 
     TAUGHT = "taught"
     DISTILLED = "distilled"  # as one of a reference set
@@ -52,7 +52,7 @@ class RemadeVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What held erased images, and what had learned from them."""
+    """The drafts, suites and versions that held erased images or had learned from them."""
 
     artifacts: Mapping[Digest, tuple[Digest, ...]]  # stored forms by pixels
     archives: tuple[Digest, ...] = ()  # of ended imports, which may have brought them

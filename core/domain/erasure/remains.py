@@ -1,4 +1,4 @@
-"""What an erasure cannot reach, as its certificate says."""
+"""Places that an erasure cannot reach, as its certificate lists them."""
 
 REMAINS = {
     "weights": "A marked version keeps its weights until it is deleted. They were learned from the "

@@ -1,4 +1,4 @@
-"""How far an erasure has come."""
+"""The status of an erasure."""
 
 from enum import StrEnum
 
@@ -27,5 +27,5 @@ class ErasureStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens by itself, and the images are gone."""
+        """True once the images are gone and nothing more happens by itself."""
         return self in {ErasureStatus.INCOMPLETE, ErasureStatus.DONE}

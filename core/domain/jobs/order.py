@@ -33,7 +33,7 @@ class JobType(StrEnum):
 
     @property
     def is_judged(self) -> bool:
-        """Whether such a job ends in a verdict."""
+        """True for jobs that end in a verdict."""
         return self not in _WITHOUT_DEVICE
 
 

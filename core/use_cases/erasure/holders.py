@@ -25,12 +25,12 @@ class HoldingVersion:
 
     @property
     def teaches(self) -> bool:
-        """Whether one of the images is on the training side."""
+        """True if one of the images is on the training side."""
         return any(entry.side is Side.TRAIN for entry in self.held)
 
     @property
     def validates(self) -> bool:
-        """Whether one of the images is in the validation part of the holdout."""
+        """True if one of the images is in the validation part of the holdout."""
         return any(
             entry.side is Side.HOLDOUT and entry.part is Part.VALIDATION for entry in self.held
         )
@@ -38,7 +38,7 @@ class HoldingVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Holders:
-    """What holds some images, and all that has been searched."""
+    """The dataset versions that hold some images, and all that were searched."""
 
     versions: Mapping[DatasetRef, HoldingVersion]
     suites: Mapping[SuiteId, tuple[Suite, tuple[ManifestEntry, ...]]]

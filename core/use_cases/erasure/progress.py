@@ -27,7 +27,7 @@ class Followed:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an erasure has come."""
+    """The progress of an erasure."""
 
     erasure: Erasure
     status: ErasureStatus

@@ -1,4 +1,4 @@
-"""What needs a dataset version: versions of models and datasets, suites and unfinished jobs."""
+"""Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs."""
 
 from typing import Any
 
