@@ -24,7 +24,8 @@ def seeded(home: Path) -> Iterator[Served]:
 
     Writes the ids of its jobs and images, which nobody can choose, to files in `home`.
     """
-    settings = settings_of(home, max_waiting_per_model=0, max_waiting_per_key=0)
+    unlimited = {"max_waiting_per_model": 0, "max_waiting_per_key": 0, "rate_requests": 1_000_000}
+    settings = settings_of(home, **unlimited)
     bootstrap.migrate(settings)
     with running(settings) as service:
         ensure_admin_key(service.platform)
