@@ -11,7 +11,7 @@ from api.observability.metrics import Metrics
 from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
-from core.ports import Decoder, JobNotifier, Platform, WebhookClient
+from core.ports import Buckets, Decoder, JobNotifier, Platform, WebhookClient
 from core.use_cases.jobs.queue import JobRequest
 
 
@@ -24,6 +24,7 @@ class Services:
     notifier: JobNotifier
     inference: Inference
     webhooks: WebhookClient
+    buckets: Buckets
     metrics: Metrics
     # Limits on the threads for decoding and inference, so that other requests still get one.
     decoding: CapacityLimiter

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from core.settings import Settings
 
@@ -102,10 +102,18 @@ def _to_text(value: object) -> str:
     match value:
         case SecretStr():
             return value.get_secret_value()
-        case tuple():
-            return "[" + ",".join(f'"{item}"' for item in value) + "]"
-        case Mapping():
-            return json.dumps(dict(value))
+        case tuple() | Mapping():
+            return json.dumps(value, default=_to_json)
+        case _:
+            return str(value)
+
+
+def _to_json(value: object) -> object:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case BaseModel():
+            return dict(value)
         case _:
             return str(value)
 

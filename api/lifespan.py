@@ -62,6 +62,8 @@ def _open(
     stack.callback(notifier.close)
     if settings.embedded:
         settings = with_inference_key(settings)
+    buckets = bootstrap.import_buckets(settings)
+    stack.callback(buckets.close)
     inference = Inference(settings)
     stack.callback(inference.close)
     app.state.services = Services(
@@ -70,6 +72,7 @@ def _open(
         notifier=notifier,
         inference=inference,
         webhooks=bootstrap.webhook_client(settings),
+        buckets=buckets,
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         inferring=CapacityLimiter(INFERRING),

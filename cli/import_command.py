@@ -1,4 +1,4 @@
-"""`perennial import`: send a folder or an archive of images to a running service."""
+"""`perennial import`: have a running service import a folder, an archive or part of a bucket."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.service import reply, service
+from core.domain.datasets.bucket import SCHEME
 from core.errors import FieldInvalid, PerennialError
 
 TIMEOUT_S = 600.0
@@ -25,7 +26,7 @@ OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    about = "import a folder or an archive of images into a dataset"
+    about = "import a folder, an archive or a part of an S3 bucket into a dataset"
     command = commands.add_parser(
         "import",
         help=about,
@@ -34,7 +35,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "service is asked with the key in PERENNIAL_ADMIN_KEY.",
     )
     command.add_argument("dataset", help="name of the dataset, which must exist")
-    command.add_argument("source", type=Path, help="folder, or zip, tar or tar.gz file")
+    command.add_argument(
+        "source",
+        help="folder, zip, tar or tar.gz file, or s3://BUCKET/PREFIX, which the service itself "
+        "reads if PERENNIAL_IMPORT_BUCKETS names the bucket",
+    )
     command.add_argument(
         "--validate-only",
         action="store_true",
@@ -66,9 +71,11 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _order(client: httpx.Client, chosen: argparse.Namespace) -> Any:
     path = f"/v1/datasets/{quote(chosen.dataset, safe='')}/imports"
-    headers = {"Content-Type": "application/octet-stream"}
     query = {"validate_only": "true"} if chosen.validate_only else {}
-    with _opened(chosen.source) as archive:
+    if chosen.source.startswith(SCHEME):
+        return reply(client, "POST", path, params=query | {"s3": chosen.source}).json()
+    headers = {"Content-Type": "application/octet-stream"}
+    with _opened(Path(chosen.source)) as archive:
         sent = {"content": archive, "headers": headers, "params": query}
         return reply(client, "POST", path, **sent).json()
 

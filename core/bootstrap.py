@@ -12,10 +12,14 @@ from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
+from core.adapters.s3.buckets import S3Buckets
+from core.adapters.s3.client import S3Access
 from core.adapters.webhooks.client import HttpWebhookClient
 from core.errors import UnsafeConfiguration
 from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
-from core.settings import Settings
+from core.settings import ImportBucket, Settings
+
+IMPORT_READ_S = 15.0  # wait for the next bytes of a bucket that is listed or read
 
 
 def build(settings: Settings) -> Platform:
@@ -85,9 +89,24 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
     )
 
 
-def archive_reader() -> StreamingArchiveReader:
-    """Return the reader of untrusted archives."""
-    return StreamingArchiveReader()
+def archive_reader(settings: Settings) -> StreamingArchiveReader:
+    """Return the reader of untrusted archives, and of objects in the buckets of the settings."""
+    return StreamingArchiveReader(import_buckets(settings))
+
+
+def import_buckets(settings: Settings) -> S3Buckets:
+    """Return the buckets that imports may read, which the caller should `close`."""
+    return S3Buckets({bucket.name: _access(bucket) for bucket in settings.import_buckets})
+
+
+def _access(bucket: ImportBucket) -> S3Access:
+    return S3Access(
+        endpoint=bucket.endpoint or None,
+        region=bucket.region or None,
+        access_key_id=bucket.access_key_id.get_secret_value() or None,
+        secret_access_key=bucket.secret_access_key.get_secret_value() or None,
+        read_s=IMPORT_READ_S,
+    )
 
 
 def webhook_client(settings: Settings) -> HttpWebhookClient:

@@ -79,8 +79,13 @@ def bound_value(name: str) -> str:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Return the settings' secrets, which need not match any pattern."""
-    keys = (settings.admin_key.get_secret_value(), settings.inference_key.get_secret_value())
-    return frozenset(key for key in keys if len(key) >= _SHORTEST_SECRET)
+    keys = (
+        settings.admin_key,
+        settings.inference_key,
+        *(bucket.secret_access_key for bucket in settings.import_buckets),
+    )
+    texts = (key.get_secret_value() for key in keys)
+    return frozenset(text for text in texts if len(text) >= _SHORTEST_SECRET)
 
 
 def _formatter(

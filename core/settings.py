@@ -2,10 +2,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ImportBucket(BaseModel):
+    """A bucket that imports may read. What is empty is as AWS's own variables and files say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1)]
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    region: str = ""
+    access_key_id: SecretStr = SecretStr("")
+    secret_access_key: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _has_a_whole_key(self) -> Self:
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("give access_key_id and secret_access_key together")
+        return self
 
 
 class Settings(BaseSettings):
@@ -67,6 +85,7 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3  # of a resumable upload
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
     max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
+    import_buckets: tuple[ImportBucket, ...] = ()  # imports may read no others
     min_free_bytes: int = 256 * 1024 * 1024
     max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of the images of all datasets; 0: no quota
 

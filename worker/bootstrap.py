@@ -36,7 +36,7 @@ def build_tools(platform: Platform) -> Tools:
             rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
-        archives=bootstrap.archive_reader(),
+        archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings),
     )
 

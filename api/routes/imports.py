@@ -1,4 +1,4 @@
-"""Routes of imports: archives of images that become jobs, and the reports of their files."""
+"""Routes of imports: archives and objects that jobs import, and the reports of their files."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,10 +17,12 @@ from api.schemas.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.archive import HEAD_BYTES, format_of
+from core.domain.datasets.bucket import BucketFolder
 from core.domain.jobs.order import ImportImagesOrder
 from core.domain.values import DatasetId, JobId, UploadId
 from core.use_cases.datasets.datasets import require_room
 from core.use_cases.imports.file_report import file_report, flat_rows
+from core.use_cases.imports.order_bucket_import import order_bucket_import
 from core.use_cases.imports.order_import import order_import
 from core.use_cases.imports.uploads import join_parts
 
@@ -46,6 +48,16 @@ UploadQuery = Annotated[
     str | None,
     Query(max_length=100, description="Import this whole upload; the request has no body."),
 ]
+S3Query = Annotated[
+    str | None,
+    Query(
+        max_length=1200,
+        pattern="^s3://[^/]",
+        description="Import the objects that lie below this prefix of a bucket now; the request "
+        "has no body. The service's operator names the buckets that imports may read.",
+        examples=["s3://photos/products"],
+    ),
+]
 
 
 @router.post(
@@ -57,6 +69,11 @@ UploadQuery = Annotated[
         errors.UploadNotFound,
         errors.UploadExpired,
         errors.UploadIncomplete,
+        errors.BucketNotAllowed,
+        errors.BucketUnavailable,
+        errors.ArchiveEmpty,
+        errors.ArchiveUnsafe,
+        errors.ArchiveTooBig,
         errors.InProgress,
         errors.IdempotencyMismatch,
         errors.JobDeleted,
@@ -73,16 +90,40 @@ async def import_images(
     asking: CurrentPrincipal,
     validate_only: ValidateOnly = "false",
     upload: UploadQuery = None,
+    s3: S3Query = None,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order the import of a zip, tar or tar.gz of images: the request's body, or an upload."""
+    """Order the import of a zip, tar or tar.gz of images, or of objects in a bucket.
+
+    An archive is the request's body, or an upload.
+    """
+    if s3 is not None:
+        if upload is not None:
+            raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
+        await _require_no_body(request, "s3")
+        wanted = {"s3": s3, "validate_only": validate_only == "true"}
+        listed_by = job_request(request, asking, key, wanted)
+
+        def listed() -> JobView:
+            job = order_bucket_import(
+                services.platform,
+                services.notifier,
+                services.buckets,
+                listed_by,
+                dataset=dataset,
+                folder=BucketFolder.of(s3),
+                validate_only=validate_only == "true",
+            )
+            return accepted(services, response, job)
+
+        return await run_in_threadpool(listed)
     declared = request.headers.get("content-length", "")
     arriving = int(declared) if declared.isdigit() else 0
     found = await run_in_threadpool(_find, services, dataset, arriving)
     if upload is None:
         archive = await receive_archive(request, services.platform.artifacts)
     else:
-        await _require_no_body(request)
+        await _require_no_body(request, "upload")
         archive = await run_in_threadpool(_join, services, UploadId(upload))
     order = ImportImagesOrder(
         dataset=found,
@@ -119,11 +160,11 @@ def get_file_report(
     return Response(body, media_type=media_type, headers=headers)
 
 
-async def _require_no_body(request: Request) -> None:
+async def _require_no_body(request: Request, source: str) -> None:
     async for piece in request.stream():
         if piece:
             raise errors.FieldInvalid(
-                "Send an archive or name an upload, not both.", pointer="#query/upload"
+                "Send an archive or say where it is, not both.", pointer=f"#query/{source}"
             )
 
 

@@ -50,12 +50,15 @@ class DatasetVersionRef(ResponseModel):
 
 
 class ImportView(ResponseModel):
-    """The archive that an import of images reads, and its dataset."""
+    """The archive or the objects that an import of images reads, and its dataset."""
 
     dataset: str = Field(description="Id of the dataset.")
-    archive: str = Field(description="SHA-256 of the archive.")
+    archive: str = Field(description="SHA-256 of the archive, or of the list of objects.")
     format: Annotated[ArchiveFormat, BY_TEXT]
-    bytes: int
+    bytes: int = Field(description="Of the archive, or of all objects.")
+    source: str | None = Field(
+        examples=["s3://photos/products/"], description="Where objects lie; null for an archive."
+    )
     validate_only: bool
 
     @classmethod
@@ -66,6 +69,7 @@ class ImportView(ResponseModel):
             archive=order.archive,
             format=order.archive_format,
             bytes=order.archive_bytes,
+            source=order.source,
             validate_only=order.validate_only,
         )
 

@@ -57,7 +57,7 @@ def instant_tools(platform: Platform) -> Tools:
         importer=instant,
         trainer=instant,
         evaluator=instant,
-        archives=archive_reader(),
+        archives=archive_reader(platform.settings),
         decoder=decoder(platform.settings),
     )
 

@@ -92,11 +92,19 @@ class ImageListInvalid(Invalid):
 
 
 class FileMissing(Invalid):
-    """An image list names this file, but the archive does not hold it."""
+    """An image list names this file, but it is not there."""
 
 
 class TextMissing(Invalid):
     """Neither a folder nor an image list gives this file a class or a caption."""
+
+
+class ObjectChanged(Invalid):
+    """The object has changed or was deleted since the import was ordered: order it again."""
+
+
+class BucketNotAllowed(Invalid):
+    """Imports may read only the buckets that the operator names in PERENNIAL_IMPORT_BUCKETS."""
 
 
 class BaseUnknown(Invalid):

@@ -25,6 +25,10 @@ class ArtifactsUnavailable(Unavailable):
     """The artifact store does not respond."""
 
 
+class BucketUnavailable(Unavailable):
+    """The bucket cannot be read."""
+
+
 class IssuerUnavailable(Unavailable):
     """The issuer of tokens does not respond; API keys are accepted as ever."""
 

@@ -17,6 +17,7 @@ from core.ports.artifacts import (
     StoredArtifact,
     ignore_bytes,
 )
+from core.ports.buckets import Buckets
 from core.ports.datasets import (
     Datasets,
     DatasetUses,
@@ -66,6 +67,7 @@ __all__ = [
     "Artifacts",
     "AuditFilter",
     "AuditTrail",
+    "Buckets",
     "BytesCallback",
     "ClassificationRequest",
     "Classifier",

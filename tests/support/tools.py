@@ -9,10 +9,11 @@ from core.use_cases.job_handlers import Tools
 
 def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
     """Tools with one object in the place of those that need torch."""
+    settings = settings or Settings()
     return Tools(
         importer=scripted,
         trainer=scripted,
         evaluator=scripted,
-        archives=bootstrap.archive_reader(),
-        decoder=bootstrap.decoder(settings or Settings(), processes=1),
+        archives=bootstrap.archive_reader(settings),
+        decoder=bootstrap.decoder(settings, processes=1),
     )

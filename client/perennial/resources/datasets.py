@@ -127,6 +127,23 @@ class Datasets:
         reply = self._connection.send("POST", path, headers=headers, params=query)
         return cast(Job, json_of(reply))
 
+    def import_bucket(
+        self,
+        name: str,
+        address: str,
+        *,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Import what lies below `s3://bucket/prefix` as it is now; see `import_images`.
+
+        The service reads the bucket itself, if its operator allows that.
+        """
+        query = {"s3": address} | ({"validate_only": "true"} if validate_only else {})
+        path, headers = path_of("datasets", name, "imports"), idempotency(idempotency_key)
+        reply = self._connection.send("POST", path, headers=headers, params=query)
+        return cast(Job, json_of(reply))
+
     def import_report(self, job: str) -> Sequence[Receipt]:
         """Return what became of each file of an import."""
         report = self._connection.send("GET", path_of("jobs", job, "report"))

@@ -31,12 +31,13 @@ class Progress(TypedDict):
 
 
 class Import(TypedDict):
-    """The archive that an import of images reads, and its dataset."""
+    """The archive or the objects that an import of images reads, and its dataset."""
 
     dataset: str  # id
-    archive: str  # SHA-256
-    format: Literal["zip", "tar", "tar.gz"]
-    bytes: int
+    archive: str  # SHA-256 of the archive, or of the list of objects
+    format: Literal["zip", "tar", "tar.gz", "s3"]
+    bytes: int  # of the archive, or of all objects
+    source: str | None  # where objects lie, as s3://bucket/prefix/
     validate_only: bool
 
 

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces, read_pieces
-from core.adapters.artifacts.s3_client import FIRST_REGION, Clients, S3Location
+from core.adapters.artifacts.s3_client import Clients, S3Location
 from core.adapters.artifacts.s3_conditional_delete import S3Collector
-from core.adapters.artifacts.s3_errors import MISSING, error_code, translate_errors
+from core.adapters.artifacts.s3_errors import MISSING, translate_errors
 from core.adapters.artifacts.s3_spool import SpoolWriter, read_verified
 from core.adapters.artifacts.s3_upload import send
+from core.adapters.s3.client import FIRST_REGION, error_code
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes

@@ -1,16 +1,14 @@
 """The location of the artifacts on S3, and clients with timeouts for it."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from core.adapters.s3.client import S3Access
 from core.errors import UnsafeConfiguration
 
 SCHEME = "s3://"
-CONNECTIONS = 16
-FIRST_REGION = "us-east-1"
 
 
 class Clients(NamedTuple):
@@ -55,34 +53,10 @@ class S3Location:
 
     def connect(self) -> Clients:
         """Create clients that threads can share; sends no request yet."""
-        import boto3  # takes a third of a second, and a local store does not need it
-
-        region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        endpoint = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
-        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL")
-        session = boto3.session.Session()
-
-        def client(tries: int) -> Any:
-            return session.client(
-                "s3",
-                endpoint_url=endpoint,
-                region_name=region or FIRST_REGION,
-                config=self._config(tries, path_style=endpoint is not None),
-            )
-
-        return Clients(usual=client(self.tries), asks_once=client(1))
-
-    def _config(self, tries: int, *, path_style: bool) -> Any:
-        from botocore.config import Config
-
-        return Config(
-            connect_timeout=self.connect_s,
-            read_timeout=self.read_s,
-            retries={"mode": "standard", "total_max_attempts": tries},
-            max_pool_connections=CONNECTIONS,
-            # Stores other than AWS's rarely support a host name per bucket.
-            s3={"addressing_style": "path" if path_style else "auto"},
-            # We send the SHA-256 of every upload and verify it on every read.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
+        access = S3Access(
+            endpoint=self.endpoint,
+            region=self.region,
+            connect_s=self.connect_s,
+            read_s=self.read_s,
         )
+        return Clients(usual=access.client(self.tries), asks_once=access.client(1))

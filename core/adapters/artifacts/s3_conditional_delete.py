@@ -20,7 +20,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from core.adapters.artifacts.s3_client import Clients, S3Location
-from core.adapters.artifacts.s3_errors import TAKEN, error_code, translate_errors
+from core.adapters.artifacts.s3_errors import TAKEN, translate_errors
+from core.adapters.s3.client import error_code
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
 from core.ports import BytesCallback

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.adapters.s3.client import error_code
 from core.domain.values import Digest
 from core.errors import ArtifactMissing, ArtifactsUnavailable, PerennialError, StorageFull
 
@@ -49,9 +50,3 @@ def translate_errors(
         raise ArtifactsUnavailable(
             f"The S3 store does not respond ({kind}).", answer=kind
         ) from error
-
-
-def error_code(error: Exception) -> str:
-    """Return S3's error code, or the HTTP status if the answer has no body."""
-    details = getattr(error, "response", {}).get("Error", {})
-    return str(details.get("Code", "unknown"))

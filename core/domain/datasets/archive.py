@@ -29,6 +29,7 @@ class ArchiveFormat(StrEnum):
     ZIP = "zip"
     TAR = "tar"
     TAR_GZ = "tar.gz"
+    S3 = "s3"  # a listing of objects in a bucket, which stands for an archive of them
 
 
 def format_of(head: bytes) -> ArchiveFormat:
@@ -78,7 +79,7 @@ class UnpackedCount:
         self.files += 1
         if self.files > self.most_files:
             raise ArchiveTooBig(
-                f"The archive holds more than {counted(self.most_files, 'file')}, counting folders "
-                "and lines of image lists: send several archives.",
+                f"There are more than {counted(self.most_files, 'file')}, counting folders and "
+                "lines of image lists: import them in several parts.",
                 cap=self.most_files,
             )

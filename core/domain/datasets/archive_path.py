@@ -21,13 +21,13 @@ def path_of(written: str) -> Path:
     """
     if len(written) > MOST_CHARACTERS:
         raise ArchiveUnsafe(
-            f"The archive holds a file whose path has more than {MOST_CHARACTERS:,} characters.",
+            f"A file has a path of more than {MOST_CHARACTERS:,} characters.",
             file=shown([written]),
         )
     parts = re.split(r"[/\\]", unicodedata.normalize("NFC", written))
     if parts[0] == "" or ".." in parts or _DRIVE.match(written):
         raise ArchiveUnsafe(
-            "The archive holds a file whose path leads out of it.", file=shown([written])
+            "A file has a path that leads out of what is imported.", file=shown([written])
         )
     return tuple(part for part in parts if part not in {"", "."})
 

@@ -77,13 +77,17 @@ class EvaluateOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportImagesOrder:
-    """An order to put the images of a stored archive into a dataset."""
+    """An order to put the images of a stored archive into a dataset.
+
+    For objects of a bucket, their listing is stored as the archive; its bytes are those of all.
+    """
 
     dataset: DatasetId
     archive: Digest
     archive_format: ArchiveFormat
     archive_bytes: int
     validate_only: bool = False  # only report what would become of each file
+    source: str | None = None  # s3://bucket/prefix/ of a listing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,4 +69,5 @@ def renew_archive(artifacts: Artifacts, order: ImportImagesOrder) -> None:
                 writer.write(piece)
             writer.commit()
     except (ArtifactMissing, ArtifactCorrupt) as error:
-        raise ArchiveGone(archive=order.archive) from error
+        gone = "The list of the objects of this import has been deleted: order the import again."
+        raise ArchiveGone(gone if order.source else None, archive=order.archive) from error

@@ -69,8 +69,9 @@ def test_what_cannot_be_imported_is_an_error(
     unsafe.write_bytes(zipped({"boot/a.zip": zipped({})}))
     for source, words in (
         (damaged, "damaged or truncated"),
-        (unsafe, "boot/a.zip: The archive holds another archive"),
+        (unsafe, "boot/a.zip: An archive or a compressed file"),
         (tmp_path / "no.zip", "cannot be read"),
+        ("s3://photos/shoes", "Imports may not read the bucket 'photos'"),
         (Path(__file__), "must be a zip"),
     ):
         assert main(["import", "products", str(source), "--url", served.url]) == 1

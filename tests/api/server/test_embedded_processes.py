@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.embedded_processes import EmbeddedProcesses, to_environment
-from core.settings import Settings
+from core.settings import ImportBucket, Settings
 from tests.support.places import ROOT
 
 GENTLE, STUBBORN, BUSY = "gentle_companion", "stubborn_companion", "busy_companion"
@@ -168,6 +168,11 @@ def test_another_process_reads_the_same_settings(
         lease_seconds=1.5,
         oidc_roles={"ml ops": "operator", 'a "group"': "admin"},
         root_folders=(tmp_path / "a b", tmp_path / "c"),
+        import_buckets=(
+            ImportBucket(
+                name="a", access_key_id=SecretStr("b"), secret_access_key=SecretStr('c"d')
+            ),
+        ),
     )
     for name, value in to_environment(settings).items():
         monkeypatch.setenv(name, value)

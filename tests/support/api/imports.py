@@ -60,8 +60,8 @@ class Imports:
     def work(self, blow: Blow | None = None, after: int = 2) -> None:
         """Have the worker run the next job; `blow` happens at its image `after`."""
         decoder = Striking(self.decoder, blow, after) if blow else self.decoder
-        tools = replace(tools_of(Script(self.service.platform)), decoder=decoder)
         platform = self.service.platform
+        tools = replace(tools_of(Script(platform), platform.settings), decoder=decoder)
         assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
 
     def job(self, job: Any) -> Any:

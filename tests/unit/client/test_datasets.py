@@ -136,6 +136,14 @@ def test_a_dataset_is_edited_and_looked_into(served: Served) -> None:
         datasets.get("edited")
 
 
+def test_a_bucket_is_imported_only_if_the_operator_allows_it(served: Served) -> None:
+    served.client.datasets.create("from-a-bucket")
+    with pytest.raises(ServiceError, match="422 bucket_not_allowed"):
+        served.client.datasets.import_bucket("from-a-bucket", "s3://photos/shoes")
+    with pytest.raises(ServiceError, match="422 field_invalid"):
+        served.client.datasets.import_bucket("from-a-bucket", "http://photos/shoes")
+
+
 def test_a_difference_is_read_to_its_last_page(served: Served) -> None:
     datasets = served.client.datasets
     datasets.create("grown")

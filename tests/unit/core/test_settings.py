@@ -1,12 +1,34 @@
 """Settings that are refused at the start."""
 
-import pytest
-from pydantic import ValidationError
+import json
 
-from core.settings import Settings
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from core.logs import secrets_of
+from core.settings import ImportBucket, Settings
 
 
 @pytest.mark.parametrize("origin", ["studio.example", "https://a.example/", "https://*.example"])
 def test_an_origin_that_no_browser_sends_is_refused_at_start(origin: str) -> None:
     with pytest.raises(ValidationError):
         Settings(cors_origins=(origin,))
+
+
+def test_half_a_key_of_a_bucket_is_refused_at_start() -> None:
+    with pytest.raises(ValidationError):
+        ImportBucket(name="photos", access_key_id=SecretStr("a"))
+    with pytest.raises(ValidationError):
+        ImportBucket(name="photos", secret_access_key=SecretStr("b"))
+
+
+def test_buckets_are_read_from_json_and_their_secrets_are_kept_out_of_logs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret = "only-the-store-knows-it"
+    whole = {"name": "photos", "access_key_id": "a", "secret_access_key": secret}
+    monkeypatch.setenv("PERENNIAL_IMPORT_BUCKETS", json.dumps([whole, {"name": "shop"}]))
+    settings = Settings()
+    assert [bucket.name for bucket in settings.import_buckets] == ["photos", "shop"]
+    assert secret not in repr(settings)
+    assert secrets_of(settings) == {secret}

@@ -11,10 +11,11 @@ from random import Random
 
 import pytest
 
-from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.archives.tar_stream import tar_files
+from core.bootstrap import archive_reader
 from core.domain.datasets.archive import HEAD_BYTES, UnpackedCount, format_of
 from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe, UnsupportedArchive
+from core.settings import Settings
 from tests.support.api.archives import (
     encrypted_zip,
     mutated,
@@ -26,6 +27,7 @@ from tests.support.api.archives import (
     zipped,
 )
 
+READER = archive_reader(Settings())
 FILES = {
     "a/1": Random(1).randbytes(70_000),
     "a/2": b"",
@@ -48,7 +50,7 @@ def read(
     pieces = iter([data[start : start + piece] for start in range(0, len(data), piece)])
     count = UnpackedCount(archive_bytes=len(data), most_bytes=10**6, most_files=files)
     found = {}
-    for file in StreamingArchiveReader().files(format_of(data[:HEAD_BYTES]), pieces, count):
+    for file in READER.files(format_of(data[:HEAD_BYTES]), pieces, count):
         found["/".join(file.path)] = b"" if skip else b"".join(file.pieces)
     assert next(pieces, None) is None  # so that the store has verified them
     return found
@@ -148,7 +150,7 @@ def test_a_store_that_cannot_be_read_is_no_damage_of_the_archive(kind: str) -> N
         raise OSError("the disk is gone")
 
     count = UnpackedCount(archive_bytes=10**6, most_bytes=10**6, most_files=100)
-    files = StreamingArchiveReader().files(format_of(KINDS[kind]), pieces(), count)
+    files = READER.files(format_of(KINDS[kind]), pieces(), count)
     with pytest.raises(OSError, match="the disk"):
         list(itertools.chain.from_iterable(file.pieces for file in files))
 

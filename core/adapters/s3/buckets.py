@@ -1,0 +1,103 @@
+"""The `Buckets` port over S3: lists and reads objects, and never writes."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from core.adapters.s3.client import S3Access, error_code
+from core.domain.datasets.bucket import BucketFolder, BucketObject
+from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
+
+PIECE = 256 * 1024  # bytes
+_TRIES = 3  # of a request
+_BREAKS = 3  # of the connection, without a byte in between
+_CHANGED = {"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"}
+
+
+class S3Buckets:
+    """Buckets by name, each with a client that connects at first use."""
+
+    def __init__(self, allowed: Mapping[str, S3Access]) -> None:
+        self._allowed = allowed
+        self._clients: dict[str, Any] = {}
+        self._one_connects = threading.Lock()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        with self._one_connects:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def objects(self, folder: BucketFolder) -> Iterator[BucketObject]:
+        """Yield the objects below a prefix, in the order of their keys.
+
+        Raises BucketNotAllowed before any request, or BucketUnavailable.
+        """
+        pages = self._client(folder.bucket).get_paginator("list_objects_v2")
+        with _translated(folder.bucket):
+            for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.prefix):
+                for row in page.get("Contents", ()):
+                    yield BucketObject(key=row["Key"], etag=row["ETag"], size=row["Size"])
+
+    def pieces(self, bucket: str, listed: BucketObject) -> Iterator[bytes]:
+        """Yield the bytes of an object in pieces; goes on where a connection broke.
+
+        Each request names the ETag, so that all pieces are of the object that was listed. Raises
+        BucketNotAllowed before any request, ObjectChanged before the first piece if the object has
+        another ETag now or is gone, and BucketUnavailable.
+        """
+        client, done, breaks = self._client(bucket), 0, 0
+        wanted = {"Bucket": bucket, "Key": listed.key, "IfMatch": listed.etag}
+        while True:
+            rest = {"Range": f"bytes={done}-"} if done else {}
+            with _translated(bucket):
+                answer = client.get_object(**wanted, **rest)
+            try:
+                with _translated(bucket), answer["Body"] as body:
+                    while piece := body.read(PIECE):
+                        done, breaks = done + len(piece), 0
+                        yield piece
+            except BucketUnavailable:
+                breaks += 1
+                if breaks == _BREAKS:
+                    raise
+            else:
+                return
+
+    def _client(self, bucket: str) -> Any:
+        access = self._allowed.get(bucket)
+        if access is None:
+            raise BucketNotAllowed(
+                f"Imports may not read the bucket {bucket!r}: the operator of this service names "
+                "those that they may read in PERENNIAL_IMPORT_BUCKETS.",
+                bucket=bucket,
+            )
+        with self._one_connects:
+            if bucket not in self._clients:
+                with _translated(bucket):
+                    self._clients[bucket] = access.client(_TRIES)
+            return self._clients[bucket]
+
+
+@contextmanager
+def _translated(bucket: str) -> Iterator[None]:
+    """Translate the client's errors to ObjectChanged or BucketUnavailable."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        if code in _CHANGED:
+            raise ObjectChanged from None
+        raise _unavailable(bucket, code) from error
+    except BotoCoreError as error:
+        raise _unavailable(bucket, type(error).__name__) from error
+
+
+def _unavailable(bucket: str, answer: str) -> BucketUnavailable:
+    return BucketUnavailable(
+        f"The bucket {bucket!r} cannot be read now ({answer}).", bucket=bucket, answer=answer
+    )

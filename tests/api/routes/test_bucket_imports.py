@@ -1,0 +1,216 @@
+"""Objects of an S3 bucket: ordered over the API, imported by a worker, reported one by one."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.adapters.s3.client import S3Access
+from core.settings import ImportBucket
+from devtools.servers.s3 import CREDENTIALS, s3_server
+from tests.support.api.archives import zipped
+from tests.support.api.image_files import picture
+from tests.support.api.imports import PRODUCTS, TYPES, Imports, importing
+from tests.support.api.service import EMBEDDED, code_of, running, settings_of
+
+FILES = {"boot/1.png": picture(1), "boot/2.png": picture(2), "bag/3.png": picture(3)}
+SECRET = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[tuple[str, Any]]:
+    """The URL of a running S3 server, and a client."""
+    with s3_server() as (url, _):
+        access = S3Access(
+            endpoint=url,
+            region="us-east-1",
+            access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            secret_access_key=SECRET,
+        )
+        yield url, access.client(1)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Imports from a bucket of the test's own, below the prefix `shop`."""
+
+    imports: Imports
+    client: Any
+    bucket: str
+
+    def put(self, files: dict[str, bytes], prefix: str = "shop/") -> None:
+        for name, data in files.items():
+            self.client.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=data)
+
+    def delete(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=f"shop/{name}")
+
+    def send(self, key: str | None = None, **query: str) -> Any:
+        return self.imports.service.client.post(
+            f"{PRODUCTS}/imports",
+            params={"s3": f"s3://{self.bucket}/shop"} | query,
+            headers={"Idempotency-Key": key} if key else {},
+        )
+
+    def order(self, **query: str) -> Any:
+        answer = self.send(**query)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def run(self, **query: str) -> Any:
+        job = self.order(**query)
+        self.imports.work()
+        return self.imports.job(job)
+
+    def told(self, job: Any) -> dict[str, Any]:
+        """Outcome or error code of each file."""
+        rows = self.imports.report(job)
+        return {row["file"]: (row["error"] or {}).get("code", row["outcome"]) for row in rows}
+
+
+@contextmanager
+def a_shop(home: Path, store: tuple[str, Any], **changes: Any) -> Iterator[Shop]:
+    url, client = store
+    name = f"bucket{next(_numbers)}"
+    client.create_bucket(Bucket=name)
+    named = [
+        ImportBucket(
+            name=one,
+            endpoint=url,
+            region="us-east-1",
+            access_key_id=SecretStr(CREDENTIALS["AWS_ACCESS_KEY_ID"]),
+            secret_access_key=SecretStr(SECRET),
+        )
+        for one in (name, "not-there")
+    ]
+    settings = settings_of(home, import_buckets=tuple(named), **changes)
+    with running(settings) as service, importing(service) as imports:
+        yield Shop(imports, client, name)
+
+
+@pytest.fixture
+def shop(home: Path, store: tuple[str, Any]) -> Iterator[Shop]:
+    """Imports into an empty labelled dataset."""
+    with a_shop(home, store) as found:
+        yield found
+
+
+def test_what_lies_below_a_prefix_is_imported_with_its_folders_as_classes(shop: Shop) -> None:
+    shop.put(FILES | {"boot/": b"", ".hidden/4.png": picture(4), "boot/5.png": b"no image"})
+    shop.put({"boot/6.png": picture(6)}, prefix="shop-old/")
+    trial = shop.run(validate_only="true")
+    assert shop.imports.draft() == {}
+    job = shop.run()
+    assert shop.told(job) == shop.told(trial)
+    assert shop.told(job) == dict.fromkeys(FILES, "created") | {"boot/5.png": "unsupported_image"}
+    assert shop.imports.service.client.get(PRODUCTS).json()["counts"] == {"bag": 1, "boot": 2}
+    source, size = f"s3://{shop.bucket}/shop/", sum(map(len, FILES.values())) + len(b"no image")
+    read = job["images"]
+    assert (read["format"], read["source"], read["bytes"]) == ("s3", source, size)
+    events = shop.imports.service.client.get(job["links"]["events"]).json()["data"]
+    fetching = {"phase": "fetching", "step": 0, "total": size}
+    assert fetching.items() <= next(row["data"] for row in events if row["kind"] == "phase").items()
+
+
+@EMBEDDED
+def test_an_image_list_below_the_prefix_gives_the_classes(shop: Shop) -> None:
+    listed = b"file,class\n1.png,sandal\n2.png,bag\n"
+    shop.put({"boot/1.png": picture(1), "boot/list.csv": listed, "boot/3.png": picture(3)})
+    told = shop.told(shop.run())
+    assert told == {
+        "boot/1.png": "created",
+        "boot/2.png": "file_missing",
+        "boot/3.png": "text_missing",
+    }
+    assert [texts for texts, _ in shop.imports.draft().values()] == [["sandal"]]
+
+
+def test_objects_that_changed_since_the_order_are_reported_and_left_out(shop: Shop) -> None:
+    shop.put(FILES)
+    job = shop.order()
+    client, here = shop.imports.service.client, f"/v1/jobs/{job['id']}"
+    shop.imports.work(lambda: client.post(f"{here}/cancel"), after=3)
+    assert shop.imports.job(job)["status"] == "cancelled"
+    assert shop.imports.draft() == {}
+    shop.put({"boot/1.png": picture(11), "boot/12.png": picture(12)})
+    shop.delete("bag/3.png")
+    again = client.post(f"{here}/retry").json()
+    shop.imports.work()
+    changed = dict.fromkeys(("boot/1.png", "bag/3.png"), "object_changed")
+    assert shop.told(shop.imports.job(again)) == changed | {"boot/2.png": "created"}
+    assert len(shop.imports.draft()) == 1
+    assert set(shop.told(shop.run()).values()) == {"created", "duplicate"}
+    assert len(shop.imports.draft()) == 3
+
+
+@EMBEDDED
+def test_a_list_that_changed_or_a_bucket_that_is_gone_fails_the_job(shop: Shop) -> None:
+    shop.put({"1.png": picture(1), "list.csv": b"file,class\n1.png,boot\n"})
+    job = shop.order()
+    shop.put({"list.csv": b"file,class\n1.png,bag\n"})
+    shop.imports.work()
+    error = shop.imports.job(job)["error"]
+    assert (error["code"], error["file"]) == ("object_changed", "list.csv")
+    job = shop.order()
+    for name in ("1.png", "list.csv"):
+        shop.delete(name)
+    shop.client.delete_bucket(Bucket=shop.bucket)
+    shop.imports.work()
+    assert shop.imports.job(job)["error"]["code"] == "bucket_unavailable"
+    assert shop.imports.draft() == {}
+
+
+@EMBEDDED
+def test_what_cannot_be_imported_is_refused_at_once(home: Path, store: tuple[str, Any]) -> None:
+    with a_shop(
+        home, store, max_import_files=3, max_unpacked_bytes=sum(map(len, FILES.values()))
+    ) as shop:
+        client = shop.imports.service.client
+
+        def refused(**query: str) -> tuple[int, str]:
+            with shop.imports.service.untouched():
+                answer = shop.send(**query)
+            return code_of(answer)
+
+        assert refused() == (422, "archive_empty")
+        shop.put({"boot/": b"", ".hidden/1.png": picture(1)})
+        assert refused() == (422, "archive_empty")
+        shop.delete("boot/")
+        shop.delete(".hidden/1.png")
+        shop.put(FILES)
+        assert refused(s3="s3://not-there/shop") == (503, "bucket_unavailable")
+        assert refused(s3="s3://elsewhere/shop") == (422, "bucket_not_allowed")
+        assert "PERENNIAL_IMPORT_BUCKETS" in shop.send(s3="s3://elsewhere").json()["detail"]
+        assert refused(s3="http://127.0.0.1/shop") == (422, "field_invalid")
+        assert refused(s3="s3://a/b\tc") == (422, "field_invalid")
+        assert refused(upload="up_1") == (422, "field_invalid")
+        headers = {"Content-Type": TYPES["zip"]}
+        both = {"content": zipped(FILES), "headers": headers, "params": {"s3": "s3://a"}}
+        assert code_of(client.post(f"{PRODUCTS}/imports", **both)) == (422, "field_invalid")
+        answer = client.post("/v1/datasets/no/imports", params={"s3": "s3://a"})
+        assert code_of(answer) == (404, "dataset_not_found")
+        assert shop.send().status_code == 202
+        shop.put({"boot/1.png": picture(1) + b"\0"})
+        assert refused() == (413, "archive_too_big")
+        shop.put({"boot/1.png": b"", "boot/2.png": b"", "boot/4.png": b""})
+        assert refused() == (413, "archive_too_big")
+        shop.delete("boot/4.png")
+        shop.put({"../1.png": b""}, prefix="shop/a/")
+        shop.delete("boot/1.png")
+        assert refused() == (422, "archive_unsafe")
+
+
+@EMBEDDED
+def test_the_same_order_sent_again_is_the_same_job_whatever_lies_there_now(shop: Shop) -> None:
+    shop.put(FILES)
+    first = shop.send("once").json()
+    shop.delete("boot/1.png")
+    assert shop.send("once").json()["id"] == first["id"]
+    answer = shop.send("once", validate_only="true")
+    assert code_of(answer) == (422, "idempotency_mismatch")

@@ -1,0 +1,125 @@
+"""Buckets on a real S3 server: what is listed, and that no piece is of another object."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.adapters.artifacts.s3 import S3Artifacts
+from core.adapters.s3.buckets import PIECE, S3Buckets
+from core.adapters.s3.client import S3Access
+from core.domain.datasets.bucket import BucketFolder, BucketObject
+from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
+from devtools.servers.s3 import CREDENTIALS
+from tests.contract.artifacts.test_s3 import CutOff, refusal
+
+DATA = bytes(range(256)) * (PIECE // 100)
+
+
+class Bucket:
+    """A bucket that imports may read, with a writer's view of it."""
+
+    def __init__(self, s3: S3Artifacts) -> None:
+        self.name, self.client = s3._place.bucket, s3._client
+        self.buckets = S3Buckets({self.name: S3Access(), "not-there": S3Access()})
+        self.buckets._clients |= dict.fromkeys((self.name, "not-there"), self.client)
+
+    def put(self, **objects: bytes) -> None:
+        for key, data in objects.items():
+            self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def listed(self, prefix: str = "") -> list[BucketObject]:
+        return list(self.buckets.objects(BucketFolder(bucket=self.name, prefix=prefix)))
+
+    def read(self, listed: BucketObject) -> bytes:
+        return b"".join(self.buckets.pieces(self.name, listed))
+
+
+@pytest.fixture
+def bucket(s3: S3Artifacts) -> Iterator[Bucket]:
+    """An empty bucket."""
+    return Bucket(s3)
+
+
+def test_objects_below_a_prefix_are_listed_and_read(bucket: Bucket) -> None:
+    bucket.put(**{"a/b é+?.jpg": DATA, "a/empty": b"", "a-b/c": b"c", "other": b"o"})
+    found = bucket.listed("a/")
+    assert [(one.key, one.size) for one in found] == [("a/b é+?.jpg", len(DATA)), ("a/empty", 0)]
+    assert [bucket.read(one) for one in found] == [DATA, b""]
+    assert len(bucket.listed()) == 4
+
+
+def test_more_objects_than_one_answer_holds_are_all_listed(bucket: Bucket) -> None:
+    bucket.put(**{f"{n:04}": b"" for n in range(4)})
+    real = bucket.client.get_paginator("list_objects_v2")
+
+    class Short:
+        def paginate(self, **given: Any) -> Any:
+            return real.paginate(**given, PaginationConfig={"PageSize": 3})
+
+    bucket.buckets._clients[bucket.name] = type(
+        "Pages", (), {"get_paginator": lambda *_: Short()}
+    )()
+    assert [one.key for one in bucket.listed()] == ["0000", "0001", "0002", "0003"]
+
+
+def test_an_object_that_was_replaced_or_deleted_is_told_as_changed(bucket: Bucket) -> None:
+    bucket.put(a=DATA, b=DATA)
+    replaced, deleted = bucket.listed()
+    bucket.put(a=DATA[::-1])
+    bucket.client.delete_object(Bucket=bucket.name, Key="b")
+    for listed in (replaced, deleted):
+        with pytest.raises(ObjectChanged):
+            bucket.read(listed)
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(a=DATA)
+    (listed,) = bucket.listed()
+    real, asked = bucket.client.get_object, []
+
+    def cut_off(**given: Any) -> Any:
+        asked.append(given.get("Range", ""))
+        answer = real(**given)
+        if len(asked) > 2:
+            return answer
+        return answer | {"Body": CutOff(answer["Body"].read(1000))}
+
+    monkeypatch.setattr(bucket.client, "get_object", cut_off)
+    assert bucket.read(listed) == DATA
+    assert asked == ["", "bytes=1000-", "bytes=2000-"]
+    asked.clear()
+    pieces = bucket.buckets.pieces(bucket.name, listed)
+    assert next(pieces) == DATA[:1000]
+    bucket.put(a=DATA[::-1])
+    with pytest.raises(ObjectChanged):
+        next(pieces)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("unnamed", BucketNotAllowed), ("not-there", BucketUnavailable)]
+)
+def test_only_buckets_with_a_name_in_the_settings_are_read(
+    bucket: Bucket, name: str, fault: type[PerennialError]
+) -> None:
+    listed = BucketObject(key="a", etag='"0"', size=1)
+    for act in (
+        lambda: list(bucket.buckets.objects(BucketFolder(bucket=name))),
+        lambda: list(bucket.buckets.pieces(name, listed)),
+    ):
+        with pytest.raises(fault) as told:
+            act()
+        assert told.value.facts["bucket"] == name
+
+
+def test_refusals_are_told_without_secrets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(**_: Any) -> None:
+        raise refusal("AccessDenied")
+
+    monkeypatch.setattr(bucket.client, "get_object", refuses)
+    with pytest.raises(BucketUnavailable, match="AccessDenied"):
+        bucket.read(BucketObject(key="a", etag='"0"', size=1))
+    access = S3Access(access_key_id="a", secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+    assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in repr(access)
