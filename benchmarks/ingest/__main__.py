@@ -7,7 +7,11 @@ loop's seconds divided by the service's, 1 is as fast; on a busy machine that of
 the more reliable one. Memory is that of the process that imports: the worker for archives, the
 server for uploads, after 10, 50 and 100 % of the time.
 
+A second table counts the resumable uploads that were cut at a random byte and resumed to the same
+digest.
+
     python -m benchmarks.ingest --images 1500 --side 224
+    python -m benchmarks.ingest --images 200 --ways --cuts 50
 """
 
 import argparse
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ingest.bare import bare_loop
+from benchmarks.ingest.cut_uploads import cut_uploads
 from benchmarks.ingest.jpegs import write_jpegs
 from benchmarks.ingest.ways import ARCHIVES, WAYS, ingest
 from benchmarks.output import publish
@@ -45,19 +50,24 @@ def measure(way: str, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure each way and publish the table."""
+    """Measure each way, cut uploads, and publish both tables."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ingest", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--images", type=int, default=10_000, help="how many are sent")
     parser.add_argument("--side", type=int, default=224, help="their width and height in pixels")
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--cuts", type=int, default=50, help="how many uploads are cut")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="perennial-jpegs-") as folder:
         paths = write_jpegs(Path(folder), given.images, given.side)
         size = sum(path.stat().st_size for path in paths)
         rows = [measure(way, Path(folder), paths) for way in given.ways]
-    publish("ingest", rows, **vars(given), jpeg_bytes=size, processes=PROCESSES)
+        cut = [cut_uploads(Path(folder), paths, given.cuts)] if given.cuts else []
+    facts = vars(given) | {"jpeg_bytes": size, "processes": PROCESSES}
+    for name, table in (("ingest", rows), ("ingest_cuts", cut)):
+        if table:
+            publish(name, table, **facts)
 
 
 if __name__ == "__main__":
