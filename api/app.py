@@ -42,6 +42,7 @@ from api.routes import (
     metrics,
     models,
     policies,
+    principal,
     reference,
     suites,
     uploads,
@@ -80,6 +81,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     metrics,
     advice,
     api_keys,
+    principal,
     audit,
     reference,
 )

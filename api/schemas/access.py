@@ -92,6 +92,17 @@ class SecretView(KeyView):
     )
 
 
+class PrincipalView(ResponseModel):
+    """The caller of a request: the holder of a key or a token."""
+
+    name: str = Field(examples=["nightly-updates"])
+    role: Role
+    models: list[str] | None = Field(examples=[["demo"]], description="Null: all.")
+    key: str | None = Field(
+        examples=["key_0199c2a4e1b7d3f4a5b6c7d8e9f0"], description="Null: a token."
+    )
+
+
 class AuditEventView(ResponseModel):
     """A change that somebody made."""
 

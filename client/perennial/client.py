@@ -21,6 +21,7 @@ from perennial.resources.policies import Policies
 from perennial.resources.suites import Suites
 from perennial.resources.uploads import Uploads
 from perennial.resources.versions import Versions
+from perennial.types.access import Principal
 from perennial.types.classify import Classify
 from perennial.types.workers import Worker
 
@@ -110,6 +111,10 @@ class Client:
         path = path_of("models", reference, "classify")
         answer = self._connection.send("POST", path, data=fields, files=files)
         return cast(Classify, json_of(answer))
+
+    def principal(self) -> Principal:
+        """Return the holder of the client's key: its name, role and models."""
+        return cast(Principal, self._connection.get(path_of("principal")))
 
     def workers(self) -> list[Worker]:
         """Return all workers, also those that have stopped."""

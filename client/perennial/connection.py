@@ -1,5 +1,6 @@
 """The connection to a service: requests, retries and pages."""
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from perennial.replies import error_of, json_of
 
 RETRIES = 2
 RETRIED = {429, 503}
-LONGEST_PAUSE_S = 10.0
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+KEY = "Idempotency-Key"
 
 
 class Connection:
@@ -24,16 +26,23 @@ class Connection:
     def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         """Send a request and return the reply, which is a success or a 304.
 
-        A GET that is answered 429 or 503 is sent again after the seconds that the reply names,
-        if they are few, twice at most. Raises ServiceError, and httpx.TransportError when there
-        is no reply.
+        A GET, and an order that has an Idempotency-Key, is sent again, twice at most: after the
+        seconds that a 429 or 503 names, if they are few, and when its connection breaks. Raises
+        ServiceError, and httpx.TransportError when there is no reply.
         """
-        retries = RETRIES if method.upper() == "GET" else 0
-        response = self._http.request(method, path, **sent)
-        while retries and (pause := _pause(response)) is not None:
+        left = RETRIES if _may_be_repeated(method, sent) else 0
+        while True:
+            try:
+                response = self._http.request(method, path, **sent)
+                pause = _pause(response)
+            except httpx.TransportError:
+                if not left:
+                    raise
+                pause = PAUSE_S
+            if not left or pause is None:
+                break
             time.sleep(pause)
-            retries -= 1
-            response = self._http.request(method, path, **sent)
+            left -= 1
         if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
             return response
         raise error_of(response)
@@ -87,12 +96,23 @@ def given(**fields: Any) -> dict[str, Any]:
 
 
 def idempotency(key: str | None) -> dict[str, str]:
-    """Return the headers of an order that is placed once, however often it is sent."""
-    return {} if key is None else {"Idempotency-Key": key}
+    """Return the headers of an order that is placed once, however often it is sent.
+
+    Without a key, it gets a random one.
+    """
+    return {KEY: secrets.token_urlsafe(16) if key is None else key}
+
+
+def _may_be_repeated(method: str, sent: Mapping[str, Any]) -> bool:
+    """Return whether a request may be sent again; a file that was read while sent may not."""
+    whole = isinstance(sent.get("content", b""), bytes)
+    return method.upper() == "GET" or (whole and KEY in (sent.get("headers") or {}))
 
 
 def _pause(response: httpx.Response) -> float | None:
     """Return how long to wait before a request is sent again, or None if it is not."""
+    if response.status_code == httpx.codes.CONFLICT and error_of(response).code == "in_progress":
+        return PAUSE_S  # the service still answers the request whose connection broke
     if response.status_code not in RETRIED:
         return None
     asked = response.headers.get("Retry-After", "1")

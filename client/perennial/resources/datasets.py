@@ -106,7 +106,9 @@ class Datasets:
         images. All images are added when the job succeeds, none when it does not. Its report says
         what became of each file; with `validate_only`, what would become of it. Raises OSError.
         """
-        headers = idempotency(idempotency_key) | {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream"}
+        if idempotency_key is not None:
+            headers |= idempotency(idempotency_key)
         query = {"validate_only": "true"} if validate_only else {}
         path = path_of("datasets", name, "imports")
         with opened(source) as archive:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from perennial.connection import Connection, given, idempotency, path_of
+from perennial.event_stream import stream_events
 from perennial.types.advice import Advice
 from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
 from perennial.waiting import wait_until_done
@@ -13,8 +14,8 @@ from perennial.waiting import wait_until_done
 class Jobs:
     """The verbs of jobs.
 
-    An order with an `idempotency_key` can be sent again without being placed again: the reply is
-    the job of the first time.
+    An order with the same `idempotency_key` is not placed again: the reply is the job of the first
+    time. Without one, each call is an order of its own.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -136,6 +137,13 @@ class Jobs:
         """Yield the events that a job has had so far, oldest first, or those after one of them."""
         return self._connection.pages(path_of("jobs", job, "events"), after=after)
 
+    def watch(self, job: str, *, after: int | None = None) -> Iterator[Event]:
+        """Yield a job's events as they happen, or those after one of them, until it has ended.
+
+        A connection that breaks is made again, and no event comes twice.
+        """
+        return stream_events(self._connection, path_of("jobs", job, "events"), after)
+
     def wait(
         self,
         job: str,
@@ -155,7 +163,7 @@ class Jobs:
 
     def cancel(self, job: str) -> Job:
         """Cancel a job: at once if it is queued, at its next step if it is running."""
-        return self._order(path_of("jobs", job, "cancel"), None, None)
+        return cast(Job, self._connection.post(path_of("jobs", job, "cancel")))
 
     def retry(self, job: str, *, idempotency_key: str | None = None) -> Job:
         """Order a failed or cancelled job again, and return the new job."""

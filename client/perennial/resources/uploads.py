@@ -48,17 +48,23 @@ class Uploads:
         source: Path,
         *,
         upload: str | None = None,
+        on_start: Callable[[str], object] | None = None,
         on_bytes: Callable[[int, int], object] | None = None,
     ) -> str:
         """Send an archive, or a folder as one, in parts, and return the id of its upload.
 
         A part is tried again when its connection breaks. With `upload`, an upload of the same
-        file goes on. `on_bytes` is called with the bytes that have arrived, and with all. Raises
-        OSError, ServiceError, or httpx.TransportError when a part cannot be sent in six tries.
+        file goes on. `on_start` is called with the id, `on_bytes` with the bytes that have arrived
+        and with all. Raises OSError, ValueError if the upload is of a file of another length,
+        ServiceError, or httpx.TransportError when a part cannot be sent in six tries.
         """
         with opened(source) as file:
             length = file.seek(0, os.SEEK_END)
             found = self.create(length) if upload is None else self.get(upload)
+            if found["length"] != length:
+                raise ValueError(f"{upload} has {found['length']} bytes and {source} {length}.")
+            if on_start is not None:
+                on_start(found["id"])
             failed = 0
             while found["offset"] < length:
                 file.seek(found["offset"])

@@ -5,6 +5,15 @@ from typing import Any, Literal, TypedDict
 RoleName = Literal["viewer", "contributor", "operator", "admin"]
 
 
+class Principal(TypedDict):
+    """The caller of a request."""
+
+    name: str
+    role: RoleName
+    models: list[str] | None  # None: all
+    key: str | None  # None: a token
+
+
 class Key(TypedDict):
     """An API key, without its secret."""
 

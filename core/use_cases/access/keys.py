@@ -6,7 +6,7 @@ from typing import Any
 
 from core.domain.access.api_key import ApiKey
 from core.domain.access.audit import Action
-from core.domain.access.principal import SERVICE
+from core.domain.access.principal import SERVICE, Principal
 from core.domain.access.roles import Role
 from core.domain.values import KeyId, clean_name, new_id, sha256
 from core.errors import FieldInvalid, LastAdminKey, ModelNotFound, NameTaken
@@ -109,9 +109,9 @@ def summary_of(work: UnitOfWork, key: ApiKey) -> dict[str, Any]:
     return {"name": key.name, "role": key.role, "models": models, "expires_at": expires_at}
 
 
-def model_names(work: UnitOfWork, key: ApiKey) -> list[str]:
-    """Return the names of a key's models, and the ids of those that are there no more."""
-    return [_name(work, model) for model in key.models or ()]
+def model_names(work: UnitOfWork, holder: ApiKey | Principal) -> list[str]:
+    """Return the names of a holder's models, and the ids of those that are there no more."""
+    return [_name(work, model) for model in holder.models or ()]
 
 
 def _name(work: UnitOfWork, model: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from perennial import Client, ServiceError
+from tests.support.api.seeds import a_root
 from tests.support.api.served import Served
 
 
@@ -34,3 +35,13 @@ def test_changes_are_listed_and_verified(served: Served) -> None:
     assert (event["action"], event["to"]) == ("dataset.created", {"kind": "labelled"})
     found = served.client.audit.verify()
     assert (found["holds"], found["hash"]) == (True, event["hash"])
+
+
+def test_a_key_is_told_whose_it_is(served: Served) -> None:
+    assert served.client.principal()["role"] == "admin"
+    a_root(served.platform, "mine")
+    secret = served.client.keys.create("robot", "contributor", models=["mine"])["secret"]
+    with Client(served.url, secret, trust_env=False) as robot:
+        found = robot.principal()
+    assert (found["name"], found["role"], found["models"]) == ("robot", "contributor", ["mine"])
+    assert found["key"] == served.client.keys.get("robot")["id"]
