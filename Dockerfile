@@ -3,6 +3,7 @@ FROM python:3.11-slim AS api
 WORKDIR /app
 RUN useradd --create-home --uid 10001 perennial && mkdir /data && chown perennial /data
 COPY pyproject.toml constraints.txt README.md ./
+COPY client client
 COPY core core
 COPY api api
 COPY cli cli
@@ -10,7 +11,7 @@ COPY worker worker
 COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
-RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[traces]"
+RUN pip install --no-cache-dir --constraint constraints.txt --editable client --editable ".[traces]"
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
 CMD ["perennial", "serve"]

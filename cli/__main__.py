@@ -1,11 +1,8 @@
-"""`python -m cli` is `perennial`."""
+"""`python -m cli` runs the operators' commands without the client's distribution."""
 
 import sys
 
-from core.loading import loading
-
-with loading():
-    from cli.main import main
+from cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,7 @@ def get_principal(services: WiredServices, asking: CurrentPrincipal) -> Principa
         names = sorted(model_names(work, asking))
     return PrincipalView(
         name=asking.name,
-        role=Role(asking.role),
+        role=Role(str(asking.role)),
         models=None if asking.models is None else names,
         key=asking.key,
     )

@@ -1,21 +1,22 @@
 """The command line."""
 
-import json
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from pkgutil import resolve_name
 
+import click
 import httpx2 as httpx
 import pytest
 from pydantic import SecretStr
 
-from cli.main import main
+from api.schemas.gc import NewCollection
+from cli.main import main, operators
 from core.settings import Settings
-from tests.support.api.image_files import picture
-from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, KEY, running, settings_of
 from tests.support.places import ROOT
 
@@ -30,17 +31,32 @@ def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EMBEDDED
-@pytest.mark.parametrize(
-    "command",
-    [[], ["serve"], ["migrate"], ["suite"], ["advise"], ["gc"], ["backup"], ["restore"], ["key"]],
-)
+@pytest.mark.parametrize("command", [[], *([name] for name in operators.commands)])
 def test_every_command_explains_itself(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "--help"])
-    assert ended.value.code == 0
-    assert "usage: perennial" in capsys.readouterr().out
+    assert main([*command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: perennial")
+
+
+@EMBEDDED
+def test_perennial_has_every_operators_command() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    added = project["entry-points"]["perennial.commands"]
+    assert {name: resolve_name(place) for name, place in added.items()} == operators.commands
+
+
+@EMBEDDED
+def test_gc_takes_what_the_api_takes_and_says_so() -> None:
+    (gc,) = (one for one in operators.commands.values() if one.name == "gc")
+    options = {option.name: option for option in gc.params if isinstance(option, click.Option)}
+    assert options.keys() == NewCollection.model_fields.keys()
+    for name, field in NewCollection.model_fields.items():
+        help_text = options[name].help or ""
+        if field.description:
+            assert help_text.startswith(field.description[:40])
+        if isinstance(field.default, int | float) and field.default:
+            assert f"(default: {field.default:g})" in help_text
 
 
 def test_a_busy_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,71 +145,3 @@ def test_nobody_revokes_the_last_key(
         assert main(["key", "--revoke-others"]) == 1
         assert "PERENNIAL_ADMIN_KEY" in capsys.readouterr().err
         assert service.client.get("/v1/workers").status_code == 200
-
-
-def test_a_suite_is_made_of_class_folders(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with running(settings_of(home)) as service:
-        a_root(service.platform)
-    for seed, name in enumerate(["cat", "cat", "dog"]):
-        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / name / f"{seed}.png").write_bytes(picture(seed))
-    broken = tmp_path / "images" / "dog" / "broken.png"
-    broken.write_bytes(b"not an image")
-    command = ["suite", "pets", str(tmp_path / "images"), "--prompt", "one {name}"]
-    assert main([*command, "--model", "demo"]) == 0
-    told = capsys.readouterr()
-    assert "pets: 3 images, 2 classes" in told.out
-    assert f"{broken}: Images must be" in told.err
-    with running(settings_of(home)) as service:
-        suite = service.client.get("/v1/suites/pets").json()
-        assert (suite["images"], suite["prompt"]) == (3, "one {name}")
-        assert service.client.get("/v1/models/demo").json()["suites"] == ["pets"]
-    assert main(command) == 1
-    assert "already" in capsys.readouterr().err
-
-
-def test_a_suite_is_made_of_a_list_of_captions(home: Path, tmp_path: Path) -> None:
-    lines = [{"path": "a.png", "captions": ["one", "two"]}, {"path": "b.png", "caption": "three"}]
-    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (tmp_path / "a.png").write_bytes(picture(1))
-    (tmp_path / "b.png").write_bytes(picture(2))
-    assert main(["suite", "talk", str(tmp_path), "--kind", "retrieval"]) == 0
-    with running(settings_of(home)) as service:
-        assert service.client.get("/v1/suites/talk").json()["images"] == 2
-
-
-def test_the_kind_of_suite_chooses_between_class_and_caption(home: Path, tmp_path: Path) -> None:
-    line = {"path": "a.png", "cls": "cat", "caption": "a cat on a mat"}
-    (tmp_path / "captions.jsonl").write_text(json.dumps(line))
-    (tmp_path / "a.png").write_bytes(picture(1))
-    assert main(["suite", "pets", str(tmp_path)]) == 0
-    assert main(["suite", "talk", str(tmp_path), "--kind", "retrieval"]) == 0
-    with running(settings_of(home)) as service:
-        assert service.client.get("/v1/suites/pets").json()["classes"] == ["cat"]
-        images = service.client.get("/v1/datasets/talk/images").json()["data"]
-        assert [image["texts"] for image in images] == [["a cat on a mat"]]
-
-
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}']
-)
-def test_a_list_that_cannot_be_read_names_the_line(
-    tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    (folder / "a.png").write_bytes(picture(1))
-    (folder / "captions.jsonl").write_text("\n" + line)
-    assert main(["suite", "talk", str(folder), "--kind", "retrieval"]) == 1
-    assert f"{folder / 'captions.jsonl'} line 2" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["nowhere", "."])
-def test_a_folder_without_images_is_told(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "empty").mkdir()
-    assert main(["suite", "x", str(tmp_path / "empty" / name)]) == 1
-    assert "older" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import re
 import tomllib
 from fnmatch import fnmatch
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.places import ROOT
@@ -38,9 +39,17 @@ def test_the_service_itself_brings_no_tensor_package() -> None:
     assert set(installed_for([*SERVICE, *WORKER])) >= TENSOR_PACKAGES
 
 
-def test_the_client_brings_httpx_alone_as_the_service_has_it() -> None:
-    assert [line for line in SERVICE if line.startswith("httpx")] == CLIENT
+def test_the_client_brings_httpx_and_what_its_command_needs() -> None:
+    assert [line for line in SERVICE if line.startswith(("httpx", "click"))] == CLIENT[1::-1]
+    assert [Requirement(line).name for line in CLIENT] == ["httpx", "click", "rich"]
     assert not {"perennial", "fastapi", "pydantic"} & set(installed_for(CLIENT))
+
+
+def test_the_command_comes_with_the_client_of_the_same_release() -> None:
+    version = CLIENT_PROJECT["project"]["version"]
+    assert f"perennial-client=={version}" in SERVICE
+    assert "scripts" not in PROJECT["project"]
+    assert list(CLIENT_PROJECT["project"]["scripts"]) == ["perennial"]
 
 
 def test_the_service_is_packed_without_its_client() -> None:
@@ -56,7 +65,7 @@ def test_service_and_client_are_released_together() -> None:
 
 def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:
     pinned = pins()
-    theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH
+    theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH | {"perennial-client"}
     everything = [*SERVICE, *WORKER, *CLIENT, *DEV, *MUTANTS]
     for name, asked in installed_for(everything).items():
         if name in theirs or re.match("nvidia-|cuda-", name):
@@ -70,7 +79,9 @@ def test_the_images_hold_what_their_processes_need_and_no_more() -> None:
     found = stages()
     assert set(found) == {"api", "worker", "worker-gpu"}
     installs = {stage: re.findall(r"pip install (.+)", text) for stage, text in found.items()}
-    assert [line.split()[-1] for line in installs["api"]] == ['".[traces]"']
+    assert [line.split()[-3:] for line in installs["api"]] == [
+        ["client", "--editable", '".[traces]"']
+    ]
     assert "$TORCH_CPU_INDEX" in installs["worker"][0]
     assert installs["worker"][0].endswith("torch torchvision \\")
     assert installs["worker-gpu"] == installs["worker"][1:]

@@ -1,0 +1,75 @@
+"""`perennial login`, `logout` and `whoami`."""
+
+import sys
+from urllib.parse import urlsplit
+
+import click
+
+from perennial.terminal import login as stored_login
+from perennial.terminal.arguments import example
+from perennial.terminal.failures import Failure
+from perennial.terminal.login import DEFAULT_URL, Login, current, forget, store
+from perennial.terminal.output import json_option, note, print_fields, print_json
+from perennial.terminal.session import connected
+
+_HERE = {"localhost", "127.0.0.1", "::1"}
+
+
+@click.command(
+    epilog=example(
+        "perennial login http://127.0.0.1:8750", "perennial login https://clip.example < key.txt"
+    )
+)
+@click.argument("url", required=False)
+def login(url: str | None) -> None:
+    """Check an address and a key, and store them.
+
+    Asks for what is not given; without a terminal, the key is read from standard input. The key is
+    stored in a file that only you may read. PERENNIAL_URL and PERENNIAL_KEY take precedence over
+    it.
+    """
+    terminal = sys.stdin.isatty()
+    known = stored_login.stored()
+    proposed = known.url if known else DEFAULT_URL
+    if url is None:
+        url = click.prompt("Address of the service", default=proposed) if terminal else proposed
+    key = click.prompt("Key", hide_input=True) if terminal else sys.stdin.readline()
+    if not key.strip():
+        raise Failure("There is no key on standard input.")
+    chosen = Login(url=url.rstrip("/"), key=key.strip())
+    with connected(chosen) as client:
+        holder = client.principal()
+    place = store(chosen)
+    parts = urlsplit(chosen.url)
+    if parts.scheme == "http" and parts.hostname not in _HERE:
+        note("Warning: without https, others on the network can read the key.")
+    click.echo(f"Logged in to {chosen.url} as {holder['name']} ({holder['role']}).")
+    click.echo(f"The key is stored in {place}.")
+
+
+@click.command(epilog=example("perennial logout"))
+def logout() -> None:
+    """Delete the stored address and key. The key itself stays valid."""
+    forget()
+    click.echo("Logged out.")
+
+
+@click.command(epilog=example("perennial whoami"))
+@json_option
+def whoami(as_json: bool) -> None:
+    """Show the service, whose key is in use, and what it may do."""
+    chosen = current()
+    with connected(chosen) as client:
+        holder = client.principal()
+    if as_json:
+        print_json({"url": chosen.url, **holder})
+        return
+    models = "all" if holder["models"] is None else ", ".join(holder["models"])
+    print_fields(
+        [
+            ("service", chosen.url),
+            ("name", holder["name"]),
+            ("role", holder["role"]),
+            ("models", models),
+        ]
+    )

@@ -1,0 +1,85 @@
+"""What commands print: JSON for programs, tables for people."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 200  # columns where no terminal sets a width
+
+Cell = str | int | None
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON to standard output, and nothing else."
+)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Print a line of JSON for each value, as they come."""
+    for value in values:
+        click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str | None = None
+) -> None:
+    """Print a table; numbers, also as text, stand to the right."""
+    found = [list(row) for row in rows]
+    if title:
+        click.echo(title)
+    table = Table()
+    for index, name in enumerate(columns):
+        right = bool(found) and all(_is_number(row[index]) for row in found)
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in found:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, Cell]]) -> None:
+    """Print names and values below each other, except what there is not."""
+    found = [(name, str(value)) for name, value in fields if value not in {None, ""}]
+    width = max(len(name) for name, _ in found)
+    for name, value in found:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def note(text: str) -> None:
+    """Print a line to standard error."""
+    click.echo(text, err=True)
+
+
+def console(*, err: bool = False) -> Console:
+    """Return a console that prints text as it is."""
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(stderr=err, highlight=False, markup=False, emoji=False, width=width)
+
+
+def percent(share: float | None) -> str:
+    """Return a fraction of 1 as a percentage with one decimal."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def points(change: float | None) -> str:
+    """Return a difference of fractions of 1 in points, with its sign."""
+    return "" if change is None else f"{100 * change:+.1f}"
+
+
+def measure_name(kind: str, formerly_right: bool) -> str:
+    """Return the name of a measure, and whether it counts formerly right answers only."""
+    return f"{kind}, formerly right" if formerly_right else kind
+
+
+def _is_number(cell: Cell) -> bool:
+    return not cell or isinstance(cell, int) or cell.lstrip("+-−").replace(".", "").isdecimal()

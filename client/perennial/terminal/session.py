@@ -1,0 +1,24 @@
+"""A client for the time of a command."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from perennial.client import Client
+from perennial.errors import JobFailed, ServiceError
+from perennial.terminal.failures import explained
+from perennial.terminal.login import Login, current
+
+TIMEOUT_S = 600.0  # advice and answers may wait until a version has been loaded
+
+
+@contextmanager
+def connected(login: Login | None = None) -> Iterator[Client]:
+    """Yield a client of the service that is logged in to. Raises Failure."""
+    chosen = login or current()
+    try:
+        with Client(chosen.url, chosen.key, timeout=TIMEOUT_S) as client:
+            yield client
+    except (ServiceError, JobFailed, httpx.TransportError, httpx.InvalidURL) as error:
+        raise explained(error, chosen.url) from error

@@ -1,0 +1,138 @@
+"""Commands, in this process, against a whole service on SQLite with a worker in a thread."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core.domain.datasets.split import Side
+from core.domain.evaluation.query import Answers, EvalQuery
+from core.domain.values import Digest
+from core.ports import Monitor
+from core.use_cases.run_job import run_next_job
+from perennial import Client, ImageFile
+from perennial.commands.main import main
+from perennial.terminal.login import KEY, URL
+from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.oracle import an_oracle, settings_with
+from tests.support.api.seeds import a_root
+from tests.support.api.served import serving
+from tests.support.api.service import KEY as ADMIN
+from tests.support.scene import Script, answered
+from tests.support.tools import tools_of
+
+MODEL = "demo"
+LENIENT = {"parent_tolerance": 0.5, "root_tolerance": 0.5, "holdout_tolerance": 0.5}
+
+
+@dataclass
+class Learner(Script):
+    """Torch's part: the root is wrong about all, and what it learns is right, or the reverse."""
+
+    forgets: bool = False
+    root: Digest | None = None
+
+    def answer(
+        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        """Answer rightly or wrongly."""
+        right = (version == self.root) == self.forgets
+        return [answered(question, right=right) for question in questions]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A service with the model `demo`, a client of it, and what its worker will do."""
+
+    url: str
+    client: Client
+    learner: Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """An ended command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running service and a worker, which the tests of a file share."""
+    stopped = threading.Event()
+    with ExitStack() as stack:
+        oracle = stack.enter_context(an_oracle())
+        settings = settings_with(oracle, tmp_path_factory.mktemp("home")).model_copy(
+            update={"migrate_on_start": True}
+        )
+        found = stack.enter_context(serving(settings))
+        platform, client = found.platform, found.client
+        client.policies.create("few", minimum_count=1, alpha=0.2, **LENIENT, reason="few images")
+        a_root(platform, MODEL)
+        suite = [
+            (("cat", "dog")[n % 2], ImageFile(file_name="a.png", data=picture(900 + n)))
+            for n in range(30)
+        ]
+        client.datasets.create("pets")
+        client.datasets.upload("pets", suite)
+        client.datasets.freeze("pets")
+        client.suites.create("pets", kind="zero_shot", dataset="pets", dataset_version=1)
+        client.models.change(MODEL, policy="few", suites=["pets"])
+        learner = Learner(platform)
+        learner.root = Digest(client.versions.get(MODEL, 1)["digest"])
+        tools = tools_of(learner, settings)
+        stack.callback(tools.decoder.close)
+
+        def work() -> None:
+            while not stopped.is_set():
+                if run_next_job(platform, tools, owner="w", stopping=stopped.is_set) is None:
+                    stopped.wait(0.02)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(stopped.set)
+        yield Site(url=found.url, client=client, learner=learner)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command of somebody who is not logged in."""
+    for name in (URL, KEY, "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def ended(*words: object) -> Ended:
+        code = main([str(word) for word in words])
+        return Ended(code=code, **capsys.readouterr()._asdict())
+
+    return ended
+
+
+@pytest.fixture
+def perennial(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command of an admin."""
+    monkeypatch.setenv(URL, site.url)
+    monkeypatch.setenv(KEY, ADMIN)
+    return run
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of images, some of which will be held out."""
+    folder = tmp_path_factory.mktemp("images") / "new"
+    for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16)):
+        for n, data in enumerate(pictures_on(side, count)):
+            place = folder / ("boot", "bag")[n % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{side}-{n}.png").write_bytes(data)
+    return folder

@@ -1,0 +1,167 @@
+"""Datasets, suites, advice and erasures from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perennial import ImageFile
+from perennial.terminal.exit_codes import ERROR, JOB, USAGE
+from tests.support.api.archives import zipped
+from tests.support.api.image_files import picture
+from tests.unit.client.commands.conftest import Run, Site
+from tests.unit.client.commands.test_registry import rows
+
+
+def test_a_dataset_is_filled_frozen_corrected_and_deleted(
+    perennial: Run, folder: Path, tmp_path: Path
+) -> None:
+    assert perennial("dataset", "create", "products", "--json").code == 0
+    sent = "22 created, 0 duplicate, 0 label_conflict, 0 rejected\n"
+    assert perennial("dataset", "upload", "products", folder).out == sent
+    assert "version 1: 22 images, 2 classes" in perennial("dataset", "freeze", "products").out
+    renamed = perennial("dataset", "rename-class", "products", "boot", "shoe")
+    assert renamed.out == "shoe: 11 images.\n"
+    perennial("dataset", "freeze", "products")
+    changed = perennial("dataset", "diff", "products", 1, 2).out
+    assert changed.startswith("0 added, 0 removed, 11 moved\n")
+    assert ["shoe", "0", "0", "11", "0"] in rows(changed, 5)
+    shown = perennial("dataset", "show", "products").out
+    assert (["shoe", "11"] in rows(shown, 2), ["2", "22", "2"] in rows(shown, 3)) == (True, True)
+    names = [
+        json.loads(line)["name"] for line in perennial("dataset", "list", "--json").out.splitlines()
+    ]
+    assert "products" in names
+    assert "products" in perennial("dataset", "list").out
+    assert perennial("dataset", "delete", "products", "--yes").code == 0
+    assert perennial("dataset", "show", "products").err == "perennial: There is no such dataset.\n"
+
+
+def test_a_folder_is_imported_and_what_is_refused_is_named(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "boot").mkdir(parents=True)
+    (tmp_path / "in" / "boot" / "1.png").write_bytes(picture(1))
+    (tmp_path / "in" / "boot" / "2.png").write_bytes(b"no image")
+    site.client.datasets.create("imported")
+    table = tmp_path / "report.csv"
+    command = ("imported", tmp_path / "in")
+    assert perennial("import", *command, "--validate-only").code == 0
+    assert site.client.datasets.get("imported")["images"] == 0
+    said = perennial("dataset", "import", *command, "--report", table)
+    assert said.out == "1 created, 0 duplicate, 0 label_conflict, 1 rejected\n"
+    assert "boot/2.png: Images must be" in said.err
+    assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == [
+        "boot/1.png",
+        "boot/2.png",
+    ]
+
+
+def test_what_cannot_be_imported_is_an_error(site: Site, perennial: Run, tmp_path: Path) -> None:
+    site.client.datasets.create("empty")
+    (tmp_path / "a.zip").write_bytes(zipped({"boot/1.png": picture(1)})[:-9])
+    (tmp_path / "b.zip").write_bytes(zipped({"boot/a.zip": zipped({})}))
+    for source, code, words in (
+        (tmp_path / "a.zip", JOB, "damaged or truncated"),
+        (tmp_path / "b.zip", JOB, "An archive or a compressed file"),
+        ("s3://photos/shoes", ERROR, "Imports may not read the bucket 'photos'"),
+        (tmp_path / "no.zip", USAGE, "does not exist"),
+        (Path(__file__), ERROR, "must be a zip"),
+    ):
+        ended = perennial("import", "empty", source)
+        assert (ended.code, words in ended.err) == (code, True), ended.err
+
+
+def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: Path) -> None:
+    for seed, name in enumerate(["cat", "cat", "dog"]):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{seed}.png").write_bytes(picture(500 + seed))
+    broken = tmp_path / "dog" / "broken.png"
+    broken.write_bytes(b"not an image")
+    command = ("suite", "create", "animals", tmp_path, "--prompt", "one {name}", "--model", "demo")
+    told = perennial(*command)
+    assert told.out == "Suite animals: 3 images, 2 classes; added to the model demo.\n"
+    assert f"{broken}: Images must be" in told.err
+    assert site.client.suites.get("animals")["prompt"] == "one {name}"
+    assert site.client.models.get("demo")["suites"] == ["pets", "animals"]
+    again = perennial(*command)
+    assert (again.code, "already" in again.err) == (ERROR, True)
+    assert ["animals", "zero_shot", "3", "2"] in rows(perennial("suite", "list").out, 4)
+
+
+def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    lines = [
+        {"path": "a.png", "cls": "dog", "captions": ["one", "two"]},
+        {"path": "b.png", "class": "cat", "caption": "a cat on a mat"},
+    ]
+    (tmp_path / "captions.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
+    (tmp_path / "a.png").write_bytes(picture(600))
+    (tmp_path / "b.png").write_bytes(picture(601))
+    assert perennial("suite", "create", "named", tmp_path).code == 0
+    assert site.client.suites.get("named")["classes"] == ["cat", "dog"]
+    assert perennial("suite", "create", "talk", tmp_path, "--kind", "retrieval").code == 0
+    texts = [sorted(image["texts"]) for image in site.client.datasets.images("talk")]
+    assert sorted(texts) == [["a cat on a mat"], ["one", "two"]]
+    refused = perennial("suite", "create", "talk2", tmp_path / ".." / tmp_path.name)
+    assert (refused.code, "a.png: The image belongs to a suite" in refused.err) == (ERROR, True)
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}']
+)
+def test_a_list_that_cannot_be_read_names_the_line(
+    perennial: Run, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1))
+    (tmp_path / "captions.jsonl").write_text("\n" + line)
+    ended = perennial("suite", "create", "bad", tmp_path, "--kind", "retrieval")
+    assert (ended.code, f"{tmp_path / 'captions.jsonl'} line 2" in ended.err) == (ERROR, True)
+
+
+def test_advice_is_given_on_the_newest_version(site: Site, perennial: Run, folder: Path) -> None:
+    client = site.client
+    client.datasets.create("advised")
+    refused = perennial("advise", "demo", "advised")
+    assert "run `perennial dataset freeze advised`" in refused.err
+    client.datasets.upload("advised", [("bag", path) for path in sorted(folder.glob("bag/*"))])
+    client.datasets.freeze("advised")
+    client.datasets.upload("advised", [("boot", path) for path in sorted(folder.glob("boot/*"))])
+    client.datasets.freeze("advised")
+    ended = perennial("advise", "demo", "advised", "--recipe", '{"epochs": 3}')
+    assert ["boot", "3", "8"] in rows(ended.out, 3)
+    assert "Training takes 3 steps." in ended.out
+    command = ("advise", "demo", "advised", "--dataset-version", "2", "--json")
+    assert [row["name"] for row in json.loads(perennial(*command).out)["classes"]] == [
+        "bag",
+        "boot",
+    ]
+    for words, told in (
+        (("demo", "nope"), "There is no such dataset."),
+        (("nope", "advised"), "There is no such model."),
+        (("demo", "advised", "--dataset-version", "0"), "/dataset_version: "),
+    ):
+        found = perennial("advise", *words)
+        assert (found.code, told in found.err) == (ERROR, True), found.err
+
+
+def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run) -> None:
+    client = site.client
+    client.datasets.create("private")
+    (receipt,) = client.datasets.upload("private", [("face", _image(700))])
+    pixels = str(receipt["pixels"])
+    ended = perennial("erase", pixels, "--reason", "asked for", "--retrain", "none", "--json")
+    ordered = json.loads(ended.out)
+    assert (ordered["images"], ordered["ordered_by"]) == ([pixels], "admin")
+    assert perennial("watch", ordered["job"]).code == 0
+    proof = json.loads(perennial("certificate", ordered["id"], "--json").out)
+    assert (proof["status"], proof["drafts"]) == ("done", ["private"])
+    shown = perennial("certificate", ordered["id"]).out
+    assert (pixels in shown, "asked for" in shown) == (True, True)
+    wrong = perennial("erase", "abc", "--reason", "x")
+    assert (wrong.code, "not 64 hexadecimal digits" in wrong.err) == (USAGE, True)
+
+
+def _image(seed: int) -> ImageFile:
+    return ImageFile(file_name="a.png", data=picture(seed))

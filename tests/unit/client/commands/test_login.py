@@ -1,0 +1,115 @@
+"""Logging in, and which address and key a command uses."""
+
+import io
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from perennial.terminal.exit_codes import ERROR, UNREACHABLE, USAGE
+from perennial.terminal.login import KEY, URL
+from tests.support.api.service import KEY as ADMIN
+from tests.unit.client.commands.conftest import Run, Site
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Where the login is stored."""
+    return tmp_path / "config" / "perennial" / "login.json"
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Let standard input hold a line."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+
+
+def test_a_key_is_checked_and_stored_for_its_owner_alone(
+    site: Site, run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, ADMIN + "\n")
+    ended = run("login", site.url + "/")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"Logged in to {site.url} as admin (admin).\n")
+    assert ADMIN not in ended.out
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert [path.name for path in stored.parent.iterdir()] == ["login.json"]
+    assert json.loads(run("whoami", "--json").out) == {
+        "url": site.url,
+        "name": "admin",
+        "role": "admin",
+        "models": None,
+        "key": site.client.keys.get("admin")["id"],
+    }
+    typed(monkeypatch, ADMIN)
+    assert run("login").out.startswith(f"Logged in to {site.url} as admin")
+    assert run("logout").code == 0
+    assert not stored.exists()
+    assert run("whoami").code == ERROR
+
+
+def test_what_is_typed_at_a_terminal_is_asked_for(
+    site: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    answers = iter([site.url, ADMIN])
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(answers))
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(answers))
+    assert "as admin (admin)" in run("login").out
+
+
+def test_a_login_that_does_not_work_is_not_stored(
+    site: Site, run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url, key, code, told in (
+        (site.url, "pk_wrong", ERROR, "Log in again"),
+        (site.url, "", ERROR, "no key"),
+        ("http://127.0.0.1:1", ADMIN, UNREACHABLE, "No service answers at http://127.0.0.1:1"),
+        ("nonsense", ADMIN, UNREACHABLE, "No service answers at nonsense"),
+        ("http://[", ADMIN, UNREACHABLE, "No service answers at http://["),
+    ):
+        typed(monkeypatch, key)
+        ended = run("login", url)
+        assert (ended.code, told in ended.err) == (code, True), ended.err
+    assert not stored.exists()
+
+
+def test_the_environment_takes_precedence_and_a_key_goes_to_its_own_service_only(
+    site: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "run `perennial login`" in run("whoami").err
+    typed(monkeypatch, ADMIN)
+    run("login", site.url)
+    viewer = site.client.keys.create("looker", "viewer", models=["demo"])["secret"]
+    monkeypatch.setenv(KEY, viewer)
+    shown = run("whoami").out
+    assert ("looker" in shown, "viewer" in shown, "demo" in shown) == (True, True, True)
+    refused = run("rollback", "demo", "--reason", "x")
+    assert (refused.code, refused.err) == (
+        ERROR,
+        "perennial: This takes at least the role operator; you have the role viewer.\n"
+        "Ask an admin for a key of that role.\n",
+    )
+    monkeypatch.delenv(KEY)
+    monkeypatch.setenv(URL, "http://elsewhere.example")
+    assert f"Set {KEY} for http://elsewhere.example" in run("whoami").err
+    monkeypatch.setenv(URL, site.url)
+    assert run("whoami").code == 0
+
+
+def test_a_damaged_login_is_told(run: Run, stored: Path) -> None:
+    stored.parent.mkdir(parents=True)
+    stored.write_text("{")
+    ended = run("whoami")
+    assert (ended.code, f"{stored} is damaged" in ended.err) == (ERROR, True)
+
+
+def test_deletions_ask_first(site: Site, perennial: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(monkeypatch, "")
+    assert perennial("model", "delete", "demo").code == ERROR
+    assert "demo" in {model["name"] for model in site.client.models.list()}
+    assert perennial("model", "delete").code == USAGE

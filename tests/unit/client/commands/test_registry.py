@@ -1,0 +1,114 @@
+"""Versions, reports, aliases and answers of a model that has learned twice."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from perennial.terminal.exit_codes import ERROR
+from tests.support.api.image_files import picture
+from tests.unit.client.commands.conftest import Run, Site
+
+
+@pytest.fixture(scope="module")
+def taught(site: Site, folder: Path) -> int:
+    """The number of a version that is live and whose parent is the root."""
+    client = site.client
+    client.datasets.create("new")
+    client.datasets.upload("new", ((path.parent.name, path) for path in folder.glob("*/*")))
+    client.datasets.freeze("new")
+    job = client.jobs.order_update(model="demo", dataset="new", dataset_version=1)
+    result = client.jobs.wait(job["id"], every=0.05)["result"]
+    assert result is not None
+    return int(result["version"])
+
+
+def test_versions_are_listed(perennial: Run, taught: int) -> None:
+    ended = perennial("versions", "demo")
+    (row,) = [line.split("│") for line in ended.out.splitlines() if "production" in line]
+    assert [cell.strip() for cell in row[1:7]] == [
+        str(taught),
+        "1",
+        "promoted",
+        "passed",
+        "production",
+        "bag, boot",
+    ]
+    lines = perennial("versions", "demo", "--json").out.splitlines()
+    assert [json.loads(line)["version"] for line in lines] == [1, taught]
+
+
+def test_a_report_is_a_table_a_page_and_json(
+    site: Site, perennial: Run, taught: int, tmp_path: Path
+) -> None:
+    found = site.client.versions.report("demo", taught)
+    told = perennial("report", "demo", taught).out
+    assert f"demo: version {taught}, gate: passed\n- {found['reasons'][0]}\n" in told
+    assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
+    assert json.loads(perennial("report", "demo", taught, "--json").out) == found
+    page = tmp_path / "report.html"
+    assert perennial("report", "demo", taught, "--html", page).code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert "root" in perennial("report", "demo", 1).err
+
+
+def test_two_versions_are_compared(site: Site, perennial: Run, taught: int) -> None:
+    told = perennial("compare", "demo", 1, taught).out
+    assert f"demo: version {taught} against 1: 0 images lost, " in told
+    assert ["zero_shot", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
+    found = json.loads(perennial("compare", "demo", 1, taught, "--json").out)
+    assert found == site.client.versions.compare("demo", 1, taught)
+
+
+def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught: int) -> None:
+    revision = site.client.aliases.get("demo")["revision"]
+    back = perennial("rollback", "demo", "--reason", "to show it")
+    assert back.out == f"demo@production is version 1 (revision {revision + 1}).\n"
+    stale = perennial("promote", "demo", taught, "--expected-revision", revision)
+    assert (stale.code, "`perennial aliases`" in stale.err) == (ERROR, True)
+    again = perennial("promote", "demo", taught, "--reason", "reviewed", "--json")
+    assert json.loads(again.out) == site.client.aliases.get("demo")
+    assert [str(taught), str(revision + 2)] in [
+        row[1:3] for row in rows(perennial("aliases", "demo").out, 3)
+    ]
+    moves = perennial("history", "demo").out
+    assert ("to show it" in moves, "reviewed" in moves) == (True, True)
+    lines = perennial("history", "demo", "--json").out.splitlines()
+    assert [json.loads(line) for line in lines] == list(site.client.aliases.history("demo"))
+
+
+def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> None:
+    for name, data in (("a.png", picture(1)), ("b.png", b"no image")):
+        (tmp_path / name).write_bytes(data)
+    command = ("classify", "demo", tmp_path / "a.png", tmp_path / "b.png", "-c", "cat", "-c", "dog")
+    ended = perennial(*command)
+    assert [str(tmp_path / "a.png"), "cat", "50.0"] in rows(ended.out, 3)
+    assert f"demo: version {taught}\n" in ended.out
+    assert "b.png: Images must be" in ended.err
+    found = json.loads(perennial(*command, "--json").out)
+    assert [len(one["predictions"]) for one in found["data"]] == [2, 0]
+
+
+def test_a_version_is_downloaded(perennial: Run, taught: int, tmp_path: Path) -> None:
+    ended = perennial("download", "demo", taught, "--to", tmp_path / "v.tar", "--json")
+    assert json.loads(ended.out)["bytes"] == (tmp_path / "v.tar").stat().st_size
+    with tarfile.open(tmp_path / "v.tar") as archive:
+        assert any(name.endswith("open_clip_config.json") for name in archive.getnames())
+    assert perennial("download", "demo", 9, "--to", tmp_path / "w.tar").code == ERROR
+
+
+def test_a_model_is_created_shown_and_deleted(site: Site, perennial: Run, taught: int) -> None:
+    assert perennial("model", "create", "other", "--suite", "pets", "--wait").out == (
+        "other is ready.\n"
+    )
+    assert ["other", "production: 1", "pets"] in rows(perennial("model", "list").out, 3)
+    assert f"bag ({taught}), boot ({taught})" in perennial("model", "show", "demo").out
+    assert perennial("model", "delete", "other", "--yes").out == "Deleted: other.\n"
+    assert "other" not in {model["name"] for model in site.client.models.list()}
+
+
+def rows(printed: str, cells: int) -> list[list[str]]:
+    """The first cells of the lines of tables."""
+    lines = (line for line in printed.splitlines() if line.startswith("│"))
+    return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]

@@ -1,0 +1,142 @@
+"""From folders of images to a live version, and what stands in the way."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perennial.commands.learning import teach
+from perennial.terminal.exit_codes import ERROR, GATE, JOB, USAGE
+from tests.unit.client.commands.conftest import Run, Site
+
+TEACH = ("--model", "demo", "--wait")
+
+
+@pytest.fixture
+def forgetful(site: Site) -> Iterator[None]:
+    """What is learned meanwhile replaces what was known."""
+    site.learner.forgets = True
+    yield
+    site.learner.forgets = False
+
+
+@pytest.fixture
+def as_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of images is more than a form holds."""
+    monkeypatch.setattr(teach, "FORM_IMAGES", 0)
+
+
+def test_what_the_gate_passes_goes_live(site: Site, perennial: Run, folder: Path) -> None:
+    ended = perennial("teach", folder, *TEACH, "--fail-on-gate")
+    assert ended.code == 0, ended.err
+    version = site.client.aliases.get("demo")["version"]
+    assert ended.out.startswith(f"demo: version {version}, gate: passed\n- ")
+    assert ended.out.endswith(f"demo@production is version {version}.\n")
+    assert "training ...\n" in ended.err
+    assert site.client.versions.get("demo", version)["update_classes"] == ["bag", "boot"]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_the_gate_fails_ends_with_its_own_code(
+    site: Site, perennial: Run, folder: Path
+) -> None:
+    live = site.client.aliases.get("demo")
+    ended = perennial("teach", folder, *TEACH, "--fail-on-gate", "--json")
+    job = json.loads(ended.out)
+    assert (ended.code, job["result"]["verdict"]) == (GATE, "failed")
+    assert "The gate's verdict is 'failed'." in ended.err
+    assert site.client.aliases.get("demo") == live
+    assert perennial("watch", job["id"]).code == 0
+    assert perennial("watch", job["id"], "--fail-on-gate").code == GATE
+    refused = perennial("promote", "demo", job["result"]["version"], "--reason", "try")
+    assert (refused.code, refused.out) == (GATE, "")
+    assert "an admin may promote it with --override" in refused.err
+
+
+@pytest.mark.usefixtures("as_archive")
+def test_many_images_go_as_an_archive_and_the_refused_ones_are_named(
+    site: Site, perennial: Run, folder: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(folder, tmp_path / "mine"))
+    (mine / "bag" / "z.png").write_bytes(b"no image")
+    ended = perennial("teach", mine, *TEACH, "--dataset", "mine", "--no-promote")
+    assert ended.code == 0, ended.err
+    assert "bag/z.png: Images must be" in ended.err
+    assert "Dataset mine, version 1: 22 images." in ended.err
+    assert "stays where it is" in ended.out or "demo@" not in ended.out
+    assert site.client.datasets.get("mine")["counts"] == {"bag": 11, "boot": 11}
+
+
+@pytest.mark.usefixtures("as_archive")
+def test_an_interrupted_upload_can_go_on(
+    site: Site, perennial: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("perennial.resources.uploads.Uploads._send_part", break_off)
+        ended = perennial("teach", folder, *TEACH, "--dataset", "later")
+    assert ended.code == 130
+    upload = ended.err.split("--upload ")[1].split(".")[0]
+    assert site.client.uploads.get(upload)["offset"] == 0
+    again = (*TEACH, "--dataset", "later", "--upload", upload)
+    (folder.parent / "other" / "bag").mkdir(parents=True)
+    (folder.parent / "other" / "bag" / "1.png").write_bytes(b"")
+    other = perennial("teach", folder.parent / "other", *again)
+    assert (other.code, "is not what was sent first" in other.err) == (ERROR, True)
+    assert perennial("teach", folder, *again).code == 0
+    assert site.client.datasets.get("later")["images"] == 22
+
+
+def test_an_order_goes_on_by_itself_and_can_be_watched(
+    site: Site, perennial: Run, folder: Path
+) -> None:
+    ended = perennial("teach", folder, "--model", "demo", "--recipe", '{"epochs": 2}')
+    assert (ended.code, ended.out[:9]) == (0, "Ordered: ")
+    job = ended.out.split()[1].removesuffix(".")
+    watched = perennial("watch", job, "--json")
+    events = [json.loads(line) for line in watched.out.splitlines()]
+    assert (events[0]["kind"], events[-1]["kind"]) == ("queued", "done")
+    rest = perennial("watch", job, "--json", "--after", events[-2]["id"])
+    assert [json.loads(line) for line in rest.out.splitlines()] == events[-1:]
+    shown = json.loads(perennial("jobs", "show", job, "--json").out)
+    assert (shown["status"], shown["recipe"]["epochs"]) == ("succeeded", 2)
+    listed = perennial("jobs", "list", "--model", "demo", "--limit", "1")
+    assert (job in listed.out, "succeeded" in listed.out) == (True, True)
+    assert f"id       {job}" in perennial("jobs", "show", job).out
+
+
+def test_a_job_that_fails_ends_with_its_own_code(
+    site: Site, perennial: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no power")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(site.learner, "training", fail)
+        ended = perennial("teach", folder, *TEACH)
+    assert (ended.code, ended.out) == (JOB, "")
+    assert "failed" in ended.err
+    job = ended.err.split("Job ")[1].split()[0]
+    again = json.loads(perennial("jobs", "retry", job, "--json").out)
+    assert again["retry_of"] == job
+    assert perennial("watch", again["id"]).code == 0
+    assert "already ended" in perennial("jobs", "cancel", job).err
+
+
+def test_what_cannot_start_is_told(perennial: Run, folder: Path, tmp_path: Path) -> None:
+    for words, code, told in (
+        ((folder, "--model", "demo", "--fail-on-gate"), USAGE, "needs --wait"),
+        ((folder, "--model", "demo", "--recipe", "{"), USAGE, "not JSON"),
+        ((folder, "--model", "demo", "--recipe", "[]"), USAGE, "not a JSON object"),
+        ((folder,), USAGE, "--model"),
+        ((tmp_path / "no", "--model", "demo"), USAGE, "does not exist"),
+        ((tmp_path, "--model", "demo"), ERROR, "holds no <class>/<image> files"),
+        ((folder, "--model", "nope"), ERROR, "There is no such model."),
+        ((folder, "--model", "demo", "--recipe", '{"epochs": 0}'), ERROR, "epochs must be"),
+    ):
+        ended = perennial("teach", *words)
+        assert (ended.code, ended.out, told in ended.err) == (code, "", True), ended.err
