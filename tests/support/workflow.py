@@ -1,0 +1,51 @@
+"""Running of the workflow in docs/examples as continuous integration would."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.places import ROOT
+
+WORKFLOW = ROOT / "docs/examples/update.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step that ran: its command, its exit code and what it printed."""
+
+    command: str
+    code: int
+    out: str
+    err: str
+
+
+def run_workflow(folder: Path, **environment: str) -> list[Step]:
+    """Run the `run` steps in a folder; after one has failed, only those that always run."""
+    (job,) = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"].values()
+    own = {name: value for name, value in job["env"].items() if "${{" not in value}
+    assert own.keys() | environment.keys() == job["env"].keys()
+    done: list[Step] = []
+    for step in job["steps"]:
+        failed = any(one.code for one in done)
+        if "run" in step and (not failed or step.get("if") == "always()"):
+            done.append(_run(step, folder, own | environment))
+    return done
+
+
+def _run(step: Any, folder: Path, environment: Mapping[str, str]) -> Step:
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=folder,
+        env={**os.environ, "PATH": beside, "NO_PROXY": "127.0.0.1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Step(command=step["run"], code=found.returncode, out=found.stdout, err=found.stderr)
