@@ -8,9 +8,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
+from PIL import Image
 
 from core.adapters.images import decoding_process as processes
 from core.adapters.images.decoding_process import DecodingProcess
@@ -71,6 +73,25 @@ def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ImageCorrupt):
         make_decoder().decode(encode(picture(), "PNG"))
     assert len(started) == 2  # tried once more: the first process may have died of something else
+
+
+def test_memory_is_kept_for_the_next_image() -> None:
+    one, before = make_decoder(stored_side=512), children()
+    noise = Image.frombytes("RGB", (512, 512), Random(0).randbytes(512 * 512 * 3))
+    data = encode(noise, "PNG")
+    for _ in range(3):
+        one.decode(data)
+    [child] = children() - before
+    faults = page_faults(child)
+    for _ in range(5):
+        one.decode(data)
+    assert page_faults(child) - faults < 5 * 192  # the pages of its pixels alone, each time
+    one.close()
+
+
+def page_faults(child: int) -> int:
+    """How often the kernel gave the process a page of memory."""
+    return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[7])
 
 
 def test_process_knows_no_secret_and_cannot_write_files(
