@@ -53,10 +53,13 @@ def read_all(path: Path, moved: BytesCallback) -> tuple[bytes, Digest]:
 def is_whole(path: Path, digest: Digest, moved: BytesCallback) -> bool:
     """Return whether the file exists and has this digest, without keeping its bytes."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return hash_pieces(iter(lambda: os.read(file.fileno(), PIECE), b""), moved) == digest
+        descriptor = os.open(path, os.O_RDONLY)  # mostly there is none, which this tells soonest
     except FileNotFoundError:
         return False
+    try:
+        return hash_pieces(iter(lambda: os.read(descriptor, PIECE), b""), moved) == digest
+    finally:
+        os.close(descriptor)
 
 
 def read_verified(path: Path, digest: Digest, moved: BytesCallback) -> Iterator[bytes]:
