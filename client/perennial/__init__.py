@@ -1,7 +1,8 @@
 """A client of Perennial, the service that teaches CLIP models new classes without forgetting."""
 
+from perennial.aio.client import AsyncClient
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
 from perennial.image_files import ImageFile
 
-__all__ = ["Client", "ImageFile", "JobFailed", "ServiceError"]
+__all__ = ["AsyncClient", "Client", "ImageFile", "JobFailed", "ServiceError"]

@@ -1,3 +1,4 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/client.py: change that.
 """The client: one object with the API's verbs, grouped by noun."""
 
 import json
@@ -7,9 +8,11 @@ from typing import Any, Self, cast
 
 import httpx
 
-from perennial.connection import Connection, given, path_of
+from perennial.blocking import in_thread
+from perennial.connection import Connection
 from perennial.image_files import Image, form_file, in_memory
 from perennial.replies import json_of
+from perennial.request_parts import given, path_of
 from perennial.resources.aliases import Aliases
 from perennial.resources.audit import Audit
 from perennial.resources.datasets import Datasets
@@ -33,7 +36,7 @@ class Client:
 
     Optional arguments of its verbs that are left out take the service's defaults. Every verb
     raises ServiceError for a reply that reports an error, and httpx.TransportError when there is
-    no reply. Threads may share a client.
+    no reply. One client serves any number of calls at a time.
     """
 
     def __init__(
@@ -81,8 +84,8 @@ class Client:
     def request(self, method: str, path: str, **sent: Any) -> httpx.Response:
         """Send any request, such as one that has no verb here, and return the reply.
 
-        `path` starts with `/v1/`; `sent` is what httpx.Client.request takes. A reply 304 is
-        returned, other replies than successes are raised.
+        `path` starts with `/v1/`; `sent` is what httpx takes. A reply 304 is returned, other
+        replies than successes are raised.
         """
         return self._connection.send(method, path, **sent)
 
@@ -107,7 +110,7 @@ class Client:
             top_k=top_k,
             expect_digest=expect_digest,
         )
-        files = [form_file("images", in_memory(image)) for image in images]
+        files = in_thread(lambda: [form_file("images", in_memory(image)) for image in images])
         path = path_of("models", reference, "classify")
         answer = self._connection.send("POST", path, data=fields, files=files)
         return cast(Classify, json_of(answer))
@@ -118,7 +121,8 @@ class Client:
 
     def workers(self) -> list[Worker]:
         """Return all workers, also those that have stopped."""
-        return cast(list[Worker], self._connection.get(path_of("workers"))["data"])
+        page = self._connection.get(path_of("workers"))
+        return cast(list[Worker], page["data"])
 
     def is_ready(self) -> bool:
         """Return True if the service reports that it is ready, False if it does not answer so."""

@@ -1,20 +1,21 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/connection.py: change that.
 """The connection to a service: requests, retries and pages."""
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from perennial.replies import error_of, json_of
-
-RETRIES = 2
-RETRIED = {429, 503}
-PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-KEY = "Idempotency-Key"
+from perennial.request_parts import (
+    PAUSE_S,
+    RETRIES,
+    given,
+    may_be_repeated,
+    pause_before_repeating,
+)
 
 
 class Connection:
@@ -30,11 +31,11 @@ class Connection:
         seconds that a 429 or 503 names, if they are few, and when its connection breaks. Raises
         ServiceError, and httpx.TransportError when there is no reply.
         """
-        left = RETRIES if _may_be_repeated(method, sent) else 0
+        left = RETRIES if may_be_repeated(method, sent) else 0
         while True:
             try:
                 response = self._http.request(method, path, **sent)
-                pause = _pause(response)
+                pause = pause_before_repeating(response)
             except httpx.TransportError:
                 if not left:
                     raise
@@ -70,7 +71,8 @@ class Connection:
         """
         while True:
             page = self.get(path, **query)
-            yield from page["data"]
+            for item in page["data"]:
+                yield item
             if not page["has_more"]:
                 return
             query["after"] = page["next"]
@@ -83,37 +85,3 @@ class Connection:
                 response.read()
                 raise error_of(response)
             yield response
-
-
-def path_of(*segments: str | int) -> str:
-    """Return a path below `/v1` with its segments escaped."""
-    return "/v1/" + "/".join(quote(str(segment), safe="@:") for segment in segments)
-
-
-def given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that are not None: the service has defaults for the others."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def idempotency(key: str | None) -> dict[str, str]:
-    """Return the headers of an order that is placed once, however often it is sent.
-
-    Without a key, it gets a random one.
-    """
-    return {KEY: secrets.token_urlsafe(16) if key is None else key}
-
-
-def _may_be_repeated(method: str, sent: Mapping[str, Any]) -> bool:
-    """Return whether a request may be sent again; a file that was read while sent may not."""
-    whole = isinstance(sent.get("content", b""), bytes)
-    return method.upper() == "GET" or (whole and KEY in (sent.get("headers") or {}))
-
-
-def _pause(response: httpx.Response) -> float | None:
-    """Return how long to wait before a request is sent again, or None if it is not."""
-    if response.status_code == httpx.codes.CONFLICT and error_of(response).code == "in_progress":
-        return PAUSE_S  # the service still answers the request whose connection broke
-    if response.status_code not in RETRIED:
-        return None
-    asked = response.headers.get("Retry-After", "1")
-    return float(asked) if asked.isdecimal() and float(asked) <= LONGEST_PAUSE_S else None

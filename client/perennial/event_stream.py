@@ -1,3 +1,4 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/event_stream.py: change that.
 """The server-sent events of a job, which go on where their connection broke."""
 
 import json

@@ -1,3 +1,4 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/waiting.py: change that.
 """Waiting for the end of a job."""
 
 import time

@@ -1,10 +1,12 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/aliases.py: change that.
 """Aliases: names of versions, such as `production`, that promotions and rollbacks move."""
 
 from collections.abc import Iterator
 from typing import cast
 
-from perennial.connection import Connection, given, path_of
+from perennial.connection import Connection
 from perennial.replies import json_of
+from perennial.request_parts import given, path_of
 from perennial.types.aliases import Alias, Move
 
 PRODUCTION = "production"

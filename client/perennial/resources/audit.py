@@ -1,9 +1,11 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/audit.py: change that.
 """Audit events, which an admin's key may read: who changed what."""
 
 from collections.abc import Iterator
 from typing import cast
 
-from perennial.connection import Connection, path_of
+from perennial.connection import Connection
+from perennial.request_parts import path_of
 from perennial.types.access import AuditEvent, Chain
 
 

@@ -1,14 +1,18 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/datasets.py: change that.
 """Datasets: images to learn from or to test with."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from perennial.archives import opened
-from perennial.connection import Connection, given, idempotency, path_of
+from perennial.blocking import content_of, drawn, entered
+from perennial.connection import Connection
 from perennial.image_files import Image, form_file
 from perennial.replies import json_of
+from perennial.request_parts import given, idempotency, path_of
 from perennial.types.datasets import (
     Dataset,
     DatasetDetail,
@@ -84,7 +88,7 @@ class Datasets:
         changes nothing.
         """
         receipts = []
-        for batch in batches(images):
+        for batch in drawn(batches(images)):
             files = [form_file(text, image) for text, image in batch]
             path = path_of("datasets", name, "images")
             receipts += json_of(self._connection.send("POST", path, files=files))["data"]
@@ -111,8 +115,10 @@ class Datasets:
             headers |= idempotency(idempotency_key)
         query = {"validate_only": "true"} if validate_only else {}
         path = path_of("datasets", name, "imports")
-        with opened(source) as archive:
-            sent = {"content": archive, "headers": headers, "params": query}
+        with entered(opened(source)) as archive:
+            headers["Content-Length"] = str(archive.seek(0, os.SEEK_END))
+            archive.seek(0)
+            sent = {"content": content_of(archive), "headers": headers, "params": query}
             return cast(Job, json_of(self._connection.send("POST", path, **sent)))
 
     def import_upload(
@@ -170,7 +176,7 @@ class Datasets:
         found = cast(Diff, self._connection.get(path, against=against))
         rest = self._connection.pages(path, against=against, after=found["next"])
         if found["has_more"]:
-            found["data"] += rest
+            found["data"] += [change for change in rest]
         return {**found, "has_more": False, "next": None}
 
     def images(self, name: str, *, of_class: str | None = None) -> Iterator[ImageFacts]:
@@ -188,7 +194,8 @@ class Datasets:
         """Return an image as it is stored, or a small copy of it; both are WebP files."""
         last = ["thumbnail"] if thumbnail else []
         path = path_of("datasets", name, "images", pixels, *last)
-        return self._connection.send("GET", path).content
+        answer = self._connection.send("GET", path)
+        return answer.content
 
     def delete_image(self, name: str, pixels: str) -> None:
         """Delete an image of a dataset that none of its versions holds."""

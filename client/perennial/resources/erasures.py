@@ -1,9 +1,11 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/erasures.py: change that.
 """Erasures: images taken back from all that holds them or has learned from them."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from perennial.connection import Connection, given, idempotency, path_of
+from perennial.connection import Connection
+from perennial.request_parts import given, idempotency, path_of
 from perennial.types.erasures import Certificate, Erasure, Retraining
 
 

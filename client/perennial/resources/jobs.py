@@ -1,11 +1,13 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/jobs.py: change that.
 """Jobs: imports, updates and evaluations."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from perennial.connection import Connection, given, idempotency, path_of
+from perennial.connection import Connection
 from perennial.event_stream import stream_events
+from perennial.request_parts import given, idempotency, path_of
 from perennial.types.advice import Advice
 from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
 from perennial.waiting import wait_until_done

@@ -1,9 +1,11 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/keys.py: change that.
 """API keys, which an admin's key may manage."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from perennial.connection import Connection, given, path_of
+from perennial.connection import Connection
+from perennial.request_parts import given, path_of
 from perennial.types.access import Key, RoleName, Secret
 
 

@@ -1,12 +1,15 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/models.py: change that.
 """Models: named lines of versions."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from perennial.connection import Connection, given, idempotency, path_of
+from perennial.blocking import in_thread
+from perennial.connection import Connection
 from perennial.image_files import Image, form_file, in_memory
 from perennial.replies import json_of
+from perennial.request_parts import given, idempotency, path_of
 from perennial.types.jobs import Job, ReferenceSet
 from perennial.types.models import Learned, Model, Start
 
@@ -71,7 +74,7 @@ class Models:
             "POST",
             path_of("models", name, "classes"),
             data=fields,
-            files=[form_file(text, in_memory(image)) for text, image in images],
+            files=in_thread(lambda: [form_file(text, in_memory(image)) for text, image in images]),
             headers=idempotency(idempotency_key),
         )
         return cast(Start, json_of(answer))

@@ -1,9 +1,11 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/suites.py: change that.
 """Suites: images that a model must not forget."""
 
 from collections.abc import Iterator
 from typing import cast
 
-from perennial.connection import Connection, given, path_of
+from perennial.connection import Connection
+from perennial.request_parts import given, path_of
 from perennial.types.suites import Suite, SuiteKind
 
 

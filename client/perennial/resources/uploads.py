@@ -1,3 +1,4 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/uploads.py: change that.
 """Uploads that go on where they were interrupted."""
 
 import hashlib
@@ -5,14 +6,17 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import httpx
 
 from perennial.archives import opened
-from perennial.connection import Connection, path_of
+from perennial.blocking import entered, in_thread
+from perennial.connection import Connection
 from perennial.errors import ServiceError
+from perennial.request_parts import path_of
 from perennial.types.images import UploadProgress
 
 PART_BYTES = 8 * 1024**2
@@ -58,7 +62,7 @@ class Uploads:
         and with all. Raises OSError, ValueError if the upload is of a file of another length,
         ServiceError, or httpx.TransportError when a part cannot be sent in six tries.
         """
-        with opened(source) as file:
+        with entered(opened(source)) as file:
             length = file.seek(0, os.SEEK_END)
             found = self.create(length) if upload is None else self.get(upload)
             if found["length"] != length:
@@ -68,8 +72,9 @@ class Uploads:
             failed = 0
             while found["offset"] < length:
                 file.seek(found["offset"])
+                part = in_thread(partial(file.read, PART_BYTES))
                 try:
-                    self._send_part(found, file.read(PART_BYTES))
+                    self._send_part(found, part)
                     failed = 0
                 except (httpx.TransportError, ServiceError) as error:
                     failed += 1

@@ -1,11 +1,13 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/versions.py: change that.
 """Versions of a model: their facts, reports and weights."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
-from perennial.connection import Connection, path_of
+from perennial.connection import Connection
 from perennial.downloads import download
+from perennial.request_parts import path_of
 from perennial.types.comparisons import Blame, Comparison, Flip, FlipKind
 from perennial.types.reports import Report
 from perennial.types.versions import Version
@@ -36,7 +38,9 @@ class Versions:
     def report_page(self, model: str, version: int) -> str:
         """Return the forgetting report of a version as an HTML page with plots."""
         headers = {"Accept": "text/html"}
-        return self._connection.send("GET", _report_path(model, version), headers=headers).text
+        path = _report_path(model, version)
+        answer = self._connection.send("GET", path, headers=headers)
+        return answer.text
 
     def flips(
         self,
@@ -79,7 +83,8 @@ class Versions:
         After an interruption, the next call goes on where this one stopped. `on_bytes` is called
         with the number of bytes that are there and the number of all.
         """
-        digest = self.get(model, version)["digest"]
+        found = self.get(model, version)
+        digest = found["digest"]
         path = path_of("models", model, "versions", version, "download")
         return download(self._connection, path, digest=digest, to=to, on_bytes=on_bytes)
 

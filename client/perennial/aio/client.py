@@ -1,0 +1,132 @@
+"""The asynchronous client: one object with the API's verbs, grouped by noun."""
+
+import json
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx
+
+from perennial.aio.blocking import in_thread
+from perennial.aio.connection import Connection
+from perennial.aio.resources.aliases import Aliases
+from perennial.aio.resources.audit import Audit
+from perennial.aio.resources.datasets import Datasets
+from perennial.aio.resources.erasures import Erasures
+from perennial.aio.resources.jobs import Jobs
+from perennial.aio.resources.keys import Keys
+from perennial.aio.resources.models import Models
+from perennial.aio.resources.policies import Policies
+from perennial.aio.resources.suites import Suites
+from perennial.aio.resources.uploads import Uploads
+from perennial.aio.resources.versions import Versions
+from perennial.image_files import Image, form_file, in_memory
+from perennial.replies import json_of
+from perennial.request_parts import given, path_of
+from perennial.types.access import Principal
+from perennial.types.classify import Classify
+from perennial.types.workers import Worker
+
+READY_TIMEOUT_S = 5.0
+
+
+class AsyncClient:
+    """A client of one service, which authenticates with one key.
+
+    Optional arguments of its verbs that are left out take the service's defaults. Every verb
+    raises ServiceError for a reply that reports an error, and httpx.TransportError when there is
+    no reply. One client serves any number of calls at a time.
+    """
+
+    def __init__(
+        self, url: str, key: str, *, timeout: float = 120.0, trust_env: bool = True
+    ) -> None:
+        """Make a client of the service at `url`; nothing is sent yet.
+
+        `timeout` is in seconds, for connecting and for each piece sent or received. With
+        `trust_env`, proxies are taken from the environment, as httpx does.
+        """
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=timeout,
+            trust_env=trust_env,
+        )
+        self._connection = Connection(self._http)
+        self.aliases = Aliases(self._connection)
+        self.audit = Audit(self._connection)
+        self.datasets = Datasets(self._connection)
+        self.erasures = Erasures(self._connection)
+        self.jobs = Jobs(self._connection)
+        self.keys = Keys(self._connection)
+        self.models = Models(self._connection)
+        self.policies = Policies(self._connection)
+        self.suites = Suites(self._connection)
+        self.uploads = Uploads(self._connection)
+        self.versions = Versions(self._connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def request(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        """Send any request, such as one that has no verb here, and return the reply.
+
+        `path` starts with `/v1/`; `sent` is what httpx takes. A reply 304 is returned, other
+        replies than successes are raised.
+        """
+        return await self._connection.send(method, path, **sent)
+
+    async def classify(
+        self,
+        reference: str,
+        images: Iterable[Image],
+        classes: Sequence[str] | None = None,
+        *,
+        prompt: str | None = None,
+        top_k: int | None = None,
+        expect_digest: str | None = None,
+    ) -> Classify:
+        """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
+
+        By default the classes are those that the version has learned. With `expect_digest`, a
+        reference that now means another version is refused.
+        """
+        fields = given(
+            classes=None if classes is None else json.dumps(list(classes)),
+            prompt=prompt,
+            top_k=top_k,
+            expect_digest=expect_digest,
+        )
+        files = await in_thread(lambda: [form_file("images", in_memory(image)) for image in images])
+        path = path_of("models", reference, "classify")
+        answer = await self._connection.send("POST", path, data=fields, files=files)
+        return cast(Classify, json_of(answer))
+
+    async def principal(self) -> Principal:
+        """Return the holder of the client's key: its name, role and models."""
+        return cast(Principal, await self._connection.get(path_of("principal")))
+
+    async def workers(self) -> list[Worker]:
+        """Return all workers, also those that have stopped."""
+        page = await self._connection.get(path_of("workers"))
+        return cast(list[Worker], page["data"])
+
+    async def is_ready(self) -> bool:
+        """Return True if the service reports that it is ready, False if it does not answer so."""
+        try:
+            response = await self._http.get("/readyz", timeout=READY_TIMEOUT_S)
+        except httpx.TransportError:
+            return False
+        return response.is_success

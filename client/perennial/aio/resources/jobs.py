@@ -1,0 +1,174 @@
+"""Jobs: imports, updates and evaluations."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from perennial.aio.connection import Connection
+from perennial.aio.event_stream import stream_events
+from perennial.aio.waiting import wait_until_done
+from perennial.request_parts import given, idempotency, path_of
+from perennial.types.advice import Advice
+from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
+
+
+class Jobs:
+    """The verbs of jobs.
+
+    An order with the same `idempotency_key` is not placed again: the reply is the job of the first
+    time. Without one, each call is an order of its own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def order_update(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        dataset_version: int,
+        recipe: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        alias: str | None = None,
+        auto_promote: bool | None = None,
+        prompt: str | None = None,
+        reference: ReferenceSet | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order an update: teach a model the classes of a dataset version.
+
+        `recipe` has the fields that differ from the defaults or from the `preset` that it names.
+        """
+        body = given(
+            type="update",
+            model=model,
+            dataset=dataset,
+            dataset_version=dataset_version,
+            recipe=recipe,
+            parent=parent,
+            alias=alias,
+            auto_promote=auto_promote,
+            prompt=prompt,
+            reference=reference,
+            priority=priority,
+            metadata=metadata,
+        )
+        return await self._order(path_of("jobs"), body, idempotency_key)
+
+    async def advise_update(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        dataset_version: int,
+        recipe: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        alias: str | None = None,
+        prompt: str | None = None,
+        reference: ReferenceSet | None = None,
+    ) -> Advice:
+        """Return advice on an update before it is ordered; nothing is queued or written.
+
+        An order that could not start raises the same error as `order_update`.
+        """
+        body = given(
+            type="update",
+            model=model,
+            dataset=dataset,
+            dataset_version=dataset_version,
+            recipe=recipe,
+            parent=parent,
+            alias=alias,
+            prompt=prompt,
+            reference=reference,
+        )
+        return cast(Advice, await self._connection.post(path_of("jobs", "advice"), body))
+
+    async def order_evaluation(
+        self,
+        *,
+        model: str,
+        version: int,
+        alias: str | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order an evaluation: score a version again, by the model's present suites and policy."""
+        body = given(
+            type="evaluate",
+            model=model,
+            version=version,
+            alias=alias,
+            priority=priority,
+        )
+        return await self._order(path_of("jobs"), body, idempotency_key)
+
+    async def get(self, job: str) -> Job:
+        """Return a job."""
+        return cast(Job, await self._connection.get(path_of("jobs", job)))
+
+    def list(
+        self,
+        *,
+        model: str | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+        created_since: datetime | None = None,
+        created_until: datetime | None = None,
+        metadata: str | None = None,
+    ) -> AsyncIterator[Job]:
+        """Yield jobs, newest first.
+
+        Times need a time zone. `metadata` is `KEY:VALUE`, or `KEY` for any value.
+        """
+        return self._connection.pages(
+            path_of("jobs"),
+            model=model,
+            type=job_type,
+            status=status,
+            created_since=created_since and created_since.isoformat(),
+            created_until=created_until and created_until.isoformat(),
+            metadata=metadata,
+        )
+
+    def events(self, job: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield the events that a job has had so far, oldest first, or those after one of them."""
+        return self._connection.pages(path_of("jobs", job, "events"), after=after)
+
+    def watch(self, job: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield a job's events as they happen, or those after one of them, until it has ended.
+
+        A connection that breaks is made again, and no event comes twice.
+        """
+        return stream_events(self._connection, path_of("jobs", job, "events"), after)
+
+    async def wait(
+        self,
+        job: str,
+        on_poll: Callable[[Job], object] | None = None,
+        *,
+        every: float = 0.5,
+        timeout: float | None = None,
+    ) -> Job:
+        """Wait until a job has succeeded, and return it.
+
+        It is polled every so many seconds; `on_poll` is called with it each time. Raises
+        JobFailed if it fails or is cancelled, and TimeoutError when it still runs after
+        `timeout` seconds. Whatever is raised meanwhile, the job goes on, and can be waited for
+        again.
+        """
+        return await wait_until_done(lambda: self.get(job), on_poll, every=every, timeout=timeout)
+
+    async def cancel(self, job: str) -> Job:
+        """Cancel a job: at once if it is queued, at its next step if it is running."""
+        return cast(Job, await self._connection.post(path_of("jobs", job, "cancel")))
+
+    async def retry(self, job: str, *, idempotency_key: str | None = None) -> Job:
+        """Order a failed or cancelled job again, and return the new job."""
+        return await self._order(path_of("jobs", job, "retry"), None, idempotency_key)
+
+    async def _order(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> Job:
+        return cast(Job, await self._connection.post(path, body, headers=idempotency(key)))

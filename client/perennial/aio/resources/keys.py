@@ -1,0 +1,48 @@
+"""API keys, which an admin's key may manage."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+from perennial.aio.connection import Connection
+from perennial.request_parts import given, path_of
+from perennial.types.access import Key, RoleName, Secret
+
+
+class Keys:
+    """The verbs of API keys."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(
+        self,
+        name: str,
+        role: RoleName,
+        *,
+        models: Sequence[str] | None = None,
+        expires_at: str | None = None,
+    ) -> Secret:
+        """Create a key, for some models or for all; its `secret` is in this reply alone.
+
+        `expires_at` is a time with its zone, such as "2027-12-31T00:00:00Z".
+        """
+        chosen = None if models is None else list(models)
+        body = given(name=name, role=role, models=chosen, expires_at=expires_at)
+        return cast(Secret, await self._connection.post(path_of("api-keys"), body))
+
+    async def get(self, key: str) -> Key:
+        """Return a key, by id or name."""
+        return cast(Key, await self._connection.get(path_of("api-keys", key)))
+
+    def list(self) -> AsyncIterator[Key]:
+        """Yield all keys, also those that were revoked."""
+        return self._connection.pages(path_of("api-keys"))
+
+    async def rotate(self, key: str, *, overlap_hours: float | None = None) -> Secret:
+        """Give a key a new secret; the old one stays valid for the overlap, with 0 not at all."""
+        body = given(overlap_hours=overlap_hours)
+        return cast(Secret, await self._connection.post(path_of("api-keys", key, "rotate"), body))
+
+    async def revoke(self, key: str) -> None:
+        """Revoke a key for ever."""
+        await self._connection.delete(path_of("api-keys", key))
