@@ -10,7 +10,7 @@ from core.domain.datasets.bucket import BucketFolder, BucketObject
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
 
 PIECE = 256 * 1024  # bytes
-_TRIES = 3  # of a request
+_TRIES = 2  # of a request
 _BREAKS = 3  # of the connection, without a byte in between
 _CHANGED = {"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"}
 
