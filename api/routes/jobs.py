@@ -16,13 +16,14 @@ from api.schemas.job_filters import (
     MetadataFilter,
     key_and_value,
 )
-from api.schemas.job_orders import NewJob, NewUpdate
+from api.schemas.job_orders import NewBlame, NewJob, NewUpdate
 from api.schemas.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import JobType
 from core.domain.values import JobId
+from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.retry_job import retry_job
@@ -48,6 +49,7 @@ REFUSALS = (  # of jobs that could not start
     errors.TooFewClasses,
     errors.ImageInSuite,
     errors.ArchiveGone,
+    errors.AnswersMissing,
 )
 
 
@@ -72,10 +74,20 @@ def order_job(
     asking: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
-    """Order an update or an evaluation; an order that could not start is refused at once."""
+    """Order an update, an evaluation or a blame; what could not start is refused at once."""
     ordered_by = job_request(request, asking, key, body.model_dump(mode="json"))
     if isinstance(body, NewUpdate):
         job = order_update(
+            services.platform,
+            services.notifier,
+            ordered_by,
+            model=body.model,
+            order=body.order(),
+            priority=body.priority,
+            metadata=body.metadata,
+        )
+    elif isinstance(body, NewBlame):
+        job = order_blame(
             services.platform,
             services.notifier,
             ordered_by,

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import Number, RequestModel
+from api.schemas.common import BY_TEXT, Number, RequestModel
 from api.schemas.recipes import RecipeFields
 from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.order import UpdateOrder
+from core.domain.datasets.image_groups import LEAST_GROUPS, MOST_GROUPS, Grouping
+from core.domain.jobs.order import BlameOrder, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId
 
@@ -91,4 +92,49 @@ class NewEvaluation(RequestModel):
     priority: Priority = 0
 
 
-NewJob = Annotated[NewUpdate | NewEvaluation, Field(discriminator="type")]
+class NewBlame(RequestModel):
+    """An order to find which images of a version's update cost a class its accuracy."""
+
+    type: Literal["blame"]
+    model: str = Field(examples=["demo"])
+    version: Number = Field(examples=[2], description="Whose update is trained again.")
+    class_name: str | None = Field(
+        None,
+        alias="class",
+        max_length=100,
+        examples=["okapi"],
+        description="Default: each class that has fallen since the version's parent.",
+    )
+    by: Annotated[Grouping, BY_TEXT] = Field(
+        Grouping.UPLOAD,
+        description="What the images of a group have in common: the request or import that brought "
+        "them, or their class. `random` groups have a share of every class each.",
+    )
+    groups: int = Field(
+        5,
+        ge=LEAST_GROUPS,
+        le=MOST_GROUPS,
+        description="At most so many groups. The update is trained once without each of them. If "
+        "there are more uploads or classes, neighbouring ones share a group.",
+    )
+    suite: str | None = Field(
+        None,
+        max_length=100,
+        description="Ask only about the images of this suite, or of `version 2`, the holdout of "
+        "its update. Default: about those of all suites and of the line's holdouts.",
+    )
+    priority: Priority = 0
+    metadata: Metadata = Field(default_factory=dict)
+
+    def order(self) -> BlameOrder:
+        """Return the order as a domain object."""
+        return BlameOrder(
+            version=self.version,
+            class_name=self.class_name,
+            by=self.by,
+            groups=self.groups,
+            suite=self.suite,
+        )
+
+
+NewJob = Annotated[NewUpdate | NewEvaluation | NewBlame, Field(discriminator="type")]

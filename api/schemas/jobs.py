@@ -8,9 +8,11 @@ from pydantic import Field
 from api.schemas.common import BY_TEXT, ResponseModel
 from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
+from core.domain.datasets.image_groups import Grouping
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import (
+    BlameOrder,
     EraseOrder,
     EvaluateOrder,
     ImportImagesOrder,
@@ -32,7 +34,8 @@ class ProgressView(ResponseModel):
         description=(
             "Values of the last training step: the loss, its terms before weighting, the batch's "
             "accuracy and the scale; `images_per_second`, with replayed exemplars and without "
-            "reference images; `waited`, the share of its time spent waiting for images."
+            "reference images; `waited`, the share of its time spent waiting for images. Of a "
+            "blame also `group`, which is left out, of how many `groups`."
         ),
     )
 
@@ -74,6 +77,23 @@ class ImportView(ResponseModel):
         )
 
 
+class BlameOrderView(ResponseModel):
+    """What a blame asks: the version, the class, and how its update's images are grouped."""
+
+    version: int
+    class_name: str | None = Field(
+        alias="class", description="Null: each class that has fallen since the version's parent."
+    )
+    by: Grouping
+    groups: int = Field(description="At most so many.")
+    suite: str | None
+
+    @classmethod
+    def of(cls, order: BlameOrder) -> Self:
+        """Return the view of an order."""
+        return cls(**vars(order))
+
+
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
@@ -88,6 +108,7 @@ class JobView(ResponseModel):
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
     images: ImportView | None = Field(description="What an import of images reads.")
+    blame: BlameOrderView | None = Field(description="What a blame asks.")
     recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
@@ -128,6 +149,7 @@ class JobView(ResponseModel):
             dataset_version=update
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
+            blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
             recipe=update and update.recipe.to_json(),
             precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
@@ -157,7 +179,10 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
         links["dataset"] = f"/v1/datasets/{job.order.dataset}"
         if job.result is not None:
             links["report"] = f"{here}/report"
-    version = job.order.version if isinstance(job.order, EvaluateOrder) else job.version
+    if isinstance(job.order, BlameOrder) and job.result is not None:
+        links["blame"] = f"{here}/blame"
+    order = job.order
+    version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
     if version is not None:
         links["version"] = f"/v1/models/{model}/versions/{version}"
         links["forgetting"] = f"{links['version']}/forgetting"

@@ -75,5 +75,9 @@ class FileReportNotFound(NotFound):
     """The job has no report of files: only an import of images that succeeded has one."""
 
 
+class BlameNotFound(NotFound):
+    """The job has no blame: only a job of the type blame that succeeded has one."""
+
+
 class ArtifactMissing(NotFound):
     """The artifact is not in the store."""

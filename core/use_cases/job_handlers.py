@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.domain.jobs.job import Job, order_of
 from core.domain.jobs.order import (
+    BlameOrder,
     EraseOrder,
     EvaluateOrder,
     ImportImagesOrder,
@@ -13,6 +14,7 @@ from core.domain.jobs.order import (
     UpdateOrder,
 )
 from core.ports import ArchiveReader, Decoder, Evaluator, Importer, Monitor, Platform, Trainer
+from core.use_cases.blame.blame_images import blame_images
 from core.use_cases.erasure.erase_images import erase_images
 from core.use_cases.evaluation.evaluate import evaluate_version
 from core.use_cases.imports.import_images import import_images
@@ -58,6 +60,11 @@ def _erase(platform: Platform, _: Tools, job: Job, monitor: Monitor) -> None:
     erase_images(platform, job, order_of(job, EraseOrder), monitor)
 
 
+def _blame(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, BlameOrder)
+    blame_images(platform, tools.trainer, tools.evaluator, job, order, monitor)
+
+
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
@@ -65,4 +72,5 @@ HANDLERS: Mapping[JobType, Handler] = {
     JobType.EVALUATE: _evaluate,
     JobType.IMPORT_IMAGES: _import_images,
     JobType.ERASE: _erase,
+    JobType.BLAME: _blame,
 }

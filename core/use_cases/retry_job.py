@@ -5,6 +5,7 @@ from typing import Any
 
 from core.domain.jobs.job import Job, JobStatus, model_of
 from core.domain.jobs.order import (
+    BlameOrder,
     EraseOrder,
     EvaluateOrder,
     ImportImagesOrder,
@@ -14,6 +15,7 @@ from core.domain.jobs.order import (
 from core.domain.values import JobId
 from core.errors import Conflict
 from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.blame.order_blame import keep_versions, preflight_blame
 from core.use_cases.erasure.order_erasure import repeat_erasure
 from core.use_cases.erasure.retrain import on_what_is_left
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
@@ -28,9 +30,9 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
     """Queue a new job with the order of an ended one, which it names.
 
     Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
-    its root; and what `order_update`, `order_evaluation` and `renew_archive` raise.
+    its root; and what `order_update`, `order_evaluation`, `order_blame` and `renew_archive` raise.
     """
-    _renew_archive(platform, request, job)
+    _prepare(platform, request, job)
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return known
@@ -40,14 +42,17 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
     return again
 
 
-def _renew_archive(platform: Platform, request: JobRequest, job: JobId) -> None:
-    """Renew the archive of an import before the transaction, for it may be large."""
+def _prepare(platform: Platform, request: JobRequest, job: JobId) -> None:
+    """Do before the transaction what reads much: renew an archive, check a blame."""
     with platform.transactions(read_only=True) as work:
         if find_replayed(work, request):
             return
-        order = _ended(work, job).order
-    if isinstance(order, ImportImagesOrder):
-        renew_archive(platform.artifacts, order)
+        found = _ended(work, job)
+        model = work.models.get(found.model) if found.model else None
+    if isinstance(found.order, ImportImagesOrder):
+        renew_archive(platform.artifacts, found.order)
+    if isinstance(found.order, BlameOrder) and model is not None:
+        preflight_blame(platform, model, found.order)
 
 
 def _ended(work: UnitOfWork, job: JobId) -> Job:
@@ -78,5 +83,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
             preflight_order(work, platform.artifacts, model, order)
         case EvaluateOrder():
             preflight_evaluation(work, model, order)
+        case BlameOrder():
+            keep_versions(work, model, order)
     require_place(platform.settings, work, request.principal, model)
     return enqueue(work, request, model, found.type, order, now, suites=suites, **again)

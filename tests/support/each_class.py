@@ -1,6 +1,6 @@
 """Versions that know some classes of a query and not others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
@@ -23,12 +23,13 @@ def knowing_each(
         version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         (number,) = [v.number for v in scene.versions(model) if v.digest == version]
-        return [_answer(question, known[number]) for question in questions]
+        return [answer_knowing(question, known[number]) for question in questions]
 
     monkeypatch.setattr(scene.script, "answer", answer)
 
 
-def _answer(question: EvalQuery, known: Sequence[str]) -> Answers:
+def answer_knowing(question: EvalQuery, known: Collection[str]) -> Answers:
+    """Right answers about some classes, wrong ones about the others."""
     right, wrong = (answered(question, right=value) for value in (True, False))
     if not isinstance(question, ClassQuery):
         return right

@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     CHECKPOINT = "checkpoint"
     CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
     CANDIDATE = "candidate"  # an update has made its version
+    LEFT_OUT = "left_out"  # a blame has trained without a group and asked about the class
     OUT_OF_MEMORY = "out_of_memory"  # the job goes on with smaller batches
     SLOW_PRECISION = "slow_precision"
     ENVIRONMENT_CHANGED = "environment_changed"

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
+from core.domain.datasets.image_groups import Grouping
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, Digest, ErasureId, Json
 
@@ -25,6 +26,7 @@ class JobType(StrEnum):
     EVALUATE = "evaluate"  # scores a version again
     IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
     ERASE = "erase"  # takes images back from everything that holds them
+    BLAME = "blame"  # trains a version again without each of some groups of its images
 
     @property
     def queue(self) -> Queue:
@@ -32,8 +34,8 @@ class JobType(StrEnum):
         return Queue.HOUSEKEEPING if self in _WITHOUT_DEVICE else Queue.GPU
 
     @property
-    def is_judged(self) -> bool:
-        """True for jobs that end in a verdict."""
+    def is_scored(self) -> bool:
+        """True for jobs that ask versions about suites: these and the policy are pinned."""
         return self not in _WITHOUT_DEVICE
 
 
@@ -97,8 +99,27 @@ class EraseOrder:
     erasure: ErasureId
 
 
-Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder | EraseOrder
-OrderT = TypeVar("OrderT", ImportOrder, UpdateOrder, EvaluateOrder, ImportImagesOrder, EraseOrder)
+@dataclass(frozen=True, kw_only=True)
+class BlameOrder:
+    """An order to find which images of a version's update cost a class its accuracy."""
+
+    version: int
+    class_name: str | None = None  # None: each that has fallen since the version's parent
+    by: Grouping = Grouping.UPLOAD
+    groups: int = 5  # at most; a training run each
+    suite: str | None = None  # a suite or holdout whose images alone are asked about; None: all
+
+
+Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder | EraseOrder | BlameOrder
+OrderT = TypeVar(
+    "OrderT",
+    ImportOrder,
+    UpdateOrder,
+    EvaluateOrder,
+    ImportImagesOrder,
+    EraseOrder,
+    BlameOrder,
+)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
@@ -129,3 +150,5 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
             return ImportImagesOrder(**{**value, "archive_format": archive_format})
         case JobType.ERASE:
             return EraseOrder(**value)
+        case JobType.BLAME:
+            return BlameOrder(**{**value, "by": Grouping(value["by"])})

@@ -68,15 +68,15 @@ def enqueue(
 ) -> Job:
     """Queue a job in a transaction, and store the Idempotency-Key of its request.
 
-    Some suites, or else the model's current ones, and its policy are pinned with a job that is
-    judged. A job without a model needs a lane.
+    Some suites, or else the model's current ones, and its policy are pinned with a job that asks
+    versions about them. A job without a model needs a lane.
     """
     lane = lane or (model.id if model else None)
     if lane is None:
         raise ValueError("a job without a model needs a lane")
-    judged = model if job_type.is_judged else None
-    if judged is not None and suites is None:
-        suites = judged.suites
+    scored = model if job_type.is_scored else None
+    if scored is not None and suites is None:
+        suites = scored.suites
     job = Job(
         id=JobId(new_id("job", now)),
         type=job_type,
@@ -85,7 +85,7 @@ def enqueue(
         order=order,
         priority=priority,
         suites=suites,
-        policy=judged.policy if judged else None,
+        policy=scored.policy if scored else None,
         metadata=metadata or {},
         retry_of=retry_of,
         ordered_by=request.principal.id,

@@ -15,6 +15,7 @@ from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model, Version
+from core.domain.values import Digest
 from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images, without_suite_images
 from core.use_cases.datasets.manifests import read_manifest, read_remaining
@@ -81,34 +82,69 @@ def pin_inputs(
     order = replace(order, recipe=replace(order.recipe, precision=precision))
     if job.suites is None or job.policy is None:  # as an earlier release has ordered it
         work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
-    data = work.datasets.version(order.dataset, order.dataset_version)
-    data.require_whole()
-    reference = None
-    if order.reference is not None:
-        reference = work.datasets.version(order.reference.dataset, order.reference.version)
-        reference.require_whole()
+    inputs = _inputs(work, order, model, line)
+    inputs.data.require_whole()
+    if inputs.reference is not None:
+        inputs.reference.require_whole()
+    return inputs
+
+
+def inputs_of_version(work: UnitOfWork, version: Version, precision: Precision) -> UpdateInputs:
+    """Return the rows that the update of a version depended on, to repeat it.
+
+    They have the suites that were pinned with it; `precision` is what to compute in if the version
+    does not say. Raises TypeError for a root, and LearnedErasedImages if an image is gone.
+    """
+    if version.recipe is None or version.dataset is None or version.dataset_version is None:
+        raise TypeError(f"version {version.number} is a root")
+    version.require_clean()
+    recipe = version.recipe
+    if recipe.precision is Precision.AUTO:  # as an earlier release has recorded it
+        recipe = replace(recipe, precision=precision)
+    order = UpdateOrder(
+        dataset=version.dataset,
+        dataset_version=version.dataset_version,
+        recipe=recipe,
+        parent=version.parent,
+        auto_promote=False,
+        prompt=version.prompt.text,
+        reference=version.reference,
+    )
+    line = tuple(ancestors(work, version))
+    return _inputs(work, order, pinned_model(work, version.job), line)
+
+
+def _inputs(
+    work: UnitOfWork, order: UpdateOrder, model: Model, line: tuple[Version, ...]
+) -> UpdateInputs:
+    named = order.reference
     return UpdateInputs(
         order=order,
         model=model,
         line=line,
-        data=data,
+        data=work.datasets.version(order.dataset, order.dataset_version),
         open_classes=open_classes_of(work, model),
         suites=suites_of(work, model),
         lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
-        reference=reference,
+        reference=work.datasets.version(named.dataset, named.version) if named else None,
     )
 
 
-def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
+def spec_of(
+    platform: Platform, inputs: UpdateInputs, *, without: Collection[Digest] = ()
+) -> TrainingSpec:
     """Return the same spec at every claim of a job, whatever has happened to its model in between.
 
-    Only exemplars that have become a suite's are left out from then on. Raises ImageInSuite when
-    an image to train on has become a suite's since the job was ordered, FieldInvalid when no image
-    of the reference set is left, and RecipeInvalid when there is nothing to choose a mixing weight
-    by.
+    Only exemplars that have become a suite's are left out from then on. Training images `without`
+    which to train are left out as if they had never been in the dataset, and classes that are left
+    with none. Raises ImageInSuite when an image to train on has become a suite's since the job was
+    ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when there
+    is nothing to choose a mixing weight by.
     """
     artifacts, order = platform.artifacts, inputs.order
-    manifest = read_manifest(artifacts, inputs.data.manifest)
+    manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
+    images = manifest.on(Side.TRAIN)
+    taught = {entry.class_name for entry in images}
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
@@ -122,10 +158,10 @@ def spec_of(platform: Platform, inputs: UpdateInputs) -> TrainingSpec:
         parent=inputs.parent.digest,
         root=inputs.line[0].digest,
         recipe=order.recipe,
-        classes=inputs.data.classes,
+        classes=tuple(name for name in inputs.data.classes if name in taught),
         learned=inputs.parent.classes,
         open_classes=inputs.open_classes,
-        images=manifest.on(Side.TRAIN),
+        images=images,
         prompt=inputs.prompt,
         exemplars=exemplars,
         reference=reference,

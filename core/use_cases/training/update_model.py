@@ -3,11 +3,10 @@
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Version
-from core.domain.values import Json
 from core.errors import ArtifactMissing, ImageErased
 from core.ports import Monitor, Platform, Trainer, TrainingSpec, UnitOfWork
+from core.use_cases.training.slow_precision import warn_if_slow
 from core.use_cases.training.training_spec import UpdateInputs, pin_inputs, spec_of
 
 
@@ -27,8 +26,7 @@ def update_model(
         inputs = pin_inputs(work, job, order, native=native)
         work.commit()
     recipe = inputs.order.recipe
-    if recipe.precision not in native:
-        monitor.emit(EventKind.SLOW_PRECISION, _slow(recipe.precision))
+    warn_if_slow(recipe.precision, native, monitor)
     spec = spec_of(platform, inputs)
     try:
         trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
@@ -83,14 +81,3 @@ def _require_unerased(work: UnitOfWork, inputs: UpdateInputs, spec: TrainingSpec
         raise ImageErased(
             "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
         )
-
-
-def _slow(precision: Precision) -> Json:
-    """Return the event's data for a precision that the device has no instructions for."""
-    return {
-        "precision": precision,
-        "explanation": (
-            f"This worker's device has no {precision} instructions, so each step may take ten "
-            "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
-        ),
-    }

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from core.domain.datasets.dataset import DatasetRef
+from core.domain.datasets.image_groups import Grouping
 from core.domain.jobs.job import Job, JobStatus, Progress, model_of, order_of
 from core.domain.jobs.order import (
+    BlameOrder,
     EvaluateOrder,
     ImportOrder,
     JobType,
@@ -105,6 +107,7 @@ def test_imports_and_erasures_wait_for_workers_without_a_device() -> None:
         JobType.EVALUATE: Queue.GPU,
         JobType.IMPORT_IMAGES: Queue.HOUSEKEEPING,
         JobType.ERASE: Queue.HOUSEKEEPING,
+        JobType.BLAME: Queue.GPU,
     }
 
 
@@ -119,6 +122,8 @@ def test_three_states_are_for_good() -> None:
         (JobType.UPDATE, UPDATE),
         (JobType.UPDATE, replace(UPDATE, recipe=Recipe(), reference=None)),
         (JobType.EVALUATE, EvaluateOrder(version=2, alias="staging")),
+        (JobType.BLAME, BlameOrder(version=2, class_name="owl", by=Grouping.CLASS, suite="zoo")),
+        (JobType.BLAME, BlameOrder(version=2)),
     ],
 )
 def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order) -> None:

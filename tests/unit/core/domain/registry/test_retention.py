@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import EvaluateOrder, ImportOrder, UpdateOrder
+from core.domain.jobs.order import BlameOrder, EvaluateOrder, ImportOrder, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.retention import Amount, Retention, require_scorable, spare_versions
@@ -85,6 +85,7 @@ def test_what_any_alias_would_come_back_to_stays() -> None:
         a_job(MODEL, order=UPDATE, parent_version=3),
         a_job(MODEL, order=UPDATE, version=3),
         a_job(MODEL, order=EvaluateOrder(version=3)),
+        a_job(MODEL, order=BlameOrder(version=3)),
     ],
 )
 def test_what_an_unfinished_job_reads_or_has_made_stays(job: Job) -> None:

@@ -1,0 +1,140 @@
+"""What a class gains or loses if an update is trained without a group of its images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.domain.comparison.answered_query import NamedQuery
+from core.domain.datasets.image_groups import ImageGroup
+from core.domain.evaluation.query import ClassAnswers, ClassQuery
+from core.domain.evaluation.report_sections import Change
+from core.domain.evaluation.report_tables import class_change
+from core.domain.evaluation.results import AnswersByQuery
+from core.domain.values import Digest, counted
+
+Answered = Sequence[tuple[ClassQuery, ClassAnswers]]  # by one version
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupChange:
+    """The change of a class if an update is trained without a group of its images.
+
+    `change` has the answers without the group as those of now, and the update's own as before.
+    """
+
+    group: int  # its number, from 1
+    name: str
+    change: Change
+
+    @property
+    def clear(self) -> bool:
+        """Whether the whole interval is above zero: the class gains without the group."""
+        return self.change.lower > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassBlame:
+    """The changes of a class without each group, the largest gain first."""
+
+    class_name: str
+    images: int  # test images of the class
+    right: int  # of them, by the update with all its images
+    summary: str
+    groups: tuple[GroupChange, ...]
+
+
+def of_classes(query: ClassQuery, answers: ClassAnswers, wanted: Sequence[str]) -> Answered:
+    """Return a query's images of some classes alone, with their answers; empty without any.
+
+    The classes that compete stay.
+    """
+    names = {name.lower() for name in wanted}
+    pairs = zip(query.entries, answers.predicted, strict=True)
+    kept = [(entry, answer) for entry, answer in pairs if entry.class_name.lower() in names]
+    if not kept:
+        return ()
+    entries, predicted = zip(*kept, strict=True)
+    return ((replace(query, entries=entries), ClassAnswers(predicted=predicted)),)
+
+
+def classes_that_fell(
+    queries: Sequence[NamedQuery], answers: AnswersByQuery, *, parent: Digest, version: Digest
+) -> tuple[str, ...]:
+    """Return the classes that a version has less often right than its parent, worst first.
+
+    What both have answered counts, each image of a class once.
+    """
+    pairs: dict[str, dict[Digest, tuple[bool, bool]]] = {}
+    names: dict[str, str] = {}
+    for named in queries:
+        query = named.query
+        old, new = (answers.get((digest, query.digest)) for digest in (parent, version))
+        if not isinstance(query, ClassQuery):
+            continue
+        if not isinstance(old, ClassAnswers) or not isinstance(new, ClassAnswers):
+            continue
+        for entry, now, before in zip(query.entries, new.hits(query), old.hits(query), strict=True):
+            name = names.setdefault(entry.class_name.lower(), entry.class_name)
+            pairs.setdefault(name, {}).setdefault(entry.pixels, (now, before))
+    shares = {
+        name: sum(now - before for now, before in found.values()) / len(found)
+        for name, found in pairs.items()
+    }
+    fallen = [name for name, share in shares.items() if share < 0]
+    return tuple(sorted(fallen, key=lambda name: (shares[name], name)))
+
+
+def blame_groups(
+    class_name: str,
+    groups: Sequence[ImageGroup],
+    *,
+    own: Answered,
+    without: Sequence[Answered],
+    alpha: float,
+) -> ClassBlame:
+    """Return what a class gains or loses without each group.
+
+    `own` are the answers of the update with all its images, `without` those without each group, to
+    the same queries. `alpha` is the error of all lower bounds together, so that one of many groups
+    is not blamed by chance.
+    """
+    before = _hits(own, class_name)
+    level = alpha / len(groups)
+    changes = []
+    for number, (group, answered) in enumerate(zip(groups, without, strict=True), start=1):
+        now = _hits(answered, class_name)
+        pairs = [(now[pixels], hit) for pixels, hit in before.items()]
+        change = class_change(class_name, pairs, level)
+        changes.append(GroupChange(group=number, name=group.name, change=change))
+    changes.sort(key=lambda one: (-one.change.difference, -one.change.lower, one.group))
+    worst = changes[0]
+    return ClassBlame(
+        class_name=class_name,
+        images=len(before),
+        right=sum(before.values()),
+        summary=_summary(class_name, worst, len(groups[worst.group - 1].entries)),
+        groups=tuple(changes),
+    )
+
+
+def _hits(answered: Answered, class_name: str) -> Mapping[Digest, bool]:
+    """Return whether each image of a class was right; an image of several queries counts once."""
+    found: dict[Digest, bool] = {}
+    for query, answers in answered:
+        for entry, hit in zip(query.entries, answers.hits(query), strict=True):
+            if entry.class_name.lower() == class_name.lower():
+                found.setdefault(entry.pixels, hit)
+    return found
+
+
+def _summary(class_name: str, worst: GroupChange, images: int) -> str:
+    change = worst.change
+    if change.difference <= 0:
+        return f"No group is to blame: {class_name!r} gains nothing if any one of them is left out."
+    found = (
+        f"without {counted(images, 'training image')} ({worst.name}), {change.right} of "
+        f"{counted(change.images, 'test image')} of {class_name!r} are right instead of "
+        f"{change.right_before}"
+    )
+    if worst.clear:
+        return f"Look at group {worst.group} first: {found}."
+    return f"No group is clearly to blame: {found}, which may be chance."

@@ -1,0 +1,84 @@
+"""Order that the images be found which cost a class its accuracy."""
+
+from collections.abc import Mapping
+
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import BlameOrder, JobType
+from core.domain.registry.version import Model, Version
+from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.blame.blame_plan import plan_blame
+from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
+from core.use_cases.registry.bases import require_trainable_version
+from core.use_cases.training.feature_replay import require_replayable
+from core.use_cases.training.training_spec import spec_of
+
+
+def order_blame(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    model: str,
+    order: BlameOrder,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> Job:
+    """Request that a version's update be trained again without each of some groups of its images.
+
+    Whatever would keep it from starting is raised here: ModelNotFound, ArtifactGone,
+    ModelNotTrainable, and what `plan_blame` and `spec_of` raise.
+    """
+    with platform.transactions(read_only=True) as work:
+        if known := find_replayed(work, request):
+            return known
+        found = work.models.get(model)
+    preflight_blame(platform, found, order)
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        found = work.models.get(found.id)
+        keep_versions(work, found, order)
+        require_place(platform.settings, work, request.principal, found)
+        job = enqueue(
+            work,
+            request,
+            found,
+            JobType.BLAME,
+            order,
+            now,
+            priority=priority,
+            metadata=metadata,
+        )
+        work.commit()
+    announce(notifier, job)
+    return job
+
+
+def preflight_blame(platform: Platform, model: Model, order: BlameOrder) -> None:
+    """Raise what would keep a blame from starting, before the transaction that orders it.
+
+    That reads every manifest and all answers that the blame needs, with nothing locked.
+    """
+    plan = plan_blame(platform, model, order)
+    recipe, line = plan.inputs.order.recipe, plan.inputs.line
+    for version in {line[0].number: line[0], line[-1].number: line[-1]}.values():
+        version.require_weights()
+    require_trainable_version(platform.artifacts, plan.parent.digest, recipe)
+    require_replayable(platform.artifacts, line, recipe)
+    spec_of(platform, plan.inputs)
+
+
+def keep_versions(work: UnitOfWork, model: Model, order: BlameOrder) -> Version:
+    """Return a version's parent, and lock both, so that nothing of them is deleted from now on.
+
+    Raises VersionNotFound, LearnedErasedImages, or ArtifactGone without the parent's weights.
+    """
+    number = work.versions.get(model.id, order.version).parent
+    if number is None:
+        raise TypeError(f"version {order.version} is a root")
+    parent = work.versions.get(model.id, number, lock=True)
+    parent.require_weights()
+    work.versions.get(model.id, order.version, lock=True).require_clean()
+    return parent

@@ -1,0 +1,204 @@
+"""Blames: an update is trained again without each group of its images, and a class asked about."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.image_groups import Grouping
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import BlameOrder
+from core.domain.values import Digest, sha256
+from core.errors import BlameNotFound, StopRequested
+from core.ports import Monitor
+from core.use_cases.blame.blame_report import flat_rows, read_blame
+from core.use_cases.blame.finished_groups import read_finished
+from core.use_cases.blame.order_blame import order_blame
+from core.use_cases.jobs.queue import cancel_job
+from tests.support.blamed import BAD, EACH, UPLOADS, Blamed, a_blamed_model
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.ordering import ME
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
+
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+STATE = b"a checkpoint of the trainer"
+
+
+@pytest.fixture
+def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
+    return a_blamed_model(scene, monkeypatch)
+
+
+def ordered(blamed: Blamed, **changes: Any) -> Job:
+    """A queued blame of version 2, by upload, about cats."""
+    given: dict[str, Any] = {"version": 2, "class_name": "CAT"}
+    order = BlameOrder(**given | changes)
+    return order_blame(blamed.scene.platform, Bell(), ME, model="demo", order=order)
+
+
+def report_of(blamed: Blamed, job: Job) -> Any:
+    return read_blame(blamed.scene.platform, job.id)
+
+
+def test_the_upload_that_costs_a_class_its_accuracy_is_named(
+    blamed: Blamed, artifacts: MemoryArtifacts
+) -> None:
+    scene, job = blamed.scene, ordered(blamed)
+    with scene.platform.transactions(read_only=True) as work:
+        answered = work.references.answers()
+    ended = scene.run()
+    assert (ended.status, ended.error, ended.checkpoint) == (JobStatus.SUCCEEDED, None, None)
+    assert blamed.left_out == blamed.uploads
+    report = report_of(blamed, job)
+    (cat,) = report["classes"]
+    assert [row["group"] for row in cat["groups"]] == [BAD + 1, 1, 3]
+    worst = cat["groups"][0]
+    assert (worst["right_before"], worst["right"], worst["clear"]) == (0, cat["images"], True)
+    assert cat["summary"] == (
+        "Look at group 2 first: without 4 training images (upload 2026-03-01T12:01:00.123456Z), "
+        f"{cat['images']} of {cat['images']} test images of 'cat' are right instead of 0."
+    )
+    assert [row["gained"] for row in cat["groups"][1:]] == [0, 0]
+    assert [set(group["pixels"]) for group in report["groups"]] == blamed.uploads
+    assert report["groups"][0]["classes"] == {"cat": EACH, "dog": EACH}
+    assert (report["version"], report["parent"], report["exact"]) == (2, 1, True)
+    assert report["asked"] == ["easy", "version 2"]
+    assert ended.result is not None
+    assert ended.result["blamed"] == [{"class": "cat", "group": BAD + 1}]
+    assert ended.parent_version == 1
+    rows = list(flat_rows(report))
+    assert [(row["class"], row["group"], row["images"], row["tested"]) for row in rows] == [
+        ("cat", group, 2 * EACH, cat["images"]) for group in (2, 1, 3)
+    ]
+    # nothing of it is a version, live, an answer that verdicts count, or left to resume from
+    assert [version.number for version in scene.versions(blamed.model)] == [1, 2]
+    assert scene.live(blamed.model) == 1
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.references.answers() == answered
+        assert Digest(ended.result["report"]) in work.references.reports()
+        assert not {group["digest"] for group in report["groups"]} & work.references.weights()
+    assert not [data for data in artifacts.bytes_of.values() if b'"fence"' in data]
+    told = [event.data for event in scene.events(job) if event.kind == "left_out"]
+    assert told == [{"group": n, "groups": UPLOADS, "images": 2 * EACH} for n in (1, 2, 3)]
+    progress = [event.data for event in scene.events(job) if event.kind == "phase"]
+    assert {data["group"] for data in progress} == {1, 2, 3}
+
+
+@ON_SQLITE
+def test_only_test_images_of_the_class_are_asked_about(blamed: Blamed) -> None:
+    asked: list[str] = []
+    answer = blamed.scene.script.answer
+
+    def noting(version: Digest, questions: Any, monitor: Monitor) -> Any:
+        asked.extend(entry.class_name for one in questions for entry in one.entries)
+        assert {"cat", "dog", "hat"} >= {name for one in questions for name in one.classes}
+        return answer(version, questions, monitor)
+
+    blamed.scene.script.answer = noting  # type: ignore[method-assign]
+    ordered(blamed)
+    assert blamed.scene.run().error is None
+    assert set(asked) == {"cat"}
+
+
+@ON_SQLITE
+def test_without_a_class_all_that_have_fallen_are_asked_about(blamed: Blamed) -> None:
+    job = ordered(blamed, class_name=None, suite="easy", by=Grouping.RANDOM, groups=2)
+    assert blamed.scene.run().error is None
+    report = report_of(blamed, job)
+    assert [one["class"] for one in report["classes"]] == ["cat"]
+    assert report["asked"] == ["easy"]
+    assert [group["name"] for group in report["groups"]] == ["random 1", "random 2"]
+    assert "may be" not in report["classes"][0]["summary"]  # both groups have bad images
+
+
+@ON_SQLITE
+def test_by_class_the_class_is_neither_taught_nor_among_the_classes(blamed: Blamed) -> None:
+    blamed.scene.suite(blamed.model, blamed.scene.frozen("sun", "sea", offset=700), name="open")
+    teach_more(blamed)
+    ordered(blamed, version=3, by=Grouping.CLASS)
+    assert blamed.scene.run().error is None
+    taught = [spec.classes for spec, _ in blamed.trained]
+    assert taught == [("owl",), ("elk",)]
+    assert {spec.learned for spec, _ in blamed.trained} == {("cat", "dog")}
+
+
+def teach_more(blamed: Blamed) -> None:
+    """Make version 3 of version 2."""
+    blamed.scene.update(
+        blamed.model, blamed.scene.frozen("elk", "owl", offset=80), parent=2, auto_promote=False
+    )
+    assert blamed.scene.run().status is JobStatus.SUCCEEDED
+    blamed.trained.clear()
+
+
+def stopping(blamed: Blamed, at: int, before: Callable[[Monitor], object]) -> None:
+    """Have the worker stop while it trains for the nth time, after something has happened."""
+
+    def train(monitor: Monitor) -> None:
+        monitor.advance("training", 1, 9)
+        if len(blamed.trained) == at:
+            before(monitor)
+            raise StopRequested
+
+    blamed.scene.script.training = train
+
+
+def test_a_resumed_blame_trains_no_group_again_and_reports_the_same(
+    blamed: Blamed, artifacts: MemoryArtifacts
+) -> None:
+    scene = blamed.scene
+    undisturbed = ordered(blamed)
+    scene.run()
+    blamed.trained.clear()
+    state = sha256(STATE)
+
+    def checkpoint(monitor: Monitor) -> None:
+        monitor.save_checkpoint(artifacts.put(STATE), 1)
+
+    stopping(blamed, 2, checkpoint)
+    job = ordered(blamed)
+    assert scene.run().status is JobStatus.QUEUED
+    assert scene.run().status is JobStatus.SUCCEEDED
+    out = blamed.uploads
+    assert blamed.left_out == [out[0], out[1], out[1], out[2]]
+    assert [resume for _, resume in blamed.trained] == [None, None, state, None]
+    before, now = report_of(blamed, undisturbed), report_of(blamed, job)
+    assert now["classes"] == before["classes"]
+    assert state not in artifacts.bytes_of  # nor anything else that a job resumes from
+    assert not [data for data in artifacts.bytes_of.values() if b'"fence"' in data]
+
+
+@ON_SQLITE
+def test_what_cannot_be_resumed_from_begins_again(
+    blamed: Blamed, artifacts: MemoryArtifacts
+) -> None:
+    stopping(blamed, 2, lambda monitor: None)
+    ordered(blamed)
+    left = blamed.scene.run().checkpoint
+    assert left is not None
+    plan = json.loads(artifacts.get(left))["plan"]
+    assert len(read_finished(artifacts, left, plan).groups) == 1
+    assert read_finished(artifacts, left, sha256(b"another plan")).groups == ()
+    artifacts.delete(left)
+    assert blamed.scene.run().status is JobStatus.SUCCEEDED
+    assert blamed.left_out == [*blamed.uploads[:2], *blamed.uploads]
+
+
+@ON_SQLITE
+def test_a_cancelled_blame_ends_in_the_middle_and_has_no_report(blamed: Blamed) -> None:
+    job = ordered(blamed)
+
+    def train(monitor: Monitor) -> None:
+        if len(blamed.trained) == 2:
+            cancel_job(blamed.scene.platform, job.id)
+        monitor.advance("training", 9, 9)
+
+    blamed.scene.script.training = train
+    ended = blamed.scene.run()
+    assert (ended.status, ended.result) == (JobStatus.CANCELLED, None)
+    assert len(blamed.trained) == 2
+    for other in (job, ordered(blamed)):
+        with pytest.raises(BlameNotFound):
+            report_of(blamed, other)

@@ -1,0 +1,183 @@
+"""Blames that could not start are refused, and those that lose their ground on the way fail."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.adapters.database.tables.access import answers
+from core.adapters.database.unit_of_work import SqlUnitOfWork
+from core.domain.datasets.image_groups import Grouping
+from core.domain.erasure.erasure import Retraining
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import BlameOrder, JobType
+from core.domain.values import ErasureId
+from core.errors import (
+    AnswersMissing,
+    ArtifactGone,
+    FieldInvalid,
+    InUse,
+    LearnedErasedImages,
+    PerennialError,
+    TooFewClasses,
+    TooManyJobs,
+    VersionNotFound,
+)
+from core.ports import Monitor
+from core.settings import Settings
+from core.use_cases.blame.order_blame import order_blame
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.erasure.order_erasure import order_erasure
+from core.use_cases.jobs.queue import cancel_job
+from core.use_cases.retry_job import retry_job
+from tests.support.api.seeds import a_candidate
+from tests.support.blamed import Blamed, a_blamed_model
+from tests.support.factories import NOW
+from tests.support.ordering import ME
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Bell
+
+pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
+    return a_blamed_model(scene, monkeypatch)
+
+
+def ordered(blamed: Blamed, **changes: Any) -> Job:
+    given: dict[str, Any] = {"version": 2, "class_name": "cat"}
+    order = BlameOrder(**given | changes)
+    return order_blame(blamed.scene.platform, Bell(), ME, model="demo", order=order)
+
+
+REFUSED: list[tuple[dict[str, Any], type[PerennialError], str | None, str]] = [
+    ({"version": 9}, VersionNotFound, None, "no such version"),
+    ({"version": 1}, FieldInvalid, "/version", "A root has learned from no images"),
+    ({"class_name": "owl"}, FieldInvalid, "/class", "has test images of the class 'owl'."),
+    (
+        {"class_name": "dog", "suite": "easy"},
+        FieldInvalid,
+        "/class",
+        "'easy' has no test images of the class 'dog'.",
+    ),
+    ({"suite": "hard"}, FieldInvalid, "/class", "'hard' has no test images"),
+    ({"class_name": None, "suite": "hard"}, AnswersMissing, None, "no stored answers"),
+    ({"by": Grouping.CLASS}, TooFewClasses, "/by", "only the class 'dog' would be left"),
+]
+
+
+def test_a_blame_that_could_not_start_is_refused(blamed: Blamed) -> None:
+    for changes, error, pointer, said in REFUSED:
+        with pytest.raises(error) as refused:
+            ordered(blamed, **changes)
+        assert refused.value.pointer == pointer
+        assert said in refused.value.message
+    with blamed.scene.platform.transactions(read_only=True) as work:
+        assert not work.jobs.page(1, None, job_type=JobType.BLAME)
+
+
+def test_a_class_that_has_not_fallen_must_be_named(blamed: Blamed) -> None:
+    blamed.scene.update(
+        blamed.model, blamed.scene.frozen("elk", "owl", offset=80), parent=2, auto_promote=False
+    )
+    assert blamed.scene.run().status is JobStatus.SUCCEEDED
+    with pytest.raises(FieldInvalid) as refused:
+        ordered(blamed, version=3, class_name=None, by=Grouping.RANDOM)
+    assert refused.value.message == (
+        "No class has fallen from version 2 to version 3: name the class."
+    )
+
+
+def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
+    work = blamed.scene.platform.transactions()
+    assert isinstance(work, SqlUnitOfWork)
+    with work:
+        assert work._connection is not None
+        work._connection.execute(answers.delete())
+        work.commit()
+    for changes in ({}, {"class_name": None}):
+        with pytest.raises(AnswersMissing) as refused:
+            ordered(blamed, **changes)
+        assert "order an evaluation" in refused.value.message
+
+
+def test_a_parent_without_weights_is_refused(blamed: Blamed) -> None:
+    blamed.scene.update(
+        blamed.model, blamed.scene.frozen("elk", "owl", offset=80), parent=2, auto_promote=False
+    )
+    assert blamed.scene.run().status is JobStatus.SUCCEEDED
+    with blamed.scene.platform.transactions() as work:
+        work.versions.release_weights(blamed.model.id, 2, NOW)
+        work.commit()
+    with pytest.raises(ArtifactGone):
+        ordered(blamed, version=3, class_name="elk", by=Grouping.RANDOM)
+
+
+def test_a_version_is_kept_while_its_blame_waits(blamed: Blamed) -> None:
+    job = ordered(blamed)
+    with pytest.raises(InUse) as refused:
+        delete_version(blamed.scene.platform, model="demo", version=2)
+    assert refused.value.facts == {"jobs": [job.id]}
+    cancel_job(blamed.scene.platform, job.id)
+    again = retry_job(blamed.scene.platform, Bell(), ME, job.id)
+    assert (again.order, again.retry_of, again.type) == (job.order, job.id, "blame")
+    assert (again.suites, again.policy) == (job.suites, job.policy)
+    assert len(job.suites or ()) == 1
+
+
+def test_no_more_blames_wait_than_jobs_may(blamed: Blamed) -> None:
+    limited = replace(blamed.scene.platform, settings=Settings(max_waiting_per_model=1))
+    blamed.scene.platform = limited
+    ordered(blamed)
+    with pytest.raises(TooManyJobs):
+        ordered(blamed)
+
+
+def test_an_erasure_of_what_is_learned_from_ends_the_blame(blamed: Blamed) -> None:
+    ordered(blamed)
+
+    def erase(monitor: Monitor) -> None:
+        blamed.scene.script.training = lambda monitor: None
+        with blamed.scene.platform.transactions() as work:
+            work.versions.mark(blamed.model.id, 2, ErasureId("era_1"))
+            work.commit()
+
+    blamed.scene.script.training = erase
+    ended = blamed.scene.run()
+    assert (ended.status, ended.result) == (JobStatus.FAILED, None)
+    assert ended.error is not None
+    assert ended.error["code"] == "learned_erased_images"
+    with pytest.raises(LearnedErasedImages):
+        ordered(blamed)
+
+
+def test_an_erased_test_image_ends_the_blame_and_is_left_out_of_the_next(blamed: Blamed) -> None:
+    job = ordered(blamed, suite="easy")
+    answer = blamed.scene.script.answer
+
+    def erase(version: Any, questions: Any, monitor: Monitor) -> Any:
+        blamed.scene.script.answer = answer  # type: ignore[method-assign]
+        tested = questions[0].entries[0].pixels
+        order_erasure(
+            blamed.scene.platform,
+            Bell(),
+            ME,
+            images=[tested],
+            reason="asked for",
+            retraining=Retraining.NONE,
+        )
+        assert blamed.scene.run().type == "erase"
+        return answer(version, questions, monitor)
+
+    blamed.scene.script.answer = erase  # type: ignore[method-assign]
+    ended = blamed.scene.run()
+    assert (ended.id, ended.status) == (job.id, JobStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error["code"] == "image_erased"
+
+
+def test_a_candidate_without_its_dataset_is_no_update(blamed: Blamed) -> None:
+    a_candidate(blamed.scene.platform, blamed.model)
+    with pytest.raises(FieldInvalid):
+        ordered(blamed, version=3)

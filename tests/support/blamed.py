@@ -1,0 +1,106 @@
+"""A model whose second version was taught by several uploads, one of which costs it a class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from core.domain.datasets.split import Side
+from core.domain.evaluation.query import Answers, EvalQuery
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.ports import Monitor, Trained, TrainingSpec
+from core.use_cases.datasets.freeze import freeze
+from tests.support.each_class import answer_knowing
+from tests.support.factories import NOW, a_dataset, a_row, pixels_on
+from tests.support.judged import judged_by
+from tests.support.scene import Scene
+
+CLASSES = ("cat", "dog")
+SUITE_CLASSES = ("hat", "cat")
+UPLOADS, EACH = 3, 2  # images of each class in an upload
+BAD = 1  # the index of the upload that is to blame
+
+
+@dataclass
+class Blamed:
+    """The model, what its uploads brought, and what was trained, each with its checkpoint."""
+
+    scene: Scene
+    model: Model
+    uploads: list[set[Digest]]
+    trained: list[tuple[TrainingSpec, Digest | None]] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> list[set[Digest]]:
+        """The images that each training so far went without."""
+        every = set().union(*self.uploads)
+        return [every - {entry.pixels for entry in spec.images} for spec, _ in self.trained]
+
+
+def a_blamed_model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
+    """A model judged by the suite "easy"; whoever learns from the bad upload forgets cats."""
+    model = scene.model()
+    judged_by(scene, model)
+    scene.suite(model, scene.frozen(*SUITE_CLASSES, each=20, offset=100), name="easy")
+    found = Blamed(scene, model, _teach(scene))
+    _learn(found, monkeypatch)
+    data = scene.platform
+    with data.transactions(read_only=True) as work:
+        (dataset,) = [one for one in work.datasets.page(9, None) if one.name == "taught"]
+        version = work.datasets.version(dataset.id, 1)
+    scene.update(model, version, auto_promote=False)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    found.trained.clear()
+    return found
+
+
+def _teach(scene: Scene) -> list[set[Digest]]:
+    """Freeze the dataset "taught"; the training images of each upload."""
+    dataset = a_dataset(name="taught")
+    train = pixels_on(Side.TRAIN, UPLOADS * EACH * len(CLASSES))
+    holdout = pixels_on(Side.HOLDOUT, 8)
+    form = scene.platform.artifacts.put(b"the form of all of them")
+    uploads: list[set[Digest]] = [set() for _ in range(UPLOADS)]
+    rows = []
+    for index, pixels in enumerate((*train, *holdout)):
+        number = index % UPLOADS
+        row = a_row(dataset, pixels, CLASSES[index // UPLOADS % len(CLASSES)])
+        image = replace(row.image, artifact=form)
+        rows.append(replace(row, image=image, added_at=NOW + timedelta(minutes=number)))
+        if pixels in train:
+            uploads[number].add(pixels)
+    with scene.platform.transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add_images(dataset.id, rows)
+        freeze(work, scene.platform.artifacts, dataset, NOW)
+        work.commit()
+    return uploads
+
+
+def _learn(blamed: Blamed, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, specs = blamed.scene.script, dict[Digest, TrainingSpec]()
+    train = script.train
+
+    def learn(spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
+        blamed.trained.append((spec, resume))
+        monitor.advance("loading", 0, 1)
+        made = train(spec, resume=resume, monitor=monitor)
+        specs[made.weights.digest] = spec
+        return made
+
+    def answer(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        script.asked.append(version)
+        script.asked_questions += [(version, question.digest) for question in questions]
+        script.evaluating(monitor)
+        spec = specs.get(version)
+        images = {entry.pixels for entry in spec.images} if spec else set()
+        known = {"hat", "cat", "dog"} - ({"cat"} if images & blamed.uploads[BAD] else set())
+        return [answer_knowing(question, known) for question in questions]
+
+    monkeypatch.setattr(script, "train", learn)
+    monkeypatch.setattr(script, "answer", answer)
