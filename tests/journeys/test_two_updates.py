@@ -1,4 +1,7 @@
-"""Two updates by the default recipe: one ordered by the workflow, one as the demo does."""
+"""Two updates by the default recipe: one ordered by the workflow, one as the demo does.
+
+The same service is then taught images with wrong classes, and blames the upload that brought them.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from demo.outcomes import EARLIER, NEW, accuracies, changes
+from demo.pack_reader import by_class
 from demo.preparation import MODEL
 from demo.products import Products, read_products
 from demo.show import Show
@@ -24,11 +28,11 @@ PER_CLASS = 60
 KEY = "pk_only-this-journey-knows-of-it"
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of an embedded service with the bundled model."""
     ports = {"port": free_port(), "inference_port": free_port()}
-    site = Site(tmp_path, admin_key=SecretStr(KEY), **ports)
+    site = Site(tmp_path_factory.mktemp("home"), admin_key=SecretStr(KEY), **ports)
     service = site.start("cli", "serve")
     with Client(f"http://127.0.0.1:{ports['port']}", KEY, trust_env=False) as client:
         try:
@@ -86,3 +90,37 @@ def taught(client: Client, products: Products, *, parent: int) -> Report:
     show = Show()
     upload_products(client, show, products)
     return update(client, show, products.dataset, products, {"seed": 0}, parent=parent)
+
+
+def test_the_upload_that_brought_wrong_classes_is_to_blame(client: Client) -> None:
+    images = by_class("fashion_mnist", "train")
+    boot, bag, coat = names = sorted(images)[:3]
+    wrong = {boot: bag, bag: boot}
+    client.datasets.create("asked")
+    client.datasets.upload("asked", [(n, i.file) for n in names for i in images[n][-30:]])
+    client.datasets.freeze("asked")
+    client.suites.create("asked", kind="zero_shot", dataset="asked", dataset_version=1)
+    client.jobs.wait(client.models.create("blamed", suites=["asked"])["id"])
+    client.datasets.create("mixed")
+    for start in (100, 112):
+        right = [(n, i.file) for n in names for i in images[n][start : start + 12]]
+        client.datasets.upload("mixed", right)
+    client.datasets.upload("mixed", [(wrong[n], i.file) for n in wrong for i in images[n][124:144]])
+    client.datasets.freeze("mixed")
+    few = {"method": "ft", "epochs": 2, "batch_size": 16, "learning_rate": 1e-4, "seed": 1}
+    client.jobs.wait(
+        client.jobs.order_update(model="blamed", dataset="mixed", dataset_version=1, recipe=few)[
+            "id"
+        ]
+    )
+    job = client.jobs.order_blame(model="blamed", version=2, class_name=boot, suite="asked")
+    client.jobs.wait(job["id"])
+    report = client.jobs.blame(job["id"])
+    assert [set(group["classes"]) for group in report["groups"]] == [{*names}] * 2 + [{boot, bag}]
+    (blamed,) = report["classes"]
+    worst = blamed["groups"][0]
+    assert (worst["group"], worst["clear"], report["exact"]) == (3, True, True)
+    assert worst["difference"] > 0.3
+    assert blamed["summary"].startswith("Look at group 3 first: ")
+    assert coat not in report["groups"][2]["classes"]
+    assert [version["version"] for version in client.versions.list("blamed")] == [1, 2]

@@ -1,5 +1,5 @@
 # Written by `python -m devtools.sync_client` from perennial/aio/resources/jobs.py: change that.
-"""Jobs: imports, updates and evaluations."""
+"""Jobs: imports, updates, evaluations and blames."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -9,6 +9,7 @@ from perennial.connection import Connection
 from perennial.event_stream import stream_events
 from perennial.request_parts import given, idempotency, path_of
 from perennial.types.advice import Advice
+from perennial.types.blames import BlameReport, Grouping
 from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
 from perennial.waiting import wait_until_done
 
@@ -106,6 +107,41 @@ class Jobs:
             priority=priority,
         )
         return self._order(path_of("jobs"), body, idempotency_key)
+
+    def order_blame(
+        self,
+        *,
+        model: str,
+        version: int,
+        class_name: str | None = None,
+        by: Grouping | None = None,
+        groups: int | None = None,
+        suite: str | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order a blame: find which images of a version's update cost a class its accuracy.
+
+        The update is trained again without each of at most so many `groups` of its images, and
+        nothing is promoted. Without `class_name`, it is about each class that has fallen.
+        """
+        body = given(
+            type="blame",
+            model=model,
+            version=version,
+            by=by,
+            groups=groups,
+            suite=suite,
+            priority=priority,
+            metadata=metadata,
+            **{"class": class_name},
+        )
+        return self._order(path_of("jobs"), body, idempotency_key)
+
+    def blame(self, job: str) -> BlameReport:
+        """Return the report of a blame that has succeeded."""
+        return cast(BlameReport, self._connection.get(path_of("jobs", job, "blame")))
 
     def get(self, job: str) -> Job:
         """Return a job."""

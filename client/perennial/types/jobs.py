@@ -2,7 +2,9 @@
 
 from typing import Any, Literal, TypedDict
 
-JobType = Literal["import", "update", "evaluate", "import_images", "erase"]
+from perennial.types.blames import BlameOrder
+
+JobType = Literal["import", "update", "evaluate", "import_images", "erase", "blame"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -55,6 +57,7 @@ class Job(TypedDict):
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None
     images: Import | None  # of an import of images
+    blame: BlameOrder | None
     recipe: dict[str, Any] | None
     precision: Precision | None
     reference: DatasetVersionRef | None
