@@ -7,11 +7,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from core.domain.datasets.image_groups import Grouping
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import JobType, UpdateOrder
+from core.domain.jobs.order import BlameOrder, JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
-from core.errors import ArtifactGone, ImportFailed, JobFinished, VersionNotFound
+from core.errors import AnswersMissing, ArtifactGone, ImportFailed, JobFinished, VersionNotFound
+from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.registry.create_model import create_model
@@ -115,6 +117,24 @@ class Clients(Machine):
             death,
         )
 
+    @precondition(lambda self: may_order(self) and self.trained())
+    @rule(which=WHICH, death=DEATHS)
+    def order_blame(self, which: int, death: str | None) -> None:
+        """Have an update trained again without each half of its images."""
+        model, version = pick(self.trained(), which)
+        order = BlameOrder(
+            version=version.number,
+            class_name=version.update_classes[0],
+            by=Grouping.RANDOM,
+            groups=2,
+        )
+        self.order(
+            lambda request: order_blame(
+                self.world.platform, SILENCE, request, model=model.name, order=order
+            ),
+            death,
+        )
+
     @precondition(lambda self: may_order(self) and len(self.world.models()) < MODELS)
     @rule(death=DEATHS)
     def create_model(self, death: str | None) -> None:
@@ -188,7 +208,7 @@ class Clients(Machine):
             if job is None:
                 assert len(self.world.jobs()) - before == (death == "order.after")
                 job = place(request)
-        except (ArtifactGone, ImportFailed, VersionNotFound) as refusal:
+        except (AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound) as refusal:
             assert len(self.world.jobs()) == before
             self.happened[f"order refused: {refusal.code}"] += 1
             return

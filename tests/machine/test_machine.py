@@ -23,6 +23,7 @@ MUST_HAPPEN = (
     "weights given up",
     "version deleted",
     "deletion refused",
+    "blame judged: None",
 )
 
 

@@ -65,7 +65,7 @@ class Job:
     version: int | None = None  # the version an update has made
     retry_of: JobId | None = None
     ordered_by: str | None = None  # `Principal.id`; None: by an earlier release
-    result: Json | None = None  # {"version", "report", "verdict"}, or of files by their outcome
+    result: Json | None = None  # {"version", "report", "verdict"}, or what its type has instead
     error: Json | None = None  # {"code", "message", ...facts}
     metadata: Mapping[str, str] = field(default_factory=dict)
     trace: str | None = None  # the span of the request that ordered it, as a traceparent

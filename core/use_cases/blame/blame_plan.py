@@ -124,6 +124,11 @@ def _questions(
     """
     stored = read_answers(platform, model, (parent, version), about=order.class_name)
     queries = [named for named in stored.queries if order.suite in {None, named.name}]
+    if not queries and order.suite is not None and order.class_name is None:
+        raise FieldInvalid(
+            f"Neither a suite of the model nor a holdout of the line is named {order.suite!r}.",
+            pointer="/suite",
+        )
     if order.class_name is None:
         classes = _fallen(queries, stored, parent, version)
     else:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from core.ports import Monitor
 from core.use_cases.blame.blame_report import flat_rows, read_blame
 from core.use_cases.blame.finished_groups import read_finished
 from core.use_cases.blame.order_blame import order_blame
+from core.use_cases.datasets.freeze import freeze
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.blamed import BAD, EACH, UPLOADS, Blamed, a_blamed_model
+from tests.support.factories import NOW, a_dataset
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.ordering import ME
 from tests.support.scene import Scene
@@ -122,6 +125,26 @@ def test_by_class_the_class_is_neither_taught_nor_among_the_classes(blamed: Blam
     taught = [spec.classes for spec, _ in blamed.trained]
     assert taught == [("owl",), ("elk",)]
     assert {spec.learned for spec, _ in blamed.trained} == {("cat", "dog")}
+
+
+@ON_SQLITE
+def test_each_training_is_that_of_a_dataset_version_without_the_group(blamed: Blamed) -> None:
+    ordered(blamed)
+    assert blamed.scene.run().error is None
+    without = [spec for spec, _ in blamed.trained]
+    platform = blamed.scene.platform
+    for out, spec in zip(blamed.uploads, without, strict=True):
+        dataset = a_dataset()
+        with platform.transactions() as work:
+            rows = work.datasets.images(work.datasets.get("taught").id)
+            work.datasets.add(dataset)
+            kept = [replace(row, dataset=dataset.id) for row in rows if row.image.pixels not in out]
+            work.datasets.add_images(dataset.id, kept)
+            version = freeze(work, platform.artifacts, dataset, NOW)
+            work.commit()
+        blamed.scene.update(blamed.model, version, parent=1, auto_promote=False)
+        assert blamed.scene.run().status is JobStatus.SUCCEEDED
+        assert blamed.trained[-1][0] == spec
 
 
 def teach_more(blamed: Blamed) -> None:

@@ -62,7 +62,7 @@ REFUSED: list[tuple[dict[str, Any], type[PerennialError], str | None, str]] = [
         "'easy' has no test images of the class 'dog'.",
     ),
     ({"suite": "hard"}, FieldInvalid, "/class", "'hard' has no test images"),
-    ({"class_name": None, "suite": "hard"}, AnswersMissing, None, "no stored answers"),
+    ({"class_name": None, "suite": "hard"}, FieldInvalid, "/suite", "is named 'hard'."),
     ({"by": Grouping.CLASS}, TooFewClasses, "/by", "only the class 'dog' would be left"),
 ]
 
