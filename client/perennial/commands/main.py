@@ -36,6 +36,7 @@ VERBS = {
         "versions": "registry.versions:versions",
         "report": "registry.report:report",
         "compare": "registry.compare:compare",
+        "blame": "registry.blame:blame",
         "promote": "registry.aliases:promote",
         "rollback": "registry.aliases:rollback",
         "aliases": "registry.aliases:aliases",

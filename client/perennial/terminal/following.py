@@ -4,6 +4,7 @@ import click
 
 from perennial.client import Client
 from perennial.errors import JobFailed
+from perennial.terminal.blamed import print_blame
 from perennial.terminal.exit_codes import GATE
 from perennial.terminal.output import note
 from perennial.terminal.progress import JobProgress
@@ -39,6 +40,9 @@ def ended(client: Client, job: str) -> Job:
 
 def tell_end(client: Client, job: Job) -> None:
     """Print what a job that has succeeded came to."""
+    if job["type"] == "blame":
+        print_blame(client.jobs.blame(job["id"]))
+        return
     result = job["result"] or {}
     verdict, version, model = result.get("verdict"), result.get("version"), job["model"]
     if version is None or model is None:

@@ -61,6 +61,21 @@ def test_two_versions_are_compared(site: Site, perennial: Run, taught: int) -> N
     assert found == site.client.versions.compare("demo", 1, taught)
 
 
+def test_groups_of_images_are_blamed(site: Site, perennial: Run, taught: int) -> None:
+    command = ("blame", "demo", taught, "--class", "bag", "--by", "random", "--groups", 2)
+    ended = perennial(*command, "--wait")
+    assert rows(ended.out, 4) == [["1", "random 1", "3", "100.0"], ["2", "random 2", "3", "100.0"]]
+    assert "No group is to blame: 'bag' gains nothing" in ended.out
+    (newest, *_) = site.client.jobs.list(model="demo", job_type="blame")
+    assert perennial("watch", newest["id"]).out == ended.out
+    found = json.loads(perennial(*command, "--wait", "--json").out)
+    assert [group["images"] for group in found["groups"]] == [3, 3]
+    ordered = perennial(*command)
+    assert ordered.out.startswith("Ordered: job_")
+    refused = perennial("blame", "demo", taught, "--class", "owl", "--by", "random")
+    assert (refused.code, "'owl'" in refused.err) == (ERROR, True)
+
+
 def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught: int) -> None:
     revision = site.client.aliases.get("demo")["revision"]
     back = perennial("rollback", "demo", "--reason", "to show it")
