@@ -39,7 +39,7 @@ class AsyncClient:
     """
 
     def __init__(
-        self, url: str, key: str, *, timeout: float = 120.0, trust_env: bool = True
+        self, url: str, key: str, *, timeout: float | httpx.Timeout = 120.0, trust_env: bool = True
     ) -> None:
         """Make a client of the service at `url`; nothing is sent yet.
 
