@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from perennial.commands.main import perennial
+from perennial.commands.main import VERBS, perennial
 from tests.support.places import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "client/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,7 +41,10 @@ def test_a_command_on_a_page_is_one_that_there_is(words: list[str]) -> None:
         assert given.get(parameter.name) or not parameter.required, parameter.name
 
 
-def test_the_page_of_commands_has_all_of_them() -> None:
+def test_the_page_of_commands_has_all_of_them_and_no_other() -> None:
     page = (ROOT / "docs/commands.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z`, ]+`) \|", page, flags=re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told == VERBS.keys()
     for name in perennial.list_commands(click.Context(perennial)):
         assert f"`{name}`" in page, name

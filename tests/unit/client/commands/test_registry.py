@@ -1,6 +1,7 @@
 """Versions, reports, aliases and answers of a model that has learned twice."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -8,20 +9,36 @@ import pytest
 
 from perennial.terminal.exit_codes import ERROR
 from tests.support.api.image_files import picture
+from tests.support.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site
 
 
 @pytest.fixture(scope="module")
-def taught(site: Site, folder: Path) -> int:
-    """The number of a version that is live and whose parent is the root."""
-    client = site.client
-    client.datasets.create("new")
-    client.datasets.upload("new", ((path.parent.name, path) for path in folder.glob("*/*")))
-    client.datasets.freeze("new")
-    job = client.jobs.order_update(model="demo", dataset="new", dataset_version=1)
-    result = client.jobs.wait(job["id"], every=0.05)["result"]
-    assert result is not None
-    return int(result["version"])
+def pushed(
+    site: Site, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Step]]:
+    """A folder in which the workflow of docs/examples has run, and its steps."""
+    place = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(folder, place / "new-images")
+    secret = site.client.keys.create("ci", "contributor", models=["demo"])["secret"]
+    return place, run_workflow(place, PERENNIAL_URL=site.url, PERENNIAL_KEY=secret)
+
+
+@pytest.fixture(scope="module")
+def taught(pushed: tuple[Path, list[Step]]) -> int:
+    """The number of the version that is live then; its parent is the root."""
+    job = json.loads((pushed[0] / "job.json").read_text())
+    return int(job["result"]["version"])
+
+
+def test_continuous_integration_teaches_what_was_pushed(
+    site: Site, pushed: tuple[Path, list[Step]], taught: int
+) -> None:
+    place, steps = pushed
+    assert [step.code for step in steps] == [0, 0, 0, 0], steps
+    assert f"demo: version {taught}, gate: passed" in steps[-1].out
+    assert (place / "report.html").read_text().startswith("<!doctype html>")
+    assert site.client.aliases.get("demo")["version"] == taught
 
 
 def test_versions_are_listed(perennial: Run, taught: int) -> None:
