@@ -2,17 +2,17 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from anyio import CapacityLimiter, to_thread
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.bodies.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
 from api.http.problems import problem_of
+from api.http.shared_lookup import SharedLookup
 from core import logs
 from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
@@ -94,19 +94,20 @@ class BodySizeLimit:
 class KeyCheck:
     """Refuses requests without a valid API key, except on paths that are open to everyone.
 
-    With an issuer, a valid token is as good as a key. Few tokens are checked at a time, so that an
-    issuer that does not answer leaves threads to other requests.
+    `authenticate` returns the principals of those secrets that let anyone in; it is called for all
+    requests that wait for it at once. With an issuer, a valid token is as good as a key. Few tokens
+    are checked at a time, so that an issuer that does not answer leaves threads to other requests.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        authenticate: Callable[[str], Principal],
+        authenticate: Callable[[Collection[str]], Mapping[str, Principal]],
         authenticate_token: Callable[[str], Principal] | None = None,
     ) -> None:
         self.app = app
-        self.authenticate = authenticate
+        self.keys = SharedLookup(authenticate)
         self.authenticate_token = authenticate_token
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
 
@@ -134,10 +135,9 @@ class KeyCheck:
         return replace(principal, request_id=state["request_id"], trace=state.get("trace"))
 
     async def _holder(self, secret: str) -> Principal:
-        try:
-            return await run_in_threadpool(self.authenticate, secret)
-        except Unauthorised:
-            if self.authenticate_token is None:
-                raise
-            check = self.authenticate_token
-        return await to_thread.run_sync(check, secret, limiter=self.checking)
+        holder = await self.keys.find(secret)
+        if holder is not None:
+            return holder
+        if self.authenticate_token is None:
+            raise Unauthorised
+        return await to_thread.run_sync(self.authenticate_token, secret, limiter=self.checking)

@@ -1,6 +1,6 @@
 """Ports for API keys, audit events and idempotent requests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -39,6 +39,9 @@ class Keys(Protocol):
 
     def find(self, digest: Digest) -> Secret | None:
         """Return the secret with this SHA-256, with its key."""
+
+    def find_all(self, digests: Collection[Digest]) -> Mapping[Digest, Secret]:
+        """Return those of these secrets that are stored, with their keys, by their SHA-256."""
 
     def any(self) -> bool: ...
 

@@ -1,10 +1,11 @@
 """Secrets of API keys: 256 random bits, shown once, stored as a SHA-256."""
 
-import secrets
+from collections.abc import Collection, Mapping
+from secrets import token_urlsafe
 
+from core.domain.access.api_key import ApiKey
 from core.domain.access.principal import Principal
 from core.domain.values import sha256
-from core.errors import Unauthorised
 from core.ports import Platform
 
 PREFIX = "pk_"
@@ -13,7 +14,7 @@ SHOWN = len(PREFIX) + 6  # characters of a secret that tell it from others
 
 def make_key() -> str:
     """Return a fresh secret."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return PREFIX + token_urlsafe(32)
 
 
 def prefix_of(secret: str) -> str:
@@ -21,17 +22,23 @@ def prefix_of(secret: str) -> str:
     return secret[:SHOWN]
 
 
-def authenticate(platform: Platform, secret: str) -> Principal:
-    """Return who holds a key. Raises Unauthorised.
+def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, Principal]:
+    """Return who holds keys, by their secrets, without those that let nobody in.
 
     SHA-256 hashes are looked up and compared, so the time it takes reveals nothing about a key.
     Nothing is remembered: a rotation or a revocation holds from the next request on.
     """
-    digest = sha256(secret.encode())
+    digests = {secret: sha256(secret.encode()) for secret in secrets}
     with platform.transactions(read_only=True) as work:
-        held = work.keys.find(digest)
-    if held is None or not held.lets_in(digest, platform.clock()):
-        raise Unauthorised
-    key = held.key
+        held = work.keys.find_all(digests.values())
+    now = platform.clock()
+    return {
+        secret: _holder_of(held[digest].key)
+        for secret, digest in digests.items()
+        if digest in held and held[digest].lets_in(digest, now)
+    }
+
+
+def _holder_of(key: ApiKey) -> Principal:
     models = None if key.models is None else frozenset(key.models)
     return Principal(name=key.name, role=key.role, models=models, key=key.id)

@@ -62,6 +62,7 @@ def test_given_key_is_let_in_once(transactions: Transactions) -> None:
         lambda work: work.keys.add(admin, sha256(KEY.encode())),
         lambda: ensure_admin_key(platform),
     )
-    assert authenticate(platform, KEY) == Principal(name="admin", role=Role.ADMIN, key=admin.id)
+    holder = Principal(name="admin", role=Role.ADMIN, key=admin.id)
+    assert authenticate(platform, [KEY]) == {KEY: holder}
     with transactions(read_only=True) as work:
         assert work.keys.page(9, None) == [admin]

@@ -1,12 +1,12 @@
 """API keys, and their secrets by their SHA-256."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
-from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.statements import chunks, find_named, insert_new, page_by_id
 from core.adapters.database.tables.access import api_key_secrets, api_keys, previous_keys
 from core.domain.access.api_key import ApiKey, Secret
 from core.domain.access.roles import Role
@@ -16,7 +16,7 @@ from core.errors import KeyNotFound, NameTaken
 _FIND = (
     select(api_keys, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
     .join_from(api_key_secrets, api_keys)
-    .where(api_key_secrets.c.digest == bindparam("digest"))
+    .where(api_key_secrets.c.digest.in_(bindparam("digests", expanding=True)))
 )
 
 
@@ -41,10 +41,17 @@ class SqlKeys:
 
     def find(self, digest: Digest) -> Secret | None:
         """Return the secret with this SHA-256, with its key, or None."""
-        row = self._connection.execute(_FIND, {"digest": digest}).first()
-        if row is None:
-            return None
-        return Secret(key=_to_key(row), digest=row.digest, valid_until=row.valid_until)
+        return self.find_all([digest]).get(digest)
+
+    def find_all(self, digests: Collection[Digest]) -> Mapping[Digest, Secret]:
+        """Return those of these secrets that are stored, with their keys, by their SHA-256."""
+        found: dict[Digest, Secret] = {}
+        for chunk in chunks(digests):
+            for row in self._connection.execute(_FIND, {"digests": chunk}):
+                found[row.digest] = Secret(
+                    key=_to_key(row), digest=row.digest, valid_until=row.valid_until
+                )
+        return found
 
     def any(self) -> bool:
         """Return whether any key is stored."""
