@@ -4,6 +4,7 @@ Everything that logs (this project, uvicorn, Celery, SQLAlchemy, Python's warnin
 the standard library's root logger; structlog only formats its records.
 """
 
+import asyncio
 import logging
 import re
 import sys
@@ -46,7 +47,7 @@ def configure(
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not stream.isatty()
     )
-    handler = logging.StreamHandler(stream)
+    handler = _LineHandler(stream)
     handler.setFormatter(_formatter({"process": process, **facts}, secrets_of(settings), as_json))
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -57,6 +58,48 @@ def configure(
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; on an event loop, those of one of its iterations together at its end.
+
+    Each write releases the interpreter's lock, and a busy loop waits long to get it back. Warnings
+    and errors are written at once.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record's line, or keep it until the end of the loop's iteration."""
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+            loop = _running_loop() if record.levelno < logging.WARNING else None
+            if loop is None:
+                self.flush()
+            elif len(self._lines) == 1:
+                loop.call_soon(self.flush)
+        except Exception:  # noqa: BLE001 - as the base class does
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write the lines that were kept."""
+        self.acquire()
+        try:
+            lines, self._lines = self._lines, []
+            self.stream.write("".join(lines))
+            super().flush()
+        finally:
+            self.release()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def bind(**facts: object) -> None:

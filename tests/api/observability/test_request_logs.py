@@ -27,6 +27,8 @@ def lines(settings: Settings) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     logs.configure(chosen, process="api", stream=stream)
 
     def said() -> list[dict[str, Any]]:
+        for handler in root.handlers:
+            handler.flush()
         found = [json.loads(line) for line in stream.getvalue().splitlines()]
         return [line for line in found if not line["logger"].startswith("httpx")]  # the client's
 

@@ -1,5 +1,6 @@
 """Lines that machines read, without secrets."""
 
+import asyncio
 import io
 import json
 import logging
@@ -111,6 +112,31 @@ def test_a_terminal_gets_columns_and_warnings_only(tmp_path: Path) -> None:
     (line,) = stream.getvalue().splitlines()
     assert "loud" in line
     assert not line.startswith("{")
+
+
+def test_an_event_loop_writes_the_lines_of_an_iteration_together(tmp_path: Path) -> None:
+    class Writes(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text.count("\n"))
+            return super().write(text)
+
+    written: list[int] = []
+    stream = Writes()
+    logs.configure(Settings(home=tmp_path, log_format="json"), process="api", stream=stream)
+
+    async def main() -> None:
+        log.info("first")
+        log.info("second")
+        assert written == []
+        await asyncio.sleep(0)
+        assert written == [2]
+        log.info("third")
+        log.warning("fourth")
+        assert written == [2, 2]
+
+    asyncio.run(main())
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert events[:4] == ["first", "second", "third", "fourth"]
 
 
 def test_configuring_twice_writes_once(said: Callable[[], list[dict[str, Any]]]) -> None:
