@@ -26,8 +26,11 @@ class Datasets(Protocol):
     def add(self, dataset: Dataset) -> None:
         """Add a dataset. Raises NameTaken."""
 
-    def get(self, reference: str) -> Dataset:
-        """Return a dataset by id or name. Raises DatasetNotFound."""
+    def get(self, reference: str, *, lock: bool = False) -> Dataset:
+        """Return a dataset by id or name; `lock` keeps others from changing it before commit.
+
+        Raises DatasetNotFound.
+        """
 
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
 

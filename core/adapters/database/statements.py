@@ -66,9 +66,16 @@ def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.
     return postgresql.insert(table)
 
 
-def find_named(connection: Connection, table: Table, reference: str) -> Row[Any] | None:
-    """Return the row with this id, or else the one with this name."""
-    return connection.execute(_named(table), {"reference": reference}).first()
+def find_named(
+    connection: Connection, table: Table, reference: str, *, lock: bool = False
+) -> Row[Any] | None:
+    """Return the row with this id, or else the one with this name.
+
+    `lock` keeps others from changing it until commit.
+    """
+    # SQLite's write transactions run one at a time anyway.
+    query = _named(table).with_for_update(key_share=True) if lock else _named(table)
+    return connection.execute(query, {"reference": reference}).first()
 
 
 # Building a statement takes longer than running it.
@@ -110,9 +117,14 @@ def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict
     """Return the names of the rows with these ids."""
     found: dict[str, str] = {}
     for chunk in chunks(ids):
-        query = select(table.c.id, table.c.name).where(table.c.id.in_(chunk))
-        found.update((row.id, row.name) for row in connection.execute(query))
+        rows = connection.execute(_names(table), {"ids": chunk})
+        found.update((row.id, row.name) for row in rows)
     return found
+
+
+@cache
+def _names(table: Table) -> Select[Any]:
+    return select(table.c.id, table.c.name).where(table.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

@@ -122,12 +122,14 @@ def describe_dataset(
     Raises DatasetNotFound.
     """
     with platform.transactions() as work:
-        found = work.datasets.get(reference)
-        work.datasets.lock(found.id)
-        found = work.datasets.get(found.id)  # as it is under the lock
-        work.datasets.describe(found.id, description=description, metadata=metadata)
-        changed = work.datasets.get(found.id)
+        found = work.datasets.get(reference, lock=True)
+        changed = replace(
+            found,
+            description=found.description if description is None else description,
+            metadata=found.metadata if metadata is None else dict(metadata),
+        )
         if changed != found:
+            work.datasets.describe(found.id, description=description, metadata=metadata)
             audit.record(
                 work,
                 Action.DATASET_DESCRIBED,

@@ -34,9 +34,12 @@ class SqlDatasets(SqlDatasetImages):
         if not insert_new(self._connection, datasets, values):
             raise NameTaken(name=dataset.name)
 
-    def get(self, reference: str) -> Dataset:
-        """Return a dataset by id or name. Raises DatasetNotFound."""
-        row = find_named(self._connection, datasets, reference)
+    def get(self, reference: str, *, lock: bool = False) -> Dataset:
+        """Return a dataset by id or name; `lock` keeps others from changing it until commit.
+
+        Raises DatasetNotFound.
+        """
+        row = find_named(self._connection, datasets, reference, lock=lock)
         if row is None:
             raise DatasetNotFound(dataset=reference)
         return _to_dataset(row)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from core.adapters.database.statements import find_named, insert_new, page_by_id
 from core.adapters.database.tables.jobs import job_events, jobs
@@ -17,6 +17,13 @@ from core.adapters.database.tables.models import (
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
 from core.errors import ModelNotFound, NameTaken
+
+# Built once: building a statement takes longer than running it.
+_SUITES = (
+    select(model_suites.c.model, model_suites.c.suite)
+    .where(model_suites.c.model.in_(bindparam("models", expanding=True)))
+    .order_by(model_suites.c.position)
+)
 
 
 class SqlModels:
@@ -103,12 +110,7 @@ class SqlModels:
 
     def _to_models(self, rows: Sequence[Row[Any]]) -> list[Model]:
         suites: dict[str, list[SuiteId]] = {row.id: [] for row in rows}
-        query = (
-            select(model_suites.c.model, model_suites.c.suite)
-            .where(model_suites.c.model.in_(suites))
-            .order_by(model_suites.c.position)
-        )
-        for model, suite in self._connection.execute(query):
+        for model, suite in self._connection.execute(_SUITES, {"models": list(suites)}):
             suites[model].append(suite)
         return [
             Model(
