@@ -81,6 +81,9 @@ def test_pages_and_filters(platform: Platform) -> None:
     assert page(platform, action="key.created") == []
     hour = timedelta(hours=1)
     assert page(platform, since=NOW + hour, until=NOW + 3 * hour) == [3, 2]
+    assert page(platform, 1, since=NOW + hour, until=NOW + 3 * hour) == [3]
+    assert page(platform, 1, 3, since=NOW + hour, until=NOW + 3 * hour) == [2]
+    assert page(platform, 1, 2, since=NOW + hour, until=NOW + 3 * hour) == []
 
 
 def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, tuple_, update
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.audit import audit_events, audit_head
@@ -53,10 +53,20 @@ class SqlAuditTrail:
         return self._connection.scalar(_LAST) or 0
 
     def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
-        """Return a page of events, newest first; `after` is the last number of the page before."""
-        query = select(audit_events).order_by(audit_events.c.sequence.desc()).limit(limit)
-        if after is not None:
-            query = query.where(audit_events.c.sequence < after)
+        """Return a page of events, newest first; `after` is the last number of the page before.
+
+        A page of some time is ordered by time: then an index finds where the time begins.
+        """
+        number, at = audit_events.c.sequence, audit_events.c.at
+        timed = wanted.since is not None or wanted.until is not None
+        order = [at, number] if timed else [number]
+        query = select(audit_events).order_by(*(column.desc() for column in order)).limit(limit)
+        if after is not None and timed:
+            earlier = audit_events.alias("earlier")
+            last = select(earlier.c.at).where(earlier.c.sequence == after).scalar_subquery()
+            query = query.where(tuple_(at, number) < tuple_(last, after))
+        elif after is not None:
+            query = query.where(number < after)
         for name in ("actor", "action"):
             if (value := getattr(wanted, name)) is not None:
                 query = query.where(audit_events.c[name] == value)
@@ -65,9 +75,9 @@ class SqlAuditTrail:
             below = subject.startswith(f"{wanted.subject}/", autoescape=True)
             query = query.where(or_(subject == wanted.subject, below))
         if wanted.since is not None:
-            query = query.where(audit_events.c.at >= wanted.since)
+            query = query.where(at >= wanted.since)
         if wanted.until is not None:
-            query = query.where(audit_events.c.at < wanted.until)
+            query = query.where(at < wanted.until)
         return [_to_event(row) for row in self._connection.execute(query)]
 
     def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:

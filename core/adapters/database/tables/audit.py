@@ -32,3 +32,4 @@ audit_head = Table(
 Index(None, audit_events.c.actor, audit_events.c.sequence)
 Index(None, audit_events.c.action, audit_events.c.sequence)
 Index(None, audit_events.c.subject, audit_events.c.sequence)
+Index(None, audit_events.c.at, audit_events.c.sequence)

@@ -93,5 +93,7 @@ trained_images = Table(
 )
 
 Index(None, dataset_images.c.pixels)
+# Of the list of a class's images.
+Index(None, dataset_images.c.dataset, dataset_images.c.text, dataset_images.c.pixels)
 Index(None, thumbnails.c.near_duplicate_of)
 Index(None, trained_images.c.dataset, trained_images.c.number)

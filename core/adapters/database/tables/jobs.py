@@ -72,6 +72,10 @@ job_events = Table(
 
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.status, jobs.c.position)
+# Of lists: a filter, then the order (`reads.py`).
+Index(None, jobs.c.model, jobs.c.position)
+Index(None, jobs.c.type, jobs.c.position)
+Index(None, jobs.c.created_at, jobs.c.position)
 
 # The deletion of a job looks for its retries, which refer to it.
 RETRIES = text("retry_of IS NOT NULL")

@@ -1,0 +1,51 @@
+"""Lists of audit events find the few that pass a filter by an index, however many came later."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event, insert, text
+
+from core.adapters.database.access.audit import SqlAuditTrail
+from core.adapters.database.engine import open_engine
+from core.adapters.database.tables.audit import audit_events
+from core.ports import AuditFilter
+from tests.support.factories import NOW
+
+ROWS, FEW = 4000, 10
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
+EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))
+FILTERS: Mapping[str, AuditFilter] = {
+    "ix_audit_events_actor": AuditFilter(actor="few"),
+    "ix_audit_events_action": AuditFilter(action="few"),
+    "ix_audit_events_at": EARLY,
+}
+
+
+def row(number: int) -> dict[str, Any]:
+    names = dict.fromkeys(("actor", "action", "subject"), "few" if number <= FEW else "many")
+    at = NOW + timedelta(minutes=number - 1)
+    return {"sequence": number, **names, "reason": "", "at": at, "hash": "0" * 64}
+
+
+def test_a_filtered_list_reads_no_other_events(url: str) -> None:
+    engine, asked = open_engine(url), []
+    with engine.begin() as connection:
+        connection.execute(insert(audit_events), [row(number) for number in range(1, ROWS + 1)])
+        if engine.dialect.name == "postgresql":  # which does so by itself; SQLite does not
+            connection.execute(text("ANALYZE"))
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+            asked.append((statement, values))
+
+        for index, wanted in FILTERS.items():
+            for after in (None, FEW):
+                found = SqlAuditTrail(connection).page(FEW, after, wanted)
+                first = FEW if after is None else FEW - 1
+                assert [one.sequence for one in found] == list(range(first, 0, -1))
+                statement, values = asked[-1]
+                rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
+                plan = "\n".join(str(row) for row in rows)
+                assert index in plan, plan
+    engine.dispose()

@@ -1,0 +1,60 @@
+"""Lists of jobs find the few that pass a filter by an index, however many came later."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event, insert, text
+
+from core.adapters.database.engine import open_engine
+from core.adapters.database.jobs.jobs import SqlJobs
+from core.adapters.database.jobs.rows import to_row
+from core.adapters.database.tables.jobs import jobs
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder, JobType
+from core.domain.registry.version import Model
+from tests.support.factories import NOW, a_job
+
+ROWS, FEW = 4000, 10
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
+RARE: Mapping[str, Any] = {
+    "type": JobType.EVALUATE,
+    "order": EvaluateOrder(version=1),
+    "status": JobStatus.FAILED,
+}
+EARLY = NOW + timedelta(minutes=FEW)
+
+
+def test_a_filtered_list_reads_no_other_jobs(url: str, make_model: Callable[[], Model]) -> None:
+    often, seldom = make_model(), make_model()
+    few = [a_job(seldom, **RARE, created_at=NOW + timedelta(minutes=n)) for n in range(FEW)]
+    many = [
+        a_job(often, status=JobStatus.SUCCEEDED, created_at=NOW + timedelta(minutes=n))
+        for n in range(FEW, ROWS)
+    ]
+    filters: Mapping[str, dict[str, Any]] = {
+        "ix_jobs_model_position": {"model": seldom.id},
+        "ix_jobs_type_position": {"job_type": JobType.EVALUATE},
+        "ix_jobs_status": {"status": JobStatus.FAILED},
+        "ix_jobs_created_at_position": {"since": NOW, "until": EARLY},
+    }
+    engine, asked = open_engine(url), []
+    with engine.begin() as connection:
+        connection.execute(insert(jobs), [to_row(job) for job in few + many])
+        if engine.dialect.name == "postgresql":  # which does so by itself; SQLite does not
+            connection.execute(text("ANALYZE"))
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+            asked.append((statement, values))
+
+        newest_first = [job.id for job in reversed(few)]
+        for index, wanted in filters.items():
+            for skipped, after in enumerate([None, few[-1].id]):
+                found = SqlJobs(connection).named_page(FEW, after, **wanted)
+                assert [one.job.id for one in found] == newest_first[skipped:]
+                statement, values = asked[-1]
+                rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
+                plan = "\n".join(str(row) for row in rows)
+                assert index in plan, plan
+    engine.dispose()
