@@ -1,12 +1,17 @@
-"""HTTP clients that keep their connections and send one request repeatedly.
+"""HTTP clients that keep their connections and send requests one after the other.
 
 They write plain HTTP/1.1 to sockets, because an HTTP library takes longer than what is measured.
 Run them in a separate process, so that their work does not count as the server's.
 """
 
 import asyncio
+import multiprocessing
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, cycle, islice
 
 import httpx
 import psutil
@@ -37,20 +42,26 @@ class Target:
 class Taken:
     """The measurements of one turn, all in seconds."""
 
-    answers: list[float]  # latencies
+    answers: Mapping[str, Sequence[float]]  # latencies, by target
+    errors: Sequence[str]  # each with its target
     seconds: float  # duration of the turn
     cpu: float  # CPU time of the server
 
+    @property
+    def latencies(self) -> list[float]:
+        """The latencies of all answers."""
+        return list(chain.from_iterable(self.answers.values()))
+
 
 class _Client(asyncio.Protocol):
-    """One connection, which repeats its request after each response until the time is up."""
+    """One connection, which sends the next request after each response until the time is up."""
 
-    def __init__(self, message: bytes, until: float) -> None:
-        self.answers: list[float] = []
+    def __init__(self, targets: Iterator[Target], until: float) -> None:
+        self.answers: list[tuple[str, float]] = []
+        self.errors: list[str] = []
         self.ended = asyncio.get_running_loop().create_future()
-        self._message = message
+        self._targets = targets
         self._until = until
-        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
@@ -64,25 +75,27 @@ class _Client(asyncio.Protocol):
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found or len(body) < _length(head):
             return
-        self.answers.append(time.perf_counter() - self._sent_at)
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.ended.set_exception(RuntimeError(self._received.decode(errors="replace")))
-            self._transport.close()
-        elif time.perf_counter() < self._until:
+        self.answers.append((self._sent.name, time.perf_counter() - self._sent_at))
+        status = head[9:12].decode()
+        if not status.startswith("2"):
+            self.errors.append(f"{self._sent.name}: {status}")
+        if time.perf_counter() < self._until:
             self._send()
         else:
             self.ended.set_result(None)
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail if the server closed the connection before the client finished."""
+        """Note that the server closed the connection before the client finished."""
         if not self.ended.done():
-            self.ended.set_exception(error or ConnectionError("the server closed a connection"))
+            self.errors.append(f"{self._sent.name}: {error or 'connection closed'}")
+            self.ended.set_result(None)
 
     def _send(self) -> None:
         self._received = b""
+        self._sent = next(self._targets)
         self._sent_at = time.perf_counter()
-        self._transport.write(self._message)
+        self._transport.write(self._sent.message)
 
 
 def _length(head: bytes) -> int:
@@ -92,9 +105,17 @@ def _length(head: bytes) -> int:
     )
 
 
-def load(target: Target, clients: int, seconds: float) -> Taken:
-    """Run `clients` clients for `seconds`. Raises RuntimeError for a response other than 200."""
-    return asyncio.run(_load(target, clients, seconds))
+def load_pool() -> ProcessPoolExecutor:
+    """Return a process for `load`."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def load(targets: Sequence[Target], clients: int, seconds: float) -> Taken:
+    """Run `clients` clients for `seconds`; each sends all targets, which one server has, in turn.
+
+    Raises ConnectionError when the server does not accept a connection.
+    """
+    return asyncio.run(_load(targets, clients, seconds))
 
 
 def wait_until_answered(target: Target) -> None:
@@ -102,7 +123,7 @@ def wait_until_answered(target: Target) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            load(target, 1, 0)
+            load([target], 1, 0)
         except ConnectionError:
             if time.monotonic() > deadline:
                 raise
@@ -111,20 +132,25 @@ def wait_until_answered(target: Target) -> None:
             return
 
 
-async def _load(target: Target, clients: int, seconds: float) -> Taken:
-    loop, server = asyncio.get_running_loop(), psutil.Process(target.pid)
+async def _load(targets: Sequence[Target], clients: int, seconds: float) -> Taken:
+    loop, server = asyncio.get_running_loop(), psutil.Process(targets[0].pid)
     worked = _cpu(server)
     began = time.perf_counter()
     until = began + seconds
     running = []
-    for _ in range(clients):
+    for number in range(clients):
+        mine = islice(cycle(targets), number % len(targets), None)
         _, client = await loop.create_connection(
-            lambda: _Client(target.message, until), target.host, target.port
+            partial(_Client, mine, until), targets[0].host, targets[0].port
         )
         running.append(client)
     await asyncio.gather(*(client.ended for client in running))
+    answers: dict[str, list[float]] = {target.name: [] for target in targets}
+    for name, latency in chain.from_iterable(client.answers for client in running):
+        answers[name].append(latency)
     return Taken(
-        answers=[seconds for client in running for seconds in client.answers],
+        answers=answers,
+        errors=[error for client in running for error in client.errors],
         seconds=time.perf_counter() - began,
         cpu=_cpu(server) - worked,
     )
