@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from benchmarks.api import seed_lists
 from benchmarks.api.latency import p50
 from benchmarks.api.load import Taken, Target, load, load_pool
-from benchmarks.api.scene import BARE, LISTED, MODEL, Scene
+from benchmarks.api.scene import LISTED, MODEL, Scene
 from benchmarks.api.seed_lists import DATASET, FEW, FIRST_NUMBER, RARE, USUAL, WEBHOOK
 
 EARLY, LATE = (seed_lists.created_at(number).isoformat() for number in (FEW, FEW + 40))
@@ -45,6 +45,7 @@ LISTS: dict[str, tuple[str, dict[str, Any]]] = {
     "deliveries, last": (DELIVERIES, {"after": f"dlv_{FEW:07}"}),
 }
 
+BASE = "model"
 Round = dict[str, Taken]
 
 
@@ -53,10 +54,11 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Measure each list with few and then with many rows, and return the rows of the table.
 
-    Each value is divided by the bare endpoint's of the same round before they are compared.
+    Each value is divided by that of a model, one row of few, before they are compared: the machine
+    may be busier later.
     """
     targets = [
-        scene.bare_row,
+        scene.ask(BASE, f"/v1/models/{MODEL}"),
         *(
             scene.ask(name, f"{path}?{urlencode({**parameters, 'limit': LISTED})}")
             for name, (path, parameters) in LISTS.items()
@@ -96,14 +98,14 @@ def _rounds(targets: Sequence[Target], rounds: int, seconds: float) -> list[Roun
 
 
 def _p50_ratio(rounds: Sequence[Round], name: str) -> float:
-    """Return the median over rounds of a latency divided by the bare endpoint's."""
-    return median(p50(one[name]) / p50(one[BARE]) for one in rounds)
+    """Return the median over rounds of a latency divided by a model's."""
+    return median(p50(one[name]) / p50(one[BASE]) for one in rounds)
 
 
 def _cpu_ratio(rounds: Sequence[Round], name: str) -> float:
-    """Return the CPU time of an answer divided by the bare endpoint's, over all rounds."""
-    ours, bare = (
+    """Return the CPU time of an answer divided by a model's, over all rounds."""
+    ours, base = (
         sum(one[each].cpu for one in rounds) / sum(len(one[each].latencies) for one in rounds)
-        for each in (name, BARE)
+        for each in (name, BASE)
     )
-    return ours / bare
+    return ours / base
