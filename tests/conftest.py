@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from sqlalchemy import Engine, create_engine
 
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
@@ -34,12 +35,26 @@ def server() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def cleaner(server: str) -> Iterator[Engine]:
+    """Keeps a connection to the database `contract` for emptying it; foreign keys rest there."""
+    engine = create_engine(
+        server.format(name="contract"),
+        connect_args={"options": "-c lock_timeout=5s -c session_replication_role=replica"},
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,  # a test may have cut it
+    )
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def postgres_url(server: str) -> Iterator[str]:
+def postgres_url(server: str, cleaner: Engine) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database without rows."""
     yield server.format(name="contract")
-    # Much faster than a database a test; foreign keys rest meanwhile.
-    run_sql(server, "contract", f"SET session_replication_role = replica; {_EMPTY}")
+    # Much faster than a database a test, or a new connection, which would read the catalogue anew.
+    with cleaner.connect() as connection:
+        connection.execution_options(no_parameters=True).exec_driver_sql(_EMPTY)
 
 
 @pytest.fixture(scope="session")
