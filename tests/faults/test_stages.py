@@ -1,11 +1,21 @@
-"""What ends besides processes that are killed, and what must not outlive what."""
+"""What holds on a stage: the short form of the fault table, and what must not outlive what.
+
+Every row runs once or a few times. It judges what was lost, doubled or unequal. Recovery times are
+judged by `make test-faults` alone: here, other tests run beside, on machines of any speed.
+"""
+
+from collections.abc import Callable
+from random import Random
 
 import psutil
+import pytest
 
 from core.domain.jobs.job import JobStatus
 from core.use_cases.jobs.queue import cancel_job
 from tests.faults import line
+from tests.faults.catalogue import ROWS
 from tests.faults.stage import START_S, Stage, child_of, until
+from tests.faults.tries import Outcome, Row
 
 
 def test_cancelled_job_stops_within_a_step_and_leaves_no_version(production: Stage) -> None:
@@ -41,3 +51,11 @@ def test_closed_standard_input_ends_the_supervisor(production: Stage) -> None:
 
     assert process.wait(START_S) == 0
     assert not child.is_running()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.short], ids=lambda row: row.label)
+def test_row_is_green(row: Row, stage_of: Callable[[str], Stage]) -> None:
+    stage = stage_of(row.stage)
+    tries = list(row.run(stage, row.short, Random(f"0 {row.label}")))
+    outcome = Outcome(row=row, wanted=row.short, tries=tries)
+    assert not outcome.troubles, f"{outcome.troubles}\n{stage.site.log[-5000:]}"
