@@ -47,8 +47,12 @@ demo: install  ## run the whole cycle, embedded: learn twice, score, promote, re
 serve: install  ## run the embedded service until Ctrl-C
 	@$(BIN)/perennial serve
 
-test: lint  ## check style, types and import contracts, and run all tests against real services; JOBS=4 files at a time
-	@$(PYTEST)
+test: install-dev  ## run all tests against real services, and lint beside them; JOBS=4 files at a time
+	@mkdir -p var
+	@$(MAKE) --no-print-directory lint > var/lint.log 2>&1 & lint=$$!; trap "kill $$lint" INT TERM; \
+	$(PYTEST); tests=$$?; \
+	echo "make lint:"; wait $$lint; linted=$$?; cat var/lint.log; \
+	exit $$((tests || linted))
 
 coverage: install-dev  ## run all tests and measure the lines of core/ that they run: half as long again as the tests alone
 	@$(PYTEST) --cov --cov-report=term --cov-fail-under=95
