@@ -6,10 +6,14 @@ Each runs on SQLite with the file-system broker and on PostgreSQL with Redis.
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, insert
 
 from core import bootstrap
+from core.adapters.database.migrate import METADATA
+from core.adapters.database.storage.load import POSITION, _advance_sequence
 from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
@@ -17,6 +21,9 @@ from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import KEY, Service, running, settings_of
+from tests.support.storage.contents import rows_of
+
+Rows = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +39,50 @@ def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture
-def home(migrated_home: Path, tmp_path: Path, back_end: str) -> Path:
-    """A migrated home of the test's own; its database lies there or on the server."""
-    if back_end == "embedded":
-        return Path(shutil.copytree(migrated_home, tmp_path / "home"))
-    home = tmp_path / "home"
-    home.mkdir()
+@pytest.fixture(scope="session")
+def ready_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that also has what `ready` promises; to copy."""
+    home = Path(shutil.copytree(migrated_home, tmp_path_factory.mktemp("ready") / "home"))
+    with running(settings_of(home)) as service:
+        a_root(service.platform)
+        a_dataset(service, "products", boot=0, bag=3)
     return home
+
+
+@pytest.fixture(scope="session")
+def ready_rows(ready_home: Path) -> Rows:
+    """The rows of its database."""
+    return rows_of(f"sqlite:///{ready_home / 'perennial.db'}")
+
+
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest,
+    migrated_home: Path,
+    ready_home: Path,
+    ready_rows: Rows,
+    tmp_path: Path,
+    back_end: str,
+) -> Path:
+    """A migrated home of the test's own; its database lies there or on the server."""
+    home = tmp_path / "home"
+    ready = "ready" in request.fixturenames
+    shutil.copytree(ready_home if ready else migrated_home, home)
+    if back_end == "servers":
+        (home / "perennial.db").unlink()
+        if ready:
+            _insert(ready_rows, request.getfixturevalue("cleaner"))
+    return home
+
+
+def _insert(rows: Rows, server: Engine) -> None:
+    with server.connect() as connection:
+        for name, found in rows.items():
+            table = METADATA.tables[name]
+            if found:
+                connection.execute(insert(table), found)
+            if table.primary_key.columns.keys() == [POSITION]:
+                _advance_sequence(connection, table)
 
 
 @pytest.fixture
@@ -65,7 +108,8 @@ def service(settings: Settings) -> Iterator[Service]:
 
 @pytest.fixture
 def ready(service: Service) -> Service:
-    """A service with the model `demo` and a frozen dataset `products` of two classes."""
-    a_root(service.platform)
-    a_dataset(service, "products", boot=0, bag=3)
+    """A service with the model `demo` and a frozen dataset `products` of two classes.
+
+    `home` has put them there: to make them takes longer than most tests.
+    """
     return service
