@@ -1,6 +1,7 @@
 """Order the updates that repeat marked versions without what was erased."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,13 +11,13 @@ from core.domain.datasets.dataset import DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import MIN_TRAIN_PER_CLASS
 from core.domain.erasure.erasure import Erasure, Exposure
 from core.domain.erasure.marking import newest, to_retrain
-from core.domain.jobs.job import Job
+from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
-from core.errors import ParentNotRetrained, TooFewPerClass
+from core.errors import JobFinished, ParentNotRetrained, TooFewPerClass
 from core.ports import UnitOfWork
-from core.use_cases.jobs.queue import JobRequest, enqueue
+from core.use_cases.jobs.queue import JobRequest, cancel, enqueue
 from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
@@ -32,10 +33,12 @@ def order_retraining(
 
     Each repeats the order of the version that it replaces: recipe with its seed, prompt, and the
     suites that were pinned with it. Returns their numbers, with the code of what keeps one from
-    being ordered, if anything does.
+    being ordered, if anything does. What an earlier erasure has queued for such a version, and no
+    worker has claimed, is cancelled.
     """
     live = [alias.version for alias in work.aliases.all(model.id)]
-    waiting = {_replaced_by(job) for job in unfinished_jobs(work, model.id)}
+    unfinished = list(unfinished_jobs(work, model.id))
+    waiting = {_replaced_by(job) for job in unfinished}
     before = {version.number for version in versions if version.erasure is not None}
     lacking = found.keys() | (before - waiting)
     ordered: dict[int, str | None] = {}
@@ -48,9 +51,19 @@ def order_retraining(
         if data is None or not _is_trainable(data):
             ordered[version.number] = TooFewPerClass().code
             continue
+        for job in unfinished:
+            if job.status is JobStatus.QUEUED and _replaced_by(job) == version.number:
+                _supersede(work, erasure, job, now)
         _enqueue(work, erasure, model, version, data, now)
         ordered[version.number] = None
     return ordered
+
+
+def _supersede(work: UnitOfWork, erasure: Erasure, job: Job, now: datetime) -> None:
+    """Cancel a queued update that another one is ordered in place of, unless it was claimed."""
+    with suppress(JobFinished):
+        reason = f"erasure {erasure.id} orders it anew"
+        cancel(work, job, now, reason=reason, actor=erasure.actor)
 
 
 def _replaced_by(job: Job) -> int | None:

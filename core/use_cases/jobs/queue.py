@@ -118,18 +118,29 @@ def enqueue(
 
 def cancel_job(platform: Platform, job: JobId) -> Job:
     """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
-    now = platform.clock()
     with platform.transactions() as work:
-        found = work.jobs.get(job, lock=True)
-        cancelled = found.cancel(now)
-        work.jobs.cancel(cancelled, found.status, now)
-        audit.record(
-            work,
-            Action.JOB_CANCELLED,
-            f"jobs/{job}",
-            now=now,
-            before={"status": found.status.value},
-            after={"status": cancelled.status.value},
-        )
+        cancelled = cancel(work, work.jobs.get(job, lock=True), platform.clock())
         work.commit()
+    return cancelled
+
+
+def cancel(
+    work: UnitOfWork, job: Job, now: datetime, *, reason: str = "", actor: str | None = None
+) -> Job:
+    """Cancel a job in a transaction. Raises JobFinished, also if it has changed since it was read.
+
+    `actor` is by default whose transaction it is.
+    """
+    cancelled = job.cancel(now)
+    work.jobs.cancel(cancelled, job.status, now)
+    audit.record(
+        work,
+        Action.JOB_CANCELLED,
+        f"jobs/{job.id}",
+        now=now,
+        before={"status": job.status.value},
+        after={"status": cancelled.status.value},
+        reason=reason,
+        actor=actor,
+    )
     return cancelled

@@ -1,5 +1,7 @@
 """Erasures after others, while the updates of these still wait, or after they have run."""
 
+from collections import Counter
+
 import pytest
 
 from core.domain.erasure.erasure import Retraining
@@ -43,6 +45,9 @@ def test_a_line_is_trained_again_however_far_the_earlier_erasure_has_come(
     while followed(scene, second).status is ErasureStatus.RETRAINING:
         scene.run()
     assert [followed(scene, one).status for one in (first, second)] == [ErasureStatus.DONE] * 2
+    with scene.platform.transactions(read_only=True) as work:
+        ended = Counter(job.status for job in work.jobs.page(99, None))
+    assert (ended[JobStatus.CANCELLED], ended[JobStatus.FAILED]) == (2 - done, 0)
     clean = [one for one in scene.versions(model) if one.erasure is None]
     assert [one.parent for one in clean] == [None, 1, clean[1].number]
     certificate = certify(scene.platform, second.id)["versions"]
