@@ -69,7 +69,7 @@ def list_erasures(
 ) -> Page[ErasureView]:
     """List erasures, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = [follow(work, erasure) for erasure in work.erasures.page(limit + 1, after)]
+        rows = follow(work, work.erasures.page(limit + 1, after))
     return page_of(rows, limit, ErasureView.of, lambda row: row.erasure.id)
 
 
@@ -91,4 +91,5 @@ def get_erasure_certificate(erasure: str, services: WiredServices) -> Certificat
 
 def _progress(services: Services, erasure: ErasureId) -> Progress:
     with services.platform.transactions(read_only=True) as work:
-        return follow(work, work.erasures.get(erasure))
+        (progress,) = follow(work, [work.erasures.get(erasure)])
+    return progress

@@ -1,6 +1,6 @@
 """Ports for jobs, their leases, and the notification of workers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +36,9 @@ class Jobs(Protocol):
 
     def get(self, job: JobId, *, lock: bool = False) -> Job:
         """Return a job; `lock` keeps others from changing it before commit. Raises JobNotFound."""
+
+    def statuses(self, wanted: Collection[JobId]) -> Mapping[JobId, JobStatus]:
+        """Return the status of each of some jobs; those that are not there are left out."""
 
     def page(
         self,

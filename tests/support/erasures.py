@@ -46,4 +46,5 @@ def erase(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
 def followed(scene: Scene, erasure: Erasure) -> Progress:
     """Return the progress of an erasure."""
     with scene.platform.transactions(read_only=True) as work:
-        return follow(work, work.erasures.get(erasure.id))
+        (progress,) = follow(work, [work.erasures.get(erasure.id)])
+    return progress

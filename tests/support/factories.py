@@ -1,6 +1,7 @@
 """Domain objects with everything filled in; a test names only what it is about."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +13,24 @@ from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, Dat
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side, side_of
 from core.domain.datasets.suite import Suite, SuiteKind
+from core.domain.erasure.erasure import Erasure, Exposure, Findings, MarkedVersion
 from core.domain.gate.policy import GatePolicy
 from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Model, Version
-from core.domain.values import DatasetId, Digest, JobId, KeyId, ModelId, PolicyId, SuiteId, sha256
+from core.domain.values import (
+    DatasetId,
+    Digest,
+    ErasureId,
+    JobId,
+    KeyId,
+    ModelId,
+    PolicyId,
+    SuiteId,
+    sha256,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TESTER = Principal(name="tests", role=Role.ADMIN)
@@ -152,6 +164,34 @@ def a_job_of_no_model(lane: str, **changes: Any) -> Job:
         created_at=NOW,
     )
     return replace(made, **changes)
+
+
+def an_erasure(versions: Iterable[Version]) -> tuple[Job, Erasure]:
+    """An erasure that has marked some versions, and its job, which has succeeded."""
+    name = f"era_{next(_numbers):06}"
+    job = a_job_of_no_model("erasures").succeed({}, NOW)
+    marked = tuple(
+        MarkedVersion(
+            model=one.model,
+            name="demo",
+            number=one.number,
+            digest=one.digest,
+            learned=Exposure.TAUGHT,
+            retrained=False,
+        )
+        for one in versions
+    )
+    erasure = Erasure(
+        id=ErasureId(name),
+        images=(digest(name),),
+        reason="asked for",
+        actor="tester",
+        job=job.id,
+        created_at=NOW,
+        erased_at=NOW,
+        findings=Findings(artifacts={}, versions=marked),
+    )
+    return job, erasure
 
 
 def a_version(job: Job, number: int = 1, **changes: Any) -> Version:

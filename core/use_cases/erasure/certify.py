@@ -18,7 +18,7 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
     ErasurePending until the erasure has ended.
     """
     with platform.transactions(read_only=True) as work:
-        progress = follow(work, work.erasures.get(erasure))
+        (progress,) = follow(work, [work.erasures.get(erasure)])
         if not progress.status.ended:
             raise ErasurePending(
                 f"The erasure is {progress.status.value}.",

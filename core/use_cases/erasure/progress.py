@@ -1,16 +1,15 @@
-"""Follow an erasure: which versions it has marked, and what replaces them by now."""
+"""Follow erasures: which versions they have marked, and what replaces these by now."""
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.domain.erasure.erasure import Erasure, MarkedVersion
 from core.domain.erasure.status import ErasureStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Version
 from core.domain.values import ModelId
-from core.errors import VersionNotFound
 from core.ports import UnitOfWork
 from core.use_cases.jobs.unfinished import unfinished_jobs
 
@@ -35,53 +34,78 @@ class Progress:
     aliases: Sequence[tuple[str, Alias]]  # that point at marked versions, after the model's name
 
 
-def follow(work: UnitOfWork, erasure: Erasure) -> Progress:
-    """Return how far an erasure has come."""
+def follow(work: UnitOfWork, erasures: Sequence[Erasure]) -> list[Progress]:
+    """Return how far erasures have come; a model is read once for all of them."""
+    jobs = work.jobs.statuses([erasure.job for erasure in erasures])
+    marked = [one for erasure in erasures for one in erasure.findings.versions]
+    lines = {model: _Line.of(work, model) for model in {one.model for one in marked}}
+    return [_progress(erasure, jobs[erasure.job], lines) for erasure in erasures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """The versions of a model as they are now."""
+
+    versions: Mapping[int, Version]
+    replacements: Mapping[int, Version]  # the newest version that replaces each number
+    waiting: Collection[int | None]  # what unfinished updates will replace
+    aliases: Sequence[Alias]
+
+    @classmethod
+    def of(cls, work: UnitOfWork, model: ModelId) -> "_Line":
+        """Return the versions of a model."""
+        versions = work.versions.all(model)
+        return cls(
+            versions={version.number: version for version in versions},
+            replacements={one.replaces: one for one in versions if one.replaces is not None},
+            waiting={
+                job.order.replaces
+                for job in unfinished_jobs(work, model)
+                if isinstance(job.order, UpdateOrder)
+            },
+            aliases=work.aliases.all(model),
+        )
+
+
+def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) -> Progress:
     marked = erasure.findings.versions
     models = {one.model: one.name for one in marked}
-    waiting = {
-        (model, job.order.replaces)
-        for model in models
-        for job in unfinished_jobs(work, model)
-        if isinstance(job.order, UpdateOrder)
-    }
     numbers = {(one.model, one.number) for one in marked}
-    versions = [_follow(work, one, numbers, waiting) for one in marked]
+    versions = [_follow(one, numbers, lines[one.model]) for one in marked]
     return Progress(
         erasure=erasure,
         status=ErasureStatus.of(
-            work.jobs.get(erasure.job).status,
+            job,
             waiting=sum(one.waits for one in versions),
             missing=sum(_is_missing(one) for one in versions),
         ),
         versions=versions,
         aliases=[
-            (models[alias.model], alias)
-            for alias in (work.aliases.all(*models) if models else ())
-            if (alias.model, alias.version) in numbers
+            (models[model], alias)
+            for model in sorted(models)
+            for alias in lines[model].aliases
+            if (model, alias.version) in numbers
         ],
     )
 
 
 def _follow(
-    work: UnitOfWork,
-    marked: MarkedVersion,
-    numbers: Collection[tuple[ModelId, int]],
-    waiting: Collection[tuple[ModelId, int | None]],
+    marked: MarkedVersion, numbers: Collection[tuple[ModelId, int]], line: _Line
 ) -> Followed:
     """Return what a marked version has become.
 
     What replaced it after an earlier erasure may be marked as well: then what counts is what
     replaces that.
     """
-    version, number = None, marked.number
-    with suppress(VersionNotFound):
-        version = work.versions.get(marked.model, marked.number)
-    by = work.versions.replacement(marked.model, number)
+    number, by = marked.number, line.replacements.get(marked.number)
     while by is not None and (by.model, by.number) in numbers:
-        number = by.number
-        by = work.versions.replacement(marked.model, number)
-    return Followed(marked=marked, version=version, by=by, waits=(marked.model, number) in waiting)
+        number, by = by.number, line.replacements.get(by.number)
+    return Followed(
+        marked=marked,
+        version=line.versions.get(marked.number),
+        by=by,
+        waits=number in line.waiting,
+    )
 
 
 def _is_missing(one: Followed) -> bool:

@@ -12,7 +12,16 @@ from sqlalchemy import Engine, event
 from core.domain.gate.policy import Verdict
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
-from tests.support.factories import NOW, a_dataset, a_job, a_manifest, a_policy, a_suite, digest
+from tests.support.factories import (
+    NOW,
+    a_dataset,
+    a_job,
+    a_manifest,
+    a_policy,
+    a_suite,
+    an_erasure,
+    digest,
+)
 
 PATHS = (
     "/v1/jobs",
@@ -21,6 +30,7 @@ PATHS = (
     "/v1/datasets",
     "/v1/suites",
     "/v1/gate-policies",
+    "/v1/erasures",
 )
 
 
@@ -39,7 +49,10 @@ def statements() -> Iterator[list[str]]:
 
 
 def grow(service: Service, numbers: range) -> None:
-    """A model with a policy, a suite, a dataset version and an update's job for each number."""
+    """A model with a policy, a suite, a dataset version and an update's job for each number.
+
+    Each number also has an erasure, which has marked all versions of the first model.
+    """
     for number in numbers:
         model = a_root(service.platform, f"model-{number}")
         parent = a_candidate(service.platform, model, verdict=Verdict.PASSED)
@@ -53,6 +66,12 @@ def grow(service: Service, numbers: range) -> None:
             work.models.set_suites(model.id, [suite.id])
             work.datasets.add(dataset)
             work.jobs.add(replace(a_job(model).succeed({}, NOW), parent_version=parent.number))
+            work.commit()
+        with service.platform.transactions() as work:
+            job, erasure = an_erasure(work.versions.all(work.models.get("model-1").id))
+            work.jobs.add(job)
+            work.erasures.add(erasure)
+            work.erasures.save(erasure)
             work.commit()
     with service.platform.transactions(read_only=True) as work:
         first = work.models.get("model-1")

@@ -19,6 +19,7 @@ from core.adapters.database.jobs.rows import (
     to_job,
     to_row,
 )
+from core.adapters.database.statements import chunks
 from core.adapters.database.tables.jobs import jobs
 from core.domain.jobs.event import EventKind, JobEvent
 from core.domain.jobs.job import Job, JobStatus
@@ -57,6 +58,14 @@ class SqlJobs(SqlHeldJobs):
             raise JobNotFound(job=job)
         found = to_job(row)
         self._require_visible(found)
+        return found
+
+    def statuses(self, wanted: Collection[JobId]) -> dict[JobId, JobStatus]:
+        """Return the status of each of some jobs; those that are not there are left out."""
+        found: dict[JobId, JobStatus] = {}
+        for chunk in chunks(wanted):
+            query = select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(chunk))
+            found.update((row.id, JobStatus(row.status)) for row in self._connection.execute(query))
         return found
 
     def page(
