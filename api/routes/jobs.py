@@ -82,7 +82,7 @@ def order_job(
             services.notifier,
             ordered_by,
             model=body.model,
-            order=body.order(),
+            order=body.order(promotes=asking.may(Role.OPERATOR)),
             priority=body.priority,
             metadata=body.metadata,
         )

@@ -56,7 +56,11 @@ class NewUpdate(RequestModel):
         None, description="Default: the alias's version when the job starts."
     )
     alias: str = "production"
-    auto_promote: bool = True
+    auto_promote: bool | None = Field(
+        None,
+        description="Move the alias when the version passes the gate. Takes the role operator, for "
+        "which it is the default; for lower roles false is.",
+    )
     prompt: str | None = Field(None, examples=["a photo of a {name}."])
     reference: ReferenceSet | None = Field(
         None, description="Required by method 'zscl', refused for others."
@@ -64,15 +68,18 @@ class NewUpdate(RequestModel):
     priority: Priority = 0
     metadata: Metadata = Field(default_factory=dict)
 
-    def order(self) -> UpdateOrder:
-        """Return the order as a domain object. Raises RecipeInvalid."""
+    def order(self, *, promotes: bool = False) -> UpdateOrder:
+        """Return the order as a domain object. Raises RecipeInvalid.
+
+        `promotes` is the default of `auto_promote`.
+        """
         return UpdateOrder(
             dataset=DatasetId(self.dataset),
             dataset_version=self.dataset_version,
             recipe=Recipe.from_json(self.recipe),
             alias=self.alias,
             parent=self.parent,
-            auto_promote=self.auto_promote,
+            auto_promote=promotes if self.auto_promote is None else self.auto_promote,
             prompt=self.prompt,
             reference=self.reference.named() if self.reference else None,
         )

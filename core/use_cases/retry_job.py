@@ -23,6 +23,7 @@ from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.jobs.waiting import require_place
 from core.use_cases.registry.import_outcome import require_no_root
+from core.use_cases.training.order_update import require_promoter
 from core.use_cases.training.preflight import preflight_order
 
 
@@ -80,6 +81,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
         case UpdateOrder():
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_what_is_left(work, order), found.suites
+            require_promoter(request.principal, order)
             preflight_order(work, platform.artifacts, model, order)
         case EvaluateOrder():
             preflight_evaluation(work, model, order)

@@ -23,9 +23,13 @@ class Principal:
         """The id of its key, or its name if it has none: what is counted is counted by it."""
         return self.key or self.name
 
+    def may(self, role: Role) -> bool:
+        """Return whether the principal's role includes this one."""
+        return self.role is not None and self.role.includes(role)
+
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the principal's role includes this one."""
-        if self.role is None or not self.role.includes(role):
+        if not self.may(role):
             held = f"you have the role {self.role}" if self.role else "you have none"
             raise Forbidden(
                 f"This takes at least the role {role}; {held}.",

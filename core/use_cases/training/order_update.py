@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, UpdateOrder
+from core.errors import Forbidden
 from core.ports import JobNotifier, Platform
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.jobs.waiting import require_place
@@ -22,13 +25,14 @@ def order_update(
 ) -> Job:
     """Request an update. Whatever would keep it from starting is raised as an error here.
 
-    Raises DatasetNotFound or DatasetVersionNotFound, FieldInvalid for a captioned dataset, and
-    what `require_startable` raises.
+    Raises Forbidden for one that would move its alias and whose principal may not, and what
+    `preflight_order` raises.
     """
     now = platform.clock()
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return known
+        require_promoter(request.principal, order)
         found = work.models.get(model)
         order = preflight_order(work, platform.artifacts, found, order)
         require_place(platform.settings, work, request.principal, found)
@@ -45,3 +49,15 @@ def order_update(
         work.commit()
     announce(notifier, job)
     return job
+
+
+def require_promoter(principal: Principal, order: UpdateOrder) -> None:
+    """Raise Forbidden for an update that would move its alias if the principal may not move any."""
+    if order.auto_promote and not principal.may(Role.OPERATOR):
+        raise Forbidden(
+            "An update that moves its alias when it passes takes at least the role "
+            f"{Role.OPERATOR}: order it with auto_promote false, and let an operator promote its "
+            "version.",
+            required_role=Role.OPERATOR.value,
+            role=principal.role and principal.role.value,
+        )

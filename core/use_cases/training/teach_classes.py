@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.jobs.job import Job
@@ -47,14 +48,21 @@ def learn_classes(
     """Teach a model the classes of some images, all or nothing.
 
     Everything is first tried in a transaction that is rolled back before `keep_images` stores
-    the first byte, so a refusal leaves nothing behind. Raises what `order_update` raises,
+    the first byte, so a refusal leaves nothing behind. The update moves its alias when it passes if
+    an operator asks. Raises what `order_update` raises,
     AllRejected, QuotaExceeded, and TooFewPerClass also when no image of a class was accepted.
     """
     now = platform.clock()
     dataset_id = DatasetId(new_id("ds", now))
     name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
     dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
-    order = UpdateOrder(dataset=dataset_id, dataset_version=1, recipe=recipe, reference=reference)
+    order = UpdateOrder(
+        dataset=dataset_id,
+        dataset_version=1,
+        recipe=recipe,
+        auto_promote=request.principal.may(Role.OPERATOR),
+        reference=reference,
+    )
     searched = search_uploads(platform, decoder, uploads)
     start = _Start(platform, request, model, order, dataset, uploads, searched, now)
     with platform.transactions() as work:

@@ -143,6 +143,30 @@ def test_a_recipe_names_the_field_that_is_wrong(ready: Service) -> None:
     assert answer.json()["errors"][0]["pointer"] == "/recipe/learning_rate"
 
 
+def test_an_update_moves_its_alias_by_itself_only_if_an_operator_has_ordered_it(
+    ready: Service,
+) -> None:
+    operator, contributor = ready.key(Role.OPERATOR), ready.key(Role.CONTRIBUTOR)
+    client = ready.client
+    images = enumerate(pictures_on(Side.TRAIN, 9)[:6])
+    taught = [("ab"[n % 2], (f"{n}.png", image)) for n, image in images]
+    for headers, moves in ((operator, True), (contributor, False)):
+        asked = [{}, {"auto_promote": False}, {"auto_promote": moves}]
+        made = [client.post("/v1/jobs", json=update(**how), headers=headers) for how in asked]
+        made.append(client.post("/v1/models/demo/classes", files=taught, headers=headers))
+        jobs = [answer.json().get("job", answer.json())["id"] for answer in made]
+        with ready.platform.transactions(read_only=True) as work:
+            orders = [work.jobs.get(job).order for job in jobs]
+        assert [order.auto_promote for order in orders] == [moves, False, moves, moves]
+        client.post(f"/v1/jobs/{jobs[0]}/cancel", headers=contributor)
+        with ready.untouched():
+            refused = client.post("/v1/jobs", json=update(auto_promote=True), headers=contributor)
+            assert code_of(refused) == (403, "forbidden")
+            assert refused.json()["facts"]["required_role"] == "operator"
+        again = client.post(f"/v1/jobs/{jobs[0]}/retry", headers=contributor)
+        assert again.status_code == (403 if moves else 202)
+
+
 def test_too_few_images_of_a_class(ready: Service) -> None:
     ready.client.post("/v1/datasets", json={"name": "poor"})
     files = [("boot", ("a.png", pictures_on(Side.TRAIN, 9)[8]))]
