@@ -1,4 +1,4 @@
-"""What an error of the database tells a log."""
+"""What an error of the database tells a log, and how SQLite keeps what was committed."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.adapters.database.engine import open_engine
+from core.adapters.database.engine import Limits, open_engine
+from core.errors import DatabaseUnavailable
 
 
 def test_an_error_names_no_parameter(tmp_path: Path) -> None:
@@ -16,3 +17,27 @@ def test_an_error_names_no_parameter(tmp_path: Path) -> None:
     engine.dispose()
     assert "nowhere" in str(failed.value)
     assert "holiday" not in str(failed.value)
+
+
+def test_sqlite_syncs_each_commit_and_readers_do_not_stop_a_writer(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with engine.connect() as connection:
+        told = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        }
+    engine.dispose()
+    full = 2
+    assert told == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+    }
+
+
+def test_sqlite_writers_wait_at_their_beginning(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}", limits=Limits(lock_s=0.05))
+    with engine.begin(), pytest.raises(DatabaseUnavailable), engine.begin():
+        pass  # neither has written anything
+    engine.dispose()

@@ -7,6 +7,7 @@ import pytest
 
 from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.jobs.order import EvaluateOrder, JobType, Queue
+from core.domain.recipes.choices import Precision
 from core.domain.registry.version import Model
 from core.domain.values import PolicyId
 from core.errors import LeaseLost
@@ -187,6 +188,7 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "renew": lambda jobs, job: jobs.renew(job.id, 1, 60),
     "status": lambda jobs, job: jobs.status(job.id, 1),
     "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
+    "pin_precision": lambda jobs, job: jobs.pin_precision(job.id, 1, Precision.FP32),
     "pin": lambda jobs, job: jobs.pin(job.id, 1, suites=[], policy=PolicyId("gate_1")),
     "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
     "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
@@ -265,6 +267,24 @@ def test_released_job_that_is_being_cancelled_goes_to_a_worker_that_ends_it(
         work.commit()
     again = claim(transactions)
     assert (again.id, again.status, again.lost) == (job.id, JobStatus.CANCELLING, 0)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_a_lease_goes_by_the_databases_clock(
+    transactions: Transactions, model: Model, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    queue(transactions, model)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
+    job = claim(transactions, "skewed")
+    with transactions() as work:
+        for write in ("advance", "renew"):
+            WRITES[write](work.jobs, job)
+            [held] = work.jobs.held("skewed")
+            assert 0 < held.lease_s <= 60
+        work.commit()
+    monkeypatch.undo()
+    assert claim(transactions) is None
 
 
 def test_leases_of_a_dead_process_end_at_once(

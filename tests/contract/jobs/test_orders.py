@@ -6,13 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.jobs.job import Job
+from core.adapters.database.access.idempotency import SqlIdempotency
+from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import EvaluateOrder, ImportOrder, JobType, Queue
 from core.domain.registry.alias import MoveKind
 from core.domain.registry.version import Model, Version
 from core.domain.values import DatasetId
 from core.errors import (
     IdempotencyMismatch,
+    InProgress,
     NameTaken,
 )
 from core.use_cases.datasets.suites import create_policy
@@ -200,6 +202,20 @@ def test_an_order_with_a_key_is_made_once(scene: Scene, bell: Bell, model: Model
             reply = work.idempotency.find(TESTER.name, key)
         assert reply is not None
         assert (reply.body, reply.job, reply.created_at) == (request.body, made.id, NOW)
+
+
+def test_a_job_is_stored_with_its_key_or_not_at_all(
+    scene: Scene, bell: Bell, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_in_flight(*_: object) -> None:
+        raise InProgress
+
+    monkeypatch.setattr(SqlIdempotency, "add", is_in_flight)
+    with pytest.raises(InProgress):
+        order_evaluation(scene.platform, bell, KEYED, model=model.name, version=2)
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.jobs.page(9, None, status=JobStatus.QUEUED) == []
+    assert not bell.rung
 
 
 @pytest.mark.parametrize(
