@@ -32,6 +32,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute
         errors.NameInvalid,
         errors.NameTaken,
         errors.BaseUnknown,
+        errors.WeightsFormat,
         errors.ModelNotTrainable,
         errors.SuiteNotFound,
         errors.PolicyNotFound,

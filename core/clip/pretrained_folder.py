@@ -13,13 +13,12 @@ from core.clip.model import empty_network
 from core.clip.tower_smoke_test import require_features
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.architecture import VOCABULARY, require_trainable
+from core.domain.registry.weights_file import weights_file
 from core.domain.values import Json
-from core.errors import BaseUnknown, WeightsFormat
+from core.errors import BaseUnknown
 from core.ports import BytesCallback, ignore_bytes
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
-PREFERRED_FILES = ("open_clip_model.safetensors", "model.safetensors")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
@@ -30,7 +29,7 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
     config = {**_read_config(folder), **_read_extras(folder)}
     _require_sound_extras(config.get("perennial", {}))
     require_trainable(config["model_cfg"])
-    path = _weights_file(folder)
+    path = folder / weights_file([path.name for path in folder.iterdir()])
     try:
         read_through(path, moved)
         network = empty_network(config)
@@ -84,15 +83,3 @@ def _require_sound_extras(extras: Any) -> None:
         type(token) is int and 0 <= token < VOCABULARY for token in tokens
     ):
         raise BaseUnknown(f"trained_tokens must be a list of token ids below {VOCABULARY}.")
-
-
-def _weights_file(folder: Path) -> Path:
-    found = sorted(folder.glob("*.safetensors"))
-    for name in PREFERRED_FILES:
-        if folder / name in found:
-            return folder / name
-    if found:
-        return found[0]
-    if any(path.suffix in PICKLED for path in folder.iterdir()):
-        raise WeightsFormat
-    raise BaseUnknown(f"{folder.name!r} contains no weights.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.architecture import require_recipe_fits, require_trainable
 from core.domain.registry.version import Weights
+from core.domain.registry.weights_file import weights_file
 from core.domain.values import Digest, Json
 from core.errors import ArtifactGone, ArtifactMissing, BaseUnknown, ModelNotTrainable
 from core.ports import Artifacts
@@ -21,7 +22,7 @@ _PRETRAINED = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 
 
 def require_known_base(settings: Settings, base: str) -> None:
-    """Raise BaseUnknown or ModelNotTrainable for a base that no model can be made from.
+    """Raise BaseUnknown, ModelNotTrainable or WeightsFormat for a base that makes no model.
 
     A base is the bundled model, a pair of names that open_clip lists, or a folder in a root
     folder. Only the worker can check whether weights load and match their config. It also checks
@@ -89,8 +90,7 @@ def _require_trainable_folder(folder: Path) -> None:
     if not isinstance(model_cfg, dict):
         raise BaseUnknown(f"{path.name} has no model_cfg.", pointer=POINTER)
     require_trainable(model_cfg, pointer=POINTER)
-    if not any(folder.glob("*.safetensors")):
-        raise BaseUnknown(f"{folder.name!r} contains no safetensors file.", pointer=POINTER)
+    weights_file([one.name for one in folder.iterdir()], pointer=POINTER)
 
 
 def _read(path: Path) -> Json:

@@ -106,6 +106,16 @@ def test_a_folder_without_its_config_or_its_weights_is_refused(
         assert answer.json()["errors"][0]["pointer"] == "/base"
 
 
+def test_pickled_weights_are_refused(service: Service, folders: Path) -> None:
+    config = {"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}
+    (folders / "open_clip_config.json").write_text(json.dumps(config))
+    (folders / "open_clip_pytorch_model.bin").touch()
+    with service.untouched():
+        answer = service.client.post("/v1/models", json={"name": "x", "base": str(folders)})
+    assert code_of(answer) == (415, "weights_format")
+    assert answer.json()["errors"][0]["pointer"] == "/base"
+
+
 @pytest.mark.parametrize("name", ["n" * 300, "loop/clip"], ids=["too long", "a loop of links"])
 def test_a_folder_that_the_system_cannot_open_is_refused(
     service: Service, folders: Path, name: str
