@@ -1,8 +1,15 @@
 """A job's history: a page, or a stream that ends with the job."""
 
+import itertools
 import json
+from typing import Any
 
+import pytest
+
+from api.routes import events
 from core.domain.jobs.job import JobStatus
+from core.domain.values import JobId
+from core.use_cases.jobs.queue import cancel_job
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
 
@@ -24,13 +31,30 @@ def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
     answer = ready.client.get(job["links"]["events"], headers=headers)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [
+    told = [
         dict(line.split(": ", 1) for line in text.splitlines())
         for text in answer.text.strip().split("\n\n")
     ]
-    assert [event["event"] for event in events] == ["cancelled", "done"]
-    assert events[0]["id"] == "2"
-    assert json.loads(events[0]["data"])["kind"] == "cancelled"
+    assert [event["event"] for event in told] == ["cancelled", "done"]
+    assert told[0]["id"] == "2"
+    assert json.loads(told[0]["data"])["kind"] == "cancelled"
+
+
+def test_a_stream_without_events_beats(ready: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    reads, read = itertools.count(1), events._read_events
+
+    def read_and_cancel(*asked: Any) -> Any:
+        if next(reads) == 6:
+            cancel_job(ready.platform, JobId(job["id"]))
+        return read(*asked)
+
+    monkeypatch.setattr(events, "_read_events", read_and_cancel)
+    monkeypatch.setattr(events, "POLL_EVERY_S", 0.0)
+    monkeypatch.setattr(events, "KEEP_ALIVE_EVERY", 2)
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
+    answer = ready.client.get(job["links"]["events"], headers=headers)
+    assert answer.text.startswith(": beat\n\n: beat\n\nid: 2\nevent: cancelled\n")
 
 
 def test_events_in_another_form_are_refused(ready: Service) -> None:

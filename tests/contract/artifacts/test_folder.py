@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import time
 import tracemalloc
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,6 +62,32 @@ def test_full_disk_leaves_nothing_behind(
     assert files_in(folder) == []
     monkeypatch.undo()
     assert artifacts.get(artifacts.put(DATA)) == DATA
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
+    artifacts: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, in_pieces: bool
+) -> None:
+    steps = []
+    rename = Path.rename
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def renamed(path: Path, to: Path) -> None:
+        steps.append("name")
+        rename(path, to)
+
+    monkeypatch.setattr(local.os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    if in_pieces:
+        with artifacts.writer() as writer:
+            writer.write(DATA)
+            writer.commit()
+    else:
+        artifacts.put(DATA)
+    assert steps.index("file") < steps.index("name") == len(steps) - 2
+    assert steps[-1] == "folder"
 
 
 @pytest.mark.parametrize("kept", [b"some bytet", b"Some bytes", b"some byte", b"some bytes!", b""])
