@@ -37,6 +37,10 @@ class LayeredArtifacts:
         """Yield the pieces of an artifact on top, else of one below."""
         return (self._top if self._top.has(digest) else self._below).pieces(digest, moved)
 
+    def renew(self, digest: Digest) -> None:
+        """Reset the age of an artifact on top, else of one below."""
+        (self._top if self._top.has(digest) else self._below).renew(digest)
+
     def has(self, digest: Digest) -> bool:
         """Return whether either store has an artifact."""
         return self._top.has(digest) or self._below.has(digest)

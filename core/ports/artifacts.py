@@ -67,6 +67,12 @@ class Artifacts(Protocol):
         Raises ArtifactMissing, ArtifactsUnavailable or, after the last piece, ArtifactCorrupt.
         """
 
+    def renew(self, digest: Digest) -> None:
+        """Verify stored bytes and reset their age as `put` does, without sending or writing them.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
+
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored (not verified)."""
 

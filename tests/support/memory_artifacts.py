@@ -41,6 +41,10 @@ class MemoryArtifacts:
         data = self.get(digest, moved)
         yield from (data[start : start + 1000] for start in range(0, len(data), 1000))
 
+    def renew(self, digest: Digest) -> None:
+        self.get(digest)
+        self.put_at[digest] = time.time()
+
     def has(self, digest: Digest) -> bool:
         return digest in self.bytes_of
 

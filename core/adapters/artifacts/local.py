@@ -87,6 +87,13 @@ class LocalArtifacts:
         except FileNotFoundError:
             raise ArtifactMissing(digest=digest) from None
 
+    def renew(self, digest: Digest) -> None:
+        """Verify the bytes and reset their age. Raises ArtifactMissing or ArtifactCorrupt."""
+        for _ in self.pieces(digest):
+            pass
+        if not _reset_age(self._path(digest)):
+            raise ArtifactMissing(digest=digest)
+
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored, without verifying them."""
         return bool(_DIGEST.fullmatch(digest)) and self._path(digest).is_file()

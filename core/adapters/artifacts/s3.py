@@ -25,6 +25,7 @@ from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _READS = 3  # attempts to read an object when the connection breaks midway
+_MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 
 
 class S3Artifacts:
@@ -113,6 +114,27 @@ class S3Artifacts:
         Raises ArtifactMissing, ArtifactsUnavailable or, at the end, ArtifactCorrupt.
         """
         return read_verified(self._client, self._place, self._key(digest), digest, moved)
+
+    def renew(self, digest: Digest) -> None:
+        """Verify the bytes, and reset their age by having the server copy the object onto itself.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        for _ in self.pieces(digest):
+            pass
+        where = {"Bucket": self._place.bucket, "Key": self._key(digest)}
+        with translate_errors(digest):
+            self._client.copy(
+                where,
+                **where,
+                ExtraArgs={"MetadataDirective": "REPLACE"},  # else S3 refuses such a copy
+                Config=TransferConfig(multipart_threshold=_MOST_COPIED, use_threads=False),
+            )
+        self._collecting.wait_for(digest, ignore_bytes)
+        if not self.has(digest):
+            raise ArtifactMissing(digest=digest)
 
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored, without verifying them.

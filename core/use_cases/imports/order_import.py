@@ -59,15 +59,12 @@ def enqueue_import(
 
 
 def renew_archive(artifacts: Artifacts, order: ImportImagesOrder) -> None:
-    """Store an archive again from itself, so that no collection takes it for an old one.
+    """Reset the age of an archive, so that no collection takes it for an old one.
 
     Raises ArchiveGone if it has been collected since its import ended, or is damaged.
     """
     try:
-        with artifacts.writer() as writer:
-            for piece in artifacts.pieces(order.archive):
-                writer.write(piece)
-            writer.commit()
+        artifacts.renew(order.archive)
     except (ArtifactMissing, ArtifactCorrupt) as error:
         gone = "The list of the objects of this import has been deleted: order the import again."
         raise ArchiveGone(gone if order.source else None, archive=order.archive) from error

@@ -109,6 +109,19 @@ def test_writing_stored_bytes_again_resets_their_age_and_mends_them(store: Store
     assert store.artifacts.get(found) == DATA
 
 
+def test_bytes_are_renewed_once_they_are_verified(store: Store) -> None:
+    found = store.artifacts.put(DATA)
+    store.age(found)
+    store.artifacts.renew(found)
+    assert not store.artifacts.delete_if_older(found, AGE_S)
+    assert store.artifacts.get(found) == DATA
+    store.damage(found, b"some bytez")
+    with pytest.raises(ArtifactCorrupt):
+        store.artifacts.renew(found)
+    with pytest.raises(ArtifactMissing):
+        store.artifacts.renew(digest("nothing"))
+
+
 def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
     data, moved = os.urandom(600_000), list[int]()
     found = store.artifacts.put(data)
