@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
+from pydantic.config import JsonDict
 
 from api.schemas.common import BY_TEXT, Number, RequestModel
 from api.schemas.recipes import RecipeFields
@@ -33,6 +34,10 @@ Priority = Annotated[
 ]
 
 
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default")
+
+
 class ReferenceSet(RequestModel):
     """A captioned or labelled dataset version whose images method 'zscl' distils."""
 
@@ -56,10 +61,11 @@ class NewUpdate(RequestModel):
         None, description="Default: the alias's version when the job starts."
     )
     alias: str = "production"
-    auto_promote: bool | None = Field(
-        None,
-        description="Move the alias when the version passes the gate. Takes the role operator, for "
-        "which it is the default; for lower roles false is.",
+    auto_promote: bool = Field(  # its default is the caller's: see `order`
+        True,
+        json_schema_extra=_without_default,
+        description="Move the alias when the version passes the gate. True takes the role "
+        "operator, for which it is the default; for lower roles false is.",
     )
     prompt: str | None = Field(None, examples=["a photo of a {name}."])
     reference: ReferenceSet | None = Field(
@@ -71,15 +77,16 @@ class NewUpdate(RequestModel):
     def order(self, *, promotes: bool = False) -> UpdateOrder:
         """Return the order as a domain object. Raises RecipeInvalid.
 
-        `promotes` is the default of `auto_promote`.
+        `promotes` is the default of `auto_promote`: whether the caller may move aliases.
         """
+        asked = "auto_promote" in self.model_fields_set
         return UpdateOrder(
             dataset=DatasetId(self.dataset),
             dataset_version=self.dataset_version,
             recipe=Recipe.from_json(self.recipe),
             alias=self.alias,
             parent=self.parent,
-            auto_promote=promotes if self.auto_promote is None else self.auto_promote,
+            auto_promote=self.auto_promote if asked else promotes,
             prompt=self.prompt,
             reference=self.reference.named() if self.reference else None,
         )

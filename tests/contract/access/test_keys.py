@@ -1,5 +1,6 @@
 """API keys: who is let in, and until when."""
 
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.ports import AuditFilter, Platform
-from core.use_cases.access.authenticate import authenticate
+from core.use_cases.access.authenticate import authenticate, make_key
 from core.use_cases.access.bootstrap_keys import ensure_admin_key, revoke_other_keys
 from core.use_cases.access.keys import create_key, revoke_key, rotate_key
 from tests.support.factories import NOW
@@ -179,6 +180,13 @@ def test_the_settings_key_alone_stays(platform: Platform) -> None:
     assert revoke_other_keys(renewed) == 2
     keys = (GIVEN, other, "pk_the-next-of-them")
     assert [lets_in(platform, one) for one in keys] == [False, False, True]
+
+
+def test_a_secret_is_256_bits_behind_a_prefix() -> None:
+    made = {make_key() for _ in range(100)}
+    assert len(made) == 100
+    for secret in made:
+        assert len(base64.urlsafe_b64decode(secret.removeprefix("pk_") + "=")) * 8 == 256
 
 
 def test_secrets_are_stored_as_hashes_alone(platform: Platform) -> None:
