@@ -13,6 +13,7 @@ from api.http.middleware import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.rate_limit import UNLIMITED
 from api.http.required_role import needs
+from api.response_examples import example_of
 from api.schemas.common import Problem, ProblemLine
 from core import errors
 from core.domain.access.roles import Role
@@ -21,6 +22,7 @@ DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
     "problem document with a stable `code`. Every path that takes GET also takes HEAD."
 )
+JSON = "application/json"
 _EXAMPLES = "#/components/examples/"
 _ErrorTypes = Sequence[type[errors.PerennialError]]
 
@@ -111,6 +113,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path, operations in found["paths"].items():
         for operation in operations.values():
             _add_errors_and_key(operation, path)
+            _add_examples(operation, schemas)
         if "get" in operations:
             _add_entity_tag(operations["get"])
     found["components"]["headers"] = _RATE_HEADERS
@@ -154,6 +157,14 @@ def _add_errors_and_key(operation: dict[str, Any], path: str) -> None:
     if "429" in responses:
         refs = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
         responses["429"]["headers"] = refs
+
+
+def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Give each JSON reply of a success an example, unless it has one."""
+    for status, response in operation["responses"].items():
+        reply = response.get("content", {}).get(JSON)
+        if status.startswith("2") and reply is not None:
+            reply.setdefault("example", example_of(reply["schema"], schemas))
 
 
 def _add_entity_tag(operation: dict[str, Any]) -> None:

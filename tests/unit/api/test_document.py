@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
+
 from tests.support.places import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))
@@ -20,6 +22,23 @@ def fields() -> Iterator[tuple[str, dict[str, Any]]]:
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] != "header":
                     yield parameter["name"], parameter["schema"]
+
+
+def test_every_reply_has_an_example_that_fits_its_schema() -> None:
+    seen = 0
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                for media_type, reply in response.get("content", {}).items():
+                    if media_type not in {"application/json", "application/problem+json"}:
+                        continue
+                    where = f"{operation['operationId']} {status}"
+                    assert "example" in reply or "examples" in reply, where
+                    if "example" in reply:
+                        schema = reply["schema"] | {"components": DOCUMENT["components"]}
+                        jsonschema.validate(reply["example"], schema)
+                        seen += 1
+    assert seen > 60
 
 
 def test_names_are_snake_case_and_times_have_a_format() -> None:
