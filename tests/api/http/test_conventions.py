@@ -83,8 +83,10 @@ def test_pointers_leave_out_the_names_of_union_members(service: Service) -> None
 
 
 def test_query_parameters_are_named_too(service: Service) -> None:
-    answer = service.client.get("/v1/datasets?limit=0")
-    assert answer.json()["errors"][0]["pointer"] == "#query/limit"
+    for limit in (0, 201):
+        answer = service.client.get(f"/v1/datasets?limit={limit}")
+        assert code_of(answer) == (422, "field_invalid")
+        assert answer.json()["errors"][0]["pointer"] == "#query/limit"
 
 
 @pytest.mark.parametrize(

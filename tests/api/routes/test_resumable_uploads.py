@@ -23,7 +23,7 @@ from tests.support.api.archives import tarred
 from tests.support.api.image_files import picture
 from tests.support.api.imports import PRODUCTS, Imports, importing
 from tests.support.api.served import serving
-from tests.support.api.service import EMBEDDED, KEY, Service, code_of, settings_of
+from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running, settings_of
 from tests.support.processes import wait_for
 
 ARCHIVE = tarred({"boot/1.png": picture(1), "bag/2.png": picture(2, side=200)})
@@ -126,6 +126,24 @@ def test_an_upload_belongs_to_the_key_that_made_it(service: Service) -> None:
     for ask in (service.client.get, service.client.delete):
         assert code_of(ask(path, headers=key | TUS)) == (404, "upload_not_found")
     assert service.client.get(path).status_code == 200
+
+
+@EMBEDDED
+def test_a_key_may_have_so_many_uploads_of_such_a_length(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MOST_UPLOADS", 2)
+    with running(settings_of(home, max_upload_bytes=10)) as service:
+        first, _ = create(service, 10), create(service, 10)
+        for length, refusal in ((11, (413, "body_too_large")), (1, (409, "too_many_uploads"))):
+            headers = TUS | {"Upload-Length": f"{length}"}
+            with service.untouched():
+                answer = service.client.post("/v1/uploads", headers=headers)
+                assert code_of(answer) == refusal
+        other = TUS | {"Upload-Length": "1"} | service.key(Role.CONTRIBUTOR)
+        assert service.client.post("/v1/uploads", headers=other).status_code == 201
+        service.client.delete(first, headers=TUS)
+        create(service, 1)
 
 
 @EMBEDDED

@@ -8,18 +8,23 @@ from typing import Any
 import pytest
 
 from core.domain.access.principal import Principal
-from core.domain.jobs.job import Job
+from core.domain.datasets.split import Side
+from core.domain.erasure.erasure import Retraining
+from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.registry.version import Model
 from core.domain.values import KeyId
 from core.errors import TooManyJobs
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
+from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.jobs.queue import JobRequest, cancel_job, enqueue
 from core.use_cases.jobs.waiting import require_place
+from tests.support.erasures import entry_of
 from tests.support.factories import NOW, TESTER
 from tests.support.ordering import ME
 from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
 
 
 def limited(scene: Scene, **limits: Any) -> Platform:
@@ -90,3 +95,14 @@ def test_two_orders_at_once_do_not_both_take_the_last_place(scene: Scene) -> Non
             work.commit()
         with pytest.raises(TooManyJobs):
             second.result()
+
+
+def test_an_erasure_needs_no_place(scene: Scene) -> None:
+    platform = limited(scene, max_waiting_per_model=1, max_waiting_per_key=1)
+    image = entry_of(scene, scene.frozen("cat", "dog"), Side.TRAIN).pixels
+    order(platform, scene.model())
+    erasure = order_erasure(
+        platform, Silence(), ME, images=[image], reason="asked for", retraining=Retraining.ALL
+    )
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.jobs.get(erasure.job).status is JobStatus.QUEUED
