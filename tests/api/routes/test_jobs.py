@@ -287,3 +287,6 @@ def test_a_retry_is_a_new_job_that_names_the_old_one(ready: Service) -> None:
     assert again.json()["recipe"] == job["recipe"]
     replay = ready.client.post(f"/v1/jobs/{job['id']}/retry", headers=key)
     assert replay.json()["id"] == again.json()["id"]
+    ready.client.post(again.json()["links"]["cancel"])
+    other = ready.client.post(f"/v1/jobs/{again.json()['id']}/retry", headers=key)
+    assert code_of(other) == (422, "idempotency_mismatch")  # a key is for one path

@@ -278,8 +278,8 @@ def test_a_lease_goes_by_the_databases_clock(
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     job = claim(transactions, "skewed")
     with transactions() as work:
-        for write in ("advance", "renew"):
-            WRITES[write](work.jobs, job)
+        for write in (lambda *_: None, WRITES["advance"], WRITES["renew"]):
+            write(work.jobs, job)
             [held] = work.jobs.held("skewed")
             assert 0 < held.lease_s <= 60
         work.commit()
