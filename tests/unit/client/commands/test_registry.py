@@ -20,7 +20,7 @@ def pushed(
     """A folder in which the workflow of docs/examples has run, and its steps."""
     place = tmp_path_factory.mktemp("checkout")
     shutil.copytree(folder, place / "new-images")
-    secret = site.client.keys.create("ci", "contributor", models=["demo"])["secret"]
+    secret = site.client.keys.create("ci", "operator", models=["demo"])["secret"]
     return place, run_workflow(place, PERENNIAL_URL=site.url, PERENNIAL_KEY=secret)
 
 
