@@ -27,15 +27,16 @@ class Connection:
         """Send a request and return the reply, which is a success or a 304.
 
         A GET, and an order that has an Idempotency-Key, is sent again, twice at most: after the
-        seconds that a 429 or 503 names, if they are few, and when its connection breaks. Raises
-        ServiceError, and httpx.TransportError when there is no reply.
+        seconds that a 429 or 503 names, if they are few, and when its connection breaks, but not
+        when a reply takes too long. Raises ServiceError, and httpx.TransportError when there is no
+        reply.
         """
         left = RETRIES if may_be_repeated(method, sent) else 0
         while True:
             try:
                 response = await self._http.request(method, path, **sent)
                 pause = pause_before_repeating(response)
-            except httpx.TransportError:
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
                 if not left:
                     raise
                 pause = PAUSE_S

@@ -87,6 +87,20 @@ def test_an_order_whose_connection_breaks_is_sent_again(monkeypatch: pytest.Monk
     assert len(seen) == 4
 
 
+def test_a_reply_that_takes_too_long_is_not_waited_for_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with (
+            Client(url, "k", timeout=httpx.Timeout(60, read=0.05), trust_env=False) as client,
+            pytest.raises(httpx.ReadTimeout),
+        ):
+            client.workers()
+        listening.accept()[0].close()
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
 @contextmanager
 def closing_server(closes: int) -> Iterator[tuple[str, list[bytes]]]:
     """A server that closes its first connections, answers one request and closes the rest."""
