@@ -1,5 +1,6 @@
 """Dependencies of the routes: the services and the principal."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -12,7 +13,10 @@ from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
 from core.ports import Buckets, Decoder, JobNotifier, Platform, WebhookClient
+from core.use_cases.inference.classify import Resolved
 from core.use_cases.jobs.queue import JobRequest
+
+FindVersion = Callable[[str, Principal], Awaitable[Resolved]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +27,13 @@ class Services:
     decoder: Decoder
     notifier: JobNotifier
     inference: Inference
+    find_version: FindVersion
     webhooks: WebhookClient
     buckets: Buckets
     metrics: Metrics
-    # Limits on the threads for decoding and inference, so that other requests still get one.
+    # Limits on the threads for decoding and advice, so that other requests still get one.
     decoding: CapacityLimiter
-    inferring: CapacityLimiter
+    advising: CapacityLimiter
 
 
 # Coroutines: a plain function would cost a wait for a thread.

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
+from api.http.version_lookup import VersionLookup
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
 from api.rates import Rates
@@ -22,7 +23,7 @@ from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
 
 DECODING = 8  # threads, of the 40 that all requests share
-INFERRING = 16
+ADVISING = 4
 
 
 def make_lifespan(
@@ -71,11 +72,12 @@ def _open(
         decoder=decoder,
         notifier=notifier,
         inference=inference,
+        find_version=VersionLookup(platform).find,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
-        inferring=CapacityLimiter(INFERRING),
+        advising=CapacityLimiter(ADVISING),
     )
     if settings.embedded:
         processes = EmbeddedProcesses(settings)

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     # may fall behind the slowest accepted pace.
     receive_seconds: Annotated[float, Field(gt=0)] = 30.0
     receive_bytes_per_second: Annotated[int, Field(gt=0)] = 500  # the slowest accepted pace
-    keep_alive_seconds: Annotated[int, Field(gt=0)] = 5  # an idle connection stays open this long
+    keep_alive_seconds: Annotated[int, Field(gt=0)] = 75  # an idle connection stays open this long
     max_body_bytes: int = 512 * 1024 * 1024
     max_json_bytes: int = 16 * 1024 * 1024  # of a body that is neither a form nor an archive
     max_file_bytes: int = 32 * 1024 * 1024

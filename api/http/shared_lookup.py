@@ -1,29 +1,30 @@
 """Look-ups that requests share."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class SharedLookup(Generic[Value]):
+class SharedLookup(Generic[Key, Value]):
     """Looks up in one go the keys of all calls that wait, on a thread of its own.
 
     A call waits for a look-up that begins after it, so what it returns is never older than the
     call. The more calls there are, the more of them share a look-up.
     """
 
-    def __init__(self, look_up: Callable[[Collection[str]], Mapping[str, Value]]) -> None:
+    def __init__(self, look_up: Callable[[Collection[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
         self._turn = asyncio.Lock()  # one look-up at a time
         self._thread = CapacityLimiter(1)
-        self._keys: set[str] | None = None  # of the look-up that has not begun
-        self._found: asyncio.Task[Mapping[str, Value]] | None = None
+        self._keys: set[Key] | None = None  # of the look-up that has not begun
+        self._found: asyncio.Task[Mapping[Key, Value]] | None = None
 
-    async def find(self, key: str) -> Value | None:
+    async def find(self, key: Key) -> Value | None:
         """Return what the key stands for, None if nothing. Raises what the look-up raises."""
         if self._keys is None or self._found is None:
             self._keys = set()
@@ -32,7 +33,7 @@ class SharedLookup(Generic[Value]):
         found = await asyncio.shield(self._found)  # others may wait for it too
         return found.get(key)
 
-    async def _run(self, keys: Collection[str]) -> Mapping[str, Value]:
+    async def _run(self, keys: Collection[Key]) -> Mapping[Key, Value]:
         async with self._turn:
             self._keys = None  # later calls wait for the next one
             return await to_thread.run_sync(self._look_up, keys, limiter=self._thread)

@@ -27,9 +27,15 @@ async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     error. The parent classifies a sample of the images, at most 20 of a class; if inference is not
     available, the advice has everything else.
     """
-    return await run_sync(_advise, services, body, limiter=services.inferring)
+    return await run_sync(_advise, services, body, limiter=services.advising)
 
 
 def _advise(services: Services, body: NewUpdate) -> AdviceView:
-    advice = advise(services.platform, services.inference, model=body.model, order=body.order())
+    advice = advise(
+        services.platform,
+        services.inference,
+        services.decoder,
+        model=body.model,
+        order=body.order(),
+    )
     return AdviceView.of(advice)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, WiredServices
+from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.forms.multipart import Part
 from api.http.forms.uploads import Form, data_of, receive_form, text_field
 from api.http.required_role import needs
@@ -20,8 +19,11 @@ from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import clean_file_label
 from core.ports import ClassificationRequest
-from core.use_cases.inference.classify import prepare_classification
-from core.use_cases.registry.model_reference import resolve
+from core.use_cases.inference.classify import (
+    Resolved,
+    classification_of,
+    known_classes,
+)
 
 router = APIRouter(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
@@ -49,7 +51,7 @@ class ReceivedImage:
     """An image that was sent, decoded or refused."""
 
     file: str
-    data: bytes = b""
+    pixels: bytes = b""  # of the version's input
     refusal: errors.Invalid | None = None
 
 
@@ -76,7 +78,7 @@ class ReceivedImage:
     openapi_extra=_FORM | needs(Role.VIEWER),
 )
 async def classify_images(
-    reference: str, request: Request, services: WiredServices
+    reference: str, request: Request, services: WiredServices, asking: CurrentPrincipal
 ) -> ClassifyView:
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
@@ -84,56 +86,50 @@ async def classify_images(
     model's zero-shot suites.
     """
 
+    # The version is known before any image is decoded, to the pixels that this version takes.
+    resolved = await services.find_version(reference, asking)
+
     def decode(part: Part) -> ReceivedImage:
-        return _decode(services, part)
+        return _decode(services, resolved, part)
 
-    await run_in_threadpool(_require_version, services, reference)
     form = await receive_form(request, services, decode, fields=FIELDS)
-    return await run_sync(_answer, services, reference, form, limiter=services.inferring)
+    asked = await _classification(services, resolved, form)
+    top_k = _top_k(text_field(form.fields, "top_k"))
+    readable = [image.pixels for image in form.files if image.refusal is None]
+    if not readable:
+        raise _no_readable_image(form.files)
+    predictions = await services.inference.answer(asked, readable, top_k=top_k)
+    return _show(resolved, form.files, predictions)
 
 
-def _require_version(services: Services, reference: str) -> None:
-    """Raise what `resolve` raises, before any image is decoded."""
-    with services.platform.transactions(read_only=True) as work:
-        resolve(work, reference)
-
-
-def _decode(services: Services, part: Part) -> ReceivedImage:
+def _decode(services: Services, resolved: Resolved, part: Part) -> ReceivedImage:
     label = clean_file_label(part.file_name)
     try:
-        return ReceivedImage(label, services.decoder.decode(data_of(part)).data)
+        return ReceivedImage(label, services.decoder.pixels(data_of(part), resolved.input))
     except errors.Invalid as refusal:
         return ReceivedImage(label, refusal=refusal)
 
 
-def _answer(services: Services, reference: str, form: Form[ReceivedImage]) -> ClassifyView:
-    prepared = prepare_classification(
-        services.platform,
-        reference,
-        classes=_classes(text_field(form.fields, "classes")),
-        prompt=text_field(form.fields, "prompt"),
-        expect_digest=text_field(form.fields, "expect_digest"),
-    )
-    top_k = _top_k(text_field(form.fields, "top_k"))
-    readable = [image.data for image in form.files if image.refusal is None]
-    if not readable:
-        raise _no_readable_image(form.files)
-    predictions = services.inference.classify(
-        prepared, readable, top_k=min(top_k, len(prepared.classes))
-    )
-    return _show(prepared, form.files, predictions)
+async def _classification(
+    services: Services, resolved: Resolved, form: Form[ReceivedImage]
+) -> ClassificationRequest:
+    resolved.require_digest(text_field(form.fields, "expect_digest"))
+    classes = _classes(text_field(form.fields, "classes"))
+    if not classes:
+        classes = await run_in_threadpool(known_classes, services.platform, resolved)
+    return classification_of(resolved, classes, prompt=text_field(form.fields, "prompt"))
 
 
 def _show(
-    prepared: ClassificationRequest,
+    resolved: Resolved,
     images: Sequence[ReceivedImage],
     predictions: Sequence[Sequence[object]],
 ) -> ClassifyView:
     remaining = iter(predictions)
     return ClassifyView(
-        model=prepared.model.name,
-        version=prepared.version.number,
-        digest=prepared.version.digest,
+        model=resolved.model.name,
+        version=resolved.version.number,
+        digest=resolved.version.digest,
         data=[
             ImageAnswer(
                 file=image.file,
@@ -163,7 +159,7 @@ def _no_readable_image(images: Sequence[ReceivedImage]) -> errors.Invalid:
     )
 
 
-def _classes(text: str | None) -> list[str] | None:
+def _classes(text: str | None) -> Sequence[str] | None:
     if text is None:
         return None
     try:

@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import Compose
+
+from core.domain.registry.image_input import ImageInput
+from core.image_geometry import tower_pixels
 
 TRAINING_MARGIN = 8 / 7  # the paper's 256 pixels around crops of 224
 MAX_ASPECT_RATIO = 2.0  # long side over short side of the pixels that random crops are cut from
@@ -43,7 +45,7 @@ class Preprocess:
 
     def evaluation_pixels(self, image: Image.Image) -> Tensor:
         """Return the resized centre crop of an image as uint8, (3, height, width)."""
-        return _pixels(self._centred(image))
+        return _pixels(tower_pixels(image, self._input))
 
     def training_pixels(self, image: Image.Image) -> Tensor:
         """Return the pixels that random crops are cut from.
@@ -63,10 +65,8 @@ class Preprocess:
         return (pixels.float() / 255 - mean) / std
 
     @cached_property
-    def _centred(self) -> Compose:
-        """open_clip's evaluation transform without its conversion to floats."""
-        *geometry, _, _ = image_transform_v2(self.settings, is_train=False).transforms
-        return Compose(geometry)
+    def _input(self) -> ImageInput:
+        return ImageInput.with_size(asdict(self.settings), self.size)
 
     @property
     def _filter(self) -> Image.Resampling:

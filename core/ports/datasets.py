@@ -9,6 +9,7 @@ from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.near_duplicates import NearDuplicates, SimilarImage
 from core.domain.datasets.statistics import Member
 from core.domain.datasets.suite import Suite
+from core.domain.registry.image_input import ImageInput
 from core.domain.values import DatasetId, Digest, JobId, SuiteId
 
 
@@ -214,6 +215,13 @@ class Decoder(Protocol):
         """Decode an upload.
 
         Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+        """
+
+    def pixels(self, data: bytes, wanted: ImageInput) -> bytes:
+        """Decode an image to a tower's input: RGB bytes, row by row.
+
+        They are those of the image's stored form. Raises UnsupportedImage, ImageCorrupt,
+        ImageTooLarge or ImageAnimated.
         """
 
     def preview(self, data: bytes) -> bytes:

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from core.domain.registry.version import Model, Version
+from core.domain.registry.class_texts import ClassTexts
+from core.domain.registry.image_input import ImageInput
+from core.domain.registry.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationRequest:
-    """A version, the classes it may choose from, and the prompt of each."""
+    """A version, the input of its image tower, and the classes that it may choose from."""
 
-    model: Model
     version: Version
-    classes: tuple[str, ...]
-    prompts: tuple[str, ...]
+    input: ImageInput
+    texts: ClassTexts
 
 
 class Classifier(Protocol):
@@ -23,7 +24,7 @@ class Classifier(Protocol):
     ) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Return a list of `{"class", "probability"}` for each image, most probable first.
 
-        The images are in their stored form. Raises InferenceUnavailable; InferenceBusy;
+        The images are pixels of the version's input. Raises InferenceUnavailable; InferenceBusy;
         NotServable when the version's weights are missing; FieldInvalid when the version cannot
         take the classes.
         """

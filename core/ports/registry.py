@@ -86,6 +86,9 @@ class Versions(Protocol):
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
         """Return a page of versions, oldest first."""
 
+    def newest(self, model: ModelId) -> Version | None:
+        """Return the version of a model with the highest number, or None without any."""
+
     def all(self, model: ModelId) -> Sequence[Version]: ...
 
 

@@ -1,9 +1,14 @@
 """The inference process: `python -m worker.inference [--exit-with-parent]`."""
 
 import argparse
+import os
 import sys
 
 from core.loading import loading
+
+# Waiting threads must not spin: on shared cores they slow the decoders, the API, and the thread
+# that they wait for. OpenMP reads this when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 with loading():
     import torch

@@ -19,7 +19,10 @@ _CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, Me
 
 
 class AliasFollower:
-    """Keeps the aliases' versions loaded, so that a promotion or rollback takes effect at once."""
+    """Keeps the aliases' versions loaded, so that a promotion or rollback takes effect at once.
+
+    The newest versions of the same models are loaded while they are scored: they may go live next.
+    """
 
     def __init__(self, platform: Platform, models: ModelCache) -> None:
         self._platform = platform
@@ -38,7 +41,7 @@ class AliasFollower:
         self._thread.join()
 
     def look(self) -> None:
-        """Load the aliases' present versions, skipping those that cannot be loaded."""
+        """Load the versions that are or may go live, skipping those that cannot be loaded."""
         try:
             named = self._named()
         except Unavailable as fault:
@@ -58,10 +61,15 @@ class AliasFollower:
     def _named(self) -> Sequence[Digest]:
         with self._platform.transactions(read_only=True) as work:
             latest = sorted(work.aliases.all(), key=lambda alias: alias.updated_at, reverse=True)
+            followed = latest[:FOLLOWED]
             digests = []
-            for alias in latest[:FOLLOWED]:
+            for alias in followed:
                 with suppress(VersionNotFound):  # deleted since, with its model or after a move
                     digests.append(work.versions.get(alias.model, alias.version).digest)
+            for model in dict.fromkeys(alias.model for alias in followed):
+                newest = work.versions.newest(model)
+                if newest is not None and newest.collected_at is None:
+                    digests.append(newest.digest)
             return digests
 
     def _follow(self) -> None:

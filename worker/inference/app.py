@@ -1,127 +1,117 @@
 """The HTTP interface of the inference process, used only by the API process."""
 
-import json
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData, UploadFile
-from starlette.middleware.base import RequestResponseEndpoint
-from starlette.responses import Response
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from core import logs
 from core.domain.values import Digest
 from core.errors import FieldInvalid, PerennialError
-from core.inference_limits import MAX_FIELD_BYTES, MAX_IMAGES, body_limit
+from core.inference_limits import MAX_BODY_BYTES
+from core.inference_wire import TEXTS_UNKNOWN, read_request
 from core.settings import Settings
 from worker.inference.admission import OPEN_PATH, AdmissionControl
-from worker.inference.classifier import Classifier
+from worker.inference.classifier import Classifier, TextsUnknown
 from worker.inference.model_cache import ModelCache
 from worker.inference.problems import problem
-
-log = logging.getLogger(__name__)
+from worker.inference.request_log import RequestLog
 
 
 def make_inference_app(
     models: ModelCache,
     classifier: Classifier,
     settings: Settings,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-) -> FastAPI:
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+) -> Starlette:
     """Return an app with `POST /classify`, `POST /embed`, `GET /loaded` and `GET /healthz`.
 
-    All but the last need the key. Forms carry JSON lists and images in their stored form.
+    All but the last need the key. Bodies are those of `core.inference_wire`.
     """
-    app = FastAPI(openapi_url=None, lifespan=lifespan)
-    app.add_middleware(
-        AdmissionControl,
-        key=settings.inference_key.get_secret_value(),
-        max_body_bytes=body_limit(settings.stored_side),
+
+    async def classify(request: Request) -> Response:
+        head, pixels = read_request(await _body(request))
+        digest = Digest(_text(head, "digest"))
+        predictions = await run_in_threadpool(
+            classifier.classify,
+            digest,
+            pixels=pixels,
+            texts=Digest(_text(head, "texts")),
+            prompts=_texts(head, "prompts") if "prompts" in head else None,
+            top_k=_positive_integer(head, "top_k"),
+        )
+        return JSONResponse({"digest": digest, "predictions": predictions})
+
+    async def embed(request: Request) -> Response:
+        head, pixels = read_request(await _body(request))
+        digest = Digest(_text(head, "digest"))
+        texts = _texts(head, "texts") if "texts" in head else []
+        features = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
+        return JSONResponse({"digest": digest, **features})
+
+    async def loaded(_: Request) -> Response:
+        return JSONResponse({"digests": models.digests()})
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/classify", classify, methods=["POST"]),
+            Route("/embed", embed, methods=["POST"]),
+            Route("/loaded", loaded),
+            Route(OPEN_PATH, healthz),
+        ],
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(
+                AdmissionControl,
+                key=settings.inference_key.get_secret_value(),
+                max_body_bytes=MAX_BODY_BYTES,
+            ),
+        ],
+        exception_handlers={PerennialError: _report, TextsUnknown: _ask_for_texts},
+        lifespan=lifespan,
     )
 
-    @app.post("/classify")
-    async def classify(request: Request) -> dict[str, Any]:
-        async with _form(request) as form:
-            digest = Digest(_text(form, "digest"))
-            predictions = await run_in_threadpool(
-                classifier.classify,
-                digest,
-                images=await _images(form),
-                classes=_list(form, "classes"),
-                prompts=_list(form, "prompts"),
-                top_k=_positive_integer(form, "top_k"),
-            )
-        return {"digest": digest, "predictions": predictions}
 
-    @app.post("/embed")
-    async def embed(request: Request) -> dict[str, Any]:
-        async with _form(request) as form:
-            digest = Digest(_text(form, "digest"))
-            texts = _list(form, "texts") if "texts" in form else []
-            features = await run_in_threadpool(
-                classifier.embed, digest, images=await _images(form), texts=texts
-            )
-        return {"digest": digest, **features}
-
-    @app.get("/loaded")
-    async def loaded() -> dict[str, Any]:
-        return {"digests": models.digests()}
-
-    @app.get(OPEN_PATH)
-    async def healthz() -> dict[str, Any]:
-        return {"status": "ok"}
-
-    @app.middleware("http")
-    async def log_request(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Log one line per request, with the id that the API gave it."""
-        logs.bind(request_id=request.headers.get("x-request-id", ""))
-        began = time.perf_counter()
-        answer = await call_next(request)
-        facts = {"status": answer.status_code, "seconds": round(time.perf_counter() - began, 4)}
-        level = logging.DEBUG if request.url.path == OPEN_PATH else logging.INFO
-        log.log(level, "request", extra={"route": request.url.path, **facts})
-        return answer
-
-    @app.exception_handler(PerennialError)
-    async def report(_: Request, fault: PerennialError) -> JSONResponse:
-        return problem(fault)
-
-    return app
+async def _report(_: Request, fault: Any) -> Response:
+    return problem(fault)
 
 
-def _form(request: Request) -> AbstractAsyncContextManager[FormData]:
-    return request.form(max_files=MAX_IMAGES, max_fields=8, max_part_size=MAX_FIELD_BYTES)
+async def _ask_for_texts(_: Request, fault: Exception) -> Response:
+    return JSONResponse({"code": TEXTS_UNKNOWN, "message": str(fault.__doc__)}, 409)
 
 
-async def _images(form: FormData) -> list[bytes]:
-    """Return every file of the form, in order, whatever its field is called."""
-    return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
+async def _body(request: Request) -> bytearray:
+    """Return the whole body, in memory that a tensor may share."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+    return body
 
 
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
+def _text(head: Mapping[str, Any], name: str) -> str:
+    value = head.get(name)
     if not isinstance(value, str):
-        raise FieldInvalid(f"The form needs a field {name!r}.", pointer=f"/{name}")
+        raise FieldInvalid(f"The request needs a text {name!r}.", pointer=f"/{name}")
     return value
 
 
-def _positive_integer(form: FormData, name: str) -> int:
-    value = _text(form, name)
-    if not value.isascii() or not value.isdigit() or not 0 < len(value) < 9 or int(value) == 0:
+def _positive_integer(head: Mapping[str, Any], name: str) -> int:
+    value = head.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise FieldInvalid(f"{name} must be a positive whole number.", pointer=f"/{name}")
-    return int(value)
+    return value
 
 
-def _list(form: FormData, name: str) -> list[str]:
-    try:
-        value = json.loads(_text(form, name))
-    except ValueError:
-        value = None
+def _texts(head: Mapping[str, Any], name: str) -> Sequence[str]:
+    value = head.get(name)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise FieldInvalid(f"{name} must be a JSON list of texts.", pointer=f"/{name}")
+        raise FieldInvalid(f"{name} must be a list of texts.", pointer=f"/{name}")
     return value

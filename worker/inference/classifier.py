@@ -9,75 +9,93 @@ from torch import Tensor
 from core.clip.model import ClipModel
 from core.domain.values import Digest
 from core.errors import FieldInvalid
-from core.inference_limits import MAX_TEXTS
+from core.inference_limits import MAX_TEXTS, images_per_request
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
-from worker.inference.stored_images import read_stored
 from worker.inference.text_features import TextFeatures
+
+Row = list[tuple[int, float]]
+
+
+class TextsUnknown(Exception):
+    """Texts that were named by their digest are not known here, or not any more."""
 
 
 class Classifier:
     """Classifies and embeds by any version, given its digest.
 
-    Images are in the stored form, their sides at most `stored_side` pixels. Methods raise
-    ArtifactMissing, ArtifactCorrupt and, for other bytes, what `read_stored` raises.
+    Pixels are those of the version's input, image after image, for each RGB bytes row by row.
+    Methods raise FieldInvalid, ArtifactMissing and ArtifactCorrupt.
     """
 
-    def __init__(
-        self, models: ModelCache, batcher: MicroBatcher, texts: TextFeatures, *, stored_side: int
-    ) -> None:
+    def __init__(self, models: ModelCache, batcher: MicroBatcher, texts: TextFeatures) -> None:
         self._models = models
         self._batcher = batcher
         self._texts = texts
-        self._stored_side = stored_side
 
     def classify(
         self,
         digest: Digest,
         *,
-        images: Sequence[bytes],
-        classes: Sequence[str],
-        prompts: Sequence[str],
+        pixels: memoryview,
+        texts: Digest,
+        prompts: Sequence[str] | None,
         top_k: int,
-    ) -> list[list[dict[str, Any]]]:
-        """Return the `top_k` classes of each image with their probabilities, best first."""
-        if not images or not classes or len(classes) != len(prompts):
-            raise FieldInvalid("Send images, classes and one prompt for each class.")
-        _require_few(prompts)
+    ) -> list[Row]:
+        """Return the `top_k` texts of each image with their probabilities, best first.
+
+        A text is named by its place. `prompts` are the texts of the digest `texts`. Raises
+        TextsUnknown for texts that are not cached if `prompts` is None.
+        """
         model = self._models.get(digest)
-        pixels = self._pixels(model, images)
-        texts = self._texts.of(digest, model, prompts)
-        features = self._batcher.encode(model, pixels).result()
+        images = _images(model, pixels)
+        columns = self._features(digest, model, texts, prompts)
+        features = self._batcher.encode(model, images).result()
         with torch.inference_mode():
-            logits = model.scale * features @ texts.T  # (images, classes)
-            best = logits.softmax(dim=-1).topk(min(top_k, len(classes)), dim=-1)
-        return [
-            [
-                {"class": classes[column], "probability": probability}
-                for column, probability in zip(columns, probabilities, strict=True)
-            ]
-            for columns, probabilities in zip(
-                best.indices.tolist(), best.values.tolist(), strict=True
-            )
-        ]
+            logits = model.scale * features @ columns.T  # (images, texts)
+            best = logits.softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
+        places, probabilities = best.indices.tolist(), best.values.tolist()
+        return [list(zip(*row, strict=True)) for row in zip(places, probabilities, strict=True)]
 
     def embed(
-        self, digest: Digest, *, images: Sequence[bytes], texts: Sequence[str]
+        self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]
     ) -> dict[str, list[list[float]]]:
         """Return the L2-normalised features of images and of texts, each in the given order."""
         _require_few(texts)
         model = self._models.get(digest)
-        rows: dict[str, list[list[float]]] = {"images": [], "texts": []}
+        rows: dict[str, Any] = {"images": [], "texts": []}
         if texts:
             rows["texts"] = self._texts.of(digest, model, texts).tolist()
-        if images:
-            pixels = self._pixels(model, images)
-            rows["images"] = self._batcher.encode(model, pixels).result().tolist()
+        if pixels:
+            images = _images(model, pixels)
+            rows["images"] = self._batcher.encode(model, images).result().tolist()
         return rows
 
-    def _pixels(self, model: ClipModel, images: Sequence[bytes]) -> Tensor:
-        read = (read_stored(data, side=self._stored_side) for data in images)
-        return torch.stack([model.preprocess.evaluation_pixels(image) for image in read])
+    def _features(
+        self, digest: Digest, model: ClipModel, texts: Digest, prompts: Sequence[str] | None
+    ) -> Tensor:
+        known = self._texts.known(digest, texts)
+        if known is not None:
+            return known
+        if prompts is None:
+            raise TextsUnknown
+        if not prompts:
+            raise FieldInvalid("Send at least one prompt.")
+        _require_few(prompts)
+        return self._texts.of(digest, model, prompts)
+
+
+def _images(model: ClipModel, pixels: memoryview) -> Tensor:
+    """Return pixels as uint8 (images, 3, height, width), without a copy. Raises FieldInvalid."""
+    height, width = model.preprocess.size
+    size = 3 * height * width
+    count, rest = divmod(len(pixels), size)
+    if rest or not 1 <= count <= images_per_request(size):
+        raise FieldInvalid(
+            f"Send 1 to {images_per_request(size)} images of 3 x {height} x {width} bytes."
+        )
+    rows = torch.frombuffer(pixels, dtype=torch.uint8).view(count, height, width, 3)
+    return rows.permute(0, 3, 1, 2)
 
 
 def _require_few(texts: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The versions that the inference process has loaded."""
 
+from collections.abc import Callable
 from threading import Lock
 
 import torch
@@ -13,11 +14,22 @@ from worker.inference.byte_limited_cache import ByteLimitedCache
 
 
 class ModelCache:
-    """Loaded versions by digest, verified at every load; the least recently used are evicted."""
+    """Loaded versions by digest, verified at every load; the least recently used are evicted.
 
-    def __init__(self, artifacts: Artifacts, device: torch.device, *, max_bytes: int) -> None:
+    `prepare` is called with each version before it counts as loaded.
+    """
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        device: torch.device,
+        *,
+        max_bytes: int,
+        prepare: Callable[[ClipModel], object] = lambda _: None,
+    ) -> None:
         self._artifacts = artifacts
         self._device = device
+        self._prepare = prepare
         self._loading = Lock()
         self._sizes: dict[Digest, int] = {}
         self._models: ByteLimitedCache[Digest, ClipModel] = ByteLimitedCache(max_bytes=max_bytes)
@@ -50,5 +62,6 @@ class ModelCache:
         size = self.size_of(digest)
         self._models.make_room(size)  # before the new version takes memory
         model = load(digest, self._artifacts, self._device).freeze()
+        self._prepare(model)
         self._models.put(digest, model, size)
         return model

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import torch
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from core.bootstrap import close
 from core.errors import UnsafeConfiguration
@@ -18,9 +19,12 @@ from worker.inference.batcher import MicroBatcher
 from worker.inference.classifier import Classifier
 from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import TextFeatures
+from worker.inference.warm_up import warm_up
+
+KEEP_ALIVE_S = 75  # longer than the API keeps idle connections, so that none ends under a request
 
 
-def make_app(platform: Platform) -> FastAPI:
+def make_app(platform: Platform) -> Starlette:
     """Return the inference service's app, which follows the aliases while it runs.
 
     Raises UnsafeConfiguration.
@@ -28,24 +32,25 @@ def make_app(platform: Platform) -> FastAPI:
     settings = platform.settings
     require_key(settings)
     text_bytes = settings.inference_memory_bytes // 8
+    batcher = MicroBatcher()
     models = ModelCache(
         platform.artifacts,
         torch.device(settings.device),
         max_bytes=settings.inference_memory_bytes - text_bytes,
+        prepare=lambda model: batcher.run(partial(warm_up, model)).result(),
     )
-    batcher = MicroBatcher()
     texts = TextFeatures(batcher, max_bytes=text_bytes)
     follower = AliasFollower(platform, models)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         follower.start()
         yield
         follower.stop()
         batcher.close()
         close(platform)
 
-    classifier = Classifier(models, batcher, texts, stored_side=settings.stored_side)
+    classifier = Classifier(models, batcher, texts)
     return make_inference_app(models, classifier, settings, lifespan)
 
 
@@ -60,7 +65,7 @@ def require_key(settings: Settings) -> None:
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 
 
-def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def make_server(app: Starlette, settings: Settings) -> uvicorn.Server:
     """Return the HTTP server that runs the inference service's app."""
     return uvicorn.Server(
         uvicorn.Config(
@@ -70,6 +75,7 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             log_config=None,  # keeps our logging
             log_level="warning",
             access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds / 2)),
         )
     )

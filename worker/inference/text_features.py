@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.domain.values import Digest, canonical_json, sha256
+from core.domain.registry.class_texts import digest_of
+from core.domain.values import Digest
 from worker.inference.batcher import MicroBatcher
 from worker.inference.byte_limited_cache import ByteLimitedCache
 
@@ -25,15 +26,16 @@ class TextFeatures:
             max_bytes=max_bytes
         )
 
+    def known(self, digest: Digest, texts: Digest) -> Tensor | None:
+        """Return the features (texts, width) of texts by a version, if they are cached."""
+        return self._kept.get((digest, texts))
+
     def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        """Return the features (texts, width) of the texts by the version with this digest.
+        """Return the features (texts, width) of texts by the version with this digest.
 
         Between two parts, the device is free for other work.
         """
-        key = digest, sha256(canonical_json(list(texts)))
-        found = self._kept.get(key)
-        if found is not None:
-            return found
+        key = digest, digest_of(texts)
         with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:

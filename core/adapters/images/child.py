@@ -1,9 +1,10 @@
 """The program of the process that decodes untrusted images, one at a time.
 
 It has no knowledge of the service and an empty environment, is confined, and exchanges frames over
-standard input, which is a socket. A request is 1 byte of task, 4 bytes of length and an image; a
-reply is 1 byte of outcome, 4 bytes of length and, for `OK`, the result: for `DECODE` a head and
-the stored image, for `PREVIEW` a small image. Before the first request it sends `READY` with the
+standard input, which is a socket. A request is 1 byte of task, 4 bytes of length and an image,
+for `PIXELS` after a description of the tower's input; a reply is 1 byte of outcome, 4 bytes of
+length and, for `OK`, the result: for `DECODE` a head and the stored image, for `PREVIEW` a small
+image, for `PIXELS` the bytes of RGB pixels. Before the first request it sends `READY` with the
 layers of its confinement.
 """
 
@@ -20,12 +21,15 @@ from PIL import Image, ImageOps
 
 from core.adapters.images.allocation import keep_freed_memory
 from core.adapters.images.confinement import confine
+from core.domain.registry.image_input import ImageInput
+from core.image_geometry import tower_pixels
 
 READY = b"R"
-DECODE, PREVIEW = b"d", b"p"
+DECODE, PREVIEW, PIXELS = b"d", b"p", b"x"
 OK, UNSUPPORTED, CORRUPT, TOO_LARGE, ANIMATED = b"O", b"U", b"C", b"L", b"A"
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">II32s8s192s")  # width, height, pixels digest, difference hash, thumbnail
+INPUT = struct.Struct(">II10s10si")  # height, width, resize mode, interpolation, fill colour
 WHITE = (255, 255, 255)
 PREVIEW_SIDE = 256  # pixels
 
@@ -47,6 +51,7 @@ def main() -> None:
         tasks = {
             DECODE: lambda data: decode(data, max_pixels, side),
             PREVIEW: lambda data: preview(data, max_pixels),
+            PIXELS: lambda data: pixels(data, max_pixels, side),
         }
         serve(parent, seconds, tasks)
 
@@ -91,6 +96,38 @@ def receive(parent: socket.socket, size: int) -> bytes:
 
 def decode(data: bytes, max_pixels: int, side: int) -> Reply:
     """Decode one image to its stored form."""
+    image = read(data, max_pixels, side)
+    return image if isinstance(image, tuple) else (OK, pack(image))
+
+
+def pixels(data: bytes, max_pixels: int, side: int) -> Reply:
+    """Decode one image to the pixels that its stored form gives as a tower's input."""
+    image = read(data[INPUT.size :], max_pixels, side)
+    if isinstance(image, tuple):
+        return image
+    return OK, tower_pixels(image, unpack_input(data)).tobytes()
+
+
+def pack_input(wanted: ImageInput) -> bytes:
+    """Return the bytes that precede an image whose pixels are asked for."""
+    names = wanted.resize_mode.encode(), wanted.interpolation.encode()
+    return INPUT.pack(wanted.height, wanted.width, *names, wanted.fill_color)
+
+
+def unpack_input(data: bytes) -> ImageInput:
+    """Return what `pack_input` wrote to the beginning of `data`."""
+    height, width, mode, interpolation, fill = INPUT.unpack_from(data)
+    return ImageInput(
+        height=height,
+        width=width,
+        resize_mode=mode.rstrip(b"\0").decode(),
+        interpolation=interpolation.rstrip(b"\0").decode(),
+        fill_color=fill,
+    )
+
+
+def read(data: bytes, max_pixels: int, side: int) -> Image.Image | Reply:
+    """Return one image as it is stored, or the reply that refuses it."""
     kind = kind_of(data)
     if kind is None:
         return UNSUPPORTED, b""
@@ -102,8 +139,7 @@ def decode(data: bytes, max_pixels: int, side: int) -> Reply:
             return ANIMATED, b""
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        stored = shrink(flatten(image), side)
-    return OK, pack(stored)
+        return shrink(flatten(image), side)
 
 
 def preview(data: bytes, max_pixels: int) -> Reply:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.adapters.images import child
-from core.inference_limits import image_limit
 
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
 _OUTCOME = 1  # byte
@@ -38,8 +37,8 @@ class Limits:
 
     @property
     def reply_bytes(self) -> int:
-        """The bytes of the largest stored image."""
-        return image_limit(self.stored_side)
+        """The bytes of the largest stored image: its raw pixels, and a file around them."""
+        return self.stored_side * self.stored_side * 4 + 65536
 
 
 class DecodingProcess:
@@ -51,15 +50,18 @@ class DecodingProcess:
         self._socket: socket.socket | None = None
         self.layers: tuple[str, ...] = ()  # of confinement, set when the child has started
 
-    def ask(self, data: bytes, task: bytes = child.DECODE) -> tuple[bytes, bytes]:
+    def ask(
+        self, data: bytes, task: bytes = child.DECODE, *, reply_bytes: int = 0
+    ) -> tuple[bytes, bytes]:
         """Send an image with its task; return the reply's outcome and body. Raises ChildFailed.
 
-        If the process has exited, it is replaced and the image tried once more, since something
-        other than this image may have killed it.
+        The reply may be as large as a stored image, or as `reply_bytes`. If the process has exited,
+        it is replaced and the image tried once more, since something other than this image may have
+        killed it.
         """
         for last in range(1, _TRIES + 1):
             try:
-                return self._ask(task + child.LENGTH.pack(len(data)) + data)
+                return self._ask(task + child.LENGTH.pack(len(data)) + data, reply_bytes)
             except TimeoutError as error:
                 self.stop()
                 raise ChildFailed from error
@@ -83,17 +85,19 @@ class DecodingProcess:
             self._process.wait()
             self._process = None
 
-    def _ask(self, request: bytes) -> tuple[bytes, bytes]:
+    def _ask(self, request: bytes, reply_bytes: int) -> tuple[bytes, bytes]:
         connection = self.start()
         deadline = time.monotonic() + self._limits.seconds
         connection.settimeout(self._limits.seconds)
         connection.sendall(request)
-        return self._reply(connection, deadline)
+        return self._reply(connection, deadline, reply_bytes)
 
-    def _reply(self, connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
+    def _reply(
+        self, connection: socket.socket, deadline: float, reply_bytes: int = 0
+    ) -> tuple[bytes, bytes]:
         head = _receive(connection, _OUTCOME + child.LENGTH.size, deadline)
         size = child.LENGTH.unpack(head[_OUTCOME:])[0]
-        if size > self._limits.reply_bytes:
+        if size > max(reply_bytes, self._limits.reply_bytes):
             raise EOFError("the decoder's reply is larger than any stored image")
         return head[:_OUTCOME], _receive(connection, size, deadline)
 

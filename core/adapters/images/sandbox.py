@@ -11,12 +11,15 @@ from core.adapters.images.child import (
     DECODE,
     HEAD,
     OK,
+    PIXELS,
     PREVIEW,
     TOO_LARGE,
     UNSUPPORTED,
+    pack_input,
 )
 from core.adapters.images.confinement import CALLS
 from core.adapters.images.decoding_process import ChildFailed, DecodingProcess, Limits
+from core.domain.registry.image_input import ImageInput
 from core.domain.values import Digest
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.ports import DecodedImage
@@ -80,6 +83,16 @@ class SandboxDecoder:
         """Return a small lossy WebP of a stored image. Raises ImageCorrupt or ImageTooLarge."""
         return self._ask(data, PREVIEW)
 
+    def pixels(self, data: bytes, wanted: ImageInput) -> bytes:
+        """Decode an image to a tower's input: RGB bytes, row by row.
+
+        Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+        """
+        body = self._ask(pack_input(wanted) + data, PIXELS, reply_bytes=wanted.size)
+        if len(body) != wanted.size:
+            raise ImageCorrupt
+        return body
+
     @property
     def layers(self) -> frozenset[str]:
         """The layers of confinement in force here: some of USER, LIMITS and CALLS."""
@@ -92,10 +105,10 @@ class SandboxDecoder:
         for process in self._processes:
             process.stop()
 
-    def _ask(self, data: bytes, task: bytes = DECODE) -> bytes:
+    def _ask(self, data: bytes, task: bytes = DECODE, *, reply_bytes: int = 0) -> bytes:
         with self._borrowed() as process:
             try:
-                outcome, body = process.ask(data, task)
+                outcome, body = process.ask(data, task, reply_bytes=reply_bytes)
             except ChildFailed as failure:
                 raise ImageCorrupt from failure
             finally:

@@ -1,48 +1,69 @@
-"""Prepare a classification: resolve the version, its classes and their prompts."""
+"""Prepare a classification: resolve the version, settle its classes and their prompts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.values import clean_class
+from core.domain.registry.class_texts import ClassTexts, class_texts
+from core.domain.registry.image_input import ImageInput
+from core.domain.registry.version import Model, Version
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
 from core.ports import ClassificationRequest, Platform
+from core.use_cases.registry.image_inputs import ImageInputs
 from core.use_cases.registry.model_reference import resolve
 from core.use_cases.registry.model_suites import open_classes_of
 
 MAX_CLASSES = 10_000
 
 
-def prepare_classification(
-    platform: Platform,
-    reference: str,
-    *,
-    classes: Sequence[str] | None,
-    prompt: str | None,
-    expect_digest: str | None,
-) -> ClassificationRequest:
-    """Resolve a reference and settle classes and prompts.
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """The version that a reference has resolved to, and the input of its image tower."""
 
-    By default the classes are those the version has learned; for a root, those of the
-    model's zero-shot suites. Raises what `resolve` raises, ClassInvalid, PromptInvalid,
-    FieldInvalid without any class, EmbeddingSpaceChanged when the reference resolves to another
-    digest than the expected one.
-    """
+    model: Model
+    version: Version
+    input: ImageInput
+
+    def require_digest(self, expected: str | None) -> None:
+        """Raise EmbeddingSpaceChanged if the version has another digest than the expected one."""
+        if expected is not None and expected.removeprefix("sha256:") != self.version.digest:
+            raise EmbeddingSpaceChanged(digest=self.version.digest, expected=expected[:80])
+
+
+def resolve_version(platform: Platform, inputs: ImageInputs, reference: str) -> Resolved:
+    """Return what a reference means now. Raises what `resolve` raises, and NotServable."""
     with platform.transactions(read_only=True) as work:
         model, version = resolve(work, reference)
-        known = version.classes or open_classes_of(work, model)
-    if expect_digest is not None and expect_digest.removeprefix("sha256:") != version.digest:
-        raise EmbeddingSpaceChanged(digest=version.digest, expected=expect_digest[:80])
-    wanted = distinct(map(clean_class, classes) if classes else known)
-    if not wanted:
+    return Resolved(model=model, version=version, input=inputs.of(version.digest))
+
+
+def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:
+    """Return the classes that a version has learned; for a root, those of its model's suites."""
+    if resolved.version.classes:
+        return resolved.version.classes
+    with platform.transactions(read_only=True) as work:
+        return open_classes_of(work, resolved.model)
+
+
+def classification_of(
+    resolved: Resolved, classes: Sequence[str], *, prompt: str | None
+) -> ClassificationRequest:
+    """Return the request to classify by these classes.
+
+    Raises ClassInvalid, PromptInvalid, and FieldInvalid for no class or too many.
+    """
+    if not classes:
         raise FieldInvalid(
             "This version has learned no classes and its model has no zero-shot suite: "
             "send `classes`.",
             pointer="/classes",
         )
-    if len(wanted) > MAX_CLASSES:
+    template = PromptTemplate(prompt) if prompt else resolved.version.prompt
+    texts = class_texts(tuple(classes), template)
+    _require_few(texts)
+    return ClassificationRequest(version=resolved.version, input=resolved.input, texts=texts)
+
+
+def _require_few(texts: ClassTexts) -> None:
+    if len(texts.classes) > MAX_CLASSES:
         raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
-    template = PromptTemplate(prompt) if prompt else version.prompt
-    return ClassificationRequest(
-        model=model, version=version, classes=wanted, prompts=template.fill_all(wanted)
-    )

@@ -19,7 +19,7 @@ from core.domain.evaluation.plan_queries import entries_in
 from core.domain.jobs.order import UpdateOrder
 from core.domain.recipes.exemplar_quota import kept_exemplars
 from core.domain.registry.version import Version
-from core.ports import Artifacts, Classifier, Platform, UnitOfWork
+from core.ports import Artifacts, Classifier, Decoder, Platform, UnitOfWork
 from core.use_cases.datasets.freeze import without_suite_images
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.registry.lineage import ancestors, holdout_of
@@ -31,7 +31,14 @@ from core.use_cases.training.past_updates import past_updates
 from core.use_cases.training.preflight import preflight_order, present_parent
 
 
-def advise(platform: Platform, classifier: Classifier, *, model: str, order: UpdateOrder) -> Advice:
+def advise(
+    platform: Platform,
+    classifier: Classifier,
+    decoder: Decoder,
+    *,
+    model: str,
+    order: UpdateOrder,
+) -> Advice:
     """Return what to consider before an update is ordered; nothing is queued or written.
 
     Raises ModelNotFound, and what `preflight_order` raises. Without inference, the advice has
@@ -55,7 +62,9 @@ def advise(platform: Platform, classifier: Classifier, *, model: str, order: Upd
             [read_manifest(artifacts, one.manifest) for one in lessons], manifest.entries
         )
         candidates = Counter(e.class_name.lower() for e in without_suite_images(work, earlier))
-    recognised, asked = ask_parent(artifacts, classifier, found, parent, manifest, order.prompt)
+    recognised, asked = ask_parent(
+        artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
+    )
     classes = images_per_class(manifest)
     train, test = sum(row.train for row in classes), sum(row.test for row in classes)
     recipe = order.recipe

@@ -1,6 +1,5 @@
 """Advice: what it says of an order, what it refuses, and that it leaves nothing behind."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +77,8 @@ def test_all_classes_of_the_line_compete_with_the_orders_prompt(
     version = a_candidate(ready.platform, model, teaches=("Hat", "Boot"))
     advice = advise(ready, parent=2, prompt="one {name}")
     assert advice["parent_version"] == 2
-    assert json.loads(oracle.asked["classes"]) == ["Hat", "Boot", "bag"]
-    assert json.loads(oracle.asked["prompts"]) == ["one hat", "one boot", "one bag"]
-    assert (oracle.asked["digest"], oracle.asked["top_k"]) == (version.digest, "1")
-    assert all(data.startswith(b"RIFF") for data in oracle.asked["images"])  # the stored form
+    assert oracle.asked["prompts"] == ["one hat", "one boot", "one bag"]
+    assert (oracle.asked["digest"], oracle.asked["top_k"]) == (version.digest, 1)
     [respelt] = [one for one in advice["findings"] if one["code"] == "class_differs_in_case"]
     assert respelt["facts"] == {"classes": {"boot": "Boot"}}
 

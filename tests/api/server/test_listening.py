@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from httpx._config import DEFAULT_LIMITS
 
+from api import inference_client
 from api.app import create_app
 from api.server.listening import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
@@ -15,6 +17,7 @@ from devtools.servers.ports import free_port
 from tests.support.api.service import EMBEDDED, settings_of
 from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.processes import Site, wait_for
+from worker.inference import server as inference
 
 
 def test_services_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> None:
@@ -54,6 +57,13 @@ def test_a_service_that_is_told_to_end_does_so_in_order(site: Site) -> None:
 def test_an_idle_connection_stays_open_for_as_long_as_it_may(home: Path) -> None:
     settings = settings_of(home, keep_alive_seconds=7)
     assert uvicorn_config(create_app(settings), settings).timeout_keep_alive == 7
+
+
+def test_the_service_keeps_connections_longer_than_its_clients_do() -> None:
+    # Who closes first must be the client: a request that meets a closing server is reset.
+    assert Settings().keep_alive_seconds > 60  # nginx's, for the servers behind it
+    assert Settings().keep_alive_seconds > (DEFAULT_LIMITS.keepalive_expiry or 0)  # httpx's
+    assert inference.KEEP_ALIVE_S > inference_client.KEEP_ALIVE_S
 
 
 @EMBEDDED

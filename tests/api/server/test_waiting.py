@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
 from core.errors import ImageCorrupt, InferenceUnavailable
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset
@@ -24,12 +27,17 @@ class Hung:
         self.error = error
         self.asked: list[object] = []
         self.released = threading.Event()
+        self.crowd = CapacityLimiter(CROWD)
 
     def wait(self, *_: object, **__: object) -> None:
         """Be the method that hangs."""
         self.asked.append(None)
         self.released.wait(30)
         raise self.error
+
+    async def answer(self, *_: object, **__: object) -> None:
+        """Be the method that hangs, on the event loop."""
+        await run_sync(self.wait, limiter=self.crowd)
 
     classify = decode = wait
 

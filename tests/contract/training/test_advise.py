@@ -10,10 +10,11 @@ from core.domain.datasets.split import Part, Side, part_of
 from core.domain.jobs.order import JobType
 from core.domain.recipes.choices import Method, TeacherPolicy
 from core.domain.recipes.recipe import Recipe
+from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model
 from core.domain.values import Digest
 from core.errors import InferenceUnavailable
-from core.ports import ClassificationRequest
+from core.ports import ClassificationRequest, DecodedImage
 from core.use_cases.training.advise import advise
 from tests.support.api.seeds import some_weights
 from tests.support.factories import NOW, a_job, a_version, pixels_on
@@ -32,9 +33,22 @@ class Absent:
         raise InferenceUnavailable
 
 
+class Black:
+    """A decoder to which every image is black."""
+
+    def pixels(self, data: bytes, wanted: ImageInput) -> bytes:
+        return bytes(wanted.size)
+
+    def decode(self, data: bytes) -> DecodedImage:
+        raise NotImplementedError
+
+    def preview(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+
 def advised(scene: Scene, model: Model, **changes: Any) -> Advice:
     order = an_order(scene.frozen("owl", "elk"), **changes)
-    return advise(scene.platform, Absent(), model=model.name, order=order)
+    return advise(scene.platform, Absent(), Black(), model=model.name, order=order)
 
 
 def facts(advice: Advice, code: str) -> Mapping[str, Any]:
@@ -114,7 +128,7 @@ def test_exemplars_count_as_they_are_kept(scene: Scene) -> None:
     again = an_order(
         scene.frozen("cat", "dog", offset=200), parent=2, recipe=Recipe(epochs=10, batch_size=4)
     )
-    same = advise(scene.platform, Absent(), model=model.name, order=again)
+    same = advise(scene.platform, Absent(), Black(), model=model.name, order=again)
     assert same.steps == 10 * (8 // 4)  # the same images again are no exemplars
 
 

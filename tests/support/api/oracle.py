@@ -1,6 +1,5 @@
 """A stand-in for the inference process, whose answers are known."""
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +13,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from core.inference_wire import TEXTS_UNKNOWN, read_request
 from core.settings import Settings
 from tests.support.api.service import settings_of
 from tests.support.server_thread import in_thread
 
+IMAGE_BYTES = 3 * 224 * 224  # of the models that tests make without an architecture
+
 
 class Oracle:
-    """An inference process that knows nothing: it answers with the classes in their order."""
+    """An inference process that knows nothing: it answers with the first classes."""
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
         self.requests: list[int] = []  # how many images each had
+        self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
         self.answer: Response | None = None
         app = Starlette(routes=[Route("/classify", self.classify, methods=["POST"])])
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -32,24 +35,26 @@ class Oracle:
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
 
     async def classify(self, request: Request) -> Response:
-        async with request.form() as form:
-            images = [await one.read() for one in form.getlist("images")]  # type: ignore[union-attr]
-            names = ("digest", "classes", "prompts", "top_k")
-            self.asked = {name: form[name] for name in names} | {"images": images}
-        self.requests.append(len(images))
+        head, pixels = read_request(await request.body())
         self.request_id = request.headers.get("x-request-id")
         self.key = request.headers.get("authorization")
+        if "prompts" not in head and head["texts"] not in self.known:
+            return JSONResponse({"code": TEXTS_UNKNOWN, "message": ""}, 409)
+        self.known.setdefault(head["texts"], head.get("prompts"))
+        self.asked = {**head, "prompts": self.known[head["texts"]], "pixels": bytes(pixels)}
+        self.requests.append(len(pixels) // IMAGE_BYTES)
         if self.answer is not None:
             return self.answer
-        best = json.loads(self.asked["classes"])[: int(self.asked["top_k"])]
-        rows = [[{"class": name, "probability": 0.5} for name in best] for _ in images]
-        return JSONResponse({"digest": self.asked["digest"], "predictions": rows})
+        row = [(place, 0.5) for place in range(head["top_k"])]
+        predictions = [row] * self.requests[-1]
+        return JSONResponse({"digest": head["digest"], "predictions": predictions})
 
 
 def settings_with(oracle: Oracle, home: Path) -> Settings:
     """Settings that lead to a stand-in, which forgets what it was asked before."""
     oracle.answer = None
     oracle.requests = []
+    oracle.known = {}
     return settings_of(
         home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
     )

@@ -28,6 +28,7 @@ _PAGE = (
     .order_by(versions.c.number)
     .limit(bindparam("limit"))
 )
+_NEWEST = _OF_MODEL.order_by(versions.c.number.desc()).limit(1)
 
 
 class SqlVersions:
@@ -153,6 +154,11 @@ class SqlVersions:
         """Return a page of versions, oldest first; `after` is the last number before it."""
         given = {"model_id": model, "limit": limit, "after": after or 0}
         return [_to_version(row) for row in self._connection.execute(_PAGE, given)]
+
+    def newest(self, model: ModelId) -> Version | None:
+        """Return the version of a model with the highest number, or None without any."""
+        row = self._connection.execute(_NEWEST, {"model_id": model}).first()
+        return None if row is None else _to_version(row)
 
     def all(self, model: ModelId) -> Sequence[Version]:
         """Return all versions of a model, oldest first."""

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +14,20 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from PIL import Image
 from pydantic import SecretStr
+from torch import Tensor
 
 from core import logs
 from core.adapters.database.registry.aliases import SqlAliases
 from core.bootstrap import build, migrate
-from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.weights import publish
 from core.domain.registry.alias import MoveKind
-from core.domain.registry.version import Version
+from core.domain.registry.class_texts import digest_of
+from core.domain.registry.version import Version, Weights
 from core.domain.values import Digest, ModelId
 from core.errors import ArtifactsUnavailable
+from core.inference_wire import write_request
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.datasets.suites import ensure_default_policy
@@ -39,6 +41,7 @@ from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
 from worker.inference.server import make_app, make_server
+from worker.inference.warm_up import warm_up
 
 CLASSES = ["cat", "dog", "red panda"]
 KEY = "pk_that-the-api-shows"
@@ -59,24 +62,32 @@ def client(platform: Platform) -> Iterator[TestClient]:
         yield client
 
 
-def store(platform: Platform, seed: int) -> Digest:
+def weights_of(platform: Platform, seed: int) -> Weights:
     """A version's weights in the artifact store."""
     clip = tiny_clip(seed)
     state = clip.network.state_dict()
-    return publish(clip.config, state, platform.artifacts, lambda done, total: None).digest
+    return publish(clip.config, state, platform.artifacts, lambda done, total: None)
+
+
+def store(platform: Platform, seed: int) -> Digest:
+    """The digest of the same."""
+    return weights_of(platform, seed).digest
 
 
 def image(seed: int) -> bytes:
-    out = io.BytesIO()
-    colour = (seed * 53 % 256, seed * 101 % 256, seed * 197 % 256)
-    Image.new("RGB", (20, 24), colour).save(out, "WEBP", lossless=True)
-    return out.getvalue()
+    """The pixels of an image, of the input size of `tiny_clip`."""
+    return random.Random(seed).randbytes(3 * 16 * 16)
 
 
-def ask(client: TestClient, digest: str, seeds: list[int], **changes: str) -> Any:
-    fields = {"digest": digest, "classes": json.dumps(CLASSES), "prompts": json.dumps(PROMPTS)}
-    files = [("images", (str(seed), image(seed), "image/webp")) for seed in seeds]
-    return client.post("/classify", data={**fields, "top_k": "2", **changes}, files=files)
+def pixels_of(seeds: list[int]) -> Tensor:
+    """The same as (images, 3, height, width)."""
+    data = bytearray(b"".join(map(image, seeds)))
+    return torch.frombuffer(data, dtype=torch.uint8).view(-1, 16, 16, 3).permute(0, 3, 1, 2)
+
+
+def ask(client: TestClient, digest: str, seeds: list[int], **changes: Any) -> Any:
+    head = {"digest": digest, "texts": digest_of(PROMPTS), "prompts": PROMPTS, "top_k": 2}
+    return client.post("/classify", content=write_request(head | changes, [*map(image, seeds)]))
 
 
 def test_predictions_are_the_softmax_of_the_models_own_logits(
@@ -88,13 +99,12 @@ def test_predictions_are_the_softmax_of_the_models_own_logits(
 
     assert answer.status_code == 200
     clip = tiny_clip(1)
-    pixels = torch.stack([clip.preprocess.evaluation_pixels(read_image(image(s))) for s in (4, 9)])
     with torch.inference_mode():
-        logits = clip.scale * clip.encode_images(pixels) @ clip.encode_texts(PROMPTS).T
+        logits = clip.scale * clip.encode_images(pixels_of([4, 9])) @ clip.encode_texts(PROMPTS).T
     for row, predictions in zip(logits.softmax(dim=-1), answer.json()["predictions"], strict=True):
         order = row.argsort(descending=True)[:2]
-        assert [one["class"] for one in predictions] == [CLASSES[column] for column in order]
-        given = torch.tensor([one["probability"] for one in predictions])
+        assert [place for place, _ in predictions] == order.tolist()
+        given = torch.tensor([probability for _, probability in predictions])
         torch.testing.assert_close(given, row[order], atol=1e-5, rtol=1e-4)
 
 
@@ -128,17 +138,15 @@ def test_many_clients_at_once_get_what_each_would_get_alone(
 
     for one, other in zip(alone, together, strict=True):
         for given, expected in zip(one["predictions"][0], other["predictions"][0], strict=True):
-            assert given["class"] == expected["class"]
-            assert given["probability"] == pytest.approx(expected["probability"], abs=1e-5)
+            assert given == [expected[0], pytest.approx(expected[1], abs=1e-5)]
 
 
 def test_images_and_texts_are_embedded_as_unit_vectors(
     client: TestClient, platform: Platform
 ) -> None:
-    files = [("images", ("a", image(3), "image/webp"))]
-    fields = {"digest": store(platform, 1), "texts": json.dumps(["a cat", "a dog"])}
+    head = {"digest": store(platform, 1), "texts": ["a cat", "a dog"]}
 
-    answer = client.post("/embed", data=fields, files=files).json()
+    answer = client.post("/embed", content=write_request(head, [image(3)])).json()
 
     assert (len(answer["images"]), len(answer["texts"])) == (1, 2)
     norms = torch.tensor(answer["images"] + answer["texts"]).norm(dim=1)
@@ -149,20 +157,32 @@ def test_images_and_texts_are_embedded_as_unit_vectors(
     ("changes", "status", "code"),
     [
         ({"digest": "0" * 64}, 404, "artifact_missing"),
-        ({"classes": "not json"}, 422, "field_invalid"),
-        ({"prompts": '["only one"]'}, 422, "field_invalid"),
-        ({"top_k": "0"}, 422, "field_invalid"),
-        ({"top_k": "²"}, 422, "field_invalid"),
+        ({"prompts": "not a list"}, 422, "field_invalid"),
+        ({"prompts": []}, 422, "field_invalid"),
+        ({"texts": None}, 422, "field_invalid"),
+        ({"texts": "1" * 64, "prompts": None}, 422, "field_invalid"),
+        ({"top_k": 0}, 422, "field_invalid"),
+        ({"top_k": True}, 422, "field_invalid"),
+        ({"top_k": "2"}, 422, "field_invalid"),
     ],
 )
 def test_wrong_questions_are_refused_by_name(
-    client: TestClient, platform: Platform, changes: dict[str, str], status: int, code: str
+    client: TestClient, platform: Platform, changes: dict[str, Any], status: int, code: str
 ) -> None:
     asked = {"digest": store(platform, 1), **changes}
 
     answer = ask(client, seeds=[1], **asked)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_texts_are_sent_once_and_named_afterwards(client: TestClient, platform: Platform) -> None:
+    digest = store(platform, 1)
+    named = write_request({"digest": digest, "texts": digest_of(PROMPTS), "top_k": 2}, [image(1)])
+    unknown = client.post("/classify", content=named)
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "texts_unknown")
+    sent = ask(client, digest, [1])
+    assert client.post("/classify", content=named).json() == sent.json()
 
 
 def test_flipped_bit_is_found_before_it_is_served(client: TestClient, platform: Platform) -> None:
@@ -247,7 +267,40 @@ def test_the_follower_passes_over_an_alias_whose_model_is_deleted_as_it_looks(
     gone = replace(alias, model=ModelId("model_gone"))
     models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=1)
     monkeypatch.setattr(SqlAliases, "all", lambda _: [gone, alias])
-    assert AliasFollower(platform, models)._named() == [digest]
+    assert set(AliasFollower(platform, models)._named()) == {digest}
+
+
+def test_the_newest_version_is_loaded_before_it_goes_live(platform: Platform) -> None:
+    ensure_default_policy(platform)
+    model = a_root(platform, weights=weights_of(platform, 1))
+    with platform.transactions() as work:
+        root = work.versions.get(model.id, 1)
+        job = a_job(model)
+        work.jobs.add(job)
+        candidate = a_version(job, 2, digest=store(platform, 2))
+        work.versions.add(candidate)
+        work.commit()
+    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
+    AliasFollower(platform, models).look()
+    assert set(models.digests()) == {root.digest, candidate.digest}
+
+
+def test_a_version_is_run_once_before_it_counts_as_loaded(platform: Platform) -> None:
+    digest = store(platform, 1)
+    passes: list[tuple[list[Digest], torch.Size]] = []
+
+    def prepare(model: ClipModel) -> None:
+        def note(_: object, inputs: tuple[Tensor]) -> None:
+            passes.append((models.digests(), inputs[0].shape))
+
+        model.visual.register_forward_pre_hook(note)
+        warm_up(model)
+
+    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9, prepare=prepare)
+    models.get(digest)
+    models.get(digest)
+    assert passes == [([], torch.Size([1, 3, 16, 16]))]
+    assert models.digests() == [digest]
 
 
 def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:

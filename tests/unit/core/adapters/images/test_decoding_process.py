@@ -65,7 +65,7 @@ def test_process_that_hangs_is_killed_and_the_next_image_served() -> None:
 def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def die(self: DecodingProcess, data: bytes) -> tuple[bytes, bytes]:
+    def die(self: DecodingProcess, data: bytes, reply_bytes: int) -> tuple[bytes, bytes]:
         started.append(self)
         raise EOFError
 
