@@ -1,0 +1,140 @@
+"""Measure how fast a served model classifies, beside a bare open_clip loop: `make bench-serving`.
+
+Clients keep their connections and send one JPEG at a time, to the bundled model and to a ViT-B/32
+with random weights. The bare loop classifies the same JPEGs on the same cores, in batches of the
+size that suits it best and one at a time. Each of several rounds measures everything once; a ratio
+is the median over rounds of a value divided by the bare loop's in the same round: images a second
+by those of the best batch, the wait for an answer by that for a single image. On a busy machine
+CPU seconds for an image, of all processes but the clients', are the most reliable value.
+
+    python -m benchmarks.serving --models tiny --rounds 5 --clients 1 16 64
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.ingest.jpegs import write_jpegs
+from benchmarks.output import publish
+from benchmarks.serving import bare
+from benchmarks.serving.folders import BUNDLED, write_random
+from benchmarks.serving.served import Served, served, serving
+from benchmarks.serving.taken import Taken
+
+MODELS = ("tiny", "vit_b_32")
+BATCHES = (8, 16, 32, 64)
+CLASSES = [f"class {number}" for number in range(10)]
+IMAGES = 64
+BATCHED, SINGLE = "bare, best batch", "bare, one image"
+
+Run = Callable[[float], Taken]  # in a process of its own, for some seconds
+
+
+def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given") -> dict[str, Run]:
+    """Return what is measured in each round, the baselines first."""
+    loop = partial(bare.run, folder, CLASSES, given.threads, given.files)
+    tried = {size: given.computing.submit(loop, size, given.seconds) for size in BATCHES}
+    best = max(BATCHES, key=lambda size: tried[size].result().rate)
+
+    def bare_run(batch: int, seconds: float) -> Taken:
+        return given.computing.submit(loop, batch, seconds).result()
+
+    def served_run(number: int, seconds: float) -> Taken:
+        return given.sending.submit(served.run, number, seconds).result()
+
+    return {
+        f"{BATCHED} ({best})": partial(bare_run, best),
+        SINGLE: partial(bare_run, 1),
+        **{f"served, {number} at once": partial(served_run, number) for number in clients},
+    }
+
+
+class Given:
+    """What all models are measured with."""
+
+    def __init__(self, arguments: argparse.Namespace, files: Sequence[bytes]) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self.files = files
+        self.seconds: float = arguments.seconds
+        self.rounds: int = arguments.rounds
+        self.threads: int = arguments.threads
+        self.computing = ProcessPoolExecutor(1, mp_context=spawning)  # the bare loop
+        self.sending = ProcessPoolExecutor(1, mp_context=spawning)  # the clients
+
+
+def measure(runs: dict[str, Run], rounds: int, seconds: float) -> dict[str, list[Taken]]:
+    """Measure everything once per round; the first round warms up."""
+    results: dict[str, list[Taken]] = defaultdict(list)
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            taken = run(seconds)
+            if number:
+                results[name].append(taken)
+    return results
+
+
+def rows_of(model: str, results: dict[str, list[Taken]]) -> Iterator[dict[str, Any]]:
+    """Yield a row of the table for each thing measured."""
+    batched, single, *_ = results.values()
+    for name, taken in results.items():
+        yield {
+            "model": model,
+            "classified by": name,
+            "images": sum(one.images for one in taken),
+            "images/s": median(one.rate for one in taken),
+            "p50 ms": 1000 * median(one.p50 for one in taken),
+            "p99 ms": 1000 * median(one.p99 for one in taken),
+            "CPU ms": 1000 * median(one.cpu_per_image for one in taken),
+            "images/s : best batch": _ratio(taken, batched, lambda one: one.rate),
+            "p50 : one image": _ratio(taken, single, lambda one: one.p50),
+            "CPU : best batch": _ratio(taken, batched, lambda one: one.cpu_per_image),
+        }
+
+
+def _ratio(ours: Sequence[Taken], bare: Sequence[Taken], of: Callable[[Taken], float]) -> float:
+    return median(of(one) / of(other) for one, other in zip(ours, bare, strict=True))
+
+
+def main() -> None:
+    """Measure each model and publish the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that measure all once")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
+    parser.add_argument("--side", type=int, default=224, help="the JPEGs' width and height")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-serving-")))
+        files = [path.read_bytes() for path in write_jpegs(home / "jpegs", IMAGES, arguments.side)]
+        given = Given(arguments, files)
+        stack.enter_context(given.computing)
+        stack.enter_context(given.sending)
+        service = stack.enter_context(serving(home, arguments.threads))
+        for model in arguments.models:
+            folder, base = BUNDLED, "bundled"
+            if model != "tiny":
+                folder = home / model
+                given.computing.submit(write_random, folder, "ViT-B-32").result()
+                base = str(folder)
+            target = served(service, model, base, CLASSES, files)
+            runs = runs_of(target, folder, arguments.clients, given)
+            rows += rows_of(model, measure(runs, arguments.rounds, arguments.seconds))
+    publish("serving", rows, **vars(arguments), jpeg_bytes=sum(map(len, files)) // IMAGES)
+
+
+if __name__ == "__main__":
+    main()
