@@ -52,10 +52,13 @@ def tell_end(client: Client, job: Job) -> None:
     if verdict:
         for reason in client.versions.report(model, version)["reasons"]:
             click.echo(f"- {reason}")
-    if promotion := result.get("promotion"):
-        moved = f"{model}@{promotion['alias']} is version {version}."
-        stays = f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}."
-        click.echo(moved if promotion["moved"] else stays)
+    promotion = result.get("promotion") or {}
+    if promotion.get("moved"):
+        click.echo(f"{model}@{promotion['alias']} is version {version}.")
+    elif promotion:
+        click.echo(f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}.")
+        if verdict == "passed":
+            click.echo(f"To make it live: perennial promote {model} {version}")
 
 
 def require_passed(job: Job) -> None:

@@ -42,6 +42,8 @@ class Jobs:
         """Order an update: teach a model the classes of a dataset version.
 
         `recipe` has the fields that differ from the defaults or from the `preset` that it names.
+        `auto_promote`, which takes an operator's key, moves the alias when the version passes; it
+        is the default with such a key.
         """
         body = given(
             type="update",

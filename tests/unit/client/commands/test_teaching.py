@@ -28,14 +28,17 @@ def as_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teach, "FORM_IMAGES", 0)
 
 
-def test_what_the_gate_passes_goes_live(site: Site, perennial: Run, folder: Path) -> None:
-    ended = perennial("teach", folder, *TEACH, "--fail-on-gate")
+def test_what_the_gate_passes_can_go_live(site: Site, perennial: Run, folder: Path) -> None:
+    ended = perennial("teach", folder, *TEACH, "--fail-on-gate", "--no-promote")
     assert ended.code == 0, ended.err
-    version = site.client.aliases.get("demo")["version"]
-    assert ended.out.startswith(f"demo: version {version}, gate: passed\n- ")
-    assert ended.out.endswith(f"demo@production is version {version}.\n")
+    assert ended.out.startswith("demo: version 2, gate: passed\n- ")
+    assert ended.out.endswith(
+        "demo@production stays where it is: not_asked_for.\n"
+        "To make it live: perennial promote demo 2\n"
+    )
     assert "training ...\n" in ended.err
-    assert site.client.versions.get("demo", version)["update_classes"] == ["bag", "boot"]
+    assert site.client.versions.get("demo", 2)["update_classes"] == ["bag", "boot"]
+    assert perennial("promote", "demo", 2).out == "demo@production is version 2 (revision 2).\n"
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -61,11 +64,10 @@ def test_many_images_go_as_an_archive_and_the_refused_ones_are_named(
 ) -> None:
     mine = Path(shutil.copytree(folder, tmp_path / "mine"))
     (mine / "bag" / "z.png").write_bytes(b"no image")
-    ended = perennial("teach", mine, *TEACH, "--dataset", "mine", "--no-promote")
+    ended = perennial("teach", mine, *TEACH, "--dataset", "mine")
     assert ended.code == 0, ended.err
     assert "bag/z.png: Images must be" in ended.err
     assert "Dataset mine, version 1: 22 images." in ended.err
-    assert "stays where it is" in ended.out or "demo@" not in ended.out
     assert site.client.datasets.get("mine")["counts"] == {"bag": 11, "boot": 11}
 
 
