@@ -9,6 +9,7 @@ from core.clip.pretrained import BaseImporter
 from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluator import VersionEvaluator
+from core.exporting.exporter import VersionExporter
 from core.learning.distributed.ranks import RankProvider, SingleRankProvider
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Platform
@@ -18,7 +19,7 @@ from worker.ranks.launcher import RankLauncher
 
 
 def build_tools(platform: Platform) -> Tools:
-    """Return importer, trainer and evaluator for the settings' device and threads, and the rest.
+    """Return what needs torch, for the settings' device and threads, and the rest.
 
     The decoder's processes start at the first image and end with this process.
     """
@@ -36,6 +37,7 @@ def build_tools(platform: Platform) -> Tools:
             rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
+        exporter=VersionExporter(platform.artifacts, threads=settings.threads),
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings),
     )

@@ -1,12 +1,16 @@
-"""Cache of exported versions as tar files, verified at every use."""
+"""Cache of versions and their exports as tar files, verified at every use."""
 
 import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from core.domain.export_format import ExportFormat
+from core.domain.registry.export import Export
 from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId
 from core.errors import StorageFull, is_full_disk
@@ -19,14 +23,36 @@ KEPT_S = 3600.0
 def export_path(platform: Platform, model: Model, version: Version) -> Path:
     """Return the path of a version's tar file, written unless it is cached.
 
+    Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
+    """
+    stem = f"{model.id}-{version.number}-{version.digest[:16]}"
+    folder = f"{model.name}-{version.number}"
+    return _cached(platform, stem, lambda out: write_tar(platform.artifacts, version, folder, out))
+
+
+def stored_export(platform: Platform, export: Export) -> Path:
+    """Return the path of an export's tar file, copied from the store unless it is cached.
+
+    Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
+    """
+
+    def write(out: BinaryIO) -> None:
+        for piece in platform.artifacts.pieces(export.artifact):
+            out.write(piece)
+
+    stem = f"{export.model}-{export.version}-{export.format}-{export.artifact[:16]}"
+    return _cached(platform, stem, write)
+
+
+def _cached(platform: Platform, stem: str, write: Callable[[BinaryIO], object]) -> Path:
+    """Return the path of the file that `write` writes, unless it is cached.
+
     The file is written under another name and then renamed, so that a reader sees all of it or
     none. Its name holds its SHA-256; a file that no longer matches is written again. Files not
-    used for an hour are deleted before a new one is written. Raises ArtifactMissing,
-    ArtifactCorrupt or StorageFull.
+    used for an hour are deleted before a new one is written.
     """
     folder = platform.settings.home / "exports"
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{model.id}-{version.number}-{version.digest[:16]}"
     for path in folder.glob(f"{stem}-*.tar"):
         if _is_intact(path):
             return path
@@ -34,7 +60,7 @@ def export_path(platform: Platform, model: Model, version: Version) -> Path:
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as out:
-            write_tar(platform.artifacts, version, f"{model.name}-{version.number}", out)
+            write(out)
             out.flush()
             os.fsync(descriptor)  # else a power cut may leave the name on an incomplete file
         path = folder / f"{stem}-{_hash(Path(name))}.tar"
@@ -47,10 +73,19 @@ def export_path(platform: Platform, model: Model, version: Version) -> Path:
     return path
 
 
-def delete_exports(platform: Platform, model: ModelId, number: int | None = None) -> None:
-    """Delete the cached tar files of a version, or of every version of a model."""
-    versions = "*" if number is None else str(number)
-    for path in (platform.settings.home / "exports").glob(f"{model}-{versions}-*.tar"):
+def delete_exports(
+    platform: Platform,
+    model: ModelId,
+    number: int | None = None,
+    export_format: ExportFormat | None = None,
+) -> None:
+    """Delete the cached tar files of a version or its export, or of every version of a model."""
+    of = [
+        model,
+        "*" if number is None else str(number),
+        *([export_format] if export_format else []),
+    ]
+    for path in (platform.settings.home / "exports").glob(f"{'-'.join(of)}-*.tar"):
         path.unlink(missing_ok=True)
 
 

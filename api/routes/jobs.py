@@ -50,6 +50,8 @@ REFUSALS = (  # of jobs that could not start
     errors.ImageInSuite,
     errors.ArchiveGone,
     errors.AnswersMissing,
+    errors.NotExportable,
+    errors.ExporterMissing,
 )
 
 

@@ -9,12 +9,14 @@ from api.schemas.common import BY_TEXT, ResponseModel
 from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.datasets.image_groups import Grouping
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import (
     BlameOrder,
     EraseOrder,
     EvaluateOrder,
+    ExportOrder,
     ImportImagesOrder,
     JobType,
     UpdateOrder,
@@ -94,6 +96,18 @@ class BlameOrderView(ResponseModel):
         return cls(**vars(order))
 
 
+class JobExportView(ResponseModel):
+    """The version that an export writes, and in which format."""
+
+    version: int
+    format: ExportFormat
+
+    @classmethod
+    def of(cls, order: ExportOrder) -> Self:
+        """Return the view of an order."""
+        return cls(version=order.version, format=order.format)
+
+
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
@@ -109,6 +123,7 @@ class JobView(ResponseModel):
     dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
     images: ImportView | None = Field(description="What an import of images reads.")
     blame: BlameOrderView | None = Field(description="What a blame asks.")
+    export: JobExportView | None = Field(description="What an export writes.")
     recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
@@ -150,6 +165,7 @@ class JobView(ResponseModel):
             and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
             images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
             blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
+            export=JobExportView.of(order) if isinstance(order, ExportOrder) else None,
             recipe=update and update.recipe.to_json(),
             precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
@@ -181,6 +197,9 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
             links["report"] = f"{here}/report"
     if isinstance(job.order, BlameOrder) and job.result is not None:
         links["blame"] = f"{here}/blame"
+    if isinstance(job.order, ExportOrder):
+        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
+        links["export"] = f"{links['version']}/exports/{job.order.format}"
     order = job.order
     version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
     if version is not None:

@@ -25,6 +25,10 @@ class WorkerView(ResponseModel):
     queues: list[str] = Field(
         examples=[["gpu", "housekeeping"]], description="Queues that it serves."
     )
+    formats: list[str] = Field(
+        examples=[["open_clip", "huggingface", "onnx", "onnx_int8"]],
+        description="Formats that it can export versions in.",
+    )
     version: str = Field(examples=["0.1.0"], description="Perennial's release.")
     memory_bytes: int | None = Field(description="Resident memory of the child process.")
     starts: int = Field(examples=[1], description="Number of child processes that it has started.")
@@ -44,6 +48,7 @@ class WorkerView(ResponseModel):
             child_pid=facts.get("child"),
             device=facts.get("device", ""),
             queues=facts.get("queues", []),
+            formats=facts.get("formats", []),
             version=facts.get("version", ""),
             memory_bytes=facts.get("memory_bytes"),
             starts=facts.get("starts", 0),

@@ -1,22 +1,24 @@
-"""An importer, trainer and evaluator that take no time."""
+"""An importer, trainer, evaluator and exporter that take no time."""
 
 import secrets
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from core.bootstrap import archive_reader, decoder
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.domain.export_format import ExportFormat
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import TensorEntry, Weights
-from core.domain.values import Digest
-from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec
+from core.domain.values import Digest, Json
+from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec
 from core.use_cases.job_handlers import Tools
 
 BYTES = 16
 
 
 class NoOpTools:
-    """All three in one: weights are a few random bytes, and every answer is right."""
+    """All in one: weights are a few random bytes, and every answer is right."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
@@ -40,6 +42,27 @@ class NoOpTools:
         """Return the right answers to queries for classes."""
         return [_right_answers(query) for query in queries if isinstance(query, ClassQuery)]
 
+    def formats(self) -> Collection[ExportFormat]:
+        """Return all formats."""
+        return tuple(ExportFormat)
+
+    def write(
+        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
+    ) -> None:
+        """Write one file that says what it is."""
+        (folder / "export").write_text(f"{version} {export_format}")
+
+    def check(
+        self,
+        version: Digest,
+        export_format: ExportFormat,
+        folder: Path,
+        samples: Samples,
+        monitor: Monitor,
+    ) -> Json:
+        """Return that all is equal."""
+        return {"least_cosine_images": 1.0, "least_cosine_texts": 1.0}
+
     def _publish(self) -> Weights:
         digest = self._artifacts.put(secrets.token_bytes(BYTES))
         tensor = TensorEntry(
@@ -57,6 +80,7 @@ def instant_tools(platform: Platform) -> Tools:
         importer=instant,
         trainer=instant,
         evaluator=instant,
+        exporter=instant,
         archives=archive_reader(platform.settings),
         decoder=decoder(platform.settings),
     )

@@ -17,6 +17,7 @@ from perennial.resources.aliases import Aliases
 from perennial.resources.audit import Audit
 from perennial.resources.datasets import Datasets
 from perennial.resources.erasures import Erasures
+from perennial.resources.exports import Exports
 from perennial.resources.jobs import Jobs
 from perennial.resources.keys import Keys
 from perennial.resources.models import Models
@@ -58,6 +59,7 @@ class Client:
         self.audit = Audit(self._connection)
         self.datasets = Datasets(self._connection)
         self.erasures = Erasures(self._connection)
+        self.exports = Exports(self._connection)
         self.jobs = Jobs(self._connection)
         self.keys = Keys(self._connection)
         self.models = Models(self._connection)

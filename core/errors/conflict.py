@@ -131,6 +131,10 @@ class LastAdminKey(Conflict):
     """This is the last admin key that lets anyone in: create another one before you revoke it."""
 
 
+class ExporterMissing(Conflict):
+    """No worker can write this format: install the extra `export` where the workers run."""
+
+
 class Gone(Conflict):
     """The resource existed but has been deleted."""
 

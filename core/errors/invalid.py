@@ -115,6 +115,10 @@ class ModelNotTrainable(Invalid):
     """The model loads, but this recipe cannot train it."""
 
 
+class NotExportable(Invalid):
+    """The format has no place for this model."""
+
+
 class IdempotencyMismatch(Invalid):
     """This Idempotency-Key was already used with a different body."""
 

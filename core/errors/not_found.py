@@ -67,6 +67,10 @@ class ReportNotFound(NotFound):
     """There is no forgetting report for this version: roots are not scored."""
 
 
+class ExportNotFound(NotFound):
+    """The version has no export in this format."""
+
+
 class UploadNotFound(NotFound):
     """There is no such upload."""
 

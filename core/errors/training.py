@@ -27,6 +27,10 @@ class AnswersNotFinite(PerennialError):
     """A version's features contain NaN or infinity."""
 
 
+class ExportDiffers(PerennialError):
+    """The exported files do not give the version's features."""
+
+
 class OutOfMemory(PerennialError):
     """The worker does not have enough memory for this job."""
 

@@ -29,6 +29,7 @@ from core.ports.datasets import (
     Thumbnails,
 )
 from core.ports.erasures import Erasures
+from core.ports.exports import Exporter, Exports, Samples
 from core.ports.inference import ClassificationRequest, Classifier
 from core.ports.jobs import HeldJob, JobNotifier, Jobs, NamedJob
 from core.ports.learning import (
@@ -79,6 +80,8 @@ __all__ = [
     "Decoder",
     "Erasures",
     "Evaluator",
+    "Exporter",
+    "Exports",
     "Gauges",
     "Heartbeat",
     "Heartbeats",
@@ -100,6 +103,7 @@ __all__ = [
     "Policies",
     "QueueGauge",
     "RunningGauge",
+    "Samples",
     "Selection",
     "SimilarImages",
     "Span",

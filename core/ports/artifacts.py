@@ -129,6 +129,9 @@ class ArtifactRoots(Protocol):
     def answers(self) -> set[Digest]:
         """Return the digests of the answers of versions to queries."""
 
+    def exports(self) -> set[Digest]:
+        """Return the digests of the files of exports."""
+
     def archives(self) -> set[Digest]:
         """Return the digests of parts of uploads, and of archives that unfinished jobs import."""
 

@@ -11,6 +11,7 @@ from core.ports.access import AuditTrail, Idempotency, Keys
 from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.erasures import Erasures
+from core.ports.exports import Exports
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
@@ -50,6 +51,7 @@ class UnitOfWork(Protocol):
     outbox: Outbox
     erasures: Erasures
     uploads: Uploads
+    exports: Exports
 
     def __enter__(self) -> Self: ...
 

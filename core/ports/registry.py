@@ -62,11 +62,11 @@ class Versions(Protocol):
         """Delete a version, whose weights may be collected from now on.
 
         Its row stays, for the histories of aliases name it and its verdicts stay spent; nothing
-        here returns it any more.
+        here returns it any more. Its exports are deleted too.
         """
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Record that a version's weights may be collected from now on."""
+        """Record that a version's weights may be collected from now on, and delete its exports."""
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
         """Record that images that a version learned from were erased, unless it is marked."""

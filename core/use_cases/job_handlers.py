@@ -8,15 +8,26 @@ from core.domain.jobs.order import (
     BlameOrder,
     EraseOrder,
     EvaluateOrder,
+    ExportOrder,
     ImportImagesOrder,
     ImportOrder,
     JobType,
     UpdateOrder,
 )
-from core.ports import ArchiveReader, Decoder, Evaluator, Importer, Monitor, Platform, Trainer
+from core.ports import (
+    ArchiveReader,
+    Decoder,
+    Evaluator,
+    Exporter,
+    Importer,
+    Monitor,
+    Platform,
+    Trainer,
+)
 from core.use_cases.blame.blame_images import blame_images
 from core.use_cases.erasure.erase_images import erase_images
 from core.use_cases.evaluation.evaluate import evaluate_version
+from core.use_cases.exports.make_export import make_export
 from core.use_cases.imports.import_images import import_images
 from core.use_cases.registry.import_model import import_model
 from core.use_cases.training.update_model import update_model
@@ -24,11 +35,12 @@ from core.use_cases.training.update_model import update_model
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The worker's implementations of ports: the first three need torch."""
+    """The worker's implementations of ports: the first four need torch."""
 
     importer: Importer
     trainer: Trainer
     evaluator: Evaluator
+    exporter: Exporter
     archives: ArchiveReader
     decoder: Decoder
 
@@ -65,6 +77,10 @@ def _blame(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None
     blame_images(platform, tools.trainer, tools.evaluator, job, order, monitor)
 
 
+def _export(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    make_export(platform, tools.exporter, job, order_of(job, ExportOrder), monitor)
+
+
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
@@ -73,4 +89,5 @@ HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT_IMAGES: _import_images,
     JobType.ERASE: _erase,
     JobType.BLAME: _blame,
+    JobType.EXPORT: _export,
 }

@@ -8,6 +8,7 @@ from core.domain.jobs.order import (
     BlameOrder,
     EraseOrder,
     EvaluateOrder,
+    ExportOrder,
     ImportImagesOrder,
     ImportOrder,
     UpdateOrder,
@@ -19,6 +20,7 @@ from core.use_cases.blame.order_blame import keep_versions, preflight_blame
 from core.use_cases.erasure.order_erasure import repeat_erasure
 from core.use_cases.erasure.retrain import on_what_is_left
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
+from core.use_cases.exports.order_export import preflight_export
 from core.use_cases.imports.order_import import enqueue_import, renew_archive
 from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
 from core.use_cases.jobs.waiting import require_place
@@ -87,5 +89,9 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
             preflight_evaluation(work, model, order)
         case BlameOrder():
             keep_versions(work, model, order)
+        case ExportOrder():
+            preflight_export(platform, work, model, order)
     require_place(platform.settings, work, request.principal, model)
-    return enqueue(work, request, model, found.type, order, now, suites=suites, **again)
+    return enqueue(
+        work, request, model, found.type, order, now, lane=found.lane, suites=suites, **again
+    )

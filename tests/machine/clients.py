@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from core.domain.datasets.image_groups import Grouping
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import BlameOrder, JobType, UpdateOrder
+from core.domain.jobs.order import BlameOrder, ExportOrder, JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import sha256
 from core.errors import AnswersMissing, ArtifactGone, ImportFailed, JobFinished, VersionNotFound
 from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.exports.order_export import order_export
 from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.retry_job import retry_job
@@ -130,6 +132,19 @@ class Clients(Machine):
         )
         self.order(
             lambda request: order_blame(
+                self.world.platform, SILENCE, request, model=model.name, order=order
+            ),
+            death,
+        )
+
+    @precondition(lambda self: may_order(self) and self.promises.versions)
+    @rule(which=WHICH, death=DEATHS)
+    def order_export(self, which: int, death: str | None) -> None:
+        """Have a version written for other software."""
+        model, version = pick(self.promises.versions, which)
+        order = ExportOrder(version=version.number, format=ExportFormat.ONNX)
+        self.order(
+            lambda request: order_export(
                 self.world.platform, SILENCE, request, model=model.name, order=order
             ),
             death,

@@ -1,10 +1,11 @@
-"""Trainer, importer and evaluator without torch: tiny tensors, a function of the task alone.
+"""The tools that need torch, without it: tiny tensors, a function of the task alone.
 
 They read what the real ones read before they begin, so that a missing byte is seen.
 """
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from core.domain.evaluation.query import (
     Answers,
@@ -13,18 +14,19 @@ from core.domain.evaluation.query import (
     EvalQuery,
     RetrievalAnswers,
 )
+from core.domain.export_format import ExportFormat
 from core.domain.recipes.choices import Precision
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, Monitor, Trained, TrainingSpec
+from core.ports import Artifacts, Monitor, Samples, Trained, TrainingSpec
 from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
 
 STEPS = 3
 
 
 class TinyTools:
-    """The three tools that need torch, in one; `run` is in the checkpoints of this process."""
+    """The tools that need torch, in one; `run` is in the checkpoints of this process."""
 
     def __init__(self, artifacts: Artifacts, *, run: str) -> None:
         self._artifacts = artifacts
@@ -65,6 +67,32 @@ class TinyTools:
         monitor.advance("evaluating", 0, 1)
         read_for_answers(self._artifacts, version, questions)
         return [_answered(question, known=tenths_known(version)) for question in questions]
+
+    def formats(self) -> Collection[ExportFormat]:
+        """All."""
+        return tuple(ExportFormat)
+
+    def write(
+        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
+    ) -> None:
+        """A file of what the weights are."""
+        read_for_answers(self._artifacts, version, ())
+        (folder / "export").write_text(f"{version} as {export_format}")
+
+    def check(
+        self,
+        version: Digest,
+        export_format: ExportFormat,
+        folder: Path,
+        samples: Samples,
+        monitor: Monitor,
+    ) -> Json:
+        """All is equal, once it was read."""
+        monitor.advance("checking", 0, 1)
+        read_for_answers(self._artifacts, version, ())
+        for image in samples.images:
+            self._artifacts.get(image)
+        return {"least_cosine_images": 1.0, "least_cosine_texts": 1.0}
 
     def _begin(self, task: TrainingSpec, resume: Digest | None) -> tuple[int, str]:
         try:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from core.domain.datasets.dataset import DatasetKind, DatasetVersion
@@ -15,6 +16,7 @@ from core.domain.evaluation.query import (
     EvalQuery,
     RetrievalAnswers,
 )
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, Order, UpdateOrder
@@ -22,7 +24,15 @@ from core.domain.recipes.choices import Precision
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest, Json
-from core.ports import Artifacts, Monitor, Platform, Trained, TrainingSpec, Transactions
+from core.ports import (
+    Artifacts,
+    Monitor,
+    Platform,
+    Samples,
+    Trained,
+    TrainingSpec,
+    Transactions,
+)
 from core.settings import Settings
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
@@ -45,7 +55,7 @@ def nothing(monitor: Monitor) -> None:
 
 @dataclass
 class Script:
-    """The three tools that need torch, in one: what happens meanwhile is the test's."""
+    """The tools that need torch, in one: what happens meanwhile is the test's."""
 
     platform: Platform
     training: Event = nothing
@@ -56,6 +66,9 @@ class Script:
     tasks: list[TrainingSpec] = field(default_factory=list)
     notes: Json = field(default_factory=dict)  # what training will have chosen
     environments: tuple[Mapping[str, str], ...] = ({},)  # what it will have gone through
+    exporting: Event = nothing
+    samples: list[Samples] = field(default_factory=list)  # one a check
+    cosine: float = 0.99995  # between features of a version and those of its export
     native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
@@ -89,6 +102,31 @@ class Script:
         read_for_answers(self.platform.artifacts, version, questions)
         self.evaluating(monitor)
         return [answered(question, right=version not in self.wrong) for question in questions]
+
+    def formats(self) -> Collection[ExportFormat]:
+        """All but one of them."""
+        return [one for one in ExportFormat if one is not ExportFormat.ONNX_INT8]
+
+    def write(
+        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
+    ) -> None:
+        """Two files that say what they are."""
+        for name in ("text.onnx", "image.onnx"):
+            (folder / name).write_text(f"{name} of {version} as {export_format}")
+
+    def check(
+        self,
+        version: Digest,
+        export_format: ExportFormat,
+        folder: Path,
+        samples: Samples,
+        monitor: Monitor,
+    ) -> Json:
+        """The cosine that the script says."""
+        self.samples.append(samples)
+        self.exporting(monitor)
+        cosine = {"least_cosine_images": self.cosine, "least_cosine_texts": self.cosine}
+        return {"images": len(samples.images), "texts": len(samples.texts), **cosine}
 
 
 def answered(question: EvalQuery, *, right: bool) -> Answers:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from core.domain.values import Json
+from core.exporting.available_formats import available_formats
 from core.ports import HeldJob
 
 
@@ -23,6 +24,7 @@ def facts_of(
         "state": "busy" if held else "idle",
         "job": held[0].id if held else None,
         "queues": list(queues),
+        "formats": list(available_formats()),
         "version": version("perennial"),
         "memory_bytes": resident_bytes(child),
     }

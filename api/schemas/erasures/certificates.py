@@ -36,6 +36,9 @@ class ReplacedVersion(ResponseModel):
     version: int = Field(examples=[3])
     learned: Exposure
     digest: str
+    exports: list[str] = Field(
+        examples=[["onnx"]], description="Formats of its exports that are stored now."
+    )
     environment: dict[str, str] | None = Field(
         description="It was trained in; null if it was deleted since."
     )

@@ -13,6 +13,7 @@ from perennial.aio.resources.aliases import Aliases
 from perennial.aio.resources.audit import Audit
 from perennial.aio.resources.datasets import Datasets
 from perennial.aio.resources.erasures import Erasures
+from perennial.aio.resources.exports import Exports
 from perennial.aio.resources.jobs import Jobs
 from perennial.aio.resources.keys import Keys
 from perennial.aio.resources.models import Models
@@ -57,6 +58,7 @@ class AsyncClient:
         self.audit = Audit(self._connection)
         self.datasets = Datasets(self._connection)
         self.erasures = Erasures(self._connection)
+        self.exports = Exports(self._connection)
         self.jobs = Jobs(self._connection)
         self.keys = Keys(self._connection)
         self.models = Models(self._connection)

@@ -43,6 +43,7 @@ VERBS = {
         "history": "registry.aliases:history",
         "classify": "registry.classify:classify",
         "download": "registry.versions:download",
+        "export": "registry.export:export",
     }.items()
 }
 

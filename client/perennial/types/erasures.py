@@ -67,6 +67,7 @@ class ReplacedVersion(TypedDict):
     version: int
     learned: Exposure
     digest: str
+    exports: list[str]  # formats of those that are stored now
     environment: dict[str, str] | None
     replaced_by: int | None
     digest_after: str | None

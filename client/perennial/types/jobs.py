@@ -4,8 +4,9 @@ from typing import Any, Literal, TypedDict
 
 from perennial.types.blames import BlameOrder
 
-JobType = Literal["import", "update", "evaluate", "import_images", "erase", "blame"]
+JobType = Literal["import", "update", "evaluate", "import_images", "erase", "blame", "export"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+ExportFormat = Literal["open_clip", "huggingface", "onnx", "onnx_int8"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -43,6 +44,13 @@ class Import(TypedDict):
     validate_only: bool
 
 
+class JobExport(TypedDict):
+    """The version that an export writes, and in which format."""
+
+    version: int
+    format: ExportFormat
+
+
 class Job(TypedDict):
     """A job."""
 
@@ -58,6 +66,7 @@ class Job(TypedDict):
     dataset_version: DatasetVersionRef | None
     images: Import | None  # of an import of images
     blame: BlameOrder | None
+    export: JobExport | None  # of an export
     recipe: dict[str, Any] | None
     precision: Precision | None
     reference: DatasetVersionRef | None

@@ -16,6 +16,7 @@ class Worker(TypedDict):
     child_pid: int | None
     device: str
     queues: list[str]
+    formats: list[str]  # that it can export versions in
     version: str
     memory_bytes: int | None
     starts: int

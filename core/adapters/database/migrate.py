@@ -17,6 +17,7 @@ from core.adapters.database.tables import (
     counters,
     datasets,
     erasures,
+    exports,
     jobs,
     models,
     schema,
@@ -38,6 +39,7 @@ TABLES = (
     counters.counters,
     webhooks.webhooks,
     uploads.uploads,
+    exports.exports,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961

@@ -24,6 +24,7 @@ from core.adapters.database.operations.counters import SqlCounters
 from core.adapters.database.operations.gauges import SqlGauges
 from core.adapters.database.operations.heartbeats import SqlHeartbeats
 from core.adapters.database.registry.aliases import SqlAliases
+from core.adapters.database.registry.exports import SqlExports
 from core.adapters.database.registry.models import SqlModels
 from core.adapters.database.registry.policies import SqlPolicies
 from core.adapters.database.registry.versions import SqlVersions
@@ -85,6 +86,7 @@ class SqlUnitOfWork:
     outbox: ports.Outbox
     erasures: ports.Erasures
     uploads: ports.Uploads
+    exports: ports.Exports
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection)
         self.erasures = SqlErasures(connection)
         self.uploads = SqlUploads(connection, self.principal.name)
+        self.exports = SqlExports(connection)
         return self
 
     def __exit__(

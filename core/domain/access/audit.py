@@ -34,6 +34,8 @@ class Action(StrEnum):
     ERASURE_ORDERED = "erasure.ordered"
     IMAGES_ERASED = "images.erased"
     VERSION_MARKED = "version.marked"
+    EXPORT_MADE = "export.made"
+    EXPORT_DELETED = "export.deleted"
     SUITE_CREATED = "suite.created"
     POLICY_CREATED = "policy.created"
     WEIGHTS_DELETED = "weights.deleted"

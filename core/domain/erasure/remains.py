@@ -5,6 +5,9 @@ REMAINS = {
     "images, but hold none of their bytes.",
     "downloads": "Copies of marked versions and of images that clients have downloaded. A client "
     "may keep an image that it has fetched in its cache for a year.",
+    "exports": "Exports of marked versions, until they are deleted, each by itself or with its "
+    "version, and copies of them that clients have downloaded: `exports` of each version lists "
+    "those that are stored now.",
     "archives": "Archives whose import had not ended, until a day after it and the next garbage "
     "collection, and files that were sent in parts, until they have expired and likewise: their "
     "import refuses the images, and so does one of a copy that is sent later.",

@@ -1,5 +1,6 @@
 """Job types, the queues that they wait in, and what each type orders."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 from core.domain.datasets.archive import ArchiveFormat
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.datasets.image_groups import Grouping
+from core.domain.export_format import ExportFormat
 from core.domain.recipes.recipe import Recipe
 from core.domain.values import DatasetId, Digest, ErasureId, Json
 
@@ -27,6 +29,7 @@ class JobType(StrEnum):
     IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
     ERASE = "erase"  # takes images back from everything that holds them
     BLAME = "blame"  # trains a version again without each of some groups of its images
+    EXPORT = "export"  # writes a version as files that other software loads
 
     @property
     def queue(self) -> Queue:
@@ -39,7 +42,7 @@ class JobType(StrEnum):
         return self not in _WITHOUT_DEVICE
 
 
-_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE})
+_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE, JobType.EXPORT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,23 @@ class BlameOrder:
     suite: str | None = None  # a suite or holdout whose images alone are asked about; None: all
 
 
-Order = ImportOrder | UpdateOrder | EvaluateOrder | ImportImagesOrder | EraseOrder | BlameOrder
+@dataclass(frozen=True, kw_only=True)
+class ExportOrder:
+    """An order to write a version in a format, and to check what was written."""
+
+    version: int
+    format: ExportFormat
+
+
+Order = (
+    ImportOrder
+    | UpdateOrder
+    | EvaluateOrder
+    | ImportImagesOrder
+    | EraseOrder
+    | BlameOrder
+    | ExportOrder
+)
 OrderT = TypeVar(
     "OrderT",
     ImportOrder,
@@ -119,6 +138,7 @@ OrderT = TypeVar(
     ImportImagesOrder,
     EraseOrder,
     BlameOrder,
+    ExportOrder,
 )
 
 
@@ -133,22 +153,25 @@ def order_to_json(order: Order) -> dict[str, Any]:
     return value
 
 
+_KINDS: Mapping[JobType, Callable[..., Order]] = {
+    JobType.IMPORT: ImportOrder,
+    JobType.EVALUATE: EvaluateOrder,
+    JobType.IMPORT_IMAGES: ImportImagesOrder,
+    JobType.ERASE: EraseOrder,
+    JobType.BLAME: BlameOrder,
+    JobType.EXPORT: ExportOrder,
+}
+_ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
+
+
 def order_from_json(job_type: JobType, value: Json) -> Order:
     """Return the order that `order_to_json` wrote."""
-    match job_type:
-        case JobType.IMPORT:
-            return ImportOrder(**value)
-        case JobType.UPDATE:
-            reference = value.get("reference")  # orders of an earlier release have none
-            recipe = Recipe.from_stored(value["recipe"])
-            named = DatasetRef(**reference) if reference else None
-            return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
-        case JobType.EVALUATE:
-            return EvaluateOrder(**value)
-        case JobType.IMPORT_IMAGES:
-            archive_format = ArchiveFormat(value["archive_format"])
-            return ImportImagesOrder(**{**value, "archive_format": archive_format})
-        case JobType.ERASE:
-            return EraseOrder(**value)
-        case JobType.BLAME:
-            return BlameOrder(**{**value, "by": Grouping(value["by"])})
+    if job_type is JobType.UPDATE:
+        reference = value.get("reference")  # orders of an earlier release have none
+        recipe = Recipe.from_stored(value["recipe"])
+        named = DatasetRef(**reference) if reference else None
+        return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
+    fields = {
+        name: _ENUMS[name](given) if name in _ENUMS else given for name, given in value.items()
+    }
+    return _KINDS[job_type](**fields)

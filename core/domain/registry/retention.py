@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import BlameOrder, EvaluateOrder, UpdateOrder
+from core.domain.jobs.order import BlameOrder, EvaluateOrder, ExportOrder, UpdateOrder
 from core.domain.registry.alias import AliasMove, live_stack
 from core.domain.registry.version import Version
 
@@ -79,7 +79,7 @@ def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
         named |= {order.parent, order.replaces}
         if order.replaces is not None:
             named |= replacements(order.replaces, versions)
-    if isinstance(order, EvaluateOrder | BlameOrder):
+    if isinstance(order, EvaluateOrder | BlameOrder | ExportOrder):
         named.add(order.version)
     return {number for number in named if number is not None}
 

@@ -78,6 +78,9 @@ def _version(work: UnitOfWork, one: Followed) -> dict[str, Any]:
         "version": one.marked.number,
         "learned": one.marked.learned,
         "digest": one.marked.digest,
+        "exports": [
+            export.format.value for export in work.exports.all(one.marked.model, one.marked.number)
+        ],
         "environment": dict(one.version.environment) if one.version else None,
         "replaced_by": by and by.number,
         "digest_after": by and by.digest,

@@ -4,13 +4,16 @@ import io
 import json
 import math
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from core.domain.registry.version import TensorEntry, Version, Weights
-from core.ports import Artifacts
+from core.ports import Artifacts, BytesCallback, ignore_bytes
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+PIECE = 1 << 20  # bytes
 
 
 def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO) -> None:
@@ -20,14 +23,32 @@ def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO
     little-endian header length, a JSON header, the raw bytes in header order. Raises
     ArtifactGone, ArtifactMissing or ArtifactCorrupt.
     """
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, file, size in _files(artifacts, version):
+            _add(tar, f"{folder}/{name}", file, size)
+
+
+def write_folder(
+    artifacts: Artifacts, version: Version, folder: Path, moved: BytesCallback = ignore_bytes
+) -> None:
+    """Write the files of `write_tar` into a folder. Raises the same errors."""
+    for name, file, _ in _files(artifacts, version):
+        with (folder / name).open("wb") as out:
+            while piece := file.read(PIECE):
+                out.write(piece)
+                moved(len(piece))
+
+
+def _files(
+    artifacts: Artifacts, version: Version
+) -> Iterator[tuple[str, "BinaryIO | _Tensors", int]]:
+    """Yield each file's name, content and size in bytes."""
     version.require_weights()
     weights = Weights.from_bytes(artifacts.get(version.digest))
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        config = json.dumps(weights.config, indent=2, sort_keys=True).encode()
-        _add(tar, f"{folder}/{CONFIG_FILE}", io.BytesIO(config), len(config))
-        header = safetensors_header(weights)
-        size = len(header) + weights.size
-        _add(tar, f"{folder}/{WEIGHTS_FILE}", _Tensors(artifacts, weights, header), size)
+    config = json.dumps(weights.config, indent=2, sort_keys=True).encode()
+    yield CONFIG_FILE, io.BytesIO(config), len(config)
+    header = safetensors_header(weights)
+    yield WEIGHTS_FILE, _Tensors(artifacts, weights, header), len(header) + weights.size
 
 
 def safetensors_header(weights: Weights) -> bytes:

@@ -22,6 +22,7 @@ class ArtifactKind(StrEnum):
     REPORT = "report"
     ANSWERS = "answers"
     CHECKPOINT = "checkpoint"
+    EXPORT = "export"  # the file of an export
     ARCHIVE = "archive"  # that an import reads, or a part of an upload
     UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
@@ -46,6 +47,7 @@ def roots_of(
         ArtifactKind.REPORT: rows.reports(),
         ArtifactKind.ANSWERS: rows.answers(),
         ArtifactKind.CHECKPOINT: rows.checkpoints(),
+        ArtifactKind.EXPORT: rows.exports(),
         ArtifactKind.ARCHIVE: rows.archives(),
     }
 

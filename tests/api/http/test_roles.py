@@ -25,6 +25,7 @@ BODIES: dict[str, Any] = {
     "roll_alias_back": lambda _: {"reason": "worse"},
     "rename_dataset_class": lambda _: {"name": "boot"},
     "order_image_erasure": lambda _: {"images": ["0" * 64], "reason": "asked for"},
+    "order_version_export": lambda _: {"format": "open_clip"},
     "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
@@ -63,6 +64,7 @@ def ask(service: Service, operation: Operation, job: str, model: str, key: dict[
     """The answer of an operation about a model and its job."""
     method, path, described = operation
     things = {"model": model, "reference": model, "job": job, "alias": "production", "version": "1"}
+    things["export_format"] = "onnx"
     names = {name: things.get(name, "nothing") for name in names_in(path)}
     body = BODIES.get(described["operationId"], lambda _: {})(model)
     sent = {"json": body} if method in {"post", "put", "patch"} else {}

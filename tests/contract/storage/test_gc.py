@@ -45,7 +45,8 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert tidied.collected == {}
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
-    of_others = {ArtifactKind.CHECKPOINT, ArtifactKind.ARCHIVE, ArtifactKind.UNKNOWN}
+    of_others = {ArtifactKind.CHECKPOINT, ArtifactKind.ARCHIVE, ArtifactKind.EXPORT}
+    of_others.add(ArtifactKind.UNKNOWN)
     kept = set(ArtifactKind) - of_others
     assert set(tidied.kept) == kept
     assert scene.order(model, EvaluateOrder(version=2)) is not None

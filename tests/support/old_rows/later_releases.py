@@ -142,4 +142,18 @@ ADDED: dict[str, Rows] = {
         ]
     },
     "0021": {"jobs": [{"ordered_by": "key_1"}]},
+    "0023": {
+        "exports": [
+            {
+                "model": MODEL,
+                "version": 1,
+                "format": "onnx",
+                "artifact": "c" * 64,
+                "size": 2**40,
+                "check": {"least_cosine_images": 0.99999},
+                "job": JOB,
+                "created_at": WHEN,
+            }
+        ]
+    },
 }

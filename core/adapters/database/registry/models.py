@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from core.adapters.database.statements import find_named, insert_new, page_by_id
+from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.jobs import job_events, jobs
 from core.adapters.database.tables.models import (
     alias_moves,
@@ -83,7 +84,7 @@ class SqlModels:
         self._connection.execute(rows.order_by(versions.c.number).with_for_update())
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
-        for table in (alias_moves, aliases, versions, model_suites, jobs):
+        for table in (alias_moves, aliases, exports, versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))
         self._connection.execute(delete(models).where(models.c.id == model))
 

@@ -4,9 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, cast, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from core.adapters.database.parsed_json import parse_recipe
+from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.models import models, versions
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict
@@ -78,8 +90,9 @@ class SqlVersions:
     def remove(self, model: ModelId, number: int, at: datetime) -> None:
         """Delete a version, whose weights may be collected from now on.
 
-        Its row stays, without what it learned from.
+        Its row stays, without what it learned from. Its exports are deleted too.
         """
+        self._delete_exports(model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
@@ -93,12 +106,17 @@ class SqlVersions:
         )
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Record that a version's weights may be collected from now on."""
+        """Record that a version's weights may be collected from now on, and delete its exports."""
+        self._delete_exports(model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
             .values(collected_at=at)
         )
+
+    def _delete_exports(self, model: ModelId, number: int) -> None:
+        theirs = (exports.c.model == model) & (exports.c.version == number)
+        self._connection.execute(delete(exports).where(theirs))
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
         """Record that images that a version learned from were erased, unless it is marked."""

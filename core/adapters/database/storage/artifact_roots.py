@@ -9,6 +9,7 @@ from core.adapters.database.jobs.rows import UNFINISHED
 from core.adapters.database.tables.access import answers
 from core.adapters.database.tables.datasets import dataset_images, dataset_versions, images
 from core.adapters.database.tables.erasures import erased_images
+from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
@@ -56,6 +57,10 @@ class SqlArtifactRoots:
     def answers(self) -> set[Digest]:
         """Return the evaluation results of versions."""
         return self._all(select(answers.c.answers))
+
+    def exports(self) -> set[Digest]:
+        """Return the files of exports."""
+        return self._all(select(exports.c.artifact))
 
     def archives(self) -> set[Digest]:
         """Return the parts of uploads, and the archives of unfinished imports."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perennial.terminal.exit_codes import ERROR
+from perennial.terminal.exit_codes import ERROR, JOB
 from tests.support.api.image_files import picture
 from tests.support.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site
@@ -144,3 +144,31 @@ def rows(printed: str, cells: int) -> list[list[str]]:
     """The first cells of the lines of tables."""
     lines = (line for line in printed.splitlines() if line.startswith("│"))
     return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]
+
+
+def test_a_version_is_exported_into_a_folder(
+    site: Site, perennial: Run, taught: int, tmp_path: Path
+) -> None:
+    digest = site.client.versions.get("demo", taught)["digest"]
+    ordered = json.loads(perennial("export", "demo:1", "--json").out)
+    assert ordered["export"] == {"version": 1, "format": "open_clip"}
+    for number, reference in enumerate(("demo", "demo@production", f"demo@sha256:{digest}")):
+        output = tmp_path / f"out-{number}"
+        told = perennial("export", reference, "--format", "onnx", "--output", output).out
+        assert f"demo: version {taught} as onnx" in told
+        assert f"Smallest cosine: {site.learner.cosine} over 30 images" in told
+        names = ["check.json", "image.onnx", "text.onnx"]
+        assert sorted(path.name for path in output.iterdir()) == names
+        assert digest in (output / "image.onnx").read_text()
+    refused = perennial("export", "demo", "--output", output)
+    assert (refused.code, f"{output} is not empty" in refused.err) == (ERROR, True)
+    unknown = perennial("export", "demo@sha256:00")
+    assert (unknown.code, "has the digest 00" in unknown.err) == (ERROR, True)
+
+
+def test_an_export_that_differs_is_a_failed_job(
+    site: Site, perennial: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.learner, "cosine", 0.5)
+    failed = perennial("export", "demo:1", "--format", "onnx", "--wait")
+    assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)

@@ -100,7 +100,7 @@ def test_each_pause_is_twice_as_long_as_the_one_before_up_to_two_minutes() -> No
     assert pauses == [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 128.0]
 
 
-def test_imports_and_erasures_wait_for_workers_without_a_device() -> None:
+def test_imports_erasures_and_exports_wait_for_workers_without_a_device() -> None:
     assert {kind: kind.queue for kind in JobType} == {
         JobType.IMPORT: Queue.HOUSEKEEPING,
         JobType.UPDATE: Queue.GPU,
@@ -108,6 +108,7 @@ def test_imports_and_erasures_wait_for_workers_without_a_device() -> None:
         JobType.IMPORT_IMAGES: Queue.HOUSEKEEPING,
         JobType.ERASE: Queue.HOUSEKEEPING,
         JobType.BLAME: Queue.GPU,
+        JobType.EXPORT: Queue.HOUSEKEEPING,
     }
 
 

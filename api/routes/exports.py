@@ -1,0 +1,162 @@
+"""Routes of exports: a version as files that other software loads."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from api.accepted_job import accepted
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.downloads import Download
+from api.http.export_cache import delete_exports, stored_export
+from api.http.preconditions import matches_etag
+from api.http.required_role import needs
+from api.http.threadpool_route import ThreadRoute
+from api.openapi_document import raises
+from api.schemas.common import VersionNumber
+from api.schemas.exports import ExportList, ExportView, NewExport
+from api.schemas.jobs import JobView
+from core import errors
+from core.domain.access.roles import Role
+from core.domain.export_format import ExportFormat
+from core.domain.jobs.order import ExportOrder
+from core.domain.registry.export import Export
+from core.domain.registry.version import Model
+from core.use_cases.exports import delete_export as deletion
+from core.use_cases.exports.order_export import order_export
+
+router = APIRouter(
+    prefix="/v1/models/{model}/versions/{version}/exports",
+    tags=["exports"],
+    route_class=ThreadRoute,
+)
+
+TAR = "application/x-tar"
+NOT_THERE = (errors.ModelNotFound, errors.VersionNotFound)
+_DOWNLOADS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "The requested range."},
+    304: {"description": "If-None-Match names the file's ETag: the client has the file."},
+    **raises(
+        *NOT_THERE,
+        errors.ExportNotFound,
+        errors.Malformed,
+        errors.RangeNotSatisfiable,
+        errors.ArtifactMissing,
+        errors.ArtifactCorrupt,
+        errors.StorageFull,
+    ),
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        *NOT_THERE,
+        errors.ArtifactGone,
+        errors.LearnedErasedImages,
+        errors.NotExportable,
+        errors.ExporterMissing,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.TooManyJobs,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def order_version_export(
+    model: str,
+    version: VersionNumber,
+    body: NewExport,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order the export of a version: its files are written, loaded and compared with the version.
+
+    A model that the format has no place for is refused at once. A version has one export in each
+    format: the new one takes the place of the old.
+    """
+    job = order_export(
+        services.platform,
+        services.notifier,
+        job_request(request, asking, key, body.model_dump(mode="json")),
+        model=model,
+        order=ExportOrder(version=version, format=body.format),
+    )
+    return accepted(services, response, job)
+
+
+@router.get("", responses=raises(*NOT_THERE), openapi_extra=needs(Role.VIEWER))
+def list_exports(model: str, version: VersionNumber, services: WiredServices) -> ExportList:
+    """List the exports of a version, by format."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        rows = work.exports.all(found.id, work.versions.get(found.id, version).number)
+    return ExportList(data=[ExportView.of(row, model=found.name) for row in rows])
+
+
+@router.get(
+    "/{export_format}",
+    responses=raises(*NOT_THERE, errors.ExportNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_export(
+    model: str, version: VersionNumber, export_format: ExportFormat, services: WiredServices
+) -> ExportView:
+    """Return the export of a version in a format."""
+    found, export = _find(services, model, version, export_format)
+    return ExportView.of(export, model=found.name)
+
+
+@router.get(
+    "/{export_format}/download",
+    responses=_DOWNLOADS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def download_export(
+    model: str,
+    version: VersionNumber,
+    export_format: ExportFormat,
+    services: WiredServices,
+    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+) -> Response:
+    """Download an export as a tar of one folder; ranges can resume it."""
+    found, export = _find(services, model, version, export_format)
+    tag = {"ETag": f'"{export.artifact}"'}
+    if matches_etag(if_none_match, tag["ETag"]):
+        return Response(status_code=304, headers=tag)
+    return Download(
+        stored_export(services.platform, export),
+        media_type=TAR,
+        filename=f"{found.name}-{version}-{export_format}.tar",
+        headers=tag,
+    )
+
+
+@router.delete(
+    "/{export_format}",
+    status_code=204,
+    responses=raises(*NOT_THERE, errors.ExportNotFound),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def delete_export(
+    model: str, version: VersionNumber, export_format: ExportFormat, services: WiredServices
+) -> None:
+    """Delete an export; its file is collected. The version can be exported again."""
+    deleted = deletion.delete_export(
+        services.platform, model=model, version=version, export_format=export_format
+    )
+    delete_exports(services.platform, deleted.model, deleted.version, deleted.format)
+
+
+def _find(
+    services: Services, model: str, version: int, export_format: ExportFormat
+) -> tuple[Model, Export]:
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version)
+        return found, work.exports.get(found.id, wanted.number, export_format)

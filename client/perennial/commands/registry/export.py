@@ -1,0 +1,116 @@
+"""`perennial export`: a version as files that other software loads."""
+
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import click
+
+from perennial.client import Client
+from perennial.terminal.arguments import example
+from perennial.terminal.failures import Failure
+from perennial.terminal.following import follow, wait_option
+from perennial.terminal.output import json_option, print_json
+from perennial.terminal.progress import bytes_bar
+from perennial.terminal.session import connected
+from perennial.types.exports import Export
+from perennial.types.jobs import ExportFormat
+
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+PIECE = 1 << 20  # bytes
+
+
+@click.command(
+    epilog=example("perennial export demo@production --format onnx --output demo-onnx --wait")
+)
+@click.argument("reference")
+@click.option(
+    "--format",
+    "export_format",
+    type=click.Choice(get_args(ExportFormat)),
+    default="open_clip",
+    show_default=True,
+    help="What is to load the files.",
+)
+@click.option(
+    "--output", type=NEW_FOLDER, metavar="FOLDER", help="Wait, and write the files there."
+)
+@wait_option
+@json_option
+def export(
+    reference: str, export_format: ExportFormat, output: Path | None, wait: bool, as_json: bool
+) -> None:
+    """Write a version as files that other software loads, checked against the version.
+
+    REFERENCE is a model, or name@alias, name:7 or name@sha256:...
+    """
+    if output is not None and output.exists() and any(output.iterdir()):
+        raise Failure(f"{output} is not empty: name a new folder.")
+    with connected() as client:
+        model, version = find_version(client, reference)
+        job = client.exports.order(model, version, export_format)
+        if not (wait or output):
+            if as_json:
+                print_json(job)
+            else:
+                click.echo(f"Ordered: job {job['id']}. `perennial watch {job['id']}` follows it.")
+            return
+        follow(client, job["id"])
+        made = client.exports.get(model, version, export_format)
+        if output is not None:
+            _fetch(client, made, output)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(_told(made))
+
+
+def find_version(client: Client, reference: str) -> tuple[str, int]:
+    """Return model and number of a reference. Raises Failure if no version has its digest."""
+    name, _, place = reference.partition("@")
+    if place.startswith("sha256:"):
+        digest = place.removeprefix("sha256:")
+        found = [one["version"] for one in client.versions.list(name) if one["digest"] == digest]
+        if not found:
+            raise Failure(f"No version of {name} has the digest {digest}.")
+        return name, max(found)
+    name, _, number = name.partition(":")
+    if number.isdigit() and not place:
+        return name, int(number)
+    return name, client.aliases.get(name, place or "production")["version"]
+
+
+def _told(made: Export) -> str:
+    check = made["check"]
+    return (
+        f"{made['model']}: version {made['version']} as {made['format']}, {made['size']:,} bytes. "
+        f"Smallest cosine: {check['least_cosine_images']} over {check['images']} images, "
+        f"{check['least_cosine_texts']} over {check['texts']} texts."
+    )
+
+
+def _fetch(client: Client, made: Export, output: Path) -> None:
+    """Write the files of an export into a folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        with bytes_bar("receiving") as on_bytes:
+            packed = client.exports.download(
+                made["model"],
+                made["version"],
+                made["format"],
+                to=Path(folder) / "export.tar",
+                on_bytes=on_bytes,
+            )
+        _unpack(packed, output)
+
+
+def _unpack(packed: Path, output: Path) -> None:
+    with tarfile.open(packed) as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isreg() else None
+            if file is None:
+                continue
+            with (output / PurePosixPath(entry.name).name).open("wb") as out:
+                while piece := file.read(PIECE):
+                    out.write(piece)

@@ -1,0 +1,34 @@
+"""The formats that a version can be exported in."""
+
+from enum import StrEnum
+
+LEAST_COSINE = 0.9999  # between a feature of the version and that of its export
+LEAST_COSINE_INT8 = 0.98
+
+
+class ExportFormat(StrEnum):
+    """The format of an export: what loads it."""
+
+    OPEN_CLIP = "open_clip"  # open_clip
+    HUGGINGFACE = "huggingface"  # CLIPModel and CLIPProcessor of transformers
+    ONNX = "onnx"  # an ONNX runtime, one file for each tower
+    ONNX_INT8 = "onnx_int8"  # the same with weights of 8 bits
+
+    @property
+    def least_cosine(self) -> float:
+        """The least cosine between a feature of the version and that of a sound export."""
+        return LEAST_COSINE_INT8 if self is ExportFormat.ONNX_INT8 else LEAST_COSINE
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The modules that writing and checking it takes beside open_clip."""
+        return _LIBRARIES[self]
+
+
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_LIBRARIES = {
+    ExportFormat.OPEN_CLIP: (),
+    ExportFormat.HUGGINGFACE: ("transformers",),
+    ExportFormat.ONNX: _ONNX,
+    ExportFormat.ONNX_INT8: _ONNX,
+}

@@ -1,0 +1,117 @@
+"""The folder that `CLIPModel` and `CLIPProcessor` of transformers load."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.clip.images import Preprocess
+from core.clip.model import ClipModel
+from core.domain.registry.architecture import VOCABULARY
+from core.domain.values import Json
+from core.exporting.huggingface_tensors import huggingface_tensors
+from core.exporting.tokenizer_files import write_tokenizer
+from core.exporting.towers import Towers
+
+RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+
+
+def write_huggingface(model: ClipModel, folder: Path) -> None:
+    """Write weights, config, tokenizer and preprocessing of a model that `CLIPModel` can hold."""
+    tensors = huggingface_tensors(model.network.state_dict())
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _write(folder / "config.json", clip_config(model.config))
+    _write(folder / "preprocessor_config.json", processor_config(model.preprocess))
+    write_tokenizer(model, folder)
+
+
+def clip_config(config: Json) -> dict[str, Any]:
+    """Return the `config.json` of the model of an open_clip config."""
+    settings = config["model_cfg"]
+    vision, text = settings["vision_cfg"], settings["text_cfg"]
+    activation = "quick_gelu" if settings.get("quick_gelu") else "gelu"
+    image_size = vision.get("image_size", 224)
+    width, text_width = vision.get("width", 768), text.get("width", 512)
+    shared = {"hidden_act": activation, "projection_dim": settings["embed_dim"]}
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": settings["embed_dim"],
+        "dtype": "float32",
+        "torch_dtype": "float32",  # what releases before 5 read
+        "vision_config": {
+            **shared,
+            "model_type": "clip_vision_model",
+            "hidden_size": width,
+            "intermediate_size": int(width * vision.get("mlp_ratio", 4.0)),
+            "num_hidden_layers": vision.get("layers", 12),
+            "num_attention_heads": width // vision.get("head_width", 64),
+            "image_size": image_size if isinstance(image_size, int) else image_size[0],
+            "patch_size": vision.get("patch_size", 16),
+        },
+        "text_config": {
+            **shared,
+            "model_type": "clip_text_model",
+            "hidden_size": text_width,
+            "intermediate_size": int(text_width * text.get("mlp_ratio", 4.0)),
+            "num_hidden_layers": text.get("layers", 12),
+            "num_attention_heads": text.get("heads", 8),
+            "max_position_embeddings": text.get("context_length", 77),
+            "vocab_size": VOCABULARY,
+            "bos_token_id": VOCABULARY - 2,
+            "eos_token_id": VOCABULARY - 1,
+            "pad_token_id": VOCABULARY - 1,
+        },
+    }
+
+
+def processor_config(preprocess: Preprocess) -> dict[str, Any]:
+    """Return the `preprocessor_config.json` of a model's image preprocessing."""
+    height, width = preprocess.size
+    settings = preprocess.settings
+    whole = {"height": height, "width": width}
+    squashed = settings.resize_mode == "squash"
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "processor_class": "CLIPProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": whole if squashed else {"shortest_edge": height},
+        "resample": RESAMPLE[settings.interpolation],
+        "do_center_crop": not squashed,
+        "crop_size": whole,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(settings.mean),
+        "image_std": list(settings.std),
+    }
+
+
+def load_huggingface(folder: Path) -> Towers:
+    """Load a folder as its users do."""
+    from transformers import CLIPModel, CLIPProcessor
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
+    processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+
+    def images(batch: list[Image.Image]) -> Tensor:
+        inputs = processor(images=batch, return_tensors="pt")
+        features: Tensor = model.visual_projection(model.vision_model(**inputs).pooler_output)
+        return features
+
+    def texts(batch: list[str]) -> Tensor:
+        inputs = processor(text=batch, padding=True, truncation=True, return_tensors="pt")
+        features: Tensor = model.text_projection(model.text_model(**inputs).pooler_output)
+        return features
+
+    return Towers(images=images, texts=texts)
+
+
+def _write(path: Path, value: Json) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,61 @@
+"""Ports for exports: their rows, and what writes and checks their files."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.domain.export_format import ExportFormat
+from core.domain.registry.export import Export
+from core.domain.values import Digest, Json, ModelId
+from core.ports.learning import Monitor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """What a version and its export are both asked about."""
+
+    images: tuple[Digest, ...]  # stored images; empty: the exporter generates some
+    texts: tuple[str, ...]
+
+
+class Exporter(Protocol):
+    def formats(self) -> Collection[ExportFormat]:
+        """Return the formats whose libraries are installed here."""
+
+    def write(
+        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
+    ) -> None:
+        """Write the files of a version into an empty folder; the same version, the same bytes.
+
+        The files of `open_clip` need no exporter: see `export_version`. Raises ArtifactMissing or
+        ArtifactCorrupt.
+        """
+
+    def check(
+        self,
+        version: Digest,
+        export_format: ExportFormat,
+        folder: Path,
+        samples: Samples,
+        monitor: Monitor,
+    ) -> Json:
+        """Load the files as their users do, and compare their features with the version's.
+
+        Return the smallest cosine over all images and over all texts, what they were, and the
+        releases of the libraries: see `require_equal`.
+        """
+
+
+class Exports(Protocol):
+    def put(self, export: Export) -> None:
+        """Store an export in the place of the one in that format, if there is one."""
+
+    def get(self, model: ModelId, version: int, export_format: ExportFormat) -> Export:
+        """Return an export. Raises ExportNotFound."""
+
+    def all(self, model: ModelId, version: int) -> Sequence[Export]:
+        """Return the exports of a version, by format."""
+
+    def remove(self, model: ModelId, version: int, export_format: ExportFormat) -> None:
+        """Delete an export, whose bytes may be collected. Raises ExportNotFound."""

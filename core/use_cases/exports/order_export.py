@@ -1,0 +1,73 @@
+"""Order the export of a version."""
+
+from core.domain.jobs.job import Job
+from core.domain.jobs.order import ExportOrder, JobType, Queue
+from core.domain.registry.huggingface_fit import require_exportable
+from core.domain.registry.version import Model, Weights
+from core.errors import ArtifactGone, ArtifactMissing, ExporterMissing
+from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.waiting import require_place
+from core.use_cases.operations.workers import patience_s
+
+
+def order_export(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    model: str,
+    order: ExportOrder,
+) -> Job:
+    """Order that a version be written in a format, in the place of its export in that format.
+
+    Raises what `preflight_export` raises, ModelNotFound or TooManyJobs.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        found = work.models.get(model)
+        preflight_export(platform, work, found, order)
+        require_place(platform.settings, work, request.principal, found)
+        lane = lane_of(found)
+        job = enqueue(work, request, found, JobType.EXPORT, order, now, lane=lane)
+        work.commit()
+    announce(notifier, job)
+    return job
+
+
+def lane_of(model: Model) -> str:
+    """Return the lane of a model's exports, which do not wait for its updates."""
+    return f"{model.id}/exports"
+
+
+def preflight_export(
+    platform: Platform, work: UnitOfWork, model: Model, order: ExportOrder
+) -> None:
+    """Raise an error unless a version can be written in a format, and keep its weights.
+
+    That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, or ExporterMissing
+    if workers are there and none has the libraries.
+    """
+    version = work.versions.get(model.id, order.version, lock=True)
+    version.require_weights()
+    version.require_clean()
+    try:
+        weights = Weights.from_bytes(platform.artifacts.get(version.digest))
+    except ArtifactMissing as error:
+        raise ArtifactGone(version=version.number) from error
+    require_exportable(weights.config, order.format)
+    _require_exporter(work, patience_s(platform.settings), order)
+
+
+def _require_exporter(work: UnitOfWork, patience: float, order: ExportOrder) -> None:
+    """Raise ExporterMissing if workers say what they can write, and none can write this."""
+    wanted = JobType.EXPORT.queue
+    serving = [
+        facts["formats"]
+        for _, facts in work.heartbeats.fresh(patience)
+        if "formats" in facts and wanted in map(Queue, facts["queues"])
+    ]
+    if serving and not any(order.format in formats for formats in serving):
+        raise ExporterMissing(format=order.format.value, libraries=order.format.libraries)

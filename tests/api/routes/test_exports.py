@@ -1,0 +1,263 @@
+"""Exports as clients order, read, download and delete them."""
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from core.domain.datasets.suite import SuiteKind
+from core.domain.registry.version import Model
+from core.ports import Monitor
+from core.use_cases.datasets.suites import add_suite, create_suite
+from core.use_cases.run_job import run_next_job
+from tests.support.api.orders import update
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import EMBEDDED, Service, code_of
+from tests.support.scene import Script
+from tests.support.tools import tools_of
+
+EXPORTS = "/v1/models/demo/versions/1/exports"
+TIMM = {"vision_cfg": {"timm_model_name": "convnext_tiny"}, "text_cfg": {}}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A service whose worker is scripted."""
+
+    service: Service
+    script: Script
+
+    def order(self, export_format: str = "onnx", path: str = EXPORTS, **headers: str) -> Any:
+        """The answer to an order."""
+        body = {"format": export_format}
+        return self.service.client.post(path, json=body, headers=headers)
+
+    def work(self) -> Any:
+        """Run the next job; it as it is shown afterwards."""
+        tools = tools_of(self.script)
+        job = run_next_job(self.service.platform, tools, owner="w", stopping=lambda: False)
+        assert job is not None
+        return self.service.client.get(f"/v1/jobs/{job.id}").json()
+
+    def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:
+        """The job of an export that has ended."""
+        answer = self.order(export_format, path)
+        assert answer.status_code == 202, answer.text
+        return self.work()
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.service.client.get(path, headers=headers)
+
+
+@pytest.fixture
+def model(service: Service) -> Model:
+    """The model `demo`, which has a root only."""
+    return a_root(service.platform)
+
+
+@pytest.fixture
+def desk(service: Service, model: Model) -> Desk:
+    return Desk(service, Script(service.platform))
+
+
+def files_of(answer: Any) -> dict[str, bytes]:
+    """The files of a tar, by their names."""
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        assert {entry.mtime for entry in tar} == {0}
+        return {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
+
+
+def test_an_export_is_ordered_checked_listed_and_downloaded(desk: Desk) -> None:
+    ordered = desk.order()
+    job = ordered.json()
+    assert ordered.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["type"], job["model"]) == ("export", "demo")
+    assert job["export"] == {"version": 1, "format": "onnx"}
+    assert job["links"]["export"] == f"{EXPORTS}/onnx"
+    assert code_of(desk.get(f"{EXPORTS}/onnx")) == (404, "export_not_found")
+    ended = desk.work()
+    assert ended["status"] == "succeeded", ended["error"]
+
+    (export,) = desk.get(EXPORTS).json()["data"]
+    assert export == desk.get(f"{EXPORTS}/onnx").json()
+    version = desk.get("/v1/models/demo/versions/1").json()
+    assert export["check"]["digest"] == version["digest"]
+    assert export["check"]["least_cosine_images"] == 0.99995
+    assert ended["result"] == {
+        "artifact": export["artifact"],
+        "size": export["size"],
+        **export["check"],
+    }
+
+    answer = desk.get(export["links"]["download"])
+    assert (answer.headers["content-type"], len(answer.content)) == (
+        "application/x-tar",
+        export["size"],
+    )
+    assert 'filename="demo-1-onnx.tar"' in answer.headers["content-disposition"]
+    files = files_of(answer)
+    assert list(files) == ["demo-1/check.json", "demo-1/image.onnx", "demo-1/text.onnx"]
+    assert json.loads(files["demo-1/check.json"]) == export["check"]
+    tag = answer.headers["etag"]
+    assert tag == f'"{export["artifact"]}"'
+    rest = desk.get(export["links"]["download"], **{"Range": "bytes=100-", "If-Range": tag})
+    assert (rest.status_code, rest.content) == (206, answer.content[100:])
+    assert desk.get(export["links"]["download"], **{"If-None-Match": tag}).status_code == 304
+
+
+def test_an_export_takes_the_place_of_the_one_before_and_has_the_same_bytes(desk: Desk) -> None:
+    first, other, again = (desk.export(each) for each in ("onnx", "open_clip", "onnx"))
+    assert first["result"] == again["result"]
+    onnx, folder = desk.get(EXPORTS).json()["data"]
+    assert (onnx["job"], folder["job"]) == (again["id"], other["id"])
+    names = files_of(desk.get(folder["links"]["download"]))
+    assert set(names) == {
+        "demo-1/check.json",
+        "demo-1/open_clip_config.json",
+        "demo-1/open_clip_model.safetensors",
+    }
+    assert desk.get("/v1/models/demo/versions/1/download").status_code == 200
+
+
+def test_an_export_that_differs_fails_its_job_and_leaves_nothing(desk: Desk) -> None:
+    desk.script.cosine = 0.9998
+    desk.order()
+    before = desk.service.kept()
+    ended = desk.work()
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "export_differs")
+    assert "0.9998, and 0.9999 is required" in ended["error"]["message"]
+    assert ended["error"]["least_cosine_images"] == 0.9998
+    after = desk.service.kept()
+    assert (before["files"], before["exports"]) == (after["files"], after["exports"])
+    desk.script.cosine = 1.0
+    again = desk.service.client.post(f"/v1/jobs/{ended['id']}/retry").json()
+    assert (again["type"], again["retry_of"]) == ("export", ended["id"])
+    assert desk.work()["status"] == "succeeded"
+
+
+def test_what_a_format_has_no_place_for_is_refused_at_once(desk: Desk) -> None:
+    a_root(desk.service.platform, "timm", TIMM)
+    path = "/v1/models/timm/versions/1/exports"
+    refused = desk.order("huggingface", path)
+    assert code_of(refused) == (422, "not_exportable")
+    assert "convnext_tiny" in refused.json()["detail"]
+    assert desk.export("onnx", path)["status"] == "succeeded"
+    assert code_of(desk.order("tflite")) == (422, "field_invalid")
+    missing = desk.order("onnx", EXPORTS.replace("demo", "other"))
+    assert code_of(missing) == (404, "model_not_found")
+    missing = desk.order("onnx", "/v1/models/demo/versions/9/exports")
+    assert code_of(missing) == (404, "version_not_found")
+
+
+def test_formats_that_no_worker_can_write_are_refused_once_workers_say_so(desk: Desk) -> None:
+    platform = desk.service.platform
+
+    def beat(name: str, **facts: Any) -> None:
+        with platform.transactions() as work:
+            work.heartbeats.record(name, {"queues": ["housekeeping"], **facts})
+            work.commit()
+
+    beat("earlier-release:1")
+    assert desk.order().status_code == 202
+    beat("plain:1", formats=["open_clip"])
+    refused = desk.order()
+    assert code_of(refused) == (409, "exporter_missing")
+    assert refused.json()["facts"]["libraries"] == ["onnx", "onnxscript", "onnxruntime"]
+    assert desk.order("open_clip").status_code == 202
+    beat("trainer:1", formats=["onnx"], queues=["gpu"])
+    assert desk.order().status_code == 409
+    beat("equipped:1", formats=["open_clip", "onnx"])
+    assert desk.order().status_code == 202
+
+
+def test_a_worker_without_the_libraries_says_so(desk: Desk) -> None:
+    ended = desk.export("onnx_int8")  # which the scripted worker lacks
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "exporter_missing")
+    assert "extra `export`" in ended["error"]["message"]
+
+
+def test_an_order_is_repeated_by_its_key_and_does_not_wait_for_updates(
+    ready: Service,
+) -> None:
+    desk = Desk(ready, Script(ready.platform))
+    key = {"Idempotency-Key": "once"}
+    assert ready.client.post("/v1/jobs", json=update()).status_code == 202
+    first, second = desk.order(**key).json(), desk.order(**key).json()
+    assert first["id"] == second["id"]
+    with ready.platform.transactions() as work:
+        claimed = [work.jobs.claim(f"w{n}", 60, 3) for n in range(3)]
+        assert [job and job.type for job in claimed] == ["update", "export", None]
+        work.commit()
+
+
+def test_images_and_texts_of_the_suites_are_asked_about(ready: Service) -> None:
+    desk = Desk(ready, Script(ready.platform))
+    suite = create_suite(
+        ready.platform, name="s", kind=SuiteKind.ZERO_SHOT, dataset="products", dataset_version=1
+    )
+    add_suite(ready.platform, "demo", suite)
+    check = desk.export()["result"]
+    (samples,) = desk.script.samples
+    assert 0 < len(samples.images) == check["images"]
+    assert all(ready.platform.artifacts.has(image) for image in samples.images)
+    assert any("boot" in text for text in samples.texts)
+
+
+def test_an_export_is_deleted_alone_or_with_its_version(desk: Desk, model: Model) -> None:
+    version = a_candidate(desk.service.platform, model)
+    path = EXPORTS.replace("/1/", f"/{version.number}/")
+    client = desk.service.client
+    for each in ("onnx", "open_clip"):
+        desk.export(each, path)
+        client.get(f"{path}/{each}/download")
+    assert client.delete(f"{path}/onnx").status_code == 204
+    assert code_of(client.get(f"{path}/onnx/download")) == (404, "export_not_found")
+    assert code_of(client.delete(f"{path}/onnx")) == (404, "export_not_found")
+    files = desk.service.kept()["files"]
+    assert sum(name.startswith("exports/") for name in files) == 1
+    desk.order("onnx", path)
+    held = client.delete(path.removesuffix("/exports"))
+    assert code_of(held) == (409, "in_use")
+    assert desk.work()["status"] == "succeeded"
+    assert client.delete(path.removesuffix("/exports")).status_code == 204
+    assert desk.service.kept()["exports"] == []
+    assert code_of(client.get(path)) == (404, "version_not_found")
+    actions = [event["action"] for event in client.get("/v1/audit-events").json()["data"]]
+    assert (actions.count("export.made"), actions.count("export.deleted")) == (3, 1)
+
+
+def test_a_version_that_is_marked_meanwhile_is_not_exported(ready: Service) -> None:
+    desk = Desk(ready, Script(ready.platform))
+    pixels = desk.get("/v1/datasets/products/images?class=boot").json()["data"][0]["pixels"]
+    ready.client.post("/v1/jobs", json=update())
+    desk.work()
+    path = EXPORTS.replace("/1/", "/2/")
+    desk.export("open_clip", path)
+    order = {"images": [pixels], "reason": "asked for", "retrain": "none"}
+
+    def erase(monitor: Monitor) -> None:
+        """The image is erased by another worker."""
+        here = ready.client.post("/v1/erasures", json=order).headers["location"]
+        found.append(here)
+        desk.work()
+
+    found: list[str] = []
+    desk.script.exporting = erase
+    ended = desk.export("onnx", path)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "learned_erased_images")
+    assert code_of(desk.order("onnx", path)) == (409, "learned_erased_images")
+    proof = desk.get(f"{found[0]}/certificate").json()
+    assert [one["exports"] for one in proof["versions"]] == [["open_clip"]]
+    assert "exports" in {one["where"] for one in proof["remains"]}
+
+
+@EMBEDDED
+def test_scratch_files_of_dead_workers_are_deleted(desk: Desk) -> None:
+    left = desk.service.settings.home / "exporting" / "job_gone-1"
+    left.mkdir(parents=True)
+    (left / "half").write_text("half")
+    desk.export()
+    assert not list(left.parent.iterdir())

@@ -1,0 +1,100 @@
+"""Exports: one a format, as long as the version keeps its weights."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.domain.export_format import ExportFormat
+from core.domain.registry.export import Export
+from core.domain.registry.version import Model, Version
+from core.errors import ExportNotFound
+from core.use_cases.deletion.delete_model import delete_model
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.storage.reachability import ArtifactKind
+from tests.support.api.seeds import a_candidate
+from tests.support.factories import NOW
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.storage.collecting import NEWEST_ONLY, rejected, tidy
+
+ONNX, FOLDER = ExportFormat.ONNX, ExportFormat.OPEN_CLIP
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return scene.model()
+
+
+def put(scene: Scene, version: Version, export_format: ExportFormat = ONNX) -> Export:
+    """An export of a version, stored."""
+    data = f"{version.digest} {export_format}".encode()
+    export = Export(
+        model=version.model,
+        version=version.number,
+        format=export_format,
+        artifact=scene.platform.artifacts.put(data),
+        size=2**40,
+        check={"least_cosine_images": 0.99999},
+        job=version.job,
+        created_at=NOW,
+    )
+    with scene.platform.transactions() as work:
+        work.exports.put(export)
+        work.commit()
+    return export
+
+
+def exports_of(scene: Scene, version: Version) -> list[Export]:
+    with scene.platform.transactions(read_only=True) as work:
+        return list(work.exports.all(version.model, version.number))
+
+
+def test_a_new_export_takes_the_place_of_the_one_in_its_format(scene: Scene, model: Model) -> None:
+    root = scene.version(model, 1)
+    first, folder = put(scene, root), put(scene, root, FOLDER)
+    assert exports_of(scene, root) == [first, folder]
+    second = replace(first, size=7, artifact=folder.artifact)
+    with scene.platform.transactions() as work:
+        work.exports.put(second)
+        work.commit()
+    with scene.platform.transactions() as work:
+        assert work.exports.get(model.id, 1, ONNX) == second
+        work.exports.remove(model.id, 1, ONNX)
+        for ask in (work.exports.get, work.exports.remove):
+            with pytest.raises(ExportNotFound):
+                ask(model.id, 1, ONNX)
+        assert work.exports.all(model.id, 1) == [folder]
+
+
+def test_bytes_are_kept_as_long_as_the_row(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    export = put(scene, scene.version(model, 1))
+    assert tidy(scene).kept[ArtifactKind.EXPORT].count == 1
+    with scene.platform.transactions() as work:
+        work.exports.remove(model.id, 1, ONNX)
+        work.commit()
+    assert tidy(scene).kept.get(ArtifactKind.EXPORT) is None
+    assert not artifacts.has(export.artifact)
+
+
+def test_a_version_that_gives_up_its_weights_gives_up_its_exports(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    old, newest = rejected(scene, model, 2)
+    gone, kept = put(scene, old), put(scene, newest)
+    tidy(scene, NEWEST_ONLY)
+    assert (exports_of(scene, old), exports_of(scene, newest)) == ([], [kept])
+    assert not artifacts.has(gone.artifact)
+    assert artifacts.has(kept.artifact)
+
+
+def test_exports_go_with_their_version_or_model(scene: Scene, model: Model) -> None:
+    versions = [a_candidate(scene.platform, model) for _ in range(2)]
+    for version in versions:
+        put(scene, version)
+    delete_version(scene.platform, model=model.name, version=versions[1].number)
+    assert exports_of(scene, versions[1]) == []
+    assert len(exports_of(scene, versions[0])) == 1
+    delete_model(scene.platform, model=model.name)
+    assert exports_of(scene, versions[0]) == []
