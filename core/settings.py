@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,7 +33,12 @@ class Settings(BaseSettings):
     below `home`, all on loopback.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PERENNIAL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="PERENNIAL_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # which may be a secret
+    )
 
     home: Path = Path("var")
     database_url: str = ""  # empty: SQLite below home
@@ -117,6 +122,13 @@ class Settings(BaseSettings):
     traces_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
 
     root_folders: tuple[Path, ...] = ()  # folders from which a model's base may be read
+
+    @field_validator("import_buckets")
+    @classmethod
+    def _names_each_bucket_once(cls, buckets: tuple[ImportBucket, ...]) -> tuple[ImportBucket, ...]:
+        if len({bucket.name for bucket in buckets}) < len(buckets):
+            raise ValueError("name each bucket once: requests tell buckets apart by name alone")
+        return buckets
 
     @property
     def database(self) -> str:

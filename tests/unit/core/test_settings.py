@@ -22,6 +22,20 @@ def test_half_a_key_of_a_bucket_is_refused_at_start() -> None:
         ImportBucket(name="photos", secret_access_key=SecretStr("b"))
 
 
+def test_a_bucket_that_is_named_twice_is_refused_at_start() -> None:
+    one, other = (ImportBucket(name="photos", endpoint=f"https://{at}.example") for at in "ab")
+    with pytest.raises(ValidationError, match="name each bucket once"):
+        Settings(import_buckets=(one, other))
+
+
+def test_what_is_refused_at_start_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = {"name": "photos", "secret_access_key": "only-the-store"}
+    monkeypatch.setenv("PERENNIAL_IMPORT_BUCKETS", json.dumps([half]))
+    with pytest.raises(ValidationError, match="access_key_id and secret_access_key") as refused:
+        Settings()
+    assert half["secret_access_key"] not in str(refused.value)
+
+
 def test_buckets_are_read_from_json_and_their_secrets_are_kept_out_of_logs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
