@@ -1,7 +1,7 @@
 """The `Buckets` port over S3: lists and reads objects, and never writes."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class S3Buckets:
         wanted = {"Bucket": bucket, "Key": listed.key, "IfMatch": listed.etag}
         while True:
             rest = {"Range": f"bytes={done}-"} if done else {}
-            with _translated(bucket):
+            with _translated(bucket, changed=_CHANGED):
                 answer = client.get_object(**wanted, **rest)
             try:
                 with _translated(bucket), answer["Body"] as body:
@@ -76,21 +76,24 @@ class S3Buckets:
             )
         with self._one_connects:
             if bucket not in self._clients:
-                with _translated(bucket):
-                    self._clients[bucket] = access.client(_TRIES)
+                try:
+                    with _translated(bucket):
+                        self._clients[bucket] = access.client(_TRIES)
+                except ValueError as error:
+                    raise _unavailable(bucket, "invalid endpoint") from error
             return self._clients[bucket]
 
 
 @contextmanager
-def _translated(bucket: str) -> Iterator[None]:
-    """Translate the client's errors to ObjectChanged or BucketUnavailable."""
+def _translated(bucket: str, *, changed: Collection[str] = ()) -> Iterator[None]:
+    """Translate the client's errors to BucketUnavailable, those in `changed` to ObjectChanged."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
         code = error_code(error)
-        if code in _CHANGED:
+        if code in changed:
             raise ObjectChanged from None
         raise _unavailable(bucket, code) from error
     except BotoCoreError as error:

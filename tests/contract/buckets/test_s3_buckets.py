@@ -114,6 +114,23 @@ def test_only_buckets_with_a_name_in_the_settings_are_read(
         assert told.value.facts["bucket"] == name
 
 
+def test_a_listing_that_is_refused_without_a_word_is_a_fault_of_the_bucket(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise refusal("404")  # as a store answers for a bucket that it does not have
+
+    monkeypatch.setattr(bucket.client, "_make_api_call", refuses)
+    with pytest.raises(BucketUnavailable):
+        bucket.listed()
+
+
+def test_an_endpoint_that_is_no_address_is_told_as_that() -> None:
+    buckets = S3Buckets({"photos": S3Access(endpoint="https://no_host.example")})
+    with pytest.raises(BucketUnavailable, match="invalid endpoint"):
+        list(buckets.objects(BucketFolder(bucket="photos")))
+
+
 def test_refusals_are_told_without_secrets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(**_: Any) -> None:
         raise refusal("AccessDenied")
