@@ -31,9 +31,11 @@ class Services:
     webhooks: WebhookClient
     buckets: Buckets
     metrics: Metrics
-    # Limits on the threads for decoding and advice, so that other requests still get one.
+    # Limits on the threads for decoding, advice and lists of buckets, so that other requests still
+    # get one.
     decoding: CapacityLimiter
     advising: CapacityLimiter
+    listing: CapacityLimiter
 
 
 # Coroutines: a plain function would cost a wait for a thread.

@@ -24,6 +24,7 @@ from core.use_cases.datasets.suites import ensure_default_policy
 
 DECODING = 8  # threads, of the 40 that all requests share
 ADVISING = 4
+LISTING = 4  # orders of imports from buckets, which may be slow to answer
 
 
 def make_lifespan(
@@ -78,6 +79,7 @@ def _open(
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         advising=CapacityLimiter(ADVISING),
+        listing=CapacityLimiter(LISTING),
     )
     if settings.embedded:
         processes = EmbeddedProcesses(settings)

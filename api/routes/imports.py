@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -116,7 +117,7 @@ async def import_images(
             )
             return accepted(services, response, job)
 
-        return await run_in_threadpool(listed)
+        return await run_sync(listed, limiter=services.listing)
     declared = request.headers.get("content-length", "")
     arriving = int(declared) if declared.isdigit() else 0
     found = await run_in_threadpool(_find, services, dataset, arriving)

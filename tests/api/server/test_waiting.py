@@ -1,4 +1,4 @@
-"""Whoever waits for the inference process or a decoder keeps nobody else waiting."""
+"""Whoever waits for the inference process, a decoder or a bucket keeps nobody else waiting."""
 
 import threading
 import time
@@ -10,11 +10,11 @@ from typing import Any
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from core.errors import ImageCorrupt, InferenceUnavailable
+from core.errors import BucketUnavailable, ImageCorrupt, InferenceUnavailable
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
-from tests.support.api.service import Service, code_of
+from tests.support.api.service import EMBEDDED, Service, code_of
 
 CROWD = 45  # requests: more than there are threads
 FILE = {"boot": ("1.png", picture(1))}
@@ -39,7 +39,7 @@ class Hung:
         """Be the method that hangs, on the event loop."""
         await run_sync(self.wait, limiter=self.crowd)
 
-    classify = decode = wait
+    classify = decode = objects = wait
 
 
 def crowded(service: Service, hung: Hung, least: int, send: Callable[[int], Any]) -> list[Any]:
@@ -88,6 +88,17 @@ def test_slow_decoders_hold_up_no_rollback(service: Service) -> None:
     path = "/v1/datasets/products/images"
     answers = crowded(service, hung, 8, lambda _: service.client.post(path, files=FILE))
     assert {code_of(answer) for answer in answers} == {(422, "all_rejected")}
+
+
+@EMBEDDED
+def test_a_slow_bucket_holds_up_no_rollback(service: Service) -> None:
+    a_root(service.platform)
+    a_dataset(service, "products", boot=0, bag=3)
+    hung = Hung(BucketUnavailable())
+    change(service, buckets=hung)
+    path = "/v1/datasets/products/imports?s3=s3://photos"
+    answers = crowded(service, hung, 4, lambda _: service.client.post(path))
+    assert {code_of(answer) for answer in answers} == {(503, "bucket_unavailable")}
 
 
 def change(service: Service, **parts: Any) -> None:
