@@ -8,6 +8,7 @@ from core.domain.values import DatasetId
 from core.errors import ArchiveEmpty, ArchiveTooBig
 from core.ports import Buckets, JobNotifier, Platform
 from core.settings import Settings
+from core.use_cases.datasets.datasets import require_room
 from core.use_cases.imports.order_import import order_import
 from core.use_cases.jobs.queue import JobRequest, find_replayed
 
@@ -32,6 +33,7 @@ def order_bucket_import(
         if known := find_replayed(work, request):
             return known
         found = work.datasets.get(dataset)
+    require_room(platform)
     listing = list_objects(platform.settings, buckets, folder)
     order = ImportImagesOrder(
         dataset=DatasetId(found.id),

@@ -207,6 +207,17 @@ def test_what_cannot_be_imported_is_refused_at_once(home: Path, store: tuple[str
 
 
 @EMBEDDED
+def test_an_import_that_the_disk_has_no_room_for_is_refused_at_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.put(FILES)
+    monkeypatch.setattr(type(shop.imports.service.platform.artifacts), "free_bytes", lambda _: 0)
+    with shop.imports.service.untouched():
+        answer = shop.send()
+    assert code_of(answer) == (507, "storage_full")
+
+
+@EMBEDDED
 def test_the_same_order_sent_again_is_the_same_job_whatever_lies_there_now(shop: Shop) -> None:
     shop.put(FILES)
     first = shop.send("once").json()
