@@ -70,8 +70,8 @@ class BlameReportView(ResponseModel):
         description="Suites, and `version 2` for the holdout of its update.",
     )
     alpha: float = Field(
-        description="Error of the lower bounds of all groups together, and of the upper bounds: "
-        "the policy's. Each bound has its share of it."
+        description="Error of the lower bounds of all groups of a class together, and of the upper "
+        "bounds: the policy's. Each bound has its share of it."
     )
     exact: bool = Field(
         description="Whether all groups were trained in the version's own environment. Elsewhere, "

@@ -51,7 +51,7 @@ class S3Access:
             max_pool_connections=CONNECTIONS,
             # Stores other than AWS's rarely support a host name per bucket.
             s3={"addressing_style": "path" if path_style else "auto"},
-            # We send the SHA-256 of every upload and verify it on every read.
+            # Artifacts are sent with their SHA-256, and verified by it on every read.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )

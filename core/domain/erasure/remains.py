@@ -1,8 +1,9 @@
 """Places that an erasure cannot reach, as its certificate lists them."""
 
 REMAINS = {
-    "weights": "A marked version keeps its weights until it is deleted. They were learned from the "
-    "images, but hold none of their bytes.",
+    "weights": "A marked version keeps its weights until it is deleted. Weights that no version "
+    "names, of blames and of updates that have failed, stay until they are a day old and the next "
+    "garbage collection. They were learned from the images, but hold none of their bytes.",
     "downloads": "Copies of marked versions and of images that clients have downloaded. A client "
     "may keep an image that it has fetched in its cache for a year.",
     "exports": "Exports of marked versions, until they are deleted, each by itself or with its "

@@ -1,4 +1,4 @@
-"""Order that the images be found which cost a class its accuracy."""
+"""Order a blame: a search for the images that cost a class its accuracy."""
 
 from collections.abc import Mapping
 
