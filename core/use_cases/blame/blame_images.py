@@ -9,7 +9,8 @@ from core.errors import ArtifactMissing, ImageErased
 from core.ports import Evaluator, Monitor, Platform, Trainer, UnitOfWork
 from core.use_cases.blame.blame_plan import BlamePlan, plan_blame
 from core.use_cases.blame.blame_report import blame_report
-from core.use_cases.blame.finished_groups import FinishedGroup, GroupMonitor, read_finished
+from core.use_cases.blame.finished_groups import FinishedGroup, read_finished
+from core.use_cases.blame.group_monitor import GroupMonitor
 from core.use_cases.blame.order_blame import keep_versions
 from core.use_cases.registry.model_suites import pinned_model
 from core.use_cases.training.slow_precision import warn_if_slow

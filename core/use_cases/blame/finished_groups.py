@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from core.domain.evaluation.query import ClassAnswers
-from core.domain.jobs.event import EventKind
-from core.domain.jobs.job import Job
-from core.domain.values import Digest, Json, canonical_json
-from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested
-from core.ports import Artifacts, Monitor, Platform
+from core.domain.values import Digest, Json
+from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.ports import Artifacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,89 +73,3 @@ def read_finished(artifacts: Artifacts, digest: Digest | None, plan: Digest) -> 
             if found.plan == plan:
                 return found
     return FinishedGroups(plan=plan)
-
-
-class GroupMonitor:
-    """The monitor of the training without each group, in turn: a `Monitor` for the trainer.
-
-    It keeps what the job resumes from: the finished groups and, from the trainer, the checkpoint of
-    the one in training. Each state that it stores replaces the one before.
-    """
-
-    def __init__(
-        self, platform: Platform, job: Job, monitor: Monitor, finished: FinishedGroups, total: int
-    ) -> None:
-        self.finished = finished
-        self._platform = platform
-        self._job = job
-        self._monitor = monitor
-        self._total = total
-        self._kept = job.checkpoint
-
-    def advance(
-        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
-    ) -> None:
-        """Report progress, with the number of the group and of all."""
-        number = {"group": len(self.finished.groups) + 1, "groups": self._total}
-        self._monitor.advance(phase, step, total, {**(terms or {}), **number})
-
-    def moved(self, count: int) -> None:
-        """Report bytes in transfer."""
-        self._monitor.moved(count)
-
-    def checkpoint_due(self) -> bool:
-        """Return whether the trainer is to make a checkpoint."""
-        return self._monitor.checkpoint_due()
-
-    def skip_checkpoint(self, step: int, facts: Json) -> None:
-        """Report that the store had no room for a checkpoint."""
-        self._monitor.skip_checkpoint(step, facts)
-
-    def emit(self, kind: EventKind, data: Json) -> None:
-        """Add an event to the job's history."""
-        self._monitor.emit(kind, data)
-
-    def save_checkpoint(self, digest: Digest, step: int) -> None:
-        """Record the trainer's checkpoint beside the finished groups."""
-        finished = replace(self.finished, training=digest)
-        stored = self._store(finished)
-        try:
-            self._monitor.save_checkpoint(stored, step)
-        except StopRequested:  # raised after the checkpoint was recorded
-            self._replace(stored, finished)
-            raise
-        self._replace(stored, finished)
-
-    def finish(self, group: FinishedGroup, images: int) -> None:
-        """Record a finished group and an event of it. Raises LeaseLost."""
-        trained = self.finished.training
-        finished = replace(self.finished, groups=(*self.finished.groups, group), training=None)
-        stored, job = self._store(finished), self._job
-        number = len(finished.groups)
-        with self._platform.transactions() as work:
-            work.jobs.set_checkpoint(job.id, job.fence, stored)
-            work.jobs.add_event(
-                job.id,
-                EventKind.LEFT_OUT,
-                {"group": number, "groups": self._total, "images": images},
-                self._platform.clock(),
-            )
-            work.commit()
-        self._replace(stored, finished)
-        if trained is not None:
-            self._platform.artifacts.delete(trained)
-
-    def clear(self) -> None:
-        """Delete what the job would have resumed from, once it has ended."""
-        if self._kept is not None:
-            self._platform.artifacts.delete(self._kept)
-
-    def _store(self, finished: FinishedGroups) -> Digest:
-        # Jobs with equal plans finish equal groups: each has an artifact that it may delete.
-        own = {"job": self._job.id, "fence": self._job.fence}
-        return self._platform.artifacts.put(canonical_json(finished.to_json() | own))
-
-    def _replace(self, stored: Digest, finished: FinishedGroups) -> None:
-        if self._kept not in {None, stored}:
-            self._platform.artifacts.delete(self._kept)
-        self._kept, self.finished = stored, finished
