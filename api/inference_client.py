@@ -64,7 +64,11 @@ class Inference:
             headers={"Authorization": f"Bearer {settings.inference_key.get_secret_value()}"},
             trust_env=False,  # never send requests to our own process through a proxy
         )
-        self._calls: SharedCalls[_Question, Row] = SharedCalls(self._ask, most=_most_images)
+        # A GPU computes one call while the next one is on its way. Cores are better used by fewer,
+        # larger calls: what lies between them is work of the same cores.
+        self._calls: SharedCalls[_Question, Row] = SharedCalls(
+            self._ask, most=_most_images, at_once=1 if settings.device == "cpu" else 2
+        )
 
     async def answer(
         self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int

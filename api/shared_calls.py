@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 from core.errors import InferenceBusy
 
-AT_ONCE = 2  # calls: one is computed while the next one is on its way
 MAX_WAITING = 4096  # images that wait or are in a call
 MAX_WAITING_BYTES = 512 * 1024 * 1024  # of their pixels
 
@@ -44,7 +43,7 @@ class SharedCalls(Generic[K, R]):
         call: Callable[[K, Sequence[bytes], Sequence[str]], Sequence[R]],
         *,
         most: Callable[[K], int],
-        at_once: int = AT_ONCE,
+        at_once: int,
         max_waiting: int = MAX_WAITING,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
