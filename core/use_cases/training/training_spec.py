@@ -38,6 +38,7 @@ class UpdateInputs:
     suites: tuple[Suite, ...]
     lessons: tuple[DatasetVersion, ...]  # of earlier updates, if the recipe replays them
     reference: DatasetVersion | None
+    repeated: bool = False  # a version was made of them before
 
     @property
     def parent(self) -> Version:
@@ -111,7 +112,8 @@ def inputs_of_version(work: UnitOfWork, version: Version, precision: Precision) 
         reference=version.reference,
     )
     line = tuple(ancestors(work, version))
-    return _inputs(work, order, pinned_model(work, version.job), line)
+    inputs = _inputs(work, order, pinned_model(work, version.job), line)
+    return replace(inputs, repeated=True)
 
 
 def _inputs(
@@ -137,9 +139,9 @@ def spec_of(
 
     Only exemplars that have become a suite's are left out from then on. Training images `without`
     which to train are left out as if they had never been in the dataset, and classes that are left
-    with none. Raises ImageInSuite when an image to train on has become a suite's since the job was
-    ordered, FieldInvalid when no image of the reference set is left, and RecipeInvalid when there
-    is nothing to choose a mixing weight by.
+    with none. Raises ImageInSuite when an image of the dataset has become a suite's since the job
+    was ordered (of a repeated update, an image to train on); FieldInvalid when no image of the
+    reference set is left; and RecipeInvalid when there is nothing to choose a mixing weight by.
     """
     artifacts, order = platform.artifacts, inputs.order
     manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
@@ -148,7 +150,7 @@ def spec_of(
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
-        refuse_suite_images(work, manifest.entries)
+        refuse_suite_images(work, images if inputs.repeated else manifest.entries)
         exemplars = without_suite_images(work, exemplars_of(lessons, manifest.entries))
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)

@@ -8,6 +8,7 @@ import pytest
 from core.adapters.database.tables.access import answers
 from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.datasets.image_groups import Grouping
+from core.domain.datasets.split import Side, side_of
 from core.domain.erasure.erasure import Retraining
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import BlameOrder, JobType
@@ -26,13 +27,14 @@ from core.errors import (
 from core.ports import Monitor
 from core.settings import Settings
 from core.use_cases.blame.order_blame import order_blame
+from core.use_cases.datasets.freeze import freeze
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.retry_job import retry_job
 from tests.support.api.seeds import a_candidate
 from tests.support.blamed import Blamed, a_blamed_model
-from tests.support.factories import NOW
+from tests.support.factories import NOW, a_dataset
 from tests.support.ordering import ME
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Bell
@@ -100,6 +102,22 @@ def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
         with pytest.raises(AnswersMissing) as refused:
             ordered(blamed, **changes)
         assert "order an evaluation" in refused.value.message
+
+
+def test_held_out_images_that_have_become_a_suites_keep_no_blame_from_running(
+    blamed: Blamed,
+) -> None:
+    scene, dataset = blamed.scene, a_dataset(name="corrected")
+    with scene.platform.transactions() as work:
+        rows = work.datasets.images(work.datasets.get("taught").id)
+        work.datasets.add(dataset)
+        held = [row for row in rows if side_of(row.image.group) is Side.HOLDOUT]
+        work.datasets.add_images(dataset.id, [replace(row, dataset=dataset.id) for row in held])
+        version = freeze(work, scene.platform.artifacts, dataset, NOW)
+        work.commit()
+    scene.suite(blamed.model, version, name="corrected")
+    ordered(blamed, suite="easy")
+    assert scene.run().error is None
 
 
 def test_a_parent_without_weights_is_refused(blamed: Blamed) -> None:
