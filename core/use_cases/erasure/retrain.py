@@ -1,6 +1,6 @@
 """Order the updates that repeat marked versions without what was erased."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
-from core.errors import JobFinished, ParentNotRetrained, TooFewPerClass
+from core.errors import ArtifactGone, JobFinished, ParentNotRetrained, TooFewPerClass
 from core.ports import UnitOfWork
 from core.use_cases.jobs.queue import JobRequest, cancel, enqueue
 from core.use_cases.jobs.unfinished import unfinished_jobs
@@ -41,9 +41,15 @@ def order_retraining(
     waiting = {_replaced_by(job) for job in unfinished}
     before = {version.number for version in versions if version.erasure is not None}
     lacking = found.keys() | (before - waiting)
+    wanted = to_retrain(versions, found, live=live, wanted=erasure.retraining)
+    parents = {version.number: newest(version.parent or 0, versions) for version in wanted}
+    gone = _without_weights(work, model, set(parents.values()) - lacking)
     ordered: dict[int, str | None] = {}
-    for version in to_retrain(versions, found, live=live, wanted=erasure.retraining):
-        parent = newest(version.parent or 0, versions)
+    for version in wanted:
+        parent = parents[version.number]
+        if parent in gone:
+            ordered[version.number] = ArtifactGone().code
+            continue
         if parent in lacking and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
@@ -57,6 +63,12 @@ def order_retraining(
         _enqueue(work, erasure, model, version, data, now)
         ordered[version.number] = None
     return ordered
+
+
+def _without_weights(work: UnitOfWork, model: Model, numbers: Iterable[int]) -> set[int]:
+    """Return the versions whose weights were deleted; those of the others stay from now on."""
+    found = [work.versions.get(model.id, number, lock=True) for number in sorted(numbers)]
+    return {version.number for version in found if version.collected_at is not None}
 
 
 def _supersede(work: UnitOfWork, erasure: Erasure, job: Job, now: datetime) -> None:

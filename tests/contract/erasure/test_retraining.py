@@ -144,6 +144,21 @@ def test_too_few_images_of_a_class_are_an_obstacle_for_the_line(scene: Scene) ->
     assert states(scene, erasure)[0] is ErasureStatus.INCOMPLETE
 
 
+def test_collected_weights_of_the_parent_are_an_obstacle_for_the_line(
+    scene: Scene, model: Model
+) -> None:
+    for parent in (3, 4):
+        scene.update(model, scene.frozen(*"ab", offset=100 * parent, forms=MANY), parent=parent)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    retention = Retention(keep_last=1, made_before=NOW + timedelta(days=1))
+    collect_garbage(scene.platform, TESTER, retention=retention)
+    assert scene.version(model, 3).collected_at is not None
+    erasure = erase(scene, scene.script.tasks[2].images[0].pixels)
+    obstacles = {one.number: one.obstacle for one in erasure.findings.versions}
+    assert obstacles == {4: "artifact_gone", 5: "parent_not_retrained"}
+    assert states(scene, erasure)[0] is ErasureStatus.INCOMPLETE
+
+
 def test_an_erasure_that_dies_between_rows_and_bytes_deletes_them_when_it_is_resumed(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
