@@ -76,6 +76,7 @@ def test_pages_and_filters(platform: Platform) -> None:
     assert page(platform, 2, 3) == [2, 1]
     assert page(platform, subject="models/a") == [2, 1]
     assert page(platform, subject="models/a%") == [4]
+    assert page(platform, subject="models/A") == []
     assert page(platform, actor="actor-1") == [4, 2]
     assert page(platform, action="model.created", actor="actor-0") == [3, 1]
     assert page(platform, action="key.created") == []

@@ -30,8 +30,10 @@ from tests.support.old_rows.first_release import (
     WEIGHTS,
     WHEN,
 )
-from tests.support.old_rows.rows import read_rows, revisions, write_rows, writing
+from tests.support.old_rows.rows import read_rows, revisions, rows_at, write_rows, writing
 from tests.support.places import ROOT
+
+ADDED_TO = {"jobs", "job_metadata", "versions"}  # by `work_goes_on`
 
 
 def tables_of(url: str) -> set[str]:
@@ -79,7 +81,7 @@ def test_rows_of_every_revision_survive_the_way_up_and_down(empty_url: str, revi
     with writing(empty_url) as connection:
         after = read_rows(connection)
         assert {table: len(rows) for table, rows in after.items()} == {
-            table: len(rows) + (table in {"jobs", "versions"}) for table, rows in before.items()
+            table: len(rows) + (table in ADDED_TO) for table, rows in before.items()
         }
         for table in before.keys() - {"jobs"}:  # whose first was claimed in between
             assert set(before[table]) <= set(after[table])
@@ -142,6 +144,28 @@ def work_goes_on(work: UnitOfWork) -> None:
     assert added.feature_statistics == kept
     work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
     assert work.jobs.get(JobId("job_3")).priority == 9
+
+
+def test_old_jobs_are_found_by_their_metadata_and_those_of_an_old_process(empty_url: str) -> None:
+    migrate(empty_url, "0023")
+    with writing(empty_url) as connection:
+        write_rows(connection, "0023")
+    migrate(empty_url)
+    with writing(empty_url) as connection:  # as the release before does until it is restarted
+        table = reflect(connection).tables["jobs"]
+        row = {**rows_at("0023")["jobs"][0], "id": "job_9", "metadata": {"ticket": "9"}}
+        connection.execute(table.insert().values(row))
+    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+        found = {
+            value: [one.job.id for one in work.jobs.named_page(9, None, metadata=("ticket", value))]
+            for value in ("7", "9", "8", None)
+        }
+    assert found == {
+        "7": ["job_2", "job_1"],
+        "9": ["job_9"],
+        "8": [],
+        None: ["job_9", "job_2", "job_1"],
+    }
 
 
 def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:

@@ -21,22 +21,23 @@ RARE: Mapping[str, Any] = {
     "type": JobType.EVALUATE,
     "order": EvaluateOrder(version=1),
     "status": JobStatus.FAILED,
+    "metadata": {"team": "few", "ticket": "7"},
 }
+USUAL: Mapping[str, Any] = {"status": JobStatus.SUCCEEDED, "metadata": {"team": "many"}}
 EARLY = NOW + timedelta(minutes=FEW)
 
 
 def test_a_filtered_list_reads_no_other_jobs(url: str, make_model: Callable[[], Model]) -> None:
     often, seldom = make_model(), make_model()
     few = [a_job(seldom, **RARE, created_at=NOW + timedelta(minutes=n)) for n in range(FEW)]
-    many = [
-        a_job(often, status=JobStatus.SUCCEEDED, created_at=NOW + timedelta(minutes=n))
-        for n in range(FEW, ROWS)
-    ]
+    many = [a_job(often, **USUAL, created_at=NOW + timedelta(minutes=n)) for n in range(FEW, ROWS)]
     filters: Mapping[str, dict[str, Any]] = {
         "ix_jobs_model_position": {"model": seldom.id},
         "ix_jobs_type_position": {"job_type": JobType.EVALUATE},
         "ix_jobs_status": {"status": JobStatus.FAILED},
         "ix_jobs_created_at_position": {"since": NOW, "until": EARLY},
+        "ix_job_metadata_key_value_job": {"metadata": ("team", "few")},
+        "ix_job_metadata_key_job": {"metadata": ("ticket", None)},
     }
     engine, asked = open_engine(url), []
     with engine.begin() as connection:

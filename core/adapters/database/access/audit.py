@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.audit import audit_events, audit_head
@@ -12,6 +24,7 @@ from core.domain.values import Digest
 from core.ports import AuditFilter
 
 _HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
+_AFTER_SLASH = chr(ord("/") + 1)
 _LAST = select(func.max(audit_events.c.sequence))
 
 
@@ -71,9 +84,7 @@ class SqlAuditTrail:
             if (value := getattr(wanted, name)) is not None:
                 query = query.where(audit_events.c[name] == value)
         if wanted.subject is not None:
-            subject = audit_events.c.subject
-            below = subject.startswith(f"{wanted.subject}/", autoescape=True)
-            query = query.where(or_(subject == wanted.subject, below))
+            query = query.where(self._is_at_or_below(wanted.subject))
         if wanted.since is not None:
             query = query.where(at >= wanted.since)
         if wanted.until is not None:
@@ -86,6 +97,18 @@ class SqlAuditTrail:
         query = select(audit_events).where(number > after, number <= last)
         rows = self._connection.execute(query.order_by(number).limit(limit))
         return [_to_event(row) for row in rows]
+
+    def _is_at_or_below(self, path: str) -> ColumnElement[bool]:
+        """Return whether an event's subject is a path or begins with it and a slash.
+
+        Compared byte by byte, so that an index finds both.
+        """
+        subject = audit_events.c.subject
+        on_postgresql = self._connection.dialect.name == "postgresql"
+        not_before, before = ("~>=~", "~<~") if on_postgresql else (">=", "<")
+        begins = subject.bool_op(not_before)(f"{path}/")
+        ends = subject.bool_op(before)(path + _AFTER_SLASH)
+        return or_(subject == path, and_(begins, ends))
 
     def _lock_head(self) -> AuditHead:
         row = self._connection.execute(_HEAD.with_for_update()).first()

@@ -10,18 +10,16 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    String,
     and_,
     bindparam,
     exists,
-    func,
     or_,
     select,
     tuple_,
 )
 
 from core.adapters.database.jobs.rows import JOB_COLUMNS, to_job
-from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.tables.jobs import job_metadata, jobs
 from core.adapters.database.tables.models import models, versions
 from core.domain.values import JobId, ModelId
 from core.errors import JobNotFound
@@ -56,7 +54,7 @@ def read_page(
     With `visible`, the jobs of other models are left out.
     """
     values = {name: value for name, value in wanted.items() if value is not None}
-    query = _page(frozenset(values), connection.dialect.name, goes_on=after is not None)
+    query = _page(frozenset(values), goes_on=after is not None)
     if visible is not None:
         query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
@@ -64,18 +62,27 @@ def read_page(
 
 
 @cache
-def _page(wanted: frozenset[str], dialect: str, *, goes_on: bool) -> Select[Any]:
+def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
     """Return the statement of a page, cached since building it takes longer than running it.
 
-    A page of some time is ordered by time: then an index finds where the time begins.
+    A page of some time is ordered by time: then an index finds where the time begins. Otherwise,
+    an index of metadata finds the jobs in their order.
     """
-    timed = [] if wanted.isdisjoint({"since", "until"}) else [jobs.c.created_at]
-    order = [*timed, jobs.c.position]
-    query = _NAMED.order_by(*(column.desc() for column in order)).limit(bindparam("limit"))
+    timed = not wanted.isdisjoint({"since", "until"})
+    order: list[Any] = [jobs.c.created_at, jobs.c.position] if timed else [jobs.c.position]
+    query = _NAMED.limit(bindparam("limit"))
+    if "key" in wanted:
+        has_pair = _has_pair(with_value="value" in wanted)
+        if timed:
+            query = query.where(exists().where(has_pair))
+        else:
+            query, order = query.join(job_metadata, has_pair), [job_metadata.c.job]
+    query = query.order_by(*(column.desc() for column in order))
     if goes_on:
         earlier = jobs.alias("earlier")
         last = select(earlier).where(earlier.c.id == bindparam("after"))
-        ends = (last.with_only_columns(earlier.c[one.name]).scalar_subquery() for one in order)
+        names = ["created_at", "position"] if timed else ["position"]
+        ends = (last.with_only_columns(earlier.c[name]).scalar_subquery() for name in names)
         query = query.where(tuple_(*order) < tuple_(*ends))
     columns = sorted(wanted & {"model", "type", "status"})
     query = query.where(*(jobs.c[name] == bindparam(name) for name in columns))
@@ -83,19 +90,16 @@ def _page(wanted: frozenset[str], dialect: str, *, goes_on: bool) -> Select[Any]
         query = query.where(jobs.c.created_at >= bindparam("since"))
     if "until" in wanted:
         query = query.where(jobs.c.created_at < bindparam("until"))
-    if "key" in wanted:
-        query = query.where(_has_metadata(dialect, with_value="value" in wanted))
     return query
 
 
-def _has_metadata(dialect: str, *, with_value: bool) -> ColumnElement[bool]:
-    """Return whether a job has the metadata key `key`, with the value `value` if there is one."""
-    expand = func.json_each if dialect == "sqlite" else func.json_each_text
-    pairs = expand(jobs.c.metadata).table_valued("key", "value", name="pairs")
-    conditions = [pairs.c.key == bindparam("key", type_=String)]
+def _has_pair(*, with_value: bool) -> ColumnElement[bool]:
+    """Return whether a pair of `job_metadata` is a job's, with key `key` and perhaps `value`."""
+    pair = job_metadata.c
+    conditions = [pair.job == jobs.c.position, pair.key == bindparam("key")]
     if with_value:
-        conditions.append(pairs.c.value == bindparam("value", type_=String))
-    return exists(select(1).select_from(pairs).where(*conditions))
+        conditions.append(pair.value == bindparam("value"))
+    return and_(*conditions)
 
 
 def _to_named(row: Row[Any]) -> NamedJob:

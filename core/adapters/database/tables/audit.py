@@ -31,5 +31,10 @@ audit_head = Table(
 
 Index(None, audit_events.c.actor, audit_events.c.sequence)
 Index(None, audit_events.c.action, audit_events.c.sequence)
-Index(None, audit_events.c.subject, audit_events.c.sequence)
+Index(
+    "ix_audit_events_subject_prefix",
+    audit_events.c.subject,
+    audit_events.c.sequence,
+    postgresql_ops={"subject": "text_pattern_ops"},  # byte by byte, as SQLite compares anyway
+)
 Index(None, audit_events.c.at, audit_events.c.sequence)

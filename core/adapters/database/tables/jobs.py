@@ -1,4 +1,4 @@
-"""Tables of jobs and their events."""
+"""Tables of jobs, their metadata and their events."""
 
 from sqlalchemy import (
     JSON,
@@ -60,6 +60,15 @@ jobs = Table(
     UniqueConstraint("id"),
 )
 
+# Of lists: what each job's metadata holds, in rows that triggers of the database add and delete.
+job_metadata = Table(
+    "job_metadata",
+    metadata,
+    Column("job", ForeignKey("jobs.position", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
 job_events = Table(
     "job_events",
     metadata,
@@ -76,6 +85,8 @@ Index(None, jobs.c.status, jobs.c.position)
 Index(None, jobs.c.model, jobs.c.position)
 Index(None, jobs.c.type, jobs.c.position)
 Index(None, jobs.c.created_at, jobs.c.position)
+Index(None, job_metadata.c.key, job_metadata.c.value, job_metadata.c.job)
+Index(None, job_metadata.c.key, job_metadata.c.job)
 
 # The deletion of a job looks for its retries, which refer to it.
 RETRIES = text("retry_of IS NOT NULL")
