@@ -70,6 +70,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lines: list[str] = []
+        self._writer: asyncio.AbstractEventLoop | None = None  # that will write them
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line, or keep it until the end of the loop's iteration."""
@@ -78,7 +79,8 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             loop = _running_loop() if record.levelno < logging.WARNING else None
             if loop is None:
                 self.flush()
-            elif len(self._lines) == 1:
+            elif loop is not self._writer:  # which may be busy, or closed
+                self._writer = loop
                 loop.call_soon(self.flush)
         except Exception:  # noqa: BLE001 - as the base class does
             self.handleError(record)
@@ -87,7 +89,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
         """Write the lines that were kept."""
         self.acquire()
         try:
-            lines, self._lines = self._lines, []
+            lines, self._lines, self._writer = self._lines, [], None
             self.stream.write("".join(lines))
             super().flush()
         finally:

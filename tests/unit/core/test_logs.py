@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,34 @@ def test_an_event_loop_writes_the_lines_of_an_iteration_together(tmp_path: Path)
     asyncio.run(main())
     events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
     assert events[:4] == ["first", "second", "third", "fourth"]
+
+
+def test_no_event_loop_waits_for_another_that_is_busy_or_closed(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    logs.configure(Settings(home=tmp_path, log_format="json"), process="api", stream=stream)
+
+    def say_and_stop() -> None:
+        log.info("first")
+        closed.stop()
+
+    closed = asyncio.new_event_loop()
+    closed.call_soon(say_and_stop)
+    closed.run_forever()
+    closed.close()
+    assert stream.getvalue() == ""
+
+    async def busy() -> None:
+        log.info("second")
+        others.submit(asyncio.run, other()).result(10)
+
+    async def other() -> None:
+        log.info("third")
+        await asyncio.sleep(0)
+        events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+        assert events == ["first", "second", "third"]
+
+    with ThreadPoolExecutor(1) as others:
+        asyncio.run(busy())
 
 
 def test_configuring_twice_writes_once(said: Callable[[], list[dict[str, Any]]]) -> None:
