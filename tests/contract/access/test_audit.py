@@ -87,6 +87,16 @@ def test_pages_and_filters(platform: Platform) -> None:
     assert page(platform, 1, 2, since=NOW + hour, until=NOW + 3 * hour) == []
 
 
+def test_events_of_one_time_are_paged_by_number(platform: Platform) -> None:
+    for _ in range(5):
+        write(platform, "models/a")
+    write(platform, "models/b")
+    wanted: dict[str, Any] = {"since": NOW, "subject": "models/a"}
+    assert page(platform, 2, **wanted) == [5, 4]
+    assert page(platform, 2, 4, **wanted) == [3, 2]
+    assert page(platform, 2, 2, **wanted) == [1]
+
+
 def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:
     def many(number: int) -> None:
         for _ in range(5):

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from api.http.middleware import KeyCheck, RequestIds
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
-from core.errors import IssuerUnavailable
+from core.errors import DatabaseUnavailable, IssuerUnavailable
 
 MORE_THAN_THREADS = 60  # all requests share 40
 
@@ -58,3 +58,35 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
 
     anyio.run(main)
     assert statuses == [200] + [503] * tokens
+
+
+def test_each_request_of_a_look_up_that_fails_gets_503() -> None:
+    looked_up: list[Collection[str]] = []
+
+    def authenticate(secrets: Collection[str]) -> Mapping[str, Principal]:
+        looked_up.append(secrets)
+        raise DatabaseUnavailable
+
+    async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("let in")
+
+    answers: list[httpx.Response] = []
+
+    async def ask(client: httpx.AsyncClient, secret: str) -> None:
+        headers = {"Authorization": f"Bearer {secret}", "X-Request-Id": secret}
+        answers.append(await client.get("/v1/models", headers=headers))
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(RequestIds(KeyCheck(nobody, authenticate=authenticate)))
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            anyio.create_task_group() as asking,
+        ):
+            for number in range(5):
+                asking.start_soon(ask, client, f"key-{number}")
+
+    anyio.run(main)
+    assert len(looked_up) == 1
+    assert [answer.status_code for answer in answers] == [503] * 5
+    assert all("Retry-After" in answer.headers for answer in answers)
+    assert {answer.json()["request_id"] for answer in answers} == {f"key-{n}" for n in range(5)}
