@@ -1,9 +1,10 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import JobStatus, Progress
+from core.domain.jobs.job import Job, JobStatus, Progress
 from core.domain.jobs.order import JobType, UpdateOrder
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model
@@ -40,6 +41,24 @@ def test_jobs_page_newest_first(transactions: Transactions, model: Model) -> Non
         second = work.jobs.page(2, first[-1].id)
         third = work.jobs.page(2, second[-1].id)
     assert [*first, *second, *third] == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"since": NOW}, {"metadata": ("team", "a")}, {"since": NOW, "metadata": ("team", None)}],
+)
+def test_filtered_jobs_of_one_time_page_newest_first(
+    transactions: Transactions, model: Model, wanted: dict[str, Any]
+) -> None:
+    made = [a_job(model, metadata={"team": "a"}) for _ in range(5)]
+    with transactions() as work:
+        for job in made:
+            work.jobs.add(job)
+            work.jobs.add(a_job(model, created_at=NOW - timedelta(days=1)))
+        found: list[Job] = []
+        while page := work.jobs.named_page(2, found[-1].id if found else None, **wanted):
+            found += [one.job for one in page]
+    assert found == made[::-1]
 
 
 def test_jobs_are_filtered(transactions: Transactions, make_model) -> None:

@@ -33,7 +33,7 @@ from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.create_model import create_model
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import TESTER, a_job, digest
+from tests.support.factories import TESTER, a_job, a_job_of_no_model, digest
 from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -208,6 +208,22 @@ def test_keys_webhooks_and_audit_events_outlive_the_model_that_they_name(
         "alias.created",
     ]
     assert verify_audit(platform).broken_at is None
+
+
+def test_metadata_leaves_with_the_jobs_of_a_model(scene: Scene, model: Model) -> None:
+    """SQLite gives the position of a deleted job to the next one."""
+    metadata = {"team": "shoes"}
+    with scene.platform.transactions() as work:
+        work.jobs.add(a_job(model, status=JobStatus.SUCCEEDED, metadata=metadata))
+        work.commit()
+    delete_model(scene.platform, model=model.name)
+    added = a_job_of_no_model("dataset:ds_1", metadata={"team": "bags"})
+    with scene.platform.transactions() as work:
+        work.jobs.add(added)
+        assert work.jobs.named_page(9, None, metadata=("team", "shoes")) == []
+        assert [one.job.id for one in work.jobs.named_page(9, None, metadata=("team", None))] == [
+            added.id
+        ]
 
 
 def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
