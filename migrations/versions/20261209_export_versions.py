@@ -1,7 +1,11 @@
 """Add exports."""
 
+from contextlib import nullcontext
+
 import sqlalchemy as sa
 from alembic import op
+
+from migrations.concurrent_indexes import outside_transactions
 
 revision = "0023"
 down_revision = "0022"
@@ -30,7 +34,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, with the jobs of its type: the next collection deletes the files."""
-    for statement in FORGET:
-        op.execute(statement)
+    """Drop it, with the jobs of its type: the next collection deletes the files.
+
+    PostgreSQL reads through the jobs before the transaction that locks the table.
+    """
+    on_postgresql = op.get_context().dialect.name == "postgresql"
+    with outside_transactions() if on_postgresql else nullcontext():
+        for statement in FORGET:
+            op.execute(statement)
     op.drop_table("exports")
