@@ -64,8 +64,8 @@ class Inference:
             headers={"Authorization": f"Bearer {settings.inference_key.get_secret_value()}"},
             trust_env=False,  # never send requests to our own process through a proxy
         )
-        # A GPU computes one call while the next one is on its way. Cores are better used by fewer,
-        # larger calls: what lies between them is work of the same cores.
+        # Of calls that ask the same, a GPU computes one while the next one is on its way. Cores are
+        # better used by fewer, larger calls: what lies between them is work of the same cores.
         self._calls: SharedCalls[_Question, Row] = SharedCalls(
             self._ask, most=_most_images, at_once=1 if settings.device == "cpu" else 2
         )
@@ -96,7 +96,7 @@ class Inference:
 
     def _submit(
         self, request: ClassificationRequest, images: Sequence[bytes], top_k: int
-    ) -> "list[Future[Sequence[Row]]]":
+    ) -> "Sequence[Future[Sequence[Row]]]":
         question = _Question(
             digest=request.version.digest,
             texts=request.texts.digest,
@@ -104,10 +104,7 @@ class Inference:
             image_bytes=request.input.size,
             prompts=request.texts.prompts,
         )
-        label = logs.bound_value("request_id")
-        most = _most_images(question)
-        parts = [images[first : first + most] for first in range(0, len(images), most)]
-        return [self._calls.submit(question, part, label) for part in parts]
+        return self._calls.submit(question, images, logs.bound_value("request_id"))
 
     def _ask(
         self, question: _Question, images: Sequence[bytes], request_ids: Sequence[str]

@@ -1,6 +1,6 @@
 """Calls about images that concurrent callers share."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from core.errors import InferenceBusy
 
 MAX_WAITING = 4096  # images that wait or are in a call
 MAX_WAITING_BYTES = 512 * 1024 * 1024  # of their pixels
+MAX_CALLS = 8  # of all keys, each with a thread
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -31,11 +32,12 @@ class _Entry(Generic[K, R]):
 
 
 class SharedCalls(Generic[K, R]):
-    """Makes few calls at once; images that arrive meanwhile share the next ones.
+    """Makes few calls for a key at once; images that arrive meanwhile share the next ones.
 
     So a single caller never waits for others, and the more there are, the larger are the calls.
-    `call(key, images, labels)` runs in a thread and returns a result for each image. A call that
-    fails fails for all its callers.
+    Keys do not wait for each other until there are `max_calls`, so that a call that takes long
+    delays those that ask the same. `call(key, images, labels)` runs in a thread and returns a
+    result for each image. A call that fails fails for all its callers.
     """
 
     def __init__(
@@ -44,36 +46,45 @@ class SharedCalls(Generic[K, R]):
         *,
         most: Callable[[K], int],
         at_once: int,
+        max_calls: int = MAX_CALLS,
         max_waiting: int = MAX_WAITING,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         self._call = call
         self._most = most  # images in one call
-        self._idle = at_once
+        self._at_once = at_once  # calls for one key
+        self._idle = max_calls
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._images = 0
         self._bytes = 0
         self._waiting: deque[_Entry[K, R]] = deque()
+        self._calls: Counter[K] = Counter()  # under way
         self._lock = Lock()
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="calls")
+        self._threads = ThreadPoolExecutor(max_calls, thread_name_prefix="calls")
 
-    def submit(self, key: K, images: Sequence[bytes], label: str) -> "Future[Sequence[R]]":
-        """Return the future results for images, at most as many as one call may have.
+    def submit(
+        self, key: K, images: Sequence[bytes], label: str
+    ) -> "Sequence[Future[Sequence[R]]]":
+        """Return the future results for images, in parts that fit into one call each.
 
-        Raises InferenceBusy if too many wait already; an empty queue takes any.
+        Raises InferenceBusy if too many wait already, and then asks for none of these; an empty
+        queue takes any.
         """
-        entry: _Entry[K, R] = _Entry(key=key, images=images, label=label)
+        most = self._most(key)
+        entries: list[_Entry[K, R]] = [
+            _Entry(key=key, images=images[first : first + most], label=label)
+            for first in range(0, len(images), most)
+        ]
         with self._lock:
-            self._require_room(entry)
-            self._images += len(images)
-            self._bytes += entry.bytes
-            self._waiting.append(entry)
-            if not self._idle:
-                return entry.future
-            self._idle -= 1
-        self._threads.submit(self._work)
-        return entry.future
+            self._require_room(entries)
+            self._count(entries, 1)
+            self._waiting.extend(entries)
+            begin = min(len(entries), self._idle, self._at_once - self._calls[key])
+            self._idle -= begin
+        for _ in range(begin):
+            self._threads.submit(self._work)
+        return [entry.future for entry in entries]
 
     def close(self) -> None:
         """Let the calls in progress end; images that still wait get no result."""
@@ -83,12 +94,16 @@ class SharedCalls(Generic[K, R]):
             self._waiting.clear()
         self._threads.shutdown()
 
-    def _require_room(self, entry: _Entry[K, R]) -> None:
-        if self._images and (
-            self._images + len(entry.images) > self._max_waiting
-            or self._bytes + entry.bytes > self._max_waiting_bytes
-        ):
+    def _require_room(self, entries: Sequence[_Entry[K, R]]) -> None:
+        images = self._images + sum(len(entry.images) for entry in entries)
+        size = self._bytes + sum(entry.bytes for entry in entries)
+        if self._images and (images > self._max_waiting or size > self._max_waiting_bytes):
             raise InferenceBusy
+
+    def _count(self, entries: Sequence[_Entry[K, R]], sign: int) -> None:
+        """Count entries that have come, or with -1 those that have gone."""
+        self._images += sign * sum(len(entry.images) for entry in entries)
+        self._bytes += sign * sum(entry.bytes for entry in entries)
 
     def _work(self) -> None:
         while taken := self._take():
@@ -96,16 +111,19 @@ class SharedCalls(Generic[K, R]):
             if asking:
                 self._answer(asking)
             with self._lock:
-                self._images -= sum(len(entry.images) for entry in taken)
-                self._bytes -= sum(entry.bytes for entry in taken)
+                self._count(taken, -1)
+                self._calls -= Counter([taken[0].key])  # which forgets keys without calls
 
     def _take(self) -> Sequence[_Entry[K, R]]:
-        """Take the images that have waited longest, and as many others for the same key as fit."""
+        """Take the images that have waited longest, and as many others for the same key as fit.
+
+        Images of a key that has all its calls under way are passed over.
+        """
         with self._lock:
-            if not self._waiting:
+            key = self._next_key()
+            if key is None:
                 self._idle += 1
                 return ()
-            key = self._waiting[0].key
             room = self._most(key)
             taken: list[_Entry[K, R]] = []
             left: deque[_Entry[K, R]] = deque()
@@ -114,7 +132,12 @@ class SharedCalls(Generic[K, R]):
                 (taken if fits else left).append(entry)
                 room -= len(entry.images) if fits else 0
             self._waiting = left
+            self._calls[key] += 1
             return taken
+
+    def _next_key(self) -> K | None:
+        waiting = (entry.key for entry in self._waiting)
+        return next((key for key in waiting if self._calls[key] < self._at_once), None)
 
     def _answer(self, asking: Sequence[_Entry[K, R]]) -> None:
         images = [image for entry in asking for image in entry.images]

@@ -18,7 +18,7 @@ class Caller:
         self.begun, self.go = Event(), Event()
         self.error: Exception | None = None
         self.shared: SharedCalls[str, bytes] = SharedCalls(
-            self.call, most=lambda _: 4, **{"at_once": 1, **limits}
+            self.call, most=lambda _: 4, **{"at_once": 1, "max_calls": 1, **limits}
         )
 
     def call(self, key: str, images: Sequence[bytes], labels: Sequence[str]) -> Sequence[bytes]:
@@ -29,9 +29,14 @@ class Caller:
             raise self.error
         return images
 
-    def occupy(self) -> "Future[Sequence[bytes]]":
+    def submit(self, key: str, images: Sequence[bytes], label: str) -> "Future[Sequence[bytes]]":
+        """Submit images that fit into one call."""
+        (future,) = self.shared.submit(key, images, label)
+        return future
+
+    def occupy(self, key: str = "first") -> "Future[Sequence[bytes]]":
         """Begin a call, so that what comes next waits."""
-        first = self.shared.submit("first", [b"0"], "0")
+        first = self.submit(key, [b"0"], "0")
         assert self.begun.wait(30)
         return first
 
@@ -46,13 +51,13 @@ def caller() -> Iterator[Caller]:
 
 def test_a_single_caller_waits_for_nobody(caller: Caller) -> None:
     caller.go.set()
-    assert caller.shared.submit("a", [b"1", b"2"], "x").result(30) == [b"1", b"2"]
+    assert caller.submit("a", [b"1", b"2"], "x").result(30) == [b"1", b"2"]
     assert caller.calls == [("a", [b"1", b"2"], ["x"])]
 
 
 def test_what_arrives_during_a_call_shares_the_next_one(caller: Caller) -> None:
     first = caller.occupy()
-    others = [caller.shared.submit("a", [image], image.decode()) for image in (b"1", b"2", b"3")]
+    others = [caller.submit("a", [image], image.decode()) for image in (b"1", b"2", b"3")]
     caller.go.set()
     assert [future.result(30) for future in (first, *others)] == [[b"0"], [b"1"], [b"2"], [b"3"]]
     assert caller.calls[1:] == [("a", [b"1", b"2", b"3"], ["1", "2", "3"])]
@@ -61,7 +66,7 @@ def test_what_arrives_during_a_call_shares_the_next_one(caller: Caller) -> None:
 def test_a_call_is_about_one_question_and_no_larger_than_allowed(caller: Caller) -> None:
     caller.occupy()
     waiting = [
-        caller.shared.submit(key, [key.encode()] * count, key)
+        caller.submit(key, [key.encode()] * count, key)
         for key, count in (("a", 3), ("b", 1), ("a", 2), ("a", 1), ("b", 1))
     ]
     caller.go.set()
@@ -80,16 +85,61 @@ def test_a_failed_call_fails_for_its_callers_and_no_others(caller: Caller) -> No
     with pytest.raises(InferenceUnavailable):
         first.result(30)
     caller.error = None
-    assert caller.shared.submit("a", [b"1"], "x").result(30) == [b"1"]
+    assert caller.submit("a", [b"1"], "x").result(30) == [b"1"]
+
+
+def test_a_call_that_takes_long_delays_only_those_that_ask_the_same() -> None:
+    caller = Caller(max_calls=2)
+    slow = caller.occupy("a new class list")
+    same = caller.submit("a new class list", [b"1"], "x")
+    caller.begun.clear()
+    other = caller.submit("b", [b"2"], "y")
+    assert caller.begun.wait(30)  # while the first call goes on
+    assert [key for key, *_ in caller.calls] == ["a new class list", "b"]
+    third = caller.submit("c", [b"3"], "z")
+    caller.go.set()
+    assert [one.result(30) for one in (slow, same, other, third)] == [
+        [b"0"],
+        [b"1"],
+        [b"2"],
+        [b"3"],
+    ]
+    caller.shared.close()
+    assert (caller.shared._idle, len(caller.shared._calls)) == (2, 0)
+
+
+def test_no_more_calls_for_a_key_are_under_way_than_allowed() -> None:
+    caller = Caller(max_calls=8)
+    caller.occupy("a")
+    waiting = [caller.submit("a", [b"1"] * 4, "x") for _ in range(3)]
+    caller.begun.clear()
+    caller.occupy("b")  # by which time a second call for "a" would have begun
+    assert [key for key, *_ in caller.calls] == ["a", "b"]
+    caller.go.set()
+    assert [len(future.result(30)) for future in waiting] == [4, 4, 4]
+    caller.shared.close()
+
+
+def test_a_request_is_asked_in_parts_or_not_at_all() -> None:
+    caller = Caller(max_waiting=6)
+    caller.occupy()
+    with pytest.raises(InferenceBusy):
+        caller.shared.submit("a", [b"1"] * 6, "x")
+    parts = caller.shared.submit("a", [b"1", b"2", b"3", b"4", b"5"], "y")
+    caller.go.set()
+    assert [part.result(30) for part in parts] == [[b"1", b"2", b"3", b"4"], [b"5"]]
+    caller.shared.close()
+    assert [len(images) for _, images, _ in caller.calls] == [1, 4, 1]
+    assert (caller.shared._images, caller.shared._bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("limits", [{"max_waiting": 3}, {"max_waiting_bytes": 3}])
 def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[str, int]) -> None:
     caller = Caller(**limits)
     caller.occupy()
-    waiting = caller.shared.submit("a", [b"1", b"2"], "x")
+    waiting = caller.submit("a", [b"1", b"2"], "x")
     with pytest.raises(InferenceBusy):
-        caller.shared.submit("a", [b"3"], "y")
+        caller.submit("a", [b"3"], "y")
     caller.go.set()
     waiting.result(30)
     caller.shared.close()  # the thread has counted what is answered
@@ -99,13 +149,14 @@ def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[st
 def test_an_empty_queue_takes_a_request_beyond_its_limit() -> None:
     caller = Caller(max_waiting=1)
     caller.go.set()
-    assert len(caller.shared.submit("a", [b"1", b"2"], "x").result(30)) == 2
+    parts = caller.shared.submit("a", [b"1"] * 5, "x")
+    assert [len(part.result(30)) for part in parts] == [4, 1]
     caller.shared.close()
 
 
 def test_who_has_gone_is_not_asked_for(caller: Caller) -> None:
     caller.occupy()
-    gone, here = (caller.shared.submit("a", [image], "x") for image in (b"1", b"2"))
+    gone, here = (caller.submit("a", [image], "x") for image in (b"1", b"2"))
     gone.cancel()
     caller.go.set()
     assert here.result(30) == [b"2"]
@@ -115,10 +166,10 @@ def test_who_has_gone_is_not_asked_for(caller: Caller) -> None:
 def test_closing_lets_a_call_end_and_gives_up_what_waits() -> None:
     caller = Caller()
     first = caller.occupy()
-    waiting = caller.shared.submit("a", [b"1"], "x")
+    waiting = caller.submit("a", [b"1"], "x")
     caller.go.set()
     caller.shared.close()
     assert first.result(30) == [b"0"]
     assert waiting.cancelled() or waiting.result(30) == [b"1"]
     with pytest.raises((CancelledError, RuntimeError)):
-        caller.shared.submit("a", [b"2"], "x").result(30)
+        caller.submit("a", [b"2"], "x").result(30)
