@@ -1,4 +1,4 @@
-"""Prepare a classification: resolve the version, settle its classes and their prompts."""
+"""Prepare a classification: settle the classes of a resolved version and their prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model, Version
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
 from core.ports import ClassificationRequest, Platform
-from core.use_cases.registry.image_inputs import ImageInputs
-from core.use_cases.registry.model_reference import resolve
 from core.use_cases.registry.model_suites import open_classes_of
 
 MAX_CLASSES = 10_000
@@ -28,13 +26,6 @@ class Resolved:
         """Raise EmbeddingSpaceChanged if the version has another digest than the expected one."""
         if expected is not None and expected.removeprefix("sha256:") != self.version.digest:
             raise EmbeddingSpaceChanged(digest=self.version.digest, expected=expected[:80])
-
-
-def resolve_version(platform: Platform, inputs: ImageInputs, reference: str) -> Resolved:
-    """Return what a reference means now. Raises what `resolve` raises, and NotServable."""
-    with platform.transactions(read_only=True) as work:
-        model, version = resolve(work, reference)
-    return Resolved(model=model, version=version, input=inputs.of(version.digest))
 
 
 def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:

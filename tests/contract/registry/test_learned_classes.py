@@ -4,11 +4,11 @@ import pytest
 
 from core.domain.datasets.suite import SuiteKind
 from core.domain.registry.alias import MoveKind
+from core.domain.registry.image_input import ImageInput
 from core.errors import VersionNotFound
 from core.ports import Transactions
 from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.inference.classify import classification_of, known_classes, resolve_version
-from core.use_cases.registry.image_inputs import ImageInputs
+from core.use_cases.inference.classify import Resolved, classification_of, known_classes
 from core.use_cases.registry.model_reference import learned_classes, resolve
 from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW
@@ -47,12 +47,13 @@ def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Sce
 
 def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
     def asked(classes: list[str] | None) -> tuple[str, ...]:
-        resolved = resolve_version(scene.platform, inputs, model.name)
+        with scene.platform.transactions(read_only=True) as work:
+            found, version = resolve(work, model.name)
+        resolved = Resolved(model=found, version=version, input=ImageInput(height=8, width=8))
         given = classes or known_classes(scene.platform, resolved)
         return classification_of(resolved, given, prompt=None).texts.classes
 
     model = scene.model()
-    inputs = ImageInputs(scene.platform.artifacts)
     suite = create_suite(
         scene.platform,
         name="asked",
