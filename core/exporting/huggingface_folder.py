@@ -1,10 +1,12 @@
 """The folder that `CLIPModel` and `CLIPProcessor` of transformers load."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,12 +19,13 @@ from core.exporting.tokenizer_files import write_tokenizer
 from core.exporting.towers import Towers
 
 RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells of it
 
 
 def write_huggingface(model: ClipModel, folder: Path) -> None:
     """Write weights, config, tokenizer and preprocessing of a model that `CLIPModel` can hold."""
     tensors = huggingface_tensors(model.network.state_dict())
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _save(tensors, folder / "model.safetensors")
     _write(folder / "config.json", clip_config(model.config))
     _write(folder / "preprocessor_config.json", processor_config(model.preprocess))
     write_tokenizer(model, folder)
@@ -111,6 +114,16 @@ def load_huggingface(folder: Path) -> Towers:
         return features
 
     return Towers(images=images, texts=texts)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors to a file. Raises OSError, as the standard library does."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        if found := _OS_ERROR.search(str(error)):
+            raise OSError(int(found[1]), str(error)) from error
+        raise
 
 
 def _write(path: Path, value: Json) -> None:

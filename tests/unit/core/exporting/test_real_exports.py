@@ -103,6 +103,14 @@ def test_a_folder_gives_the_version_s_features_and_is_always_the_same(
     }
 
 
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(
+    desk: Desk, weights: Weights, tmp_path: Path
+) -> None:
+    """Not one of safetensors, in which nobody would see that a disk is full."""
+    with pytest.raises(FileNotFoundError):
+        desk.exporter.write(weights.digest, HUGGINGFACE, tmp_path / "gone", QUIET)
+
+
 def test_a_folder_with_another_tensor_or_activation_is_found_out(
     desk: Desk, weights: Weights, tmp_path: Path
 ) -> None:
