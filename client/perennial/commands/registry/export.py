@@ -67,7 +67,7 @@ def export(
 
 
 def find_version(client: Client, reference: str) -> tuple[str, int]:
-    """Return model and number of a reference. Raises Failure if no version has its digest."""
+    """Return model and number of a reference. Raises Failure for one that means no version."""
     name, _, place = reference.partition("@")
     if place.startswith("sha256:"):
         digest = place.removeprefix("sha256:")
@@ -75,10 +75,12 @@ def find_version(client: Client, reference: str) -> tuple[str, int]:
         if not found:
             raise Failure(f"No version of {name} has the digest {digest}.")
         return name, max(found)
-    name, _, number = name.partition(":")
-    if number.isdigit() and not place:
-        return name, int(number)
-    return name, client.aliases.get(name, place or "production")["version"]
+    name, colon, number = name.partition(":")
+    if not colon:
+        return name, client.aliases.get(name, place or "production")["version"]
+    if place or not number.isascii() or not number.isdecimal():
+        raise Failure(f"{reference} means no version: name it as model, model@alias or model:7.")
+    return name, int(number)
 
 
 def _told(made: Export) -> str:

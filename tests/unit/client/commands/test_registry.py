@@ -164,6 +164,9 @@ def test_a_version_is_exported_into_a_folder(
     assert (refused.code, f"{output} is not empty" in refused.err) == (ERROR, True)
     unknown = perennial("export", "demo@sha256:00")
     assert (unknown.code, "has the digest 00" in unknown.err) == (ERROR, True)
+    for reference in ("demo:1x", "demo:", "demo:²", "demo:1@production"):  # not the live version
+        refused = perennial("export", reference)
+        assert (refused.code, "means no version" in refused.err) == (ERROR, True)
 
 
 def test_an_export_that_differs_is_a_failed_job(
