@@ -35,7 +35,7 @@ class ArtifactWriter(Protocol):
     def write(self, piece: bytes) -> None:
         """Add a piece."""
 
-    def commit(self) -> Digest:
+    def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store all pieces durably as one artifact and return its digest, as `put` does."""
 
 

@@ -84,5 +84,5 @@ class MemoryWriter:
     def write(self, piece: bytes) -> None:
         self._parts.append(piece)
 
-    def commit(self) -> Digest:
-        return self._artifacts.put(b"".join(self._parts))
+    def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
+        return self._artifacts.put(b"".join(self._parts), moved)

@@ -176,10 +176,10 @@ class LocalArtifacts:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _name(self, temporary: Path, digest: Digest) -> None:
+    def _name(self, temporary: Path, digest: Digest, moved: BytesCallback) -> None:
         """Give a whole file its name, unless there is one of that name already."""
         path = self._path(digest)
-        if is_whole(path, digest, ignore_bytes) and _reset_age(path):
+        if is_whole(path, digest, moved) and _reset_age(path):
             return
         self._make_folder(path.parent)
         _rename(temporary, path)

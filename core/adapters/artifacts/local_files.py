@@ -77,7 +77,7 @@ def read_verified(path: Path, digest: Digest, moved: BytesCallback) -> Iterator[
 class FileWriter:
     """The `ArtifactWriter` port over an open temporary file."""
 
-    def __init__(self, descriptor: int, name: Callable[[Digest], None]) -> None:
+    def __init__(self, descriptor: int, name: Callable[[Digest, BytesCallback], None]) -> None:
         """Write to `descriptor`; `name` gives the file its name once it is whole."""
         self._descriptor = descriptor
         self._name = name
@@ -95,13 +95,13 @@ class FileWriter:
             os.fdatasync(self._descriptor)
             self._unsynced = 0
 
-    def commit(self) -> Digest:
+    def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
         """Sync the file, compare its hash with that of the pieces, and give it its name."""
         digest = Digest(self._hash.hexdigest())
         os.fsync(self._descriptor)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         parts = iter(lambda: os.read(self._descriptor, PIECE), b"")
-        if hash_pieces(parts, ignore_bytes) != digest:
+        if hash_pieces(parts, moved) != digest:
             raise ArtifactCorrupt(digest=digest)
-        self._name(digest)
+        self._name(digest, moved)
         return digest

@@ -13,7 +13,7 @@ from core.adapters.artifacts.s3_client import S3Location
 from core.adapters.artifacts.s3_errors import translate_errors
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactsUnavailable, StorageFull, is_full_disk
-from core.ports import BytesCallback
+from core.ports import BytesCallback, ignore_bytes
 
 _BREAKS = 3  # of the connection, without a byte in between
 
@@ -21,7 +21,9 @@ _BREAKS = 3  # of the connection, without a byte in between
 class SpoolWriter:
     """The `ArtifactWriter` port over an unnamed file, which no crash leaves behind."""
 
-    def __init__(self, scratch: Path, put: Callable[[bytes | memoryview], Digest]) -> None:
+    def __init__(
+        self, scratch: Path, put: Callable[[bytes | memoryview, BytesCallback], Digest]
+    ) -> None:
         self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by __exit__
             dir=scratch, buffering=0
         )
@@ -49,14 +51,14 @@ class SpoolWriter:
                 raise StorageFull from error
             raise
 
-    def commit(self) -> Digest:
+    def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
         """Send the file and return its digest. Raises StorageFull or ArtifactsUnavailable."""
         if not self._file.tell():
-            return self._put(b"")
+            return self._put(b"", moved)
         with mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
             view = memoryview(mapped)
             try:
-                return self._put(view)
+                return self._put(view, moved)
             finally:
                 view.release()
 

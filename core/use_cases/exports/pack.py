@@ -27,7 +27,7 @@ def store_tar(
                 entry.mode = 0o644
                 with path.open("rb") as file:
                     tar.addfile(entry, file)
-        return writer.commit(), out.size
+        return writer.commit(moved), out.size
 
 
 class _Pieces(io.RawIOBase):

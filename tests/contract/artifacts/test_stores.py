@@ -86,6 +86,15 @@ def test_what_is_written_in_pieces_is_one_artifact_once_it_is_whole(artifacts: A
         assert b"".join(artifacts.pieces(found)) == artifacts.get(found) == b"".join(pieces)
 
 
+def test_committing_tells_of_every_byte(artifacts: Artifacts) -> None:
+    for _ in ("new", "stored already"):
+        moved: list[int] = []
+        with artifacts.writer() as writer:
+            writer.write(b"x" * 300_000)
+            writer.commit(moved.append)
+        assert sum(moved) >= 300_000  # else a job would lose its lease meanwhile
+
+
 def test_what_is_not_written_to_its_end_leaves_nothing(store: Store, tmp_path: Path) -> None:
     with suppress(KeyError), store.artifacts.writer() as writer:
         writer.write(DATA)
