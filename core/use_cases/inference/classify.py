@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.registry.class_texts import ClassTexts, class_texts
+from core.domain.registry.class_texts import class_texts
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model, Version
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
@@ -49,12 +49,8 @@ def classification_of(
             "send `classes`.",
             pointer="/classes",
         )
+    if len(classes) > MAX_CLASSES:  # before they are cleaned, and remembered with their prompts
+        raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
     template = PromptTemplate(prompt) if prompt else resolved.version.prompt
     texts = class_texts(tuple(classes), template)
-    _require_few(texts)
     return ClassificationRequest(version=resolved.version, input=resolved.input, texts=texts)
-
-
-def _require_few(texts: ClassTexts) -> None:
-    if len(texts.classes) > MAX_CLASSES:
-        raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")

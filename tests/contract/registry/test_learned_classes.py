@@ -4,11 +4,17 @@ import pytest
 
 from core.domain.datasets.suite import SuiteKind
 from core.domain.registry.alias import MoveKind
+from core.domain.registry.class_texts import class_texts
 from core.domain.registry.image_input import ImageInput
-from core.errors import VersionNotFound
+from core.errors import FieldInvalid, VersionNotFound
 from core.ports import Transactions
 from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.inference.classify import Resolved, classification_of, known_classes
+from core.use_cases.inference.classify import (
+    MAX_CLASSES,
+    Resolved,
+    classification_of,
+    known_classes,
+)
 from core.use_cases.registry.model_reference import learned_classes, resolve
 from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW
@@ -64,6 +70,10 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
     add_suite(scene.platform, model.name, suite)
     assert asked(None) == ("Owl", "elk")
     assert asked(["Cat", "cat", "dog"]) == ("Cat", "dog")
+    before = class_texts.cache_info().misses
+    with pytest.raises(FieldInvalid):
+        asked([str(number) for number in range(MAX_CLASSES + 1)])
+    assert class_texts.cache_info().misses == before  # a refused list is not remembered
 
 
 @pytest.mark.parametrize("number", ["²", "x", "", "-1", "9999999999"])

@@ -1,0 +1,39 @@
+"""Bodies of requests to the inference process."""
+
+import struct
+
+import pytest
+
+from core.errors import Malformed
+from core.inference_wire import read_request, write_request
+
+HEAD = {"digest": "0" * 64, "top_k": 5, "texts": "é"}
+
+
+def test_what_is_written_is_read() -> None:
+    head, pixels = read_request(write_request(HEAD, [b"first", b"", b"second"]))
+    assert (head, bytes(pixels)) == (HEAD, b"firstsecond")
+
+
+def test_a_body_that_is_cut_off_within_its_head_is_refused() -> None:
+    body = write_request(HEAD)
+    for size in range(len(body)):
+        with pytest.raises(Malformed):
+            read_request(body[:size])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"NaN", b'{"top_k": ' + b"9" * 5000 + b"}", b"[" * 100_000, b"\xff", b"{}}"],
+    ids=["empty", "list", "no JSON", "endless number", "deep", "no UTF-8", "more than one"],
+)
+def test_a_head_that_is_no_object_is_refused(text: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_request(struct.pack(">I", len(text)) + text)
+
+
+def test_a_length_beyond_the_body_is_refused() -> None:
+    body = bytearray(write_request({}, [b" " * 100]))
+    body[:4] = struct.pack(">I", 2**32 - 1)
+    with pytest.raises(Malformed):
+        read_request(body)
