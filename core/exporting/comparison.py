@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn.functional import cosine_similarity
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.exporting.towers import Towers
+from core.exporting.while_computing import while_computing
 from core.ports import Artifacts, Monitor, Samples
 
 BATCH = 8
@@ -22,7 +24,6 @@ DIGITS = 6  # of cosines, rounded down
 _Item = TypeVar("_Item")
 
 
-@torch.no_grad()
 def compare(
     artifacts: Artifacts, model: ClipModel, export: Towers, samples: Samples, monitor: Monitor
 ) -> dict[str, Any]:
@@ -46,9 +47,10 @@ def compare(
         pixels = torch.stack([model.preprocess.evaluation_pixels(image) for image in batch])
         return model.encode_images(pixels)
 
-    of_cuts = _least(cuts, ours, export.images, advance, 0)
-    of_whole = _least(images, ours, export.images, advance, len(images))
-    of_texts = _least(texts, model.encode_texts, export.texts, advance, 2 * len(images))
+    least = partial(_least, monitor=monitor, advance=advance)
+    of_cuts = least(cuts, ours, export.images, done=0)
+    of_whole = least(images, ours, export.images, done=len(images))
+    of_texts = least(texts, model.encode_texts, export.texts, done=2 * len(images))
     return {
         "images": len(images),
         "images_from": source,
@@ -84,14 +86,22 @@ def _least(
     items: Sequence[_Item],
     ours: Callable[[list[_Item]], Tensor],
     theirs: Callable[[list[_Item]], Tensor],
+    *,
+    monitor: Monitor,
     advance: Callable[[int], None],
     done: int,
 ) -> float:
     """Return the smallest cosine between their features and ours, rounded down."""
+
+    @torch.no_grad()
+    def least_of(batch: list[_Item]) -> float:
+        cosines = cosine_similarity(ours(batch).double(), theirs(batch).double())
+        return float(cosines.nan_to_num(nan=-1.0).min())
+
     least = 1.0
     for batch in (list(items[:1]), *_batches(items)):
-        cosines = cosine_similarity(ours(batch).double(), theirs(batch).double())
-        least = min(least, float(cosines.nan_to_num(nan=-1.0).min()))
+        # A batch of a large model may take longer than a lease.
+        least = min(least, while_computing(partial(least_of, batch), monitor))
         advance(done)
         done += len(batch)
     return float(math.floor(least * 10**DIGITS) / 10**DIGITS)
