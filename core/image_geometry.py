@@ -50,9 +50,12 @@ def _short_side(image: Image.Image, side: int) -> tuple[int, int]:
 def _fitted(
     image: Image.Image, wanted: ImageInput, of: Callable[[float, float], float]
 ) -> tuple[int, int]:
-    """Return the image's size divided by the larger or smaller ratio of its sides to `wanted`."""
+    """Return the image's size divided by the larger or smaller ratio of its sides to `wanted`.
+
+    A thin image keeps a pixel, where open_clip would round its side to none and fail.
+    """
     ratio = of(image.height / wanted.height, image.width / wanted.width)
-    return round(image.width / ratio), round(image.height / ratio)
+    return max(1, round(image.width / ratio)), max(1, round(image.height / ratio))
 
 
 def _centre(image: Image.Image, wanted: ImageInput, *, fill: int) -> Image.Image:
