@@ -5,7 +5,7 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, current_thread
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from api.routes import classify
 from core.domain.gate.policy import Verdict
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model
-from core.domain.values import Digest
 from core.image_geometry import tower_pixels
 from core.inference_limits import MAX_IMAGES
 from core.settings import Settings
@@ -123,31 +122,6 @@ def test_clients_that_ask_at_once_share_calls_and_get_their_own_images_answers(
     assert [len(rows) for rows in answers] == [1 + number % 3 for number in range(24)]
     assert sum(oracle.requests) == 48
     assert len(oracle.requests) < 24
-
-
-def test_weights_that_are_slow_to_read_delay_nobody_who_asks_another_version(
-    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = service.client.get("/v1/models/demo/versions/1").json()["digest"]
-    begun, go, read = Event(), Event(), service.platform.artifacts.get
-
-    def get(digest: Digest, *rest: Any) -> bytes:
-        if digest == slow:
-            begun.set()
-            assert go.wait(30)
-        return read(digest, *rest)
-
-    monkeypatch.setattr(service.platform.artifacts, "get", get)
-    with ThreadPoolExecutor(2) as clients:
-        waiting = clients.submit(service.client.post, CLASSIFY, files=[image()], data=TWO)
-        try:
-            assert begun.wait(30)
-            path = "/v1/models/demo:2/classify"
-            answer = clients.submit(service.client.post, path, files=[image()])
-            assert answer.result(20).json()["version"] == 2
-        finally:
-            go.set()
-        assert waiting.result(30).json()["version"] == 1
 
 
 def test_many_predictions_are_shown_off_the_event_loop(
