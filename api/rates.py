@@ -11,6 +11,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
+from redis.asyncio import BlockingConnectionPool
 
 from core.settings import Settings
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 POLICY = '"requests"'  # its name in the headers
 REDIS = ("redis://", "rediss://")
 REDIS_S = 1.0  # the longest wait for Redis
+REDIS_CONNECTIONS = 4  # requests that arrive together take turns, and each takes a millisecond
 ALONE_S = 5.0  # after Redis has failed, this process counts alone for so long
 
 
@@ -59,8 +61,13 @@ class Rates:
                 wrap_exceptions=True,
                 implementation="redispy",
                 key_prefix="perennial.rates",
-                socket_timeout=REDIS_S,
-                socket_connect_timeout=REDIS_S,
+                connection_pool=BlockingConnectionPool.from_url(
+                    settings.broker,
+                    max_connections=REDIS_CONNECTIONS,
+                    timeout=REDIS_S,
+                    socket_timeout=REDIS_S,
+                    socket_connect_timeout=REDIS_S,
+                ),
             )
             self._shared = SlidingWindowCounterRateLimiter(self._redis)
 

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 
 import psutil
 
+from api.rates import REDIS_CONNECTIONS
 from tests.faults.stage import KEY, START_S, Stage, now
 from tests.faults.tries import Try
 from tests.support.processes import wait_for
@@ -17,6 +18,7 @@ from tests.support.processes import wait_for
 SLOW, BROKEN, DEAF = 40, 40, 20
 HEALTHY_S = 1.0  # of /healthz, whatever they do
 LOOKS = 60
+POOLED = 8 + REDIS_CONNECTIONS  # connections that are kept, to the database and to Redis
 BODY = 400_000  # bytes that an upload promises
 
 
@@ -51,8 +53,8 @@ def besiege(stage: Stage, moments: Random) -> Try:
     gone = now()
     for client in (*slow, *deaf):
         client.close()
-    # What is open afterwards: as much as before, but for what a pool keeps for the next time.
-    wait_for(lambda: api.num_fds() <= descriptors + 8, seconds=START_S)
+    # What is open afterwards: as much as before, but for what pools keep for the next time.
+    wait_for(lambda: api.num_fds() <= descriptors + POOLED, seconds=START_S)
     left = _files(stage) - files
     worst, usual = max(looks), quantiles(looks, n=20)[18]
     trouble = f"left behind: {sorted(map(str, left))[:3]}" if left else ""
