@@ -13,7 +13,10 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 pytestmark = EMBEDDED
 
 ALIAS = "/v1/models/demo/aliases/production"
-ORDERS = {"order_job", "order_job_again", "teach_classes", "register_model", "import_images"}
+ORDERS = {
+    *("order_job", "order_job_again", "teach_classes", "register_model", "import_images"),
+    "order_version_export",
+}
 RATE_HEADERS = {"Retry-After", "RateLimit-Policy", "RateLimit"}
 DOWNLOAD = "/v1/models/demo/versions/1/download"
 REPORT = "/v1/models/demo/versions/2/forgetting"
