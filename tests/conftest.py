@@ -1,11 +1,13 @@
 """The servers of the whole suite; each starts when the first test asks for it."""
 
 import gc
+import logging
 from collections.abc import Iterator
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, create_engine
+from structlog.stdlib import ProcessorFormatter
 
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
@@ -21,6 +23,18 @@ def pytest_collection_finish() -> None:
     """Exempt what is loaded from garbage collection, and begin it."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def configured_logs() -> Iterator[None]:
+    """Take away the log handler that a test has configured; its stream ends with the test."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, ProcessorFormatter) and handler not in before:
+            root.removeHandler(handler)
+            root.setLevel(level)
 
 
 _EMPTY = "".join(f'DELETE FROM "{table}";' for table in METADATA.tables)
