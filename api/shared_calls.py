@@ -1,4 +1,4 @@
-"""Calls about images that concurrent callers share."""
+"""Calls about images or texts that concurrent callers share."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from core.errors import InferenceBusy
 
-MAX_WAITING = 4096  # images that wait or are in a call
-MAX_WAITING_BYTES = 512 * 1024 * 1024  # of their pixels
+MAX_WAITING = 4096  # inputs, each an image or a text, that wait or are in a call
+MAX_WAITING_BYTES = 512 * 1024 * 1024  # of their pixels and texts
 MAX_CALLS = 8  # of all keys, each with a thread
 
 K = TypeVar("K")
@@ -19,25 +19,25 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Entry(Generic[K, R]):
-    """A caller's images about one question; the call for them has not begun yet."""
+    """A caller's inputs to one question; the call for them has not begun yet."""
 
     key: K
-    images: Sequence[bytes]
+    inputs: Sequence[bytes]
     label: str
     future: "Future[Sequence[R]]" = field(default_factory=Future)
 
     @property
     def bytes(self) -> int:
-        return sum(map(len, self.images))
+        return sum(map(len, self.inputs))
 
 
 class SharedCalls(Generic[K, R]):
-    """Makes few calls for a key at once; images that arrive meanwhile share the next ones.
+    """Makes few calls for a key at once; inputs that arrive meanwhile share the next ones.
 
     So a single caller never waits for others, and the more there are, the larger are the calls.
     Keys do not wait for each other until there are `max_calls`, so that a call that takes long
-    delays those that ask the same. `call(key, images, labels)` runs in a thread and returns a
-    result for each image. A call that fails fails for all its callers.
+    delays those that ask the same. `call(key, inputs, labels)` runs in a thread and returns a
+    result for each input. A call that fails fails for all its callers.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class SharedCalls(Generic[K, R]):
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         self._call = call
-        self._most = most  # images in one call
+        self._most = most  # inputs in one call
         self._at_once = at_once  # calls for one key
         self._idle = max_calls
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
-        self._images = 0
+        self._inputs = 0
         self._bytes = 0
         self._waiting: deque[_Entry[K, R]] = deque()
         self._calls: Counter[K] = Counter()  # under way
@@ -64,17 +64,17 @@ class SharedCalls(Generic[K, R]):
         self._threads = ThreadPoolExecutor(max_calls, thread_name_prefix="calls")
 
     def submit(
-        self, key: K, images: Sequence[bytes], label: str
+        self, key: K, inputs: Sequence[bytes], label: str
     ) -> "Sequence[Future[Sequence[R]]]":
-        """Return the future results for images, in parts that fit into one call each.
+        """Return the future results for inputs, in parts that fit into one call each.
 
         Raises InferenceBusy if too many wait already, and then asks for none of these; an empty
         queue takes any.
         """
         most = self._most(key)
         entries: list[_Entry[K, R]] = [
-            _Entry(key=key, images=images[first : first + most], label=label)
-            for first in range(0, len(images), most)
+            _Entry(key=key, inputs=inputs[first : first + most], label=label)
+            for first in range(0, len(inputs), most)
         ]
         with self._lock:
             self._require_room(entries)
@@ -87,7 +87,7 @@ class SharedCalls(Generic[K, R]):
         return [entry.future for entry in entries]
 
     def close(self) -> None:
-        """Let the calls in progress end; images that still wait get no result."""
+        """Let the calls in progress end; inputs that still wait get no result."""
         with self._lock:
             for entry in self._waiting:
                 entry.future.cancel()
@@ -95,14 +95,14 @@ class SharedCalls(Generic[K, R]):
         self._threads.shutdown()
 
     def _require_room(self, entries: Sequence[_Entry[K, R]]) -> None:
-        images = self._images + sum(len(entry.images) for entry in entries)
+        inputs = self._inputs + sum(len(entry.inputs) for entry in entries)
         size = self._bytes + sum(entry.bytes for entry in entries)
-        if self._images and (images > self._max_waiting or size > self._max_waiting_bytes):
+        if self._inputs and (inputs > self._max_waiting or size > self._max_waiting_bytes):
             raise InferenceBusy
 
     def _count(self, entries: Sequence[_Entry[K, R]], sign: int) -> None:
         """Count entries that have come, or with -1 those that have gone."""
-        self._images += sign * sum(len(entry.images) for entry in entries)
+        self._inputs += sign * sum(len(entry.inputs) for entry in entries)
         self._bytes += sign * sum(entry.bytes for entry in entries)
 
     def _work(self) -> None:
@@ -115,9 +115,9 @@ class SharedCalls(Generic[K, R]):
                 self._calls -= Counter([taken[0].key])  # which forgets keys without calls
 
     def _take(self) -> Sequence[_Entry[K, R]]:
-        """Take the images that have waited longest, and as many others for the same key as fit.
+        """Take the inputs that have waited longest, and as many others for the same key as fit.
 
-        Images of a key that has all its calls under way are passed over.
+        Inputs of a key that has all its calls under way are passed over.
         """
         with self._lock:
             key = self._next_key()
@@ -128,9 +128,9 @@ class SharedCalls(Generic[K, R]):
             taken: list[_Entry[K, R]] = []
             left: deque[_Entry[K, R]] = deque()
             for entry in self._waiting:
-                fits = entry.key == key and (not taken or len(entry.images) <= room)
+                fits = entry.key == key and (not taken or len(entry.inputs) <= room)
                 (taken if fits else left).append(entry)
-                room -= len(entry.images) if fits else 0
+                room -= len(entry.inputs) if fits else 0
             self._waiting = left
             self._calls[key] += 1
             return taken
@@ -140,14 +140,14 @@ class SharedCalls(Generic[K, R]):
         return next((key for key in waiting if self._calls[key] < self._at_once), None)
 
     def _answer(self, asking: Sequence[_Entry[K, R]]) -> None:
-        images = [image for entry in asking for image in entry.images]
+        inputs = [one for entry in asking for one in entry.inputs]
         try:
-            results = self._call(asking[0].key, images, [entry.label for entry in asking])
+            results = self._call(asking[0].key, inputs, [entry.label for entry in asking])
         except BaseException as fault:  # noqa: BLE001 - it is raised by whoever waits
             for entry in asking:
                 entry.future.set_exception(fault)
             return
         first = 0
         for entry in asking:
-            entry.future.set_result(results[first : first + len(entry.images)])
-            first += len(entry.images)
+            entry.future.set_result(results[first : first + len(entry.inputs)])
+            first += len(entry.inputs)

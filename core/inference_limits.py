@@ -4,6 +4,7 @@ MAX_IMAGES = 64  # per request: what the image tower encodes in one pass
 MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of the pixels of all images together
 MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand prompts of four-byte characters
 MAX_TEXTS = 10_000
+TEXTS_AT_ONCE = 256  # in one pass, which bounds the memory of the tower's activations
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + MAX_FIELD_BYTES + 64 * 1024
 
 

@@ -2,7 +2,9 @@
 
 A body is 4 bytes of length, a JSON object of that length, and the pixels of the images one after
 the other: for each, RGB bytes row by row, of the input size of the version's image tower. A list of
-texts is named by its digest, and sent only when the inference process does not know it.
+classes' texts is named by its digest, and sent only when the inference process does not know it.
+
+The reply to `/embed` is one vector after the other, each as little-endian float32.
 """
 
 import json

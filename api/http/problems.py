@@ -7,6 +7,8 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from api.http.openai_errors import PATH as OPENAI_PATH
+from api.http.openai_errors import openai_error
 from core import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -82,6 +84,9 @@ def problem(
     }
     if facts:
         body["facts"] = facts
+    if connection.scope["path"] == OPENAI_PATH:
+        pointer = errors[0].get("pointer") if errors else None
+        body["error"] = openai_error(code=code, detail=detail, pointer=pointer)
     return Response(
         json.dumps(body, default=str),
         status,

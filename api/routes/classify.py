@@ -1,23 +1,22 @@
 """Route that classifies images with a version."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.forms.multipart import Part
-from api.http.forms.uploads import Form, data_of, receive_form, text_field
+from api.http.forms.uploads import Form, receive_form, text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import multipart, raises
-from api.schemas.classify import ClassifyView, ImageAnswer, Prediction
 from api.schemas.datasets.datasets import ReceiptError
+from api.schemas.inference.classify import ClassifyView, ImageAnswer, Prediction
+from api.tower_images import IMAGE_ERRORS, ReceivedImage, decode_part, require_readable
 from core import errors
 from core.domain.access.roles import Role
-from core.domain.values import clean_file_label
 from core.ports import ClassificationRequest
 from core.use_cases.inference.classify import (
     Resolved,
@@ -47,15 +46,6 @@ _FORM = multipart(
 )
 
 
-@dataclass(frozen=True)
-class ReceivedImage:
-    """An image that was sent, decoded or refused."""
-
-    file: str
-    pixels: bytes = b""  # of the version's input
-    refusal: errors.Invalid | None = None
-
-
 @router.post(
     "",
     responses=raises(
@@ -66,10 +56,7 @@ class ReceivedImage:
         errors.NotServable,
         errors.ClassInvalid,
         errors.PromptInvalid,
-        errors.UnsupportedImage,
-        errors.ImageCorrupt,
-        errors.ImageTooLarge,
-        errors.ImageAnimated,
+        *IMAGE_ERRORS,
         errors.MalformedMultipart,
         errors.BodyTooLarge,
         errors.TooManyParts,
@@ -91,26 +78,17 @@ async def classify_images(
     resolved = await services.find_version(reference, asking)
 
     def decode(part: Part) -> ReceivedImage:
-        return _decode(services, resolved, part)
+        return decode_part(services, resolved, part)
 
     form = await receive_form(request, services, decode, fields=FIELDS)
     asked = await _classification(services, resolved, form)
     top_k = _top_k(text_field(form.fields, "top_k"))
+    require_readable(form.files)
     readable = [image.pixels for image in form.files if image.refusal is None]
-    if not readable:
-        raise _no_readable_image(form.files)
     predictions = await services.inference.answer(asked, readable, top_k=top_k)
     if sum(map(len, predictions)) <= SHOWN_AT_ONCE:
         return _show(resolved, form.files, predictions)
     return await run_in_threadpool(_show, resolved, form.files, predictions)
-
-
-def _decode(services: Services, resolved: Resolved, part: Part) -> ReceivedImage:
-    label = clean_file_label(part.file_name)
-    try:
-        return ReceivedImage(label, services.decoder.pixels(data_of(part), resolved.input))
-    except errors.Invalid as refusal:
-        return ReceivedImage(label, refusal=refusal)
 
 
 async def _classification(
@@ -144,21 +122,6 @@ def _show(
             )
             for image in images
         ],
-    )
-
-
-def _no_readable_image(images: Sequence[ReceivedImage]) -> errors.Invalid:
-    """Return the refusal of a single image, or an error that lists the refusals of several."""
-    refusals = [(image.file, image.refusal) for image in images if image.refusal]
-    if not refusals:
-        return errors.FieldInvalid("Send at least one image.", pointer="/images")
-    if len(refusals) == 1:
-        return refusals[0][1]
-    return errors.AllRejected(
-        files=[
-            {"file": file, "error": {"code": why.code, "detail": why.message}}
-            for file, why in refusals
-        ]
     )
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from core.domain.values import Digest
 from core.errors import FieldInvalid, PerennialError
 from core.inference_limits import MAX_BODY_BYTES
-from core.inference_wire import TEXTS_UNKNOWN, read_request
+from core.inference_wire import MEDIA_TYPE, TEXTS_UNKNOWN, read_request
 from core.settings import Settings
 from worker.inference.admission import OPEN_PATH, AdmissionControl
 from worker.inference.classifier import Classifier, TextsUnknown
@@ -52,7 +52,8 @@ def make_inference_app(
         digest = Digest(_text(head, "digest"))
         texts = _texts(head, "texts") if "texts" in head else []
         features = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
-        return JSONResponse({"digest": digest, **features})
+        rows = features.numpy(force=True).astype("<f4")
+        return Response(rows.tobytes(), media_type=MEDIA_TYPE)
 
     async def loaded(_: Request) -> Response:
         return JSONResponse({"digests": models.digests()})

@@ -1,7 +1,6 @@
 """Classification and embedding by any version."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,19 +56,18 @@ class Classifier:
         places, probabilities = best.indices.tolist(), best.values.tolist()
         return [list(zip(*row, strict=True)) for row in zip(places, probabilities, strict=True)]
 
-    def embed(
-        self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]
-    ) -> dict[str, list[list[float]]]:
-        """Return the L2-normalised features of images and of texts, each in the given order."""
+    def embed(self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]) -> Tensor:
+        """Return the L2-normalised features (inputs, width) of images and, after them, of texts."""
         _require_few(texts)
         model = self._models.get(digest)
-        rows: dict[str, Any] = {"images": [], "texts": []}
-        if texts:
-            rows["texts"] = self._texts.of(digest, model, texts).tolist()
+        features = []
         if pixels:
-            images = _images(model, pixels)
-            rows["images"] = self._batcher.encode(model, images).result().tolist()
-        return rows
+            features.append(self._batcher.encode(model, _images(model, pixels)).result())
+        if texts:
+            features.append(self._texts.compute(model, texts))
+        if not features:
+            raise FieldInvalid("Send at least one image or text.")
+        return torch.cat(features)
 
     def _features(
         self, digest: Digest, model: ClipModel, texts: Digest, prompts: Sequence[str] | None

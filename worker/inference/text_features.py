@@ -10,10 +10,9 @@ from torch import Tensor
 from core.clip.model import ClipModel
 from core.domain.registry.class_texts import digest_of
 from core.domain.values import Digest
+from core.inference_limits import TEXTS_AT_ONCE
 from worker.inference.batcher import MicroBatcher
 from worker.inference.byte_limited_cache import ByteLimitedCache
-
-AT_ONCE = 256  # texts in one pass, which bounds the memory of the tower's activations
 
 
 class TextFeatures:
@@ -31,24 +30,28 @@ class TextFeatures:
         return self._kept.get((digest, texts))
 
     def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        """Return the features (texts, width) of texts by the version with this digest.
-
-        Between two parts, the device is free for other work.
-        """
+        """Return the features (texts, width) of texts by the version with this digest."""
         key = digest, digest_of(texts)
         with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:
-                found = self._compute(model, texts)
+                found = self.compute(model, texts)
                 self._kept.put(key, found, found.nbytes)
         return found
 
-    def _compute(self, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        parts = [texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE)]
-        turns = (self._batcher.run(partial(_encode, model, part)).result() for part in parts)
+    def compute(self, model: ClipModel, texts: Sequence[str]) -> Tensor:
+        """Return the features (texts, width) of texts, which are not cached.
+
+        Between two parts, and while texts become tokens, the device is free for other work.
+        """
+        parts = [
+            texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        tokens = (model.tokenise(part) for part in parts)
+        turns = (self._batcher.run(partial(_encode, model, part)).result() for part in tokens)
         return torch.cat(list(turns))
 
 
-def _encode(model: ClipModel, texts: Sequence[str]) -> Tensor:
+def _encode(model: ClipModel, tokens: Tensor) -> Tensor:
     with torch.inference_mode():
-        return model.encode_texts(texts)
+        return model.encode_tokens(tokens)

@@ -1,6 +1,9 @@
 """A stand-in for the inference process, whose answers are known."""
 
+import math
 import socket
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,14 @@ from core.settings import Settings
 from tests.support.api.service import settings_of
 from tests.support.server_thread import in_thread
 
+WIDTH = 2  # of the vectors
 IMAGE_BYTES = 3 * 224 * 224  # of the models that tests make without an architecture
+
+
+def vector_of(data: bytes) -> bytes:
+    """The unit vector that an oracle gives an image's pixels or a text, as float32."""
+    angle = zlib.crc32(data)
+    return struct.pack("<2f", math.cos(angle), math.sin(angle))
 
 
 class Oracle:
@@ -29,7 +39,12 @@ class Oracle:
         self.requests: list[int] = []  # how many images each had
         self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
         self.answer: Response | None = None
-        app = Starlette(routes=[Route("/classify", self.classify, methods=["POST"])])
+        app = Starlette(
+            routes=[
+                Route("/classify", self.classify, methods=["POST"]),
+                Route("/embed", self.embed, methods=["POST"]),
+            ]
+        )
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -48,6 +63,15 @@ class Oracle:
         row = [(place, 0.5) for place in range(head["top_k"])]
         predictions = [row] * self.requests[-1]
         return JSONResponse({"digest": head["digest"], "predictions": predictions})
+
+    async def embed(self, request: Request) -> Response:
+        head, pixels = read_request(await request.body())
+        self.asked = head
+        firsts = range(0, len(pixels), IMAGE_BYTES)
+        images = [bytes(pixels[first : first + IMAGE_BYTES]) for first in firsts]
+        inputs = images + [text.encode() for text in head.get("texts", ())]
+        self.requests.append(len(inputs))
+        return self.answer or Response(b"".join(map(vector_of, inputs)))
 
 
 def settings_with(oracle: Oracle, home: Path) -> Settings:

@@ -130,7 +130,7 @@ def test_a_request_is_asked_in_parts_or_not_at_all() -> None:
     assert [part.result(30) for part in parts] == [[b"1", b"2", b"3", b"4"], [b"5"]]
     caller.shared.close()
     assert [len(images) for _, images, _ in caller.calls] == [1, 4, 1]
-    assert (caller.shared._images, caller.shared._bytes) == (0, 0)
+    assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("limits", [{"max_waiting": 3}, {"max_waiting_bytes": 3}])
@@ -143,7 +143,7 @@ def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[st
     caller.go.set()
     waiting.result(30)
     caller.shared.close()  # the thread has counted what is answered
-    assert (caller.shared._images, caller.shared._bytes) == (0, 0)
+    assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
 
 
 def test_an_empty_queue_takes_a_request_beyond_its_limit() -> None:

@@ -1,6 +1,5 @@
 """What the inference process keeps, bounded by bytes, and how it computes long class lists."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from core.bootstrap import build, migrate
 from core.clip.model import ClipModel
 from core.clip.weights import publish
 from core.domain.values import Digest
+from core.inference_limits import TEXTS_AT_ONCE
 from core.ports import Artifacts
 from core.settings import Settings
 from tests.support.tiny_clip import tiny_clip
@@ -19,7 +19,7 @@ from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
 from worker.inference.byte_limited_cache import ByteLimitedCache
 from worker.inference.model_cache import ModelCache
-from worker.inference.text_features import AT_ONCE, TextFeatures
+from worker.inference.text_features import TextFeatures
 
 DIGEST = Digest("0" * 64)
 
@@ -128,18 +128,18 @@ def test_long_class_lists_go_through_the_text_tower_in_parts_with_the_same_featu
     with torch.inference_mode():
         at_once = clip.encode_texts(TEXTS)
     parts: list[int] = []
-    encode = ClipModel.encode_texts
+    encode = ClipModel.encode_tokens
 
-    def counted(self: ClipModel, texts: Sequence[str]) -> Tensor:
-        parts.append(len(texts))
-        return encode(self, texts)
+    def counted(self: ClipModel, tokens: Tensor) -> Tensor:
+        parts.append(len(tokens))
+        return encode(self, tokens)
 
-    monkeypatch.setattr(ClipModel, "encode_texts", counted)
+    monkeypatch.setattr(ClipModel, "encode_tokens", counted)
     batcher = MicroBatcher()
     features = TextFeatures(batcher, max_bytes=10**6).of(DIGEST, clip, TEXTS)
     batcher.close()
 
-    assert parts == [AT_ONCE, AT_ONCE, 600 - 2 * AT_ONCE]
+    assert parts == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 600 - 2 * TEXTS_AT_ONCE]
     # Each feature is at most 1; its sums have some hundred terms, each rounded to 2^-24.
     torch.testing.assert_close(features, at_once, atol=100 * 2**-24, rtol=0)
 

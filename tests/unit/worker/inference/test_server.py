@@ -146,11 +146,19 @@ def test_images_and_texts_are_embedded_as_unit_vectors(
 ) -> None:
     head = {"digest": store(platform, 1), "texts": ["a cat", "a dog"]}
 
-    answer = client.post("/embed", content=write_request(head, [image(3)])).json()
+    answer = client.post("/embed", content=write_request(head, [image(3)]))
 
-    assert (len(answer["images"]), len(answer["texts"])) == (1, 2)
-    norms = torch.tensor(answer["images"] + answer["texts"]).norm(dim=1)
-    torch.testing.assert_close(norms, torch.ones(3))
+    rows = torch.frombuffer(bytearray(answer.content), dtype=torch.float32).view(3, -1)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
+    clip = tiny_clip(1)
+    with torch.inference_mode():
+        own = torch.cat([clip.encode_images(pixels_of([3])), clip.encode_texts(head["texts"])])
+    torch.testing.assert_close(rows, own, atol=1e-6, rtol=0)
+
+
+def test_nothing_to_embed_is_refused(client: TestClient, platform: Platform) -> None:
+    answer = client.post("/embed", content=write_request({"digest": store(platform, 1)}))
+    assert (answer.status_code, answer.json()["code"]) == (422, "field_invalid")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""What the inference process may be asked about images or texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx
+
+from core.domain.values import Digest
+from core.errors import (
+    FieldInvalid,
+    InferenceBusy,
+    InferenceUnavailable,
+    NotServable,
+    PerennialError,
+)
+from core.inference_limits import TEXTS_AT_ONCE, images_per_request
+from core.inference_wire import TEXTS_UNKNOWN
+
+Row = list[tuple[int, float]]  # column and probability of the most probable classes
+
+
+class Post(Protocol):
+    def __call__(
+        self, path: str, head: dict[str, Any], images: Sequence[bytes] = ()
+    ) -> httpx.Response:
+        """Send a request and return the response. Raises InferenceUnavailable."""
+
+
+class Question(Protocol):
+    """A question about inputs; requests that ask the same share a call."""
+
+    @property
+    def most(self) -> int:
+        """The most inputs of one call."""
+
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Any]:
+        """Make one call and return a result for each input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyImages:
+    """Which of some texts images show; inputs are pixels, a result is a `Row`."""
+
+    digest: Digest
+    texts: Digest
+    top_k: int
+    image_bytes: int
+    prompts: Sequence[str] = field(compare=False)  # those that `texts` names
+
+    @property
+    def most(self) -> int:
+        """The most images of one call."""
+        return images_per_request(self.image_bytes)
+
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Row]:
+        """Make one call; the texts are sent only if the inference process does not know them."""
+        head = {"digest": self.digest, "texts": self.texts, "top_k": self.top_k}
+        response = post("/classify", head, inputs)
+        if _code_of(response) == TEXTS_UNKNOWN:
+            response = post("/classify", {**head, "prompts": self.prompts}, inputs)
+        rows: Sequence[Row] = _successful(response).json()["predictions"]
+        return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedImages:
+    """The vectors of images; inputs are pixels, a result is a vector in bytes."""
+
+    digest: Digest
+    image_bytes: int
+
+    @property
+    def most(self) -> int:
+        """The most images of one call."""
+        return images_per_request(self.image_bytes)
+
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[bytes]:
+        """Make one call and return a vector for each image."""
+        return _vectors(post("/embed", {"digest": self.digest}, inputs), len(inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedTexts:
+    """The vectors of texts; inputs are texts in UTF-8, a result is a vector in bytes."""
+
+    digest: Digest
+    most: int = TEXTS_AT_ONCE
+
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[bytes]:
+        """Make one call and return a vector for each text."""
+        texts = [text.decode() for text in inputs]
+        return _vectors(post("/embed", {"digest": self.digest, "texts": texts}), len(inputs))
+
+
+def _vectors(response: httpx.Response, count: int) -> Sequence[bytes]:
+    body = _successful(response).content
+    size = len(body) // count
+    return [body[first : first + size] for first in range(0, count * size, size)]
+
+
+def _successful(response: httpx.Response) -> httpx.Response:
+    if not response.is_success:
+        raise _error_from(response)
+    return response
+
+
+def _code_of(response: httpx.Response) -> str | None:
+    if response.is_success or response.headers.get("content-type") != "application/json":
+        return None
+    code: str | None = response.json().get("code")
+    return code
+
+
+def _error_from(response: httpx.Response) -> PerennialError:
+    body = response.json() if response.headers.get("content-type") == "application/json" else {}
+    message = str(body.get("message", f"The inference process returned {response.status_code}."))
+    if response.status_code == 401:
+        return InferenceUnavailable(
+            "The inference process rejected this service's key: set PERENNIAL_INFERENCE_KEY to the "
+            "same key for both."
+        )
+    if body.get("code") == "inference_busy":
+        return InferenceBusy()
+    kinds: dict[int, type[PerennialError]] = {404: NotServable, 422: FieldInvalid}
+    return kinds.get(response.status_code, InferenceUnavailable)(message)

@@ -1,0 +1,153 @@
+"""Embed: vectors of images and texts, in the order they were sent."""
+
+import base64
+from pathlib import Path
+from struct import unpack
+from typing import Any
+
+import pytest
+from starlette.responses import JSONResponse
+
+from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
+from core.domain.registry.image_input import ImageInput
+from core.domain.registry.version import Model
+from core.inference_limits import MAX_IMAGES, TEXTS_AT_ONCE
+from core.settings import Settings
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import picture
+from tests.support.api.oracle import WIDTH, Oracle, settings_with, vector_of
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import EMBEDDED, Service, code_of
+
+EMBED = "/v1/models/demo/embed"
+TEXTS = ["a boot", "ein Stiefel, größer", "🥾"]
+
+
+@pytest.fixture
+def settings(home: Path, oracle: Oracle) -> Settings:
+    """Settings that lead to the stand-in."""
+    return settings_with(oracle, home)
+
+
+@pytest.fixture(autouse=True)
+def model(service: Service) -> Model:
+    """The model `demo`: a root that is live, and version 2."""
+    made = a_root(service.platform)
+    a_candidate(service.platform, made)
+    return made
+
+
+def image(seed: int) -> tuple[str, tuple[str, bytes]]:
+    return "images", (f"{seed}.png", picture(seed))
+
+
+def own(service: Service, seed: int) -> list[float]:
+    """The vector of a picture."""
+    pixels = service.services.decoder.pixels(picture(seed), ImageInput(height=224, width=224))
+    return floats(vector_of(pixels))
+
+
+def floats(row: bytes) -> list[float]:
+    return list(unpack(f"<{WIDTH}f", row))
+
+
+def test_texts_get_vectors_in_their_order_from_the_version_that_is_named(
+    service: Service, oracle: Oracle
+) -> None:
+    for reference, number in (("demo", 1), ("demo@production", 1), ("demo:2", 2)):
+        answer = service.client.post(f"/v1/models/{reference}/embed", json={"texts": TEXTS})
+        assert answer.status_code == 200, answer.text
+        version = service.client.get(f"/v1/models/demo/versions/{number}").json()
+        told = {name: answer.json()[name] for name in ("model", "version", "digest", "width")}
+        wanted = {"model": "demo", "version": number, "digest": version["digest"], "width": WIDTH}
+        assert told == wanted
+        assert answer.json()["data"] == [
+            {"file": None, "embedding": floats(vector_of(text.encode())), "error": None}
+            for text in TEXTS
+        ]
+        assert oracle.asked == {"digest": version["digest"], "texts": TEXTS}
+
+
+def test_images_get_vectors_in_their_order_and_refusals_by_name(service: Service) -> None:
+    files = [image(1), ("images", ("bad.tiff", pictures.tiff())), image(2)]
+    rows = service.client.post(EMBED, files=files).json()["data"]
+    assert [row["file"] for row in rows] == ["1.png", "bad.tiff", "2.png"]
+    assert [row["embedding"] for row in rows] == [own(service, 1), None, own(service, 2)]
+    assert [(row["error"] or {}).get("code") for row in rows] == [None, "unsupported_image", None]
+    assert code_of(service.client.post(EMBED, files=[files[1]])) == (415, "unsupported_image")
+    all_bad = service.client.post(EMBED, files=[files[1], files[1]])
+    assert code_of(all_bad) == (422, "all_rejected")
+
+
+@EMBEDDED
+def test_base64_is_that_of_the_same_values(service: Service) -> None:
+    form = {"files": [image(1)], "data": {"encoding_format": "base64"}}
+    asked = {"json": {"texts": TEXTS[:1], "encoding_format": "base64"}}
+    for sent, wanted in ((form, own(service, 1)), (asked, floats(vector_of(TEXTS[0].encode())))):
+        (row,) = service.client.post(EMBED, **sent).json()["data"]
+        assert floats(base64.b64decode(row["embedding"], validate=True)) == wanted
+
+
+@EMBEDDED
+def test_many_inputs_are_asked_in_parts_and_answered_in_their_order(
+    service: Service, oracle: Oracle
+) -> None:
+    texts = [f"text {number}" for number in range(2 * TEXTS_AT_ONCE + 3)]
+    rows = service.client.post(EMBED, json={"texts": texts}).json()["data"]
+    assert [row["embedding"] for row in rows] == [floats(vector_of(t.encode())) for t in texts]
+    assert oracle.requests == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 3]
+    files = [image(seed % 3) for seed in range(MAX_IMAGES + 2)]
+    rows = service.client.post(EMBED, files=files).json()["data"]
+    assert [row["embedding"] for row in rows] == [
+        each for seed in range(MAX_IMAGES + 2) for each in [own(service, seed % 3)]
+    ]
+    assert oracle.requests[3:] == [MAX_IMAGES, 2]
+
+
+def test_another_digest_than_the_expected_one_is_refused(service: Service) -> None:
+    digest = service.client.get("/v1/models/demo/versions/1").json()["digest"]
+    for expected, status in ((digest, 200), (f"sha256:{digest}", 200), ("0" * 64, 409)):
+        texts = {"texts": ["a"], "expect_digest": expected}
+        form = {"files": [image(1)], "data": {"expect_digest": expected}}
+        for answer in (service.client.post(EMBED, **form), service.client.post(EMBED, json=texts)):
+            assert answer.status_code == status
+            assert answer.is_success or answer.json()["code"] == "embedding_space_changed"
+
+
+@EMBEDDED
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "pointer"),
+    [
+        ({"json": {}}, 422, "field_invalid", "/texts"),
+        ({"json": {"texts": []}}, 422, "field_invalid", "/texts"),
+        ({"json": {"texts": ["a", ""]}}, 422, "field_invalid", "/texts/1"),
+        ({"json": {"texts": ["a" * (MAX_TEXT + 1)]}}, 422, "field_invalid", "/texts/0"),
+        ({"json": {"texts": ["a"] * (MAX_INPUTS + 1)}}, 422, "field_invalid", "/texts"),
+        ({"json": {"texts": ["a\0"]}}, 422, "field_invalid", "/texts/0"),
+        ({"json": {"texts": [1]}}, 422, "field_invalid", "/texts/0"),
+        ({"json": {"texts": ["a"], "encoding_format": "int8"}}, 422, "field_invalid", None),
+        ({"json": {"texts": ["a"], "images": []}}, 422, "field_unknown", "/images"),
+        ({"data": {"encoding_format": "int8"}, "files": [image(1)]}, 422, "field_invalid", None),
+        ({"data": {"texts": "a"}, "files": [image(1)]}, 422, "field_unknown", "/texts"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", ""),
+        ({"content": b"a"}, 415, "unsupported_media_type", ""),
+        ({"data": {"texts": "a"}}, 415, "unsupported_media_type", ""),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused_where_it_stands(
+    service: Service, oracle: Oracle, sent: dict[str, Any], status: int, code: str, pointer: str
+) -> None:
+    answer = service.client.post(EMBED, **sent)
+    assert code_of(answer) == (status, code), answer.text
+    found = [line["pointer"] for line in answer.json()["errors"]]
+    assert found == ([] if pointer == "" else [pointer or "/encoding_format"])
+    assert oracle.requests == []
+
+
+def test_a_version_without_weights_is_not_servable(service: Service, oracle: Oracle) -> None:
+    oracle.answer = JSONResponse({"code": "artifact_missing", "message": "gone"}, 404)
+    assert code_of(service.client.post(EMBED, json={"texts": ["a"]})) == (409, "not_servable")
+    assert code_of(service.client.post("/v1/models/no/embed", json={"texts": ["a"]})) == (
+        404,
+        "model_not_found",
+    )

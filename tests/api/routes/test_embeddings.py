@@ -1,0 +1,157 @@
+"""Embeddings in the shape of OpenAI's API, asked for by OpenAI's own client."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from struct import unpack
+from typing import Any
+
+import openai
+import pytest
+
+from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
+from core.domain.access.roles import Role
+from core.domain.registry.image_input import ImageInput
+from core.settings import Settings
+from core.use_cases.access.keys import create_key
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import picture
+from tests.support.api.oracle import WIDTH, Oracle, settings_with, vector_of
+from tests.support.api.seeds import a_root
+from tests.support.api.served import Served, serving
+from tests.support.api.service import EMBEDDED, Service, code_of
+
+PATH = "/v1/embeddings"
+MODEL = "demo@production"
+
+
+@pytest.fixture
+def settings(home: Path, oracle: Oracle, request: pytest.FixtureRequest) -> Settings:
+    """Settings that lead to the stand-in; a parameter changes others."""
+    return settings_with(oracle, home).model_copy(update=getattr(request, "param", {}))
+
+
+@pytest.fixture
+def demo(service: Service) -> Service:
+    """A service with the model `demo`."""
+    a_root(service.platform)
+    return service
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[Served]:
+    """The same behind a port."""
+    with serving(settings) as found:
+        a_root(found.platform)
+        yield found
+
+
+@pytest.fixture
+def client(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[openai.OpenAI]:
+    """OpenAI's client with a viewer's key."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    _, secret = create_key(served.platform, name="reader", role=Role.VIEWER, models=["demo"])
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=secret, max_retries=0) as made:
+        yield made
+
+
+def url_of(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def of_text(text: str) -> list[float]:
+    return list(unpack(f"<{WIDTH}f", vector_of(text.encode())))
+
+
+def of_image(service: Service, seed: int) -> list[float]:
+    pixels = service.services.decoder.pixels(picture(seed), ImageInput(height=224, width=224))
+    return list(unpack(f"<{WIDTH}f", vector_of(pixels)))
+
+
+@EMBEDDED
+def test_openais_client_embeds_texts_as_floats_and_as_base64(
+    client: openai.OpenAI, served: Served
+) -> None:
+    found = client.embeddings.create(model=MODEL, input=["a boot", "a bag"])  # asks for base64
+    assert [one.embedding for one in found.data] == [of_text("a boot"), of_text("a bag")]
+    assert [(one.index, one.object) for one in found.data] == [(0, "embedding"), (1, "embedding")]
+    digest = served.client.versions.get("demo", 1)["digest"]
+    assert (found.object, found.model) == ("list", f"demo:1@sha256:{digest}")
+    floats = client.embeddings.create(
+        model="demo:1", input="a boot", encoding_format="float", dimensions=WIDTH, user="me"
+    )
+    assert [one.embedding for one in floats.data] == [of_text("a boot")]
+    text: Any = client.embeddings.create(model="demo", input="a", encoding_format="base64")
+    assert base64.b64decode(text.data[0].embedding) == vector_of(b"a")
+
+
+@EMBEDDED
+def test_openais_client_shows_what_is_wrong(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="Arrays of tokens") as tokens:
+        client.embeddings.create(model=MODEL, input=[1, 2, 3])
+    assert (tokens.value.code, tokens.value.param) == ("field_invalid", "/input")
+    with pytest.raises(openai.NotFoundError, match="model") as missing:
+        client.embeddings.create(model="nowhere", input="a")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.AuthenticationError, match="key") as stranger:
+        client.with_options(api_key="pk_no").embeddings.create(model=MODEL, input="a")
+    assert stranger.value.code == "unauthorised"
+
+
+def test_texts_and_images_may_be_mixed_and_keep_their_order(demo: Service) -> None:
+    mixed = ["a boot", url_of(picture(1)), "data: the new oil", url_of(picture(2)), "a bag"]
+    answer = demo.client.post(PATH, json={"model": MODEL, "input": mixed})
+    assert answer.status_code == 200, answer.text
+    assert [one["embedding"] for one in answer.json()["data"]] == [
+        of_text("a boot"),
+        of_image(demo, 1),
+        of_text("data: the new oil"),
+        of_image(demo, 2),
+        of_text("a bag"),
+    ]
+    assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+
+@EMBEDDED
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "pointer"),
+    [
+        ({"input": []}, 422, "field_invalid", "/input"),
+        ({"input": ""}, 422, "field_invalid", "/input"),
+        ({"input": ["a", ""]}, 422, "field_invalid", "/input/1"),
+        ({"input": "a" * (MAX_TEXT + 1)}, 422, "field_invalid", "/input"),
+        ({"input": ["a"] * (MAX_INPUTS + 1)}, 422, "field_invalid", "/input"),
+        ({"input": [url_of(b"")] * 1001}, 422, "field_invalid", "/input"),
+        ({"input": [[1, 2], [3]]}, 422, "field_invalid", "/input"),
+        ({"input": "data:text/plain;base64,YQ=="}, 422, "field_invalid", "/input"),
+        ({"input": "data:image/png,YQ=="}, 422, "field_invalid", "/input"),
+        ({"input": ["a", "data:image/png;base64,Y"]}, 422, "field_invalid", "/input/1"),
+        ({"input": ["a", url_of(pictures.tiff())]}, 415, "unsupported_image", "/input/1"),
+        ({"input": url_of(pictures.truncated())}, 422, "image_corrupt", "/input"),
+        ({"input": url_of(pictures.huge())}, 422, "image_too_large", "/input"),
+        ({"dimensions": WIDTH + 1}, 422, "field_invalid", "/dimensions"),
+        ({"encoding_format": "int8"}, 422, "field_invalid", "/encoding_format"),
+        ({"inputs": "a"}, 422, "field_unknown", "/inputs"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused_where_it_stands(
+    demo: Service, oracle: Oracle, changes: dict[str, Any], status: int, code: str, pointer: str
+) -> None:
+    answer = demo.client.post(PATH, json={"model": MODEL, "input": "a"} | changes)
+    assert code_of(answer) == (status, code), answer.text
+    assert [line["pointer"] for line in answer.json()["errors"]] == [pointer]
+    assert answer.json()["error"] == {
+        "message": answer.json()["detail"],
+        "type": "perennial_error",
+        "param": pointer,
+        "code": code,
+    }
+    assert oracle.requests == ([1] if "dimensions" in changes else [])
+
+
+@EMBEDDED
+@pytest.mark.parametrize("settings", [{"max_file_bytes": 100}], indirect=True)
+def test_an_image_has_the_bytes_of_a_file_at_most(demo: Service) -> None:
+    answer = demo.client.post(PATH, json={"model": MODEL, "input": url_of(picture(1))})
+    assert code_of(answer) == (413, "file_too_large")
+    assert "error" not in demo.client.get("/v1/nothing").json()
