@@ -27,6 +27,7 @@ from perennial.resources.uploads import Uploads
 from perennial.resources.versions import Versions
 from perennial.types.access import Principal
 from perennial.types.classify import Classify
+from perennial.types.embed import Embed
 from perennial.types.workers import Worker
 
 READY_TIMEOUT_S = 5.0
@@ -116,6 +117,33 @@ class Client:
         path = path_of("models", reference, "classify")
         answer = self._connection.send("POST", path, data=fields, files=files)
         return cast(Classify, json_of(answer))
+
+    def embed(
+        self,
+        reference: str,
+        *,
+        images: Iterable[Image] | None = None,
+        texts: Sequence[str] | None = None,
+        encoding_format: str | None = None,
+        expect_digest: str | None = None,
+    ) -> Embed:
+        """Embed images or texts with a version: `name`, `name@alias`, `name:7` or a digest.
+
+        Vectors are L2-normalised; with the `encoding_format` `base64` each is that of its
+        little-endian float32 values. With `expect_digest`, a reference that now means another
+        version is refused. Raises ValueError unless there are either images or texts.
+        """
+        if (images is None) is (texts is None):
+            raise ValueError("give either images or texts")
+        path = path_of("models", reference, "embed")
+        fields = given(encoding_format=encoding_format, expect_digest=expect_digest)
+        if texts is not None:
+            body = {"texts": list(texts), **fields}
+            return cast(Embed, json_of(self._connection.send("POST", path, json=body)))
+        found = images or ()
+        files = in_thread(lambda: [form_file("images", in_memory(image)) for image in found])
+        answer = self._connection.send("POST", path, data=fields, files=files)
+        return cast(Embed, json_of(answer))
 
     def principal(self) -> Principal:
         """Return the holder of the client's key: its name, role and models."""

@@ -26,6 +26,7 @@ from perennial.replies import json_of
 from perennial.request_parts import given, path_of
 from perennial.types.access import Principal
 from perennial.types.classify import Classify
+from perennial.types.embed import Embed
 from perennial.types.workers import Worker
 
 READY_TIMEOUT_S = 5.0
@@ -115,6 +116,33 @@ class AsyncClient:
         path = path_of("models", reference, "classify")
         answer = await self._connection.send("POST", path, data=fields, files=files)
         return cast(Classify, json_of(answer))
+
+    async def embed(
+        self,
+        reference: str,
+        *,
+        images: Iterable[Image] | None = None,
+        texts: Sequence[str] | None = None,
+        encoding_format: str | None = None,
+        expect_digest: str | None = None,
+    ) -> Embed:
+        """Embed images or texts with a version: `name`, `name@alias`, `name:7` or a digest.
+
+        Vectors are L2-normalised; with the `encoding_format` `base64` each is that of its
+        little-endian float32 values. With `expect_digest`, a reference that now means another
+        version is refused. Raises ValueError unless there are either images or texts.
+        """
+        if (images is None) is (texts is None):
+            raise ValueError("give either images or texts")
+        path = path_of("models", reference, "embed")
+        fields = given(encoding_format=encoding_format, expect_digest=expect_digest)
+        if texts is not None:
+            body = {"texts": list(texts), **fields}
+            return cast(Embed, json_of(await self._connection.send("POST", path, json=body)))
+        found = images or ()
+        files = await in_thread(lambda: [form_file("images", in_memory(image)) for image in found])
+        answer = await self._connection.send("POST", path, data=fields, files=files)
+        return cast(Embed, json_of(answer))
 
     async def principal(self) -> Principal:
         """Return the holder of the client's key: its name, role and models."""

@@ -42,6 +42,7 @@ VERBS = {
         "aliases": "registry.aliases:aliases",
         "history": "registry.aliases:history",
         "classify": "registry.classify:classify",
+        "embed": "registry.embed:embed",
         "download": "registry.versions:download",
         "export": "registry.export:export",
     }.items()

@@ -62,7 +62,7 @@ def from_annotation(annotation: Any) -> Any:
         return ["object", from_annotation(arguments[1])]
     assert origin in {UnionType, Union}
     assert arguments[-1] is NoneType
-    return ["or null", from_annotation(arguments[0])]
+    return ["or null", *map(from_annotation, arguments[:-1])]
 
 
 def from_schema(schema: Any) -> Any:
@@ -73,9 +73,9 @@ def from_schema(schema: Any) -> Any:
         name = schema["$ref"].rsplit("/", 1)[1]
         return set(SCHEMAS[name]["enum"]) if "enum" in SCHEMAS[name] else name.removesuffix("View")
     if "anyOf" in schema:
-        given, null = schema["anyOf"]
+        *given, null = schema["anyOf"]
         assert null == {"type": "null"}
-        return ["or null", from_schema(given)]
+        return ["or null", *map(from_schema, given)]
     if schema["type"] == "array":
         return ["array", from_schema(schema["items"])]
     if schema["type"] == "object":

@@ -4,11 +4,16 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from perennial.terminal.exit_codes import ERROR, JOB
+from perennial import Client
+from perennial.commands.registry import embed
+from perennial.terminal.exit_codes import ERROR, JOB, USAGE
 from tests.support.api.image_files import picture
+from tests.support.api.oracle import vector_of
 from tests.support.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site
 
@@ -108,6 +113,57 @@ def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught
     assert ("to show it" in moves, "reviewed" in moves) == (True, True)
     lines = perennial("history", "demo", "--json").out.splitlines()
     assert [json.loads(line) for line in lines] == list(site.client.aliases.history("demo"))
+
+
+def test_texts_are_embedded_as_json_lines(perennial: Run, taught: int) -> None:
+    ended = perennial("embed", "demo", "--text", "a boot", "--text", "a bag", "--json")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["input"] for line in lines] == ["a boot", "a bag"]
+    wanted = b"".join(vector_of(text.encode()) for text in ("a boot", "a bag"))
+    given = np.array([line["embedding"] for line in lines], dtype="<f4")
+    assert given.tobytes() == wanted
+    table = perennial("embed", "demo", "--text", "a boot").out
+    assert ["a boot", f"{given[0][0]:+.4f} {given[0][1]:+.4f}"] in rows(table, 2)
+
+
+def test_images_are_embedded_into_an_array_of_one_version(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "AT_ONCE", 2)  # of the images of a request
+    ask, expected = Client.embed, []
+
+    def watched(client: Client, reference: str, **asked: Any) -> Any:
+        expected.append(asked["expect_digest"])
+        return ask(client, reference, **asked)
+
+    monkeypatch.setattr(Client, "embed", watched)
+    images = [tmp_path / f"{n}.png" for n in range(3)]
+    for n, path in enumerate(images):
+        path.write_bytes(picture(n))
+    found = tmp_path / "vectors.npy"
+    ended = perennial("embed", "demo", *images, "--output", found)
+    assert f"demo: version {taught}, digest " in ended.out
+    answer = ask(site.client, "demo", images=images)
+    assert expected == [None, answer["digest"]]
+    wanted = np.array([row["embedding"] for row in answer["data"]], dtype="<f4")
+    np.testing.assert_array_equal(np.load(found), wanted, strict=True)
+    other = perennial("embed", "demo", *images, "--expect-digest", "0" * 64)
+    assert (other.code, other.out) == (ERROR, "")
+
+
+def test_an_array_is_not_written_without_an_image(
+    perennial: Run, taught: int, tmp_path: Path
+) -> None:
+    good, bad, found = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "vectors.npy"
+    good.write_bytes(picture(1))
+    bad.write_bytes(b"no image")
+    ended = perennial("embed", "demo", good, bad, "--output", found)
+    assert (ended.code, found.exists()) == (ERROR, False)
+    assert "b.png: Images must be" in ended.err
+    lines = perennial("embed", "demo", good, bad, "--json").out.splitlines()
+    assert [json.loads(line)["embedding"] is None for line in lines] == [False, True]
+    for wrong in ((), (good, "--text", "a boot")):
+        assert perennial("embed", "demo", *wrong).code == USAGE
 
 
 def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> None:
