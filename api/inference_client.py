@@ -112,6 +112,7 @@ def _question(request: ClassificationRequest, top_k: int) -> ClassifyImages:
         top_k=min(top_k, len(request.texts.classes)),
         image_bytes=request.input.size,
         prompts=request.texts.prompts,
+        templates=request.texts.templates,
     )
 
 

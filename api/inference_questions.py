@@ -47,6 +47,7 @@ class ClassifyImages:
     top_k: int
     image_bytes: int
     prompts: Sequence[str] = field(compare=False)  # those that `texts` names
+    templates: int = field(compare=False)  # how many prompts stand for a class
 
     @property
     def most(self) -> int:
@@ -55,10 +56,11 @@ class ClassifyImages:
 
     def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Row]:
         """Make one call; the texts are sent only if the inference process does not know them."""
-        head = {"digest": self.digest, "texts": self.texts, "top_k": self.top_k}
+        head: dict[str, Any] = {"digest": self.digest, "texts": self.texts, "top_k": self.top_k}
         response = post("/classify", head, inputs)
         if _code_of(response) == TEXTS_UNKNOWN:
-            response = post("/classify", {**head, "prompts": self.prompts}, inputs)
+            head |= {"prompts": self.prompts, "templates": self.templates}
+            response = post("/classify", head, inputs)
         rows: Sequence[Row] = _successful(response).json()["predictions"]
         return rows
 

@@ -1,6 +1,6 @@
 """Route that classifies images with a version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +28,7 @@ router = APIRouter(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
 )
 
-FIELDS = ("classes", "prompt", "top_k", "expect_digest")
+FIELDS = ("classes", "prompt", "prompts", "top_k", "expect_digest")
 DEFAULT_TOP_K = 5
 SHOWN_AT_ONCE = 5000  # predictions, in a fraction of a second; a thread shows more
 _FORM = multipart(
@@ -36,6 +36,11 @@ _FORM = multipart(
         "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "classes": {"type": "string", "description": "A JSON list of class names."},
         "prompt": {"type": "string", "description": "A prompt template with one {name}."},
+        "prompts": {
+            "type": "string",
+            "description": "Instead of `prompt`: a JSON list of prompt templates. A class stands "
+            "where the mean of its prompts does.",
+        },
         "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
         "expect_digest": {
             "type": "string",
@@ -95,10 +100,11 @@ async def _classification(
     services: Services, resolved: Resolved, form: Form[ReceivedImage]
 ) -> ClassificationRequest:
     resolved.require_digest(text_field(form.fields, "expect_digest"))
-    classes = _classes(text_field(form.fields, "classes"))
+    prompts = _prompts(form.fields)
+    classes = _texts(form.fields, "classes")
     if not classes:
         classes = await run_in_threadpool(known_classes, services.platform, resolved)
-    return classification_of(resolved, classes, prompt=text_field(form.fields, "prompt"))
+    return classification_of(resolved, classes, prompts=prompts)
 
 
 def _show(
@@ -125,16 +131,29 @@ def _show(
     )
 
 
-def _classes(text: str | None) -> Sequence[str] | None:
+def _prompts(fields: Mapping[str, str]) -> Sequence[str]:
+    """Return the prompt templates that were sent, or none for the version's."""
+    one, several = text_field(fields, "prompt"), _texts(fields, "prompts")
+    if several is None:
+        return [one] if one else []
+    if one or not several:
+        raise errors.FieldInvalid(
+            "Send one template as prompt, or a list of at least one as prompts.", pointer="/prompts"
+        )
+    return several
+
+
+def _texts(fields: Mapping[str, str], name: str) -> Sequence[str] | None:
+    text = text_field(fields, name)
     if text is None:
         return None
     try:
-        names = parse(text)
+        found = parse(text)
     except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise errors.FieldInvalid("classes must be a JSON list of class names.", pointer="/classes")
-    return names
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise errors.FieldInvalid(f"{name} must be a JSON list of texts.", pointer=f"/{name}")
+    return found
 
 
 def _top_k(text: str | None) -> int:

@@ -99,17 +99,20 @@ class Client:
         classes: Sequence[str] | None = None,
         *,
         prompt: str | None = None,
+        prompts: Sequence[str] | None = None,
         top_k: int | None = None,
         expect_digest: str | None = None,
     ) -> Classify:
         """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
-        By default the classes are those that the version has learned. With `expect_digest`, a
+        By default the classes are those that the version has learned. With several `prompts`,
+        a class stands where the mean of its prompts does. With `expect_digest`, a
         reference that now means another version is refused.
         """
         fields = given(
             classes=None if classes is None else json.dumps(list(classes)),
             prompt=prompt,
+            prompts=None if prompts is None else json.dumps(list(prompts)),
             top_k=top_k,
             expect_digest=expect_digest,
         )

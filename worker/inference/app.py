@@ -43,6 +43,7 @@ def make_inference_app(
             pixels=pixels,
             texts=Digest(_text(head, "texts")),
             prompts=_texts(head, "prompts") if "prompts" in head else None,
+            templates=_positive_integer(head, "templates") if "templates" in head else 1,
             top_k=_positive_integer(head, "top_k"),
         )
         return JSONResponse({"digest": digest, "predictions": predictions})

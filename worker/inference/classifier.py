@@ -39,19 +39,21 @@ class Classifier:
         pixels: memoryview,
         texts: Digest,
         prompts: Sequence[str] | None,
+        templates: int = 1,
         top_k: int,
     ) -> list[Row]:
-        """Return the `top_k` texts of each image with their probabilities, best first.
+        """Return the `top_k` classes of each image with their probabilities, best first.
 
-        A text is named by its place. `prompts` are the texts of the digest `texts`. Raises
-        TextsUnknown for texts that are not cached if `prompts` is None.
+        A class is named by its place. `prompts` are the texts of the digest `texts`, of which
+        `templates` at a time stand for a class. Raises TextsUnknown for texts that are not cached
+        if `prompts` is None.
         """
         model = self._models.get(digest)
         images = _images(model, pixels)
-        columns = self._features(digest, model, texts, prompts)
+        columns = self._features(digest, model, texts, prompts, templates)
         features = self._batcher.encode(model, images).result()
         with torch.inference_mode():
-            logits = model.scale * features @ columns.T  # (images, texts)
+            logits = model.scale * features @ columns.T  # (images, classes)
             best = logits.softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
         places, probabilities = best.indices.tolist(), best.values.tolist()
         return [list(zip(*row, strict=True)) for row in zip(places, probabilities, strict=True)]
@@ -70,7 +72,12 @@ class Classifier:
         return torch.cat(features)
 
     def _features(
-        self, digest: Digest, model: ClipModel, texts: Digest, prompts: Sequence[str] | None
+        self,
+        digest: Digest,
+        model: ClipModel,
+        texts: Digest,
+        prompts: Sequence[str] | None,
+        templates: int,
     ) -> Tensor:
         known = self._texts.known(digest, texts)
         if known is not None:
@@ -80,7 +87,9 @@ class Classifier:
         if not prompts:
             raise FieldInvalid("Send at least one prompt.")
         _require_few(prompts)
-        return self._texts.of(digest, model, prompts)
+        if len(prompts) % templates:
+            raise FieldInvalid("Each class needs a prompt of every template.")
+        return self._texts.of(digest, model, prompts, templates)
 
 
 def _images(model: ClipModel, pixels: memoryview) -> Tensor:

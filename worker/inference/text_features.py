@@ -29,13 +29,19 @@ class TextFeatures:
         """Return the features (texts, width) of texts by a version, if they are cached."""
         return self._kept.get((digest, texts))
 
-    def of(self, digest: Digest, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        """Return the features (texts, width) of texts by the version with this digest."""
-        key = digest, digest_of(texts)
+    def of(
+        self, digest: Digest, model: ClipModel, texts: Sequence[str], templates: int = 1
+    ) -> Tensor:
+        """Return the features (classes, width) of texts by the version with this digest.
+
+        With several templates, that many texts at a time stand for a class: its feature is the
+        mean of theirs, normalised again (Radford et al., 2021, section 3.1.4).
+        """
+        key = digest, digest_of(texts, templates)
         with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:
-                found = self.compute(model, texts)
+                found = _means(self.compute(model, texts), templates)
                 self._kept.put(key, found, found.nbytes)
         return found
 
@@ -50,6 +56,14 @@ class TextFeatures:
         tokens = (model.tokenise(part) for part in parts)
         turns = (self._batcher.run(partial(_encode, model, part)).result() for part in tokens)
         return torch.cat(list(turns))
+
+
+def _means(features: Tensor, templates: int) -> Tensor:
+    if templates == 1:
+        return features
+    means = features.view(-1, templates, features.shape[-1]).mean(dim=1)
+    lengths: Tensor = means.norm(dim=-1, keepdim=True)
+    return means / lengths
 
 
 def _encode(model: ClipModel, tokens: Tensor) -> Tensor:

@@ -13,24 +13,26 @@ KEPT = 16  # lists; the longest takes 16 MiB
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTexts:
-    """Classes and the prompt of each."""
+    """Classes and the prompts of each: as many as there are templates, class after class."""
 
     classes: tuple[str, ...]
     prompts: tuple[str, ...]
+    templates: int = 1
 
     @cached_property
     def digest(self) -> Digest:
-        """The digest of the prompts."""
-        return digest_of(self.prompts)
+        """The digest of the prompts and of how many stand for a class."""
+        return digest_of(self.prompts, self.templates)
 
 
-def digest_of(texts: Sequence[str]) -> Digest:
-    """Return the digest of a list of texts."""
-    return sha256(canonical_json(list(texts)))
+def digest_of(prompts: Sequence[str], templates: int = 1) -> Digest:
+    """Return the digest of a list of prompts, of which `templates` at a time stand for a class."""
+    return sha256(canonical_json([*prompts] if templates == 1 else [templates, *prompts]))
 
 
 @lru_cache(maxsize=KEPT)
-def class_texts(names: tuple[str, ...], template: PromptTemplate) -> ClassTexts:
+def class_texts(names: tuple[str, ...], *templates: PromptTemplate) -> ClassTexts:
     """Return the texts of classes, each once whatever its case. Raises ClassInvalid."""
     classes = distinct(map(clean_class, names))
-    return ClassTexts(classes=classes, prompts=template.fill_all(classes))
+    prompts = tuple(template.fill(name) for name in classes for template in templates)
+    return ClassTexts(classes=classes, prompts=prompts, templates=len(templates))

@@ -12,6 +12,7 @@ from core.ports import ClassificationRequest, Platform
 from core.use_cases.registry.model_suites import open_classes_of
 
 MAX_CLASSES = 10_000
+MAX_PROMPTS = 10_000  # of all classes together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +38,12 @@ def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:
 
 
 def classification_of(
-    resolved: Resolved, classes: Sequence[str], *, prompt: str | None
+    resolved: Resolved, classes: Sequence[str], *, prompts: Sequence[str] = ()
 ) -> ClassificationRequest:
-    """Return the request to classify by these classes.
+    """Return the request to classify by these classes, each with all of the prompt templates.
 
-    Raises ClassInvalid, PromptInvalid, and FieldInvalid for no class or too many.
+    Without templates, the version's is taken. Raises ClassInvalid, PromptInvalid, and FieldInvalid
+    for no class or too many, and for too many prompts.
     """
     if not classes:
         raise FieldInvalid(
@@ -51,6 +53,12 @@ def classification_of(
         )
     if len(classes) > MAX_CLASSES:  # before they are cleaned, and remembered with their prompts
         raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
-    template = PromptTemplate(prompt) if prompt else resolved.version.prompt
-    texts = class_texts(tuple(classes), template)
+    templates = [PromptTemplate(text) for text in prompts] or [resolved.version.prompt]
+    if len(templates) > 1 and len(classes) * len(templates) > MAX_PROMPTS:
+        raise FieldInvalid(
+            f"{len(classes):,} classes with {len(templates):,} prompts each are more than "
+            f"{MAX_PROMPTS:,} prompts: send fewer of either.",
+            pointer="/prompts",
+        )
+    texts = class_texts(tuple(classes), *templates)
     return ClassificationRequest(version=resolved.version, input=resolved.input, texts=texts)

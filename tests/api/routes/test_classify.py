@@ -161,6 +161,22 @@ def test_classes_prompt_and_top_k_are_the_callers_choice(
     assert oracle.asked["prompts"] == ["one cat", "one dog"]
 
 
+def test_several_prompts_stand_for_a_class_and_are_sent_once(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    data = {"classes": '["Cat", "dog"]', "prompts": '["one {name}", "a {name}."]'}
+    for _ in range(2):
+        answer = service.client.post(CLASSIFY, files=[image()], data=data)
+        rows = answer.json()["data"][0]["predictions"]
+        assert [row["class"] for row in rows] == ["Cat", "dog"]
+    assert list(oracle.known.values()) == [["one cat", "a cat.", "one dog", "a dog."]]
+    assert oracle.templates == [2]
+    names = ["one cat", "a cat.", "one dog", "a dog."]  # the same prompts, each of a class
+    single = {"classes": json.dumps(names), "prompts": '["{name}"]'}
+    assert service.client.post(CLASSIFY, files=[image()], data=single).status_code == 200
+    assert oracle.templates == [2, 1]
+
+
 def test_a_root_answers_over_its_suites_classes(
     service: Service, oracle: Oracle, model: Model
 ) -> None:
@@ -209,6 +225,11 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         ({"classes": '["a", 1]'}, 422, "field_invalid"),
         ({"classes": '["a", ""]'}, 422, "class_invalid"),
         ({"prompt": "no slot"}, 422, "prompt_invalid"),
+        ({"prompts": '["a {name}", "no slot"]'}, 422, "prompt_invalid"),
+        ({"prompts": "a {name}"}, 422, "field_invalid"),
+        ({"prompts": "[]"}, 422, "field_invalid"),
+        ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
+        ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
         ({"top_k": "0"}, 422, "field_invalid"),
         ({"top_k": "many"}, 422, "field_invalid"),
         ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),

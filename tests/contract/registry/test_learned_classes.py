@@ -57,7 +57,7 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
             found, version = resolve(work, model.name)
         resolved = Resolved(model=found, version=version, input=ImageInput(height=8, width=8))
         given = classes or known_classes(scene.platform, resolved)
-        return classification_of(resolved, given, prompt=None).texts.classes
+        return classification_of(resolved, given).texts.classes
 
     model = scene.model()
     suite = create_suite(

@@ -38,6 +38,7 @@ class Oracle:
         self.asked: dict[str, Any] = {}
         self.requests: list[int] = []  # how many images each had
         self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
+        self.templates: list[int] = []  # how many prompts stand for a class, of each of these
         self.answer: Response | None = None
         app = Starlette(
             routes=[
@@ -55,7 +56,9 @@ class Oracle:
         self.key = request.headers.get("authorization")
         if "prompts" not in head and head["texts"] not in self.known:
             return JSONResponse({"code": TEXTS_UNKNOWN, "message": ""}, 409)
-        self.known.setdefault(head["texts"], head.get("prompts"))
+        if head["texts"] not in self.known:
+            self.known[head["texts"]] = head["prompts"]
+            self.templates.append(head["templates"])
         self.asked = {**head, "prompts": self.known[head["texts"]], "pixels": bytes(pixels)}
         self.requests.append(len(pixels) // IMAGE_BYTES)
         if self.answer is not None:
@@ -79,6 +82,7 @@ def settings_with(oracle: Oracle, home: Path) -> Settings:
     oracle.answer = None
     oracle.requests = []
     oracle.known = {}
+    oracle.templates = []
     return settings_of(
         home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
     )

@@ -25,6 +25,9 @@ def test_images_classes_and_options_are_sent(
     assert b'["owl", "elk"]' in script.bodies[0]
     assert b'filename="owl.png"' in script.bodies[0]
     assert b"prompt" not in script.bodies[0]
+    script.replies = [JSONResponse({"model": "pets", "version": 2, "digest": "d", "data": []})]
+    scripted_client.classify("pets", [path], prompts=["a {name}", "one {name}"])
+    assert b'["a {name}", "one {name}"]' in script.bodies[1]
 
 
 def test_images_or_texts_to_embed_are_sent(

@@ -23,7 +23,12 @@ from perennial.terminal.session import connected
     multiple=True,
     help="Class to choose from, may be repeated (default: all that the version has learned).",
 )
-@click.option("--prompt", help="Prompt template with one {name}.")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="Prompt template with one {name}, may be repeated: then their mean counts.",
+)
 @click.option("--top-k", type=int, help="How many classes to answer for each image.")
 @click.option("--expect-digest", metavar="SHA256", help="Refuse if it is another version.")
 @json_option
@@ -31,7 +36,7 @@ def classify(
     reference: str,
     images: tuple[Path, ...],
     classes: tuple[str, ...],
-    prompt: str | None,
+    prompts: tuple[str, ...],
     top_k: int | None,
     expect_digest: str | None,
     as_json: bool,
@@ -45,7 +50,7 @@ def classify(
             reference,
             images,
             classes or None,
-            prompt=prompt,
+            prompts=prompts or None,
             top_k=top_k,
             expect_digest=expect_digest,
         )

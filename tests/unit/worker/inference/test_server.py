@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from fastapi.testclient import TestClient
@@ -154,6 +155,33 @@ def test_images_and_texts_are_embedded_as_unit_vectors(
     with torch.inference_mode():
         own = torch.cat([clip.encode_images(pixels_of([3])), clip.encode_texts(head["texts"])])
     torch.testing.assert_close(rows, own, atol=1e-6, rtol=0)
+
+
+def test_several_prompts_of_a_class_count_as_open_clips_zero_shot_classifier_takes_them(
+    client: TestClient, platform: Platform
+) -> None:
+    templates = ["a photo of a {}.", "one {}", "many {}s on a table"]
+    prompts = [template.format(name) for name in CLASSES for template in templates]
+    texts = {"prompts": prompts, "templates": 3, "texts": digest_of(prompts, 3), "top_k": 3}
+    digest = store(platform, 1)
+
+    answer = ask(client, digest, [4], **texts)
+    again = ask(client, digest, [4], **{**texts, "prompts": ["unknown"], "templates": 1})
+
+    clip = tiny_clip(1)
+    columns = open_clip.build_zero_shot_classifier(
+        clip.network, clip.tokenizer, CLASSES, [template.format for template in templates]
+    )
+    with torch.inference_mode():
+        row = (clip.scale * clip.encode_images(pixels_of([4])) @ columns).softmax(dim=-1)[0]
+    wanted = [
+        [place, pytest.approx(float(row[place]), abs=1e-5)]
+        for place in row.argsort().flip(0).tolist()
+    ]
+    assert answer.json()["predictions"] == [wanted]
+    assert again.json() == answer.json()  # the classes' features were cached
+    odd = ask(client, digest, [4], **{**texts, "texts": "0" * 64, "templates": 2})
+    assert (odd.status_code, odd.json()["code"]) == (422, "field_invalid")
 
 
 def test_nothing_to_embed_is_refused(client: TestClient, platform: Platform) -> None:
