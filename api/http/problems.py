@@ -84,7 +84,7 @@ def problem(
     }
     if facts:
         body["facts"] = facts
-    if connection.scope["path"] == OPENAI_PATH:
+    if connection.scope.get("path") == OPENAI_PATH:  # none before there is a request
         pointer = errors[0].get("pointer") if errors else None
         body["error"] = openai_error(code=code, detail=detail, pointer=pointer)
     return Response(
