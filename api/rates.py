@@ -61,7 +61,7 @@ class Rates:
                 wrap_exceptions=True,
                 implementation="redispy",
                 key_prefix="perennial.rates",
-                connection_pool=BlockingConnectionPool.from_url(
+                connection_pool=BlockingConnectionPool.from_url(  # type: ignore[arg-type]
                     settings.broker,
                     max_connections=REDIS_CONNECTIONS,
                     timeout=REDIS_S,
