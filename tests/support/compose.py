@@ -36,8 +36,12 @@ def read(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def asked() -> dict[str, tuple[str, str]]:
-    """What the file asks of its environment: each variable's form (`?` or `-`) and its default."""
-    return {name: (form, rest) for name, form, rest in _VARIABLE.findall(FILE.read_text())}
+    """Each variable of the file with its form (`?` or `-`) and its default, everywhere the same."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, *asks in _VARIABLE.findall(FILE.read_text()):
+        form, rest = found.setdefault(name, tuple(asks))
+        assert [form, rest] == asks, f"{name} is asked for in two ways"
+    return found
 
 
 def _filled(value: Any, variables: Mapping[str, str]) -> Any:

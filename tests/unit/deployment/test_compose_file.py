@@ -58,6 +58,21 @@ def test_secrets_are_asked_for_and_have_no_default() -> None:
     assert "secret" not in json.dumps({n: d for n, (f, d) in asked.items() if f == "-"}).lower()
 
 
+def test_a_secret_goes_to_the_services_that_need_it_and_to_no_other() -> None:
+    found = compose.services({name: f"the {name}" for name in GIVEN})
+    assert {
+        name: {service for service, said in found.items() if f"the {name}" in json.dumps(said)}
+        for name in SECRETS
+    } == {
+        "PERENNIAL_ADMIN_KEY": {"api"},
+        "PERENNIAL_INFERENCE_KEY": {"api", "inference"},
+        "POSTGRES_PASSWORD": OURS | {"postgres"},
+        "REDIS_PASSWORD": OURS | {"redis"},
+        "S3_ACCESS_KEY": OURS | {"s3"},
+        "S3_SECRET_KEY": OURS | {"s3"},
+    }
+
+
 def test_only_the_api_is_published_and_on_loopback_unless_asked_otherwise() -> None:
     ports = {name: of(name)["ports"] for name in SERVICES if "ports" in of(name)}
     assert ports == {"api": ["127.0.0.1:8750:8750"]}
