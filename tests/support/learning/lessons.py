@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,9 +21,7 @@ from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json
-from core.errors import (
-    StopRequested,
-)
+from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Selection, TrainingSpec
@@ -101,16 +100,31 @@ def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> Man
     return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
 
 
+def trainer_of(artifacts: Artifacts, *, threads: int = 1) -> UpdateTrainer:
+    """The trainer of a worker; the number of threads makes it another kind of machine."""
+    cpu = torch.device("cpu")
+    ask = VersionEvaluator(artifacts, device=cpu, threads=threads).ask
+    return UpdateTrainer(artifacts, device=cpu, threads=threads, ask=ask)
+
+
 def train(
     artifacts: Artifacts,
     spec: TrainingSpec,
     monitor: Watching | None = None,
     resume: Digest | None = None,
 ) -> Weights:
-    cpu = torch.device("cpu")
-    ask = VersionEvaluator(artifacts, device=cpu, threads=1).ask
-    trainer = UpdateTrainer(artifacts, device=cpu, threads=1, ask=ask)
+    trainer = trainer_of(artifacts)
     return trainer.train(spec, resume=resume, monitor=monitor or Watching()).weights
+
+
+def stopped(artifacts: Artifacts, spec: TrainingSpec, *, at: int = 2) -> Digest:
+    """The checkpoint of an update that was stopped after some steps."""
+    monitor = Watching(every=1, stop_at=at)
+    with suppress(StopRequested):
+        train(artifacts, spec, monitor)
+    step, kept = monitor.saved[-1]
+    assert step == at
+    return kept
 
 
 def altered(recipe: Recipe, **changes: Any) -> Recipe:

@@ -1,0 +1,72 @@
+"""A resumed update remembers every kind of machine that has trained it."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import StopRequested
+from core.learning import checkpoint
+from core.ports import TrainingSpec
+from tests.support.learning.lessons import (
+    StoppingAsItSaves,
+    Watching,
+    stopped,
+    train,
+    trainer_of,
+)
+from tests.support.memory_artifacts import MemoryArtifacts
+
+
+def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    kept = stopped(artifacts, spec)
+    trainer, monitor = trainer_of(artifacts), Watching()
+    trained = trainer.train(spec, resume=kept, monitor=monitor)
+    assert trained.environments == (trainer.environment(),)
+    assert monitor.told == []
+
+
+def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    kept = stopped(artifacts, spec)
+    monitor = StoppingAsItSaves(every=1)
+    with pytest.raises(StopRequested):
+        trainer_of(artifacts, threads=2).train(spec, resume=kept, monitor=monitor)
+    ((kind, told),) = monitor.told
+    assert kind == "environment_changed"
+    assert (told["step"], told["changed"]) == (2, {"threads": ["1", "2"]})
+    assert "a different kind of machine than the one" in told["explanation"]
+    watch_again = Watching()
+    home = trainer_of(artifacts)
+    trained = home.train(spec, resume=monitor.saved[-1][1], monitor=watch_again)
+    away = trainer_of(artifacts, threads=2).environment()
+    assert trained.environments == (home.environment(), away, home.environment())
+    assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
+
+
+def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    undisturbed = train(artifacts, spec)
+    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, spec)))
+    del state["environments"]
+    kept = artifacts.put(checkpoint.to_bytes(state))
+    monitor = Watching()
+    trained = trainer_of(artifacts).train(spec, resume=kept, monitor=monitor)
+    assert trained.weights.digest == undisturbed.digest
+    assert len(monitor.terms) == 2
+    ((kind, told),) = monitor.told
+    assert kind == "environment_changed"
+    assert "did not record the kind of machine" in told["explanation"]
+    assert trained.environments[0] == {}
+    assert len(trained.environments) == 2
+
+
+def test_a_run_that_was_never_stopped_has_one_environment(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    trainer = trainer_of(artifacts)
+    trained = trainer.train(spec, resume=None, monitor=Watching())
+    assert trained.environments == (trainer.environment(),)

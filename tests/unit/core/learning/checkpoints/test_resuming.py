@@ -1,0 +1,174 @@
+"""A task repeats to the bit, and a run that was stopped resumes to the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.domain.recipes.choices import (
+    Averaging,
+    Method,
+    ModelPart,
+    Optimiser,
+    Precision,
+    Schedule,
+    TeacherPolicy,
+    Vocabulary,
+)
+from core.domain.recipes.recipe import Recipe
+from core.domain.values import Digest
+from core.errors import StopRequested
+from core.learning import checkpoint
+from core.learning.data.feature_statistics import FeatureStatistics
+from core.ports import TrainingSpec
+from tests.support.learning.lessons import (
+    RECIPE,
+    StoppingAsItSaves,
+    Watching,
+    altered,
+    another_root,
+    stopped,
+    train,
+    with_recipe,
+)
+from tests.support.memory_artifacts import MemoryArtifacts
+
+
+def test_the_same_task_gives_the_same_digest_and_another_seed_another(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    first = train(artifacts, spec)
+    torch.rand(3)
+    assert train(artifacts, spec).digest == first.digest
+    assert train(artifacts, with_recipe(spec, seed=12)).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
+        altered(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
+        replace(RECIPE, part=ModelPart.TEXT, augment=False, projection=0.5),
+        replace(
+            RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
+        ),
+        altered(
+            RECIPE,
+            method=Method.VRLWF_CROSS,
+            teacher=TeacherPolicy.BOTH,
+            precision=Precision.FP16,
+            averaging=Averaging.EMA,
+            averaging_decay=0.6,
+        ),
+        altered(
+            RECIPE,
+            method=Method.REPLAY,
+            exemplars=3,
+            exemplar_batch=2,
+            precision=Precision.FP16,
+            averaging=Averaging.RUNNING,
+        ),
+        altered(
+            RECIPE,
+            method=Method.VRLWF_REPLAY,
+            exemplars=3,
+            warm_start=0.3,
+            projection=0.5,
+            averaging=Averaging.RUNNING,
+        ),
+        altered(RECIPE, method=Method.VRLWF_FEATURES, teacher=TeacherPolicy.PARENT),
+        altered(
+            RECIPE,
+            method=Method.ZSCL,
+            teacher=TeacherPolicy.ROOT,
+            averaging=Averaging.RUNNING,
+            averaging_every=2,
+        ),
+        altered(
+            RECIPE,
+            method=Method.WISE,
+            micro_batch=3,
+            gradient_checkpointing=True,
+            averaging=Averaging.RUNNING,
+        ),
+        altered(
+            RECIPE,
+            method=Method.IMM_MEAN,
+            optimiser=Optimiser.ADAMW,
+            weight_decay=0.1,
+            unit_gradient=True,
+        ),
+    ],
+)
+def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
+    recipe: Recipe, artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    root = another_root(artifacts)
+    green = FeatureStatistics.of(torch.eye(16)[:3])
+    spec = replace(
+        spec,
+        recipe=recipe,
+        learned=("green",),
+        root=root,
+        feature_statistics={"green": artifacts.put(green.to_bytes())},
+    )
+    straight = Watching()
+    undisturbed = train(artifacts, spec, straight)
+    for step in (1, 2, 3, 4):
+        kept = stopped(artifacts, spec, at=step)
+        resumed = Watching()
+        assert train(artifacts, spec, resumed, resume=kept).digest == undisturbed.digest
+        assert len(resumed.terms) == len(straight.terms) - step
+
+
+def test_a_run_stopped_at_every_step_ends_in_the_same_digest(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    spec = with_recipe(spec, sentences=200)  # two steps a block of the teacher's reading
+    undisturbed = train(artifacts, spec)
+    kept: Digest | None = None
+    for _ in range(4):
+        monitor = StoppingAsItSaves(every=1)
+        with pytest.raises(StopRequested):
+            train(artifacts, spec, monitor, resume=kept)
+        kept = monitor.saved[-1][1]
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
+
+
+def test_steps_after_the_checkpoint_are_taken_again(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    undisturbed = train(artifacts, spec)
+    monitor = Watching(every=2, stop_at=3)
+    with pytest.raises(StopRequested):
+        train(artifacts, spec, monitor)
+    step, kept = monitor.saved[-1]
+    assert step == 2
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
+
+
+@pytest.mark.parametrize("damage", ["gone", "corrupt", "of another format"])
+def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
+    damage: str, artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    undisturbed = train(artifacts, spec)
+    kept = stopped(artifacts, spec)
+    if damage == "gone":
+        artifacts.delete(kept)
+    elif damage == "of another format":
+        state = checkpoint.from_bytes(artifacts.get(kept))
+        kept = artifacts.put(checkpoint.to_bytes({"format": 1, "step": state["step"]}))
+    else:
+        artifacts.bytes_of[kept] = artifacts.bytes_of[kept][:-1]
+    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
+
+
+def test_a_checkpoint_of_other_images_is_ignored(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    kept = stopped(artifacts, spec)
+    other = replace(spec, images=spec.images[1:])
+    assert train(artifacts, other, resume=kept).digest == train(artifacts, other).digest
