@@ -15,7 +15,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import ModelId
 from core.errors import StorageFull, is_full_disk
 from core.ports import Platform
-from core.use_cases.registry.export_version import write_tar
+from core.use_cases.exports.open_clip_folder import write_tar
 
 KEPT_S = 3600.0
 

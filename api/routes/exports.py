@@ -21,7 +21,7 @@ from core.domain.export_format import ExportFormat
 from core.domain.jobs.order import ExportOrder
 from core.domain.registry.export import Export
 from core.domain.registry.version import Model
-from core.use_cases.exports import delete_export as deletion
+from core.use_cases.deletion import delete_export as deletion
 from core.use_cases.exports.order_export import order_export
 
 router = APIRouter(

@@ -1,4 +1,4 @@
-"""The folder that open_clip loads; `export_version` writes it."""
+"""The folder that open_clip loads, which `write_folder` writes."""
 
 from pathlib import Path
 

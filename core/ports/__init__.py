@@ -8,7 +8,6 @@ from core.ports.access import (
     Keys,
     TokenVerifier,
 )
-from core.ports.archives import ArchivedFile, ArchiveReader
 from core.ports.artifacts import (
     ArtifactRoots,
     Artifacts,
@@ -17,7 +16,6 @@ from core.ports.artifacts import (
     StoredArtifact,
     ignore_bytes,
 )
-from core.ports.buckets import Buckets
 from core.ports.datasets import (
     Datasets,
     DatasetUses,
@@ -30,6 +28,7 @@ from core.ports.datasets import (
 )
 from core.ports.erasures import Erasures
 from core.ports.exports import Exporter, Exports, Samples
+from core.ports.imports import ArchivedFile, ArchiveReader, Buckets, Uploads
 from core.ports.inference import ClassificationRequest, Classifier
 from core.ports.jobs import HeldJob, JobNotifier, Jobs, NamedJob
 from core.ports.learning import (
@@ -55,7 +54,6 @@ from core.ports.operations import (
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
-from core.ports.uploads import Uploads
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [

@@ -13,7 +13,7 @@ from core.ports.learning import Monitor
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What a version and its export are both asked about."""
+    """Images and texts about which both a version and its export are asked."""
 
     images: tuple[Digest, ...]  # stored images; empty: the exporter generates some
     texts: tuple[str, ...]
@@ -28,7 +28,7 @@ class Exporter(Protocol):
     ) -> None:
         """Write the files of a version into an empty folder; the same version, the same bytes.
 
-        The files of `open_clip` need no exporter: see `export_version`. Raises ArtifactMissing or
+        The files of `open_clip` need no exporter: see `write_folder`. Raises ArtifactMissing or
         ArtifactCorrupt.
         """
 

@@ -12,12 +12,12 @@ from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.erasures import Erasures
 from core.ports.exports import Exports
+from core.ports.imports import Uploads
 from core.ports.jobs import Jobs
 from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Tracer, Untraced
-from core.ports.uploads import Uploads
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
 

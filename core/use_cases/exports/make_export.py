@@ -13,10 +13,10 @@ from core.domain.values import Json
 from core.errors import ExporterMissing
 from core.ports import Exporter, Monitor, Platform
 from core.use_cases.access import audit
+from core.use_cases.exports.open_clip_folder import write_folder
 from core.use_cases.exports.pack import store_tar
 from core.use_cases.exports.samples import choose_samples
 from core.use_cases.exports.scratch import scratch_folder
-from core.use_cases.registry.export_version import write_folder
 
 CHECK_FILE = "check.json"
 

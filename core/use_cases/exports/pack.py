@@ -3,11 +3,18 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Protocol
 
 from core.domain.values import Digest
 from core.ports import Artifacts, ArtifactWriter, BytesCallback
 
 PIECE = 1 << 20  # bytes
+
+
+class Readable(Protocol):
+    """A file that is read from its beginning."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def store_tar(
@@ -22,12 +29,18 @@ def store_tar(
         out = _Pieces(writer, moved)
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE) as tar:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                entry = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
-                entry.size = path.stat().st_size
-                entry.mode = 0o644
+                inside = path.relative_to(folder).as_posix()
                 with path.open("rb") as file:
-                    tar.addfile(entry, file)
+                    add_file(tar, f"{name}/{inside}", file, path.stat().st_size)
         return writer.commit(moved), out.size
+
+
+def add_file(tar: tarfile.TarFile, name: str, source: Readable, size: int) -> None:
+    """Add a file of so many bytes to a tar, without times and owners."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o644
+    tar.addfile(entry, source)
 
 
 class _Pieces(io.RawIOBase):

@@ -14,8 +14,8 @@ from core.domain.registry.version import Model, Weights
 from core.errors import ArtifactGone
 from core.ports import Monitor
 from core.use_cases.evaluation.order_evaluation import order_evaluation
+from core.use_cases.exports.open_clip_folder import write_tar
 from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.export_version import write_tar
 from core.use_cases.storage.gc import CollectionResult, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate

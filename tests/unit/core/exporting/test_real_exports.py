@@ -19,7 +19,7 @@ from core.domain.registry.version import Weights
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx_int8 import round_weights
 from core.ports import Samples
-from core.use_cases.registry.export_version import write_folder
+from core.use_cases.exports.open_clip_folder import write_folder
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -1,4 +1,4 @@
-"""Lay a version out as the folder that open_clip loads."""
+"""The folder that open_clip loads, written as files or as a tar of them."""
 
 import io
 import json
@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 from core.domain.registry.version import TensorEntry, Version, Weights
 from core.ports import Artifacts, BytesCallback, ignore_bytes
+from core.use_cases.exports.pack import PIECE, Readable, add_file
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
-PIECE = 1 << 20  # bytes
 
 
 def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO) -> None:
@@ -25,7 +25,7 @@ def write_tar(artifacts: Artifacts, version: Version, folder: str, out: BinaryIO
     """
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, file, size in _files(artifacts, version):
-            _add(tar, f"{folder}/{name}", file, size)
+            add_file(tar, f"{folder}/{name}", file, size)
 
 
 def write_folder(
@@ -39,20 +39,18 @@ def write_folder(
                 moved(len(piece))
 
 
-def _files(
-    artifacts: Artifacts, version: Version
-) -> Iterator[tuple[str, "BinaryIO | _Tensors", int]]:
+def _files(artifacts: Artifacts, version: Version) -> Iterator[tuple[str, Readable, int]]:
     """Yield each file's name, content and size in bytes."""
     version.require_weights()
     weights = Weights.from_bytes(artifacts.get(version.digest))
     config = json.dumps(weights.config, indent=2, sort_keys=True).encode()
     yield CONFIG_FILE, io.BytesIO(config), len(config)
-    header = safetensors_header(weights)
+    header = _header(weights)
     yield WEIGHTS_FILE, _Tensors(artifacts, weights, header), len(header) + weights.size
 
 
-def safetensors_header(weights: Weights) -> bytes:
-    """Length prefix and JSON header of a safetensors file, padded to 8 bytes."""
+def _header(weights: Weights) -> bytes:
+    """Return the length prefix and JSON header of a safetensors file, padded to 8 bytes."""
     offset, rows = 0, {}
     for tensor in _file_order(weights):
         rows[tensor.name] = {
@@ -67,7 +65,10 @@ def safetensors_header(weights: Weights) -> bytes:
 
 
 def _file_order(weights: Weights) -> list[TensorEntry]:
-    """Widest elements first, then by name: every tensor starts at a multiple of its width."""
+    """Return the tensors with the widest elements first, then by name.
+
+    So each starts at a multiple of its width.
+    """
     return sorted(weights.tensors, key=lambda t: (-t.size // max(1, math.prod(t.shape)), t.name))
 
 
@@ -91,10 +92,3 @@ class _Tensors(io.RawIOBase):
             self._buffer = io.BytesIO(self._artifacts.get(self._waiting.pop().digest))
             data += self._buffer.read(size - len(data))
         return data
-
-
-def _add(tar: tarfile.TarFile, name: str, source: BinaryIO | _Tensors, size: int) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    entry.mode = 0o644
-    tar.addfile(entry, source)
