@@ -1,0 +1,72 @@
+"""Fences: a job is written by the worker that holds it, and by no other."""
+
+from collections.abc import Callable
+
+import pytest
+
+from core.domain.jobs.job import Job, JobStatus, Progress
+from core.domain.recipes.choices import Precision
+from core.domain.registry.version import Model
+from core.domain.values import PolicyId
+from core.errors import LeaseLost
+from core.ports import Jobs, Transactions
+from tests.support.claims import claim, lose, queue
+from tests.support.factories import NOW, digest
+
+WRITES: dict[str, Callable[[Jobs, Job], object]] = {
+    "advance": lambda jobs, job: jobs.advance(
+        job.id, 1, lease_s=60, phase="training", progress=Progress()
+    ),
+    "renew": lambda jobs, job: jobs.renew(job.id, 1, 60),
+    "status": lambda jobs, job: jobs.status(job.id, 1),
+    "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
+    "pin_precision": lambda jobs, job: jobs.pin_precision(job.id, 1, Precision.FP32),
+    "pin": lambda jobs, job: jobs.pin(job.id, 1, suites=[], policy=PolicyId("gate_1")),
+    "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
+    "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
+    "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),
+    "release": lambda jobs, job: jobs.release(job.id, 1),
+    "pause": lambda jobs, job: jobs.pause(job.id, 1, phase="storage_full", pause_s=60),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_stale_fence_is_refused(transactions: Transactions, model: Model, write: str) -> None:
+    queue(transactions, model)
+    stale = lose(transactions)
+    present = claim(transactions)
+    with transactions() as work, pytest.raises(LeaseLost):
+        WRITES[write](work.jobs, stale)
+    with transactions() as work:
+        assert work.jobs.get(stale.id) == present
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_finished_job_is_written_no_more(
+    transactions: Transactions, model: Model, write: str
+) -> None:
+    queue(transactions, model)
+    job = claim(transactions)
+    with transactions() as work:
+        work.jobs.finish(job.fail({"code": "x"}, NOW), job.fence)
+        work.commit()
+    with transactions() as work, pytest.raises(LeaseLost):
+        WRITES[write](work.jobs, job)
+
+
+def test_claimant_writes_what_it_found_out(transactions: Transactions, model: Model) -> None:
+    queue(transactions, model)
+    job = claim(transactions)
+    with transactions() as work:
+        work.jobs.set_parent(job.id, 1, 4)
+        work.jobs.set_checkpoint(job.id, 1, digest("checkpoint"))
+        assert work.jobs.get(job.id).checkpoint == digest("checkpoint")
+        work.jobs.set_version(job.id, 1, 5)
+        assert work.jobs.status(job.id, 1) is JobStatus.RUNNING
+        found = work.jobs.get(job.id)
+        assert (found.parent_version, found.version, found.checkpoint) == (4, 5, None)
+        result = {"version": 5, "report": None, "verdict": "failed"}
+        work.jobs.finish(found.succeed(result, NOW), 1)
+        done = work.jobs.get(job.id)
+    assert (done.status, done.result, done.error) == (JobStatus.SUCCEEDED, result, None)
+    assert (done.parent_version, done.version) == (4, 5)

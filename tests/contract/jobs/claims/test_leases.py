@@ -1,0 +1,147 @@
+"""Leases: how they are renewed, and the losses that count if they are not."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from core.domain.jobs.job import JobStatus, Progress
+from core.domain.registry.version import Model
+from core.errors import LeaseLost
+from core.ports import Transactions
+from tests.support.claims import LEASE, claim, lose, queue
+from tests.support.factories import NOW, digest
+
+
+def test_lease_that_passes_counts_as_a_loss(transactions: Transactions, model: Model) -> None:
+    queue(transactions, model)
+    first = lose(transactions)
+    second = claim(transactions)
+    assert second.id == first.id
+    assert (second.fence, second.attempt, second.lost) == (2, 2, 1)
+    assert second.started_at == first.started_at
+
+
+def test_advancing_renews_the_lease(transactions: Transactions, model: Model) -> None:
+    queue(transactions, model)
+    job = claim(transactions, lease_s=LEASE)
+    with transactions() as work:
+        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=Progress())
+        work.commit()
+    time.sleep(LEASE + 0.05)
+    assert claim(transactions) is None
+    with transactions() as work:
+        work.jobs.advance(job.id, job.fence, lease_s=LEASE, phase="training", progress=Progress())
+        work.commit()
+    time.sleep(LEASE + 0.05)
+    assert claim(transactions).id == job.id
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_a_lease_goes_by_the_databases_clock(
+    transactions: Transactions, model: Model, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    queue(transactions, model)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
+    job = claim(transactions, "skewed")
+    with transactions() as work:
+        for renew in (
+            lambda: None,
+            lambda: work.jobs.advance(
+                job.id, job.fence, lease_s=60, phase="training", progress=Progress()
+            ),
+            lambda: work.jobs.renew(job.id, job.fence, 60),
+        ):
+            renew()
+            [held] = work.jobs.held("skewed")
+            assert 0 < held.lease_s <= 60
+        work.commit()
+    monkeypatch.undo()
+    assert claim(transactions) is None
+
+
+def test_held_jobs_are_those_claimed_and_not_given_back(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    for _ in range(3):
+        queue(transactions, make_model())
+    kept, released = claim(transactions, "w"), claim(transactions, "w")
+    claim(transactions, "other")
+    with transactions() as work:
+        work.jobs.release(released.id, released.fence)
+        [held] = work.jobs.held("w")
+    assert (held.id, held.status) == (kept.id, JobStatus.RUNNING)
+    assert 50 < held.lease_s <= 60
+
+
+def test_job_lost_for_the_third_time_fails_and_the_next_one_is_claimed(
+    transactions: Transactions, model: Model
+) -> None:
+    first, second = queue(transactions, model, 2)
+    for _ in range(3):
+        assert lose(transactions).id == first.id
+    assert claim(transactions).id == second.id
+    with transactions() as work:
+        failed = work.jobs.get(first.id)
+        last = work.jobs.events(first.id, 9, 0)[-1]
+    assert failed.status is JobStatus.FAILED
+    assert failed.error["code"] == "worker_lost"
+    assert failed.finished_at is not None
+    assert failed.attempt == 3
+    assert (last.kind, last.data["status"]) == ("done", "failed")
+
+
+def test_new_checkpoint_forgives_losses(transactions: Transactions, model: Model) -> None:
+    [job] = queue(transactions, model)
+    lose(transactions)
+    lose(transactions)
+    with transactions() as work:
+        work.jobs.set_checkpoint(job.id, 2, digest("checkpoint"))
+        work.commit()
+    again = claim(transactions)
+    assert (again.lost, again.checkpoint) == (1, digest("checkpoint"))
+
+
+def test_released_job_is_queued_again_without_a_loss(
+    transactions: Transactions, model: Model
+) -> None:
+    queue(transactions, model)
+    job = claim(transactions)
+    with transactions() as work:
+        work.jobs.release(job.id, job.fence)
+        assert work.jobs.get(job.id).status is JobStatus.QUEUED
+        with pytest.raises(LeaseLost):
+            work.jobs.status(job.id, job.fence)
+        work.commit()
+    again = claim(transactions)
+    assert (again.lost, again.attempt) == (0, 2)
+    assert again.fence > job.fence
+
+
+def test_released_job_that_is_being_cancelled_goes_to_a_worker_that_ends_it(
+    transactions: Transactions, model: Model
+) -> None:
+    queue(transactions, model)
+    job = claim(transactions)
+    with transactions() as work:
+        work.jobs.cancel(job.cancel(NOW), JobStatus.RUNNING, NOW)
+        work.jobs.release(job.id, job.fence)
+        work.commit()
+    again = claim(transactions)
+    assert (again.id, again.status, again.lost) == (job.id, JobStatus.CANCELLING, 0)
+
+
+def test_leases_of_a_dead_process_end_at_once(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    for owner in ("host:12:a", "host:12:b", "host:1", "other:12:a"):
+        queue(transactions, make_model())
+        claim(transactions, owner)
+    with transactions() as work:
+        assert work.jobs.release_owner("host:12:") == 2
+        assert work.jobs.release_owner("%") == 0
+        work.commit()
+    assert claim(transactions).lost == 1
+    assert claim(transactions).lost == 1
+    assert claim(transactions) is None

@@ -1,0 +1,54 @@
+"""Claims of jobs, and workers that lose them."""
+
+import time
+
+from core.domain.jobs.job import Job
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.ports import Transactions
+from tests.support.factories import a_job
+from tests.support.scene import Scene
+
+LEASE = 0.2  # seconds
+
+
+def queue(transactions: Transactions, model: Model, count: int = 1) -> list[Job]:
+    made = [a_job(model) for _ in range(count)]
+    with transactions() as work:
+        for job in made:
+            work.jobs.add(job)
+        work.commit()
+    return made
+
+
+def claim(transactions: Transactions, owner: str = "w", lease_s: float = 60) -> Job | None:
+    with transactions() as work:
+        job = work.jobs.claim(owner, lease_s, lost_limit=3)
+        work.commit()
+    return job
+
+
+def lose(transactions: Transactions) -> Job | None:
+    """Claim and let the lease pass."""
+    job = claim(transactions, lease_s=LEASE)
+    time.sleep(LEASE + 0.05)
+    return job
+
+
+def abandon(scene: Scene, *, expected: bool = True) -> Job | None:
+    """Claim the next job as a worker that dies at once."""
+    with scene.platform.transactions() as work:
+        job = work.jobs.claim("dead", 60, 3)
+        work.jobs.release_owner("dead")
+        work.commit()
+    assert (job is not None) is expected
+    return job
+
+
+def checkpoint(scene: Scene, job: Job) -> Digest:
+    """Store a checkpoint of a claimed job."""
+    stored = scene.platform.artifacts.put(b"state")
+    with scene.platform.transactions() as work:
+        work.jobs.set_checkpoint(job.id, job.fence, stored)
+        work.commit()
+    return stored
