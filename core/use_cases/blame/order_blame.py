@@ -7,8 +7,8 @@ from core.domain.jobs.order import BlameOrder, JobType
 from core.domain.registry.version import Model, Version
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.blame.blame_plan import plan_blame
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.order_for_model import order_for_model
+from core.use_cases.jobs.queue import JobRequest, find_replayed
 from core.use_cases.registry.bases import require_trainable_version
 from core.use_cases.training.feature_replay import require_replayable
 from core.use_cases.training.training_spec import spec_of
@@ -34,26 +34,21 @@ def order_blame(
             return known
         found = work.models.get(model)
     preflight_blame(platform, found, order)
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return known
-        found = work.models.get(found.id)
-        keep_versions(work, found, order)
-        require_place(platform.settings, work, request.principal, found)
-        job = enqueue(
-            work,
-            request,
-            found,
-            JobType.BLAME,
-            order,
-            now,
-            priority=priority,
-            metadata=metadata,
-        )
-        work.commit()
-    announce(notifier, job)
-    return job
+
+    def prepare(work: UnitOfWork, again: Model) -> BlameOrder:
+        keep_versions(work, again, order)
+        return order
+
+    return order_for_model(
+        platform,
+        notifier,
+        request,
+        JobType.BLAME,
+        prepare,
+        model=found.id,
+        priority=priority,
+        metadata=metadata,
+    )
 
 
 def preflight_blame(platform: Platform, model: Model, order: BlameOrder) -> None:

@@ -7,8 +7,8 @@ from core.domain.registry.retention import require_scorable
 from core.domain.registry.version import Model
 from core.errors import FieldInvalid
 from core.ports import JobNotifier, Platform, UnitOfWork
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.order_for_model import order_for_model
+from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.lineage import ancestors
 
 
@@ -28,18 +28,15 @@ def order_evaluation(
     VersionNotFound, AliasNotFound, FieldInvalid for a root, and ArtifactGone when its own weights
     are gone, or those of a version that it would be compared with.
     """
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return known
-        found = work.models.get(model)
-        order = EvaluateOrder(version=version, alias=alias)
+    order = EvaluateOrder(version=version, alias=alias)
+
+    def prepare(work: UnitOfWork, found: Model) -> EvaluateOrder:
         preflight_evaluation(work, found, order)
-        require_place(platform.settings, work, request.principal, found)
-        job = enqueue(work, request, found, JobType.EVALUATE, order, now, priority=priority)
-        work.commit()
-    announce(notifier, job)
-    return job
+        return order
+
+    return order_for_model(
+        platform, notifier, request, JobType.EVALUATE, prepare, model=model, priority=priority
+    )
 
 
 def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:

@@ -6,8 +6,8 @@ from core.domain.registry.huggingface_fit import require_exportable
 from core.domain.registry.version import Model, Weights
 from core.errors import ArtifactGone, ArtifactMissing, ExporterMissing
 from core.ports import JobNotifier, Platform, UnitOfWork
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.order_for_model import order_for_model
+from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.operations.workers import patience_s
 
 
@@ -23,18 +23,14 @@ def order_export(
 
     Raises what `preflight_export` raises, ModelNotFound or TooManyJobs.
     """
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return known
-        found = work.models.get(model)
+
+    def prepare(work: UnitOfWork, found: Model) -> ExportOrder:
         preflight_export(platform, work, found, order)
-        require_place(platform.settings, work, request.principal, found)
-        lane = lane_of(found)
-        job = enqueue(work, request, found, JobType.EXPORT, order, now, lane=lane)
-        work.commit()
-    announce(notifier, job)
-    return job
+        return order
+
+    return order_for_model(
+        platform, notifier, request, JobType.EXPORT, prepare, model=model, lane=lane_of
+    )
 
 
 def lane_of(model: Model) -> str:

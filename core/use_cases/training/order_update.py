@@ -6,10 +6,11 @@ from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, UpdateOrder
+from core.domain.registry.version import Model
 from core.errors import Forbidden
-from core.ports import JobNotifier, Platform
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.ports import JobNotifier, Platform, UnitOfWork
+from core.use_cases.jobs.order_for_model import order_for_model
+from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.training.preflight import preflight_order
 
 
@@ -28,27 +29,21 @@ def order_update(
     Raises Forbidden for one that would move its alias and whose principal may not, and what
     `preflight_order` raises.
     """
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return known
+
+    def prepare(work: UnitOfWork, found: Model) -> UpdateOrder:
         require_promoter(request.principal, order)
-        found = work.models.get(model)
-        order = preflight_order(work, platform.artifacts, found, order)
-        require_place(platform.settings, work, request.principal, found)
-        job = enqueue(
-            work,
-            request,
-            found,
-            JobType.UPDATE,
-            order,
-            now,
-            priority=priority,
-            metadata=metadata,
-        )
-        work.commit()
-    announce(notifier, job)
-    return job
+        return preflight_order(work, platform.artifacts, found, order)
+
+    return order_for_model(
+        platform,
+        notifier,
+        request,
+        JobType.UPDATE,
+        prepare,
+        model=model,
+        priority=priority,
+        metadata=metadata,
+    )
 
 
 def require_promoter(principal: Principal, order: UpdateOrder) -> None:
