@@ -1,4 +1,4 @@
-"""What stands in the way of deleting something."""
+"""The refusal to delete something that is in use."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -19,7 +19,7 @@ from core.exporting.tokenizer_files import write_tokenizer
 from core.exporting.towers import Towers
 
 RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells of it
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of safetensors
 
 
 def write_huggingface(model: ClipModel, folder: Path) -> None:

@@ -16,14 +16,12 @@ from core.exporting.tokenizer_files import write_vocabulary
 from core.exporting.towers import Towers
 
 OPSET = 18
-LARGEST_FILE = (
-    1 << 30
-)  # bytes: beyond, weights go into a file of their own, as protobuf ends at 2 GB
+LARGEST_FILE = 1 << 30  # bytes; larger weights get a file of their own: protobuf ends at 2 GB
 IMAGE_FILE, TEXT_FILE, MODEL_FILE = "image.onnx", "text.onnx", "model.json"
 
 
 def write_onnx(model: ClipModel, folder: Path) -> None:
-    """Write `image.onnx`, `text.onnx`, what feeds them, and how.
+    """Write `image.onnx` and `text.onnx`, the vocabulary, and a description of their inputs.
 
     Features are L2-normalised rows.
     """
@@ -119,7 +117,7 @@ def _write_tower(tower: nn.Module, example: Tensor, path: Path, given: str, retu
 
 
 def _forget_source(model: Any) -> None:
-    """Remove what tells where the code that was traced lies on this machine."""
+    """Remove the paths of the code that was traced, which are of this machine."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None

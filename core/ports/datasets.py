@@ -15,7 +15,7 @@ from core.domain.values import DatasetId, Digest, JobId, SuiteId
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetUses:
-    """What needs a dataset version."""
+    """The versions, suites and jobs that need a dataset version."""
 
     versions: Sequence[str]  # that learned from it or distilled it, as "model:number"
     suites: Sequence[str]  # names of those that were made of it

@@ -52,7 +52,7 @@ class ClassStep:
 
     @property
     def clear(self) -> bool:
-        """Whether the whole interval is below zero."""
+        """True if the whole interval is below zero."""
         return self.upper < 0
 
 

@@ -1,4 +1,4 @@
-"""What a class gains or loses if an update is trained without a group of its images."""
+"""Gains and losses of a class if an update is trained without a group of its images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class GroupChange:
 
     @property
     def clear(self) -> bool:
-        """Whether the whole interval is above zero: the class gains without the group."""
+        """True if the whole interval is above zero: the class gains without the group."""
         return self.change.lower > 0
 
 

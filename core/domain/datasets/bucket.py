@@ -65,7 +65,7 @@ class BucketObject:
 
 @dataclass(frozen=True, kw_only=True)
 class BucketListing:
-    """What lies below a prefix of a bucket: the order of an import reads these objects alone."""
+    """The objects below a prefix of a bucket, and the only ones that an import of it reads."""
 
     folder: BucketFolder
     objects: Sequence[BucketObject]

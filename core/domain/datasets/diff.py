@@ -11,7 +11,7 @@ from core.domain.values import Digest
 
 
 class ChangeKind(StrEnum):
-    """What a version did to an image of the version that it is compared with."""
+    """The change of an image between the version compared with and this one."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassDiff:
-    """How many images a class gained and lost."""
+    """The numbers of images that a class gained and lost."""
 
     added: int
     removed: int

@@ -14,7 +14,7 @@ LEAST_GROUPS, MOST_GROUPS = 2, 20
 
 
 class Grouping(StrEnum):
-    """What the images of a group have in common."""
+    """The property that the images of a group share."""
 
     UPLOAD = "upload"  # the request or the import that brought them
     CLASS = "class"

@@ -104,7 +104,7 @@ class Measure:
 
     @property
     def holds(self) -> bool:
-        """Whether the lower bound is within the tolerance."""
+        """True if the lower bound is within the tolerance."""
         return self.lower >= -self.tolerance
 
     def is_worn_out(self, alpha: float) -> bool:

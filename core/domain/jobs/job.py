@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
 
     @property
     def done(self) -> bool:
-        """Whether the status is final."""
+        """True if the status is final."""
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
 
 

@@ -127,12 +127,12 @@ class Version:
 
     @property
     def is_root(self) -> bool:
-        """Whether this is the model's first version."""
+        """True for the model's first version."""
         return self.parent is None
 
     @property
     def exact(self) -> bool | None:
-        """Whether a repeat in `environment` is bit-exact; None if unknown.
+        """True if a repeat in `environment` is bit-exact; None if unknown.
 
         It is if training never resumed from a checkpoint of another environment.
         """

@@ -13,7 +13,7 @@ from core.ports import Artifacts
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedGroup:
-    """What a version without a group answered, and the version's digest."""
+    """The answers of a version without a group, and the version's digest."""
 
     digest: Digest
     environments: tuple[Mapping[str, str], ...]

@@ -1,4 +1,4 @@
-"""The monitor of a blame's trainings, which keeps what the job resumes from."""
+"""The monitor of a blame's trainings, which stores the state that the job resumes from."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,8 +14,8 @@ from core.use_cases.blame.finished_groups import FinishedGroup, FinishedGroups
 class GroupMonitor:
     """The monitor of the training without each group, in turn: a `Monitor` for the trainer.
 
-    It keeps what the job resumes from: the finished groups and, from the trainer, the checkpoint of
-    the one in training. Each state that it stores replaces the one before.
+    It stores the state that the job resumes from: the finished groups and the trainer's checkpoint
+    of the one in training. Each state replaces the one before.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class GroupMonitor:
             self._platform.artifacts.delete(trained)
 
     def clear(self) -> None:
-        """Delete what the job would have resumed from, once it has ended."""
+        """Delete the state that the job would have resumed from, once it has ended."""
         if self._kept is not None:
             self._platform.artifacts.delete(self._kept)
 

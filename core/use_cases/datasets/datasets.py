@@ -57,7 +57,7 @@ class Receipt:
 
     @property
     def accepted(self) -> bool:
-        """Whether the image is in the dataset under this text now."""
+        """True if the image is in the dataset under this text now."""
         return self.outcome in {UploadOutcome.CREATED, UploadOutcome.DUPLICATE}
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long a model's earlier updates took."""
+"""The durations of a model's earlier updates."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What is true of the store in a folder alone."""
+"""Properties of the store in a folder alone."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What is true of the store on S3 alone."""
+"""Properties of the store on S3 alone."""
 
 import os
 import pickle

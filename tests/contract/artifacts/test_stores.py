@@ -1,4 +1,4 @@
-"""What is true of every artifact store: in a folder, on S3, and in memory for the tests."""
+"""Properties of every artifact store: in a folder, on S3, and in memory for the tests."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What an error of the database tells a log, and how SQLite keeps what was committed."""
+"""Errors of the database as logs show them, and the durability of SQLite."""
 
 from pathlib import Path
 

@@ -127,7 +127,7 @@ def assert_readable(work: UnitOfWork) -> None:
 
 
 def work_goes_on(work: UnitOfWork) -> None:
-    """What an earlier release has queued is run, and what is new is stored beside the old."""
+    """Run the jobs that an earlier release has queued, and store new rows beside the old ones."""
     job = work.jobs.claim("w", 60, 3)
     assert job is not None
     assert job.id == "job_1"

@@ -1,4 +1,4 @@
-"""What a line of versions has learned, by name."""
+"""Classes that a line of versions has learned, by name."""
 
 import pytest
 

@@ -19,7 +19,7 @@ INPUTS = [(16, 16), (17, 17), (12, 20), (20, 12)]  # height, width
 
 
 def open_clips(image: Image.Image, size: tuple[int, int], config: dict[str, Any]) -> Image.Image:
-    """What open_clip makes of an image, before it becomes floats."""
+    """Return the image that open_clip makes of another one, before it becomes floats."""
     settings = PreprocessCfg(**{**config, "size": size})
     *geometry, _, _ = image_transform_v2(settings, is_train=False).transforms
     made: Image.Image = Compose(geometry)(image)

@@ -32,7 +32,7 @@ def root() -> Iterator[logging.Logger]:
 
 @pytest.fixture
 def said(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
-    """What has been logged since, line by line."""
+    """The lines that have been logged since."""
     stream = io.StringIO()
     settings = Settings(home=tmp_path, log_format="json", admin_key=SecretStr(SECRET))
     logs.configure(settings, process="worker", stream=stream, worker="host:1")

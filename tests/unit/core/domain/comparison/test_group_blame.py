@@ -1,4 +1,4 @@
-"""What leaving a group of images out changes, and which group is blamed."""
+"""Changes of a class without a group of images, and the group that is blamed for them."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What changed between two versions of a dataset."""
+"""Changes between two versions of a dataset."""
 
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.diff import Change, ChangeKind, ClassDiff, Diff

@@ -2,10 +2,7 @@
 
 import pytest
 
-from core.domain.recipes.choices import (
-    LabelSpace,
-    Method,
-)
+from core.domain.recipes.choices import LabelSpace, Method
 from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
@@ -65,6 +62,3 @@ def test_two_columns_are_enough_wherever_the_second_comes_from() -> None:
     require_learnable(Recipe(label_space=LabelSpace.OPEN), ("cat",), (), ("elk",))
     with pytest.raises(TooFewClasses):
         require_learnable(Recipe(label_space=LabelSpace.SEEN), ("cat",), (), ("elk",))
-
-
-# ---- Prompts --------------------------------------------------------------------------------

@@ -236,6 +236,3 @@ def test_auto_is_bf16_where_the_device_computes_in_it_and_a_named_precision_stay
     asked: Precision, native: set[Precision], used: Precision
 ) -> None:
     assert asked.on(native) is used
-
-
-# ---- Which classes compete ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which versions and aliases may be deleted, and what is said to stand in the way."""
+"""Versions and aliases that may be deleted, and refusals that name what stands in the way."""
 
 from dataclasses import replace
 from typing import Any

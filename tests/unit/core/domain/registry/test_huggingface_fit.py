@@ -1,4 +1,4 @@
-"""Which models `CLIPModel` of transformers can hold is known from their config."""
+"""Configs of models that `CLIPModel` of transformers can hold, and of others."""
 
 from __future__ import annotations
 
