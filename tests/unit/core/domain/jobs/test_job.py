@@ -10,10 +10,12 @@ import pytest
 
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.datasets.image_groups import Grouping
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job, JobStatus, Progress, model_of, order_of
 from core.domain.jobs.order import (
     BlameOrder,
     EvaluateOrder,
+    ExportOrder,
     ImportOrder,
     JobType,
     Order,
@@ -125,6 +127,7 @@ def test_three_states_are_for_good() -> None:
         (JobType.EVALUATE, EvaluateOrder(version=2, alias="staging")),
         (JobType.BLAME, BlameOrder(version=2, class_name="owl", by=Grouping.CLASS, suite="zoo")),
         (JobType.BLAME, BlameOrder(version=2)),
+        (JobType.EXPORT, ExportOrder(version=2, format=ExportFormat.ONNX_INT8)),
     ],
 )
 def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order) -> None:

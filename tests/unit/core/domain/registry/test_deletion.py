@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import BlameOrder, EvaluateOrder, JobType, Order, UpdateOrder
+from core.domain.jobs.order import (
+    BlameOrder,
+    EvaluateOrder,
+    ExportOrder,
+    JobType,
+    Order,
+    UpdateOrder,
+)
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import Alias
 from core.domain.registry.deletion import require_alias_unused, require_version_unused
@@ -65,8 +73,9 @@ def test_aliases_and_all_descendants_are_named() -> None:
         a_job_with(update(), version=4),
         a_job_with(EvaluateOrder(version=4)),
         a_job_with(BlameOrder(version=4)),
+        a_job_with(ExportOrder(version=4, format=ExportFormat.ONNX)),
     ],
-    ids=["ordered from it", "pinned to it", "has made it", "scores it", "blames it"],
+    ids=["ordered from it", "pinned to it", "has made it", "scores it", "blames it", "exports it"],
 )
 def test_an_unfinished_job_that_needs_the_version_is_named(job: Job) -> None:
     with pytest.raises(InUse) as told:
