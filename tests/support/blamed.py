@@ -3,20 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from core.domain.datasets.split import Side
 from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.jobs.job import JobStatus
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.order import BlameOrder
 from core.domain.registry.version import Model
 from core.domain.values import Digest
 from core.ports import Monitor, Trained, TrainingSpec
+from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.datasets.freeze import freeze
 from tests.support.each_class import answer_knowing
 from tests.support.factories import NOW, a_dataset, a_row, pixels_on
 from tests.support.judged import judged_by
+from tests.support.ordering import ME
 from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
 
 CLASSES = ("cat", "dog")
 SUITE_CLASSES = ("hat", "cat")
@@ -55,6 +60,13 @@ def a_blamed_model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
     assert scene.run().status is JobStatus.SUCCEEDED
     found.trained.clear()
     return found
+
+
+def ordered(blamed: Blamed, **changes: Any) -> Job:
+    """Queue a blame of version 2, by upload, about cats."""
+    given: dict[str, Any] = {"version": 2, "class_name": "CAT"}
+    order = BlameOrder(**given | changes)
+    return order_blame(blamed.scene.platform, Silence(), ME, model="demo", order=order)
 
 
 def _teach(scene: Scene) -> list[set[Digest]]:

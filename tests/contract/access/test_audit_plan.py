@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert
 
 from core.adapters.database.access.audit import SqlAuditTrail
 from core.adapters.database.engine import open_engine
 from core.adapters.database.tables.audit import audit_events
 from core.ports import AuditFilter
 from tests.support.factories import NOW
+from tests.support.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
-EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))
 FILTERS: Mapping[str, AuditFilter] = {
     "ix_audit_events_actor": AuditFilter(actor="few"),
@@ -30,22 +30,14 @@ def row(number: int) -> dict[str, Any]:
 
 
 def test_a_filtered_list_reads_no_other_events(url: str) -> None:
-    engine, asked = open_engine(url), []
+    engine = open_engine(url)
     with engine.begin() as connection:
         connection.execute(insert(audit_events), [row(number) for number in range(1, ROWS + 1)])
-        if engine.dialect.name == "postgresql":  # which does so by itself; SQLite does not
-            connection.execute(text("ANALYZE"))
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
-            asked.append((statement, values))
-
+        last_plan = last_plan_of(connection)
         for index, wanted in FILTERS.items():
             for after in (None, ROWS):
                 found = SqlAuditTrail(connection).page(FEW, after, wanted)
                 assert [one.sequence for one in found] == list(range(FEW, 0, -1))
-                statement, values = asked[-1]
-                rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
-                plan = "\n".join(str(row) for row in rows)
+                plan = last_plan()
                 assert index in plan, plan
     engine.dispose()

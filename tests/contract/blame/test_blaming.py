@@ -9,36 +9,19 @@ import pytest
 
 from core.domain.datasets.image_groups import Grouping
 from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import BlameOrder
 from core.domain.values import Digest, sha256
 from core.errors import BlameNotFound, StopRequested
 from core.ports import Monitor
 from core.use_cases.blame.blame_report import flat_rows, read_blame
 from core.use_cases.blame.finished_groups import read_finished
-from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.jobs.queue import cancel_job
-from tests.support.blamed import BAD, EACH, UPLOADS, Blamed, a_blamed_model
+from tests.support.blamed import BAD, EACH, UPLOADS, Blamed, ordered
 from tests.support.factories import NOW, a_dataset
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.ordering import ME
-from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 STATE = b"a checkpoint of the trainer"
-
-
-@pytest.fixture
-def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
-    return a_blamed_model(scene, monkeypatch)
-
-
-def ordered(blamed: Blamed, **changes: Any) -> Job:
-    """A queued blame of version 2, by upload, about cats."""
-    given: dict[str, Any] = {"version": 2, "class_name": "CAT"}
-    order = BlameOrder(**given | changes)
-    return order_blame(blamed.scene.platform, Bell(), ME, model="demo", order=order)
 
 
 def report_of(blamed: Blamed, job: Job) -> Any:

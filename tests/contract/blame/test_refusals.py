@@ -10,8 +10,8 @@ from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.datasets.image_groups import Grouping
 from core.domain.datasets.split import Side, side_of
 from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import BlameOrder, JobType
+from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import JobType
 from core.domain.values import ErasureId
 from core.errors import (
     AnswersMissing,
@@ -26,31 +26,18 @@ from core.errors import (
 )
 from core.ports import Monitor
 from core.settings import Settings
-from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.retry_job import retry_job
 from tests.support.api.seeds import a_candidate
-from tests.support.blamed import Blamed, a_blamed_model
+from tests.support.blamed import Blamed, ordered
 from tests.support.factories import NOW, a_dataset
 from tests.support.ordering import ME
-from tests.support.scene import Scene
 from tests.support.silent_notifier import Bell
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
-    return a_blamed_model(scene, monkeypatch)
-
-
-def ordered(blamed: Blamed, **changes: Any) -> Job:
-    given: dict[str, Any] = {"version": 2, "class_name": "cat"}
-    order = BlameOrder(**given | changes)
-    return order_blame(blamed.scene.platform, Bell(), ME, model="demo", order=order)
 
 
 REFUSED: list[tuple[dict[str, Any], type[PerennialError], str | None, str]] = [

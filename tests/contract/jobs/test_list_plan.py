@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.jobs.jobs import SqlJobs
@@ -14,9 +14,9 @@ from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import EvaluateOrder, JobType
 from core.domain.registry.version import Model
 from tests.support.factories import NOW, a_job
+from tests.support.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
-EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 RARE: Mapping[str, Any] = {
     "type": JobType.EVALUATE,
     "order": EvaluateOrder(version=1),
@@ -39,23 +39,15 @@ def test_a_filtered_list_reads_no_other_jobs(url: str, make_model: Callable[[], 
         "ix_job_metadata_key_value_job": {"metadata": ("team", "few")},
         "ix_job_metadata_key_job": {"metadata": ("ticket", None)},
     }
-    engine, asked = open_engine(url), []
+    engine = open_engine(url)
     with engine.begin() as connection:
         connection.execute(insert(jobs), [to_row(job) for job in few + many])
-        if engine.dialect.name == "postgresql":  # which does so by itself; SQLite does not
-            connection.execute(text("ANALYZE"))
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
-            asked.append((statement, values))
-
+        last_plan = last_plan_of(connection)
         newest_first = [job.id for job in reversed(few)]
         for index, wanted in filters.items():
             for skipped, after in enumerate([None, few[-1].id]):
                 found = SqlJobs(connection).named_page(FEW, after, **wanted)
                 assert [one.job.id for one in found] == newest_first[skipped:]
-                statement, values = asked[-1]
-                rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
-                plan = "\n".join(str(row) for row in rows)
+                plan = last_plan()
                 assert index in plan, plan
     engine.dispose()

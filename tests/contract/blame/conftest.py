@@ -1,0 +1,11 @@
+"""The model of all tests of blames."""
+
+import pytest
+
+from tests.support.blamed import Blamed, a_blamed_model
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
+    return a_blamed_model(scene, monkeypatch)
