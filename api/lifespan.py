@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
-from api.http.version_lookup import VersionLookup
+from api.http.lookups.version_lookup import VersionLookup
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
 from api.rates import Rates

@@ -11,8 +11,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.bodies.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
+from api.http.lookups.shared_lookup import SharedLookup
 from api.http.problems import problem_of
-from api.http.shared_lookup import SharedLookup
 from core import logs
 from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised

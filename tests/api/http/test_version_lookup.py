@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.http.version_lookup import VersionLookup
+from api.http.lookups.version_lookup import VersionLookup
 from core.domain.access.principal import COMMAND_LINE, Principal
 from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from anyio import CapacityLimiter, to_thread
 
-from api.http.shared_lookup import SharedLookup
+from api.http.lookups.shared_lookup import SharedLookup
 from core.domain.access.principal import Principal
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model, Version
