@@ -3,19 +3,42 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from api.dependencies import Services
 from api.http.forms.multipart import Part
-from api.http.forms.uploads import data_of
+from api.http.forms.uploads import Form, data_of, receive_form, text_field
+from api.schemas.datasets.datasets import ReceiptError
+from api.schemas.inference.embeddings import EXPECT_DIGEST
 from core import errors
 from core.domain.values import clean_file_label
 from core.use_cases.inference.classify import Resolved
 
-IMAGE_ERRORS = (
+ERRORS = (  # of every question about images
+    errors.ModelNotFound,
+    errors.AliasNotFound,
+    errors.VersionNotFound,
+    errors.NotServable,
     errors.UnsupportedImage,
     errors.ImageCorrupt,
     errors.ImageTooLarge,
     errors.ImageAnimated,
+    errors.FileTooLarge,
+    errors.InferenceUnavailable,
+    errors.InferenceBusy,
 )
+FORM_ERRORS = (  # of those that are asked in a form
+    *ERRORS,
+    errors.EmbeddingSpaceChanged,
+    errors.AllRejected,
+    errors.MalformedMultipart,
+    errors.BodyTooLarge,
+    errors.TooManyParts,
+)
+FIELDS = {  # their schemas
+    "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+    "expect_digest": {"type": "string", "description": EXPECT_DIGEST},
+}
 
 
 @dataclass(frozen=True)
@@ -26,21 +49,43 @@ class ReceivedImage:
     pixels: bytes = b""  # of the version's input
     refusal: errors.Invalid | None = None
 
-
-def decode_part(services: Services, resolved: Resolved, part: Part) -> ReceivedImage:
-    """Decode one file of a form; runs in a thread."""
-    label = clean_file_label(part.file_name)
-    try:
-        return ReceivedImage(label, services.decoder.pixels(data_of(part), resolved.input))
-    except errors.Invalid as refusal:
-        return ReceivedImage(label, refusal=refusal)
+    @property
+    def error(self) -> ReceiptError | None:
+        """The refusal as a reply shows it."""
+        if self.refusal is None:
+            return None
+        return ReceiptError(code=self.refusal.code, detail=self.refusal.message)
 
 
-def require_readable(images: Sequence[ReceivedImage]) -> None:
-    """Raise the refusal of a single image, or an error that lists the refusals of all."""
+async def receive_images(
+    request: Request, services: Services, resolved: Resolved, *, fields: Sequence[str]
+) -> Form[ReceivedImage]:
+    """Receive a form of images, each decoded to the pixels that a version takes.
+
+    Raises EmbeddingSpaceChanged if the version has not the digest that the form expects, and what
+    `receive_form` raises; the refusals of images are in the form.
+    """
+
+    def decode(part: Part) -> ReceivedImage:
+        label = clean_file_label(part.file_name)
+        try:
+            return ReceivedImage(label, services.decoder.pixels(data_of(part), resolved.input))
+        except errors.Invalid as refusal:
+            return ReceivedImage(label, refusal=refusal)
+
+    form = await receive_form(request, services, decode, fields=[*fields, "expect_digest"])
+    resolved.require_digest(text_field(form.fields, "expect_digest"))
+    return form
+
+
+def readable_pixels(images: Sequence[ReceivedImage]) -> list[bytes]:
+    """Return the pixels of those images that were not refused.
+
+    If all were, raise the refusal of a single one, or an error that lists those of several.
+    """
     refusals = [(image.file, image.refusal) for image in images if image.refusal]
     if len(refusals) < len(images):
-        return
+        return [image.pixels for image in images if image.refusal is None]
     if not refusals:
         raise errors.FieldInvalid("Send at least one image.", pointer="/images")
     if len(refusals) == 1:

@@ -6,15 +6,19 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.forms.multipart import Part
-from api.http.forms.uploads import Form, receive_form, text_field
+from api.http.forms.uploads import Form, text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import multipart, raises
-from api.schemas.datasets.datasets import ReceiptError
 from api.schemas.inference.classify import ClassifyView, ImageAnswer, Prediction
-from api.tower_images import IMAGE_ERRORS, ReceivedImage, decode_part, require_readable
+from api.tower_images import (
+    FIELDS,
+    FORM_ERRORS,
+    ReceivedImage,
+    readable_pixels,
+    receive_images,
+)
 from core import errors
 from core.domain.access.roles import Role
 from core.ports import ClassificationRequest
@@ -28,12 +32,11 @@ router = APIRouter(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
 )
 
-FIELDS = ("classes", "prompt", "prompts", "top_k", "expect_digest")
 DEFAULT_TOP_K = 5
 SHOWN_AT_ONCE = 5000  # predictions, in a fraction of a second; a thread shows more
 _FORM = multipart(
     {
-        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        **FIELDS,
         "classes": {"type": "string", "description": "A JSON list of class names."},
         "prompt": {"type": "string", "description": "A prompt template with one {name}."},
         "prompts": {
@@ -42,10 +45,6 @@ _FORM = multipart(
             "where the mean of its prompts does.",
         },
         "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
-        "expect_digest": {
-            "type": "string",
-            "description": "Refuse if the reference resolves to another digest.",
-        },
     },
     required=["images"],
 )
@@ -53,21 +52,7 @@ _FORM = multipart(
 
 @router.post(
     "",
-    responses=raises(
-        errors.ModelNotFound,
-        errors.AliasNotFound,
-        errors.VersionNotFound,
-        errors.EmbeddingSpaceChanged,
-        errors.NotServable,
-        errors.ClassInvalid,
-        errors.PromptInvalid,
-        *IMAGE_ERRORS,
-        errors.MalformedMultipart,
-        errors.BodyTooLarge,
-        errors.TooManyParts,
-        errors.InferenceUnavailable,
-        errors.InferenceBusy,
-    ),
+    responses=raises(*FORM_ERRORS, errors.ClassInvalid, errors.PromptInvalid),
     openapi_extra=_FORM | needs(Role.VIEWER),
 )
 async def classify_images(
@@ -78,18 +63,13 @@ async def classify_images(
     By default the classes are those that the version has learned or, for a root, those of its
     model's zero-shot suites.
     """
-
     # The version is known before any image is decoded, to the pixels that this version takes.
     resolved = await services.find_version(reference, asking)
-
-    def decode(part: Part) -> ReceivedImage:
-        return decode_part(services, resolved, part)
-
-    form = await receive_form(request, services, decode, fields=FIELDS)
+    fields = ("classes", "prompt", "prompts", "top_k")
+    form = await receive_images(request, services, resolved, fields=fields)
     asked = await _classification(services, resolved, form)
     top_k = _top_k(text_field(form.fields, "top_k"))
-    require_readable(form.files)
-    readable = [image.pixels for image in form.files if image.refusal is None]
+    readable = readable_pixels(form.files)
     predictions = await services.inference.answer(asked, readable, top_k=top_k)
     if sum(map(len, predictions)) <= SHOWN_AT_ONCE:
         return _show(resolved, form.files, predictions)
@@ -99,7 +79,6 @@ async def classify_images(
 async def _classification(
     services: Services, resolved: Resolved, form: Form[ReceivedImage]
 ) -> ClassificationRequest:
-    resolved.require_digest(text_field(form.fields, "expect_digest"))
     prompts = _prompts(form.fields)
     classes = _texts(form.fields, "classes")
     if not classes:
@@ -123,8 +102,7 @@ def _show(
                 predictions=[Prediction.model_validate(row) for row in next(remaining)]
                 if image.refusal is None
                 else [],
-                error=image.refusal
-                and ReceiptError(code=image.refusal.code, detail=image.refusal.message),
+                error=image.error,
             )
             for image in images
         ],

@@ -11,16 +11,20 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.bodies.archive_body import media_type_of
 from api.http.bodies.json_body import read_json
 from api.http.declared_route import FORM, JSON
-from api.http.forms.multipart import Part
-from api.http.forms.uploads import receive_form, text_field
+from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.inference_questions import EmbedImages, EmbedTexts
 from api.openapi_document import multipart, raises
-from api.schemas.datasets.datasets import ReceiptError
 from api.schemas.inference import embeddings as schemas
 from api.schemas.inference.embeddings import EmbedView, EncodingFormat, InputVector, vector_of
-from api.tower_images import IMAGE_ERRORS, ReceivedImage, decode_part, require_readable
+from api.tower_images import (
+    FIELDS,
+    FORM_ERRORS,
+    ReceivedImage,
+    readable_pixels,
+    receive_images,
+)
 from core import errors
 from core.domain.access.roles import Role
 from core.use_cases.inference.classify import Resolved
@@ -31,15 +35,11 @@ router = APIRouter(
 
 _BODY = multipart(
     {
-        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        **FIELDS,
         "encoding_format": {
             "type": "string",
             "enum": list(get_args(EncodingFormat)),
             "default": "float",
-        },
-        "expect_digest": {
-            "type": "string",
-            "description": "Refuse if the reference resolves to another digest.",
         },
     },
     required=["images"],
@@ -49,9 +49,9 @@ _BODY["requestBody"]["content"][JSON] = {"schema": schemas.EmbedTexts.model_json
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """Images, or texts, each of which has neither a file nor a refusal, and their vectors."""
+    """The inputs of a request and their vectors."""
 
-    inputs: Sequence[ReceivedImage | None]
+    inputs: Sequence[ReceivedImage | None]  # None for a text
     vectors: Sequence[bytes]  # of those that were not refused
     encoding_format: EncodingFormat
 
@@ -59,20 +59,7 @@ class _Asked:
 @router.post(
     "",
     response_model=EmbedView,
-    responses=raises(
-        errors.ModelNotFound,
-        errors.AliasNotFound,
-        errors.VersionNotFound,
-        errors.EmbeddingSpaceChanged,
-        errors.NotServable,
-        *IMAGE_ERRORS,
-        errors.AllRejected,
-        errors.MalformedMultipart,
-        errors.BodyTooLarge,
-        errors.TooManyParts,
-        errors.InferenceUnavailable,
-        errors.InferenceBusy,
-    ),
+    responses=raises(*FORM_ERRORS),
     openapi_extra=_BODY | needs(Role.VIEWER),
 )
 async def embed_inputs(
@@ -107,16 +94,10 @@ async def _embed_texts(request: Request, services: Services, resolved: Resolved)
 
 
 async def _embed_images(request: Request, services: Services, resolved: Resolved) -> _Asked:
-    def decode(part: Part) -> ReceivedImage:
-        return decode_part(services, resolved, part)
-
-    fields = ("encoding_format", "expect_digest")
-    form = await receive_form(request, services, decode, fields=fields)
-    resolved.require_digest(text_field(form.fields, "expect_digest"))
+    form = await receive_images(request, services, resolved, fields=["encoding_format"])
     encoding_format = _encoding_format(text_field(form.fields, "encoding_format"))
-    require_readable(form.files)
+    readable = readable_pixels(form.files)
     question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
-    readable = [image.pixels for image in form.files if image.refusal is None]
     vectors = await services.inference.embed(question, readable)
     return _Asked(inputs=form.files, vectors=vectors, encoding_format=encoding_format)
 
@@ -144,10 +125,6 @@ def _show(resolved: Resolved, asked: _Asked) -> Response:
 def _rows(asked: _Asked) -> Iterator[InputVector]:
     remaining = iter(asked.vectors)
     for image in asked.inputs:
-        file = image and image.file
-        if image is not None and image.refusal is not None:
-            error = ReceiptError(code=image.refusal.code, detail=image.refusal.message)
-            yield InputVector(file=file, embedding=None, error=error)
-        else:
-            vector = vector_of(next(remaining), asked.encoding_format)
-            yield InputVector(file=file, embedding=vector)
+        error = image and image.error
+        vector = None if error else vector_of(next(remaining), asked.encoding_format)
+        yield InputVector(file=image and image.file, embedding=vector, error=error)

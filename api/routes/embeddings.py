@@ -23,7 +23,7 @@ from api.schemas.inference.embeddings import (
     NewEmbeddings,
     vector_of,
 )
-from api.tower_images import IMAGE_ERRORS
+from api.tower_images import ERRORS
 from core import errors
 from core.domain.access.roles import Role
 from core.use_cases.inference.classify import Resolved
@@ -36,16 +36,7 @@ _Placed = Sequence[tuple[str, str]]  # inputs, each with the JSON pointer to it
 @router.post(
     PATH,
     response_model=EmbeddingList,
-    responses=raises(
-        errors.ModelNotFound,
-        errors.AliasNotFound,
-        errors.VersionNotFound,
-        errors.NotServable,
-        *IMAGE_ERRORS,
-        errors.FileTooLarge,
-        errors.InferenceUnavailable,
-        errors.InferenceBusy,
-    ),
+    responses=raises(*ERRORS),
     openapi_extra=needs(Role.VIEWER),
 )
 async def create_embeddings(

@@ -11,6 +11,7 @@ from api.schemas.datasets.datasets import ReceiptError
 from core.errors import FieldInvalid
 
 MAX_INPUTS = 2048  # as many as OpenAI's API takes
+EXPECT_DIGEST = "Refuse if the reference resolves to another digest."
 MAX_TEXT = 2000  # characters; a tower reads the first 77 tokens or so
 
 EncodingFormat = Literal["float", "base64"]
@@ -39,9 +40,7 @@ class EmbedTexts(RequestModel):
         description="What is longer than the version's context is cut.",
     )
     encoding_format: Format = "float"
-    expect_digest: str | None = Field(
-        None, max_length=80, description="Refuse if the reference resolves to another digest."
-    )
+    expect_digest: str | None = Field(None, max_length=80, description=EXPECT_DIGEST)
 
 
 class InputVector(ResponseModel):
