@@ -51,14 +51,14 @@ def classification_of(
             "send `classes`.",
             pointer="/classes",
         )
-    if len(classes) > MAX_CLASSES:  # before they are cleaned, and remembered with their prompts
+    if len(classes) > MAX_CLASSES:  # before any is read, or remembered
         raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
-    templates = [PromptTemplate(text) for text in prompts] or [resolved.version.prompt]
-    if len(templates) > 1 and len(classes) * len(templates) > MAX_PROMPTS:
+    if len(classes) * len(prompts) > MAX_PROMPTS:
         raise FieldInvalid(
-            f"{len(classes):,} classes with {len(templates):,} prompts each are more than "
+            f"{len(classes):,} classes with {len(prompts):,} prompts each are more than "
             f"{MAX_PROMPTS:,} prompts: send fewer of either.",
             pointer="/prompts",
         )
+    templates = [PromptTemplate(text) for text in prompts] or [resolved.version.prompt]
     texts = class_texts(tuple(classes), *templates)
     return ClassificationRequest(version=resolved.version, input=resolved.input, texts=texts)

@@ -230,6 +230,7 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         ({"prompts": "[]"}, 422, "field_invalid"),
         ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
         ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
+        ({"prompts": json.dumps(["no slot"] * 5001)}, 422, "field_invalid"),  # counted first
         ({"top_k": "0"}, 422, "field_invalid"),
         ({"top_k": "many"}, 422, "field_invalid"),
         ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
