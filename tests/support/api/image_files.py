@@ -18,6 +18,11 @@ def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
     return _encode(Image.frombytes("RGB", (side, side), pixels), file_format)
 
 
+def image_part(seed: int) -> tuple[str, tuple[str, bytes]]:
+    """A picture as a part of a form of images."""
+    return "images", (f"{seed}.png", picture(seed))
+
+
 def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
     """A JPEG of soft colours that looks like no other seed's, at any quality."""
     colours = Image.frombytes("RGB", (6, 6), random.Random(seed).randbytes(6 * 6 * 3))

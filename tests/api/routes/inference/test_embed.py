@@ -1,7 +1,6 @@
 """Embed: vectors of images and texts, in the order they were sent."""
 
 import base64
-from pathlib import Path
 from struct import unpack
 from typing import Any
 
@@ -10,35 +9,17 @@ from starlette.responses import JSONResponse
 
 from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
 from core.domain.registry.image_input import ImageInput
-from core.domain.registry.version import Model
 from core.inference_limits import MAX_IMAGES, TEXTS_AT_ONCE
-from core.settings import Settings
 from tests.support.api import image_files as pictures
-from tests.support.api.image_files import picture
-from tests.support.api.oracle import WIDTH, Oracle, settings_with, vector_of
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.image_files import image_part, picture
+from tests.support.api.oracle import WIDTH, Oracle, vector_of
 from tests.support.api.service import EMBEDDED, Service, code_of
 
+pytestmark = pytest.mark.usefixtures("model")
+
 EMBED = "/v1/models/demo/embed"
+IMAGE = [image_part(1)]
 TEXTS = ["a boot", "ein Stiefel, größer", "🥾"]
-
-
-@pytest.fixture
-def settings(home: Path, oracle: Oracle) -> Settings:
-    """Settings that lead to the stand-in."""
-    return settings_with(oracle, home)
-
-
-@pytest.fixture(autouse=True)
-def model(service: Service) -> Model:
-    """The model `demo`: a root that is live, and version 2."""
-    made = a_root(service.platform)
-    a_candidate(service.platform, made)
-    return made
-
-
-def image(seed: int) -> tuple[str, tuple[str, bytes]]:
-    return "images", (f"{seed}.png", picture(seed))
 
 
 def own(service: Service, seed: int) -> list[float]:
@@ -69,7 +50,7 @@ def test_texts_get_vectors_in_their_order_from_the_version_that_is_named(
 
 
 def test_images_get_vectors_in_their_order_and_refusals_by_name(service: Service) -> None:
-    files = [image(1), ("images", ("bad.tiff", pictures.tiff())), image(2)]
+    files = [image_part(1), ("images", ("bad.tiff", pictures.tiff())), image_part(2)]
     rows = service.client.post(EMBED, files=files).json()["data"]
     assert [row["file"] for row in rows] == ["1.png", "bad.tiff", "2.png"]
     assert [row["embedding"] for row in rows] == [own(service, 1), None, own(service, 2)]
@@ -81,7 +62,7 @@ def test_images_get_vectors_in_their_order_and_refusals_by_name(service: Service
 
 @EMBEDDED
 def test_base64_is_that_of_the_same_values(service: Service) -> None:
-    form = {"files": [image(1)], "data": {"encoding_format": "base64"}}
+    form = {"files": IMAGE, "data": {"encoding_format": "base64"}}
     asked = {"json": {"texts": TEXTS[:1], "encoding_format": "base64"}}
     for sent, wanted in ((form, own(service, 1)), (asked, floats(vector_of(TEXTS[0].encode())))):
         (row,) = service.client.post(EMBED, **sent).json()["data"]
@@ -96,7 +77,7 @@ def test_many_inputs_are_asked_in_parts_and_answered_in_their_order(
     rows = service.client.post(EMBED, json={"texts": texts}).json()["data"]
     assert [row["embedding"] for row in rows] == [floats(vector_of(t.encode())) for t in texts]
     assert oracle.requests == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 3]
-    files = [image(seed % 3) for seed in range(MAX_IMAGES + 2)]
+    files = [image_part(seed % 3) for seed in range(MAX_IMAGES + 2)]
     rows = service.client.post(EMBED, files=files).json()["data"]
     assert [row["embedding"] for row in rows] == [
         each for seed in range(MAX_IMAGES + 2) for each in [own(service, seed % 3)]
@@ -108,7 +89,7 @@ def test_another_digest_than_the_expected_one_is_refused(service: Service) -> No
     digest = service.client.get("/v1/models/demo/versions/1").json()["digest"]
     for expected, status in ((digest, 200), (f"sha256:{digest}", 200), ("0" * 64, 409)):
         texts = {"texts": ["a"], "expect_digest": expected}
-        form = {"files": [image(1)], "data": {"expect_digest": expected}}
+        form = {"files": IMAGE, "data": {"expect_digest": expected}}
         for answer in (service.client.post(EMBED, **form), service.client.post(EMBED, json=texts)):
             assert answer.status_code == status
             assert answer.is_success or answer.json()["code"] == "embedding_space_changed"
@@ -127,8 +108,13 @@ def test_another_digest_than_the_expected_one_is_refused(service: Service) -> No
         ({"json": {"texts": [1]}}, 422, "field_invalid", "/texts/0"),
         ({"json": {"texts": ["a"], "encoding_format": "int8"}}, 422, "field_invalid", None),
         ({"json": {"texts": ["a"], "images": []}}, 422, "field_unknown", "/images"),
-        ({"data": {"encoding_format": "int8"}, "files": [image(1)]}, 422, "field_invalid", None),
-        ({"data": {"texts": "a"}, "files": [image(1)]}, 422, "field_unknown", "/texts"),
+        (
+            {"data": {"encoding_format": "int8"}, "files": IMAGE},
+            422,
+            "field_invalid",
+            None,
+        ),
+        ({"data": {"texts": "a"}, "files": IMAGE}, 422, "field_unknown", "/texts"),
         ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", ""),
         ({"content": b"a"}, 415, "unsupported_media_type", ""),
         ({"data": {"texts": "a"}}, 415, "unsupported_media_type", ""),

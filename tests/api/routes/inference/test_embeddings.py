@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from struct import unpack
 from typing import Any
 
@@ -16,19 +15,13 @@ from core.settings import Settings
 from core.use_cases.access.keys import create_key
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture
-from tests.support.api.oracle import WIDTH, Oracle, settings_with, vector_of
+from tests.support.api.oracle import WIDTH, Oracle, vector_of
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import EMBEDDED, Service, code_of
 
 PATH = "/v1/embeddings"
 MODEL = "demo@production"
-
-
-@pytest.fixture
-def settings(home: Path, oracle: Oracle, request: pytest.FixtureRequest) -> Settings:
-    """Settings that lead to the stand-in; a parameter changes others."""
-    return settings_with(oracle, home).model_copy(update=getattr(request, "param", {}))
 
 
 @pytest.fixture

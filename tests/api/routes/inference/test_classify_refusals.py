@@ -1,0 +1,103 @@
+"""Classify: what is refused, and what is told when the inference process cannot be asked."""
+
+import json
+import socket
+
+import pytest
+from starlette.responses import JSONResponse, Response
+
+from core.domain.registry.version import Model
+from tests.support.api import image_files as pictures
+from tests.support.api.image_files import image_part
+from tests.support.api.oracle import Oracle
+from tests.support.api.service import Service, code_of
+
+CLASSIFY = "/v1/models/demo:2/classify"
+NO_KEY = (503, "inference_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        ({"classes": "boot"}, 422, "field_invalid"),
+        ({"classes": "[" * 100_000}, 422, "field_invalid"),
+        ({"classes": '["a", 1]'}, 422, "field_invalid"),
+        ({"classes": '["a", ""]'}, 422, "class_invalid"),
+        ({"prompt": "no slot"}, 422, "prompt_invalid"),
+        ({"prompts": '["a {name}", "no slot"]'}, 422, "prompt_invalid"),
+        ({"prompts": "a {name}"}, 422, "field_invalid"),
+        ({"prompts": "[]"}, 422, "field_invalid"),
+        ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
+        ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
+        ({"prompts": json.dumps(["no slot"] * 5001)}, 422, "field_invalid"),  # counted first
+        ({"top_k": "0"}, 422, "field_invalid"),
+        ({"top_k": "many"}, 422, "field_invalid"),
+        ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
+        ({"model": "x"}, 422, "field_unknown"),
+    ],
+)
+def test_a_question_that_cannot_be_asked(
+    service: Service, model: Model, data: dict[str, str], status: int, code: str
+) -> None:
+    assert code_of(service.client.post(CLASSIFY, files=[image_part(1)], data=data)) == (
+        status,
+        code,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (pictures.tiff(), 415, "unsupported_image"),
+        (b"<svg/>", 415, "unsupported_image"),
+        (pictures.truncated(), 422, "image_corrupt"),
+        (pictures.huge(), 422, "image_too_large"),
+    ],
+    ids=["tiff", "svg", "truncated", "huge"],
+)
+def test_a_bad_image_is_refused_by_its_reason(
+    service: Service, model: Model, data: bytes, status: int, code: str
+) -> None:
+    with service.untouched():
+        answer = service.client.post(CLASSIFY, files=[("images", ("a", data))])
+    assert code_of(answer) == (status, code)
+
+
+def test_a_version_without_weights_is_not_served(service: Service, model: Model) -> None:
+    digest = service.client.get("/v1/models/demo/versions/2").json()["digest"]
+    (stored,) = service.settings.artifacts.rglob(f"*{digest[4:]}*")
+    stored.unlink()
+    answer = service.client.post(CLASSIFY, files=[image_part(1)])
+    assert code_of(answer) == (409, "not_servable")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
+        (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
+        (Response("oops", 500), 503, "inference_unavailable"),
+        (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
+        (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
+    ],
+)
+def test_what_the_inference_process_refuses(
+    service: Service, oracle: Oracle, model: Model, answer: Response, status: int, code: str
+) -> None:
+    oracle.answer = answer
+    told = service.client.post(CLASSIFY, files=[image_part(1)])
+    assert code_of(told) == (status, code)
+    assert ("retry-after" in told.headers) == told.json()["retryable"] == (status == 503)
+
+
+def test_no_inference_process(service: Service, model: Model) -> None:
+    service.services.inference.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    away = type(service.services.inference)(
+        service.settings.model_copy(update={"inference_url": f"http://127.0.0.1:{port}"})
+    )
+    object.__setattr__(service.services, "inference", away)
+    answer = service.client.post(CLASSIFY, files=[image_part(1)])
+    assert code_of(answer) == (503, "inference_unavailable")
+    assert answer.headers["retry-after"]
