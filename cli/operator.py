@@ -1,4 +1,4 @@
-"""What the operators' commands have in common."""
+"""The parts that the operators' commands share: errors, privacy and the log."""
 
 from collections.abc import Callable
 from functools import wraps

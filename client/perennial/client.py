@@ -106,8 +106,8 @@ class Client:
         """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
         By default the classes are those that the version has learned. With several `prompts`,
-        a class stands where the mean of its prompts does. With `expect_digest`, a
-        reference that now means another version is refused.
+        the vector of a class is the mean of theirs. With `expect_digest`, a reference that now
+        means another version is refused.
         """
         fields = given(
             classes=None if classes is None else json.dumps(list(classes)),

@@ -1,5 +1,5 @@
 # Written by `python -m devtools.sync_client` from perennial/aio/resources/jobs.py: change that.
-"""Jobs: imports, updates, evaluations and blames."""
+"""Jobs, such as updates, evaluations and blames."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime

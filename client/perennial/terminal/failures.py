@@ -7,7 +7,8 @@ _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
     "forbidden": "Ask an admin for a key of that role.",
     "stale_revision": "Look at it with `perennial aliases`, and decide again.",
-    "gate_failed": "`perennial report` says why; an admin may promote it with --override.",
+    "gate_failed": "`perennial report` says why. To promote it anyway, give --override and a "
+    "--reason; for a version that failed, that takes an admin's key.",
     "evaluation_stale": "Order an evaluation of the version first, or use --override.",
     "rate_exceeded": "Wait a moment and try again.",
 }

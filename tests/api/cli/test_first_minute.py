@@ -1,4 +1,4 @@
-"""What an embedded service says as it starts, and who may read what it keeps."""
+"""The first lines that an embedded service prints, and who may read what it keeps."""
 
 import os
 import stat

@@ -26,7 +26,7 @@ IMAGES = [
 
 
 def run(url: str, walk: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
-    """What a walk with a client comes to."""
+    """Return what a walk with a client returns."""
 
     async def walked() -> Any:
         async with AsyncClient(url, KEY, trust_env=False) as client:

@@ -1,4 +1,4 @@
-"""Jobs: imports, updates, evaluations and blames."""
+"""Jobs, such as updates, evaluations and blames."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime

@@ -27,7 +27,7 @@ from perennial.terminal.session import connected
     "--prompt",
     "prompts",
     multiple=True,
-    help="Prompt template with one {name}, may be repeated: then their mean counts.",
+    help="Prompt template with one {name}; of several, the mean of their vectors is used.",
 )
 @click.option("--top-k", type=int, help="How many classes to answer for each image.")
 @click.option("--expect-digest", metavar="SHA256", help="Refuse if it is another version.")

@@ -15,7 +15,7 @@ from tests.unit.client.commands.conftest import Run, Site
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """Where the login is stored."""
+    """The file that a login is stored in."""
     return tmp_path / "config" / "perennial" / "login.json"
 
 

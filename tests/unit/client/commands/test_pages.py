@@ -1,4 +1,4 @@
-"""What the pages say of commands: all of them, and only what there is."""
+"""Commands on the pages of the documentation: all that there are, and no other."""
 
 import re
 import shlex

@@ -16,7 +16,7 @@ TEACH = ("--model", "demo", "--wait")
 
 @pytest.fixture
 def forgetful(site: Site) -> Iterator[None]:
-    """What is learned meanwhile replaces what was known."""
+    """A learner that forgets the earlier classes when it learns new ones."""
     site.learner.forgets = True
     yield
     site.learner.forgets = False
@@ -55,7 +55,7 @@ def test_what_the_gate_fails_ends_with_its_own_code(
     assert perennial("watch", job["id"], "--fail-on-gate").code == GATE
     refused = perennial("promote", "demo", job["result"]["version"], "--reason", "try")
     assert (refused.code, refused.out) == (GATE, "")
-    assert "an admin may promote it with --override" in refused.err
+    assert "give --override and a --reason" in refused.err
 
 
 @pytest.mark.usefixtures("as_archive")
