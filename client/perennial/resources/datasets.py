@@ -113,7 +113,7 @@ class Datasets:
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
             headers |= idempotency(idempotency_key)
-        query = {"validate_only": "true"} if validate_only else {}
+        query = _mode(validate_only)
         path = path_of("datasets", name, "imports")
         with entered(opened(source)) as archive:
             headers["Content-Length"] = str(archive.seek(0, os.SEEK_END))
@@ -130,10 +130,7 @@ class Datasets:
         idempotency_key: str | None = None,
     ) -> Job:
         """Import an archive that `uploads.send` has sent; see `import_images`."""
-        query = {"upload": upload} | ({"validate_only": "true"} if validate_only else {})
-        path, headers = path_of("datasets", name, "imports"), idempotency(idempotency_key)
-        reply = self._connection.send("POST", path, headers=headers, params=query)
-        return cast(Job, json_of(reply))
+        return self._import(name, {"upload": upload}, validate_only, idempotency_key)
 
     def import_bucket(
         self,
@@ -147,10 +144,7 @@ class Datasets:
 
         The service reads the bucket itself, if its operator allows that.
         """
-        query = {"s3": address} | ({"validate_only": "true"} if validate_only else {})
-        path, headers = path_of("datasets", name, "imports"), idempotency(idempotency_key)
-        reply = self._connection.send("POST", path, headers=headers, params=query)
-        return cast(Job, json_of(reply))
+        return self._import(name, {"s3": address}, validate_only, idempotency_key)
 
     def import_report(self, job: str) -> Sequence[Receipt]:
         """Return what became of each file of an import."""
@@ -218,3 +212,18 @@ class Datasets:
     def near_duplicates(self, name: str) -> Iterator[NearDuplicates]:
         """Yield the groups of images that look alike."""
         return self._connection.pages(path_of("datasets", name, "near-duplicates"))
+
+    def _import(
+        self, name: str, source: Mapping[str, str], validate_only: bool, key: str | None
+    ) -> Job:
+        reply = self._connection.send(
+            "POST",
+            path_of("datasets", name, "imports"),
+            headers=idempotency(key),
+            params={**source, **_mode(validate_only)},
+        )
+        return cast(Job, json_of(reply))
+
+
+def _mode(validate_only: bool) -> dict[str, str]:
+    return {"validate_only": "true"} if validate_only else {}
