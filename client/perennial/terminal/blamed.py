@@ -18,8 +18,8 @@ def print_blame(report: BlameReport) -> None:
                     one["group"],
                     one["name"],
                     images[one["group"]],
-                    percent(one["right_before"] / tested),
-                    percent(one["right"] / tested),
+                    percent(one["right_before"], tested),
+                    percent(one["right"], tested),
                     points(one["difference"]),
                     f"{points(one['lower'])} to {points(one['upper'])}",
                 )

@@ -7,7 +7,7 @@ from perennial.errors import JobFailed
 from perennial.terminal.blamed import print_blame
 from perennial.terminal.exit_codes import GATE
 from perennial.terminal.output import note
-from perennial.terminal.progress import JobProgress
+from perennial.terminal.progress import job_bar
 from perennial.types.jobs import Job
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until the job has ended.")
@@ -21,13 +21,18 @@ gate_option = click.option(
 def follow(client: Client, job: str) -> Job:
     """Show a job's progress until it has ended, and return it. Raises JobFailed."""
     try:
-        with JobProgress() as progress:
+        with job_bar() as show:
             for event in client.jobs.watch(job):
-                progress.tell(event)
+                show(event)
     except KeyboardInterrupt:
         note(f"The job goes on. Follow it with `perennial watch {job}`.")
         raise
     return ended(client, job)
+
+
+def tell_ordered(job: Job) -> None:
+    """Print the id of a job that goes on by itself."""
+    click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
 
 
 def ended(client: Client, job: str) -> Job:

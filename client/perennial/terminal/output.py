@@ -1,10 +1,10 @@
-"""What commands print: JSON for programs, tables for people."""
+"""The output of commands: JSON for programs, tables for people."""
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 WIDE = 200  # columns where no terminal sets a width
 
 Cell = str | int | None
+T = TypeVar("T")
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON to standard output, and nothing else."
@@ -46,6 +47,16 @@ def print_table(
     console().print(table)
 
 
+def print_list(
+    items: Iterable[T], as_json: bool, columns: Sequence[str], row: Callable[[T], Sequence[Cell]]
+) -> None:
+    """Print items as a table, of which `row` returns the cells of one, or as lines of JSON."""
+    if as_json:
+        print_json_lines(items)
+    else:
+        print_table(columns, map(row, items))
+
+
 def print_fields(fields: Iterable[tuple[str, Cell]]) -> None:
     """Print names and values below each other, except what there is not."""
     found = [(name, str(value)) for name, value in fields if value not in {None, ""}]
@@ -66,14 +77,14 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, highlight=False, markup=False, emoji=False, width=width)
 
 
-def percent(share: float | None) -> str:
-    """Return a fraction of 1 as a percentage with one decimal."""
-    return "" if share is None else f"{100 * share:.1f}"
+def percent(part: float, whole: float = 1) -> str:
+    """Return a part as a percentage with one decimal; of nothing, there is none."""
+    return f"{100 * part / whole:.1f}" if whole else ""
 
 
-def points(change: float | None) -> str:
+def points(change: float) -> str:
     """Return a difference of fractions of 1 in points, with its sign."""
-    return "" if change is None else f"{100 * change:+.1f}"
+    return f"{100 * change:+.1f}"
 
 
 def measure_name(kind: str, formerly_right: bool) -> str:

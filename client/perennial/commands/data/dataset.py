@@ -12,7 +12,7 @@ from perennial.terminal.output import (
     json_option,
     print_fields,
     print_json,
-    print_json_lines,
+    print_list,
     print_table,
 )
 from perennial.terminal.sending import OUTCOMES, send_images
@@ -48,14 +48,12 @@ def create(name: str, kind: DatasetKind, description: str | None, as_json: bool)
 def list_datasets(as_json: bool) -> None:
     """List all datasets."""
     with connected() as client:
-        if as_json:
-            print_json_lines(client.datasets.list())
-            return
-        rows = [
-            (one["name"], one["kind"], one["description"], one["created_at"][:19])
-            for one in client.datasets.list()
-        ]
-    print_table(("dataset", "kind", "description", "created"), rows)
+        print_list(
+            client.datasets.list(),
+            as_json,
+            ("dataset", "kind", "description", "created"),
+            lambda one: (one["name"], one["kind"], one["description"], one["created_at"][:19]),
+        )
 
 
 @dataset.command(epilog=example("perennial dataset show products"))

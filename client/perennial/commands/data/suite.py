@@ -10,7 +10,7 @@ from perennial.errors import ServiceError
 from perennial.terminal.arguments import FOLDER, example
 from perennial.terminal.captioned_folder import read_folder
 from perennial.terminal.failures import Failure
-from perennial.terminal.output import json_option, note, print_json, print_json_lines, print_table
+from perennial.terminal.output import json_option, note, print_json, print_list
 from perennial.terminal.sending import OUTCOMES, ensure_dataset, send_images
 from perennial.terminal.session import connected
 from perennial.types.suites import SuiteKind
@@ -72,14 +72,18 @@ def create(
 def list_suites(as_json: bool) -> None:
     """List all suites."""
     with connected() as client:
-        if as_json:
-            print_json_lines(client.suites.list())
-            return
-        rows = [
-            (one["name"], one["kind"], one["images"], len(one["classes"]), one["prompt"])
-            for one in client.suites.list()
-        ]
-    print_table(("suite", "kind", "images", "classes", "prompt"), rows)
+        print_list(
+            client.suites.list(),
+            as_json,
+            ("suite", "kind", "images", "classes", "prompt"),
+            lambda one: (
+                one["name"],
+                one["kind"],
+                one["images"],
+                len(one["classes"]),
+                one["prompt"],
+            ),
+        )
 
 
 def _require_free(client: Client, name: str) -> None:

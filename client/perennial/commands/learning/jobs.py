@@ -6,15 +6,11 @@ from typing import get_args
 import click
 
 from perennial.terminal.arguments import example
-from perennial.terminal.output import (
-    json_option,
-    print_fields,
-    print_json,
-    print_json_lines,
-    print_table,
-)
+from perennial.terminal.output import json_option, print_fields, print_json, print_list
 from perennial.terminal.session import connected
 from perennial.types.jobs import Job, JobStatus, JobType
+
+COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
 
 
 @click.group()
@@ -38,13 +34,7 @@ def list_jobs(
     """List the newest jobs."""
     with connected() as client:
         found = client.jobs.list(model=model, job_type=job_type, status=status)
-        if as_json:
-            print_json_lines(islice(found, limit))
-            return
-        print_table(
-            ("job", "type", "model", "status", "phase", "step", "verdict", "created"),
-            [_row(job) for job in islice(found, limit)],
-        )
+        print_list(islice(found, limit), as_json, ("job", *COLUMNS), _row)
 
 
 @jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))
@@ -86,11 +76,10 @@ def _tell(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(job)
         return
-    names = ("id", "type", "model", "status", "phase", "step", "verdict", "created")
     error, result = job["error"] or {}, job["result"] or {}
     print_fields(
         [
-            *zip(names, _row(job), strict=True),
+            *zip(("id", *COLUMNS), _row(job), strict=True),
             ("version", result.get("version")),
             ("error", error.get("message")),
             ("retry of", job["retry_of"]),

@@ -3,15 +3,10 @@
 import click
 
 from perennial.terminal.arguments import example
-from perennial.terminal.following import follow, wait_option
-from perennial.terminal.output import (
-    json_option,
-    print_fields,
-    print_json,
-    print_json_lines,
-    print_table,
-)
+from perennial.terminal.following import follow, tell_ordered, wait_option
+from perennial.terminal.output import json_option, print_fields, print_json, print_list
 from perennial.terminal.session import connected
+from perennial.types.models import Model
 
 
 @click.group()
@@ -39,7 +34,7 @@ def create(
     elif wait:
         click.echo(f"{name} is ready.")
     else:
-        click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
+        tell_ordered(job)
 
 
 @model.command("list", epilog=example("perennial model list"))
@@ -47,19 +42,12 @@ def create(
 def list_models(as_json: bool) -> None:
     """List all models."""
     with connected() as client:
-        if as_json:
-            print_json_lines(client.models.list())
-            return
-        rows = [
-            (
-                one["name"],
-                ", ".join(f"{alias}: {number}" for alias, number in one["aliases"].items()),
-                ", ".join(one["suites"]),
-                one["policy"],
-            )
-            for one in client.models.list()
-        ]
-    print_table(("model", "aliases", "suites", "policy"), rows)
+        print_list(
+            client.models.list(),
+            as_json,
+            ("model", "aliases", "suites", "policy"),
+            lambda one: (one["name"], _aliases(one), ", ".join(one["suites"]), one["policy"]),
+        )
 
 
 @model.command(epilog=example("perennial model show demo"))
@@ -72,12 +60,11 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json({**found, "classes": learned["data"]})
         return
-    aliases = ", ".join(f"{alias}: {number}" for alias, number in found["aliases"].items())
     classes = ", ".join(f"{row['class']} ({row['version']})" for row in learned["data"])
     print_fields(
         [
             ("model", name),
-            ("aliases", aliases),
+            ("aliases", _aliases(found)),
             ("suites", ", ".join(found["suites"])),
             ("policy", found["policy"]),
             ("classes (version)", classes),
@@ -93,3 +80,7 @@ def delete(name: str) -> None:
     with connected() as client:
         client.models.delete(name)
     click.echo(f"Deleted: {name}.")
+
+
+def _aliases(model: Model) -> str:
+    return ", ".join(f"{alias}: {number}" for alias, number in model["aliases"].items())

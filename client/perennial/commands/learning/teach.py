@@ -9,7 +9,14 @@ import click
 
 from perennial.terminal.arguments import FOLDER, example, recipe_option
 from perennial.terminal.class_folders import labelled_images
-from perennial.terminal.following import follow, gate_option, require_passed, tell_end, wait_option
+from perennial.terminal.following import (
+    follow,
+    gate_option,
+    require_passed,
+    tell_end,
+    tell_ordered,
+    wait_option,
+)
 from perennial.terminal.output import json_option, note, print_json
 from perennial.terminal.sending import ensure_dataset, send_archive, send_images
 from perennial.terminal.session import connected
@@ -77,7 +84,7 @@ def teach(
         elif wait:
             tell_end(client, job)
         else:
-            click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
+            tell_ordered(job)
     if fail_on_gate:
         require_passed(job)
 

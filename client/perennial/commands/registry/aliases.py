@@ -3,7 +3,7 @@
 import click
 
 from perennial.terminal.arguments import alias_option, example
-from perennial.terminal.output import json_option, print_json, print_json_lines, print_table
+from perennial.terminal.output import json_option, print_json, print_list
 from perennial.terminal.session import connected
 from perennial.types.aliases import Alias
 
@@ -84,14 +84,12 @@ def rollback(
 def aliases(model: str, as_json: bool) -> None:
     """List the aliases of a model."""
     with connected() as client:
-        if as_json:
-            print_json_lines(client.aliases.list(model))
-            return
-        rows = [
-            (one["alias"], one["version"], one["revision"], one["updated_at"][:19])
-            for one in client.aliases.list(model)
-        ]
-    print_table(("alias", "version", "revision", "moved"), rows)
+        print_list(
+            client.aliases.list(model),
+            as_json,
+            ("alias", "version", "revision", "moved"),
+            lambda one: (one["alias"], one["version"], one["revision"], one["updated_at"][:19]),
+        )
 
 
 @click.command(epilog=example("perennial history demo"))
@@ -101,11 +99,11 @@ def aliases(model: str, as_json: bool) -> None:
 def history(model: str, alias: str, as_json: bool) -> None:
     """List the moves of an alias, oldest first."""
     with connected() as client:
-        if as_json:
-            print_json_lines(client.aliases.history(model, alias))
-            return
-        rows = [
-            (
+        print_list(
+            client.aliases.history(model, alias),
+            as_json,
+            ("revision", "move", "from", "to", "by", "reason", "at"),
+            lambda one: (
                 one["revision"],
                 one["kind"] + (", override" if one["override"] else ""),
                 one["from_version"],
@@ -113,10 +111,8 @@ def history(model: str, alias: str, as_json: bool) -> None:
                 one["actor"],
                 one["reason"],
                 one["at"][:19],
-            )
-            for one in client.aliases.history(model, alias)
-        ]
-    print_table(("revision", "move", "from", "to", "by", "reason", "at"), rows)
+            ),
+        )
 
 
 def _tell(alias: Alias, as_json: bool) -> None:

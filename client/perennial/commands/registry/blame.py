@@ -5,7 +5,7 @@ from typing import get_args
 import click
 
 from perennial.terminal.arguments import example
-from perennial.terminal.following import follow, tell_end, wait_option
+from perennial.terminal.following import follow, tell_end, tell_ordered, wait_option
 from perennial.terminal.output import json_option, print_json
 from perennial.terminal.session import connected
 from perennial.types.blames import Grouping
@@ -57,4 +57,4 @@ def blame(
         elif wait:
             tell_end(client, job)
         else:
-            click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
+            tell_ordered(job)

@@ -43,8 +43,8 @@ def _print(found: Comparison) -> None:
             (
                 measure_name(one["kind"], one["formerly_right"]),
                 one["name"],
-                percent(one["right_before"] / one["count"] if one["count"] else None),
-                percent(one["right"] / one["count"] if one["count"] else None),
+                percent(one["right_before"], one["count"]),
+                percent(one["right"], one["count"]),
                 one["lost"],
                 one["gained"],
                 points(one["difference"]),

@@ -10,7 +10,7 @@ import click
 from perennial.client import Client
 from perennial.terminal.arguments import example
 from perennial.terminal.failures import Failure
-from perennial.terminal.following import follow, wait_option
+from perennial.terminal.following import follow, tell_ordered, wait_option
 from perennial.terminal.output import json_option, print_json
 from perennial.terminal.progress import bytes_bar
 from perennial.terminal.session import connected
@@ -54,7 +54,7 @@ def export(
             if as_json:
                 print_json(job)
             else:
-                click.echo(f"Ordered: job {job['id']}. `perennial watch {job['id']}` follows it.")
+                tell_ordered(job)
             return
         follow(client, job["id"])
         made = client.exports.get(model, version, export_format)

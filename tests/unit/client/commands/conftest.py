@@ -136,3 +136,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{side}-{n}.png").write_bytes(data)
     return folder
+
+
+def rows(printed: str, cells: int) -> list[list[str]]:
+    """The first cells of the lines of tables."""
+    lines = (line for line in printed.splitlines() if line.startswith("│"))
+    return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]

@@ -9,8 +9,7 @@ from perennial import ImageFile
 from perennial.terminal.exit_codes import ERROR, JOB, USAGE
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
-from tests.unit.client.commands.conftest import Run, Site
-from tests.unit.client.commands.test_registry import rows
+from tests.unit.client.commands.conftest import Run, Site, rows
 
 
 def test_a_dataset_is_filled_frozen_corrected_and_deleted(

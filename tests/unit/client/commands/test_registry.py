@@ -15,7 +15,7 @@ from perennial.terminal.exit_codes import ERROR, JOB, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
 from tests.support.workflow import Step, run_workflow
-from tests.unit.client.commands.conftest import Run, Site
+from tests.unit.client.commands.conftest import Run, Site, rows
 
 
 @pytest.fixture(scope="module")
@@ -194,12 +194,6 @@ def test_a_model_is_created_shown_and_deleted(site: Site, perennial: Run, taught
     assert f"bag ({taught}), boot ({taught})" in perennial("model", "show", "demo").out
     assert perennial("model", "delete", "other", "--yes").out == "Deleted: other.\n"
     assert "other" not in {model["name"] for model in site.client.models.list()}
-
-
-def rows(printed: str, cells: int) -> list[list[str]]:
-    """The first cells of the lines of tables."""
-    lines = (line for line in printed.splitlines() if line.startswith("│"))
-    return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]
 
 
 def test_a_version_is_exported_into_a_folder(
