@@ -19,7 +19,7 @@ from demo.service import running_service
 from demo.show import Show
 from demo.updates import update, upload_products
 from perennial import Client
-from perennial.types.reports import Measure, Report
+from perennial.types.evaluation.reports import Measure, Report
 
 ROOT = 1
 SECOND: dict[str, dict[str, Any]] = {

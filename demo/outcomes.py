@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from perennial.types.reports import Measure, Report
+from perennial.types.evaluation.reports import Measure, Report
 
 NEW, EARLIER = "new classes", "earlier classes"
 SUITES = {

@@ -7,7 +7,7 @@ from demo.pack_reader import PackImage
 from demo.show import Show
 from perennial import Client
 from perennial.types.datasets import DatasetKind, DatasetVersion
-from perennial.types.suites import SuiteKind
+from perennial.types.evaluation.suites import SuiteKind
 
 MODEL = "demo"
 POLL_S = 0.3

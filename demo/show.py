@@ -18,8 +18,8 @@ from rich.progress import (
 from rich.table import Table
 
 from perennial.types.aliases import Move
+from perennial.types.evaluation.reports import Report
 from perennial.types.jobs import Job
-from perennial.types.reports import Report
 
 Json = dict[str, Any]
 PLAIN_WIDTH = 120  # columns, where the output is no terminal

@@ -7,7 +7,7 @@ from demo.preparation import MODEL, POLL_S, upload
 from demo.products import Products
 from demo.show import Show
 from perennial import Client
-from perennial.types.reports import Report
+from perennial.types.evaluation.reports import Report
 
 
 def upload_products(client: Client, show: Show, products: Products) -> None:

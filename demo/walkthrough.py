@@ -10,7 +10,7 @@ from demo.service import Service
 from demo.show import Json, Show
 from demo.updates import update, upload_products
 from perennial import Client, ServiceError
-from perennial.types.reports import Report
+from perennial.types.evaluation.reports import Report
 
 ROOT = 1  # the bundled model's version
 

@@ -31,8 +31,8 @@ from demo.preparation import MODEL, create_model
 from demo.service import running_service
 from demo.show import Show
 from perennial import Client, ImageFile
+from perennial.types.evaluation.reports import Report, Scores
 from perennial.types.jobs import Job
-from perennial.types.reports import Report, Scores
 
 SHARED = Path("../shared/data/sets")
 SETS = ("cifar100", "fashion_mnist")

@@ -20,7 +20,7 @@ from demo.updates import update, upload_products
 from devtools.servers.ports import free_port
 from perennial import Client
 from perennial.terminal.exit_codes import GATE
-from perennial.types.reports import Report
+from perennial.types.evaluation.reports import Report
 from tests.support.processes import Site, wait_for
 from tests.support.workflow import run_workflow
 

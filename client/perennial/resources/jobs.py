@@ -9,7 +9,7 @@ from perennial.connection import Connection
 from perennial.event_stream import stream_events
 from perennial.request_parts import given, idempotency, path_of
 from perennial.types.advice import Advice
-from perennial.types.blames import BlameReport, Grouping
+from perennial.types.evaluation.blames import BlameReport, Grouping
 from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
 from perennial.waiting import wait_until_done
 

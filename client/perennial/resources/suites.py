@@ -6,7 +6,7 @@ from typing import cast
 
 from perennial.connection import Connection
 from perennial.request_parts import given, path_of
-from perennial.types.suites import Suite, SuiteKind
+from perennial.types.evaluation.suites import Suite, SuiteKind
 
 
 class Suites:

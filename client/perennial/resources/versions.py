@@ -8,8 +8,8 @@ from typing import cast
 from perennial.connection import Connection
 from perennial.downloads import download
 from perennial.request_parts import path_of
-from perennial.types.comparisons import Blame, Comparison, Flip, FlipKind
-from perennial.types.reports import Report
+from perennial.types.evaluation.comparisons import Blame, Comparison, Flip, FlipKind
+from perennial.types.evaluation.reports import Report
 from perennial.types.versions import Version
 
 

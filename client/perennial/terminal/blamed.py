@@ -3,7 +3,7 @@
 import click
 
 from perennial.terminal.output import percent, points, print_table
-from perennial.types.blames import BlameReport
+from perennial.types.evaluation.blames import BlameReport
 
 
 def print_blame(report: BlameReport) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from perennial.terminal.class_folders import labelled_images
 from perennial.terminal.failures import Failure
-from perennial.types.suites import SuiteKind
+from perennial.types.evaluation.suites import SuiteKind
 
 CAPTIONS = "captions.jsonl"
 

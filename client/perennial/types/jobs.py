@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypedDict
 
-from perennial.types.blames import BlameOrder
+from perennial.types.evaluation.blames import BlameOrder
 
 JobType = Literal["import", "update", "evaluate", "import_images", "erase", "blame", "export"]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]

@@ -27,7 +27,7 @@ PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 def typed_dicts() -> Iterator[Any]:
     """Every TypedDict of the client, each once."""
-    for info in pkgutil.iter_modules(perennial.types.__path__, "perennial.types."):
+    for info in pkgutil.walk_packages(perennial.types.__path__, "perennial.types."):
         module = importlib.import_module(info.name)
         yield from (
             one

@@ -13,7 +13,7 @@ from perennial.terminal.failures import Failure
 from perennial.terminal.output import json_option, note, print_json, print_list
 from perennial.terminal.sending import OUTCOMES, ensure_dataset, send_images
 from perennial.terminal.session import connected
-from perennial.types.suites import SuiteKind
+from perennial.types.evaluation.suites import SuiteKind
 
 
 @click.group()

@@ -8,7 +8,7 @@ from perennial.terminal.arguments import example
 from perennial.terminal.following import follow, tell_end, tell_ordered, wait_option
 from perennial.terminal.output import json_option, print_json
 from perennial.terminal.session import connected
-from perennial.types.blames import Grouping
+from perennial.types.evaluation.blames import Grouping
 
 
 @click.command(epilog=example("perennial blame demo 2 --class 'ankle boot' --wait"))

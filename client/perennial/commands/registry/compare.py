@@ -12,7 +12,7 @@ from perennial.terminal.output import (
     print_table,
 )
 from perennial.terminal.session import connected
-from perennial.types.comparisons import Comparison
+from perennial.types.evaluation.comparisons import Comparison
 
 SHOWN = 10  # confusions
 

@@ -14,7 +14,7 @@ from perennial.terminal.output import (
     print_table,
 )
 from perennial.terminal.session import connected
-from perennial.types.reports import Report
+from perennial.types.evaluation.reports import Report
 
 WORST = 10  # classes shown
 

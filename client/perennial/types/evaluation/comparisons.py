@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from perennial.types.reports import ChangeTable, MeasureKind, Recall, Scores
+from perennial.types.evaluation.reports import ChangeTable, MeasureKind, Recall, Scores
 
 FlipKind = Literal["lost", "gained"]
 
