@@ -26,7 +26,11 @@ class Step:
 
 
 def run_workflow(folder: Path, **environment: str) -> list[Step]:
-    """Run the `run` steps in a folder; after one has failed, only those that always run."""
+    """Run the `run` steps in a folder; after one has failed, only those that always run.
+
+    The client is installed already, so its name is enough for pip.
+    """
+    environment["PERENNIAL_CLIENT"] = "perennial-client"
     (job,) = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"].values()
     own = {name: value for name, value in job["env"].items() if "${{" not in value}
     assert own.keys() | environment.keys() == job["env"].keys()
