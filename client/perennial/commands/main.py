@@ -100,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(f"perennial: {failure.message}")
         return failure.exit_code
     except click.Abort as error:
-        return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else ERROR
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+        if not interrupted:  # a question was answered with no, or not at all
+            note("perennial: Nothing was done.")
+        return INTERRUPTED if interrupted else ERROR
     except BrokenPipeError:  # whoever reads the output has enough
         sys.stdout = None
         return ERROR

@@ -110,6 +110,7 @@ def test_a_damaged_login_is_told(run: Run, stored: Path) -> None:
 
 def test_deletions_ask_first(site: Site, perennial: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch, "")
-    assert perennial("model", "delete", "demo").code == ERROR
+    refused = perennial("model", "delete", "demo")
+    assert (refused.code, refused.err) == (ERROR, "perennial: Nothing was done.\n")
     assert "demo" in {model["name"] for model in site.client.models.list()}
     assert perennial("model", "delete").code == USAGE
