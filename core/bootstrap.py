@@ -19,7 +19,8 @@ from core.errors import UnsafeConfiguration
 from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
 from core.settings import ImportBucket, Settings
 
-# Wait for the next bytes of a bucket that is listed or read. With all tries it is below a lease.
+# Wait for the next bytes of a bucket that is listed or read; both tries of a request take less than
+# a lease.
 IMPORT_READ_S = 10.0
 
 
