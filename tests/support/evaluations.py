@@ -20,6 +20,7 @@ from core.domain.evaluation.query import (
     ClassQuery,
     EvalQuery,
     RetrievalAnswers,
+    RetrievalQuery,
 )
 from core.domain.evaluation.report import Report
 from core.domain.gate.policy import GatePolicy
@@ -186,3 +187,16 @@ def report_of(
         judged_before=2,
         near_duplicates=1,
     )
+
+
+def learned(who: Version, question: EvalQuery, index: int) -> bool:
+    """Each version is right about what the line has learned by then, and on every suite."""
+    if isinstance(question, RetrievalQuery):
+        return True
+    taught_classes = {"bag": 2, "shirt": 2, "boot": 3, "coat": 3, "hat": 4}
+    return who.number >= taught_classes.get(question.entries[index].class_name, 1)
+
+
+def forgets_cats(who: Version, question: EvalQuery, index: int) -> bool:
+    cat = isinstance(question, ClassQuery) and question.entries[index].class_name == "cat"
+    return learned(who, question, index) and not (who is SECOND and cat)

@@ -1,19 +1,18 @@
-"""What an update is given to train on, and that it stays the same at every claim."""
+"""The inputs of an update's training, which stay the same at every claim."""
 
 from collections.abc import Sequence
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind, DatasetRef, DatasetVersion
+from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part, Side
 from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.recipes.choices import LabelSpace, Method
 from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
-from core.errors import DatabaseUnavailable, ImageInTraining, TrainingDiverged
-from core.ports import Monitor, Transactions
+from core.errors import DatabaseUnavailable, TrainingDiverged
+from core.ports import Monitor
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import configure_model
 from core.use_cases.jobs.queue import JobRequest
@@ -21,34 +20,13 @@ from core.use_cases.retry_job import retry_job
 from tests.support.factories import TESTER, a_suite
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Silence
+from tests.support.training_specs import entries, failure, taught
 
-REPLAY, WISE, ZSCL = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE, Method.ZSCL))
-
-
-@pytest.fixture
-def scene(transactions: Transactions) -> Scene:
-    return Scene(transactions)
-
-
-def entries(scene: Scene, data: DatasetVersion, side: Side) -> tuple[ManifestEntry, ...]:
-    return read_manifest(scene.platform.artifacts, data.manifest).on(side)
-
-
-def taught(scene: Scene, model: Model, *lessons: DatasetVersion) -> None:
-    """A line of versions, each taught one lesson."""
-    for parent, lesson in enumerate(lessons, start=1):
-        scene.update(model, lesson, parent=parent)
-        assert scene.run().status is JobStatus.SUCCEEDED
+REPLAY, WISE = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE))
 
 
 def texts_of(found: Sequence[ManifestEntry]) -> dict[str, tuple[str, ...]]:
     return {entry.pixels: entry.texts for entry in found}
-
-
-def failure(ended: Job) -> object:
-    assert ended.status is JobStatus.FAILED
-    assert ended.error is not None
-    return ended.error["code"]
 
 
 # ---- Exemplars ------------------------------------------------------------------------------
@@ -156,72 +134,6 @@ def test_update_that_did_not_end_is_given_the_same_feature_statistics_again(
     assert first.feature_statistics == second.feature_statistics
     assert first.feature_statistics == scene.version(model, 2).feature_statistics
     assert scene.version(model, 3).feature_statistics.keys() == {"cat", "dog", "owl", "elk"}
-
-
-# ---- Reference set --------------------------------------------------------------------------
-
-
-def test_captions_of_a_reference_set_stand_as_they_are_and_no_holdout_is_shown(
-    scene: Scene,
-) -> None:
-    model = scene.model()
-    shown = scene.frozen("A Red ring", "dots", offset=50, kind=DatasetKind.CAPTIONED)
-    update = {"recipe": ZSCL, "reference": DatasetRef(dataset=shown.dataset, version=1)}
-    scene.update(model, scene.frozen("cat", "dog"), **update)
-    scene.run()
-    assert scene.script.tasks[-1].reference == entries(scene, shown, Side.TRAIN)
-    assert scene.version(model, 2).reference == update["reference"]
-
-
-def test_classes_of_a_reference_set_stand_in_the_parents_prompt(scene: Scene) -> None:
-    model, shown = scene.model(), scene.frozen("Sun", "moon", offset=50)
-    taught(scene, model, scene.frozen("ant", "bee", offset=90))
-    named = DatasetRef(dataset=shown.dataset, version=1)
-    data = scene.frozen("cat", "dog")
-    scene.update(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=2)
-    scene.run()
-    spec = scene.script.tasks[-1]
-    assert {entry.texts for entry in spec.reference} == {
-        ("a photo of a sun.",),
-        ("a photo of a moon.",),
-    }
-    assert spec.prompt.text == "the {name}"
-
-
-def test_images_of_a_suite_are_left_out_of_a_reference_set(scene: Scene) -> None:
-    model = scene.model()
-    asked = scene.frozen("cup", "jar", each=2, offset=50)
-    scene.suite(model, asked)
-    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
-    named = DatasetRef(dataset=shown.dataset, version=1)
-    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
-    scene.run()
-    held = {entry.pixels for entry in entries(scene, asked, Side.TRAIN)}
-    assert len(held) == 4
-    found = {entry.pixels for entry in scene.script.tasks[-1].reference}
-    assert found == {e.pixels for e in entries(scene, shown, Side.TRAIN)} - held
-
-
-def test_reference_set_of_which_nothing_is_left_fails_the_job(scene: Scene) -> None:
-    model = scene.model()
-    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
-    scene.suite(model, shown)
-    named = DatasetRef(dataset=shown.dataset, version=1)
-    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
-    assert failure(scene.run()) == "field_invalid"
-    assert scene.script.tasks == []
-
-
-def test_images_that_are_or_will_be_distilled_become_no_suite(scene: Scene) -> None:
-    model = scene.model()
-    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
-    named = DatasetRef(dataset=shown.dataset, version=1)
-    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
-    with pytest.raises(ImageInTraining):
-        scene.suite(model, shown)
-    assert scene.run().status is JobStatus.SUCCEEDED
-    with pytest.raises(ImageInTraining):
-        scene.suite(model, shown)
 
 
 # ---- Selection ------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""What a report says, on answers chosen image by image."""
+"""Reports on answers that are chosen image by image."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -24,13 +23,15 @@ from core.domain.evaluation.results import AnswersByQuery
 from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
-from core.errors import AnswersNotFinite, ReportUnreadable
+from core.errors import AnswersNotFinite
 from tests.support.evaluations import (
     FIRST,
     ROOT,
     SECOND,
     answered,
     entries,
+    forgets_cats,
+    learned,
     policy,
     report_of,
     second_update,
@@ -41,19 +42,6 @@ from tests.support.evaluations import (
 
 def everything(who: Version, question: EvalQuery, index: int) -> bool:
     return True
-
-
-def learned(who: Version, question: EvalQuery, index: int) -> bool:
-    """Each version is right about what the line has learned by then, and on every suite."""
-    if isinstance(question, RetrievalQuery):
-        return True
-    taught_classes = {"bag": 2, "shirt": 2, "boot": 3, "coat": 3, "hat": 4}
-    return who.number >= taught_classes.get(question.entries[index].class_name, 1)
-
-
-def forgets_cats(who: Version, question: EvalQuery, index: int) -> bool:
-    cat = isinstance(question, ClassQuery) and question.entries[index].class_name == "cat"
-    return learned(who, question, index) and not (who is SECOND and cat)
 
 
 def test_measures_cover_suites_holdouts_and_gain() -> None:
@@ -110,96 +98,6 @@ def test_class_changes_are_sorted_worst_first() -> None:
         assert differences == sorted(differences)
 
 
-def test_scores_of_candidate_parent_and_root() -> None:
-    report = report_of(second_update(), forgets_cats)
-    candidate, parent, root = report.scores
-    assert (candidate.ut_micro, candidate.ut_macro) == (1.0, 1.0)
-    assert (parent.ut_micro, root.ut_micro) == (0.5, 0.0)
-    # emoji has 10 each of cat, dog, Bag and sun; only the candidate forgot the cats
-    assert (candidate.zero_shot, parent.zero_shot, root.zero_shot) == (0.75, 1.0, 1.0)
-    assert candidate.average == 0.875
-
-
-def test_retention_and_change_are_against_the_root() -> None:
-    report = report_of(second_update(), forgets_cats)
-    assert report.retention == pytest.approx(0.75)
-    assert report.zero_shot_change == pytest.approx(-0.25)
-
-
-def test_matrix_has_a_row_for_the_root_and_each_update() -> None:
-    report = report_of(second_update(), learned)
-    assert [task.version for task in report.tasks] == [2, 3]
-    assert {row.version: row.macro for row in report.matrix} == {
-        1: (0.0, 0.0),
-        2: (1.0, 0.0),
-        3: (1.0, 1.0),
-    }
-    assert report.transfer.backward == 0.0
-    assert report.transfer.forward == 0.0
-    assert report.transfer.learned == 1.0
-
-
-def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
-    def forgets_bags(who: Version, question: EvalQuery, index: int) -> bool:
-        bag = isinstance(question, ClassQuery) and question.entries[index].class_name == "bag"
-        return learned(who, question, index) and not (who is SECOND and bag)
-
-    transfer = report_of(second_update(), forgets_bags).transfer
-    assert transfer.backward == pytest.approx(-0.5)
-    assert transfer.backward_reference == pytest.approx(-0.25)
-    assert transfer.forgetting == pytest.approx(0.5)
-
-
-def test_new_competitors_are_not_called_forgetting() -> None:
-    def confused_in_union(who: Version, question: EvalQuery, index: int) -> bool:
-        union = isinstance(question, ClassQuery) and len(question.classes) == 4
-        old = question.entries[index].texts[0] in {"bag", "shirt"}
-        return learned(who, question, index) and not (who is SECOND and union and old)
-
-    report = report_of(second_update(), confused_in_union)
-    assert report.transfer.backward == 0.0
-    holdout = [r for r in report.lists if r.kind is MeasureKind.HOLDOUT]
-    assert [(r.role, r.own, r.union) for r in holdout] == [
-        ("candidate", 1.0, 0.0),
-        ("parent", 1.0, 1.0),
-        ("root", 0.0, 0.0),
-    ]
-
-
-def test_a_report_of_an_earlier_release_opens() -> None:
-    report = report_of(second_update(), learned)
-    written = report.to_json()
-    written["transfer"]["backward_union"] = -0.25
-    assert Report.from_json(written) == report
-
-
-def three_updates() -> list[HeldOutUpdate]:
-    third = taught(SECOND, 4, ("hat",))
-    return [
-        HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-        HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
-        HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-    ]
-
-
-def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
-    updates = three_updates()
-    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
-    previous = report_of(second_update(), learned)
-    with_report = {row.version: row.macro for row in report_of(plan, learned, previous).matrix}
-    assert with_report == {
-        1: (0.0, 0.0, 0.0),
-        2: (1.0, 0.0, None),
-        3: (1.0, 1.0, 0.0),
-        4: (1.0, 1.0, 1.0),
-    }
-    without = report_of(plan, learned)
-    assert {row.version: row.macro for row in without.matrix}[2] == (1.0, None, None)
-    assert without.transfer.forward is None
-    assert without.transfer.backward == 0.0
-    assert without.transfer.forgetting == 0.0
-
-
 def test_recall_is_given_both_ways_for_all_three() -> None:
     def root_is_lost(who: Version, question: EvalQuery, index: int) -> bool:
         return learned(who, question, index) and not (who is ROOT and index == 0)
@@ -236,15 +134,6 @@ def test_captions_of_an_image_need_an_answer_of_each_version() -> None:
         list(clusters([True, False], [True], [2]))
 
 
-def test_report_survives_json_and_is_the_same_bytes_each_time() -> None:
-    report = report_of(second_update(), forgets_cats)
-    again = report_of(second_update(), forgets_cats)
-    assert report.to_bytes() == again.to_bytes()
-    read = Report.from_json(json.loads(report.to_bytes()))
-    assert read == replace(report, policy=read.policy, recipe=read.recipe)
-    assert read.to_bytes() == report.to_bytes()
-
-
 def test_report_says_how_often_the_test_part_was_used() -> None:
     report = report_of(second_update(), everything)
     assert (report.judged_before, report.near_duplicates) == (2, 1)
@@ -273,13 +162,6 @@ def test_missing_answer_is_not_passed_over() -> None:
     answers.popitem()
     with pytest.raises(KeyError):
         build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
-
-
-def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
-    value = report_of(second_update(), learned).to_json()
-    del value["environments"], value["exact"]
-    report = Report.from_json(json.loads(json.dumps(value)))
-    assert (report.environments, report.exact) == ((), None)
 
 
 def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> AnswersByQuery:
@@ -324,21 +206,6 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
     with pytest.raises(AnswersNotFinite) as refusal:
         build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
     assert refusal.value.facts == {"version": version.number}
-
-
-@pytest.mark.parametrize("found", [None, 0, 3, "2"])
-def test_report_of_a_format_that_is_not_known_is_refused(found: object) -> None:
-    stored = report_of(second_update(), learned).to_json() | {"format": found}
-    with pytest.raises(ReportUnreadable):
-        Report.from_json(stored)
-
-
-def test_report_of_the_first_format_is_read() -> None:
-    stored = report_of(second_update(), learned).to_json()
-    first = {key: stored[key] for key in stored if key not in {"live", "live_digest", "suites"}}
-    read = Report.from_json(first | {"format": 1})
-    assert (read.live, read.suites) == (None, {})
-    assert read.verdict == stored["verdict"]
 
 
 def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
@@ -391,20 +258,3 @@ def test_report_names_the_suites_it_answered_also_those_without_a_test_image() -
     report = report_of(second_update(suites=[unseen]), learned)
     assert report.suites == {"suite_unseen": "unseen"}
     assert "unseen" not in report.images
-
-
-def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught_to_be() -> None:
-    updates = three_updates()
-    again = entries("first", [("boot",), ("coat",)] * 10)
-    updates[1] = HeldOutUpdate(version=SECOND, holdout=again)
-    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
-
-    def forgot_the_first(who: Version, question: EvalQuery, index: int) -> bool:
-        bags = isinstance(question, ClassQuery) and question.entries[0].class_name == "bag"
-        return learned(who, question, index) and not (who.number == 4 and bags)
-
-    report = report_of(plan, forgot_the_first)
-    (together,) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUTS]
-    assert (together.images, together.count, together.lost) == (20, 20, 0)
-    (first, _) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUT]
-    assert first.lost == 20

@@ -1,60 +1,11 @@
-"""What the gate decides, and what it says."""
-
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+"""Verdicts of the gate and their reasons."""
 
 import pytest
 
-from core.domain.gate.intervals import p_below, paired_interval, proportion_interval
-from core.domain.gate.measure import Measure, MeasureKind, Outcome
-from core.domain.gate.policy import GatePolicy, Judgement, Verdict, images_to_settle, judge
-from core.domain.values import PolicyId
-
-
-def policy(**changes: Any) -> GatePolicy:
-    return GatePolicy(
-        id=PolicyId("gate_1"),
-        name="default",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        **changes,
-    )
-
-
-def measure(
-    kind: MeasureKind = MeasureKind.ZERO_SHOT,
-    *,
-    count: int = 2000,
-    gained: int = 0,
-    lost: int = 0,
-    tolerance: float = 0.03,
-    name: str = "emoji",
-    design_effect: float = 1.0,
-    images: int | None = None,
-) -> Measure:
-    still = count - gained - lost
-    return Measure.of(
-        kind,
-        name=name,
-        baseline="parent",
-        baseline_version=1,
-        tolerance=tolerance,
-        images=images or count,
-        now=[True] * gained + [False] * lost + [True] * still,
-        before=[False] * gained + [True] * lost + [True] * still,
-        design_effect=design_effect,
-        alpha=0.005,
-    )
-
-
-def gain(gained: int = 60, lost: int = 5, count: int = 100, wanted: float = 0.0) -> Measure:
-    return measure(
-        MeasureKind.GAIN, count=count, gained=gained, lost=lost, tolerance=-wanted, name="version 2"
-    )
-
-
-def outcomes(judgement: Judgement) -> list[Outcome]:
-    return [ruling.outcome for ruling in judgement.rulings]
+from core.domain.gate.intervals import p_below, paired_interval
+from core.domain.gate.measure import MeasureKind, Outcome
+from core.domain.gate.policy import Verdict, images_to_settle, judge
+from tests.support.measures import gain, measure, outcomes, policy
 
 
 def test_harmless_update_passes() -> None:
@@ -248,85 +199,3 @@ def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:
     assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
     judgement = judge([doubtful, gain()], policy())
     assert any("any practical number" in reason for reason in judgement.reasons)
-
-
-# ---- The line's budget and negative flips ----------------------------------------------------
-
-
-def test_without_a_budget_each_verdict_is_judged_at_the_policys_own_error() -> None:
-    assert policy().budget is None
-    assert policy().level(1) is policy().level(300) is None
-
-
-@pytest.mark.parametrize(
-    ("alpha", "verdict", "level"),
-    [
-        (0.005, 1, 0.05 / 101),
-        (0.005, 100, 5 / 39_800),
-        (0.0002, 1, 0.0002),
-        (0.0002, 100, 5 / 39_800),
-    ],
-)
-def test_a_level_is_the_share_of_the_budget_but_no_more_than_the_policys_error(
-    alpha: float, verdict: int, level: float
-) -> None:
-    assert policy(alpha=alpha, line_error=0.05).level(verdict) == pytest.approx(level)
-
-
-def at_level(count: int, gained: int, lost: int, level: float, **changes: Any) -> Measure:
-    made = measure(count=count, gained=gained, lost=lost)
-    lower = paired_interval(made.flips, level).lower
-    return replace(made, level=level, lower=lower, verdicts=7, **changes)
-
-
-def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
-    chosen = policy(minimum_count=1, line_error=0.05)
-    assert outcomes(judge([measure(count=300)], chosen)) == [Outcome.HOLDS]
-    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], chosen)
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.rulings[0].more_images == 51  # 351 unchanged images hold
-    assert judgement.reasons[-1].startswith("The test images of emoji are worn out")
-
-
-def test_only_a_guard_is_worn_out() -> None:
-    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], policy(line_error=0.05))
-    assert not any("worn out" in reason for reason in judgement.reasons)
-
-
-def test_a_level_leaves_failing_as_it_is() -> None:
-    barely = at_level(1000, 20, 77, 1e-9)
-    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
-
-
-def flips(lost: int, count: int, limit: float) -> Measure:
-    """A measure on 2000 images of which so many were right and so many of these are wrong now."""
-    return Measure.of(
-        MeasureKind.ZERO_SHOT,
-        name="emoji",
-        baseline="parent",
-        baseline_version=1,
-        tolerance=limit,
-        images=2000,
-        now=[False] * lost + [True] * (count - lost),
-        before=[True] * count,
-        alpha=0.005,
-        formerly_right=True,
-    )
-
-
-def test_negative_flips_block_fail_and_pass_though_the_net_loss_is_zero() -> None:
-    net = measure(gained=60, lost=60)
-    assert net.difference == 0
-    upper = proportion_interval(60, 1000, 0.005).upper
-    judged = {
-        limit: judge([net, flips(60, 1000, limit), gain()], policy()).verdict
-        for limit in (0.03, upper - 1e-6, upper + 1e-6)
-    }
-    assert list(judged.values()) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
-
-
-def test_negative_flips_fail_where_their_lower_bound_is_above_the_limit() -> None:
-    lower = proportion_interval(60, 1000, 0.005).lower
-    (failing,) = judge([flips(60, 1000, lower - 0.002)], policy()).rulings
-    (open_,) = judge([flips(60, 1000, lower + 0.002)], policy()).rulings
-    assert (failing.outcome, open_.outcome) == (Outcome.FAILS, Outcome.OPEN)

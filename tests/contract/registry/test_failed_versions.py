@@ -1,0 +1,94 @@
+"""Versions that failed after they were live: overrides and rollbacks."""
+
+import pytest
+
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.order import EvaluateOrder
+from core.domain.registry.version import Model
+from core.errors import GateFailed, NoPrevious
+from tests.support.api.seeds import a_candidate
+from tests.support.judged import (
+    CATS,
+    OWLS,
+    SUITES,
+    a_judged_model,
+    go_back,
+    go_live,
+    knowing,
+    update,
+)
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return a_judged_model(scene)
+
+
+def test_version_that_failed_after_it_was_live_needs_an_override_to_return(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
+    update(scene, model, *CATS)
+    go_back(scene, model)
+    hard = ("fox", "pig")
+    scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
+    knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
+    scene.order(model, EvaluateOrder(version=2))
+    scene.run()
+    assert scene.version(model, 2).verdict is Verdict.FAILED
+    with pytest.raises(GateFailed):
+        go_live(scene, model, 2, reason="it was good once")
+    go_live(scene, model, 2, reason="it was good once", override=True)
+
+
+def line_of_three(scene: Scene, alias: str = "production") -> Model:
+    """A model whose versions 2, 3 and 4 were live, one trained from the other; then 3 failed."""
+    model = scene.model()
+    for number in (2, 3, 4):
+        a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=number - 1)
+        go_live(scene, model, number, alias=alias)
+    fail(scene, model, 3)
+    return model
+
+
+def fail(scene: Scene, model: Model, number: int) -> None:
+    """Let a version's newest verdict be that it failed."""
+    with scene.platform.transactions() as work:
+        version = work.versions.get(model.id, number)
+        assert version.report is not None
+        work.versions.save(version.judged(Verdict.FAILED, version.report))
+        work.commit()
+
+
+def test_rollback_passes_over_a_version_that_has_failed_since(scene: Scene) -> None:
+    model = line_of_three(scene)
+    assert go_back(scene, model) == 2
+
+
+def test_rollback_to_a_version_that_has_failed_since_takes_an_override(scene: Scene) -> None:
+    model = line_of_three(scene)
+    with pytest.raises(GateFailed):
+        go_back(scene, model, to=3)
+    assert go_back(scene, model, to=3, override=True) == 3
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.aliases.history(model.id, "production")[-1].override
+
+
+def test_rollback_that_could_only_go_to_what_failed_names_it(scene: Scene) -> None:
+    model = line_of_three(scene, alias="staging")
+    fail(scene, model, 2)
+    with pytest.raises(NoPrevious) as refusal:
+        go_back(scene, model, alias="staging")
+    assert refusal.value.facts["versions"] == [2, 3]
+    assert go_back(scene, model, alias="staging", to=2, override=True) == 2
+
+
+def test_rollback_to_what_the_live_version_does_not_descend_from_is_free(
+    scene: Scene, model: Model
+) -> None:
+    update(scene, model, *CATS, auto_promote=False)
+    update(scene, model, *OWLS, parent=1, auto_promote=False)
+    for number in (2, 3):
+        go_live(scene, model, number, override=True, reason="both are wanted")
+    assert go_back(scene, model, to=2) == 2

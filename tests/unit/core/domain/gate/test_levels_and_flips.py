@@ -1,0 +1,90 @@
+"""Levels of error from a line's budget, and limits on negative flips."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.gate.intervals import paired_interval, proportion_interval
+from core.domain.gate.measure import Measure, MeasureKind, Outcome
+from core.domain.gate.policy import Verdict, judge
+from tests.support.measures import gain, measure, outcomes, policy
+
+
+def test_without_a_budget_each_verdict_is_judged_at_the_policys_own_error() -> None:
+    assert policy().budget is None
+    assert policy().level(1) is policy().level(300) is None
+
+
+@pytest.mark.parametrize(
+    ("alpha", "verdict", "level"),
+    [
+        (0.005, 1, 0.05 / 101),
+        (0.005, 100, 5 / 39_800),
+        (0.0002, 1, 0.0002),
+        (0.0002, 100, 5 / 39_800),
+    ],
+)
+def test_a_level_is_the_share_of_the_budget_but_no_more_than_the_policys_error(
+    alpha: float, verdict: int, level: float
+) -> None:
+    assert policy(alpha=alpha, line_error=0.05).level(verdict) == pytest.approx(level)
+
+
+def at_level(count: int, gained: int, lost: int, level: float, **changes: Any) -> Measure:
+    made = measure(count=count, gained=gained, lost=lost)
+    lower = paired_interval(made.flips, level).lower
+    return replace(made, level=level, lower=lower, verdicts=7, **changes)
+
+
+def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
+    chosen = policy(minimum_count=1, line_error=0.05)
+    assert outcomes(judge([measure(count=300)], chosen)) == [Outcome.HOLDS]
+    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], chosen)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.rulings[0].more_images == 51  # 351 unchanged images hold
+    assert judgement.reasons[-1].startswith("The test images of emoji are worn out")
+
+
+def test_only_a_guard_is_worn_out() -> None:
+    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], policy(line_error=0.05))
+    assert not any("worn out" in reason for reason in judgement.reasons)
+
+
+def test_a_level_leaves_failing_as_it_is() -> None:
+    barely = at_level(1000, 20, 77, 1e-9)
+    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+
+
+def flips(lost: int, count: int, limit: float) -> Measure:
+    """A measure on 2000 images of which so many were right and so many of these are wrong now."""
+    return Measure.of(
+        MeasureKind.ZERO_SHOT,
+        name="emoji",
+        baseline="parent",
+        baseline_version=1,
+        tolerance=limit,
+        images=2000,
+        now=[False] * lost + [True] * (count - lost),
+        before=[True] * count,
+        alpha=0.005,
+        formerly_right=True,
+    )
+
+
+def test_negative_flips_block_fail_and_pass_though_the_net_loss_is_zero() -> None:
+    net = measure(gained=60, lost=60)
+    assert net.difference == 0
+    upper = proportion_interval(60, 1000, 0.005).upper
+    judged = {
+        limit: judge([net, flips(60, 1000, limit), gain()], policy()).verdict
+        for limit in (0.03, upper - 1e-6, upper + 1e-6)
+    }
+    assert list(judged.values()) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
+
+
+def test_negative_flips_fail_where_their_lower_bound_is_above_the_limit() -> None:
+    lower = proportion_interval(60, 1000, 0.005).lower
+    (failing,) = judge([flips(60, 1000, lower - 0.002)], policy()).rulings
+    (open_,) = judge([flips(60, 1000, lower + 0.002)], policy()).rulings
+    assert (failing.outcome, open_.outcome) == (Outcome.FAILS, Outcome.OPEN)
