@@ -101,6 +101,18 @@ class NoPrevious(Conflict):
     """This alias has never pointed to another version."""
 
 
+class TrialRunning(Conflict):
+    """The alias has a trial that runs: stop it before you start another one."""
+
+
+class TrialEnded(Conflict):
+    """The trial has ended."""
+
+
+class PredictionLabelled(Conflict):
+    """The prediction has another label already, which counts."""
+
+
 class TooManyWebhooks(Conflict):
     """There are as many webhooks as there may be: delete one that is not needed any more."""
 

@@ -47,6 +47,14 @@ class AliasNotFound(NotFound):
     """There is no such alias."""
 
 
+class TrialNotFound(NotFound):
+    """The alias has no such trial."""
+
+
+class PredictionNotFound(NotFound):
+    """There is no such prediction: each is kept while its trial runs, up to an age and a number."""
+
+
 class JobNotFound(NotFound):
     """There is no such job."""
 

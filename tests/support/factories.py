@@ -20,6 +20,8 @@ from core.domain.jobs.order import ImportOrder, JobType
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Model, Version
+from core.domain.trials.prediction import Prediction
+from core.domain.trials.trial import Arm, Trial, TrialMode
 from core.domain.values import (
     DatasetId,
     Digest,
@@ -28,7 +30,9 @@ from core.domain.values import (
     KeyId,
     ModelId,
     PolicyId,
+    PredictionId,
     SuiteId,
+    TrialId,
     sha256,
 )
 
@@ -219,6 +223,37 @@ def a_move(alias: Alias, **changes: Any) -> AliasMove:
         to_version=alias.version,
         reason="",
         actor="tests",
+        at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_trial(**changes: Any) -> Trial:
+    """A canary of a tenth that runs."""
+    n = next(_numbers)
+    made = Trial(
+        id=TrialId(f"trial_{n:06}"),
+        model=ModelId("model_1"),
+        alias="production",
+        mode=TrialMode.CANARY,
+        share=0.1,
+        current=1,
+        candidate=2,
+        started_by="tests",
+        started_at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def a_prediction(**changes: Any) -> Prediction:
+    """A prediction of a canary, without a label."""
+    n = next(_numbers)
+    made = Prediction(
+        id=PredictionId(f"pred_{n:06}"),
+        trial=TrialId("trial_1"),
+        mode=TrialMode.CANARY,
+        arm=Arm.CURRENT,
+        answer="boot",
         at=NOW,
     )
     return replace(made, **changes)
