@@ -7,11 +7,12 @@ from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import torch
-from open_clip import CLIP, CustomTextCLIP, SimpleTokenizer
+from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
 from core.clip.images import Preprocess
 from core.clip.text import encode_text
+from core.clip.tokenizer import BoundedTokenizer
 from core.domain.registry.architecture import context_length
 from core.domain.values import Json
 
@@ -60,7 +61,7 @@ class ClipModel:
         return tuple(self.config.get("perennial", {}).get("trained_tokens", ()))
 
     @cached_property
-    def tokenizer(self) -> SimpleTokenizer:
+    def tokenizer(self) -> BoundedTokenizer:
         """CLIP's own tokenizer, at this model's context length."""
         settings = self.config["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {})
         return _tokenizer(self.context_length, json.dumps(settings, sort_keys=True))
@@ -117,8 +118,8 @@ def empty_network(config: Json) -> nn.Module:
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(context_length: int, settings: str) -> SimpleTokenizer:
-    return SimpleTokenizer(context_length=context_length, **json.loads(settings))
+def _tokenizer(context_length: int, settings: str) -> BoundedTokenizer:
+    return BoundedTokenizer(context_length=context_length, **json.loads(settings))
 
 
 def _normalised(features: Tensor) -> Tensor:
