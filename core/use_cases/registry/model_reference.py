@@ -10,11 +10,16 @@ from core.ports import UnitOfWork
 def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
     """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
 
-    A bare name means the alias `production`. Raises ModelNotFound, AliasNotFound or
-    VersionNotFound.
+    A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
+    digest. Raises ModelNotFound, AliasNotFound or VersionNotFound.
     """
     if "@sha256:" in reference:
         name, digest = reference.split("@sha256:", 1)
+        if ":" in name:
+            model, version = resolve(work, name)
+            if version.digest != digest:
+                raise VersionNotFound(reference=reference)
+            return model, version
         model = work.models.get(name)
         return model, work.versions.by_digest(model.id, Digest(digest))
     if "@" in reference:

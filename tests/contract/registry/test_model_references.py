@@ -40,6 +40,14 @@ def test_digest_means_the_version_of_that_model_that_has_it(
 ) -> None:
     version = scene.version(model, number)
     assert meant(scene, f"demo@sha256:{version.digest}") == (model, version)
+    assert meant(scene, f"demo:{number}@sha256:{version.digest}") == (model, version)
+
+
+def test_number_and_digest_must_mean_the_same(scene: Scene, model: Model) -> None:
+    other = scene.version(model, 2).digest
+    for reference in (f"demo:1@sha256:{other}", f"demo:3@sha256:{other}"):
+        with pytest.raises(VersionNotFound):
+            meant(scene, reference)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +60,7 @@ def test_digest_means_the_version_of_that_model_that_has_it(
         ("demo@sha256:" + "0" * 64, VersionNotFound),
         ("demo:3", VersionNotFound),
         ("demo:1:2", VersionNotFound),
+        ("demo:1@sha256:", VersionNotFound),
         ("demo:0000000002", VersionNotFound),
         (f"demo@sha256:{'0' * 64}@sha256:{'0' * 64}", VersionNotFound),
         ("demo@production@production", AliasNotFound),
