@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 
 from api.inference_client import Inference
 from api.observability.metrics import Metrics
+from api.pixel_budget import PixelBudget
 from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
@@ -27,6 +28,7 @@ class Services:
     decoder: Decoder
     notifier: JobNotifier
     inference: Inference
+    pixels: PixelBudget
     find_version: FindVersion
     webhooks: WebhookClient
     buckets: Buckets

@@ -1,7 +1,7 @@
 """Client of the inference process."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,13 +12,14 @@ from api.inference_questions import ClassifyImages, EmbedImages, EmbedTexts, Que
 from api.shared_calls import SharedCalls
 from core import logs
 from core.errors import InferenceUnavailable
-from core.inference_wire import MEDIA_TYPE, write_request
+from core.inference_wire import MEDIA_TYPE, Embedded, write_request
 from core.ports import ClassificationRequest
 from core.settings import Settings
 from core.use_cases.access.authenticate import make_key
 
 TIMEOUT_S = 60.0
 KEEP_ALIVE_S = 5.0  # less than inference keeps an idle connection open
+LOGGED_IDS = 64  # requests of a call whose ids are sent; a head may have 16 KiB
 
 Answer = list[dict[str, Any]]  # the most probable classes with their probabilities
 
@@ -56,8 +57,8 @@ class Inference:
         self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
     ) -> list[Answer]:
         """Return what `classify` does, without a thread that waits for it."""
-        waiting = map(asyncio.wrap_future, self._submit(_question(request, top_k), images))
-        return _named(request, await asyncio.gather(*waiting))
+        waiting = self._submit(_question(request, top_k), images)
+        return _named(request, await _results(waiting))
 
     def classify(
         self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
@@ -73,13 +74,10 @@ class Inference:
 
     async def embed(
         self, question: EmbedImages | EmbedTexts, inputs: Sequence[bytes]
-    ) -> list[bytes]:
-        """Return the L2-normalised vector of each input, as little-endian float32.
-
-        Raises what `classify` raises.
-        """
-        waiting = map(asyncio.wrap_future, self._submit(question, inputs))
-        return [vector for part in await asyncio.gather(*waiting) for vector in part]
+    ) -> list[Embedded]:
+        """Return the L2-normalised vector of each input. Raises what `classify` raises."""
+        waiting = self._submit(question, inputs)
+        return [embedded for part in await _results(waiting) for embedded in part]
 
     def close(self) -> None:
         """Close the connections, after the calls in progress."""
@@ -94,7 +92,8 @@ class Inference:
     def _ask(
         self, question: Question, inputs: Sequence[bytes], request_ids: Sequence[str]
     ) -> Sequence[Any]:
-        headers = {"Content-Type": MEDIA_TYPE, "X-Request-Id": ",".join(request_ids)}
+        ids = list(dict.fromkeys(request_ids))[:LOGGED_IDS]
+        headers = {"Content-Type": MEDIA_TYPE, "X-Request-Id": ",".join(ids)}
 
         def post(path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> httpx.Response:
             try:
@@ -103,6 +102,16 @@ class Inference:
                 raise InferenceUnavailable from error
 
         return question.ask(post, inputs)
+
+
+async def _results(parts: "Iterable[Future[Sequence[Any]]]") -> list[Sequence[Any]]:
+    """Return the results of a request's parts; if one fails, those that still wait are given up."""
+    waiting = [asyncio.wrap_future(part) for part in parts]
+    try:
+        return await asyncio.gather(*waiting)
+    finally:
+        for part in waiting:
+            part.cancel()
 
 
 def _question(request: ClassificationRequest, top_k: int) -> ClassifyImages:

@@ -15,7 +15,7 @@ from core.errors import (
     PerennialError,
 )
 from core.inference_limits import TEXTS_AT_ONCE, images_per_request
-from core.inference_wire import TEXTS_UNKNOWN
+from core.inference_wire import TEXTS_UNKNOWN, Embedded, read_embedded
 
 Row = list[tuple[int, float]]  # column and probability of the most probable classes
 
@@ -67,7 +67,7 @@ class ClassifyImages:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedImages:
-    """The vectors of images; inputs are pixels, a result is a vector in bytes."""
+    """The vectors of images; inputs are pixels."""
 
     digest: Digest
     image_bytes: int
@@ -77,28 +77,26 @@ class EmbedImages:
         """The most images of one call."""
         return images_per_request(self.image_bytes)
 
-    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[bytes]:
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Embedded]:
         """Make one call and return a vector for each image."""
-        return _vectors(post("/embed", {"digest": self.digest}, inputs), len(inputs))
+        return _embedded(post("/embed", {"digest": self.digest}, inputs), len(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedTexts:
-    """The vectors of texts; inputs are texts in UTF-8, a result is a vector in bytes."""
+    """The vectors of texts; inputs are texts in UTF-8."""
 
     digest: Digest
     most: int = TEXTS_AT_ONCE
 
-    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[bytes]:
+    def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Embedded]:
         """Make one call and return a vector for each text."""
         texts = [text.decode() for text in inputs]
-        return _vectors(post("/embed", {"digest": self.digest, "texts": texts}), len(inputs))
+        return _embedded(post("/embed", {"digest": self.digest, "texts": texts}), len(inputs))
 
 
-def _vectors(response: httpx.Response, count: int) -> Sequence[bytes]:
-    body = _successful(response).content
-    size = len(body) // count
-    return [body[first : first + size] for first in range(0, count * size, size)]
+def _embedded(response: httpx.Response, count: int) -> Sequence[Embedded]:
+    return read_embedded(_successful(response).content, count)
 
 
 def _successful(response: httpx.Response) -> httpx.Response:

@@ -13,6 +13,7 @@ from api.embedded_processes import EmbeddedProcesses
 from api.http.lookups.version_lookup import VersionLookup
 from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
+from api.pixel_budget import PixelBudget
 from api.rates import Rates
 from core import bootstrap
 from core.adapters.broker.background_notifier import BackgroundNotifier
@@ -73,6 +74,7 @@ def _open(
         decoder=decoder,
         notifier=notifier,
         inference=inference,
+        pixels=PixelBudget(),
         find_version=VersionLookup(platform).find,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,

@@ -1,6 +1,7 @@
 """Images to classify or embed: the pixels that a version takes of each, or why it was refused."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -57,25 +58,30 @@ class ReceivedImage:
         return ReceiptError(code=self.refusal.code, detail=self.refusal.message)
 
 
-async def receive_images(
+@asynccontextmanager
+async def received_images(
     request: Request, services: Services, resolved: Resolved, *, fields: Sequence[str]
-) -> Form[ReceivedImage]:
+) -> AsyncIterator[Form[ReceivedImage]]:
     """Receive a form of images, each decoded to the pixels that a version takes.
 
-    Raises EmbeddingSpaceChanged if the version has not the digest that the form expects, and what
-    `receive_form` raises; the refusals of images are in the form.
+    Raises EmbeddingSpaceChanged if the version has not the digest that the form expects,
+    InferenceBusy if requests hold too many pixels, and what `receive_form` raises; the refusals of
+    images are in the form.
     """
+    with services.pixels.request() as take:
 
-    def decode(part: Part) -> ReceivedImage:
-        label = clean_file_label(part.file_name)
-        try:
-            return ReceivedImage(label, services.decoder.pixels(data_of(part), resolved.input))
-        except errors.Invalid as refusal:
-            return ReceivedImage(label, refusal=refusal)
+        def decode(part: Part) -> ReceivedImage:
+            label = clean_file_label(part.file_name)
+            try:
+                data = data_of(part)
+                take(resolved.input.size)
+                return ReceivedImage(label, services.decoder.pixels(data, resolved.input))
+            except errors.Invalid as refusal:
+                return ReceivedImage(label, refusal=refusal)
 
-    form = await receive_form(request, services, decode, fields=[*fields, "expect_digest"])
-    resolved.require_digest(text_field(form.fields, "expect_digest"))
-    return form
+        form = await receive_form(request, services, decode, fields=[*fields, "expect_digest"])
+        resolved.require_digest(text_field(form.fields, "expect_digest"))
+        yield form
 
 
 def readable_pixels(images: Sequence[ReceivedImage]) -> list[bytes]:

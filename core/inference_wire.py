@@ -4,20 +4,29 @@ A body is 4 bytes of length, a JSON object of that length, and the pixels of the
 the other: for each, RGB bytes row by row, of the input size of the version's image tower. A list of
 classes' texts is named by its digest, and sent only when the inference process does not know it.
 
-The reply to `/embed` is one vector after the other, each as little-endian float32.
+The reply to `/embed` has for each input the number of tokens that the text tower read of it, as a
+little-endian uint32 (0 for an image), and then its vector as little-endian float32.
 """
 
 import json
 import struct
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from core.domain.values import Json
-from core.errors import Malformed
+from core.errors import InferenceUnavailable, Malformed
 
 MEDIA_TYPE = "application/octet-stream"
 TEXTS_UNKNOWN = "texts_unknown"  # the code of an answer that asks for the texts themselves
 _LENGTH = struct.Struct(">I")
+_TOKENS = struct.Struct("<I")
+
+
+class Embedded(NamedTuple):
+    """An input's vector as little-endian float32, and how many tokens were read of it."""
+
+    vector: bytes
+    tokens: int
 
 
 def write_request(head: Json, images: Sequence[bytes] = ()) -> bytes:
@@ -37,3 +46,20 @@ def read_request(body: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
     if not isinstance(head, dict) or begin > len(body):
         raise Malformed("The body must begin with a JSON object of the given length.")
     return head, memoryview(body)[begin:]
+
+
+def write_embedded(found: Iterable[Embedded]) -> bytes:
+    """Return the body of a reply to `/embed`."""
+    return b"".join(part for one in found for part in (_TOKENS.pack(one.tokens), one.vector))
+
+
+def read_embedded(body: bytes, count: int) -> list[Embedded]:
+    """Return what a reply to `/embed` says of `count` inputs.
+
+    Raises InferenceUnavailable if it cannot be about so many.
+    """
+    size, rest = divmod(len(body), count)
+    if rest or size % 4 or size <= _TOKENS.size:
+        raise InferenceUnavailable("The inference process answered with another number of vectors.")
+    rows = (body[first : first + size] for first in range(0, len(body), size))
+    return [Embedded(row[_TOKENS.size :], *_TOKENS.unpack_from(row)) for row in rows]

@@ -17,7 +17,7 @@ from api.tower_images import (
     FORM_ERRORS,
     ReceivedImage,
     readable_pixels,
-    receive_images,
+    received_images,
 )
 from core import errors
 from core.domain.access.roles import Role
@@ -66,11 +66,11 @@ async def classify_images(
     # The version is known before any image is decoded, to the pixels that this version takes.
     resolved = await services.find_version(reference, asking)
     fields = ("classes", "prompt", "prompts", "top_k")
-    form = await receive_images(request, services, resolved, fields=fields)
-    asked = await _classification(services, resolved, form)
-    top_k = _top_k(text_field(form.fields, "top_k"))
-    readable = readable_pixels(form.files)
-    predictions = await services.inference.answer(asked, readable, top_k=top_k)
+    async with received_images(request, services, resolved, fields=fields) as form:
+        asked = await _classification(services, resolved, form)
+        top_k = _top_k(text_field(form.fields, "top_k"))
+        readable = readable_pixels(form.files)
+        predictions = await services.inference.answer(asked, readable, top_k=top_k)
     if sum(map(len, predictions)) <= SHOWN_AT_ONCE:
         return _show(resolved, form.files, predictions)
     return await run_in_threadpool(_show, resolved, form.files, predictions)

@@ -23,10 +23,11 @@ from api.tower_images import (
     FORM_ERRORS,
     ReceivedImage,
     readable_pixels,
-    receive_images,
+    received_images,
 )
 from core import errors
 from core.domain.access.roles import Role
+from core.inference_wire import Embedded
 from core.use_cases.inference.classify import Resolved
 
 router = APIRouter(
@@ -52,7 +53,7 @@ class _Asked:
     """The inputs of a request and their vectors."""
 
     inputs: Sequence[ReceivedImage | None]  # None for a text
-    vectors: Sequence[bytes]  # of those that were not refused
+    vectors: Sequence[Embedded]  # of those that were not refused
     encoding_format: EncodingFormat
 
 
@@ -94,11 +95,11 @@ async def _embed_texts(request: Request, services: Services, resolved: Resolved)
 
 
 async def _embed_images(request: Request, services: Services, resolved: Resolved) -> _Asked:
-    form = await receive_images(request, services, resolved, fields=["encoding_format"])
-    encoding_format = _encoding_format(text_field(form.fields, "encoding_format"))
-    readable = readable_pixels(form.files)
-    question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
-    vectors = await services.inference.embed(question, readable)
+    async with received_images(request, services, resolved, fields=["encoding_format"]) as form:
+        encoding_format = _encoding_format(text_field(form.fields, "encoding_format"))
+        readable = readable_pixels(form.files)
+        question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
+        vectors = await services.inference.embed(question, readable)
     return _Asked(inputs=form.files, vectors=vectors, encoding_format=encoding_format)
 
 
@@ -116,7 +117,7 @@ def _show(resolved: Resolved, asked: _Asked) -> Response:
         model=resolved.model.name,
         version=resolved.version.number,
         digest=resolved.version.digest,
-        width=len(asked.vectors[0]) // 4,
+        width=len(asked.vectors[0].vector) // 4,
         data=list(_rows(asked)),
     )
     return Response(view.model_dump_json(), media_type=JSON)
@@ -126,5 +127,5 @@ def _rows(asked: _Asked) -> Iterator[InputVector]:
     remaining = iter(asked.vectors)
     for image in asked.inputs:
         error = image and image.error
-        vector = None if error else vector_of(next(remaining), asked.encoding_format)
+        vector = None if error else vector_of(next(remaining).vector, asked.encoding_format)
         yield InputVector(file=image and image.file, embedding=vector, error=error)

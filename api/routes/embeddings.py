@@ -1,7 +1,7 @@
 """Route that embeds texts and images in the shape of OpenAI's API."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
@@ -21,11 +21,13 @@ from api.schemas.inference.embeddings import (
     Embedding,
     EmbeddingList,
     NewEmbeddings,
+    Usage,
     vector_of,
 )
 from api.tower_images import ERRORS
 from core import errors
 from core.domain.access.roles import Role
+from core.inference_wire import Embedded
 from core.use_cases.inference.classify import Resolved
 
 router = APIRouter(tags=["inference"], route_class=ThreadRoute)
@@ -51,18 +53,14 @@ async def create_embeddings(
     texts = [one for one in asked.inputs if not is_data_url(one[1])]
     _require_texts(texts)
     _require_few(images, services.platform.settings.max_parts)
-    pixels = await _decode(services, resolved, images)
-    digest = resolved.version.digest
-    of_images, of_texts = await asyncio.gather(
-        services.inference.embed(
-            EmbedImages(digest=digest, image_bytes=resolved.input.size), pixels
-        ),
-        services.inference.embed(EmbedTexts(digest=digest), [text.encode() for _, text in texts]),
+    of_images = await _embed_images(services, resolved, images)
+    of_texts = await services.inference.embed(
+        EmbedTexts(digest=resolved.version.digest), [text.encode() for _, text in texts]
     )
     pointers = [pointer for pointer, _ in [*images, *texts]]
     vectors = dict(zip(pointers, [*of_images, *of_texts], strict=True))
     found = [vectors[pointer] for pointer, _ in asked.inputs]
-    _require_width(asked, len(found[0]) // 4)
+    _require_width(asked, len(found[0].vector) // 4)
     # Many vectors take a while to write.
     return await run_in_threadpool(_show, resolved, asked, found)
 
@@ -89,13 +87,26 @@ def _require_width(asked: NewEmbeddings, width: int) -> None:
         )
 
 
-async def _decode(services: Services, resolved: Resolved, images: _Placed) -> list[bytes]:
+async def _embed_images(
+    services: Services, resolved: Resolved, images: _Placed
+) -> Sequence[Embedded]:
+    question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
+    with services.pixels.request() as take:
+        pixels = await _decode(services, resolved, images, take)
+        return await services.inference.embed(question, pixels)
+
+
+async def _decode(
+    services: Services, resolved: Resolved, images: _Placed, take: Callable[[int], None]
+) -> list[bytes]:
     """Return the pixels of images in data URLs. Raises the refusal of one."""
     max_bytes = services.platform.settings.max_file_bytes
 
     def decode(pointer: str, url: str) -> bytes:
         try:
-            return services.decoder.pixels(image_of(url, max_bytes=max_bytes), resolved.input)
+            data = image_of(url, max_bytes=max_bytes)
+            take(resolved.input.size)
+            return services.decoder.pixels(data, resolved.input)
         except errors.Invalid as refusal:
             raise type(refusal)(refusal.message, pointer=pointer, **refusal.facts) from refusal
 
@@ -109,13 +120,15 @@ async def _decode(services: Services, resolved: Resolved, images: _Placed) -> li
     return pixels
 
 
-def _show(resolved: Resolved, asked: NewEmbeddings, vectors: Sequence[bytes]) -> Response:
+def _show(resolved: Resolved, asked: NewEmbeddings, found: Sequence[Embedded]) -> Response:
     version = resolved.version
+    read = sum(one.tokens for one in found)
     view = EmbeddingList(
         model=f"{resolved.model.name}:{version.number}@sha256:{version.digest}",
         data=[
-            Embedding(index=index, embedding=vector_of(row, asked.encoding_format))
-            for index, row in enumerate(vectors)
+            Embedding(index=index, embedding=vector_of(one.vector, asked.encoding_format))
+            for index, one in enumerate(found)
         ],
+        usage=Usage(prompt_tokens=read, total_tokens=read),
     )
     return Response(view.model_dump_json(), media_type=JSON)

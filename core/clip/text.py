@@ -7,12 +7,17 @@ from open_clip.transformer import TextTransformer, text_global_pool
 from torch import Tensor, nn
 
 
-def sentence_length(tokens: Tensor, end: int) -> int:
-    """Return the number of tokens of the longest sentence, its end token included.
+def sentence_lengths(tokens: Tensor, end: int) -> Tensor:
+    """Return the number of tokens of each sentence (sentences,), start and end token included.
 
     `tokens` holds ids, (sentences, context); every row contains `end`.
     """
-    return int((tokens == end).int().argmax(dim=1).max()) + 1
+    return (tokens == end).int().argmax(dim=1) + 1
+
+
+def sentence_length(tokens: Tensor, end: int) -> int:
+    """Return the number of tokens of the longest sentence."""
+    return int(sentence_lengths(tokens, end).max())
 
 
 def is_croppable(network: nn.Module) -> bool:

@@ -14,7 +14,12 @@ from starlette.routing import Route
 from core.domain.values import Digest
 from core.errors import FieldInvalid, PerennialError
 from core.inference_limits import MAX_BODY_BYTES
-from core.inference_wire import MEDIA_TYPE, TEXTS_UNKNOWN, read_request
+from core.inference_wire import (
+    MEDIA_TYPE,
+    TEXTS_UNKNOWN,
+    read_request,
+    write_embedded,
+)
 from core.settings import Settings
 from worker.inference.admission import OPEN_PATH, AdmissionControl
 from worker.inference.classifier import Classifier, TextsUnknown
@@ -52,9 +57,8 @@ def make_inference_app(
         head, pixels = read_request(await _body(request))
         digest = Digest(_text(head, "digest"))
         texts = _texts(head, "texts") if "texts" in head else []
-        features = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
-        rows = features.numpy(force=True).astype("<f4")
-        return Response(rows.tobytes(), media_type=MEDIA_TYPE)
+        found = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
+        return Response(write_embedded(found), media_type=MEDIA_TYPE)
 
     async def loaded(_: Request) -> Response:
         return JSONResponse({"digests": models.digests()})

@@ -9,6 +9,7 @@ from core.clip.model import ClipModel
 from core.domain.values import Digest
 from core.errors import FieldInvalid
 from core.inference_limits import MAX_TEXTS, images_per_request
+from core.inference_wire import Embedded
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import TextFeatures
@@ -58,18 +59,20 @@ class Classifier:
         places, probabilities = best.indices.tolist(), best.values.tolist()
         return [list(zip(*row, strict=True)) for row in zip(places, probabilities, strict=True)]
 
-    def embed(self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]) -> Tensor:
-        """Return the L2-normalised features (inputs, width) of images and, after them, of texts."""
+    def embed(self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]) -> list[Embedded]:
+        """Return the L2-normalised vectors of images and, after them, of texts."""
         _require_few(texts)
         model = self._models.get(digest)
-        features = []
-        if pixels:
-            features.append(self._batcher.encode(model, _images(model, pixels)).result())
-        if texts:
-            features.append(self._texts.compute(model, texts))
-        if not features:
+        if not pixels and not texts:
             raise FieldInvalid("Send at least one image or text.")
-        return torch.cat(features)
+        found: list[Embedded] = []
+        if pixels:
+            features = self._batcher.encode(model, _images(model, pixels)).result()
+            found += [Embedded(vector, tokens=0) for vector in _vectors(features)]
+        if texts:
+            features, lengths = self._texts.compute(model, texts)
+            found += map(Embedded, _vectors(features), lengths.tolist())
+        return found
 
     def _features(
         self,
@@ -90,6 +93,11 @@ class Classifier:
         if len(prompts) % templates:
             raise FieldInvalid("Each class needs a prompt of every template.")
         return self._texts.of(digest, model, prompts, templates)
+
+
+def _vectors(features: Tensor) -> list[bytes]:
+    """Return the rows of features (inputs, width) as little-endian float32."""
+    return [row.tobytes() for row in features.numpy(force=True).astype("<f4")]
 
 
 def _images(model: ClipModel, pixels: memoryview) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
+from core.clip.text import sentence_lengths
 from core.domain.registry.class_texts import digest_of
 from core.domain.values import Digest
 from core.inference_limits import TEXTS_AT_ONCE
@@ -41,21 +42,27 @@ class TextFeatures:
         with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:
-                found = _means(self.compute(model, texts), templates)
+                features, _ = self.compute(model, texts)
+                found = _means(features, templates)
                 self._kept.put(key, found, found.nbytes)
         return found
 
-    def compute(self, model: ClipModel, texts: Sequence[str]) -> Tensor:
-        """Return the features (texts, width) of texts, which are not cached.
+    def compute(self, model: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the features (texts, width) of texts, which are not cached, and their lengths.
+
+        A length is the number of tokens that the tower reads, start and end token included.
 
         Between two parts, and while texts become tokens, the device is free for other work.
         """
         parts = [
             texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE)
         ]
-        tokens = (model.tokenise(part) for part in parts)
-        turns = (self._batcher.run(partial(_encode, model, part)).result() for part in tokens)
-        return torch.cat(list(turns))
+        features, lengths = [], []
+        for part in parts:
+            tokens = model.tokenise(part)  # (texts, context length)
+            lengths.append(sentence_lengths(tokens, model.tokenizer.eot_token_id))
+            features.append(self._batcher.run(partial(_encode, model, tokens)).result())
+        return torch.cat(features), torch.cat(lengths)
 
 
 def _means(features: Tensor, templates: int) -> Tensor:

@@ -67,7 +67,7 @@ class NewEmbeddings(RequestModel):
     model: str = Field(
         max_length=200,
         examples=["demo@production"],
-        description="`name`, `name@alias`, `name:7` or `name@sha256:...`.",
+        description="`name`, `name@alias`, `name:7`, `name@sha256:...`, or the `model` of a reply.",
     )
     input: str | list[str] = Field(
         examples=[["a photo of a boot"]],
@@ -112,10 +112,10 @@ class Embedding(ResponseModel):
 
 
 class Usage(ResponseModel):
-    """Tokens, which are not counted: always 0."""
+    """The tokens that the version read of the texts, start and end included; images have none."""
 
-    prompt_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int = Field(examples=[8])
+    total_tokens: int = Field(examples=[8], description="The same.")
 
 
 class EmbeddingList(ResponseModel):
@@ -124,6 +124,7 @@ class EmbeddingList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[Embedding]
     model: str = Field(
-        examples=["demo:7@sha256:9f86d081884c7d65..."], description="Name, version and digest."
+        examples=["demo:7@sha256:9f86d081884c7d65..."],
+        description="Name, version and digest: a reference to this version for later requests.",
     )
-    usage: Usage = Usage()
+    usage: Usage

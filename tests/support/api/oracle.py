@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.inference_wire import TEXTS_UNKNOWN, read_request
+from core.inference_wire import TEXTS_UNKNOWN, Embedded, read_request, write_embedded
 from core.settings import Settings
 from tests.support.api.service import settings_of
 from tests.support.server_thread import in_thread
@@ -40,6 +40,7 @@ class Oracle:
         self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
         self.templates: list[int] = []  # how many prompts stand for a class, of each of these
         self.answer: Response | None = None
+        self.longest_id = 0  # of a request for vectors
         app = Starlette(
             routes=[
                 Route("/classify", self.classify, methods=["POST"]),
@@ -70,11 +71,14 @@ class Oracle:
     async def embed(self, request: Request) -> Response:
         head, pixels = read_request(await request.body())
         self.asked = head
+        self.longest_id = max(self.longest_id, len(request.headers["x-request-id"]))
         firsts = range(0, len(pixels), IMAGE_BYTES)
         images = [bytes(pixels[first : first + IMAGE_BYTES]) for first in firsts]
-        inputs = images + [text.encode() for text in head.get("texts", ())]
-        self.requests.append(len(inputs))
-        return self.answer or Response(b"".join(map(vector_of, inputs)))
+        texts = [text.encode() for text in head.get("texts", ())]
+        self.requests.append(len(images) + len(texts))
+        found = [Embedded(vector_of(pixels), tokens=0) for pixels in images]
+        found += [Embedded(vector_of(text), tokens=len(text.split())) for text in texts]
+        return self.answer or Response(write_embedded(found))
 
 
 def settings_with(oracle: Oracle, home: Path) -> Settings:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
+from api.pixel_budget import MAX_BYTES
 from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
 from core.domain.registry.image_input import ImageInput
 from core.inference_limits import MAX_IMAGES, TEXTS_AT_ONCE
@@ -128,6 +129,27 @@ def test_what_cannot_be_embedded_is_refused_where_it_stands(
     found = [line["pointer"] for line in answer.json()["errors"]]
     assert found == ([] if pointer == "" else [pointer or "/encoding_format"])
     assert oracle.requests == []
+
+
+@EMBEDDED
+def test_requests_that_hold_too_many_pixels_are_told_to_come_back(
+    service: Service, oracle: Oracle
+) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
+    asked: list[tuple[str, dict[str, Any]]] = [
+        (EMBED, {"files": IMAGE}),
+        ("/v1/models/demo/classify", {"files": IMAGE, "data": {"classes": '["a"]'}}),
+        ("/v1/embeddings", {"json": {"model": "demo", "input": url}}),
+    ]
+    with service.services.pixels.request() as take:
+        take(MAX_BYTES)
+        for path, sent in asked:
+            answer = service.client.post(path, **sent)
+            assert code_of(answer) == (503, "inference_busy")
+            assert answer.headers["retry-after"]
+        assert service.client.post(EMBED, json={"texts": ["a"]}).is_success
+    for path, sent in asked * 2:
+        assert service.client.post(path, **sent).is_success
 
 
 def test_a_version_without_weights_is_not_servable(service: Service, oracle: Oracle) -> None:

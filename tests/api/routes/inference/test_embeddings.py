@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from starlette.responses import Response
 
 from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
 from core.domain.access.roles import Role
@@ -102,7 +103,27 @@ def test_texts_and_images_may_be_mixed_and_keep_their_order(demo: Service) -> No
         of_image(demo, 2),
         of_text("a bag"),
     ]
-    assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+    assert answer.json()["usage"] == {"prompt_tokens": 8, "total_tokens": 8}  # the oracle's words
+
+
+@EMBEDDED
+def test_the_model_of_a_reply_is_accepted_as_the_model_of_a_request(demo: Service) -> None:
+    asked = {"model": "demo", "input": "a boot"}
+    first = demo.client.post(PATH, json=asked).json()
+    again = demo.client.post(PATH, json=asked | {"model": first["model"]})
+    assert again.json() == first
+    other = first["model"][:-1] + ("0" if first["model"][-1] != "0" else "1")
+    refused = demo.client.post(PATH, json=asked | {"model": other})
+    assert code_of(refused) == (404, "version_not_found")
+
+
+@EMBEDDED
+def test_a_reply_with_another_number_of_vectors_is_not_taken_apart(
+    demo: Service, oracle: Oracle
+) -> None:
+    oracle.answer = Response(b"1234567")
+    answer = demo.client.post(PATH, json={"model": MODEL, "input": ["a", "b"]})
+    assert code_of(answer) == (503, "inference_unavailable")
 
 
 @EMBEDDED

@@ -98,6 +98,12 @@ def test_openais_client_gets_the_same_as_floats_and_as_base64(
         as_floats = client.embeddings.create(
             model="demo", input=urls + TEXTS, encoding_format="float"
         )
+        again = client.embeddings.create(model=as_base64.model, input=TEXTS[0])
+    assert again.model == as_base64.model
+    tokens = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
+    read = [row.index(49407) + 1 for row in tokens.tolist()]
+    assert as_base64.usage.prompt_tokens == as_base64.usage.total_tokens == sum(read)
+    assert again.usage.prompt_tokens == read[0]
     for found in (as_base64, as_floats):
         given = torch.tensor([one.embedding for one in found.data])
         torch.testing.assert_close(given, own, atol=BOUND, rtol=0)

@@ -28,7 +28,7 @@ from core.domain.registry.class_texts import digest_of
 from core.domain.registry.version import Version, Weights
 from core.domain.values import Digest, ModelId
 from core.errors import ArtifactsUnavailable
-from core.inference_wire import write_request
+from core.inference_wire import read_embedded, write_request
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.datasets.suites import ensure_default_policy
@@ -149,7 +149,10 @@ def test_images_and_texts_are_embedded_as_unit_vectors(
 
     answer = client.post("/embed", content=write_request(head, [image(3)]))
 
-    rows = torch.frombuffer(bytearray(answer.content), dtype=torch.float32).view(3, -1)
+    found = read_embedded(answer.content, 3)
+    assert [one.tokens for one in found] == [0, 4, 4]  # of texts, with start and end
+    vectors = bytearray(b"".join(one.vector for one in found))
+    rows = torch.frombuffer(vectors, dtype=torch.float32).view(3, -1)
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
     clip = tiny_clip(1)
     with torch.inference_mode():

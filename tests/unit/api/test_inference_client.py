@@ -1,0 +1,86 @@
+"""The client of the inference process: calls that many requests share, and parts that fail."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from api.inference_client import Inference
+from api.inference_questions import EmbedTexts, Post
+from core import logs
+from core.domain.values import sha256
+from core.errors import InferenceUnavailable
+from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
+
+CLIENTS = 300
+
+
+@pytest.fixture
+def oracle() -> Iterator[Oracle]:
+    with an_oracle() as made:
+        yield made
+
+
+@pytest.fixture
+def inference(oracle: Oracle, tmp_path: Path) -> Iterator[Inference]:
+    made = Inference(settings_with(oracle, tmp_path))
+    yield made
+    made.close()
+
+
+def test_ids_of_many_requests_fit_into_the_head_of_a_call(
+    inference: Inference, oracle: Oracle
+) -> None:
+    go = Event()
+
+    class Held(EmbedTexts):
+        """A question whose calls wait."""
+
+        def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Any]:
+            assert go.wait(30)
+            return super().ask(post, inputs)
+
+    question = Held(digest=sha256(b"a version"))
+
+    async def embed(client: int) -> bytes:
+        logs.bind(request_id=f"{client:064d}")  # as long as a client may choose it
+        if client == CLIENTS - 1:
+            go.set()
+        ((vector, _),) = await inference.embed(question, [b"%d" % client])
+        return vector
+
+    async def embed_all() -> list[bytes]:
+        return await asyncio.gather(*(embed(client) for client in range(CLIENTS)))
+
+    vectors = asyncio.run(embed_all())
+    assert vectors == [vector_of(b"%d" % client) for client in range(CLIENTS)]
+    assert max(oracle.requests) > 250  # ids of 64 characters, which 16 KiB do not hold
+    assert oracle.longest_id < 8 * 1024
+
+
+def test_parts_that_wait_are_given_up_when_one_fails(inference: Inference) -> None:
+    asked: list[bytes] = []
+    go = Event()
+
+    class Failing(EmbedTexts):
+        """A question whose first call fails; the second waits."""
+
+        def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Any]:
+            asked.append(inputs[0])
+            if inputs[0] == b"0":
+                raise InferenceUnavailable
+            assert go.wait(30)
+            return inputs
+
+    async def embed() -> None:
+        question = Failing(digest=sha256(b"a version"), most=1)
+        await inference.embed(question, [b"%d" % part for part in range(9)])
+
+    with pytest.raises(InferenceUnavailable):
+        asyncio.run(embed())
+    go.set()
+    inference.close()
+    assert asked in ([b"0"], [b"0", b"1"])
