@@ -13,7 +13,15 @@ from api.pixel_budget import PixelBudget
 from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
-from core.ports import Buckets, Decoder, JobNotifier, Platform, WebhookClient
+from core.ports import (
+    ArchiveReader,
+    Buckets,
+    Decoder,
+    JobNotifier,
+    Platform,
+    Signatures,
+    WebhookClient,
+)
 from core.use_cases.inference.classify import Resolved
 from core.use_cases.jobs.queue import JobRequest
 
@@ -32,6 +40,8 @@ class Services:
     find_version: FindVersion
     webhooks: WebhookClient
     buckets: Buckets
+    archives: ArchiveReader
+    signatures: Signatures
     metrics: Metrics
     # Limits on the threads for decoding, advice and lists of buckets, so that other requests still
     # get one.

@@ -16,6 +16,7 @@ from api.observability.metrics import Metrics
 from api.pixel_budget import PixelBudget
 from api.rates import Rates
 from core import bootstrap
+from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
 from core.ports import Platform
@@ -78,6 +79,8 @@ def _open(
         find_version=VersionLookup(platform).find,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,
+        archives=StreamingArchiveReader(buckets),
+        signatures=bootstrap.signatures(settings),
         metrics=metrics,
         decoding=CapacityLimiter(DECODING),
         advising=CapacityLimiter(ADVISING),

@@ -2,6 +2,7 @@
 
 import ipaddress
 
+from core.bootstrap import signatures
 from core.domain.access.token import is_confidential
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
@@ -9,13 +10,17 @@ from core.use_cases.access.bootstrap_keys import require_unguessable
 
 
 def require_safe(settings: Settings) -> None:
-    """Raise UnsafeConfiguration for a guessable key, or for a reachable service without a key."""
+    """Raise UnsafeConfiguration for a guessable key, or for a reachable service without a key.
+
+    Likewise for keys of bundles that cannot be read.
+    """
     key = settings.admin_key.get_secret_value()
     if key:
         require_unguessable("PERENNIAL_ADMIN_KEY", key)
     inference_key = settings.inference_key.get_secret_value()
     if inference_key:
         require_unguessable("PERENNIAL_INFERENCE_KEY", inference_key)
+    signatures(settings)
     if settings.oidc_issuer or settings.oidc_audience:
         _require_issuer(settings)
     if not key and not _is_loopback(settings.host):

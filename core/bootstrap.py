@@ -14,6 +14,7 @@ from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
 from core.adapters.s3.buckets import S3Buckets
 from core.adapters.s3.client import S3Access
+from core.adapters.signing.ed25519 import Ed25519Signatures
 from core.adapters.webhooks.client import HttpWebhookClient
 from core.errors import UnsafeConfiguration
 from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
@@ -94,6 +95,11 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
 def archive_reader(settings: Settings) -> StreamingArchiveReader:
     """Return the reader of untrusted archives, and of objects in the buckets of the settings."""
     return StreamingArchiveReader(import_buckets(settings))
+
+
+def signatures(settings: Settings) -> Ed25519Signatures:
+    """Return what signs and checks bundles with the settings' keys. Raises UnsafeConfiguration."""
+    return Ed25519Signatures(settings.signing_key.get_secret_value(), settings.trusted_keys)
 
 
 def import_buckets(settings: Settings) -> S3Buckets:

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
     min_free_bytes: int = 256 * 1024 * 1024
     max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of the images of all datasets; 0: no quota
 
+    # The Ed25519 key that signs bundles, PKCS #8 (RFC 8410) in base64, and the public keys whose
+    # bundles may be imported, SubjectPublicKeyInfo in base64, by names that the operator gives.
+    signing_key: SecretStr = SecretStr("")
+    trusted_keys: Mapping[str, str] = {}
+
     # Requests that a key may make within `rate_seconds`, and jobs that may wait; 0: no limit.
     rate_requests: Annotated[int, Field(ge=0)] = 1000
     rate_seconds: Annotated[int, Field(gt=0)] = 10

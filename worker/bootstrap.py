@@ -40,6 +40,7 @@ def build_tools(platform: Platform) -> Tools:
         exporter=VersionExporter(platform.artifacts, threads=settings.threads),
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings),
+        signatures=bootstrap.signatures(settings),
     )
 
 

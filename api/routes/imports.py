@@ -8,7 +8,13 @@ from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.bodies.archive_body import ARCHIVE_TYPES, ReceivedArchive, receive_archive
+from api.http.bodies.archive_body import ARCHIVE_TYPES
+from api.http.bodies.sent_archive import (
+    UploadQuery,
+    declared_length,
+    require_no_body,
+    sent_archive,
+)
 from api.http.content_negotiation import preferred
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
@@ -17,15 +23,13 @@ from api.pages.csv_text import CSV, CSV_CONTENT, csv_text
 from api.schemas.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
-from core.domain.datasets.archive import HEAD_BYTES, format_of
 from core.domain.datasets.bucket import BucketFolder
 from core.domain.jobs.order import ImportImagesOrder
-from core.domain.values import DatasetId, JobId, UploadId
+from core.domain.values import DatasetId, JobId
 from core.use_cases.datasets.datasets import require_room
 from core.use_cases.imports.file_report import file_report, flat_rows
 from core.use_cases.imports.order_bucket_import import order_bucket_import
 from core.use_cases.imports.order_import import order_import
-from core.use_cases.imports.uploads import join_parts
 
 router = APIRouter(tags=["imports"], route_class=ThreadRoute)
 
@@ -44,10 +48,6 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 ValidateOnly = Annotated[
     Literal["true", "false"],
     Query(description="Only report what would become of each file; the dataset does not change."),
-]
-UploadQuery = Annotated[
-    str | None,
-    Query(max_length=100, description="Import this whole upload; the request has no body."),
 ]
 S3Query = Annotated[
     str | None,
@@ -101,7 +101,7 @@ async def import_images(
     if s3 is not None:
         if upload is not None:
             raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
-        await _require_no_body(request, "s3")
+        await require_no_body(request, "s3")
         wanted = {"s3": s3, "validate_only": validate_only == "true"}
         listed_by = job_request(request, asking, key, wanted)
 
@@ -118,14 +118,8 @@ async def import_images(
             return accepted(services, response, job)
 
         return await run_sync(listed, limiter=services.listing)
-    declared = request.headers.get("content-length", "")
-    arriving = int(declared) if declared.isdigit() else 0
-    found = await run_in_threadpool(_find, services, dataset, arriving)
-    if upload is None:
-        archive = await receive_archive(request, services.platform.artifacts)
-    else:
-        await _require_no_body(request, "upload")
-        archive = await run_in_threadpool(_join, services, UploadId(upload))
+    found = await run_in_threadpool(_find, services, dataset, declared_length(request))
+    archive = await sent_archive(request, services.platform, upload)
     order = ImportImagesOrder(
         dataset=found,
         archive=archive.digest,
@@ -159,19 +153,6 @@ def get_file_report(
     body = csv_text(_COLUMNS, flat_rows(report)) if media_type == CSV else report
     headers = {"Vary": "Accept", "Content-Disposition": f'attachment; filename="{job}-report"'}
     return Response(body, media_type=media_type, headers=headers)
-
-
-async def _require_no_body(request: Request, source: str) -> None:
-    async for piece in request.stream():
-        if piece:
-            raise errors.FieldInvalid(
-                "Send an archive or say where it is, not both.", pointer=f"#query/{source}"
-            )
-
-
-def _join(services: Services, upload: UploadId) -> ReceivedArchive:
-    digest, size, head = join_parts(services.platform, upload)
-    return ReceivedArchive(digest=digest, format=format_of(head[:HEAD_BYTES]), size=size)
 
 
 def _find(services: Services, dataset: str, arriving: int) -> DatasetId:

@@ -18,6 +18,7 @@ from core.domain.jobs.order import (
     EvaluateOrder,
     ExportOrder,
     ImportImagesOrder,
+    ImportVersionOrder,
     JobType,
     UpdateOrder,
 )
@@ -108,6 +109,19 @@ class JobExportView(ResponseModel):
         return cls(version=order.version, format=order.format)
 
 
+class JobBundleView(ResponseModel):
+    """The bundle that an import of a version reads."""
+
+    archive: str = Field(description="SHA-256 of the bundle.")
+    bytes: int
+    digest: str = Field(description="Of the version that it holds.")
+
+    @classmethod
+    def of(cls, order: ImportVersionOrder) -> Self:
+        """Return the view of an order."""
+        return cls(archive=order.archive, bytes=order.archive_bytes, digest=order.digest)
+
+
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
@@ -124,6 +138,7 @@ class JobView(ResponseModel):
     images: ImportView | None = Field(description="What an import of images reads.")
     blame: BlameOrderView | None = Field(description="What a blame asks.")
     export: JobExportView | None = Field(description="What an export writes.")
+    bundle: JobBundleView | None = Field(description="What an import of a version reads.")
     recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
@@ -166,6 +181,7 @@ class JobView(ResponseModel):
             images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
             blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
             export=JobExportView.of(order) if isinstance(order, ExportOrder) else None,
+            bundle=JobBundleView.of(order) if isinstance(order, ImportVersionOrder) else None,
             recipe=update and update.recipe.to_json(),
             precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
@@ -200,6 +216,9 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
     if isinstance(job.order, ExportOrder):
         links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
         links["export"] = f"{links['version']}/exports/{job.order.format}"
+    if isinstance(job.order, ImportVersionOrder) and job.result is not None:
+        links["version"] = f"/v1/models/{model}/versions/{job.result['version']}"
+        links["origin"] = f"{links['version']}/origin"
     order = job.order
     version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
     if version is not None:

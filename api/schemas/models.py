@@ -9,6 +9,7 @@ from api.schemas.common import Name, RequestModel, ResponseModel
 from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
 from api.schemas.jobs import DatasetVersionRef, JobView
 from core.domain.gate.policy import Verdict
+from core.domain.registry.origin import Origin
 from core.domain.registry.version import Model, Version, VersionStatus
 
 
@@ -54,6 +55,27 @@ class ModelView(ResponseModel):
             policy=policy,
             aliases=aliases,
             created_at=model.created_at,
+        )
+
+
+class OriginView(ResponseModel):
+    """The version of another service that a version was imported as."""
+
+    model: str = Field(description="The model's name there.")
+    version: int = Field(description="Its number there.")
+    signed_by: str = Field(description="The trusted key's name in PERENNIAL_TRUSTED_KEYS.")
+    key_id: str = Field(description="SHA-256 of that key.")
+    bundle: str = Field(description="SHA-256 of the bundle.")
+
+    @classmethod
+    def of(cls, origin: Origin) -> Self:
+        """Return the view of an origin."""
+        return cls(
+            model=origin.model,
+            version=origin.version,
+            signed_by=origin.signed_by,
+            key_id=origin.key_id,
+            bundle=origin.bundle,
         )
 
 
@@ -108,6 +130,9 @@ class VersionView(ResponseModel):
     replaces: int | None = Field(
         description="The version that this one repeats without erased images; null otherwise."
     )
+    imported_from: OriginView | None = Field(
+        description="Null unless it was imported from a bundle."
+    )
     links: dict[str, str]
 
     @classmethod
@@ -121,6 +146,8 @@ class VersionView(ResponseModel):
             links["forgetting"] = f"{here}/forgetting"
         if version.erasure is not None:
             links["erasure"] = f"/v1/erasures/{version.erasure}"
+        if version.origin is not None:
+            links["origin"] = f"{here}/origin"
         return cls(
             model=model,
             version=version.number,
@@ -146,6 +173,7 @@ class VersionView(ResponseModel):
             collected_at=version.collected_at,
             erasure=version.erasure,
             replaces=version.replaces,
+            imported_from=OriginView.of(version.origin) if version.origin else None,
             links=links,
         )
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from core.bootstrap import archive_reader, decoder
+from core.bootstrap import archive_reader, decoder, signatures
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.export_format import ExportFormat
 from core.domain.recipes.choices import Precision
@@ -83,6 +83,7 @@ def instant_tools(platform: Platform) -> Tools:
         exporter=instant,
         archives=archive_reader(platform.settings),
         decoder=decoder(platform.settings),
+        signatures=signatures(platform.settings),
     )
 
 

@@ -15,6 +15,7 @@ from perennial.replies import json_of
 from perennial.request_parts import given, path_of
 from perennial.resources.aliases import Aliases
 from perennial.resources.audit import Audit
+from perennial.resources.bundles import Bundles
 from perennial.resources.datasets import Datasets
 from perennial.resources.erasures import Erasures
 from perennial.resources.exports import Exports
@@ -58,6 +59,7 @@ class Client:
         self._connection = Connection(self._http)
         self.aliases = Aliases(self._connection)
         self.audit = Audit(self._connection)
+        self.bundles = Bundles(self._connection)
         self.datasets = Datasets(self._connection)
         self.erasures = Erasures(self._connection)
         self.exports = Exports(self._connection)

@@ -13,11 +13,17 @@ class ExportFormat(StrEnum):
     HUGGINGFACE = "huggingface"  # CLIPModel and CLIPProcessor of transformers
     ONNX = "onnx"  # an ONNX runtime, one file for each tower
     ONNX_INT8 = "onnx_int8"  # the same with weights of 8 bits
+    BUNDLE = "bundle"  # another Perennial, which checks its signature; and open_clip
 
     @property
     def least_cosine(self) -> float:
         """The least cosine between a feature of the version and that of a sound export."""
         return LEAST_COSINE_INT8 if self is ExportFormat.ONNX_INT8 else LEAST_COSINE
+
+    @property
+    def is_open_clip_folder(self) -> bool:
+        """True if open_clip loads it."""
+        return self in {ExportFormat.OPEN_CLIP, ExportFormat.BUNDLE}
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -31,4 +37,5 @@ _LIBRARIES = {
     ExportFormat.HUGGINGFACE: ("transformers",),
     ExportFormat.ONNX: _ONNX,
     ExportFormat.ONNX_INT8: _ONNX,
+    ExportFormat.BUNDLE: (),
 }

@@ -147,6 +147,14 @@ class ExporterMissing(Conflict):
     """No worker can write this format: install the extra `export` where the workers run."""
 
 
+class SigningKeyMissing(Conflict):
+    """This service has no key to sign bundles with: its operator sets PERENNIAL_SIGNING_KEY."""
+
+
+class LineageUnknown(Conflict):
+    """The model has none of the versions that the bundle's version was trained from."""
+
+
 class Gone(Conflict):
     """The resource existed but has been deleted."""
 

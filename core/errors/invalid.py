@@ -91,6 +91,14 @@ class ImageListInvalid(Invalid):
     """An image list must be UTF-8 and name a file and its class or caption in each entry."""
 
 
+class BundleInvalid(Invalid):
+    """The file is not a bundle of a version, or does not hold what was signed."""
+
+
+class BundleNotTrusted(Invalid):
+    """No key that this service trusts has signed the bundle."""
+
+
 class FileMissing(Invalid):
     """An image list names this file, but it is not there."""
 

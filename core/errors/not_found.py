@@ -79,6 +79,10 @@ class ExportNotFound(NotFound):
     """The version has no export in this format."""
 
 
+class OriginNotFound(NotFound):
+    """The version was not imported from a bundle."""
+
+
 class UploadNotFound(NotFound):
     """There is no such upload."""
 

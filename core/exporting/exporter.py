@@ -62,7 +62,7 @@ class VersionExporter:
     def _open(self, export_format: ExportFormat, folder: Path, model: ClipModel) -> Towers:
         if export_format is ExportFormat.HUGGINGFACE:
             return load_huggingface(folder)
-        if export_format is ExportFormat.OPEN_CLIP:
+        if export_format.is_open_clip_folder:
             return load_open_clip(folder)
         return load_onnx(folder, model, self._threads)
 

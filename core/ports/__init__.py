@@ -53,6 +53,7 @@ from core.ports.operations import (
 )
 from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
+from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
@@ -99,10 +100,13 @@ __all__ = [
     "OutboxGauge",
     "Platform",
     "Policies",
+    "PublicKey",
     "QueueGauge",
     "RunningGauge",
     "Samples",
     "Selection",
+    "Signatures",
+    "Signer",
     "SimilarImages",
     "Span",
     "SpanKind",

@@ -124,7 +124,10 @@ class ArtifactRoots(Protocol):
         """Return the feature statistics of the versions whose weights `weights` returns."""
 
     def reports(self) -> set[Digest]:
-        """Return the digests of the reports of versions, and of jobs that have scored one."""
+        """Return the digests of the reports of versions, and of jobs that have scored one.
+
+        With them are the records that imported versions brought.
+        """
 
     def answers(self) -> set[Digest]:
         """Return the digests of the answers of versions to queries."""

@@ -28,7 +28,7 @@ class Exporter(Protocol):
     ) -> None:
         """Write the files of a version into an empty folder; the same version, the same bytes.
 
-        The files of `open_clip` need no exporter: see `write_folder`. Raises ArtifactMissing or
+        What open_clip loads needs no exporter: see `write_folder`. Raises ArtifactMissing or
         ArtifactCorrupt.
         """
 

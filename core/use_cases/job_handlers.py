@@ -11,6 +11,7 @@ from core.domain.jobs.order import (
     ExportOrder,
     ImportImagesOrder,
     ImportOrder,
+    ImportVersionOrder,
     JobType,
     UpdateOrder,
 )
@@ -22,9 +23,11 @@ from core.ports import (
     Importer,
     Monitor,
     Platform,
+    Signatures,
     Trainer,
 )
 from core.use_cases.blame.blame_images import blame_images
+from core.use_cases.bundles.import_version import import_version
 from core.use_cases.erasure.erase_images import erase_images
 from core.use_cases.evaluation.evaluate import evaluate_version
 from core.use_cases.exports.make_export import make_export
@@ -43,6 +46,7 @@ class Tools:
     exporter: Exporter
     archives: ArchiveReader
     decoder: Decoder
+    signatures: Signatures
 
 
 Handler = Callable[[Platform, Tools, Job, Monitor], None]
@@ -78,7 +82,13 @@ def _blame(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None
 
 
 def _export(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
-    make_export(platform, tools.exporter, job, order_of(job, ExportOrder), monitor)
+    order = order_of(job, ExportOrder)
+    make_export(platform, tools.exporter, tools.signatures, job, order, monitor)
+
+
+def _import_version(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, ImportVersionOrder)
+    import_version(platform, tools.archives, tools.signatures, job, order, monitor)
 
 
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
@@ -90,4 +100,5 @@ HANDLERS: Mapping[JobType, Handler] = {
     JobType.ERASE: _erase,
     JobType.BLAME: _blame,
     JobType.EXPORT: _export,
+    JobType.IMPORT_VERSION: _import_version,
 }

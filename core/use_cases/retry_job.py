@@ -11,6 +11,7 @@ from core.domain.jobs.order import (
     ExportOrder,
     ImportImagesOrder,
     ImportOrder,
+    ImportVersionOrder,
     UpdateOrder,
 )
 from core.domain.values import JobId
@@ -52,7 +53,7 @@ def _prepare(platform: Platform, request: JobRequest, job: JobId) -> None:
             return
         found = _ended(work, job)
         model = work.models.get(found.model) if found.model else None
-    if isinstance(found.order, ImportImagesOrder):
+    if isinstance(found.order, ImportImagesOrder | ImportVersionOrder):
         renew_archive(platform.artifacts, found.order)
     if isinstance(found.order, BlameOrder) and model is not None:
         preflight_blame(platform, model, found.order)

@@ -17,4 +17,5 @@ def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
         exporter=scripted,
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings, processes=1),
+        signatures=bootstrap.signatures(settings),
     )

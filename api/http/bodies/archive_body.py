@@ -1,5 +1,6 @@
 """Bodies that are archives: stored as they arrive, never in memory whole."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi.concurrency import contextmanager_in_threadpool
@@ -31,15 +32,25 @@ class ReceivedArchive:
     size: int  # bytes
 
 
-async def receive_archive(request: Request, artifacts: Artifacts) -> ReceivedArchive:
+Inspect = Callable[[bytes, bool], bool]
+"""Look at the first bytes of an archive, which are all of them if the second argument says so.
+
+Return whether they suffice; otherwise more are collected. What it raises refuses the archive.
+"""
+
+
+async def receive_archive(
+    request: Request, artifacts: Artifacts, inspect: Inspect | None = None
+) -> ReceivedArchive:
     """Store an archive while it arrives; its first bytes tell its format.
 
-    If the body does not arrive whole, nothing stays. Raises UnsupportedMediaType,
-    UnsupportedArchive, StorageFull, and BodyTooLarge from the middleware that counts the bytes.
+    If the body does not arrive whole, or is refused by `inspect`, nothing stays. Raises
+    UnsupportedMediaType, UnsupportedArchive, StorageFull, and BodyTooLarge from the middleware that
+    counts the bytes.
     """
     require_archive_type(request)
     async with contextmanager_in_threadpool(artifacts.writer()) as writer:
-        return await _receive(request, writer)
+        return await _receive(request, writer, inspect or (lambda _first, _ended: True))
 
 
 def require_archive_type(request: Request) -> None:
@@ -54,18 +65,22 @@ def media_type_of(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _receive(request: Request, writer: ArtifactWriter) -> ReceivedArchive:
-    waiting, size = bytearray(), 0
+async def _receive(request: Request, writer: ArtifactWriter, inspect: Inspect) -> ReceivedArchive:
+    waiting, size, inspected = bytearray(), 0, False
     archive_format: ArchiveFormat | None = None
     async for piece in request.stream():
         waiting += piece
         size += len(piece)
         if archive_format is None and size >= HEAD_BYTES:
             archive_format = format_of(bytes(waiting))
-        if len(waiting) >= AT_ONCE:
+        if archive_format is not None and not inspected:
+            inspected = await run_in_threadpool(inspect, bytes(waiting), False)
+        if inspected and len(waiting) >= AT_ONCE:
             await run_in_threadpool(writer.write, bytes(waiting))
             waiting.clear()
     archive_format = archive_format or format_of(bytes(waiting))
+    if not inspected:
+        await run_in_threadpool(inspect, bytes(waiting), True)
     await run_in_threadpool(writer.write, bytes(waiting))
     digest = await run_in_threadpool(writer.commit)
     return ReceivedArchive(digest=digest, format=archive_format, size=size)

@@ -11,6 +11,7 @@ from perennial.aio.blocking import in_thread
 from perennial.aio.connection import Connection
 from perennial.aio.resources.aliases import Aliases
 from perennial.aio.resources.audit import Audit
+from perennial.aio.resources.bundles import Bundles
 from perennial.aio.resources.datasets import Datasets
 from perennial.aio.resources.erasures import Erasures
 from perennial.aio.resources.exports import Exports
@@ -57,6 +58,7 @@ class AsyncClient:
         self._connection = Connection(self._http)
         self.aliases = Aliases(self._connection)
         self.audit = Audit(self._connection)
+        self.bundles = Bundles(self._connection)
         self.datasets = Datasets(self._connection)
         self.erasures = Erasures(self._connection)
         self.exports = Exports(self._connection)

@@ -35,6 +35,7 @@ VERBS = {
         "watch": "learning.watch:watch",
         "versions": "registry.versions:versions",
         "report": "registry.report:report",
+        "evaluate": "registry.evaluate:evaluate",
         "compare": "registry.compare:compare",
         "blame": "registry.blame:blame",
         "promote": "registry.aliases:promote",
@@ -45,6 +46,8 @@ VERBS = {
         "embed": "registry.embed:embed",
         "download": "registry.versions:download",
         "export": "registry.export:export",
+        "import-version": "registry.bundles:import_version",
+        "signing-key": "registry.bundles:signing_key",
     }.items()
 }
 

@@ -4,9 +4,11 @@ from typing import Any, Literal, TypedDict
 
 from perennial.types.evaluation.blames import BlameOrder
 
-JobType = Literal["import", "update", "evaluate", "import_images", "erase", "blame", "export"]
+JobType = Literal[
+    "import", "update", "evaluate", "import_images", "erase", "blame", "export", "import_version"
+]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
-ExportFormat = Literal["open_clip", "huggingface", "onnx", "onnx_int8"]
+ExportFormat = Literal["open_clip", "huggingface", "onnx", "onnx_int8", "bundle"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -51,6 +53,14 @@ class JobExport(TypedDict):
     format: ExportFormat
 
 
+class JobBundle(TypedDict):
+    """The bundle that an import of a version reads."""
+
+    archive: str  # SHA-256
+    bytes: int
+    digest: str  # of the version that it holds
+
+
 class Job(TypedDict):
     """A job."""
 
@@ -67,6 +77,7 @@ class Job(TypedDict):
     images: Import | None  # of an import of images
     blame: BlameOrder | None
     export: JobExport | None  # of an export
+    bundle: JobBundle | None  # of an import of a version
     recipe: dict[str, Any] | None
     precision: Precision | None
     reference: DatasetVersionRef | None

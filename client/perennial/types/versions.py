@@ -8,6 +8,16 @@ Verdict = Literal["passed", "failed", "inconclusive"]
 VersionStatus = Literal["candidate", "rejected", "promoted"]
 
 
+class Origin(TypedDict):
+    """The version of another service that a version was imported as."""
+
+    model: str  # its name there
+    version: int  # its number there
+    signed_by: str  # the trusted key's name
+    key_id: str
+    bundle: str  # SHA-256
+
+
 class Version(TypedDict):
     """A version of a model."""
 
@@ -35,4 +45,5 @@ class Version(TypedDict):
     collected_at: str | None
     erasure: str | None
     replaces: int | None
+    imported_from: Origin | None
     links: dict[str, str]

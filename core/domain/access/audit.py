@@ -14,6 +14,7 @@ class Action(StrEnum):
     MODEL_CREATED = "model.created"
     MODEL_CONFIGURED = "model.configured"
     MODEL_DELETED = "model.deleted"
+    VERSION_IMPORTED = "version.imported"
     VERSION_DELETED = "version.deleted"
     ALIAS_CREATED = "alias.created"
     ALIAS_MOVED = "alias.moved"

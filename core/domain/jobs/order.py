@@ -30,6 +30,7 @@ class JobType(StrEnum):
     ERASE = "erase"  # takes images back from everything that holds them
     BLAME = "blame"  # trains a version again without each of some groups of its images
     EXPORT = "export"  # writes a version as files that other software loads
+    IMPORT_VERSION = "import_version"  # makes a version of a signed bundle
 
     @property
     def queue(self) -> Queue:
@@ -42,7 +43,12 @@ class JobType(StrEnum):
         return self not in _WITHOUT_DEVICE
 
 
-_WITHOUT_DEVICE = frozenset({JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE, JobType.EXPORT})
+_WITHOUT_DEVICE = frozenset(
+    {
+        *(JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE),
+        *(JobType.EXPORT, JobType.IMPORT_VERSION),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +127,15 @@ class ExportOrder:
     format: ExportFormat
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportVersionOrder:
+    """An order to make a version of a stored bundle."""
+
+    archive: Digest
+    archive_bytes: int
+    digest: Digest  # of the version, as its bundle says
+
+
 Order = (
     ImportOrder
     | UpdateOrder
@@ -129,6 +144,7 @@ Order = (
     | EraseOrder
     | BlameOrder
     | ExportOrder
+    | ImportVersionOrder
 )
 OrderT = TypeVar(
     "OrderT",
@@ -139,6 +155,7 @@ OrderT = TypeVar(
     EraseOrder,
     BlameOrder,
     ExportOrder,
+    ImportVersionOrder,
 )
 
 
@@ -160,6 +177,7 @@ _KINDS: Mapping[JobType, Callable[..., Order]] = {
     JobType.ERASE: EraseOrder,
     JobType.BLAME: BlameOrder,
     JobType.EXPORT: ExportOrder,
+    JobType.IMPORT_VERSION: ImportVersionOrder,
 }
 _ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
 

@@ -11,6 +11,7 @@ from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
+from core.domain.registry.origin import Origin
 from core.domain.values import (
     DatasetId,
     Digest,
@@ -124,6 +125,7 @@ class Version:
     collected_at: datetime | None = None  # when its weights were given to collection; None: kept
     erasure: ErasureId | None = None  # the first that has erased an image it learned from
     replaces: int | None = None  # the version that was trained again, without erased images
+    origin: Origin | None = None  # of a version that was imported from a bundle
 
     @property
     def is_root(self) -> bool:

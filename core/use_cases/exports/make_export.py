@@ -11,8 +11,9 @@ from core.domain.registry.export import Export, require_equal
 from core.domain.registry.version import Model, Version
 from core.domain.values import Json
 from core.errors import ExporterMissing
-from core.ports import Exporter, Monitor, Platform
+from core.ports import Exporter, Monitor, Platform, Signatures
 from core.use_cases.access import audit
+from core.use_cases.exports.bundle_folder import complete_bundle, describe_line
 from core.use_cases.exports.open_clip_folder import write_folder
 from core.use_cases.exports.pack import store_tar
 from core.use_cases.exports.samples import choose_samples
@@ -22,13 +23,18 @@ CHECK_FILE = "check.json"
 
 
 def make_export(
-    platform: Platform, exporter: Exporter, job: Job, order: ExportOrder, monitor: Monitor
+    platform: Platform,
+    exporter: Exporter,
+    signatures: Signatures,
+    job: Job,
+    order: ExportOrder,
+    monitor: Monitor,
 ) -> None:
     """Write a version, check it, and commit the export and the job's end in one transaction.
 
     The bytes are stored before, and deleted by a garbage collection if the commit fails. A killed
-    job begins again, and writes the same bytes. Raises ExporterMissing, ExportDiffers, ArtifactGone
-    or LearnedErasedImages.
+    job begins again, and writes the same bytes. Raises ExporterMissing, SigningKeyMissing,
+    ExportDiffers, ArtifactGone or LearnedErasedImages.
     """
     if order.format not in exporter.formats():
         raise ExporterMissing(
@@ -42,9 +48,10 @@ def make_export(
         version.require_weights()
         version.require_clean()
         samples = choose_samples(platform, work, model, version)
+        bundle = order.format is ExportFormat.BUNDLE and describe_line(work, model, version)
     with scratch_folder(platform, job) as folder:
         monitor.advance("writing", 0, 1)
-        if order.format is ExportFormat.OPEN_CLIP:
+        if order.format.is_open_clip_folder:
             write_folder(platform.artifacts, version, folder, monitor.moved)
         else:
             exporter.write(version.digest, order.format, folder, monitor)
@@ -53,6 +60,8 @@ def make_export(
         check = _described(version, order, found)
         require_equal(order.format, check)
         (folder / CHECK_FILE).write_text(json.dumps(check, indent=2, sort_keys=True) + "\n")
+        if bundle:
+            complete_bundle(platform, signatures, bundle, folder, monitor)
         monitor.advance("storing", 0, 1)
         name = f"{model.name}-{version.number}"
         artifact, size = store_tar(platform.artifacts, folder, name, monitor.moved)

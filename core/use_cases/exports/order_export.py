@@ -1,10 +1,11 @@
 """Order the export of a version."""
 
+from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import ExportOrder, JobType, Queue
 from core.domain.registry.huggingface_fit import require_exportable
 from core.domain.registry.version import Model, Weights
-from core.errors import ArtifactGone, ArtifactMissing, ExporterMissing
+from core.errors import ArtifactGone, ArtifactMissing, ExporterMissing, SigningKeyMissing
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.jobs.order_for_model import order_for_model
 from core.use_cases.jobs.queue import JobRequest
@@ -43,9 +44,11 @@ def preflight_export(
 ) -> None:
     """Raise an error unless a version can be written in a format, and keep its weights.
 
-    That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, or ExporterMissing
-    if workers are there and none has the libraries.
+    That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, SigningKeyMissing, or
+    ExporterMissing if workers are there and none has the libraries.
     """
+    if order.format is ExportFormat.BUNDLE and not platform.settings.signing_key:
+        raise SigningKeyMissing
     version = work.versions.get(model.id, order.version, lock=True)
     version.require_weights()
     version.require_clean()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import ImportImagesOrder, JobType
+from core.domain.jobs.order import ImportImagesOrder, ImportVersionOrder, JobType
 from core.domain.values import DatasetId, JobId
 from core.errors import ArchiveGone, ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, JobNotifier, Platform, UnitOfWork
@@ -58,7 +58,7 @@ def enqueue_import(
     )
 
 
-def renew_archive(artifacts: Artifacts, order: ImportImagesOrder) -> None:
+def renew_archive(artifacts: Artifacts, order: ImportImagesOrder | ImportVersionOrder) -> None:
     """Reset the age of an archive, so that no collection takes it for an old one.
 
     Raises ArchiveGone if it has been collected since its import ended, or is damaged.
@@ -67,4 +67,5 @@ def renew_archive(artifacts: Artifacts, order: ImportImagesOrder) -> None:
         artifacts.renew(order.archive)
     except (ArtifactMissing, ArtifactCorrupt) as error:
         gone = "The list of the objects of this import has been deleted: order the import again."
-        raise ArchiveGone(gone if order.source else None, archive=order.archive) from error
+        listed = isinstance(order, ImportImagesOrder) and order.source
+        raise ArchiveGone(gone if listed else None, archive=order.archive) from error

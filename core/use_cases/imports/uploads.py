@@ -1,5 +1,7 @@
 """Resumable uploads: create, continue and delete them, and use a whole one."""
 
+from collections.abc import Iterator
+
 from core.domain.datasets.resumable_upload import KEPT, MOST_UPLOADS, ResumableUpload
 from core.domain.values import Digest, UploadId, new_id
 from core.errors import (
@@ -60,6 +62,14 @@ def delete_upload(platform: Platform, upload: UploadId) -> None:
     with platform.transactions() as work:
         work.uploads.remove(upload)
         work.commit()
+
+
+def upload_pieces(platform: Platform, upload: UploadId) -> Iterator[bytes]:
+    """Yield the bytes of a whole upload. Raises what `join_parts` raises."""
+    found = find_upload(platform, upload)
+    found.require_whole()
+    for part in found.parts:
+        yield from platform.artifacts.pieces(part)
 
 
 def join_parts(platform: Platform, upload: UploadId) -> tuple[Digest, int, bytes]:

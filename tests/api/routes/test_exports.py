@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,44 +11,13 @@ from core.domain.datasets.suite import SuiteKind
 from core.domain.registry.version import Model
 from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.run_job import run_next_job
+from tests.support.api.exporting import EXPORTS, Desk
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.scene import Script
-from tests.support.tools import tools_of
 
-EXPORTS = "/v1/models/demo/versions/1/exports"
 TIMM = {"vision_cfg": {"timm_model_name": "convnext_tiny"}, "text_cfg": {}}
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A service whose worker is scripted."""
-
-    service: Service
-    script: Script
-
-    def order(self, export_format: str = "onnx", path: str = EXPORTS, **headers: str) -> Any:
-        """The answer to an order."""
-        body = {"format": export_format}
-        return self.service.client.post(path, json=body, headers=headers)
-
-    def work(self) -> Any:
-        """Run the next job; it as it is shown afterwards."""
-        tools = tools_of(self.script)
-        job = run_next_job(self.service.platform, tools, owner="w", stopping=lambda: False)
-        assert job is not None
-        return self.service.client.get(f"/v1/jobs/{job.id}").json()
-
-    def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:
-        """The job of an export that has ended."""
-        answer = self.order(export_format, path)
-        assert answer.status_code == 202, answer.text
-        return self.work()
-
-    def get(self, path: str, **headers: str) -> Any:
-        return self.service.client.get(path, headers=headers)
 
 
 @pytest.fixture

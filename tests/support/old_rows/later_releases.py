@@ -156,4 +156,18 @@ ADDED: dict[str, Rows] = {
             }
         ]
     },
+    "0026": {
+        "versions": [
+            {
+                "origin": {
+                    "model": "pets",
+                    "version": 3,
+                    "signed_by": "lab",
+                    "key_id": "d" * 64,
+                    "bundle": "e" * 64,
+                    "record": "f" * 64,
+                }
+            }
+        ]
+    },
 }

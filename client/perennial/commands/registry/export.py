@@ -17,7 +17,7 @@ from perennial.terminal.session import connected
 from perennial.types.exports import Export
 from perennial.types.jobs import ExportFormat
 
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+NEW_PLACE = click.Path(path_type=Path)
 PIECE = 1 << 20  # bytes
 
 
@@ -34,7 +34,10 @@ PIECE = 1 << 20  # bytes
     help="What is to load the files.",
 )
 @click.option(
-    "--output", type=NEW_FOLDER, metavar="FOLDER", help="Wait, and write the files there."
+    "--output",
+    type=NEW_PLACE,
+    metavar="FOLDER",
+    help="Wait, and write the files there; a bundle is one file.",
 )
 @wait_option
 @json_option
@@ -45,8 +48,8 @@ def export(
 
     REFERENCE is a model, or name@alias, name:7 or name@sha256:...
     """
-    if output is not None and output.exists() and any(output.iterdir()):
-        raise Failure(f"{output} is not empty: name a new folder.")
+    if output is not None:
+        _require_new(output, export_format)
     with connected() as client:
         model, version = find_version(client, reference)
         job = client.exports.order(model, version, export_format)
@@ -64,6 +67,16 @@ def export(
         print_json(made)
     else:
         click.echo(_told(made))
+
+
+def _require_new(output: Path, export_format: ExportFormat) -> None:
+    """Raise Failure unless an export in this format may be written there."""
+    if not output.exists():
+        return
+    if export_format == "bundle" or not output.is_dir():
+        raise Failure(f"{output} is there already: name a new one.")
+    if any(output.iterdir()):
+        raise Failure(f"{output} is not empty: name a new folder.")
 
 
 def find_version(client: Client, reference: str) -> tuple[str, int]:
@@ -93,18 +106,21 @@ def _told(made: Export) -> str:
 
 
 def _fetch(client: Client, made: Export, output: Path) -> None:
-    """Write the files of an export into a folder."""
+    """Write the files of an export into a folder, or a bundle as it is."""
+    if made["format"] == "bundle":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _download(client, made, output)
+        return
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        with bytes_bar("receiving") as on_bytes:
-            packed = client.exports.download(
-                made["model"],
-                made["version"],
-                made["format"],
-                to=Path(folder) / "export.tar",
-                on_bytes=on_bytes,
-            )
-        _unpack(packed, output)
+        _unpack(_download(client, made, Path(folder) / "export.tar"), output)
+
+
+def _download(client: Client, made: Export, to: Path) -> Path:
+    with bytes_bar("receiving") as on_bytes:
+        return client.exports.download(
+            made["model"], made["version"], made["format"], to=to, on_bytes=on_bytes
+        )
 
 
 def _unpack(packed: Path, output: Path) -> None:

@@ -23,6 +23,7 @@ from core.adapters.database.tables.models import models, versions
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict
 from core.domain.recipes.prompt import PromptTemplate
+from core.domain.registry.origin import Origin
 from core.domain.registry.version import Version, VersionStatus
 from core.domain.values import Digest, ErasureId, ModelId
 from core.errors import ModelNotFound, VersionNotFound
@@ -73,6 +74,7 @@ class SqlVersions:
             "environments": [dict(each) for each in version.environments],
             "reference": version.reference and dict(vars(version.reference)),
             "notes": dict(version.notes),
+            "origin": version.origin and dict(vars(version.origin)),
             "feature_statistics": dict(version.feature_statistics),
         }
         self._connection.execute(insert(versions).values(values))
@@ -198,6 +200,7 @@ def _to_version(row: Row[Any]) -> Version:
             "environments": tuple(row.environments or ()),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
             "notes": row.notes or {},
+            "origin": Origin(**row.origin) if row.origin is not None else None,
             "feature_statistics": row.feature_statistics or {},
         }
     )

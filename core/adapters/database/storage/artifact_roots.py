@@ -18,6 +18,8 @@ from core.domain.jobs.order import JobType
 from core.domain.registry.version import Version
 from core.domain.values import Digest
 
+_READ_ARCHIVES = (JobType.IMPORT_IMAGES, JobType.IMPORT_VERSION)
+
 
 class SqlArtifactRoots:
     """The `ArtifactRoots` port over SQL."""
@@ -49,10 +51,12 @@ class SqlArtifactRoots:
         return {digest for by_class in kept if by_class for digest in by_class.values()}
 
     def reports(self) -> set[Digest]:
-        """Return the reports of versions, and of jobs that have scored one."""
+        """Return the reports of versions, those with which they came, and those of jobs."""
         scored = jobs.c.result["report"].as_string()
-        given = self._all(select(scored).where(scored.is_not(None)))
-        return given | self._all(select(versions.c.report).where(versions.c.report.is_not(None)))
+        record = versions.c.origin["record"].as_string()
+        columns = (scored, versions.c.report, record)
+        named = (self._all(select(each).where(each.is_not(None))) for each in columns)
+        return set().union(*named)
 
     def answers(self) -> set[Digest]:
         """Return the evaluation results of versions."""
@@ -80,7 +84,7 @@ class SqlArtifactRoots:
 
     def _archives(self, status: ColumnElement[bool]) -> set[Digest]:
         query = select(jobs.c.order["archive"].as_string())
-        return self._all(query.where(jobs.c.type == JobType.IMPORT_IMAGES, status))
+        return self._all(query.where(jobs.c.type.in_(_READ_ARCHIVES), status))
 
     def _of_kept_versions(self, column: Column[Any], without: Collection[Version]) -> Iterator[Any]:
         """Yield the column's value for each version that keeps its weights."""

@@ -63,6 +63,7 @@ versions = Table(
     Column("deleted_at", UtcTime),  # null: it was not deleted
     Column("erasure", String),  # the first that marked it; null: nothing it learned was erased
     Column("replaces", Integer),  # the version that it is a repetition of, without erased images
+    Column("origin", JSON(none_as_null=True)),  # null: it was not imported from a bundle
     ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
     ForeignKeyConstraint(
         ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]

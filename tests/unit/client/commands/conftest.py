@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from core.domain.datasets.split import Side
 from core.domain.evaluation.query import Answers, EvalQuery
 from core.domain.values import Digest
-from core.ports import Monitor
+from core.ports import Monitor, Platform
 from core.use_cases.run_job import run_next_job
 from perennial import Client, ImageFile
 from perennial.commands.main import main
@@ -21,6 +22,7 @@ from tests.support.api.oracle import an_oracle, settings_with
 from tests.support.api.seeds import a_root
 from tests.support.api.served import serving
 from tests.support.api.service import KEY as ADMIN
+from tests.support.bundles import OURS
 from tests.support.scene import Script, answered
 from tests.support.tools import tools_of
 
@@ -49,6 +51,7 @@ class Site:
 
     url: str
     client: Client
+    platform: Platform
     learner: Learner
 
 
@@ -71,7 +74,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         oracle = stack.enter_context(an_oracle())
         settings = settings_with(oracle, tmp_path_factory.mktemp("home")).model_copy(
-            update={"migrate_on_start": True}
+            update={
+                "migrate_on_start": True,
+                "signing_key": SecretStr(OURS.private),
+                "trusted_keys": {"lab": OURS.public},
+            }
         )
         found = stack.enter_context(serving(settings))
         platform, client = found.platform, found.client
@@ -100,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(stopped.set)
-        yield Site(url=found.url, client=client, learner=learner)
+        yield Site(url=found.url, client=client, platform=platform, learner=learner)
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from perennial import Client
-from perennial.commands.registry import embed
-from perennial.terminal.exit_codes import ERROR, JOB, USAGE
+from perennial.commands.registry import bundles, embed
+from perennial.terminal.exit_codes import ERROR, GATE, JOB, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
+from tests.support.api.seeds import a_root
+from tests.support.bundles import OURS
 from tests.support.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site, rows
 
@@ -225,3 +227,31 @@ def test_an_export_that_differs_is_a_failed_job(
     monkeypatch.setattr(site.learner, "cosine", 0.5)
     failed = perennial("export", "demo:1", "--format", "onnx", "--wait")
     assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)
+
+
+def test_a_bundle_is_imported_and_must_be_scored(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_root(site.platform, "copy")
+    bundle = tmp_path / "demo.tar"
+    export = ("export", "demo", "--format", "bundle", "--output", bundle)
+    ended = perennial(*export)
+    assert (ended.code, f"version {taught} as bundle" in ended.out) == (0, True)
+    assert "is there already" in perennial(*export).err
+    digest = site.client.versions.get("demo", taught)["digest"]
+    command = ("import-version", "copy", bundle, "--expect-digest", digest)
+    first = perennial(*command, "--wait").out
+    assert f"copy: version 2, digest {digest}" in first
+    assert "perennial evaluate copy 2" in first
+    monkeypatch.setattr(bundles, "LONGEST_BODY", 0)  # in parts
+    assert "nothing was imported" in perennial(*command, "--wait").out
+    assert perennial(*command).out.startswith("Ordered: job_")
+    origin = site.client.bundles.origin("copy", 2)
+    assert [one["version"] for one in origin["line"]] == [1, taught]
+    assert site.client.versions.get("copy", 2)["imported_from"]["signed_by"] == "lab"
+    scored = perennial("evaluate", "copy", 2, "--wait", "--fail-on-gate")
+    assert (scored.code, "gate: inconclusive" in scored.out) == (GATE, True)
+    assert perennial("evaluate", "copy", 2, "--fail-on-gate").code == USAGE
+    assert perennial("signing-key").out == f"{OURS.public}\n"
+    refused = perennial("import-version", "copy", bundle, "--expect-digest", "0" * 64)
+    assert (refused.code, "another version" in refused.err) == (ERROR, True)

@@ -17,6 +17,7 @@ from core.domain.jobs.order import (
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
+    ImportVersionOrder,
     JobType,
     Order,
     Queue,
@@ -111,6 +112,7 @@ def test_imports_erasures_and_exports_wait_for_workers_without_a_device() -> Non
         JobType.ERASE: Queue.HOUSEKEEPING,
         JobType.BLAME: Queue.GPU,
         JobType.EXPORT: Queue.HOUSEKEEPING,
+        JobType.IMPORT_VERSION: Queue.HOUSEKEEPING,
     }
 
 
@@ -128,6 +130,10 @@ def test_three_states_are_for_good() -> None:
         (JobType.BLAME, BlameOrder(version=2, class_name="owl", by=Grouping.CLASS, suite="zoo")),
         (JobType.BLAME, BlameOrder(version=2)),
         (JobType.EXPORT, ExportOrder(version=2, format=ExportFormat.ONNX_INT8)),
+        (
+            JobType.IMPORT_VERSION,
+            ImportVersionOrder(archive=digest("a"), archive_bytes=9, digest=digest("v")),
+        ),
     ],
 )
 def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order) -> None:

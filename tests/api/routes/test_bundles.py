@@ -1,0 +1,258 @@
+"""Bundles: made by one service, imported by another that trusts its key, and scored there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.domain.gate.policy import Verdict
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Version
+from core.errors import StopRequested
+from core.settings import Settings
+from core.use_cases.jobs.job_monitor import JobMonitor
+from tests.support.api.exporting import Desk
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import EMBEDDED, Service, code_of, settings_of
+from tests.support.bundles import OURS, THEIRS, packed, signed_again, unpacked
+from tests.support.scene import Script
+
+EXPORTS, IMPORTS = "/v1/models/demo/versions/{}/exports", "/v1/models/copy/imports"
+TAR = {"Content-Type": "application/x-tar"}
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Of a service that signs, and that trusts its own key under a name, and nobody else."""
+    return settings_of(home, signing_key=SecretStr(OURS.private), trusted_keys={"lab": OURS.public})
+
+
+@pytest.fixture
+def desk(service: Service) -> Desk:
+    """The model `demo`, of which version 2 passed and 3 was trained from it, and a model `copy`.
+
+    `copy` has the same root alone, as it would have on another service.
+    """
+    model = a_root(service.platform)
+    a_candidate(service.platform, model, verdict=Verdict.PASSED, teaches=("boot",))
+    a_candidate(service.platform, model, parent=2, teaches=("bag",))
+    a_root(service.platform, "copy")
+    return Desk(service, Script(service.platform))
+
+
+def bundle_of(desk: Desk, version: int = 3) -> bytes:
+    """The bundle of a version of `demo`."""
+    path = EXPORTS.format(version)
+    assert desk.export("bundle", path)["status"] == "succeeded"
+    data: bytes = desk.get(f"{path}/bundle/download").content
+    return data
+
+
+def send(desk: Desk, data: bytes, path: str = IMPORTS, **query: str) -> Any:
+    return desk.service.client.post(path, content=data, headers=TAR, params=query)
+
+
+def imported(desk: Desk, data: bytes) -> Any:
+    answer = send(desk, data)
+    assert answer.status_code == 202, answer.text
+    return desk.work()
+
+
+def test_a_bundle_becomes_a_version_that_the_gate_here_must_judge(desk: Desk) -> None:
+    data = bundle_of(desk)
+    there = desk.get("/v1/models/demo/versions/3").json()
+    answer = send(desk, data, expect_digest=f"sha256:{there['digest']}")
+    job = answer.json()
+    assert (job["type"], job["model"], job["bundle"]["digest"]) == (
+        "import_version",
+        "copy",
+        there["digest"],
+    )
+    ended = desk.work()
+    assert ended["result"] == {"version": 2, "digest": there["digest"], "created": True}
+    here = desk.get(ended["links"]["version"]).json()
+    assert (here["parent"], here["status"], here["verdict"]) == (1, "candidate", None)
+    assert (here["classes"], here["update_classes"]) == (["boot", "bag"], ["boot", "bag"])
+    assert here["imported_from"] == {
+        "model": "demo",
+        "version": 3,
+        "signed_by": "lab",
+        "key_id": desk.get("/v1/signing-key").json()["key_id"],
+        "bundle": job["bundle"]["archive"],
+    }
+    origin = desk.get(ended["links"]["origin"]).json()
+    assert [(one["version"], one["verdict"]) for one in origin["line"]] == [
+        (1, None),
+        (2, "passed"),
+        (3, None),
+    ]
+    assert origin["reports"] == {"2": {**origin["reports"]["2"], "reasons": ["It forgot."]}}
+
+    moved = desk.service.client.put(
+        "/v1/models/copy/aliases/production",
+        json={"version": 2, "override": True, "reason": "it passed there"},
+        headers={"If-Match": '"1"'},
+    )
+    assert code_of(moved) == (409, "evaluation_pending")
+    order = {"type": "evaluate", "model": "copy", "version": 2}
+    assert desk.service.client.post("/v1/jobs", json=order).status_code == 202
+    assert desk.work()["result"]["verdict"] == "inconclusive"  # a model without suites
+    report = desk.get("/v1/models/copy/versions/2/forgetting").json()
+    assert (report["parent_digest"], report["dataset"]) == (report["root_digest"], None)
+
+    again = imported(desk, data)
+    assert again["result"] == {**ended["result"], "created": False}
+    events = desk.get("/v1/audit-events").json()["data"]
+    (event,) = [one for one in events if one["action"] == "version.imported"]
+    assert (event["subject"], event["to"]["signed_by"]) == ("models/copy/versions/2", "lab")
+
+
+@EMBEDDED
+def test_the_nearest_ancestor_that_is_there_is_the_parent(desk: Desk) -> None:
+    """And what was imported can be taught, scored and bundled as any version."""
+    parent, child = bundle_of(desk, 2), bundle_of(desk)
+    assert imported(desk, parent)["result"]["version"] == 2
+    assert imported(desk, child)["result"]["version"] == 3
+    here = desk.get("/v1/models/copy/versions/3").json()
+    assert (here["parent"], here["update_classes"]) == (2, ["bag"])
+    path = "/v1/models/copy/versions/3/exports"
+    assert desk.export("bundle", path)["status"] == "succeeded"
+    again = unpacked(desk.get(f"{path}/bundle/download").content)
+    assert again["open_clip_model.safetensors"] == unpacked(child)["open_clip_model.safetensors"]
+
+
+@EMBEDDED
+def test_a_bundle_is_an_open_clip_folder_and_always_the_same(desk: Desk) -> None:
+    first, second = bundle_of(desk), bundle_of(desk)
+    assert first == second
+    files = unpacked(first)
+    assert list(files)[:4] == [
+        "attestation.intoto.json",
+        "check.json",
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+    ]
+    assert json.loads(files["check.json"])["format"] == "bundle"
+
+
+@EMBEDDED
+def test_what_could_not_be_imported_is_refused_before_it_is_stored(desk: Desk) -> None:
+    data = bundle_of(desk)
+    theirs = packed(signed_again(unpacked(data), key=THEIRS))
+    other = a_root(desk.service.platform, "other", {"embed_dim": 3})
+    with desk.service.untouched():
+        assert code_of(send(desk, theirs)) == (422, "bundle_not_trusted")
+        assert code_of(send(desk, b"x" * 3000)) == (415, "unsupported_archive")
+        assert code_of(send(desk, packed({"a": b"x"}))) == (422, "bundle_invalid")
+        assert code_of(send(desk, data[:700])) == (422, "archive_corrupt")
+        assert code_of(send(desk, data, expect_digest="0" * 64)) == (422, "bundle_invalid")
+        refused = send(desk, data, f"/v1/models/{other.name}/imports")
+        assert code_of(refused) == (409, "lineage_unknown")
+        assert len(refused.json()["facts"]["ancestors"]) == 2
+        assert code_of(send(desk, data, "/v1/models/none/imports")) == (404, "model_not_found")
+        assert code_of(send(desk, data, upload="up_none")) == (422, "field_invalid")
+        assert code_of(desk.get("/v1/models/demo/versions/2/origin")) == (404, "origin_not_found")
+
+
+@EMBEDDED
+def test_a_file_that_was_changed_on_the_way_fails_the_job_and_leaves_no_version(
+    desk: Desk,
+) -> None:
+    files = unpacked(bundle_of(desk))
+    weights = files["open_clip_model.safetensors"]
+    changed = {**files, "open_clip_model.safetensors": weights[:-1] + b"?"}
+    archive = packed(changed)
+    before = desk.service.kept()
+    ended = imported(desk, archive)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "bundle_invalid")
+    after = desk.service.kept()
+    assert after["versions"] == before["versions"]
+    assert len(after["files"]) == len(before["files"]) + 1  # the archive, which is collected
+
+
+@EMBEDDED
+def test_an_upload_in_parts_is_imported_and_an_untrusted_one_is_refused(desk: Desk) -> None:
+    data = bundle_of(desk)
+    client, tus = desk.service.client, {"Tus-Resumable": "1.0.0"}
+
+    def uploaded(sent: bytes) -> str:
+        length = {"Upload-Length": str(len(sent))}
+        place = client.post("/v1/uploads", headers=tus | length).headers["location"]
+        for begin in range(0, len(sent), 5000):
+            part = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(begin)}
+            answer = client.patch(place, content=sent[begin : begin + 5000], headers=tus | part)
+            assert answer.status_code == 204, answer.text
+        return place.rpartition("/")[2]
+
+    theirs = uploaded(packed(signed_again(unpacked(data), key=THEIRS)))
+    with desk.service.untouched():
+        refused = client.post(IMPORTS, params={"upload": theirs})
+        assert code_of(refused) == (422, "bundle_not_trusted")
+    answer = client.post(IMPORTS, params={"upload": uploaded(data)})
+    assert answer.status_code == 202, answer.text
+    assert desk.work()["result"]["created"]
+
+
+def versions_of(desk: Desk) -> list[Version]:
+    with desk.service.platform.transactions(read_only=True) as work:
+        return list(work.versions.all(work.models.get("copy").id))
+
+
+@EMBEDDED
+def test_an_import_that_is_stopped_anywhere_leaves_nothing_and_ends_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at each report of its progress in turn, as it is when its worker shuts down."""
+    job = send(desk, bundle_of(desk)).json()["id"]
+    report, told, stops = JobMonitor.advance, 0, 0
+
+    def advance(monitor: JobMonitor, *phase: Any) -> None:
+        nonlocal told
+        told += 1
+        if told > stops:
+            raise StopRequested
+        report(monitor, *phase)
+
+    monkeypatch.setattr(JobMonitor, "advance", advance)
+    while desk.work()["status"] != JobStatus.SUCCEEDED:
+        assert len(versions_of(desk)) == 1
+        told, stops = 0, stops + 1
+    assert stops == 2  # while it was checked, and while it was stored
+    assert [one.number for one in versions_of(desk)] == [1, 2]
+    assert desk.get(f"/v1/jobs/{job}").json()["result"]["created"]
+
+
+@EMBEDDED
+def test_a_retry_reads_the_archive_again(desk: Desk) -> None:
+    job = send(desk, bundle_of(desk)).json()["id"]
+    client = desk.service.client
+    assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"/v1/jobs/{job}/retry").json()["bundle"]["bytes"] > 0
+    assert desk.work()["result"]["created"]
+
+
+@EMBEDDED
+def test_erased_images_do_not_come_back_by_a_bundle(desk: Desk) -> None:
+    """A version that descends from a marked one has learned the same images."""
+    parent, child = bundle_of(desk, 2), bundle_of(desk)
+    imported(desk, parent)
+    with desk.service.platform.transactions() as work:
+        work.versions.mark(work.models.get("copy").id, 2, "era_1")  # type: ignore[arg-type]
+        work.commit()
+    assert code_of(send(desk, child)) == (409, "learned_erased_images")
+
+
+@EMBEDDED
+class TestWithoutAKey:
+    """A service whose operator has set nothing neither signs nor trusts."""
+
+    @pytest.fixture
+    def settings(self, home: Path) -> Settings:
+        return settings_of(home)
+
+    def test_nothing_is_signed(self, desk: Desk) -> None:
+        refused = desk.order("bundle", EXPORTS.format(3))
+        assert code_of(refused) == (409, "signing_key_missing")
+        assert code_of(desk.get("/v1/signing-key")) == (409, "signing_key_missing")

@@ -1,0 +1,40 @@
+"""A service whose worker is scripted, at which versions are exported."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.use_cases.run_job import run_next_job
+from tests.support.api.service import Service
+from tests.support.scene import Script
+from tests.support.tools import tools_of
+
+EXPORTS = "/v1/models/demo/versions/1/exports"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A service whose worker is scripted."""
+
+    service: Service
+    script: Script
+
+    def order(self, export_format: str = "onnx", path: str = EXPORTS, **headers: str) -> Any:
+        """The answer to an order."""
+        body = {"format": export_format}
+        return self.service.client.post(path, json=body, headers=headers)
+
+    def work(self) -> Any:
+        """Run the next job; it as it is shown afterwards."""
+        tools = tools_of(self.script, self.service.settings)
+        job = run_next_job(self.service.platform, tools, owner="w", stopping=lambda: False)
+        assert job is not None
+        return self.service.client.get(f"/v1/jobs/{job.id}").json()
+
+    def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:
+        """The job of an export that has ended."""
+        answer = self.order(export_format, path)
+        assert answer.status_code == 202, answer.text
+        return self.work()
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.service.client.get(path, headers=headers)
