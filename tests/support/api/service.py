@@ -73,7 +73,7 @@ class Service:
         with self.platform.transactions(read_only=True) as work:
             assert isinstance(work, SqlUnitOfWork)
             assert work._connection is not None
-            # Plain SQL: each service has an engine of its own, which would compile each select anew.
+            # Plain SQL: the engine is new in each test and would compile every select anew.
             rows = {
                 name: sorted(map(str, work._connection.exec_driver_sql(f"SELECT * FROM {name}")))
                 for name in METADATA.tables
