@@ -1,0 +1,186 @@
+"""The backend for Label Studio in docs/examples is sent what Label Studio sends."""
+
+import importlib.util
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from core.domain.datasets.split import Side
+from tests.support.api.image_files import pictures_on
+from tests.support.api.service import KEY
+from tests.support.places import ROOT
+from tests.unit.client.commands.conftest import Site
+
+TOKEN = "Token studio-token"
+LABEL_CONFIG = """
+<View>
+  <Image name="image" value="$photo"/>
+  <Choices name="what" toName="image"><Choice value="boot"/><Choice value="bag"/></Choices>
+</View>
+"""
+PICTURES = dict(enumerate(pictures_on(Side.TRAIN, 6)))
+
+
+class Studio(BaseHTTPRequestHandler):
+    """Label Studio's uploaded files, which take its token."""
+
+    def do_GET(self) -> None:
+        number = int(self.path.removeprefix("/data/upload/1/").removesuffix(".png") or -1)
+        allowed = self.headers["Authorization"] == TOKEN
+        data = PICTURES.get(number, b"") if allowed else b""
+        self.send_response(200 if data else 404)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@contextmanager
+def studio() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Studio) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def backend(site: Site) -> Iterator[TestClient]:
+    place = ROOT / "docs/examples/label_studio/backend.py"
+    spec = importlib.util.spec_from_file_location("label_studio_backend", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with studio() as url:
+        settings = {
+            "PERENNIAL_URL": site.url,
+            "PERENNIAL_KEY": KEY,
+            "PERENNIAL_MODEL": "demo",
+            "PERENNIAL_DATASET": "annotated",
+            "LABEL_STUDIO_URL": url,
+            "LABEL_STUDIO_API_KEY": TOKEN.removeprefix("Token "),
+            "BASIC_AUTH_USER": "studio",
+            "BASIC_AUTH_PASS": "secret",
+        }
+        with TestClient(module.create_app(settings)) as client:
+            client.auth = ("studio", "secret")
+            yield client
+
+
+def task(number: int, photo: str | None = None) -> dict[str, Any]:
+    """A task as Label Studio serialises it."""
+    return {
+        "id": number,
+        "data": {"photo": photo or f"/data/upload/1/{number}.png"},
+        "meta": {},
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "updated_at": "2026-01-01T00:00:00.000000Z",
+        "is_labeled": False,
+        "overlap": 1,
+        "project": 1,
+        "file_upload": number,
+        "annotations": [],
+        "predictions": [],
+    }
+
+
+def event(action: str, number: int, *choices: str) -> dict[str, Any]:
+    """An event about an annotation as Label Studio's webhooks send it."""
+    result = {
+        "id": "Dx_aB91ISN",
+        "from_name": "what",
+        "to_name": "image",
+        "type": "choices",
+        "origin": "manual",
+        "value": {"choices": list(choices)},
+    }
+    return {
+        "action": action,
+        "annotation": {
+            "id": number,
+            "completed_by": 1,
+            "result": [result] if choices else [],
+            "was_cancelled": False,
+            "ground_truth": False,
+            "lead_time": 2.5,
+            "task": number,
+            "project": 1,
+        },
+        "project": {"id": 1, "title": "shoes", "label_config": LABEL_CONFIG, "task_number": 6},
+        "task": task(number),
+    }
+
+
+def test_label_studio_connects(backend: TestClient) -> None:
+    assert backend.get("/health").json() == {"status": "UP", "model_class": "Perennial"}
+    schema = {"project": "1.1700000000", "schema": LABEL_CONFIG, "hostname": "", "access_token": ""}
+    assert backend.post("/setup", json=schema).json() == {"model_version": "demo:1"}
+    refused = backend.post("/setup", json={"schema": "<View/>"})
+    assert (refused.status_code, "no Choices" in refused.text) == (400, True)
+    assert backend.get("/health", auth=("studio", "guess")).status_code == 401
+
+
+def test_images_get_predictions_in_the_order_of_the_tasks(backend: TestClient) -> None:
+    asked = {
+        "tasks": [
+            task(1),
+            task(99),
+            task(2, "https://elsewhere.example/2.png"),
+            task(3),
+        ],
+        "model_version": None,
+        "project": "1.1700000000",
+        "label_config": LABEL_CONFIG,
+        "params": {"login": None, "password": None, "context": None},
+    }
+    answer = backend.post("/predict", json=asked)
+    assert answer.status_code == 200, answer.text
+    first, gone, foreign, last = answer.json()["results"]
+    assert first == last
+    assert first["result"] == [
+        {
+            "from_name": "what",
+            "to_name": "image",
+            "type": "choices",
+            "value": {"choices": ["boot"]},
+            "score": 0.5,
+        }
+    ]
+    assert (first["score"], first["model_version"]) == (0.5, "demo:1")
+    assert (gone["result"], foreign["result"]) == ([], [])
+    assert answer.json()["model_version"] == "demo:1"
+
+
+def test_what_is_annotated_is_learned(site: Site, backend: TestClient) -> None:
+    def send(body: dict[str, Any]) -> dict[str, Any]:
+        answer = backend.post("/webhook", json=body)
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    outcomes = [
+        send(event("ANNOTATION_CREATED", number, ("boot", "bag")[number % 2]))["outcome"]
+        for number in PICTURES
+    ]
+    assert outcomes == ["created"] * 6
+    assert send(event("ANNOTATION_UPDATED", 0, "bag"))["outcome"] == "moved"
+    assert send(event("ANNOTATION_UPDATED", 0, "boot"))["outcome"] == "moved"
+    assert send(event("ANNOTATION_UPDATED", 0, "boot", "bag"))["outcome"] == "ignored"
+    assert send(event("ANNOTATION_DELETED", 0, "boot"))["outcome"] == "ignored"
+    training = {"action": "START_TRAINING", "project": {"id": 1, "label_config": LABEL_CONFIG}}
+    first, second = send(training), send(training)
+    assert first["job"] == second["job"]
+    job = site.client.jobs.wait(first["job"])
+    assert (job["status"], job["recipe"] is None) == ("succeeded", False)
+    version = site.client.versions.get("demo", job["result"]["version"])
+    assert sorted(version["update_classes"]) == ["bag", "boot"]
+    assert site.client.aliases.get("demo")["version"] == 1  # somebody promotes it
+    wrong = backend.post("/webhook", json={"action": "ANNOTATION_CREATED"})
+    assert (wrong.status_code, "'project'" in wrong.text) == (400, True)
