@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.study.measures.index_compatibility import neighbours_kept
 from core.clip.images import read_image
 from core.clip.model import ClipModel
 from core.clip.pretrained_folder import read_folder
+from core.evaluation.neighbours import neighbours_kept
 from perennial import Client
 
 _BATCH = 128

@@ -69,6 +69,10 @@ class EvaluationPending(Conflict):
     """The version's evaluation has not finished."""
 
 
+class SuitesTooSmall(Conflict):
+    """The model's suites have too few images."""
+
+
 class AnswersMissing(Conflict):
     """The versions have not answered the same test images: evaluate them again."""
 

@@ -55,6 +55,7 @@ from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
+from core.ports.vectors import Embedder, FittedBridge, IndexComparison
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [
@@ -77,10 +78,12 @@ __all__ = [
     "Datasets",
     "DecodedImage",
     "Decoder",
+    "Embedder",
     "Erasures",
     "Evaluator",
     "Exporter",
     "Exports",
+    "FittedBridge",
     "Gauges",
     "Heartbeat",
     "Heartbeats",
@@ -89,6 +92,7 @@ __all__ = [
     "IdempotentReply",
     "ImageWithThumbnail",
     "Importer",
+    "IndexComparison",
     "JobNotifier",
     "Jobs",
     "Keys",

@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from core.domain.evaluation.metrics import recall_at
+from core.evaluation.neighbours import neighbours_kept
 from core.evaluation.retrieval import caption_ranks, image_ranks
-
-NEIGHBOURS = 10
-_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +42,6 @@ def compatibility(old: Embeddings, new: Embeddings, owner: Tensor) -> Compatibil
         caption_cosine=_cosine(old.captions, new.captions),
         neighbours_kept=neighbours_kept(old.images, new.images),
     )
-
-
-def neighbours_kept(old: Tensor, new: Tensor, count: int = NEIGHBOURS) -> float:
-    """Return the mean share of each row's `count` nearest other rows that are the same in both."""
-    count = min(count, len(old) - 1)
-    before, after = _nearest(old, count), _nearest(new, count)  # (rows, count)
-    kept = (before[:, :, None] == after[:, None, :]).any(dim=2)  # (rows, count)
-    return float(kept.double().mean())
-
-
-def _nearest(rows: Tensor, count: int) -> Tensor:
-    found = []
-    for start in range(0, len(rows), _BLOCK):
-        scores = rows[start : start + _BLOCK] @ rows.T  # (block, rows)
-        own = torch.arange(start, start + len(scores), device=rows.device)
-        scores = scores.scatter(1, own[:, None], -torch.inf)
-        found.append(scores.argsort(dim=1, descending=True, stable=True)[:, :count])
-    return torch.cat(found)
 
 
 def _recall(queries: Embeddings, gallery: Embeddings, owner: Tensor) -> tuple[float, float]:

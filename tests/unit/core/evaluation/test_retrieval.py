@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.study.measures.folds import fold_recalls
-from benchmarks.study.measures.index_compatibility import Embeddings, compatibility, neighbours_kept
+from benchmarks.study.measures.index_compatibility import Embeddings, compatibility
 from core.domain.evaluation.metrics import recalls
 from core.evaluation import retrieval
+from core.evaluation.neighbours import nearest, neighbours_kept, share_in_common
 from core.evaluation.retrieval import caption_ranks, image_ranks
 
 
@@ -122,8 +123,9 @@ def test_neighbours_kept_is_a_share() -> None:
         torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [1.0, 1.1]]), dim=1
     )
     swapped = line[[0, 2, 1, 3]]
-    assert neighbours_kept(line, line, count=1) == 1.0
-    assert neighbours_kept(line, swapped, count=1) == 0.0
+    one, other = nearest(line, line, count=1), nearest(swapped, swapped, count=1)
+    assert share_in_common(one, one) == neighbours_kept(line, swapped) == 1.0  # all others
+    assert share_in_common(one, other) == 0.0
 
 
 def test_recall_in_folds_is_the_mean_over_small_galleries_and_leaves_out_the_rest() -> None:

@@ -1,0 +1,173 @@
+"""Whether an index of one version's image vectors still serves searches by another version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+
+from core.domain.gate.intervals import Flips, Interval, paired_interval
+
+DEPTH = 10  # results of a search
+TOLERANCE = 0.02  # recall@10 that an index may lose against a re-embedded one
+LEAST_QUERIES = 100  # a search with fewer is shown, not judged
+ALPHA = 0.025  # each side: two-sided 95 %
+
+
+class Search(StrEnum):
+    """The kinds of searches in an index of images."""
+
+    TEXT_TO_IMAGE = "text_to_image"
+    IMAGE_TO_IMAGE = "image_to_image"
+
+
+class IndexVerdict(StrEnum):
+    """What to do with an index of the old version's vectors."""
+
+    INDEX_HOLDS = "index_holds"  # nothing
+    BRIDGE = "bridge"  # map its vectors by the bridge
+    REEMBED = "reembed"  # embed its images again
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecalls:
+    """Recall@10 of each query of the new version, in three indexes of the same images.
+
+    `raw` is the index of the old version's vectors, `bridged` the same mapped by the bridge,
+    `reembedded` that of the new version's. Recall is the share of the right images among the first
+    ten, of at most ten; values are in [0, 1].
+    """
+
+    suite: str
+    search: Search
+    raw: tuple[float, ...]
+    bridged: tuple[float, ...]
+    reembedded: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteVectors:
+    """How the vectors of a suite's test images compare; cosines and shares are means.
+
+    `neighbours_kept` is the share of an image's ten nearest images that are the same within both
+    versions. The other two are the shares of those nearest in a re-embedded index that a query of
+    the new version finds in the old index, raw and bridged.
+    """
+
+    suite: str
+    images: int
+    cosine: float
+    bridged_cosine: float
+    neighbours_kept: float
+    neighbours_found: float
+    bridged_neighbours_found: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What an index loses in recall@10 against a re-embedded one, with an interval of 95 %."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchMeasure:
+    """A search in the three indexes: mean recalls, and what two of them lose."""
+
+    suite: str
+    search: Search
+    queries: int
+    raw: float
+    bridged: float
+    reembedded: float
+    raw_loss: Loss
+    bridged_loss: Loss
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are enough queries for a verdict."""
+        return self.queries >= LEAST_QUERIES
+
+    @property
+    def name(self) -> str:
+        """The search as a reason names it."""
+        return f"{self.search.value.replace('_', ' ')} on {self.suite}"
+
+
+def measure_search(recalls: SearchRecalls) -> SearchMeasure:
+    """Return the means of a search's recalls, and the losses, paired by query."""
+    return SearchMeasure(
+        suite=recalls.suite,
+        search=recalls.search,
+        queries=len(recalls.reembedded),
+        raw=fmean(recalls.raw),
+        bridged=fmean(recalls.bridged),
+        reembedded=fmean(recalls.reembedded),
+        raw_loss=_loss(recalls.raw, recalls.reembedded),
+        bridged_loss=_loss(recalls.bridged, recalls.reembedded),
+    )
+
+
+def judge_index(measures: Sequence[SearchMeasure]) -> tuple[IndexVerdict, str]:
+    """Return what to do with the index, and a sentence that says why.
+
+    The first of these that loses at most two points of recall@10 in every search with enough
+    queries: nothing, the bridge; else re-embedding.
+    """
+    judged = [measure for measure in measures if measure.judged]
+    if not judged:
+        return (
+            IndexVerdict.REEMBED,
+            f"Re-embed: no search in the suites has {LEAST_QUERIES} queries or more, too few to "
+            "tell whether the index holds.",
+        )
+    raw = max(judged, key=lambda measure: measure.raw_loss.value)
+    bridged = max(judged, key=lambda measure: measure.bridged_loss.value)
+    if raw.raw_loss.value <= TOLERANCE:
+        return (
+            IndexVerdict.INDEX_HOLDS,
+            f"The index holds: against a re-embedded one, recall@{DEPTH} {_fell(raw.raw_loss)} "
+            f"({raw.name}), and {_points(TOLERANCE)} points are allowed.",
+        )
+    if bridged.bridged_loss.value <= TOLERANCE:
+        return (
+            IndexVerdict.BRIDGE,
+            f"Map the index by the bridge: recall@{DEPTH} {_fell(bridged.bridged_loss)} "
+            f"({bridged.name}), and {_points(TOLERANCE)} points are allowed. Without the bridge it "
+            f"{_fell(raw.raw_loss)} ({raw.name}).",
+        )
+    return (
+        IndexVerdict.REEMBED,
+        f"Re-embed: even with the bridge, recall@{DEPTH} {_fell(bridged.bridged_loss)} "
+        f"({bridged.name}), and {_points(TOLERANCE)} points are allowed.",
+    )
+
+
+def _loss(index: Sequence[float], reembedded: Sequence[float]) -> Loss:
+    """Return the mean loss, with Tango's interval.
+
+    Recalls are shares, so a difference counts as a part of a flip. The interval is then too wide
+    rather than too narrow, because the square of a share is at most the share.
+    """
+    changes = [there - here for here, there in zip(index, reembedded, strict=True)]
+    flips = Flips(
+        count=len(changes),
+        gained=sum(max(0.0, change) for change in changes),
+        lost=sum(max(0.0, -change) for change in changes),
+    )
+    return Loss(value=flips.difference, interval=paired_interval(flips, ALPHA))
+
+
+def _fell(loss: Loss) -> str:
+    between = f"(interval {_signed(-loss.interval.upper)} to {_signed(-loss.interval.lower)})"
+    if round(100 * loss.value, 1) <= 0:
+        return f"does not fall {between}"
+    return f"falls by {_points(loss.value)} points {between}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")

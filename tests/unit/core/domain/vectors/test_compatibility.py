@@ -1,0 +1,85 @@
+"""The verdict on an old index: what it loses, and with how many queries that is said."""
+
+import pytest
+
+from core.domain.gate.intervals import Flips, paired_interval
+from core.domain.vectors.compatibility import (
+    ALPHA,
+    IndexVerdict,
+    Search,
+    SearchMeasure,
+    SearchRecalls,
+    judge_index,
+    measure_search,
+)
+
+QUERIES = 200
+
+
+def search(
+    raw: int, bridged: int, queries: int = QUERIES, *, suite: str = "emoji", reembedded: int = 180
+) -> SearchMeasure:
+    """A search of so many queries, which find their image in each index so many times."""
+
+    def found(hits: int) -> tuple[float, ...]:
+        return (1.0,) * hits + (0.0,) * (queries - hits)
+
+    return measure_search(
+        SearchRecalls(
+            suite=suite,
+            search=Search.TEXT_TO_IMAGE,
+            raw=found(raw),
+            bridged=found(bridged),
+            reembedded=found(reembedded),
+        )
+    )
+
+
+def test_losses_are_against_reembedding_and_paired_by_query() -> None:
+    one = search(170, 184)
+    assert (one.raw, one.bridged, one.reembedded) == (0.85, 0.92, 0.9)
+    assert one.raw_loss.value == pytest.approx(0.05)
+    assert one.bridged_loss.value == pytest.approx(-0.02)
+    hits = Flips(count=QUERIES, gained=10, lost=0)
+    assert one.raw_loss.interval == paired_interval(hits, ALPHA)
+
+
+def test_an_interval_has_a_width_even_if_nothing_has_changed() -> None:
+    same = search(180, 180).raw_loss
+    assert same.value == 0
+    assert same.interval.lower < -0.01
+    assert same.interval.upper > 0.01
+
+
+@pytest.mark.parametrize(
+    ("raw", "bridged", "verdict", "words"),
+    [
+        (176, 180, IndexVerdict.INDEX_HOLDS, "The index holds: against a re-embedded one, recall@"),
+        (180, 100, IndexVerdict.INDEX_HOLDS, "recall@10 does not fall (interval −1.9 to +1.9)"),
+        (175, 176, IndexVerdict.BRIDGE, "by the bridge: recall@10 falls by 2.0 points"),
+        (175, 190, IndexVerdict.BRIDGE, "does not fall"),
+        (100, 175, IndexVerdict.REEMBED, "even with the bridge, recall@10 falls by 2.5 points"),
+    ],
+)
+def test_the_least_work_that_loses_at_most_two_points_is_advised(
+    raw: int, bridged: int, verdict: IndexVerdict, words: str
+) -> None:
+    found, reason = judge_index([search(raw, bridged)])
+    assert found is verdict
+    assert words in reason
+
+
+def test_the_worst_search_decides_and_is_named() -> None:
+    fine, poor = search(180, 180), search(90, 120, suite="photographs")
+    found, reason = judge_index([fine, poor])
+    assert found is IndexVerdict.REEMBED
+    assert "(text to image on photographs)" in reason
+
+
+def test_searches_with_few_queries_are_not_judged() -> None:
+    few = search(1, 1, 99, reembedded=90)
+    assert not few.judged
+    assert judge_index([few, search(180, 180)])[0] is IndexVerdict.INDEX_HOLDS
+    found, reason = judge_index([few])
+    assert found is IndexVerdict.REEMBED
+    assert "has 100 queries or more" in reason
