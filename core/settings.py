@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     max_waiting_per_model: Annotated[int, Field(ge=0)] = 100
     max_waiting_per_key: Annotated[int, Field(ge=0)] = 500
 
+    session_hours: Annotated[float, Field(gt=0)] = 12.0  # after which a browser signs in again
+
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
 

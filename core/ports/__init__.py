@@ -6,6 +6,7 @@ from core.ports.access import (
     Idempotency,
     IdempotentReply,
     Keys,
+    Sessions,
     TokenVerifier,
 )
 from core.ports.artifacts import (
@@ -109,6 +110,7 @@ __all__ = [
     "RunningGauge",
     "Samples",
     "Selection",
+    "Sessions",
     "Signatures",
     "Signer",
     "SimilarImages",

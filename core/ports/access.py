@@ -7,6 +7,7 @@ from typing import Protocol
 
 from core.domain.access.api_key import ApiKey, Secret
 from core.domain.access.audit import AuditEvent, AuditHead, Change
+from core.domain.access.session import Session
 from core.domain.values import Digest, JobId, Json, KeyId
 
 
@@ -60,6 +61,21 @@ class Keys(Protocol):
 
     def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
         """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
+
+
+class Sessions(Protocol):
+    """Sessions of browsers, by the SHA-256 of their ids."""
+
+    def add(self, session: Session) -> None: ...
+
+    def find_all(self, digests: Collection[Digest]) -> Mapping[Digest, Session]:
+        """Return those of these sessions that are stored, with the secrets that opened them."""
+
+    def remove(self, digest: Digest) -> bool:
+        """Remove a session; return whether there was one."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove the sessions that expired before a time; return how many."""
 
 
 class TokenVerifier(Protocol):

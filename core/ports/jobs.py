@@ -167,6 +167,12 @@ class Jobs(Protocol):
 
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]: ...
 
+    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
+        """Return a job's newest events, newest first."""
+
+    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
+        """Return about `most` of a job's events of a kind, spread evenly, oldest first."""
+
 
 class JobNotifier(Protocol):
     def notify(self, job: JobId, queue: Queue) -> None:

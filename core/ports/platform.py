@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from core.domain.access.principal import Principal
-from core.ports.access import AuditTrail, Idempotency, Keys
+from core.ports.access import AuditTrail, Idempotency, Keys, Sessions
 from core.ports.artifacts import ArtifactRoots, Artifacts
 from core.ports.datasets import Datasets, Suites, Thumbnails
 from core.ports.erasures import Erasures
@@ -43,6 +43,7 @@ class UnitOfWork(Protocol):
     answers: AnswerCache
     references: ArtifactRoots
     keys: Keys
+    sessions: Sessions
     audit: AuditTrail
     heartbeats: Heartbeats
     counters: Counters

@@ -122,5 +122,8 @@ class Aliases(Protocol):
     def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
         """Return the moves of an alias, oldest first."""
 
+    def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
+        """Return the move that each alias of some models is at, by model and name."""
+
     def overridden(self, model: ModelId) -> Collection[int]:
         """Return the versions that any alias of a model was moved to by override."""

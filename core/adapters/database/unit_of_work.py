@@ -11,6 +11,7 @@ from core import ports
 from core.adapters.database.access.audit import SqlAuditTrail
 from core.adapters.database.access.idempotency import SqlIdempotency
 from core.adapters.database.access.keys import SqlKeys
+from core.adapters.database.access.sessions import SqlSessions
 from core.adapters.database.datasets.datasets import SqlDatasets
 from core.adapters.database.datasets.suites import SqlSuites
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
@@ -78,6 +79,7 @@ class SqlUnitOfWork:
     answers: ports.AnswerCache
     references: ports.ArtifactRoots
     keys: ports.Keys
+    sessions: ports.Sessions
     audit: ports.AuditTrail
     heartbeats: ports.Heartbeats
     counters: ports.Counters
@@ -128,6 +130,7 @@ class SqlUnitOfWork:
         self.answers = SqlAnswerCache(connection)
         self.references = SqlArtifactRoots(connection)
         self.keys = SqlKeys(connection)
+        self.sessions = SqlSessions(connection)
         self.audit = self._audit = SqlAuditTrail(connection)
         self.heartbeats = SqlHeartbeats(connection)
         self.counters = SqlCounters(connection)

@@ -44,5 +44,9 @@ class Secret:
 
     def lets_in(self, digest: Digest, now: datetime) -> bool:
         """Return whether the holder of the secret with this SHA-256 is let in."""
+        return compare_digest(self.digest, digest) and self.is_live(now)
+
+    def is_live(self, now: datetime) -> bool:
+        """Return whether the secret lets anyone in."""
         ended = self.valid_until is not None and self.valid_until <= now
-        return compare_digest(self.digest, digest) and not ended and self.key.is_live(now)
+        return not ended and self.key.is_live(now)

@@ -50,6 +50,8 @@ class Action(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    SESSION_STARTED = "session.started"
+    SESSION_ENDED = "session.ended"
 
 
 @dataclass(frozen=True, kw_only=True)

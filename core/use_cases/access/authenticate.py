@@ -33,12 +33,13 @@ def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, P
         held = work.keys.find_all(digests.values())
     now = platform.clock()
     return {
-        secret: _holder_of(held[digest].key)
+        secret: holder_of(held[digest].key)
         for secret, digest in digests.items()
         if digest in held and held[digest].lets_in(digest, now)
     }
 
 
-def _holder_of(key: ApiKey) -> Principal:
+def holder_of(key: ApiKey) -> Principal:
+    """Return the principal who holds a key."""
     models = None if key.models is None else frozenset(key.models)
     return Principal(name=key.name, role=key.role, models=models, key=key.id)

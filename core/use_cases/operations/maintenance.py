@@ -48,12 +48,13 @@ def end_cancelled_jobs(platform: Platform) -> None:
 def forget_old_traces(platform: Platform) -> None:
     """Delete what is no longer needed.
 
-    That is: Idempotency-Keys after a day, uploads a day after they expired, temporary files of
-    crashed writers after an hour, checkpoints of jobs that ended without a worker, workers without
-    a heartbeat for a day, and deliveries of webhooks after two weeks, also those that a paused
-    webhook never received.
+    That is: expired sessions of browsers, Idempotency-Keys after a day, uploads a day after they
+    expired, temporary files of crashed writers after an hour, checkpoints of jobs that ended
+    without a worker, workers without a heartbeat for a day, and deliveries of webhooks after two
+    weeks, also those that a paused webhook never received.
     """
     with platform.transactions() as work:
+        work.sessions.forget(platform.clock())
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
         work.uploads.forget(platform.clock() - timedelta(hours=EXPIRED_HOURS))
         work.outbox.forget(platform.clock() - timedelta(days=KEPT_DAYS))

@@ -170,4 +170,5 @@ ADDED: dict[str, Rows] = {
             }
         ]
     },
+    "0027": {"sessions": [{"digest": "c" * 64, "secret": "6" * 64, "expires_at": WHEN}]},
 }

@@ -37,7 +37,7 @@ class SqlKeys:
         row = find_named(self._connection, api_keys, reference)
         if row is None:
             raise KeyNotFound(key=reference)
-        return _to_key(row)
+        return to_key(row)
 
     def find(self, digest: Digest) -> Secret | None:
         """Return the secret with this SHA-256, with its key, or None."""
@@ -49,7 +49,7 @@ class SqlKeys:
         for chunk in chunks(digests):
             for row in self._connection.execute(_FIND, {"digests": chunk}):
                 found[row.digest] = Secret(
-                    key=_to_key(row), digest=row.digest, valid_until=row.valid_until
+                    key=to_key(row), digest=row.digest, valid_until=row.valid_until
                 )
         return found
 
@@ -60,11 +60,11 @@ class SqlKeys:
     def lock_all(self) -> Sequence[ApiKey]:
         """Return all keys, oldest first, and keep others from changing them until commit."""
         query = select(api_keys).order_by(api_keys.c.id).with_for_update()
-        return [_to_key(row) for row in self._connection.execute(query)]
+        return [to_key(row) for row in self._connection.execute(query)]
 
     def page(self, limit: int, after: str | None) -> Sequence[ApiKey]:
         """Return a page of keys, oldest first; `after` is the last id of the page before."""
-        return [_to_key(row) for row in page_by_id(self._connection, api_keys, limit, after)]
+        return [to_key(row) for row in page_by_id(self._connection, api_keys, limit, after)]
 
     def revoke(self, key: KeyId, at: datetime) -> None:
         """Record that a key was revoked."""
@@ -103,7 +103,7 @@ class SqlKeys:
         self._connection.execute(delete(previous_keys).where(previous_keys.c.digest.in_(digests)))
 
 
-def _to_key(row: Row[Any]) -> ApiKey:
+def to_key(row: Row[Any]) -> ApiKey:
     models = None if row.models is None else tuple(row.models)
     return ApiKey(
         id=row.id,

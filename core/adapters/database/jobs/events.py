@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from core.adapters.database.jobs.rows import to_event
 from core.adapters.database.tables.jobs import job_events, jobs
@@ -39,5 +39,30 @@ class SqlJobEvents:
             .where(job_events.c.job == job, job_events.c.sequence > after)
             .order_by(job_events.c.sequence)
             .limit(limit)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]
+
+    def newest(self, job: JobId, limit: int) -> Sequence[JobEvent]:
+        """Return a job's newest events, newest first."""
+        query = (
+            select(job_events)
+            .where(job_events.c.job == job)
+            .order_by(job_events.c.sequence.desc())
+            .limit(limit)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]
+
+    def sample(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
+        """Return at most about `most` of a job's events of a kind, spread evenly, oldest first."""
+        last = select(func.max(job_events.c.sequence)).where(job_events.c.job == job)
+        every = (self._connection.scalar(last) or 0) // most + 1
+        query = (
+            select(job_events)
+            .where(
+                job_events.c.job == job,
+                job_events.c.kind == kind,
+                job_events.c.sequence % every == 0,
+            )
+            .order_by(job_events.c.sequence)
         )
         return [to_event(row) for row in self._connection.execute(query)]

@@ -209,6 +209,14 @@ class SqlJobs(SqlHeldJobs):
         """Return a job's events after a sequence number, oldest first."""
         return self._events.page(job, limit, after)
 
+    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
+        """Return a job's newest events, newest first."""
+        return self._events.newest(job, limit)
+
+    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
+        """Return about `most` of a job's events of a kind, spread evenly, oldest first."""
+        return self._events.sample(job, kind, most)
+
     def _require_visible(self, job: Job) -> None:
         if not (self._visible is None or job.model is None or job.model in self._visible):
             raise JobNotFound(job=job.id)

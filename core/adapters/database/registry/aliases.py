@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
 
 from core.adapters.database.statements import insert_new
 from core.adapters.database.tables.models import alias_moves, aliases
@@ -14,6 +14,20 @@ from core.errors import AliasNotFound, StaleRevision
 # Built once: building a statement takes longer than running it.
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
 _OF_MODELS = _ALL.where(aliases.c.model.in_(bindparam("models", expanding=True)))
+
+_LAST_MOVES = (
+    select(alias_moves)
+    .join(
+        aliases,
+        and_(
+            alias_moves.c.model == aliases.c.model,
+            alias_moves.c.alias == aliases.c.name,
+            alias_moves.c.revision == aliases.c.revision,
+        ),
+    )
+    .where(aliases.c.model.in_(bindparam("models", expanding=True)))
+    .order_by(aliases.c.model, aliases.c.name)
+)
 
 
 class SqlAliases:
@@ -81,6 +95,11 @@ class SqlAliases:
             .order_by(alias_moves.c.revision)
         )
         return [_to_move(row) for row in self._connection.execute(query)]
+
+    def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
+        """Return the move that each alias of some models is at, by model and name."""
+        rows = self._connection.execute(_LAST_MOVES, {"models": list(models)})
+        return [_to_move(row) for row in rows]
 
     def overridden(self, model: ModelId) -> Collection[int]:
         """Return the versions of a model to which an override has moved any alias."""

@@ -1,4 +1,4 @@
-"""Tables of API keys, Idempotency-Keys, cached evaluation results and heartbeats."""
+"""Tables of API keys, sessions, Idempotency-Keys, cached evaluation results and heartbeats."""
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, String, Table
 
@@ -25,6 +25,14 @@ api_key_secrets = Table(
     Column("digest", String(64), primary_key=True),
     Column("key", ForeignKey("api_keys.id"), nullable=False),
     Column("valid_until", UtcTime),  # null: until it is rotated
+)
+
+sessions = Table(  # of browsers
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the session's id
+    Column("secret", ForeignKey("api_key_secrets.digest"), nullable=False),  # that opened it
+    Column("expires_at", UtcTime, nullable=False),
 )
 
 previous_keys = Table(  # read only by the previous release, which may run beside this one
@@ -63,4 +71,5 @@ heartbeats = Table(
 )
 
 Index(None, api_key_secrets.c.key)
+Index(None, sessions.c.expires_at)
 Index(None, idempotency.c.created_at)
