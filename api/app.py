@@ -20,6 +20,8 @@ from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry
 from api.observability.tracing import Tracing
+from api.pages.browser.problem_pages import ProblemPages
+from api.pages.views.every_page import PAGES
 from api.rates import Rates
 from api.routes import (
     advice,
@@ -60,6 +62,7 @@ from core.bootstrap import build, token_verifier
 from core.settings import Settings
 from core.use_cases.access.authenticate import authenticate
 from core.use_cases.access.authenticate_token import authenticate_token
+from core.use_cases.access.sessions import authenticate_sessions
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs,
@@ -117,7 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
     app.router.route_class = DeclaredRoute
-    for resource in RESOURCES:
+    for resource in (*RESOURCES, *PAGES):
         app.include_router(resource.router)
     error_handlers.register(app)
     openapi_document.describe(app)
@@ -137,6 +140,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         KeyCheck,
         authenticate=partial(authenticate, platform),
+        authenticate_sessions=partial(authenticate_sessions, platform),
         authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
     )
     app.add_middleware(
@@ -146,6 +150,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+    app.add_middleware(ProblemPages)
     app.add_middleware(Telemetry, meter=meter)
     if settings.traces_url:
         app.add_middleware(Tracing, tracer=platform.tracer)

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from api.http.answers.entity_tags import TAGGED
-from api.http.middleware import OPEN_PATHS
+from api.http.paths import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.rate_limit import UNLIMITED
 from api.http.required_role import needs

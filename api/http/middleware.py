@@ -12,12 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.bodies.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
 from api.http.lookups.shared_lookup import SharedLookup
+from api.http.paths import is_open, is_page
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal
 from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs"})
+SESSION_COOKIE = "perennial_session"
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 _FILES = frozenset({*ARCHIVE_TYPES, PART_TYPE})  # types of bodies that may be large, as forms may
 SECURITY_HEADERS = {
@@ -94,9 +95,11 @@ class BodySizeLimit:
 class KeyCheck:
     """Refuses requests without a valid API key, except on paths that are open to everyone.
 
-    `authenticate` returns the principals of those secrets that let anyone in; it is called for all
-    requests that wait for it at once. With an issuer, a valid token is as good as a key. Few tokens
-    are checked at a time, so that an issuer that does not answer leaves threads to other requests.
+    Pages take the cookie of a session instead, which nothing else takes. `authenticate` and
+    `authenticate_sessions` return the principals of those secrets and ids that let anyone in; they
+    are called for all requests that wait for them at once. With an issuer, a valid token is as
+    good as a key. Few tokens are checked at a time, so that an issuer that does not answer leaves
+    threads to other requests.
     """
 
     def __init__(
@@ -104,15 +107,17 @@ class KeyCheck:
         app: ASGIApp,
         *,
         authenticate: Callable[[Collection[str]], Mapping[str, Principal]],
+        authenticate_sessions: Callable[[Collection[str]], Mapping[str, Principal]],
         authenticate_token: Callable[[str], Principal] | None = None,
     ) -> None:
         self.app = app
         self.keys = SharedLookup(authenticate)
+        self.sessions = SharedLookup(authenticate_sessions)
         self.authenticate_token = authenticate_token
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
         try:
@@ -123,16 +128,27 @@ class KeyCheck:
         await self.app(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal:
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise Unauthorised
-        principal = await self._holder(key.strip())
+        principal = await (self._browser(scope) if is_page(scope["path"]) else self._caller(scope))
         if not scope["path"].isprintable():
             raise NotFound
         if b"%00" in scope["query_string"]:
             raise FieldInvalid("A query must not contain NUL.", pointer="#query")
         state = scope["state"]
         return replace(principal, request_id=state["request_id"], trace=state.get("trace"))
+
+    async def _browser(self, scope: Scope) -> Principal:
+        session = HTTPConnection(scope).cookies.get(SESSION_COOKIE, "")
+        holder = await self.sessions.find(session) if session else None
+        if holder is None:
+            raise Unauthorised
+        scope["state"]["session"] = session
+        return holder
+
+    async def _caller(self, scope: Scope) -> Principal:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorised
+        return await self._holder(key.strip())
 
     async def _holder(self, secret: str) -> Principal:
         holder = await self.keys.find(secret)

@@ -4,7 +4,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.middleware import OPEN_PATHS
+from api.http.paths import OPEN_PATHS, is_open
 from api.http.problems import problem_of
 from api.rates import Rates
 from core.errors import RateExceeded
@@ -23,7 +23,7 @@ class RateLimit:
         self.rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNLIMITED:
+        if scope["type"] != "http" or _is_unlimited(scope["path"]):
             await self.app(scope, receive, send)
             return
         left = await self.rates.take(scope["state"]["principal"].id)
@@ -42,3 +42,7 @@ class RateLimit:
             retry_after_s=left.reset_s,
         )
         await problem_of(HTTPConnection(scope), refusal)(scope, receive, with_headers)
+
+
+def _is_unlimited(path: str) -> bool:
+    return path in UNLIMITED or is_open(path)

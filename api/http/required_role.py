@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from api.http.middleware import OPEN_PATHS
+from api.http.paths import is_open
 from core.domain.access.roles import Role
 
 ROLE = "x-required-role"
@@ -18,5 +18,5 @@ def needs(role: Role) -> dict[str, Any]:
 
 def require_role(request: Request, route: APIRoute) -> None:
     """Raise Forbidden unless the caller's role includes that of the route."""
-    if route.path not in OPEN_PATHS:
+    if not is_open(route.path):
         request.scope["state"]["principal"].require(Role((route.openapi_extra or {})[ROLE]))

@@ -35,7 +35,7 @@ def render_report(report_json: Json) -> str:
             policy=style_policy(),
             guarded=guarded(report),
             gains=gains(report),
-            headline=_headline(report),
+            headline=headline(report),
             scores=_without_duplicate_root(report, report.scores),
             recalls=_without_duplicate_root(report, report.recalls),
             interval_plot=plots.interval_plot,
@@ -83,7 +83,7 @@ def _style() -> str:
     return _environment().get_template("report.css").render()
 
 
-def _headline(report: Report) -> list[dict[str, object]]:
+def headline(report: Report) -> list[dict[str, object]]:
     """Return the cards at the top: name, note, value and change since the parent."""
     now, before, *_ = report.scores
     return [

@@ -52,7 +52,10 @@ class AnnouncingServer(uvicorn.Server):
                 reported = missing
                 _print_line(f"Perennial is starting at {self._address}: waiting for {missing}.")
             await asyncio.sleep(POLL_EVERY_S)
-        _print_line(f"Perennial is running at {self._address}; press Ctrl-C to stop it.")
+        _print_line(
+            f"Perennial is running at {self._address}; press Ctrl-C to stop it.\n"
+            f"Open {self._address} in a browser and sign in with an API key."
+        )
 
 
 async def _missing(platform: Platform) -> str:

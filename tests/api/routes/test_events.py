@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.routes import events
+from api import job_events
 from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
 from core.use_cases.jobs.queue import cancel_job
@@ -42,16 +42,16 @@ def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:
 
 def test_a_stream_without_events_beats(ready: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     job = ready.client.post("/v1/jobs", json=update()).json()
-    reads, read = itertools.count(1), events._read_events
+    reads, read = itertools.count(1), job_events.read_events
 
     def read_and_cancel(*asked: Any) -> Any:
         if next(reads) == 6:
             cancel_job(ready.platform, JobId(job["id"]))
         return read(*asked)
 
-    monkeypatch.setattr(events, "_read_events", read_and_cancel)
-    monkeypatch.setattr(events, "POLL_EVERY_S", 0.0)
-    monkeypatch.setattr(events, "KEEP_ALIVE_EVERY", 2)
+    monkeypatch.setattr(job_events, "read_events", read_and_cancel)
+    monkeypatch.setattr(job_events, "POLL_EVERY_S", 0.0)
+    monkeypatch.setattr(job_events, "KEEP_ALIVE_EVERY", 2)
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
     answer = ready.client.get(job["links"]["events"], headers=headers)
     assert answer.text.startswith(": beat\n\n: beat\n\nid: 2\nevent: cancelled\n")

@@ -1,0 +1,16 @@
+"""Paths that anyone may ask for, and those of pages, which take a session and not a key."""
+
+PAGES = "/ui"
+SIGN_IN = f"{PAGES}/sign-in"
+STATIC = f"{PAGES}/static/"
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs neither a key nor a session."""
+    return path in OPEN_PATHS or path.startswith(STATIC)
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is that of a page, or of something on a page."""
+    return path == PAGES or path.startswith(f"{PAGES}/")

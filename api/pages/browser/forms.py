@@ -1,0 +1,71 @@
+"""Forms of pages, each with a token that only a page of the same session has."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from secrets import token_urlsafe
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+
+from core.errors import BodyTooLarge, FieldInvalid, Forbidden, UnsupportedMediaType
+
+TOKEN = "token"  # noqa: S105 - the name of the field
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_BYTES = 64 * 1024
+MAX_FIELDS = 50
+
+
+def form_token(request: Request) -> str:
+    """Return a fresh token for the forms of a page; "" without a session.
+
+    No two are equal, so that the compressed page tells nothing about the session.
+    """
+    session = request.scope["state"].get("session")
+    return _token(token_urlsafe(9), session) if session else ""
+
+
+def require_token(request: Request, token: str) -> None:
+    """Raise Forbidden unless a form has a token of the request's session."""
+    session, salt = request.scope["state"]["session"], token.partition(".")[0]
+    if not hmac.compare_digest(token.encode(), _token(salt, session).encode()):
+        raise Forbidden("This form is not of your present session: load its page again.")
+
+
+async def read_form(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form that a page of the session sent, without white space around.
+
+    Raises UnsupportedMediaType, BodyTooLarge, FieldInvalid or Forbidden.
+    """
+    fields = await read_open_form(request)
+    require_token(request, fields.get(TOKEN, ""))
+    return fields
+
+
+async def read_open_form(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form for which there is no session yet."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != FORM_TYPE:
+        raise UnsupportedMediaType(f"Send the form with Content-Type: {FORM_TYPE}.")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise BodyTooLarge(f"A form may have {MAX_BYTES:,} bytes.", cap=MAX_BYTES)
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
+    except ValueError as error:
+        raise FieldInvalid("The form is not UTF-8, or has too many fields.") from error
+    fields = {name: value.strip() for name, value in pairs}
+    if len(fields) < len(pairs):
+        raise FieldInvalid("The form has a field twice.")
+    return fields
+
+
+def _token(salt: str, session: str) -> str:
+    digest = hmac.new(session.encode(), salt.encode(), hashlib.sha256).hexdigest()
+    return f"{salt}.{digest}"

@@ -1,0 +1,91 @@
+"""Middleware that shows browsers their problems as pages."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.paths import SIGN_IN, is_page
+from api.http.problems import MEDIA_TYPE, problem
+from api.pages.browser.rendering import HEADERS, page
+
+
+class ProblemPages:
+    """Turns the problem documents of pages into HTML; without a session, leads to sign in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_page(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        start: Message | None = None
+        body, began = bytearray(), False
+
+        async def hold_problems(message: Message) -> None:
+            nonlocal start, began
+            if message["type"] == "http.response.start":
+                began = True
+                if Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
+                    start = message  # held until its body has come
+                    return
+            if start is None:
+                await send(message)
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                response = _shown(Request(scope), start, json.loads(bytes(body) or b"null"))
+                await response(scope, receive, send)
+
+        try:
+            await self.app(scope, receive, hold_problems)
+        except Exception:
+            if not began:
+                await _unexpected(Request(scope))(scope, receive, hold_problems)
+            raise  # the log has it from the server
+
+
+def _shown(request: Request, start: Message, found: Any) -> Response:
+    status, partial = start["status"], "hx-request" in request.headers
+    if status == 401:
+        return _to_sign_in(request, partial=partial)
+    if found is None:  # of a HEAD
+        return Response(status_code=status, headers=HEADERS)
+    template = "problem_part.html" if partial else "problem.html"
+    response = page(request, template, status=status, problem=found)
+    kept = MutableHeaders(raw=start["headers"])
+    for name in ("allow", "retry-after", "connection"):
+        if name in kept:
+            response.headers[name] = kept[name]
+    return response
+
+
+def _to_sign_in(request: Request, *, partial: bool) -> Response:
+    came_from = request.headers.get("hx-current-url") if partial else str(request.url)
+    back = f"?next={quote(path_of(came_from or ''))}" if request.method == "GET" else ""
+    where = SIGN_IN + back
+    if partial:  # htmx follows this, and would put what a redirect leads to into the page
+        return Response(status_code=401, headers={"HX-Redirect": where})
+    return Response(status_code=303, headers={"Location": where})
+
+
+def path_of(url: str) -> str:
+    """Return the path and the query of a URL."""
+    _, _, rest = url.partition("://")
+    return "/" + rest.partition("/")[2].partition("#")[0]
+
+
+def _unexpected(request: Request) -> Response:
+    return problem(
+        request,
+        status=500,
+        code="internal",
+        title="An unexpected error occurred.",
+        detail="The service's log has the details under this request id.",
+        retryable=True,
+    )

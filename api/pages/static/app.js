@@ -1,0 +1,52 @@
+"use strict";
+// What pages do beyond links and forms; every page also works without it.
+
+// Each command gets a button that copies it.
+function addCopyButtons(root) {
+  for (const block of root.querySelectorAll("pre.command:not(.copied)")) {
+    block.classList.add("copied");
+    if (!navigator.clipboard) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "second";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(block.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    block.append(button);
+  }
+}
+
+addCopyButtons(document);
+document.addEventListener("htmx:load", (event) => addCopyButtons(event.target));
+
+// The page of a job that runs: each event of its stream has the panel loaded again.
+function followJob(line) {
+  const source = new EventSource(line.dataset.follow);
+  let due = null;
+  const say = (text) => { if (line.textContent !== text) line.textContent = text; };
+  const refresh = (wait) => {
+    clearTimeout(due);
+    due = setTimeout(() => htmx.trigger("#job", "job-event"), wait);
+  };
+  source.addEventListener("open", () => say("Live: the page follows the job."));
+  source.addEventListener("error", () => {
+    say("The connection is lost; trying again.");
+    if (source.readyState === EventSource.CLOSED) refresh(0); // such as after the session's end
+  });
+  for (const kind of line.dataset.kinds.split(" ")) {
+    source.addEventListener(kind, () => {
+      refresh(300);
+      if (kind === "done") { source.close(); say("The job has ended."); }
+    });
+  }
+  document.addEventListener("htmx:afterSettle", () => {
+    if (source.readyState === EventSource.OPEN) say(`Live: ${document.getElementById("job").dataset.said}.`);
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+const line = document.querySelector("[data-follow]");
+if (line) followJob(line);

@@ -1,0 +1,5 @@
+"""Every page, in the order in which their routes are matched."""
+
+from api.pages.views import job, job_list, model, overview, sign_in, static_files, version
+
+PAGES = (overview, model, version, job_list, job, sign_in, static_files)

@@ -1,0 +1,76 @@
+"""Pages to sign in with an API key, and out again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, WiredServices
+from api.http.middleware import SESSION_COOKIE
+from api.http.paths import PAGES, SIGN_IN
+from api.http.problems import request_id
+from api.http.required_role import needs
+from api.pages.browser.forms import read_form, read_open_form
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from core.domain.access.roles import Role
+from core.errors import Unauthorised
+from core.use_cases.access import sessions
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+Next = Annotated[str, Query(max_length=2000)]
+
+
+@router.get("/")
+async def lead_to_pages() -> Response:
+    """Lead a browser to the pages."""
+    return RedirectResponse(PAGES, 303)
+
+
+@router.get(SIGN_IN)
+async def show_sign_in(request: Request, next: Next = PAGES) -> Response:  # noqa: A002
+    """Show the form to sign in with a key."""
+    return page(request, "sign_in.html", back=_own(next), refusal=None)
+
+
+@router.post(SIGN_IN)
+async def sign_in(request: Request, services: WiredServices) -> Response:
+    """Open a session, and go on to where the browser was led to sign in."""
+    fields = await read_open_form(request)
+    back, secret = _own(fields.get("next", PAGES)), fields.get("key", "")
+    try:
+        session, expires_at = await run_in_threadpool(
+            sessions.sign_in, services.platform, secret, request_id=request_id(request)
+        )
+    except Unauthorised as refusal:
+        return page(request, "sign_in.html", status=401, back=back, refusal=refusal.message)
+    response = RedirectResponse(back, 303)
+    response.set_cookie(
+        SESSION_COOKIE,
+        session,
+        expires=expires_at,
+        path=PAGES,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+@router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
+async def sign_out(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
+    """End the session."""
+    await read_form(request)
+    session = request.scope["state"]["session"]
+    await run_in_threadpool(sessions.sign_out, services.platform, asking, session)
+    response = RedirectResponse(SIGN_IN, 303)
+    response.delete_cookie(SESSION_COOKIE, path=PAGES)
+    return response
+
+
+def _own(path: str) -> str:
+    """Return a path if it is that of a page of this service, else that of the first page."""
+    inside = path == PAGES or path.startswith((f"{PAGES}/", f"{PAGES}?"))
+    return path if inside and path.isprintable() and not path.startswith(SIGN_IN) else PAGES

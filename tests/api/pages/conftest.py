@@ -1,0 +1,124 @@
+"""The service of all tests of pages, and browsers that ask it for them."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from api.http.middleware import SESSION_COOKIE
+from core.domain.access.roles import Role
+from core.domain.jobs.job import JobStatus
+from core.use_cases.access.keys import create_key
+from core.use_cases.access.sessions import sign_in
+from tests.support.api.service import Service, running, settings_of
+from tests.support.each_class import knowing_each
+from tests.support.scene import Scene
+
+SCRIPT = "<script>alert(1)</script>"
+TOKEN = re.compile(r'name="token" value="([^"]+)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Browser:
+    """What a browser with one session sends and receives; redirects are not followed."""
+
+    client: TestClient
+    session: str | None = None
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """The answer to a page."""
+        self.client.cookies.clear()  # which all browsers of the tests would share
+        return self.client.get(path, headers=self._headers(headers), follow_redirects=False)
+
+    def post(self, path: str, form: dict[str, Any], **headers: str) -> httpx.Response:
+        """The answer to a form as it is given."""
+        sent = self._headers(headers)
+        self.client.cookies.clear()
+        return self.client.post(path, data=form, headers=sent, follow_redirects=False)
+
+    def send(self, path: str, **fields: Any) -> httpx.Response:
+        """The answer to a form with the token of its session."""
+        return self.post(path, fields | {"token": self.token()})
+
+    def token(self) -> str:
+        """A token of the session."""
+        found = TOKEN.search(self.get("/ui").text)
+        assert found
+        return found[1]
+
+    def _headers(self, more: dict[str, str]) -> dict[str, str]:
+        headers = {name.replace("_", "-"): value for name, value in more.items()}
+        if self.session:
+            headers["Cookie"] = f"{SESSION_COOKIE}={self.session}"
+        return headers
+
+
+class Marks(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="package")
+def service(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service with the model `demo` and the dataset `products`."""
+    home = tmp_path_factory.mktemp("pages") / "home"
+    shutil.copytree(ready_home, home)
+    with running(settings_of(home)) as made:
+        made.client.headers.pop("Authorization")
+        yield made
+
+
+def browser_of(service: Service, role: Role, *models: str) -> Browser:
+    """A browser that is signed in by a new key of this role."""
+    with service.platform.transactions(read_only=True) as work:
+        number = len(work.keys.page(1000, None))
+    name = f"{role.value}-{number}"
+    _, secret = create_key(service.platform, name=name, role=role, models=models or None)
+    session, _ = sign_in(service.platform, secret)
+    return Browser(client=service.client, session=session)
+
+
+@pytest.fixture(scope="package")
+def viewer(service: Service) -> Browser:
+    """A browser of a viewer."""
+    return browser_of(service, Role.VIEWER)
+
+
+@pytest.fixture(scope="package")
+def operator(service: Service) -> Browser:
+    """A browser of an operator."""
+    return browser_of(service, Role.OPERATOR)
+
+
+@pytest.fixture(scope="package")
+def stranger(service: Service) -> Browser:
+    """A browser that is not signed in."""
+    return Browser(client=service.client)
+
+
+@pytest.fixture(scope="package")
+def line(service: Service) -> Iterator[Scene]:
+    """The model `line`: version 2 lost hats, gained bags and learned a class named by a script."""
+    scene = Scene(service.platform.transactions, service.platform.artifacts)
+    with pytest.MonkeyPatch.context() as patch:
+        model = scene.model("line")
+        scene.suite(model, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
+        knowing_each(scene, model, patch, {1: ("hat",), 2: ("bag", SCRIPT, "cat")})
+        scene.update(model, scene.frozen(SCRIPT, "cat", offset=40), auto_promote=False)
+        assert scene.run().status is JobStatus.SUCCEEDED
+        yield scene
