@@ -53,8 +53,8 @@ class AnnouncingServer(uvicorn.Server):
                 _print_line(f"Perennial is starting at {self._address}: waiting for {missing}.")
             await asyncio.sleep(POLL_EVERY_S)
         _print_line(
-            f"Perennial is running at {self._address}; press Ctrl-C to stop it.\n"
-            f"Open {self._address} in a browser and sign in with an API key."
+            f"Perennial is running at {self._address}; open it in a browser and sign in with an "
+            "API key, or press Ctrl-C to stop it."
         )
 
 

@@ -82,7 +82,7 @@ def test_service_says_where_it_is_once_it_is_ready(ready: tuple[Started, int]) -
     started, status = ready
     assert status == 200
     assert started.says(f"Perennial is running at http://127.0.0.1:{started.port};")
-    assert started.says(f"Open http://127.0.0.1:{started.port} in a browser and sign in")
+    assert started.says("; open it in a browser and sign in with an API key")
 
 
 def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:
