@@ -22,6 +22,7 @@ from core.ports import (
     Signatures,
     WebhookClient,
 )
+from core.use_cases.inference.calibrations import Calibrations
 from core.use_cases.inference.classify import Resolved
 from core.use_cases.jobs.queue import JobRequest
 
@@ -37,6 +38,7 @@ class Services:
     notifier: JobNotifier
     inference: Inference
     pixels: PixelBudget
+    calibrations: Calibrations
     find_version: FindVersion
     webhooks: WebhookClient
     buckets: Buckets

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from pydantic import SecretStr
@@ -22,6 +22,13 @@ KEEP_ALIVE_S = 5.0  # less than inference keeps an idle connection open
 LOGGED_IDS = 64  # requests of a call whose ids are sent; a head may have 16 KiB
 
 Answer = list[dict[str, Any]]  # the most probable classes with their probabilities
+
+
+class Classified(NamedTuple):
+    """An image's most probable classes, and its two greatest cosines with any of the classes."""
+
+    predictions: Answer
+    cosines: Sequence[float]  # one if there is one class
 
 
 def with_inference_key(settings: Settings) -> Settings:
@@ -55,8 +62,8 @@ class Inference:
 
     async def answer(
         self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
-    ) -> list[Answer]:
-        """Return what `classify` does, without a thread that waits for it."""
+    ) -> list[Classified]:
+        """Return what `classify` does, without a thread that waits for it, and the cosines."""
         waiting = self._submit(_question(request, top_k), images)
         return _named(request, await _results(waiting))
 
@@ -70,7 +77,8 @@ class Inference:
         take the classes.
         """
         waiting = self._submit(_question(request, top_k), images)
-        return _named(request, [future.result() for future in waiting])
+        found = _named(request, [future.result() for future in waiting])
+        return [one.predictions for one in found]
 
     async def embed(
         self, question: EmbedImages | EmbedTexts, inputs: Sequence[bytes]
@@ -125,11 +133,11 @@ def _question(request: ClassificationRequest, top_k: int) -> ClassifyImages:
     )
 
 
-def _named(request: ClassificationRequest, parts: Sequence[Sequence[Row]]) -> list[Answer]:
+def _named(request: ClassificationRequest, parts: Sequence[Sequence[Row]]) -> list[Classified]:
     """Return rows with the names of the classes."""
-    return [list(_answer(request, row)) for part in parts for row in part]
+    return [Classified(list(_answer(request, row)), row.cosines) for part in parts for row in part]
 
 
 def _answer(request: ClassificationRequest, row: Row) -> Iterator[dict[str, Any]]:
-    for column, probability in row:
+    for column, probability in row.best:
         yield {"class": request.texts.classes[column], "probability": probability}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 
@@ -17,7 +17,12 @@ from core.errors import (
 from core.inference_limits import TEXTS_AT_ONCE, images_per_request
 from core.inference_wire import TEXTS_UNKNOWN, Embedded, read_embedded
 
-Row = list[tuple[int, float]]  # column and probability of the most probable classes
+
+class Row(NamedTuple):
+    """What an image shows: columns and probabilities of classes, and its two greatest cosines."""
+
+    best: Sequence[tuple[int, float]]  # the most probable first
+    cosines: Sequence[float]  # one if there is one class
 
 
 class Post(Protocol):
@@ -61,8 +66,8 @@ class ClassifyImages:
         if _code_of(response) == TEXTS_UNKNOWN:
             head |= {"prompts": self.prompts, "templates": self.templates}
             response = post("/classify", head, inputs)
-        rows: Sequence[Row] = _successful(response).json()["predictions"]
-        return rows
+        found = _successful(response).json()
+        return list(map(Row, found["predictions"], found["cosines"]))
 
 
 @dataclass(frozen=True, kw_only=True)

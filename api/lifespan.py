@@ -23,6 +23,7 @@ from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
+from core.use_cases.inference.calibrations import Calibrations
 
 DECODING = 8  # threads, of the 40 that all requests share
 ADVISING = 4
@@ -76,6 +77,7 @@ def _open(
         notifier=notifier,
         inference=inference,
         pixels=PixelBudget(),
+        calibrations=Calibrations(platform.artifacts),
         find_version=VersionLookup(platform).find,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,

@@ -1,6 +1,7 @@
 """Route that classifies images with a version."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -10,8 +11,9 @@ from api.http.forms.uploads import Form, text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
+from api.inference_client import Classified
 from api.openapi_document import multipart, raises
-from api.schemas.inference.classify import ClassifyView, ImageAnswer, Prediction
+from api.schemas.inference.classify import ClassifyView, ImageAnswer, NoneOfThese, Prediction
 from api.tower_images import (
     FIELDS,
     FORM_ERRORS,
@@ -21,6 +23,8 @@ from api.tower_images import (
 )
 from core import errors
 from core.domain.access.roles import Role
+from core.domain.rejection.calibration import DEFAULT_RATE
+from core.domain.rejection.choose import Chosen, choose
 from core.ports import ClassificationRequest
 from core.use_cases.inference.classify import (
     Resolved,
@@ -33,6 +37,7 @@ router = APIRouter(
 )
 
 DEFAULT_TOP_K = 5
+OFF = "off"
 SHOWN_AT_ONCE = 5000  # predictions, in a fraction of a second; a thread shows more
 _FORM = multipart(
     {
@@ -45,6 +50,12 @@ _FORM = multipart(
             "where the mean of its prompts does.",
         },
         "top_k": {"type": "integer", "default": DEFAULT_TOP_K},
+        "none_of_these": {
+            "type": "string",
+            "default": OFF,
+            "description": f"`{OFF}`, or the share of images of the classes that may be taken for "
+            "images of none: a rate that the version is calibrated for, such as 0.05.",
+        },
     },
     required=["images"],
 )
@@ -52,7 +63,7 @@ _FORM = multipart(
 
 @router.post(
     "",
-    responses=raises(*FORM_ERRORS, errors.ClassInvalid, errors.PromptInvalid),
+    responses=raises(*FORM_ERRORS, errors.ClassInvalid, errors.PromptInvalid, errors.NotCalibrated),
     openapi_extra=_FORM | needs(Role.VIEWER),
 )
 async def classify_images(
@@ -61,19 +72,21 @@ async def classify_images(
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
     By default the classes are those that the version has learned or, for a root, those of its
-    model's zero-shot suites.
+    model's zero-shot suites. With `none_of_these`, each image is also told to show one of the
+    classes or none, by a threshold whose error rates stand beside it.
     """
     # The version is known before any image is decoded, to the pixels that this version takes.
     resolved = await services.find_version(reference, asking)
-    fields = ("classes", "prompt", "prompts", "top_k")
+    fields = ("classes", "prompt", "prompts", "top_k", "none_of_these")
     async with received_images(request, services, resolved, fields=fields) as form:
         asked = await _classification(services, resolved, form)
         top_k = _top_k(text_field(form.fields, "top_k"))
+        chosen = await _chosen(services, asked, text_field(form.fields, "none_of_these"))
         readable = readable_pixels(form.files)
-        predictions = await services.inference.answer(asked, readable, top_k=top_k)
-    if sum(map(len, predictions)) <= SHOWN_AT_ONCE:
-        return _show(resolved, form.files, predictions)
-    return await run_in_threadpool(_show, resolved, form.files, predictions)
+        answers = await services.inference.answer(asked, readable, top_k=top_k)
+    if sum(len(one.predictions) for one in answers) <= SHOWN_AT_ONCE:
+        return _show(resolved, form.files, answers, chosen)
+    return await run_in_threadpool(_show, resolved, form.files, answers, chosen)
 
 
 async def _classification(
@@ -86,26 +99,56 @@ async def _classification(
     return classification_of(resolved, classes, prompts=prompts)
 
 
+async def _chosen(
+    services: Services, asked: ClassificationRequest, rate: str | None
+) -> Chosen | None:
+    """Return the threshold for "none of these", if it is asked for."""
+    if rate in {None, OFF}:
+        return None
+    try:
+        wanted = float(rate or "")
+    except ValueError:
+        wanted = nan
+    if not 0 < wanted < 1:
+        raise errors.FieldInvalid(
+            f"none_of_these must be {OFF}, or a false-rejection rate such as {DEFAULT_RATE}.",
+            pointer="/none_of_these",
+        )
+    calibration = await run_in_threadpool(services.calibrations.of, asked.version)
+    return choose(calibration, asked.texts.classes, asked.texts.prompts, wanted)
+
+
 def _show(
     resolved: Resolved,
     images: Sequence[ReceivedImage],
-    predictions: Sequence[Sequence[object]],
+    answers: Sequence[Classified],
+    chosen: Chosen | None,
 ) -> ClassifyView:
-    remaining = iter(predictions)
+    remaining = iter(answers)
     return ClassifyView(
         model=resolved.model.name,
         version=resolved.version.number,
         digest=resolved.version.digest,
+        none_of_these=None if chosen is None else NoneOfThese.of(chosen),
         data=[
-            ImageAnswer(
-                file=image.file,
-                predictions=[Prediction.model_validate(row) for row in next(remaining)]
-                if image.refusal is None
-                else [],
-                error=image.error,
-            )
+            ImageAnswer(file=image.file, predictions=[], error=image.error)
+            if image.refusal is not None
+            else _answer(image.file, next(remaining), chosen)
             for image in images
         ],
+    )
+
+
+def _answer(file: str, found: Classified, chosen: Chosen | None) -> ImageAnswer:
+    predictions = [Prediction.model_validate(row) for row in found.predictions]
+    if chosen is None:
+        return ImageAnswer(file=file, predictions=predictions)
+    score = chosen.calibration.statistic.of(found.cosines, predictions[0].probability)
+    return ImageAnswer(
+        file=file,
+        predictions=predictions,
+        none_of_these=score < chosen.threshold.threshold,
+        score=score,
     )
 
 

@@ -17,6 +17,7 @@ from core.domain.evaluation.report_sections import (
 )
 from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict
+from core.domain.rejection.calibration import Calibration
 
 
 class MeasureView(ResponseModel):
@@ -108,4 +109,9 @@ class ReportView(ResponseModel):
     )
     exact: bool | None = Field(
         None, description="Whether repeating the training gives bit-identical weights, if recorded."
+    )
+    rejection: Calibration | None = Field(
+        None,
+        description='Thresholds for "none of these", chosen on validation images, and their error '
+        "rates on test images.",
     )

@@ -10,6 +10,7 @@ from core.domain.export_format import ExportFormat
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import TensorEntry, Weights
+from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest, Json
 from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec
 from core.use_cases.job_handlers import Tools
@@ -39,8 +40,11 @@ class NoOpTools:
     def answer(
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        """Return the right answers to queries for classes."""
-        return [_right_answers(query) for query in queries if isinstance(query, ClassQuery)]
+        """Return the right answers to queries for classes, and no thresholds."""
+        return [
+            _right_answers(query) if isinstance(query, ClassQuery) else Calibration()
+            for query in queries
+        ]
 
     def formats(self) -> Collection[ExportFormat]:
         """Return all formats."""

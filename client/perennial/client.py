@@ -103,19 +103,23 @@ class Client:
         prompt: str | None = None,
         prompts: Sequence[str] | None = None,
         top_k: int | None = None,
+        none_of_these: float | None = None,
         expect_digest: str | None = None,
     ) -> Classify:
         """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
         By default the classes are those that the version has learned. With several `prompts`,
-        the vector of a class is the mean of theirs. With `expect_digest`, a reference that now
-        means another version is refused.
+        the vector of a class is the mean of theirs. With `none_of_these`, a false-rejection rate
+        that the version is calibrated for such as 0.05, each image is also told to show one of the
+        classes or none. With `expect_digest`, a reference that now means another version is
+        refused.
         """
         fields = given(
             classes=None if classes is None else json.dumps(list(classes)),
             prompt=prompt,
             prompts=None if prompts is None else json.dumps(list(prompts)),
             top_k=top_k,
+            none_of_these=none_of_these,
             expect_digest=expect_digest,
         )
         files = in_thread(lambda: [form_file("images", in_memory(image)) for image in images])

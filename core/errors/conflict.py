@@ -89,6 +89,10 @@ class ReportUnreadable(Conflict):
     """The forgetting report has a format that this release cannot read."""
 
 
+class NotCalibrated(Conflict):
+    """The version has no thresholds for "none of these": evaluate it."""
+
+
 class NotServable(Conflict):
     """The version has no weights to serve."""
 

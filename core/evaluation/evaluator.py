@@ -16,10 +16,12 @@ from core.domain.evaluation.query import (
     RetrievalQuery,
 )
 from core.domain.jobs.event import EventKind
+from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest
 from core.errors import OutOfMemory
 from core.evaluation.accuracy import predict
 from core.evaluation.features import Features, encode, texts_of
+from core.evaluation.rejection import calibration_of
 from core.evaluation.retrieval import caption_ranks, image_ranks
 from core.ports import Artifacts, Monitor
 
@@ -77,7 +79,8 @@ class VersionEvaluator:
             decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
         with torch.inference_mode():
             features = encode(model, decoded, questions, batch or self.batch, monitor)
-            return tuple(_answer(query, features) for query in questions)
+            scale = float(model.scale)
+            return tuple(_answer(query, features, scale) for query in questions)
 
     def _answer(
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int
@@ -87,7 +90,9 @@ class VersionEvaluator:
             return self.ask(model, queries, monitor, batch)
 
 
-def _answer(query: EvalQuery, features: Features) -> Answers:
+def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
+    if isinstance(query, CalibrationQuery):
+        return calibration_of(query.sources, features.of_images, features.of_texts, scale)
     images = features.of_images(query.entries)  # (images, width)
     texts = features.of_texts(texts_of(query))  # (classes or captions, width)
     if isinstance(query, RetrievalQuery):

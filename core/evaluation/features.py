@@ -14,6 +14,7 @@ from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassQuery, EvalQuery
+from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest
 from core.ports import Monitor
 
@@ -83,6 +84,9 @@ def encode(
 
 def texts_of(query: EvalQuery) -> tuple[str, ...]:
     """Return the texts that a query compares images with: class prompts or captions."""
+    if isinstance(query, CalibrationQuery):
+        sources = query.sources
+        return tuple(text for one in sources for text in one.prompt.fill_all(one.classes))
     if isinstance(query, ClassQuery):
         return query.prompt.fill_all(query.classes)
     return tuple(text for entry in query.entries for text in entry.texts)

@@ -104,6 +104,8 @@ def _text_search(query: EvalQuery, texts: Tensor) -> _Asked:
         images = torch.arange(len(query.entries))
         owner = torch.tensor([i for i, entry in enumerate(query.entries) for _ in entry.texts])
         return _Asked(queries=texts, groups=images, wanted=owner, clusters=owner)
+    if not isinstance(query, ClassQuery):
+        raise TypeError(type(query))
     names = _numbers(query.classes)
     wanted = torch.tensor([names[name.lower()] for name in query.classes])
     return _Asked(queries=texts, groups=_classes_of(query), wanted=wanted, clusters=wanted)

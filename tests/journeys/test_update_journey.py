@@ -98,6 +98,11 @@ def test_a_model_learns_is_judged_serves_and_is_rolled_back(client: Client, tmp_
     assert share_right(client, "walk", unseen, list(taught)) > 0.5
     assert live_version(client, unseen[:1]) == 2
 
+    # What shows none of the classes is told from what shows one, better than by chance.
+    others = named("twemoji")[::48]
+    own, foreign = (share_rejected(client, images, list(taught)) for images in (unseen, others))
+    assert own + 0.1 < foreign
+
     # What forgets too much is refused, and production stays as it is.
     failed = finish(client, update(client, RUINED))["result"]
     assert (failed["version"], failed["verdict"]) == (3, "failed")
@@ -173,6 +178,14 @@ def share_right(
 ) -> float:
     given = predicted(client, reference, images, classes)
     return sum(one == image.text for one, image in zip(given, images, strict=True)) / len(images)
+
+
+def share_rejected(client: Client, images: list[PackImage], classes: list[str]) -> float:
+    """The share of images that are told to show none of the classes."""
+    found = client.classify(
+        "walk", [image.file for image in images], classes, prompt=PROMPT, none_of_these=0.1
+    )
+    return sum(bool(one["none_of_these"]) for one in found["data"]) / len(images)
 
 
 def live_version(client: Client, images: list[PackImage]) -> int:

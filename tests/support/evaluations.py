@@ -27,6 +27,8 @@ from core.domain.gate.policy import GatePolicy
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, Version, VersionStatus
+from core.domain.rejection.calibration import Calibration
+from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import (
     DatasetId,
     Digest,
@@ -128,6 +130,8 @@ def answered(
 
 
 def _answer(question: EvalQuery, right: Callable[[int], bool]) -> Answers:
+    if isinstance(question, CalibrationQuery):
+        return Calibration()
     if isinstance(question, ClassQuery):
         column = {name: index for index, name in enumerate(question.classes)}
         size = len(question.classes)

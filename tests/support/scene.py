@@ -23,6 +23,8 @@ from core.domain.jobs.order import JobType, Order, UpdateOrder
 from core.domain.recipes.choices import Precision
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, Version, Weights
+from core.domain.rejection.calibration import Calibration
+from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest, Json
 from core.ports import (
     Artifacts,
@@ -131,6 +133,8 @@ class Script:
 
 def answered(question: EvalQuery, *, right: bool) -> Answers:
     """The right answers, or wrong ones."""
+    if isinstance(question, CalibrationQuery):
+        return Calibration()
     if isinstance(question, ClassQuery):
         shift = 0 if right else 1
         names = [name.lower() for name in question.classes]

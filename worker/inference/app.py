@@ -42,7 +42,7 @@ def make_inference_app(
     async def classify(request: Request) -> Response:
         head, pixels = read_request(await _body(request))
         digest = Digest(_text(head, "digest"))
-        predictions = await run_in_threadpool(
+        found = await run_in_threadpool(
             classifier.classify,
             digest,
             pixels=pixels,
@@ -51,7 +51,8 @@ def make_inference_app(
             templates=_positive_integer(head, "templates") if "templates" in head else 1,
             top_k=_positive_integer(head, "top_k"),
         )
-        return JSONResponse({"digest": digest, "predictions": predictions})
+        predictions, cosines = zip(*found, strict=True)
+        return JSONResponse({"digest": digest, "predictions": predictions, "cosines": cosines})
 
     async def embed(request: Request) -> Response:
         head, pixels = read_request(await _body(request))

@@ -14,7 +14,7 @@ from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import TextFeatures
 
-Row = list[tuple[int, float]]
+Row = tuple[list[tuple[int, float]], list[float]]
 
 
 class TextsUnknown(Exception):
@@ -45,19 +45,23 @@ class Classifier:
     ) -> list[Row]:
         """Return the `top_k` classes of each image with their probabilities, best first.
 
-        A class is named by its place. `prompts` are the texts of the digest `texts`, of which
-        `templates` at a time stand for a class. Raises TextsUnknown for texts that are not cached
-        if `prompts` is None.
+        Beside them stand the image's greatest cosines with any of the classes: two, or one if there
+        is one class. A class is named by its place. `prompts` are the texts of the digest `texts`,
+        of which `templates` at a time stand for a class. Raises TextsUnknown for texts that are not
+        cached if `prompts` is None.
         """
         model = self._models.get(digest)
         images = _images(model, pixels)
         columns = self._features(digest, model, texts, prompts, templates)
         features = self._batcher.encode(model, images).result()
         with torch.inference_mode():
-            logits = model.scale * features @ columns.T  # (images, classes)
+            cosines = features @ columns.T  # (images, classes)
+            logits = model.scale * cosines
             best = logits.softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
+            greatest = cosines.topk(min(2, len(columns)), dim=-1).values
         places, probabilities = best.indices.tolist(), best.values.tolist()
-        return [list(zip(*row, strict=True)) for row in zip(places, probabilities, strict=True)]
+        rows = zip(places, probabilities, greatest.tolist(), strict=True)
+        return [(list(zip(*row, strict=True)), both) for *row, both in rows]
 
     def embed(self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]) -> list[Embedded]:
         """Return the L2-normalised vectors of images and, after them, of texts."""

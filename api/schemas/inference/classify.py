@@ -4,6 +4,8 @@ from pydantic import Field
 
 from api.schemas.common import ResponseModel
 from api.schemas.datasets.datasets import ReceiptError
+from core.domain.rejection.calibration import ErrorRate, Statistic
+from core.domain.rejection.choose import Chosen
 
 
 class Prediction(ResponseModel):
@@ -18,7 +20,56 @@ class ImageAnswer(ResponseModel):
 
     file: str = Field(examples=["boot-1.jpg"])
     predictions: list[Prediction]
+    none_of_these: bool | None = Field(
+        None, description="Whether the image shows none of the classes; null unless it was asked."
+    )
+    score: float | None = Field(
+        None, description="The image's statistic, which is compared with the threshold."
+    )
     error: ReceiptError | None = None
+
+
+class NoneOfThese(ResponseModel):
+    """The threshold below which an image shows none of the classes, and its error rates."""
+
+    false_rejection_rate: float = Field(examples=[0.05], description="The rate asked for.")
+    statistic: Statistic
+    threshold: float = Field(examples=[0.031])
+    auroc: float = Field(examples=[0.87])
+    source: str = Field(
+        examples=["learned classes"],
+        description="Whose images the threshold was chosen on: a suite's, the updates' holdouts, "
+        "or those of all sources.",
+    )
+    covered: bool = Field(
+        description="Whether the source has all the classes, with the same prompt. If not, the "
+        "rates are those of other classes."
+    )
+    list_size: int = Field(
+        examples=[10], description="The number of classes for which the rates were measured."
+    )
+    false_rejection: ErrorRate = Field(
+        description="Test images of a class of the list that are below the threshold."
+    )
+    false_acceptance: ErrorRate = Field(
+        description="Test images of no class of the list that are not below the threshold."
+    )
+
+    @classmethod
+    def of(cls, chosen: Chosen) -> "NoneOfThese":
+        """Return the view of a threshold."""
+        calibration, threshold = chosen.calibration, chosen.threshold
+        return cls(
+            false_rejection_rate=threshold.rate,
+            statistic=calibration.statistic,
+            threshold=threshold.threshold,
+            auroc=calibration.auroc,
+            source=chosen.source.name,
+            covered=chosen.covered,
+            list_size=calibration.size,
+            false_rejection=threshold.false_rejection,
+            false_acceptance=threshold.false_acceptance,
+        )
 
 
 class ClassifyView(ResponseModel):
@@ -27,4 +78,5 @@ class ClassifyView(ResponseModel):
     model: str
     version: int
     digest: str
+    none_of_these: NoneOfThese | None = Field(None, description="Null unless it was asked.")
     data: list[ImageAnswer]

@@ -3,9 +3,24 @@
 from typing import NotRequired, TypedDict
 
 from perennial.types.datasets import ReceiptError
+from perennial.types.rejection import ErrorRate, Statistic
 
 # A class and its probability among the given classes.
 Prediction = TypedDict("Prediction", {"class": str, "probability": float})
+
+
+class NoneOfThese(TypedDict):
+    """The threshold below which an image shows none of the classes, and its error rates."""
+
+    false_rejection_rate: float
+    statistic: Statistic
+    threshold: float
+    auroc: float
+    source: str
+    covered: bool  # whether the source has all the classes, with the same prompt
+    list_size: int  # the number of classes for which the rates were measured
+    false_rejection: ErrorRate
+    false_acceptance: ErrorRate
 
 
 class ImageAnswer(TypedDict):
@@ -13,6 +28,8 @@ class ImageAnswer(TypedDict):
 
     file: str
     predictions: list[Prediction]
+    none_of_these: NotRequired[bool | None]  # None unless it was asked
+    score: NotRequired[float | None]  # compared with the threshold
     error: NotRequired[ReceiptError | None]
 
 
@@ -22,4 +39,5 @@ class Classify(TypedDict):
     model: str
     version: int
     digest: str
+    none_of_these: NotRequired[NoneOfThese | None]
     data: list[ImageAnswer]

@@ -83,6 +83,7 @@ def build_report(
         notes=dict(candidate.notes),
         environments=candidate.environments,
         exact=candidate.exact,
+        rejection=results.calibration,
     )
 
 

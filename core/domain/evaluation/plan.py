@@ -7,6 +7,7 @@ from core.domain.datasets.suite import Suite
 from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.version import Model, Version
+from core.domain.rejection.query import CalibrationQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class EvaluationPlan:
     retrieval: tuple[RetrievalEvaluation, ...]
     holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
+    calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
 
     @property
     def own(self) -> HoldoutEvaluation | None:
@@ -71,8 +73,8 @@ class EvaluationPlan:
         Candidate, parent, root and live version answer the queries on suites and on the lineage's
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
         learned an earlier holdout answers that holdout's own query: it did so as a candidate and
-        the answers are stored, so its weights may have been collected. Equal plans have the same
-        order.
+        the answers are stored, so its weights may have been collected. The candidate alone is
+        calibrated. Equal plans have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
@@ -80,7 +82,12 @@ class EvaluationPlan:
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += [holdout.exam.own, holdout.exam.union]
-        asked = [(self.candidate, whole), (self.parent, shared), (self.root, shared)]
+        calibrated: list[EvalQuery] = [self.calibration] if self.calibration else []
+        asked = [
+            (self.candidate, whole + calibrated),
+            (self.parent, shared),
+            (self.root, shared),
+        ]
         if self.live is not None:
             asked.append((self.live, whole))
         asked += [(h.learner, [h.exam.own]) for h in self.earlier]

@@ -18,6 +18,9 @@ from core.domain.evaluation.plan import (
 from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.version import Model, Version
+from core.domain.rejection.calibration import LEARNED
+from core.domain.rejection.query import CalibrationQuery
+from core.domain.rejection.sources import source_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ def plan_queries(
         retrieval=tuple(retrieval),
         holdouts=_holdout_evaluations((*earlier, candidate), learned),
         live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
+        calibration=_calibration_query(suites, (*earlier, candidate)),
     )
 
 
@@ -123,6 +127,25 @@ def _holdout_evaluations(
         for update in updates
         if (entries := entries_in(Part.TEST, update.holdout))
     )
+
+
+def _calibration_query(
+    suites: Sequence[ScoredSuite], updates: Sequence[HeldOutUpdate]
+) -> CalibrationQuery | None:
+    """Return the query about zero-shot suites, and about the holdouts of all updates together.
+
+    None if none of these has enough images. The last update is the candidate's.
+    """
+    learner = updates[-1].version
+    held_out = [entry for update in updates for entry in update.holdout]
+    found = [source_of(LEARNED, held_out, learner.classes, learner.prompt)]
+    for scored in suites:
+        suite = scored.suite
+        if suite.kind is SuiteKind.ZERO_SHOT:
+            entries = scored.manifest.entries
+            found.append(source_of(suite.name, entries, suite.classes, suite.prompt))
+    sources = tuple(source for source in found if source is not None)
+    return CalibrationQuery(sources=sources) if sources else None
 
 
 def _holdout_class_evaluation(

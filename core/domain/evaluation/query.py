@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.recipes.prompt import PromptTemplate
+from core.domain.rejection.calibration import Calibration
+from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest, Json, canonical_json, sha256
 
 
@@ -39,7 +42,7 @@ class RetrievalQuery:
         return sha256(canonical_json(["retrieval", rows]))
 
 
-EvalQuery = ClassQuery | RetrievalQuery
+EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +80,13 @@ class RetrievalAnswers:
     caption_ranks: tuple[int, ...]
 
 
-Answers = ClassAnswers | RetrievalAnswers
+Answers = ClassAnswers | RetrievalAnswers | Calibration
 
 
 def are_finite(answers: Answers, query: EvalQuery) -> bool:
     """Return whether every image has a class, or every image and caption has a rank."""
+    if isinstance(answers, Calibration):
+        return True
     if isinstance(answers, RetrievalAnswers):
         images, captions = len(answers.image_ranks), len(answers.caption_ranks)
         return max(answers.image_ranks) < captions and max(answers.caption_ranks) < images
@@ -89,12 +94,16 @@ def are_finite(answers: Answers, query: EvalQuery) -> bool:
     return max(answers.predicted) < len(classes)
 
 
-def answers_to_json(answers: Answers) -> dict[str, list[int]]:
+def answers_to_json(answers: Answers) -> dict[str, Any]:
     """Return answers as plain JSON, for storage."""
+    if isinstance(answers, Calibration):
+        return answers.to_json()
     return {name: list(value) for name, value in vars(answers).items()}
 
 
 def answers_from_json(value: Json) -> Answers:
     """Return the answers that `answers_to_json` wrote."""
+    if "sources" in value:
+        return Calibration.from_json(value)
     fields: dict[str, tuple[int, ...]] = {name: tuple(numbers) for name, numbers in value.items()}
     return ClassAnswers(**fields) if "predicted" in fields else RetrievalAnswers(**fields)

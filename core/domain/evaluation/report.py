@@ -17,6 +17,7 @@ from core.domain.evaluation.report_sections import (
 )
 from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
 from core.domain.gate.policy import Verdict
+from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest, Json, canonical_json
 from core.errors import ReportUnreadable
 
@@ -67,6 +68,7 @@ class Report:
     notes: Json = field(default_factory=dict)  # what training chose by itself
     environments: tuple[Mapping[str, str], ...] = ()  # that training ran in, in order
     exact: bool | None = None  # whether a repeat is bit-exact; None: not recorded
+    rejection: Calibration | None = None  # thresholds for "none of these"; None: not recorded
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON; equal reports give equal bytes."""
@@ -100,6 +102,7 @@ class Report:
                 "rulings": tuple(map(_ruling, value["measures"])),
                 "scores": tuple(Scores(**row) for row in value["scores"]),
                 "transfer": _transfer(value["transfer"]),
+                "rejection": _calibration(value.get("rejection")),
                 "tasks": tuple(
                     Task(**{**row, "classes": tuple(row["classes"])}) for row in value["tasks"]
                 ),
@@ -132,6 +135,10 @@ def _ruling(row: Json) -> Ruling:
 def _transfer(row: Json) -> Transfer:
     # Reports of an earlier release also have a `backward_union`.
     return Transfer(**{name: row[name] for name in Transfer.__dataclass_fields__})
+
+
+def _calibration(value: Json | None) -> Calibration | None:
+    return None if value is None else Calibration.from_json(value)
 
 
 def _changes(row: Json) -> ChangeTable:

@@ -15,6 +15,7 @@ from core.domain.evaluation.query import (
     are_finite,
 )
 from core.domain.registry.version import Version
+from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest
 
 AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
@@ -68,6 +69,15 @@ class EvaluationResults:
     def accuracy(self, version: Version, query: ClassQuery) -> float:
         """Return the share of right answers."""
         return micro_accuracy(self.counts(version, query))
+
+    @property
+    def calibration(self) -> Calibration:
+        """The candidate's thresholds for "none of these"; without a source if it has none."""
+        query = self.plan.calibration
+        found = self.answers[self.plan.candidate.digest, query.digest] if query else Calibration()
+        if not isinstance(found, Calibration):
+            raise TypeError(type(found))
+        return found
 
     @property
     def roles(self) -> tuple[tuple[str, Version], ...]:

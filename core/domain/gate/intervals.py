@@ -134,7 +134,7 @@ def paired_interval(flips: Flips, alpha: float = ALPHA) -> Interval:
     return Interval(lower=_lower(flips, z), upper=-_lower(mirrored, z))
 
 
-def proportion_interval(hits: int, count: int, alpha: float = ALPHA) -> Interval:
+def proportion_interval(hits: float, count: int, alpha: float = ALPHA) -> Interval:
     """Return Wilson's score interval of a single proportion."""
     z = quantile(alpha)
     rate, spread = hits / count, z * z / count

@@ -15,6 +15,7 @@ from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.alias import Alias
 from core.domain.registry.version import Model, Version, VersionStatus
+from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest
 from core.errors import GateFailed, StaleRevision
 from core.ports import Monitor
@@ -206,8 +207,9 @@ def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> N
             return given
         return [
             ClassAnswers(predicted=(len(question.classes),) * len(question.entries))
-            for question in questions
             if isinstance(question, ClassQuery)
+            else Calibration()
+            for question in questions
         ]
 
     monkeypatch.setattr(scene.script, "answer", answer_or_not)

@@ -40,6 +40,7 @@ class Oracle:
         self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
         self.templates: list[int] = []  # how many prompts stand for a class, of each of these
         self.answer: Response | None = None
+        self.cosines = [0.5, 0.25]  # of each image
         self.longest_id = 0  # of a request for vectors
         app = Starlette(
             routes=[
@@ -66,7 +67,8 @@ class Oracle:
             return self.answer
         row = [(place, 0.5) for place in range(head["top_k"])]
         predictions = [row] * self.requests[-1]
-        return JSONResponse({"digest": head["digest"], "predictions": predictions})
+        found = {"digest": head["digest"], "predictions": predictions}
+        return JSONResponse(found | {"cosines": [self.cosines] * self.requests[-1]})
 
     async def embed(self, request: Request) -> Response:
         head, pixels = read_request(await request.body())
@@ -84,6 +86,7 @@ class Oracle:
 def settings_with(oracle: Oracle, home: Path) -> Settings:
     """Settings that lead to a stand-in, which forgets what it was asked before."""
     oracle.answer = None
+    oracle.cosines = [0.5, 0.25]
     oracle.requests = []
     oracle.known = {}
     oracle.templates = []

@@ -1,5 +1,6 @@
 """`perennial classify`: images, by a version or by what an alias points at."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -7,11 +8,14 @@ import click
 from perennial.terminal.arguments import FILE, example
 from perennial.terminal.output import json_option, note, percent, print_json, print_table
 from perennial.terminal.session import connected
+from perennial.types.classify import ImageAnswer, NoneOfThese
 
 
 @click.command(
     epilog=example(
-        "perennial classify demo bag.webp", "perennial classify demo:2 *.webp -c bag -c sandal"
+        "perennial classify demo bag.webp",
+        "perennial classify demo:2 *.webp -c bag -c sandal",
+        "perennial classify demo *.webp --none-of-these",
     )
 )
 @click.argument("reference")
@@ -30,6 +34,14 @@ from perennial.terminal.session import connected
     help="Prompt template with one {name}; of several, the mean of their vectors is used.",
 )
 @click.option("--top-k", type=int, help="How many classes to answer for each image.")
+@click.option(
+    "--none-of-these",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    is_flag=False,
+    flag_value=0.05,
+    metavar="[RATE]",
+    help="Tell images that show none of the classes, with this false-rejection rate (0.05).",
+)
 @click.option("--expect-digest", metavar="SHA256", help="Refuse if it is another version.")
 @json_option
 def classify(
@@ -38,6 +50,7 @@ def classify(
     classes: tuple[str, ...],
     prompts: tuple[str, ...],
     top_k: int | None,
+    none_of_these: float | None,
     expect_digest: str | None,
     as_json: bool,
 ) -> None:
@@ -52,6 +65,7 @@ def classify(
             classes or None,
             prompts=prompts or None,
             top_k=top_k,
+            none_of_these=none_of_these,
             expect_digest=expect_digest,
         )
     if as_json:
@@ -63,10 +77,27 @@ def classify(
             note(f"{image}: {error['detail']}")
     print_table(
         ("file", "class", "probability, %"),
-        [
-            (str(image), one["class"], percent(one["probability"]))
-            for image, answer in answers
-            for one in answer["predictions"]
-        ],
+        [row for image, answer in answers for row in _rows(image, answer)],
         title=f"{found['model']}: version {found['version']}",
+    )
+    if threshold := found.get("none_of_these"):
+        note(_told(threshold))
+
+
+def _rows(image: Path, answer: ImageAnswer) -> Iterator[tuple[str, str, str]]:
+    if answer.get("none_of_these"):
+        yield str(image), "none of these", ""
+        return
+    for one in answer["predictions"]:
+        yield str(image), one["class"], percent(one["probability"])
+
+
+def _told(found: NoneOfThese) -> str:
+    """Return how often the threshold errs."""
+    rejected, accepted = found["false_rejection"], found["false_acceptance"]
+    of = "these" if found["covered"] else "other"
+    return (
+        f"Measured with {found['list_size']} of {of} classes ({found['source']}): "
+        f"{percent(rejected['rate'])} % of images of a class are told to show none, and "
+        f"{percent(accepted['rate'])} % of images of none to show one."
     )

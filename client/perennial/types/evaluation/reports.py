@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from perennial.types.rejection import Calibration
 from perennial.types.versions import Verdict
 
 MeasureKind = Literal["zero_shot", "image_to_text", "text_to_image", "holdout", "holdouts", "gain"]
@@ -176,3 +177,4 @@ class Report(TypedDict):
     notes: NotRequired[dict[str, Any]]
     environments: NotRequired[list[dict[str, str]]]
     exact: NotRequired[bool | None]
+    rejection: NotRequired[Calibration | None]

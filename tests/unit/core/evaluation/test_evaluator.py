@@ -10,6 +10,7 @@ from PIL import Image
 from core.clip.images import read_image
 from core.clip.weights import load, publish
 from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part
 from core.domain.evaluation.query import (
     ClassAnswers,
     ClassQuery,
@@ -18,10 +19,14 @@ from core.domain.evaluation.query import (
     are_finite,
 )
 from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.domain.rejection.calibration import Calibration
+from core.domain.rejection.query import CalibrationQuery
+from core.domain.rejection.sources import source_of
 from core.domain.values import Digest, sha256
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
 from core.evaluation.evaluator import VersionEvaluator
+from core.evaluation.rejection import calibration_of
 from core.ports import BytesCallback, ignore_bytes
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_clip import tiny_clip
@@ -123,6 +128,42 @@ def test_answers_stand_in_the_order_of_the_questions(
     assert isinstance(retrieval, RetrievalAnswers)
     assert len(retrieval.image_ranks) == 5
     assert len(retrieval.caption_ranks) == 10
+
+
+def test_thresholds_are_found_with_images_and_prompts_of_other_questions(
+    artifacts: CountingArtifacts, version: Digest
+) -> None:
+    images = [picture(artifacts, seed, CLASSES[seed % 3]) for seed in range(130)]
+    found = source_of("art", images, CLASSES, DEFAULT_PROMPT)
+    assert found is not None
+    test = found.on(Part.TEST)
+    asked = (
+        ClassQuery(entries=test, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        CalibrationQuery(sources=(found,)),
+    )
+    _, calibration = evaluator(artifacts, 40).answer(version, asked, Steps())
+    assert max(artifacts.reads.count(entry.artifact) for entry in images) == 1
+
+    model = load(version, artifacts)
+    rows = {entry.pixels: place for place, entry in enumerate(found.entries)}
+    with torch.inference_mode():
+        pixels = [
+            model.preprocess.evaluation_pixels(read_image(artifacts.get(entry.artifact)))
+            for entry in found.entries
+        ]
+        features = model.encode_images(torch.stack(pixels))
+        own = calibration_of(
+            [found],
+            lambda entries: features[[rows[entry.pixels] for entry in entries]],
+            model.encode_texts,
+            float(model.scale),
+        )
+    assert isinstance(calibration, Calibration)
+    ((given,), (wanted,)) = calibration.sources, own.sources
+    assert [one.size for one in given.lists] == [1, 2]
+    for one, other in zip(given.lists, wanted.lists, strict=True):
+        assert one.auroc == pytest.approx(other.auroc, abs=0.01)
+        assert one.thresholds[0].threshold == pytest.approx(other.thresholds[0].threshold, abs=1e-4)
 
 
 def test_shared_images_are_read_once(artifacts: CountingArtifacts, version: Digest) -> None:

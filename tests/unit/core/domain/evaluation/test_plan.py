@@ -1,5 +1,6 @@
 """Which version must answer which question."""
 
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.plan_queries import HeldOutUpdate
@@ -128,3 +129,39 @@ def test_first_update_asks_its_only_baseline_once() -> None:
         earlier=[],
     )
     assert [who.number for who, _ in plan.questions] == [2, 1]
+
+
+def in_both_parts(name: str, *classes: str) -> tuple[ManifestEntry, ...]:
+    """Twelve images of each class in either part."""
+    texts = [(one,) for one in classes] * 12
+    return entries(name, texts) + entries(name, texts, Part.VALIDATION)
+
+
+def test_candidate_alone_is_calibrated_on_zero_shot_suites_and_on_all_holdouts() -> None:
+    captions = suite("shapes", in_both_parts("shapes", "a square"), SuiteKind.RETRIEVAL)
+    emoji = suite("emoji", in_both_parts("emoji", "cat", "dog"), SuiteKind.ZERO_SHOT)
+    few = suite("few", entries("few", [("sun",), ("moon",)] * 9), SuiteKind.ZERO_SHOT)
+    plan = second_update(
+        candidate=HeldOutUpdate(version=SECOND, holdout=in_both_parts("second", "boot", "coat")),
+        earlier=[HeldOutUpdate(version=FIRST, holdout=in_both_parts("first", "bag", "shirt"))],
+        suites=[emoji, captions, few],
+    )
+    assert plan.calibration is not None
+    learned, pictures = plan.calibration.sources
+    assert (learned.name, learned.classes) == ("learned classes", SECOND.classes)
+    assert {entry.class_name for entry in learned.entries} == {"bag", "shirt", "boot", "coat"}
+    assert (pictures.name, pictures.entries) == (
+        "emoji",
+        tuple(
+            entry
+            for part in Part
+            for entry in sorted(emoji.manifest.entries, key=lambda one: one.pixels)
+            if entry.part is part
+        ),
+    )
+    asked = {who.number for who, queries in plan.questions if plan.calibration in queries}
+    assert asked == {SECOND.number}
+
+
+def test_a_version_with_few_images_is_not_calibrated() -> None:
+    assert second_update().calibration is None  # no validation images

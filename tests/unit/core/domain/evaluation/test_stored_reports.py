@@ -5,9 +5,23 @@ from dataclasses import replace
 
 import pytest
 
+from core.domain.datasets.split import Part
+from core.domain.evaluation.build_report import build_report
+from core.domain.evaluation.plan_queries import HeldOutUpdate
 from core.domain.evaluation.report import Report
+from core.domain.rejection.calibration import (
+    Calibration,
+    ErrorRate,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+    Threshold,
+)
 from core.errors import ReportUnreadable
 from tests.support.evaluations import (
+    SECOND,
+    answered,
+    entries,
     forgets_cats,
     learned,
     report_of,
@@ -36,6 +50,35 @@ def test_a_report_of_before_environments_were_recorded_still_opens() -> None:
     del value["environments"], value["exact"]
     report = Report.from_json(json.loads(json.dumps(value)))
     assert (report.environments, report.exact) == ((), None)
+
+
+def test_a_report_of_before_versions_were_calibrated_still_opens() -> None:
+    value = report_of(second_update(), learned).to_json()
+    assert value["rejection"] == {"sources": ()}  # too few images
+    del value["rejection"]
+    assert Report.from_json(json.loads(json.dumps(value))).rejection is None
+
+
+def test_the_candidates_thresholds_stand_in_its_report() -> None:
+    images = entries("both", [("boot",), ("coat",)] * 12)
+    images += entries("both", [("boot",), ("coat",)] * 12, Part.VALIDATION)
+    plan = second_update(candidate=HeldOutUpdate(version=SECOND, holdout=images))
+    assert plan.calibration is not None
+    rate = ErrorRate(rate=0.1, lower=0.0, upper=0.2, images=24)
+    threshold = Threshold(rate=0.1, threshold=0.3, false_rejection=rate, false_acceptance=rate)
+    lists = ListCalibration(
+        size=1, statistic=Statistic.MAX_COSINE, auroc=0.75, thresholds=(threshold,)
+    )
+    source = SourceCalibration(name="x", classes=("a", "b"), prompt="{name}", lists=(lists,))
+    calibration = Calibration(sources=(source,))
+    answers = answered(plan, learned) | {
+        (SECOND.digest, plan.calibration.digest): calibration,
+    }
+    report = build_report(
+        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+    )
+    assert report.rejection == calibration
+    assert Report.from_json(json.loads(report.to_bytes())).rejection == calibration
 
 
 @pytest.mark.parametrize("found", [None, 0, 3, "2"])

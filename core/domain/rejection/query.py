@@ -1,0 +1,82 @@
+"""What a version is asked for its calibration: images of known classes, and class lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.datasets.split import Part
+from core.domain.recipes.prompt import PromptTemplate
+from core.domain.values import Digest, canonical_json, sha256
+
+MOST_IMAGES = 2000  # of a source and part: enough for an interval of 2 points
+LISTS = 4  # of one length that an image is put to with its class, and as many without it
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSource:
+    """Images of classes that exclude each other, in both parts; every entry's is in `classes`."""
+
+    name: str
+    entries: tuple[ManifestEntry, ...]
+    classes: tuple[str, ...]  # each once, whatever its case
+    prompt: PromptTemplate
+
+    def on(self, part: Part) -> tuple[ManifestEntry, ...]:
+        """Return the images of one part."""
+        return tuple(entry for entry in self.entries if entry.part is part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationQuery:
+    """A query for the thresholds below which images show none of the given classes."""
+
+    sources: tuple[CalibrationSource, ...]
+
+    @property
+    def entries(self) -> tuple[ManifestEntry, ...]:
+        """The images of all sources."""
+        return tuple(entry for source in self.sources for entry in source.entries)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Identifies the query by images in order, classes and prompts."""
+        rows = [
+            [
+                source.name,
+                [[entry.pixels, entry.class_name] for entry in source.entries],
+                list(source.classes),
+                source.prompt.text,
+            ]
+            for source in self.sources
+        ]
+        return sha256(canonical_json(["calibration", rows]))
+
+
+def list_sizes(classes: int) -> tuple[int, ...]:
+    """Return the lengths of class lists to calibrate, up to all classes but one."""
+    longest = classes - 1
+    return tuple(size for size in SIZES if size < longest) + ((longest,) if longest else ())
+
+
+def circle_of(classes: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of classes in the order of their names' digests, which is random."""
+    return tuple(
+        sorted(range(len(classes)), key=lambda place: sha256(classes[place].lower().encode()))
+    )
+
+
+def list_starts(image: Digest, at: int, size: int, count: int) -> list[tuple[int, int]]:
+    """Return where lists of one length start on a circle of `count` classes, `LISTS` of each kind.
+
+    The image's own class stands at `at`. Of each pair, the first list has the class, and the
+    second has not; all such lists are equally likely. A list goes on from its start, and over the
+    end of the circle.
+    """
+    found = []
+    for number in range(LISTS):
+        drawn = int(sha256(f"{image} {size} {number}".encode())[:13], 16)
+        within, without = drawn % size, drawn % (count - size)
+        found.append(((at - within) % count, (at + 1 + without) % count))
+    return found

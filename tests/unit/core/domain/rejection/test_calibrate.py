@@ -1,0 +1,136 @@
+"""Thresholds and their error rates, by numbers worked by hand and by chance."""
+
+import random
+from statistics import fmean
+
+import pytest
+
+from core.domain.gate.intervals import proportion_interval
+from core.domain.rejection.calibrate import MIN_IMAGES, TAIL, Observed, Scores, auroc, calibrate
+from core.domain.rejection.calibration import (
+    RATES,
+    Calibration,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+    Threshold,
+)
+
+
+def observed(known: list[float], unknown: list[float], lists: int = 1) -> Observed:
+    """Images with these values of the one statistic, each in so many lists."""
+    return Observed(
+        scores={Statistic.MAX_COSINE: Scores(known=known, unknown=unknown)},
+        images=len(known) // lists,
+    )
+
+
+def chosen(found: ListCalibration | None, rate: float) -> Threshold:
+    assert found is not None
+    (threshold,) = [one for one in found.thresholds if one.rate == rate]
+    return threshold
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "area"),
+    [
+        ([3, 1], [2, 0], 3 / 4),
+        ([1, 2], [1, 2], 1 / 2),
+        ([1, 1], [1, 0], 3 / 4),
+        ([1], [0, 0, 0], 1),
+        ([0], [1, 2], 0),
+    ],
+)
+def test_auroc_is_the_share_of_pairs_in_order(
+    known: list[float], unknown: list[float], area: float
+) -> None:
+    assert auroc(Scores(known=known, unknown=unknown)) == area
+
+
+@pytest.mark.parametrize(
+    ("images", "ranks"),
+    [(99, {0.01: 1, 0.05: 5, 0.1: 10}), (98, {0.05: 4, 0.1: 9}), (19, {0.05: 1, 0.1: 2})],
+)
+def test_threshold_is_the_score_whose_rank_is_the_rate_of_one_more_image(
+    images: int, ranks: dict[float, int]
+) -> None:
+    scores = [float(one) for one in range(1, images + 1)]
+    found = calibrate(5, observed(scores, [0.0] * 10), observed(scores, [0.0] * 10))
+    assert found is not None
+    assert {one.rate: one.threshold for one in found.thresholds} == ranks
+
+
+def test_images_in_several_lists_count_once() -> None:
+    scores = [float(one) for one in range(1, 4 * 19 + 1)]
+    found = calibrate(5, observed(scores, [0.0] * 40, lists=4), observed(scores, [0.0] * 40))
+    assert chosen(found, 0.05).threshold == 4  # 1 of 19, as 4 of 76
+
+
+def test_a_new_image_of_a_class_is_rejected_as_often_as_was_asked() -> None:
+    draw = random.Random(1)
+    trials = 2000
+    test = observed([1.0] * 10, [0.0] * 10)
+    thresholds = [
+        chosen(calibrate(5, observed([draw.random() for _ in range(39)], [0.0] * 10), test), 0.05)
+        for _ in range(trials)
+    ]
+    # A score is uniform, so a threshold is the chance to be below it: on average 2 / 40.
+    found = fmean(one.threshold for one in thresholds)
+    assert found == pytest.approx(0.05, abs=4 * 0.034 / trials**0.5)
+
+
+def test_error_rates_are_those_of_the_test_images() -> None:
+    validation = observed([float(one) for one in range(10, 30)], [0.0] * 10)
+    test = observed([9.0, 10.0, 11.0, 50.0] * 5, [9.0, 10.0, 1.0, 2.0, 3.0] * 4)
+    found = chosen(calibrate(5, validation, test), 0.1)
+    assert found.threshold == 11  # the second of 20
+    rejected, accepted = found.false_rejection, found.false_acceptance
+    assert (rejected.rate, rejected.images) == (10 / 20, 20)
+    assert (accepted.rate, accepted.images) == (0, 20)
+    interval = proportion_interval(10, 20, TAIL)
+    assert (rejected.lower, rejected.upper) == (interval.lower, interval.upper)
+    assert accepted.upper > 0.1
+
+
+def test_statistic_is_the_one_that_tells_validation_images_apart_best() -> None:
+    apart, mixed = [float(one) for one in range(20, 40)], [float(one) for one in range(20)]
+    validation = Observed(
+        scores={
+            Statistic.MAX_COSINE: Scores(known=mixed, unknown=apart),
+            Statistic.MARGIN: Scores(known=apart, unknown=mixed),
+        },
+        images=20,
+    )
+    test = Observed(
+        scores={
+            Statistic.MAX_COSINE: Scores(known=apart, unknown=mixed),
+            Statistic.MARGIN: Scores(known=mixed, unknown=apart),
+        },
+        images=20,
+    )
+    found = calibrate(5, validation, test)
+    assert found is not None
+    assert (found.statistic, found.auroc) == (Statistic.MARGIN, 0)  # the area is the test images'
+
+
+@pytest.mark.parametrize("counts", [(MIN_IMAGES - 1, MIN_IMAGES), (MIN_IMAGES, MIN_IMAGES - 1)])
+def test_few_images_in_either_part_give_no_threshold(counts: tuple[int, int]) -> None:
+    enough = observed([1.0] * MIN_IMAGES, [0.0] * MIN_IMAGES)
+    assert calibrate(5, enough, enough) is not None
+    validation, test = (observed([1.0] * count, [0.0] * count) for count in counts)
+    assert calibrate(5, validation, test) is None
+
+
+def test_what_was_observed_on_two_sources_is_put_together() -> None:
+    both = observed([1.0, 2.0], [0.0, 0.0]) + observed([3.0], [4.0])
+    assert both == observed([1.0, 2.0, 3.0], [0.0, 0.0, 4.0])
+
+
+def test_calibrations_are_stored_and_read_back() -> None:
+    part = observed([float(one) for one in range(120)], [5.0] * 20)
+    found = calibrate(5, part, part)
+    assert found is not None
+    assert [one.rate for one in found.thresholds] == list(RATES)
+    source = SourceCalibration(name="emoji", classes=("a", "b"), prompt="{name}", lists=(found,))
+    calibration = Calibration(sources=(source,))
+    assert Calibration.from_json(calibration.to_json()) == calibration
