@@ -9,7 +9,8 @@ import httpx
 from pydantic import SecretStr
 
 from api.inference_questions import ClassifyImages, EmbedImages, EmbedTexts, Question, Row
-from api.shared_calls import SharedCalls
+from api.inference_replicas import Replicas
+from api.shared_calls import MAX_CALLS, SharedCalls
 from core import logs
 from core.errors import InferenceUnavailable
 from core.inference_wire import MEDIA_TYPE, Embedded, write_request
@@ -17,8 +18,6 @@ from core.ports import ClassificationRequest
 from core.settings import Settings
 from core.use_cases.access.authenticate import make_key
 
-TIMEOUT_S = 60.0
-KEEP_ALIVE_S = 5.0  # less than inference keeps an idle connection open
 LOGGED_IDS = 64  # requests of a call whose ids are sent; a head may have 16 KiB
 
 Answer = list[dict[str, Any]]  # the most probable classes with their probabilities
@@ -42,22 +41,19 @@ def with_inference_key(settings: Settings) -> Settings:
 
 
 class Inference:
-    """HTTP client of `worker.inference`, over loopback or the internal network."""
+    """HTTP client of `worker.inference` and its replicas, over the internal network."""
 
     def __init__(self, settings: Settings) -> None:
-        self._http = httpx.Client(
-            base_url=settings.inference,
-            timeout=httpx.Timeout(TIMEOUT_S, connect=2.0),
-            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
-            headers={"Authorization": f"Bearer {settings.inference_key.get_secret_value()}"},
-            trust_env=False,  # never send requests to our own process through a proxy
-        )
+        key = settings.inference_key.get_secret_value()
+        self._replicas = Replicas(settings.inference_replicas, {"Authorization": f"Bearer {key}"})
+        replicas = len(settings.inference_replicas)
         # Of calls that ask the same, a GPU computes one while the next one is on its way. Cores are
         # better used by fewer, larger calls: what lies between them is work of the same cores.
         self._calls: SharedCalls[Question, Any] = SharedCalls(
             self._ask,
             most=lambda question: question.most,
-            at_once=1 if settings.device == "cpu" else 2,
+            at_once=replicas * (1 if settings.device == "cpu" else 2),
+            max_calls=MAX_CALLS * replicas,
         )
 
     async def answer(
@@ -90,7 +86,7 @@ class Inference:
     def close(self) -> None:
         """Close the connections, after the calls in progress."""
         self._calls.close()
-        self._http.close()
+        self._replicas.close()
 
     def _submit(
         self, question: Question, inputs: Sequence[bytes]
@@ -105,7 +101,9 @@ class Inference:
 
         def post(path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> httpx.Response:
             try:
-                return self._http.post(path, content=write_request(head, images), headers=headers)
+                return self._replicas.post(
+                    path, content=write_request(head, images), headers=headers
+                )
             except httpx.TransportError as error:
                 raise InferenceUnavailable from error
 

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
 
     inference_host: str = "127.0.0.1"
     inference_port: int = 8751
-    inference_url: str = ""  # empty: http://inference_host:inference_port
+    inference_url: str = ""  # of each replica, with blanks; empty: inference_host:inference_port
     inference_key: SecretStr = SecretStr("")  # the API sends it to inference; embedded, one is made
     inference_memory_bytes: int = 2 * 1024**3  # limit on what inference keeps loaded
 
@@ -156,5 +156,10 @@ class Settings(BaseSettings):
 
     @property
     def inference(self) -> str:
-        """The URL at which the API reaches the inference process."""
+        """The URL at which the API reaches the inference process, or those of its replicas."""
         return self.inference_url or f"http://{self.inference_host}:{self.inference_port}"
+
+    @property
+    def inference_replicas(self) -> tuple[str, ...]:
+        """The URLs at which the API reaches the replicas of the inference process."""
+        return tuple(dict.fromkeys(self.inference.split()))

@@ -27,6 +27,7 @@ SETTINGS: Mapping[str, Any] = {
     "webhook_private": True,
     "webhook_seconds": 1.0,
 }
+REPLICAS = 2  # of inference in production, which only the row about them starts
 RECOVERY_S = SETTINGS["lease_seconds"] + 15.0
 
 
@@ -43,9 +44,12 @@ def production(
         broker = stack.enter_context(redis_server())
         run_sql(database.url, "postgres", "CREATE DATABASE faults")
         home = stack.enter_context(_folder())
+        replicas = (f"http://127.0.0.1:{free_port()}" for _ in range(REPLICAS))
         site = Site(
             home,
             **SETTINGS,
+            inference_key=SecretStr(KEY),
+            inference_url=" ".join(replicas),
             broker_url=broker.url,
             database_url=database.url.format(name="faults"),
             embedded=False,

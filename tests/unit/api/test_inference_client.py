@@ -1,18 +1,22 @@
 """The client of the inference process: calls that many requests share, and parts that fail."""
 
 import asyncio
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from api import inference_replicas
 from api.inference_client import Inference
 from api.inference_questions import EmbedTexts, Post
 from core import logs
 from core.domain.values import sha256
 from core.errors import InferenceUnavailable
+from devtools.servers.ports import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
 
 CLIENTS = 300
@@ -84,3 +88,59 @@ def test_parts_that_wait_are_given_up_when_one_fails(inference: Inference) -> No
     go.set()
     inference.close()
     assert asked in ([b"0"], [b"0", b"1"])
+
+
+def embed_each(inference: Inference, count: int) -> list[bytes]:
+    """The vectors of some texts, each asked for by itself."""
+    question = EmbedTexts(digest=sha256(b"a version"), most=1)
+
+    async def embed() -> list[bytes]:
+        found = [await inference.embed(question, [b"%d" % number]) for number in range(count)]
+        return [vector for ((vector, _),) in found]
+
+    return asyncio.run(embed())
+
+
+def test_replicas_take_turns(tmp_path: Path) -> None:
+    with an_oracle() as first, an_oracle() as second:
+        settings = settings_with(first, tmp_path)
+        urls = f"{first.url} {second.url}"
+        inference = Inference(settings.model_copy(update={"inference_url": urls}))
+        embed_each(inference, 10)
+        inference.close()
+        assert (len(first.requests), len(second.requests)) == (5, 5)
+
+
+def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_replicas, "AVOIDED_S", 600)
+    broken = 0
+
+    def break_connections(listener: socket.socket) -> None:
+        nonlocal broken
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.recv(1)
+                broken += 1
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=break_connections, args=[listener], daemon=True)
+        thread.start()
+        dying, gone = listener.getsockname()[1], free_port()
+        urls = f"http://127.0.0.1:{dying} http://127.0.0.1:{gone} {oracle.url}"
+        settings = settings_with(oracle, tmp_path).model_copy(update={"inference_url": urls})
+        inference = Inference(settings)
+        assert embed_each(inference, 10) == [vector_of(b"%d" % number) for number in range(10)]
+        inference.close()
+        assert (broken, len(oracle.requests)) == (1, 10)
+
+        alone = settings.model_copy(update={"inference_url": f"http://127.0.0.1:{gone}"})
+        inference = Inference(alone)
+        with pytest.raises(InferenceUnavailable):
+            embed_each(inference, 1)
+        inference.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
