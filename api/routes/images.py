@@ -4,7 +4,6 @@ from functools import partial
 from itertools import groupby
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -12,9 +11,9 @@ from starlette.responses import Response
 from api.dependencies import Services, WiredServices
 from api.http.forms.staging import Staging
 from api.http.forms.uploads import receive_form
-from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
+from api.image_answers import WEBP, image_answer, thumbnail_answer
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
@@ -33,7 +32,6 @@ router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
 )
 
-WEBP = "image/webp"
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 _WEBP: dict[int | str, dict[str, Any]] = {
     200: {"content": {WEBP: {"schema": {"type": "string", "format": "binary"}}}},
@@ -105,11 +103,7 @@ def get_image(
 ) -> Response:
     """Return an image as it is stored: decoded, without metadata, as a lossless WebP."""
     artifact = stored_form(services.platform, dataset, Digest(pixels))
-    headers = _immutable(artifact)
-    if matches_etag(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    data = services.platform.artifacts.get(artifact)
-    return Response(data, headers=headers, media_type=WEBP)
+    return image_answer(services, artifact, if_none_match)
 
 
 @router.get(
@@ -122,22 +116,8 @@ async def get_thumbnail(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a small WebP of an image, at most 256 pixels wide and high."""
-    platform = services.platform
-    artifact = await run_in_threadpool(stored_form, platform, dataset, Digest(pixels))
-    headers = _immutable(f"{artifact}-thumbnail")
-    if matches_etag(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-
-    def shrink() -> bytes:
-        return services.decoder.preview(platform.artifacts.get(artifact))
-
-    data = await run_sync(shrink, limiter=services.decoding)
-    return Response(data, headers=headers, media_type=WEBP)
-
-
-def _immutable(tag: str) -> dict[str, str]:
-    """Return the headers of bytes that never change: their path names the image's pixels."""
-    return {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    artifact = await run_in_threadpool(stored_form, services.platform, dataset, Digest(pixels))
+    return await thumbnail_answer(services, artifact, if_none_match)
 
 
 def _find(services: Services, dataset: str) -> Dataset:

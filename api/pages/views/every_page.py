@@ -1,5 +1,15 @@
 """Every page, in the order in which their routes are matched."""
 
-from api.pages.views import job, job_list, model, overview, sign_in, static_files, version
+from api.pages.views import (
+    changes,
+    images,
+    job,
+    job_list,
+    model,
+    overview,
+    sign_in,
+    static_files,
+    version,
+)
 
-PAGES = (overview, model, version, job_list, job, sign_in, static_files)
+PAGES = (overview, model, version, changes, images, job_list, job, sign_in, static_files)

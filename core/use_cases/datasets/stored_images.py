@@ -31,6 +31,18 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     raise ImageNotFound(dataset=dataset.id, pixels=pixels)
 
 
+def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
+    """Return the artifact of an image of any dataset. Raises ImageNotFound."""
+    with platform.transactions(read_only=True) as work:
+        image = work.datasets.stored(pixels)
+        erasure = work.erasures.erased([pixels]).get(pixels)
+    if erasure is not None:
+        raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+    if image is None:
+        raise ImageNotFound(pixels=pixels)
+    return image.artifact
+
+
 def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
     """Remove an image from the draft of a dataset of which no version holds it.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.domain.comparison.answered_query import AnsweredQuery
+from core.domain.comparison.cells import ChangedAnswer, cell_images
 from core.domain.comparison.comparison import Comparison, compare
 from core.domain.comparison.flips import Flip, flips
 from core.domain.registry.version import Model, Version
@@ -69,6 +70,32 @@ def flips_since(
         raise FieldInvalid("Name another version.", pointer="#query/against")
     answered, _ = _answered_by_both(read_answers(platform, found, (before, now)), before, now)
     return before, now, flips(answered)
+
+
+def changed_in_cell(
+    platform: Platform,
+    model: str,
+    before: int,
+    now: int,
+    *,
+    name: str,
+    class_name: str,
+    predicted: str,
+) -> list[ChangedAnswer]:
+    """Return the images of a cell of a suite's or holdout's confusion matrix that changed.
+
+    Raises ModelNotFound, VersionNotFound or AnswersMissing.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        old, new = (work.versions.get(found.id, number) for number in (before, now))
+    answered, _ = _answered_by_both(read_answers(platform, found, (old, new)), old, new)
+    return [
+        image
+        for one in answered
+        if one.asked.name == name
+        for image in cell_images(one, class_name, predicted)
+    ]
 
 
 def _ancestor(version: Version, line: Sequence[Version], which: str) -> Version:

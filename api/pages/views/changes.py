@@ -1,0 +1,168 @@
+"""Pages of what changed between two versions: measures, classes, confusions, and the images."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, zip_longest
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.dependencies import Services, WiredServices
+from api.http.paths import PAGES
+from api.http.required_role import needs
+from api.pages import plots
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from api.pages.figures.confusion_plot import confusion_plot
+from api.pages.report_page import changes_shown
+from api.pages.report_parts import change_title
+from api.schemas.common import Number
+from core.domain.access.roles import Role
+from core.domain.comparison.confusions import Confusion
+from core.domain.comparison.flips import Flip, FlipKind
+from core.domain.evaluation.report import Report
+from core.domain.gate.measure import Outcome, Ruling
+from core.domain.registry.version import Version
+from core.errors import AnswersMissing, PerennialError
+from core.use_cases.evaluation.compare_versions import (
+    Compared,
+    changed_in_cell,
+    compare_versions,
+    flips_since,
+)
+from core.use_cases.registry.reports import read_report
+
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/changes", route_class=PageRoute, include_in_schema=False
+)
+
+FIRST, IMAGES = 7, 48  # of each kind on the first page; of a page of images
+VERSIONS = 200  # to choose from
+
+One = Annotated[Number, Query()]
+Chosen = Annotated[Number | None, Query()]
+Text = Annotated[str, Query(max_length=200)]
+Skip = Annotated[int, Query(ge=0, le=10_000_000)]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_changes(
+    model: str, request: Request, services: WiredServices, now: One, before: Chosen = None
+) -> Response:
+    """Show what changed from one version to another, by default from its parent."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        newer = work.versions.get(found.id, now)
+        start = max(0, now - VERSIONS)
+        numbers = [one.number for one in work.versions.page(found.id, VERSIONS * 2, start)]
+    before = before or newer.parent or now
+    context: dict[str, Any] = {
+        "model": found,
+        "before": before,
+        "now": now,
+        "numbers": numbers,
+        "parent": newer.parent,
+        "kinds": [kind.value for kind in FlipKind],
+    }
+    try:
+        compared = compare_versions(platform, model, before, now)
+    except AnswersMissing as missing:
+        return page(request, "changes_missing.html", missing=missing, **context)
+    _, _, flips = flips_since(platform, model, now, str(before))
+    here = f"{PAGES}/models/{found.name}/changes/images?"
+    return page(
+        request,
+        "changes.html",
+        compared=compared,
+        rulings=_rulings(services, newer, before),
+        interval_plot=plots.interval_plot,
+        measure_title=lambda m: plots.measure_title(Ruling(measure=m, outcome=Outcome.ADVISORY)),
+        first={kind.value: _some(flips, kind) for kind in FlipKind},
+        counts={kind.value: sum(f.kind is kind for f in flips) for kind in FlipKind},
+        tables=[changes_shown(table) for table in compared.comparison.changes],
+        change_title=change_title,
+        confusions=list(_confusions(compared, here)),
+        **context,
+    )
+
+
+@router.get("/images", openapi_extra=needs(Role.VIEWER))
+def show_images(
+    model: str,
+    request: Request,
+    services: WiredServices,
+    now: One,
+    before: One,
+    kind: Annotated[FlipKind | None, Query()] = None,
+    suite: Text = "",
+    class_name: Annotated[str, Query(alias="class", max_length=200)] = "",
+    predicted: Text = "",
+    skip: Skip = 0,
+) -> Response:
+    """Show images that two versions answer differently; with `predicted`, those of a cell."""
+    platform = services.platform
+    found: Sequence[Any]
+    if predicted:
+        found = changed_in_cell(
+            platform, model, before, now, name=suite, class_name=class_name, predicted=predicted
+        )
+    else:
+        _, _, flips = flips_since(platform, model, now, str(before))
+        found = [
+            flip
+            for flip in flips
+            if kind in {None, flip.kind}
+            and suite in {"", flip.name}
+            and (not class_name or (flip.class_name or "").lower() == class_name.lower())
+        ]
+    chosen = {"kind": kind and kind.value, "suite": suite, "class": class_name}
+    chosen |= {"predicted": predicted}
+    with platform.transactions(read_only=True) as work:
+        named = work.models.get(model)
+    return page(
+        request,
+        "changed_images.html",
+        model=named,
+        before=before,
+        now=now,
+        chosen=chosen,
+        query={name: value for name, value in chosen.items() if value},
+        images=found[skip : skip + IMAGES],
+        count=len(found),
+        skip=skip,
+        more=skip + IMAGES if len(found) > skip + IMAGES else None,
+    )
+
+
+def _some(flips: Sequence[Flip], kind: FlipKind) -> list[Flip]:
+    """Return the first flips of a kind, taken in turn from each suite and holdout."""
+    lists: dict[str, list[Flip]] = {}
+    for flip in flips:
+        if flip.kind is kind:
+            lists.setdefault(flip.name, []).append(flip)
+    turns = chain.from_iterable(zip_longest(*reversed(lists.values())))
+    return list(islice((flip for flip in turns if flip is not None), FIRST))
+
+
+def _rulings(services: Services, version: Version, before: int) -> list[Ruling]:
+    """Return the rulings of a version's report against this baseline; none without a report."""
+    try:
+        report = Report.from_json(read_report(services.platform.artifacts, version))
+    except PerennialError:
+        return []
+    return [ruling for ruling in report.rulings if ruling.measure.baseline_version == before]
+
+
+def _confusions(compared: Compared, here: str) -> Iterator[tuple[str, object]]:
+    versions = {"before": compared.before.number, "now": compared.now.number}
+    for table in compared.comparison.confusions:
+
+        def href(cell: Confusion, name: str = table.name) -> str:
+            cell_of = {"suite": name, "class": cell.class_name, "predicted": cell.predicted}
+            return here + urlencode(versions | cell_of)
+
+        drawing = confusion_plot(table, href)
+        if drawing is not None:
+            yield table.name, drawing
