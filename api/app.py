@@ -3,7 +3,7 @@
 from functools import partial
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from api import openapi_document
 from api.http import error_handlers
@@ -12,7 +12,7 @@ from api.http.answers.cross_origin import CrossOrigin
 from api.http.answers.entity_tags import EntityTags
 from api.http.answers.head_requests import HeadRequests
 from api.http.bodies.request_body import BodyArrival
-from api.http.declared_route import DeclaredRoute, require_declared
+from api.http.declared_route import DeclaredRoute
 from api.http.header_lists import HeaderLists
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.rate_limit import RateLimit
@@ -112,16 +112,13 @@ def create_app(settings: Settings) -> FastAPI:
         title="Perennial",
         version=version("perennial"),
         lifespan=make_lifespan(settings, platform, meter, rates),
-        generate_unique_id_function=openapi_document.operation_id,
+        routes=[route for resource in (*RESOURCES, *PAGES) for route in resource.router.routes],
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # openapi_document.describe adds it as an ordinary route
-        dependencies=[Depends(require_declared)],
         redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
     app.router.route_class = DeclaredRoute
-    for resource in (*RESOURCES, *PAGES):
-        app.include_router(resource.router)
     error_handlers.register(app)
     openapi_document.describe(app)
     # The middleware added last is the outermost.

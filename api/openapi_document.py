@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from api.http.answers.entity_tags import TAGGED
 from api.http.paths import OPEN_PATHS
@@ -46,11 +45,6 @@ _RATE_HEADERS = {
         ("RateLimit", 'What is left of the rate, as in `"requests";r=0;t=4`.', "string"),
     )
 }
-
-
-def operation_id(route: APIRoute) -> str:
-    """Return the operation id of a route: its function's name."""
-    return route.name
 
 
 def raises(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from api.http.required_role import require_role
@@ -18,8 +18,16 @@ JSON, FORM = "application/json", "multipart/form-data"
 class DeclaredRoute(APIRoute):
     """Route that refuses a role that is too low and, if it takes JSON, a body of another type.
 
-    It refuses both before it reads the body.
+    It refuses both before it reads the body. A route is whole as its module is imported, so that
+    each application takes it as it is: `FastAPI.include_router` would build it a second time,
+    with all its dependencies and schemas, for each application.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["dependencies"] = [Depends(require_declared), *(options.get("dependencies") or ())]
+        super().__init__(
+            path, endpoint, **(options | {"generate_unique_id_function": operation_id})
+        )
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request."""
@@ -35,6 +43,11 @@ class DeclaredRoute(APIRoute):
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return handle_declared
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the operation id of a route: its function's name."""
+    return route.name
 
 
 class _JsonRequest(Request):
