@@ -17,6 +17,10 @@ from core.errors import DatabaseUnavailable, IssuerUnavailable
 MORE_THAN_THREADS = 60  # all requests share 40
 
 
+def no_sessions(_ids: Collection[str]) -> Mapping[str, Principal]:
+    return {}
+
+
 @pytest.mark.parametrize("tokens", [1, MORE_THAN_THREADS])
 def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     may_answer = Event()
@@ -32,7 +36,12 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     async def who(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse(scope["state"]["principal"].name)(scope, receive, send)
 
-    checked = KeyCheck(who, authenticate=authenticate, authenticate_token=authenticate_token)
+    checked = KeyCheck(
+        who,
+        authenticate=authenticate,
+        authenticate_sessions=no_sessions,
+        authenticate_token=authenticate_token,
+    )
     statuses: list[int] = []
 
     async def ask(client: httpx.AsyncClient, secret: str) -> httpx.Response:
@@ -77,7 +86,8 @@ def test_each_request_of_a_look_up_that_fails_gets_503() -> None:
         answers.append(await client.get("/v1/models", headers=headers))
 
     async def main() -> None:
-        transport = httpx.ASGITransport(RequestIds(KeyCheck(nobody, authenticate=authenticate)))
+        checked = KeyCheck(nobody, authenticate=authenticate, authenticate_sessions=no_sessions)
+        transport = httpx.ASGITransport(RequestIds(checked))
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
             anyio.create_task_group() as asking,
