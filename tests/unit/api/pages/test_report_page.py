@@ -18,6 +18,14 @@ from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
 from core.domain.evaluation.query import EvalQuery, RetrievalQuery
 from core.domain.evaluation.report import Report
 from core.domain.registry.version import Version
+from core.domain.rejection.calibration import (
+    Calibration,
+    ErrorRate,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+    Threshold,
+)
 from core.domain.values import DatasetId
 from tests.support.evaluations import (
     FIRST,
@@ -74,6 +82,27 @@ def test_page_shows_verdict_reasons_and_every_measure() -> None:
     assert html.count('class="tag ') == len(report.rulings)
     for words in ("emoji · top-1", "shapes · image → text R@1", "holdout of version 2 · top-1"):
         assert words in html
+
+
+def test_page_shows_the_thresholds_for_none_of_these() -> None:
+    report = report_of(second_update(), mostly_right)
+    assert "None of these" not in page(report)  # it had too few images
+    rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]
+    lists = ListCalibration(
+        size=1200,
+        statistic=Statistic.MARGIN,
+        auroc=0.875,
+        thresholds=tuple(
+            Threshold(rate=rate, threshold=1, false_rejection=rates[0], false_acceptance=rates[1])
+            for rate in (0.05, 0.1)
+        ),
+    )
+    source = SourceCalibration(name="sky", classes=("a", "b"), prompt="{name}", lists=(lists,))
+    html = page(replace(report, rejection=Calibration(sources=(source,))))
+    Tags(html)
+    row = re.sub("<[^>]*>|\\s+", " ", html[html.index("<td>sky</td>") :]).split()
+    assert " ".join(row[:12]) == "sky 1,200 margin 87.5 12.5 5.0 to 25.0 37.5 15.0 to 75.0"
+    assert html.count("<td>sky</td>") == 1
 
 
 def test_page_names_lineage_recipe_policy_and_counts() -> None:
