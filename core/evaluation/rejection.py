@@ -91,33 +91,34 @@ def observe(
             for entry in entries
         ]
     )  # (images, lists, with and without)
-    steps = starts[..., None] + torch.arange(size)
-    columns = torch.tensor(circle)[steps % len(circle)].to(cosines.device)
-    images = torch.arange(len(entries), device=cosines.device)[:, None]
-    scores: dict[Statistic, Scores] = {}
-    for kind in Statistic if size > 1 else (Statistic.MAX_COSINE,):
-        values = [
-            torch.cat(
-                [
-                    _statistic(kind, cosines[images, columns[:, number, without]], scale)
-                    for number in range(LISTS)
-                ]
-            ).tolist()
-            for without in (0, 1)
-        ]
-        scores[kind] = Scores(known=values[0], unknown=values[1])
-    return Observed(scores=scores, images=len(entries))
+    around = cosines[:, list(circle)].repeat(1, 2)  # so that no list ends at the end of the circle
+    windows = around.unfold(1, size, 1)  # (images, starts, size), a view
+    images = torch.arange(len(entries))
+    known, unknown = (
+        [_statistics(windows[images, starts[:, number, without]], scale) for number in range(LISTS)]
+        for without in (0, 1)
+    )
+    return Observed(
+        scores={
+            kind: Scores(
+                known=torch.cat([found[kind] for found in known]).tolist(),
+                unknown=torch.cat([found[kind] for found in unknown]).tolist(),
+            )
+            for kind in known[0]
+        },
+        images=len(entries),
+    )
 
 
-def _statistic(kind: Statistic, cosines: Tensor, scale: float) -> Tensor:
-    """Return the statistic of each image (images,) by its cosines with a list's classes."""
-    match kind:
-        case Statistic.MAX_COSINE:
-            return cosines.amax(dim=1)
-        case Statistic.MAX_SOFTMAX:
-            return (scale * cosines).softmax(dim=1).amax(dim=1)
-    best = cosines.topk(2, dim=1).values
-    return best[:, 0] - best[:, 1]
+def _statistics(cosines: Tensor, scale: float) -> dict[Statistic, Tensor]:
+    """Return the statistics of images (images,) by their cosines with a list's classes."""
+    best = cosines.topk(min(2, cosines.shape[1]), dim=1).values
+    found = {Statistic.MAX_COSINE: best[:, 0]}
+    if cosines.shape[1] > 1:
+        rest = (scale * cosines).logsumexp(dim=1)
+        found[Statistic.MAX_SOFTMAX] = (scale * best[:, 0] - rest).exp()
+        found[Statistic.MARGIN] = best[:, 0] - best[:, 1]
+    return found
 
 
 def _lists(by_size: dict[int, _Parts]) -> tuple[ListCalibration, ...]:

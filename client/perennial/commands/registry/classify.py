@@ -95,9 +95,9 @@ def _rows(image: Path, answer: ImageAnswer) -> Iterator[tuple[str, str, str]]:
 def _told(found: NoneOfThese) -> str:
     """Return how often the threshold errs."""
     rejected, accepted = found["false_rejection"], found["false_acceptance"]
-    of = "these" if found["covered"] else "other"
-    return (
-        f"Measured with {found['list_size']} of {of} classes ({found['source']}): "
-        f"{percent(rejected['rate'])} % of images of a class are told to show none, and "
-        f"{percent(accepted['rate'])} % of images of none to show one."
+    told = (
+        f"On test images ({found['source']}; {found['list_size']} classes listed), "
+        f"{percent(rejected['rate'])} % of a listed class are told to show none, and "
+        f"{percent(accepted['rate'])} % of no listed class to show one."
     )
+    return told if found["covered"] else f"{told} Your classes or prompt are others."

@@ -16,16 +16,22 @@ THRESHOLD = {
     "threshold": 0.3,
     "auroc": 0.8,
     "source": "learned classes",
-    "covered": True,
     "list_size": 2,
     "false_rejection": {"rate": 0.04, "lower": 0.01, "upper": 0.1, "images": 90},
     "false_acceptance": {"rate": 0.3, "lower": 0.2, "upper": 0.4, "images": 90},
 }
 
 
-@pytest.mark.parametrize(("words", "rate"), [((), b"0.05"), (("0.1",), b"0.1")])
+@pytest.mark.parametrize(
+    ("words", "rate", "covered"), [((), b"0.05", True), (("0.1",), b"0.1", False)]
+)
 def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], rate: bytes
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    rate: bytes,
+    covered: bool,
 ) -> None:
     predictions = [{"class": "bag", "probability": 0.5}]
     data = [
@@ -34,7 +40,8 @@ def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
     ]
     for one in data:
         (tmp_path / str(one["file"])).write_bytes(picture(1))
-    reply = {"model": "demo", "version": 2, "digest": "d", "none_of_these": THRESHOLD, "data": data}
+    told = THRESHOLD | {"covered": covered}
+    reply = {"model": "demo", "version": 2, "digest": "d", "none_of_these": told, "data": data}
     with scripted() as script:
         script.replies = [JSONResponse(reply)]
         monkeypatch.setenv(URL, script.url)
@@ -46,6 +53,7 @@ def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
         [str(images[0]), "none of these", ""],
         [str(images[1]), "bag", "50.0"],
     ]
-    assert "4.0 % of images of a class" in ended.err
-    assert "30.0 % of images of none" in ended.err
+    assert "4.0 % of a listed class are told to show none" in ended.err
+    assert "30.0 % of no listed class to show one" in ended.err
+    assert ("others" in ended.err) is not covered
     assert b'name="none_of_these"\r\n\r\n' + rate + b"\r\n" in script.bodies[0]
