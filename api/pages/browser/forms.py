@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from secrets import token_urlsafe
 from urllib.parse import parse_qsl
@@ -14,6 +15,7 @@ TOKEN = "token"  # noqa: S105 - the name of the field
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BYTES = 64 * 1024
 MAX_FIELDS = 50
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 def form_token(request: Request) -> str:
@@ -64,6 +66,14 @@ async def read_open_form(request: Request) -> Mapping[str, str]:
     if len(fields) < len(pairs):
         raise FieldInvalid("The form has a field twice.")
     return fields
+
+
+def whole_field(fields: Mapping[str, str], name: str) -> int:
+    """Return a whole number of a form. Raises FieldInvalid."""
+    text = fields.get(name, "")
+    if not _DIGITS.fullmatch(text):
+        raise FieldInvalid(f"{name} must be a whole number.", pointer=f"/{name}")
+    return int(text)
 
 
 def _token(salt: str, session: str) -> str:

@@ -1,6 +1,7 @@
 """Every page, in the order in which their routes are matched."""
 
 from api.pages.views import (
+    alias_moves,
     changes,
     images,
     job,
@@ -12,4 +13,15 @@ from api.pages.views import (
     version,
 )
 
-PAGES = (overview, model, version, changes, images, job_list, job, sign_in, static_files)
+PAGES = (
+    overview,
+    model,
+    version,
+    changes,
+    alias_moves,
+    images,
+    job_list,
+    job,
+    sign_in,
+    static_files,
+)

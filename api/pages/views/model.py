@@ -14,7 +14,7 @@ from api.pages.figures.line_plot import LinedVersion, alias_plot, line_plot
 from api.pages.figures.version_summary import summary_of
 from api.schemas.common import Number
 from core.domain.access.roles import Role
-from core.domain.registry.alias import PRODUCTION
+from core.domain.registry.alias import PRODUCTION, live_stack
 from core.domain.registry.version import Model, Version
 from core.ports import UnitOfWork
 
@@ -29,15 +29,19 @@ Before = Annotated[Number | None, Query()]
 
 @router.get(f"{PAGES}/models/{{model}}", openapi_extra=needs(Role.VIEWER))
 def show_model(
-    model: str, request: Request, services: WiredServices, before: Before = None
+    model: str,
+    request: Request,
+    services: WiredServices,
+    before: Before = None,
+    moved: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Show a model; `before` is a version's number, older ones are shown."""
+    """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         versions = _versions(work, found, before)
         moves = work.aliases.last_moves(found.id)
-        history = work.aliases.history(found.id, PRODUCTION)[-MOVES:]
+        history = work.aliases.history(found.id, PRODUCTION)
         suites = work.suites.names(set(found.suites))
         policy = work.policies.get(found.policy)
         jobs = work.jobs.named_page(JOBS, None, model=found.id)
@@ -58,8 +62,10 @@ def show_model(
         older=versions[0].number if versions and versions[0].number > 1 else None,
         newest=before is None,
         moves=moves,
-        history=history[::-1],
-        stairs=alias_plot(history) if len(history) > 1 else None,
+        moved=moved,
+        back=len(live_stack(history)) > 1,
+        history=history[: -MOVES - 1 : -1],
+        stairs=alias_plot(history[-MOVES:]) if len(history) > 1 else None,
         suites=[suites[suite] for suite in found.suites],
         policy=policy,
         jobs=jobs,

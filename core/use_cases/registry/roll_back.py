@@ -1,9 +1,12 @@
 """Roll an alias back."""
 
+from collections.abc import Sequence
+
 from core.domain.access.principal import Principal
 from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import (
     Alias,
+    AliasMove,
     MoveKind,
     live_stack,
     require_revision,
@@ -11,8 +14,9 @@ from core.domain.registry.alias import (
     was_live,
 )
 from core.domain.registry.promotion import require_override, role_to_override
+from core.domain.values import ModelId
 from core.errors import FieldInvalid
-from core.ports import Platform
+from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
@@ -44,16 +48,7 @@ def roll_back(
         seen = work.aliases.get(found.id, alias)
         history = work.aliases.history(found.id, alias)
         if to is None:
-            versions = work.versions.all(found.id)
-            to = version_before(
-                history,
-                failed={
-                    one.number
-                    for one in versions
-                    if one.verdict is Verdict.FAILED or one.erasure is not None
-                },
-                deleted=set(live_stack(history)) - {one.number for one in versions},
-            )
+            to = target_of(work, found.id, history)
         target = work.versions.get(found.id, to)
     if not was_live(history, target.number):
         raise FieldInvalid(
@@ -85,3 +80,17 @@ def roll_back(
         )
         work.commit()
     return moved
+
+
+def target_of(work: UnitOfWork, model: ModelId, history: Sequence[AliasMove]) -> int:
+    """Return the version that an alias with this history goes back to. Raises NoPrevious."""
+    versions = work.versions.all(model)
+    return version_before(
+        history,
+        failed={
+            one.number
+            for one in versions
+            if one.verdict is Verdict.FAILED or one.erasure is not None
+        },
+        deleted=set(live_stack(history)) - {one.number for one in versions},
+    )
