@@ -14,6 +14,7 @@ class Drawing:
     height: float
     label: str
     marks: Sequence[Markup]
+    role: str = "img"  # "group" for a drawing with links
 
     def __html__(self) -> str:
         """Return the drawing for a page, which scales it to the space that there is."""
@@ -24,8 +25,8 @@ class Drawing:
         return self._markup(Markup('x="{}" y="{}" height="{}" ').format(x, y, self.height))
 
     def _markup(self, place: str) -> Markup:
-        start = Markup('<svg {}viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">').format(
-            place, self.width, self.height, self.width, self.label
+        start = Markup('<svg {}viewBox="0 0 {} {}" width="{}" role="{}" aria-label="{}">').format(
+            place, self.width, self.height, self.width, self.role, self.label
         )
         return start + Markup().join(self.marks) + Markup("</svg>")
 

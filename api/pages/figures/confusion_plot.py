@@ -39,6 +39,7 @@ def confusion_plot(table: ConfusionTable, href: Callable[[Confusion], str]) -> D
     return Drawing(
         width=LEFT + WIDE * len(columns) + 90,
         height=TOP + HIGH * len(rows) + 6,
+        role="group",
         label=f"Confusions of {table.name} that changed: rows are classes, columns what images "
         "were taken for",
         marks=marks,

@@ -57,6 +57,7 @@ def line_plot(rows: Sequence[LinedVersion], href: str) -> Drawing:
     return Drawing(
         width=max(LEFT + RIGHT + step * len(rows), 420),
         height=branches + PANEL + 8,
+        role="group",
         label="Line of versions: parents and verdicts; gain and largest loss of each update, "
         "with intervals. The table below has the same numbers.",
         marks=marks,

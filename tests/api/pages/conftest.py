@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from api.http.middleware import SESSION_COOKIE
 from core.domain.access.roles import Role
 from core.domain.jobs.job import JobStatus
+from core.ports import Platform
 from core.use_cases.access.keys import create_key
 from core.use_cases.access.sessions import sign_in
 from tests.support.api.service import Service, running, settings_of
@@ -113,12 +114,17 @@ def stranger(service: Service) -> Browser:
 
 @pytest.fixture(scope="package")
 def line(service: Service) -> Iterator[Scene]:
-    """The model `line`: version 2 lost hats, gained bags and learned a class named by a script."""
-    scene = Scene(service.platform.transactions, service.platform.artifacts)
+    """The model `line`, see `make_line`."""
     with pytest.MonkeyPatch.context() as patch:
-        model = scene.model("line")
-        scene.suite(model, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
-        knowing_each(scene, model, patch, {1: ("hat",), 2: ("bag", SCRIPT, "cat")})
-        scene.update(model, scene.frozen(SCRIPT, "cat", offset=40), auto_promote=False)
-        assert scene.run().status is JobStatus.SUCCEEDED
-        yield scene
+        yield make_line(service.platform, patch)
+
+
+def make_line(platform: Platform, patch: pytest.MonkeyPatch) -> Scene:
+    """Make a model whose version 2 lost hats, gained bags and learned a class named by a script."""
+    scene = Scene(platform.transactions, platform.artifacts)
+    model = scene.model("line")
+    scene.suite(model, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
+    knowing_each(scene, model, patch, {1: ("hat",), 2: ("bag", SCRIPT, "cat")})
+    scene.update(model, scene.frozen(SCRIPT, "cat", offset=40), auto_promote=False)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    return scene

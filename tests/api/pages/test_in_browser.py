@@ -1,0 +1,163 @@
+"""The pages in a real browser, by keyboard: the whole way, live progress, and what axe finds."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from core.domain.access.roles import Role
+from core.domain.jobs.event import EventKind
+from core.domain.jobs.order import EvaluateOrder
+from core.use_cases.access.keys import create_key, revoke_key
+from devtools.servers.chromium import OPTIONS, find_chromium
+from tests.api.pages.conftest import make_line
+from tests.support.api.served import serving
+from tests.support.api.service import KEY, settings_of
+from tests.support.factories import NOW
+from tests.support.scene import Scene
+
+FIRST_VIEW = 150_000  # bytes, without images
+PHONE = 390  # pixels wide
+LATE_MS = 60_000  # the machine may be busy
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def site(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Scene]]:
+    """The address of a service with the models `demo` and `line`."""
+    home = tmp_path_factory.mktemp("browser") / "home"
+    shutil.copytree(ready_home, home)
+    with serving(settings_of(home)) as served, pytest.MonkeyPatch.context() as patch:
+        yield served.url, make_line(served.platform, patch)
+
+
+@pytest.fixture
+def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
+    """A page of a fresh browser that has signed in, and whose console stays empty."""
+    context = chromium.new_context(base_url=site[0], viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(LATE_MS)
+    made, told = context.new_page(), []
+    made.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
+    made.on("pageerror", lambda error: told.append(str(error)))
+    made.goto("/")
+    expect(made.get_by_label("API key")).to_be_focused(timeout=LATE_MS)
+    made.keyboard.type(KEY)
+    made.keyboard.press("Enter")
+    expect(made.get_by_role("heading", name="Models")).to_be_visible(timeout=LATE_MS)
+    yield made
+    assert [line for line in told if "status of 4" not in line and "ERR_ABORTED" not in line] == []
+    context.close()
+
+
+def follow(page: Page, name: str) -> None:
+    """Go to a link or press a button by the keyboard alone."""
+    found = page.get_by_role("link", name=name).or_(page.get_by_role("button", name=name)).first
+    found.focus()
+    found.press("Enter")
+
+
+def test_a_person_reads_promotes_and_rolls_back_by_keyboard(
+    page: Page, site: tuple[str, Scene]
+) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    follow(page, "line")
+    follow(page, "version 2,")
+    expect(page.get_by_role("heading", name="Version 2").first).to_be_visible()
+    follow(page, "What changed")
+    expect(page.get_by_role("heading", name="What changed from version 1 to 2")).to_be_visible()
+    page.locator("svg a:has(.confusion.more)").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="taken for")).to_be_visible()
+    page.go_back()
+    follow(page, "version 2")
+    follow(page, "Promote")
+    page.get_by_label("Reason").fill("the new classes matter more")
+    page.get_by_label("Override the gate").check()
+    follow(page, "Promote version 2")
+    expect(page.get_by_text("production is now version 2")).to_be_visible()
+    follow(page, "Roll back")
+    page.get_by_label("Reason").fill("they do not")
+    follow(page, "Roll back to version 1")
+    expect(page.get_by_text("production is now version 1")).to_be_visible()
+    follow(page, "Sign out")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto("/ui/models/line")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_running_job_is_followed_live_and_cancelled(page: Page, site: tuple[str, Scene]) -> None:
+    line = site[1]
+    with line.platform.transactions(read_only=True) as work:
+        model = work.models.get("line")
+    job = line.order(model, EvaluateOrder(version=2))
+    page.goto(f"/ui/jobs/{job.id}")
+    expect(page.get_by_text("Live")).to_be_visible()
+    for step in (10, 20, 30):
+        data = {"phase": "training", "step": step, "total": 40, "loss": 1 / step}
+        with line.platform.transactions() as work:
+            work.jobs.add_event(job.id, EventKind.PROGRESS, data, NOW)
+            work.commit()
+    expect(page.get_by_text("training, 30 of 40")).to_be_visible()
+    expect(page.get_by_role("img", name="loss from step 10 to 30")).to_be_visible()
+    follow(page, "Cancel")
+    expect(page.get_by_text("cancelled").first).to_be_visible()
+    expect(page.get_by_role("button", name="Order again")).to_be_visible()
+
+
+def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[str, Scene]) -> None:
+    job = page.request.get("/ui/jobs?model=line").text().split('href="/ui/jobs/')[1].split('"')[0]
+    here = "/ui/models/line"
+    paths = [
+        "/ui",
+        here,
+        f"{here}/versions/2",
+        f"{here}/changes?now=2",
+        f"{here}/changes/images?before=1&now=2",
+        f"{here}/aliases/production/promotion?version=2",
+        "/ui/jobs",
+        f"/ui/jobs/{job}",
+        "/ui/sign-in",
+        "/ui/nowhere",
+    ]
+    axe, problems = Axe(), []
+    for index, path in enumerate(paths):
+        page.emulate_media(color_scheme="dark" if index % 2 else "light")
+        page.set_viewport_size({"width": PHONE, "height": 800})
+        page.goto(path)
+        wide = page.evaluate("document.scrollingElement.scrollWidth")
+        assert wide <= PHONE, path
+        found = axe.run(page)
+        problems += [f"{path}: {found.generate_report()}"] if found.violations_count else []
+    assert problems == []
+    sizes = page.evaluate(
+        "performance.getEntriesByType('resource').concat("
+        "performance.getEntriesByType('navigation')).map(e => e.decodedBodySize)"
+    )
+    assert sum(sizes) < FIRST_VIEW
+
+
+def test_a_session_that_ends_leads_to_sign_in(page: Page, site: tuple[str, Scene]) -> None:
+    platform = site[1].platform
+
+    _, secret = create_key(platform, name="guest", role=Role.VIEWER)
+    follow(page, "Sign out")
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(secret)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="line")).to_be_visible()
+    revoke_key(platform, "guest")
+    follow(page, "line")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert page.url.endswith("/ui/sign-in?next=/ui/models/line")
