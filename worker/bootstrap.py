@@ -8,6 +8,7 @@ from core import bootstrap
 from core.clip.pretrained import BaseImporter
 from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
+from core.evaluation.embedder import VersionEmbedder
 from core.evaluation.evaluator import VersionEvaluator
 from core.exporting.exporter import VersionExporter
 from core.learning.distributed.ranks import RankProvider, SingleRankProvider
@@ -37,6 +38,7 @@ def build_tools(platform: Platform) -> Tools:
             rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
+        embedder=VersionEmbedder(platform.artifacts, device=device, threads=settings.threads),
         exporter=VersionExporter(platform.artifacts, threads=settings.threads),
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings),

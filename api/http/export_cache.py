@@ -12,7 +12,7 @@ from typing import BinaryIO
 from core.domain.export_format import ExportFormat
 from core.domain.registry.export import Export
 from core.domain.registry.version import Model, Version
-from core.domain.values import ModelId
+from core.domain.values import Digest, ModelId
 from core.errors import StorageFull, is_full_disk
 from core.ports import Platform
 from core.use_cases.exports.open_clip_folder import write_tar
@@ -42,6 +42,19 @@ def stored_export(platform: Platform, export: Export) -> Path:
 
     stem = f"{export.model}-{export.version}-{export.format}-{export.artifact[:16]}"
     return _cached(platform, stem, write)
+
+
+def stored_file(platform: Platform, model: ModelId, number: int, artifact: Digest) -> Path:
+    """Return the path of a version's stored file, copied from the store unless it is cached.
+
+    Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
+    """
+
+    def write(out: BinaryIO) -> None:
+        for piece in platform.artifacts.pieces(artifact):
+            out.write(piece)
+
+    return _cached(platform, f"{model}-{number}-file-{artifact[:16]}", write)
 
 
 def _cached(platform: Platform, stem: str, write: Callable[[BinaryIO], object]) -> Path:

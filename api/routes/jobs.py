@@ -52,6 +52,8 @@ REFUSALS = (  # of jobs that could not start
     errors.AnswersMissing,
     errors.NotExportable,
     errors.ExporterMissing,
+    errors.SuitesTooSmall,
+    errors.DatasetEmpty,
 )
 
 

@@ -14,12 +14,14 @@ from core.domain.jobs.event import JobEvent
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import (
     BlameOrder,
+    CompareIndexOrder,
     EraseOrder,
     EvaluateOrder,
     ExportOrder,
     ImportImagesOrder,
     ImportVersionOrder,
     JobType,
+    ReembedOrder,
     UpdateOrder,
 )
 from core.domain.recipes.choices import Precision
@@ -122,6 +124,31 @@ class JobBundleView(ResponseModel):
         return cls(archive=order.archive, bytes=order.archive_bytes, digest=order.digest)
 
 
+class JobComparisonView(ResponseModel):
+    """The version that searches, and the version whose vectors are in the index."""
+
+    version: int
+    baseline: int = Field(alias="from")
+
+    @classmethod
+    def of(cls, order: CompareIndexOrder) -> Self:
+        """Return the view of an order."""
+        return cls(version=order.version, baseline=order.baseline)
+
+
+class JobVectorsView(ResponseModel):
+    """The version that embeds images, and the dataset version that they are of."""
+
+    version: int
+    dataset: str = Field(description="Id of the dataset.")
+    dataset_version: int
+
+    @classmethod
+    def of(cls, order: ReembedOrder) -> Self:
+        """Return the view of an order."""
+        return cls(**vars(order))
+
+
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
@@ -139,6 +166,10 @@ class JobView(ResponseModel):
     blame: BlameOrderView | None = Field(description="What a blame asks.")
     export: JobExportView | None = Field(description="What an export writes.")
     bundle: JobBundleView | None = Field(description="What an import of a version reads.")
+    comparison: JobComparisonView | None = Field(
+        description="What a comparison with an old index asks."
+    )
+    vectors: JobVectorsView | None = Field(description="What a re-embedding stores.")
     recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
@@ -182,6 +213,10 @@ class JobView(ResponseModel):
             blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
             export=JobExportView.of(order) if isinstance(order, ExportOrder) else None,
             bundle=JobBundleView.of(order) if isinstance(order, ImportVersionOrder) else None,
+            comparison=JobComparisonView.of(order)
+            if isinstance(order, CompareIndexOrder)
+            else None,
+            vectors=JobVectorsView.of(order) if isinstance(order, ReembedOrder) else None,
             recipe=update and update.recipe.to_json(),
             precision=job.precision,
             reference=DatasetVersionRef.of(update.reference) if update else None,
@@ -219,6 +254,13 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
     if isinstance(job.order, ImportVersionOrder) and job.result is not None:
         links["version"] = f"/v1/models/{model}/versions/{job.result['version']}"
         links["origin"] = f"{links['version']}/origin"
+    if isinstance(job.order, CompareIndexOrder | ReembedOrder):
+        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
+    if isinstance(job.order, CompareIndexOrder):
+        links["compatibility"] = f"{links['version']}/compatibility/{job.order.baseline}"
+    if isinstance(job.order, ReembedOrder):
+        where = f"{job.order.dataset}/{job.order.dataset_version}"
+        links["vectors"] = f"{links['version']}/vectors/{where}"
     order = job.order
     version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
     if version is not None:

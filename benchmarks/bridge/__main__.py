@@ -4,7 +4,7 @@
 in the service. Then each version searches among images that no update has seen, in an index of the
 untouched model's vectors: as it is, mapped by the bridge, and embedded again. The bridge is fitted
 on validation parts and measured on test parts, by the code of the job `compare_index`. `new
-products` is a suite of held-out images of the classes just learned; it has no say in the verdict.
+products` are held-out images of the classes just learned, as the holdout of an update.
 The images are those of the committed pack, and photographs of `../shared/data` if it exists.
 """
 
@@ -57,8 +57,9 @@ def verdict_rows(comparisons: Comparisons) -> list[dict[str, Any]]:
     rows = []
     for recipe, found in comparisons.items():
         for seed, one in enumerate(found):
-            verdict, _ = judge_index(_kept(one))
-            of_new, _ = judge_index([m for m in _measures(one) if m.suite == NEW])
+            measures = _measures(one)
+            verdict, _ = judge_index(measures)
+            of_kept, _ = judge_index([measure for measure in measures if measure.suite != NEW])
             kept = [vectors for vectors in one.vectors if vectors.suite != NEW]
             rows.append(
                 {
@@ -69,8 +70,8 @@ def verdict_rows(comparisons: Comparisons) -> list[dict[str, Any]]:
                     "bridged cosine": fmean(vectors.bridged_cosine for vectors in kept),
                     "neighbours found": fmean(vectors.neighbours_found for vectors in kept),
                     "by bridge": fmean(vectors.bridged_neighbours_found for vectors in kept),
+                    "without new products": of_kept.value,
                     "verdict": verdict.value,
-                    "for new products": of_new.value,
                 }
             )
     return rows
@@ -78,10 +79,6 @@ def verdict_rows(comparisons: Comparisons) -> list[dict[str, Any]]:
 
 def _measures(one: IndexComparison) -> list[SearchMeasure]:
     return [measure_search(search) for search in one.searches]
-
-
-def _kept(one: IndexComparison) -> list[SearchMeasure]:
-    return [measure for measure in _measures(one) if measure.suite != NEW]
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -96,6 +93,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds")
     parser.add_argument(
         "--per-class", type=int, default=200, metavar="N", help="training images per class"
+    )
+    parser.add_argument(
+        "--images", type=int, default=1000, metavar="N", help="at most, of each suite"
     )
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="cpu")
@@ -112,7 +112,7 @@ def main() -> None:
             screen.begin(number, len(runs), f"{name}, seed {seed}")
             found = setting.compare(name, seed, screen)
             comparisons[name].append(found)
-            screen.end(judge_index(_kept(found))[1])
+            screen.end(judge_index(_measures(found))[1])
             done = {recipe: each for recipe, each in comparisons.items() if each}
             searches, verdicts = search_rows(done), verdict_rows(done)
             write(
@@ -123,6 +123,9 @@ def main() -> None:
                 seeds=given.seeds,
                 precision=given.precision,
                 images=len(setting.study_data.train),
+                suites={
+                    suite.name: len(suite.test.entries) for suite in setting.suites if suite.test
+                },
             )
     show("recall@10 in an old index, in %", searches)
     show("verdicts", verdicts)

@@ -69,7 +69,7 @@ def open_setting(given: argparse.Namespace, screen: Screen, work: Path) -> Setti
     store = LayeredArtifacts(LocalArtifacts(work), images)
     weights, _ = BaseImporter(store, folders=()).load("bundled", screen)
     prompt, device = PromptTemplate(recipes.PROMPT), torch.device(given.device)
-    plan = _plan(given.per_class)
+    plan = _plan(given.per_class, given.images)
     study_data = _read(plan, images, given.out, screen)
     evaluator = VersionEvaluator(store, device=device, threads=given.threads)
     return Setting(
@@ -84,31 +84,25 @@ def open_setting(given: argparse.Namespace, screen: Screen, work: Path) -> Setti
     )
 
 
-def _plan(per_class: int) -> Plan:
+def _plan(per_class: int, most: int) -> Plan:
     """Return what to read: with the photographs of CIFAR-100, if they are there."""
-    retained: list[dict[str, Any]] = [
-        {"name": "twemoji", "data": "twemoji", "split": "heldout_style", "text": "cls"}
-    ]
+    emoji = {"name": "twemoji", "data": "twemoji", "split": "heldout_style", "text": "cls"}
     plan = parse(
         {
             "name": "bridge",
-            "target": {"data": "fashion_mnist", "per_class": per_class, "test_images": 1000},
-            "retained": retained,
-            "retrieval": {"data": "openclipart", "split": "heldout_pair"},
+            "target": {"data": "fashion_mnist", "per_class": per_class, "test_images": most},
+            "retained": [{**emoji, "images": most}],
+            "retrieval": {"data": "openclipart", "split": "heldout_pair", "images": most},
             "rows": [{"name": "default"}],
         }
     )
-    return replace(plan, retained=(*plan.retained, *_photographs()))
+    return replace(plan, retained=(*plan.retained, *_photographs(most)))
 
 
-def _photographs() -> Iterator[ImageSet]:
+def _photographs(most: int) -> Iterator[ImageSet]:
     if (DATA / "cifar100.zip").is_file():
-        (photographs,) = (
-            images
-            for images in read(PLANS / "fashion.toml", {}).retained
-            if images.name == "cifar80"
-        )
-        yield replace(photographs, images=1000)
+        sets = read(PLANS / "fashion.toml", {}).retained
+        yield from (replace(one, images=most) for one in sets if one.name == "cifar80")
 
 
 def _read(plan: Plan, images: LocalArtifacts, out: Path, screen: Screen) -> StudyData:
@@ -132,8 +126,7 @@ def _suites(data: StudyData, prompt: PromptTemplate) -> Iterator[SearchedSuite]:
         validation=RetrievalQuery(entries=on_part(data.retrieval, Part.VALIDATION)),
         test=RetrievalQuery(entries=on_part(data.retrieval, Part.TEST)),
     )
-    new = _suite(NEW, RetainedSet(entries=data.test, classes=data.classes), prompt)
-    yield replace(new, validation=None)  # a service's suites need not have such images
+    yield _suite(NEW, RetainedSet(entries=data.test, classes=data.classes), prompt)
 
 
 def _suite(name: str, measure: RetainedSet, prompt: PromptTemplate) -> SearchedSuite:

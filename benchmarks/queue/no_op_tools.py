@@ -1,10 +1,11 @@
-"""An importer, trainer, evaluator and exporter that take no time."""
+"""An importer, trainer, evaluator, embedder and exporter that take no time."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from core.bootstrap import archive_reader, decoder, signatures
+from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.domain.export_format import ExportFormat
 from core.domain.recipes.choices import Precision
@@ -12,7 +13,17 @@ from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import TensorEntry, Weights
 from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest, Json
-from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec
+from core.domain.vectors.searched_suite import SearchedSuite
+from core.ports import (
+    Artifacts,
+    FittedBridge,
+    IndexComparison,
+    Monitor,
+    Platform,
+    Samples,
+    Trained,
+    TrainingSpec,
+)
 from core.use_cases.job_handlers import Tools
 
 BYTES = 16
@@ -67,6 +78,19 @@ class NoOpTools:
         """Return that all is equal."""
         return {"least_cosine_images": 1.0, "least_cosine_texts": 1.0}
 
+    def embed(
+        self, version: Digest, parts: Sequence[Sequence[ManifestEntry]], monitor: Monitor
+    ) -> Iterator[bytes]:
+        """Yield zeros, one for each image."""
+        yield from (bytes(4 * len(part)) for part in parts)
+
+    def compare(
+        self, old: Digest, new: Digest, suites: Sequence[SearchedSuite], monitor: Monitor
+    ) -> IndexComparison:
+        """Return a comparison of nothing."""
+        bridge = FittedBridge(file=b"", kind="", images=0, scores={})
+        return IndexComparison(bridge=bridge, searches=(), vectors=())
+
     def _publish(self) -> Weights:
         digest = self._artifacts.put(secrets.token_bytes(BYTES))
         tensor = TensorEntry(
@@ -84,6 +108,7 @@ def instant_tools(platform: Platform) -> Tools:
         importer=instant,
         trainer=instant,
         evaluator=instant,
+        embedder=instant,
         exporter=instant,
         archives=archive_reader(platform.settings),
         decoder=decoder(platform.settings),

@@ -25,6 +25,7 @@ from perennial.resources.models import Models
 from perennial.resources.policies import Policies
 from perennial.resources.suites import Suites
 from perennial.resources.uploads import Uploads
+from perennial.resources.vectors import Vectors
 from perennial.resources.versions import Versions
 from perennial.types.access import Principal
 from perennial.types.classify import Classify
@@ -69,6 +70,7 @@ class Client:
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)
         self.uploads = Uploads(self._connection)
+        self.vectors = Vectors(self._connection)
         self.versions = Versions(self._connection)
 
     def __enter__(self) -> Self:

@@ -70,7 +70,7 @@ class EvaluationPending(Conflict):
 
 
 class SuitesTooSmall(Conflict):
-    """The model's suites have too few images."""
+    """The suites and holdouts have too few images."""
 
 
 class AnswersMissing(Conflict):

@@ -83,6 +83,14 @@ class OriginNotFound(NotFound):
     """The version was not imported from a bundle."""
 
 
+class VectorsNotFound(NotFound):
+    """The version has no stored vectors of this dataset version."""
+
+
+class IndexReportNotFound(NotFound):
+    """The version has not been compared with an index of this version."""
+
+
 class UploadNotFound(NotFound):
     """There is no such upload."""
 

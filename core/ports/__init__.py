@@ -56,7 +56,13 @@ from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
-from core.ports.vectors import Embedder, FittedBridge, IndexComparison
+from core.ports.vectors import (
+    Embedder,
+    FittedBridge,
+    IndexComparison,
+    IndexReports,
+    Vectors,
+)
 from core.ports.webhooks import Message, Outbox, WebhookClient, Webhooks
 
 __all__ = [
@@ -94,6 +100,7 @@ __all__ = [
     "ImageWithThumbnail",
     "Importer",
     "IndexComparison",
+    "IndexReports",
     "JobNotifier",
     "Jobs",
     "Keys",
@@ -128,6 +135,7 @@ __all__ = [
     "UnitOfWork",
     "Untraced",
     "Uploads",
+    "Vectors",
     "Versions",
     "WebhookClient",
     "Webhooks",

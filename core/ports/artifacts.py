@@ -135,6 +135,12 @@ class ArtifactRoots(Protocol):
     def exports(self) -> set[Digest]:
         """Return the digests of the files of exports."""
 
+    def vectors(self) -> set[Digest]:
+        """Return the digests of files of vectors and of their images, and of bridges."""
+
+    def vector_parts(self) -> set[Digest]:
+        """Return the digests of lists of the parts that unfinished re-embeddings have stored."""
+
     def archives(self) -> set[Digest]:
         """Return the digests of parts of uploads, and of archives that unfinished jobs import."""
 

@@ -18,6 +18,7 @@ from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Tracer, Untraced
+from core.ports.vectors import IndexReports, Vectors
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
 
@@ -53,6 +54,8 @@ class UnitOfWork(Protocol):
     erasures: Erasures
     uploads: Uploads
     exports: Exports
+    vectors: Vectors
+    index_reports: IndexReports
 
     def __enter__(self) -> Self: ...
 

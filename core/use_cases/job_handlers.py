@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from core.domain.jobs.job import Job, order_of
 from core.domain.jobs.order import (
     BlameOrder,
+    CompareIndexOrder,
     EraseOrder,
     EvaluateOrder,
     ExportOrder,
@@ -13,11 +14,13 @@ from core.domain.jobs.order import (
     ImportOrder,
     ImportVersionOrder,
     JobType,
+    ReembedOrder,
     UpdateOrder,
 )
 from core.ports import (
     ArchiveReader,
     Decoder,
+    Embedder,
     Evaluator,
     Exporter,
     Importer,
@@ -34,15 +37,18 @@ from core.use_cases.exports.make_export import make_export
 from core.use_cases.imports.import_images import import_images
 from core.use_cases.registry.import_model import import_model
 from core.use_cases.training.update_model import update_model
+from core.use_cases.vectors.compare_index import compare_index
+from core.use_cases.vectors.reembed import reembed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The worker's implementations of ports: the first four need torch."""
+    """The worker's implementations of ports: the first five need torch."""
 
     importer: Importer
     trainer: Trainer
     evaluator: Evaluator
+    embedder: Embedder
     exporter: Exporter
     archives: ArchiveReader
     decoder: Decoder
@@ -91,6 +97,14 @@ def _import_version(platform: Platform, tools: Tools, job: Job, monitor: Monitor
     import_version(platform, tools.archives, tools.signatures, job, order, monitor)
 
 
+def _compare_index(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    compare_index(platform, tools.embedder, job, order_of(job, CompareIndexOrder), monitor)
+
+
+def _reembed(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    reembed(platform, tools.embedder, job, order_of(job, ReembedOrder), monitor)
+
+
 # A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
@@ -101,4 +115,6 @@ HANDLERS: Mapping[JobType, Handler] = {
     JobType.BLAME: _blame,
     JobType.EXPORT: _export,
     JobType.IMPORT_VERSION: _import_version,
+    JobType.COMPARE_INDEX: _compare_index,
+    JobType.REEMBED: _reembed,
 }

@@ -6,12 +6,14 @@ from typing import Any
 from core.domain.jobs.job import Job, JobStatus, model_of
 from core.domain.jobs.order import (
     BlameOrder,
+    CompareIndexOrder,
     EraseOrder,
     EvaluateOrder,
     ExportOrder,
     ImportImagesOrder,
     ImportOrder,
     ImportVersionOrder,
+    ReembedOrder,
     UpdateOrder,
 )
 from core.domain.values import JobId
@@ -28,6 +30,8 @@ from core.use_cases.jobs.waiting import require_place
 from core.use_cases.registry.import_outcome import require_no_root
 from core.use_cases.training.order_update import require_promoter
 from core.use_cases.training.preflight import preflight_order
+from core.use_cases.vectors.order_comparison import preflight_comparison
+from core.use_cases.vectors.order_reembedding import preflight_reembedding
 
 
 def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, job: JobId) -> Job:
@@ -92,6 +96,10 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
             keep_versions(work, model, order)
         case ExportOrder():
             preflight_export(platform, work, model, order)
+        case CompareIndexOrder():
+            preflight_comparison(platform, work, model, order)
+        case ReembedOrder():
+            preflight_reembedding(platform, work, model, order)
     require_place(platform.settings, work, request.principal, model)
     return enqueue(
         work, request, model, found.type, order, now, lane=found.lane, suites=suites, **again

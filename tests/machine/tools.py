@@ -23,6 +23,7 @@ from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Monitor, Samples, Trained, TrainingSpec
 from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.tiny_vectors import TinyEmbedder
 
 STEPS = 3
 
@@ -33,6 +34,7 @@ class TinyTools:
     def __init__(self, artifacts: Artifacts, *, run: str) -> None:
         self._artifacts = artifacts
         self._run = run
+        self.embedder = TinyEmbedder(artifacts)
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """An import."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.tiny_vectors import TinyEmbedder
 from tests.support.tools import tools_of
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
@@ -72,6 +74,11 @@ class Script:
     samples: list[Samples] = field(default_factory=list)  # one a check
     cosine: float = 0.99995  # between features of a version and those of its export
     native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
+
+    @cached_property
+    def embedder(self) -> TinyEmbedder:
+        """What computes vectors."""
+        return TinyEmbedder(self.platform.artifacts)
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """An import."""
@@ -197,7 +204,12 @@ class Scene:
 
     def order(self, model: Model, order: Order, **changes: Any) -> Job:
         """A queued job, to be judged by the model's suites and policy as they are now."""
-        kind = {"ImportOrder": JobType.IMPORT, "UpdateOrder": JobType.UPDATE}
+        kind = {
+            "ImportOrder": JobType.IMPORT,
+            "UpdateOrder": JobType.UPDATE,
+            "CompareIndexOrder": JobType.COMPARE_INDEX,
+            "ReembedOrder": JobType.REEMBED,
+        }
         job_type = kind.get(type(order).__name__, JobType.EVALUATE)
         with self.platform.transactions() as work:
             now = work.models.get(model.id)

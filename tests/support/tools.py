@@ -14,6 +14,7 @@ def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
         importer=scripted,
         trainer=scripted,
         evaluator=scripted,
+        embedder=scripted.embedder,
         exporter=scripted,
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings, processes=1),

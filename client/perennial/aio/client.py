@@ -21,6 +21,7 @@ from perennial.aio.resources.models import Models
 from perennial.aio.resources.policies import Policies
 from perennial.aio.resources.suites import Suites
 from perennial.aio.resources.uploads import Uploads
+from perennial.aio.resources.vectors import Vectors
 from perennial.aio.resources.versions import Versions
 from perennial.image_files import Image, form_file, in_memory
 from perennial.replies import json_of
@@ -68,6 +69,7 @@ class AsyncClient:
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)
         self.uploads = Uploads(self._connection)
+        self.vectors = Vectors(self._connection)
         self.versions = Versions(self._connection)
 
     async def __aenter__(self) -> Self:

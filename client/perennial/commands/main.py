@@ -46,6 +46,8 @@ VERBS = {
         "embed": "registry.embed:embed",
         "download": "registry.versions:download",
         "export": "registry.export:export",
+        "reembed": "registry.reembed:reembed",
+        "compatibility": "registry.compatibility:compatibility",
         "import-version": "registry.bundles:import_version",
         "signing-key": "registry.bundles:signing_key",
     }.items()

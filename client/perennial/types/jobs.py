@@ -3,9 +3,19 @@
 from typing import Any, Literal, TypedDict
 
 from perennial.types.evaluation.blames import BlameOrder
+from perennial.types.vectors import JobComparison, JobVectors
 
 JobType = Literal[
-    "import", "update", "evaluate", "import_images", "erase", "blame", "export", "import_version"
+    "import",
+    "update",
+    "evaluate",
+    "import_images",
+    "erase",
+    "blame",
+    "export",
+    "import_version",
+    "compare_index",
+    "reembed",
 ]
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 ExportFormat = Literal["open_clip", "huggingface", "onnx", "onnx_int8", "bundle"]
@@ -78,6 +88,8 @@ class Job(TypedDict):
     blame: BlameOrder | None
     export: JobExport | None  # of an export
     bundle: JobBundle | None  # of an import of a version
+    comparison: JobComparison | None  # of a comparison with an old index
+    vectors: JobVectors | None  # of a re-embedding
     recipe: dict[str, Any] | None
     precision: Precision | None
     reference: DatasetVersionRef | None

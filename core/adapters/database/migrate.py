@@ -23,6 +23,7 @@ from core.adapters.database.tables import (
     schema,
     suites,
     uploads,
+    vectors,
     webhooks,
 )
 from core.errors import Corrupt, DatabaseUnavailable
@@ -40,6 +41,7 @@ TABLES = (
     webhooks.webhooks,
     uploads.uploads,
     exports.exports,
+    vectors.vectors,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961

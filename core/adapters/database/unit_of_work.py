@@ -28,6 +28,7 @@ from core.adapters.database.registry.aliases import SqlAliases
 from core.adapters.database.registry.exports import SqlExports
 from core.adapters.database.registry.models import SqlModels
 from core.adapters.database.registry.policies import SqlPolicies
+from core.adapters.database.registry.vectors import SqlIndexReports, SqlVectors
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
 from core.adapters.database.webhooks.outbox import SqlOutbox
@@ -89,6 +90,8 @@ class SqlUnitOfWork:
     erasures: ports.Erasures
     uploads: ports.Uploads
     exports: ports.Exports
+    vectors: ports.Vectors
+    index_reports: ports.IndexReports
 
     def __init__(
         self,
@@ -140,6 +143,8 @@ class SqlUnitOfWork:
         self.erasures = SqlErasures(connection)
         self.uploads = SqlUploads(connection, self.principal.name)
         self.exports = SqlExports(connection)
+        self.vectors = SqlVectors(connection)
+        self.index_reports = SqlIndexReports(connection)
         return self
 
     def __exit__(

@@ -61,6 +61,7 @@ class Findings:
     suites: tuple[str, ...] = ()  # names
     versions: tuple[MarkedVersion, ...] = ()
     near_duplicates: tuple[Digest, ...] = ()  # of the erased images, which stay
+    vectors: tuple[Digest, ...] = ()  # files with vectors of them, and bridges fitted on them
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as plain JSON."""
@@ -80,6 +81,7 @@ class Findings:
                 for one in value["versions"]
             ),
             near_duplicates=tuple(value["near_duplicates"]),
+            vectors=tuple(value.get("vectors", ())),  # an earlier release found none
         )
 
 

@@ -31,6 +31,8 @@ class JobType(StrEnum):
     BLAME = "blame"  # trains a version again without each of some groups of its images
     EXPORT = "export"  # writes a version as files that other software loads
     IMPORT_VERSION = "import_version"  # makes a version of a signed bundle
+    COMPARE_INDEX = "compare_index"  # searches by a version in an index of another one's vectors
+    REEMBED = "reembed"  # stores the vectors of a dataset version's images
 
     @property
     def queue(self) -> Queue:
@@ -40,7 +42,7 @@ class JobType(StrEnum):
     @property
     def is_scored(self) -> bool:
         """True for jobs that ask versions about suites: these and the policy are pinned."""
-        return self not in _WITHOUT_DEVICE
+        return self not in _WITHOUT_DEVICE | {JobType.REEMBED}
 
 
 _WITHOUT_DEVICE = frozenset(
@@ -136,6 +138,23 @@ class ImportVersionOrder:
     digest: Digest  # of the version, as its bundle says
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareIndexOrder:
+    """An order to search by a version in an index of a baseline's vectors."""
+
+    version: int
+    baseline: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReembedOrder:
+    """An order to store the vectors of a dataset version's images by a version."""
+
+    version: int
+    dataset: DatasetId
+    dataset_version: int
+
+
 Order = (
     ImportOrder
     | UpdateOrder
@@ -145,6 +164,8 @@ Order = (
     | BlameOrder
     | ExportOrder
     | ImportVersionOrder
+    | CompareIndexOrder
+    | ReembedOrder
 )
 OrderT = TypeVar(
     "OrderT",
@@ -156,6 +177,8 @@ OrderT = TypeVar(
     BlameOrder,
     ExportOrder,
     ImportVersionOrder,
+    CompareIndexOrder,
+    ReembedOrder,
 )
 
 
@@ -178,6 +201,8 @@ _KINDS: Mapping[JobType, Callable[..., Order]] = {
     JobType.BLAME: BlameOrder,
     JobType.EXPORT: ExportOrder,
     JobType.IMPORT_VERSION: ImportVersionOrder,
+    JobType.COMPARE_INDEX: CompareIndexOrder,
+    JobType.REEMBED: ReembedOrder,
 }
 _ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
 

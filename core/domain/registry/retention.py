@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import BlameOrder, EvaluateOrder, ExportOrder, UpdateOrder
+from core.domain.jobs.order import (
+    BlameOrder,
+    CompareIndexOrder,
+    EvaluateOrder,
+    ExportOrder,
+    ReembedOrder,
+    UpdateOrder,
+)
 from core.domain.registry.alias import AliasMove, live_stack
 from core.domain.registry.version import Version
 
@@ -79,8 +86,10 @@ def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
         named |= {order.parent, order.replaces}
         if order.replaces is not None:
             named |= replacements(order.replaces, versions)
-    if isinstance(order, EvaluateOrder | BlameOrder | ExportOrder):
+    if isinstance(order, EvaluateOrder | BlameOrder | ExportOrder | ReembedOrder):
         named.add(order.version)
+    if isinstance(order, CompareIndexOrder):
+        named |= {order.version, order.baseline}
     return {number for number in named if number is not None}
 
 

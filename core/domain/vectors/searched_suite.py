@@ -1,4 +1,4 @@
-"""The images of suites: those that a bridge is fitted on, and those that are searched."""
+"""The images of suites and holdouts that a bridge is fitted on, and those that are searched."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ LEAST_SEARCHED = 2  # images of a suite's test part
 
 @dataclass(frozen=True, kw_only=True)
 class SearchedSuite:
-    """A suite's images: a bridge is fitted on the one part, and searches are made in the other."""
+    """A suite or holdout: a bridge is fitted on one part, and searches are made in the other."""
 
     name: str
     validation: EvalQuery | None
@@ -41,9 +41,9 @@ def require_searchable(suites: Iterable[SearchedSuite]) -> None:
     searched = max((len(suite.test.entries) for suite in suites if suite.test), default=0)
     if fitted < LEAST_FITTED or searched < LEAST_SEARCHED:
         raise SuitesTooSmall(
-            f"A bridge is fitted on at least {LEAST_FITTED} images of the suites' validation "
-            f"parts, where there are {fitted}, and needs a suite with {LEAST_SEARCHED} test "
-            f"images, where the largest has {searched}.",
+            f"A bridge is fitted on at least {LEAST_FITTED} images of the validation parts of "
+            f"suites and holdouts, where there are {fitted}, and needs one with {LEAST_SEARCHED} "
+            f"test images, where the largest has {searched}.",
             validation_images=fitted,
             test_images=searched,
         )

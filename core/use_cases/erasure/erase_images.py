@@ -13,6 +13,7 @@ from core.domain.jobs.job import Job
 from core.domain.jobs.order import EraseOrder
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest
+from core.domain.vectors.stored_vectors import source_of
 from core.errors import DatasetNotFound
 from core.ports import Monitor, Platform, UnitOfWork
 from core.use_cases.access import audit
@@ -34,7 +35,8 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
         erasure = _erase_rows(platform, job, erasure, monitor)
     with platform.transactions(read_only=True) as work:
         archives = set(erasure.findings.archives) - work.references.archives()
-    held = [*erasure.findings.artifacts.values(), archives]
+        vectors = set(erasure.findings.vectors) - work.references.vectors()
+    held = [*erasure.findings.artifacts.values(), archives, vectors]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):
         monitor.advance("deleting", done, len(forms))
@@ -66,6 +68,9 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             if found.erased_at is not None:  # by a worker that has lost the job since
                 return found
             drafts = sorted(work.datasets.holding(pixels))
+            vectors = work.vectors.remove_of(holders.versions)
+            sources = {*holders.suites, *map(source_of, holders.versions)}
+            vectors |= work.index_reports.remove_of(sources)
             findings = Findings(
                 artifacts=_forms(work, erasure, holders),
                 archives=tuple(sorted(work.references.spent_archives())),
@@ -73,6 +78,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
                 datasets=tuple(remake(work, holders, left, now)),
                 suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
                 near_duplicates=tuple(sorted(work.datasets.near_duplicates(pixels))),
+                vectors=tuple(sorted(vectors)),
             )
             work.datasets.erase(pixels)
             for one in carried:

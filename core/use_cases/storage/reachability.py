@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from core.domain.registry.version import Version, Weights
 from core.domain.values import Digest
+from core.domain.vectors.vector_parts import VectorParts
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import ArtifactRoots, Artifacts
 from core.use_cases.datasets.manifests import read_manifest
@@ -23,6 +24,8 @@ class ArtifactKind(StrEnum):
     ANSWERS = "answers"
     CHECKPOINT = "checkpoint"
     EXPORT = "export"  # the file of an export
+    VECTORS = "vectors"  # of images, also of a job that has not ended, and bridges
+    VECTOR_PARTS = "vector_parts"  # the list of what such a job has stored
     ARCHIVE = "archive"  # that an import reads, or a part of an upload
     UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
@@ -48,6 +51,8 @@ def roots_of(
         ArtifactKind.ANSWERS: rows.answers(),
         ArtifactKind.CHECKPOINT: rows.checkpoints(),
         ArtifactKind.EXPORT: rows.exports(),
+        ArtifactKind.VECTORS: rows.vectors(),
+        ArtifactKind.VECTOR_PARTS: rows.vector_parts(),
         ArtifactKind.ARCHIVE: rows.archives(),
     }
 
@@ -80,6 +85,12 @@ def expand(
             needed.kinds.update(tensors_of(artifacts, digest))
         except (ArtifactMissing, ArtifactCorrupt):
             needed.unreadable.append(digest)
+    for digest in rows_name[ArtifactKind.VECTOR_PARTS]:
+        try:
+            parts = VectorParts.from_bytes(artifacts.get(digest)).parts
+        except (ArtifactMissing, ArtifactCorrupt):
+            continue  # the job computes them again
+        needed.kinds.update(dict.fromkeys(parts, ArtifactKind.VECTORS))
     for kind, digests in rows_name.items():
         needed.kinds.update(dict.fromkeys(digests, kind))
     return needed

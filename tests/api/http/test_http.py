@@ -15,7 +15,7 @@ pytestmark = EMBEDDED
 ALIAS = "/v1/models/demo/aliases/production"
 ORDERS = {
     *("order_job", "order_job_again", "teach_classes", "register_model", "import_images"),
-    *("order_version_export", "import_bundle"),
+    *("order_version_export", "import_bundle", "order_vectors", "order_index_comparison"),
 }
 RATE_HEADERS = {"Retry-After", "RateLimit-Policy", "RateLimit"}
 DOWNLOAD = "/v1/models/demo/versions/1/download"

@@ -26,6 +26,8 @@ BODIES: dict[str, Any] = {
     "rename_dataset_class": lambda _: {"name": "boot"},
     "order_image_erasure": lambda _: {"images": ["0" * 64], "reason": "asked for"},
     "order_version_export": lambda _: {"format": "open_clip"},
+    "order_vectors": lambda _: {"dataset": "products", "dataset_version": 1},
+    "order_index_comparison": lambda _: {"from": 1},
     "embed_inputs": lambda _: {"texts": ["a"]},
     "create_embeddings": lambda model: {"model": model, "input": "a"},
     "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
@@ -66,7 +68,7 @@ def ask(service: Service, operation: Operation, job: str, model: str, key: dict[
     """The answer of an operation about a model and its job."""
     method, path, described = operation
     things = {"model": model, "reference": model, "job": job, "alias": "production", "version": "1"}
-    things["export_format"] = "onnx"
+    things |= {"export_format": "onnx", "dataset_version": "1", "baseline": "1"}
     names = {name: things.get(name, "nothing") for name in names_in(path)}
     body = BODIES.get(described["operationId"], lambda _: {})(model)
     sent = {"json": body} if method in {"post", "put", "patch"} else {}

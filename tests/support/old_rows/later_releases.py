@@ -171,4 +171,34 @@ ADDED: dict[str, Rows] = {
         ]
     },
     "0027": {"sessions": [{"digest": "c" * 64, "secret": "6" * 64, "expires_at": WHEN}]},
+    "0028": {
+        "vectors": [
+            {
+                "model": MODEL,
+                "version": 1,
+                "dataset": DATASET,
+                "dataset_version": 1,
+                "digest": "a" * 64,
+                "artifact": "b" * 64,
+                "size": 2**40,
+                "images": "c" * 64,
+                "rows": 7,
+                "width": 512,
+                "job": JOB,
+                "created_at": WHEN,
+            }
+        ],
+        "index_reports": [
+            {
+                "model": MODEL,
+                "version": 2,
+                "baseline": 1,
+                "report": "d" * 64,
+                "bridge": "e" * 64,
+                "sources": [SUITE],
+                "job": JOB,
+                "created_at": WHEN,
+            }
+        ],
+    },
 }

@@ -4,9 +4,8 @@ from typing import Any
 
 import click
 
-from perennial.client import Client
 from perennial.terminal.arguments import example, recipe_option
-from perennial.terminal.failures import Failure
+from perennial.terminal.newest_version import newest_version
 from perennial.terminal.output import json_option, print_json, print_table
 from perennial.terminal.session import connected
 from perennial.types.advice import Advice
@@ -28,7 +27,7 @@ def advise(
     """Advise on teaching a dataset; nothing is ordered."""
     with connected() as client:
         if dataset_version is None:
-            dataset_version = _newest(client, dataset)
+            dataset_version = newest_version(client, dataset)
         found = client.jobs.advise_update(
             model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
         )
@@ -36,16 +35,6 @@ def advise(
         print_json(found)
     else:
         _print(found)
-
-
-def _newest(client: Client, dataset: str) -> int:
-    """Return the number of a dataset's newest version. Raises Failure if it has none."""
-    numbers = [version["number"] for version in client.datasets.versions(dataset)]
-    if not numbers:
-        raise Failure(
-            f"The dataset {dataset} has no version: run `perennial dataset freeze {dataset}`."
-        )
-    return numbers[-1]
 
 
 def _print(advice: Advice) -> None:

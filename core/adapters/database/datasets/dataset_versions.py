@@ -9,6 +9,7 @@ from core.adapters.database.datasets.thumbnails import groups_in
 from core.adapters.database.datasets.version_uses import is_trained_on
 from core.adapters.database.statements import insert_missing
 from core.adapters.database.tables.datasets import dataset_versions, trained_images
+from core.adapters.database.tables.vectors import vectors
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.manifest import Manifest
 from core.domain.datasets.split import Side
@@ -66,13 +67,22 @@ class SqlDatasetVersions:
     def remove(
         self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
     ) -> None:
-        """Delete a version. Images that it was the first to train on are noted of a later one."""
+        """Delete a version and vectors of it.
+
+        Images that it was the first to train on are noted of a later one.
+        """
         theirs = (
             trained_images.c.dataset == version.dataset,
             trained_images.c.number == version.number,
         )
         left = set(self._connection.scalars(select(trained_images.c.pixels).where(*theirs)))
         self._connection.execute(delete(trained_images).where(*theirs))
+        self._connection.execute(
+            delete(vectors).where(
+                vectors.c.dataset == version.dataset,
+                vectors.c.dataset_version == version.number,
+            )
+        )
         self._connection.execute(
             delete(dataset_versions).where(
                 dataset_versions.c.dataset == version.dataset,
@@ -87,8 +97,8 @@ class SqlDatasetVersions:
                 break
 
     def remove_all(self, dataset: DatasetId) -> None:
-        """Delete all versions of a dataset."""
-        for table in (trained_images, dataset_versions):
+        """Delete all versions of a dataset, and vectors of them."""
+        for table in (vectors, trained_images, dataset_versions):
             self._connection.execute(delete(table).where(table.c.dataset == dataset))
 
     def _note_trained(self, version: DatasetVersion, pixels: Iterable[Digest]) -> None:

@@ -30,7 +30,7 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
         *([] if number is None else [dataset_versions.c.number == number]),
     )
     made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    will_need = _will_learn(dataset, number)
+    will_need = or_(_will_learn(dataset, number), _will_embed(dataset, number))
     if number is None:
         will_need = or_(will_need, _will_import(dataset))
     replaced = (
@@ -76,6 +76,16 @@ def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
         number,
     )
     return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
+
+
+def _will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    order = jobs.c.order
+    return and_(
+        jobs.c.type == JobType.REEMBED,
+        jobs.c.status.in_(UNFINISHED),
+        order["dataset"].as_string() == dataset,
+        *([] if number is None else [order["dataset_version"].as_integer() == number]),
+    )
 
 
 def _will_import(dataset: DatasetId) -> ColumnElement[bool]:

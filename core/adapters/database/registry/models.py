@@ -15,6 +15,7 @@ from core.adapters.database.tables.models import (
     models,
     versions,
 )
+from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
 from core.errors import ModelNotFound, NameTaken
@@ -84,7 +85,8 @@ class SqlModels:
         self._connection.execute(rows.order_by(versions.c.number).with_for_update())
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
-        for table in (alias_moves, aliases, exports, versions, model_suites, jobs):
+        of_versions = (exports, vectors, index_reports, versions)
+        for table in (alias_moves, aliases, *of_versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))
         self._connection.execute(delete(models).where(models.c.id == model))
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from core.adapters.database.parsed_json import parse_recipe
 from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.models import models, versions
+from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.datasets.dataset import DatasetRef
 from core.domain.gate.policy import Verdict
 from core.domain.recipes.prompt import PromptTemplate
@@ -92,9 +93,10 @@ class SqlVersions:
     def remove(self, model: ModelId, number: int, at: datetime) -> None:
         """Delete a version, whose weights may be collected from now on.
 
-        Its row stays, without what it learned from. Its exports are deleted too.
+        Its row stays, without what it learned from. Its exports, vectors and reports
+        on indexes are deleted too.
         """
-        self._delete_exports(model, number)
+        self._delete_made(model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
@@ -108,17 +110,18 @@ class SqlVersions:
         )
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Record that a version's weights may be collected from now on, and delete its exports."""
-        self._delete_exports(model, number)
+        """Record that a version's weights may be collected from now on; delete what it has made."""
+        self._delete_made(model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
             .values(collected_at=at)
         )
 
-    def _delete_exports(self, model: ModelId, number: int) -> None:
-        theirs = (exports.c.model == model) & (exports.c.version == number)
-        self._connection.execute(delete(exports).where(theirs))
+    def _delete_made(self, model: ModelId, number: int) -> None:
+        for table in (exports, vectors, index_reports):
+            theirs = (table.c.model == model) & (table.c.version == number)
+            self._connection.execute(delete(table).where(theirs))
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
         """Record that images that a version learned from were erased, unless it is marked."""

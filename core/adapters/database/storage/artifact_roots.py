@@ -14,6 +14,7 @@ from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
 from core.adapters.database.tables.uploads import uploads
+from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.jobs.order import JobType
 from core.domain.registry.version import Version
 from core.domain.values import Digest
@@ -54,9 +55,18 @@ class SqlArtifactRoots:
         """Return the reports of versions, those with which they came, and those of jobs."""
         scored = jobs.c.result["report"].as_string()
         record = versions.c.origin["record"].as_string()
-        columns = (scored, versions.c.report, record)
+        columns = (scored, versions.c.report, record, index_reports.c.report)
         named = (self._all(select(each).where(each.is_not(None))) for each in columns)
         return set().union(*named)
+
+    def vectors(self) -> set[Digest]:
+        """Return the files of vectors and of their images, and bridges."""
+        made = (vectors.c.artifact, vectors.c.images, index_reports.c.bridge)
+        return {digest for column in made for digest in self._all(select(column))}
+
+    def vector_parts(self) -> set[Digest]:
+        """Return the lists of the parts that unfinished re-embeddings have stored."""
+        return self._checkpoints(jobs.c.type == JobType.REEMBED)
 
     def answers(self) -> set[Digest]:
         """Return the evaluation results of versions."""
@@ -79,8 +89,11 @@ class SqlArtifactRoots:
 
     def checkpoints(self) -> set[Digest]:
         """Return the checkpoints of unfinished jobs."""
+        return self._checkpoints()
+
+    def _checkpoints(self, *only: ColumnElement[bool]) -> set[Digest]:
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)
-        return self._all(select(jobs.c.checkpoint).where(live))
+        return self._all(select(jobs.c.checkpoint).where(live, *only))
 
     def _archives(self, status: ColumnElement[bool]) -> set[Digest]:
         query = select(jobs.c.order["archive"].as_string())

@@ -229,6 +229,41 @@ def test_an_export_that_differs_is_a_failed_job(
     assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)
 
 
+def test_the_vectors_of_a_dataset_are_stored_and_fetched(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    ordered = json.loads(perennial("reembed", "demo:1", "pets", "--json").out)
+    site.client.jobs.wait(ordered["id"])
+    output = tmp_path / "pets.npy"
+    told = perennial("reembed", "demo:1", "pets", "--output", output).out
+    assert told == "30 vectors of 4 values: pets version 1 by demo version 1.\n"
+    assert np.load(output).shape == (30, 4)
+    lines = output.with_suffix(".jsonl").read_text().splitlines()
+    assert {json.loads(line)["texts"][0] for line in lines} == {"cat", "dog"}
+    (found,) = site.client.vectors.list("demo", 1)
+    assert found == site.client.vectors.get("demo", 1, "pets", 1)
+    site.client.vectors.delete("demo", 1, "pets", 1)
+    assert site.client.vectors.list("demo", 1) == []
+
+
+def test_an_old_index_is_reported_on_with_a_bridge(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = f"demo:{taught}"
+    monkeypatch.setattr("core.domain.vectors.searched_suite.LEAST_FITTED", 99)
+    refused = perennial("compatibility", reference)
+    assert (refused.code, "on at least 99 images" in refused.err) == (ERROR, True)
+    monkeypatch.setattr("core.domain.vectors.searched_suite.LEAST_FITTED", 1)
+    bridge = tmp_path / "bridge.safetensors"
+    told = perennial("compatibility", reference, "--bridge", bridge).out
+    assert told.startswith("Re-embed: no search in the suites has 100 queries or more")
+    assert f"demo version {taught} in an index of version 1's vectors" in told.replace("\n", " ")
+    (found,) = site.client.vectors.reports("demo", taught)
+    assert bridge.stat().st_size == found["bridge"]["size"]
+    told = perennial("compatibility", reference, "--from", 1, "--wait", "--json").out
+    assert json.loads(told)["searches"] == found["searches"]
+
+
 def test_a_bundle_is_imported_and_must_be_scored(
     site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

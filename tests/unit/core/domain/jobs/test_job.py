@@ -14,6 +14,7 @@ from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job, JobStatus, Progress, model_of, order_of
 from core.domain.jobs.order import (
     BlameOrder,
+    CompareIndexOrder,
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
@@ -21,6 +22,7 @@ from core.domain.jobs.order import (
     JobType,
     Order,
     Queue,
+    ReembedOrder,
     UpdateOrder,
     order_from_json,
     order_to_json,
@@ -113,6 +115,8 @@ def test_imports_erasures_and_exports_wait_for_workers_without_a_device() -> Non
         JobType.BLAME: Queue.GPU,
         JobType.EXPORT: Queue.HOUSEKEEPING,
         JobType.IMPORT_VERSION: Queue.HOUSEKEEPING,
+        JobType.COMPARE_INDEX: Queue.GPU,
+        JobType.REEMBED: Queue.GPU,
     }
 
 
@@ -134,6 +138,8 @@ def test_three_states_are_for_good() -> None:
             JobType.IMPORT_VERSION,
             ImportVersionOrder(archive=digest("a"), archive_bytes=9, digest=digest("v")),
         ),
+        (JobType.COMPARE_INDEX, CompareIndexOrder(version=2, baseline=1)),
+        (JobType.REEMBED, ReembedOrder(version=2, dataset=DatasetId("ds_1"), dataset_version=3)),
     ],
 )
 def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order) -> None:

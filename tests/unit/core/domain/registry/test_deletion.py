@@ -9,10 +9,12 @@ from core.domain.export_format import ExportFormat
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import (
     BlameOrder,
+    CompareIndexOrder,
     EvaluateOrder,
     ExportOrder,
     JobType,
     Order,
+    ReembedOrder,
     UpdateOrder,
 )
 from core.domain.recipes.recipe import Recipe
@@ -74,8 +76,19 @@ def test_aliases_and_all_descendants_are_named() -> None:
         a_job_with(EvaluateOrder(version=4)),
         a_job_with(BlameOrder(version=4)),
         a_job_with(ExportOrder(version=4, format=ExportFormat.ONNX)),
+        a_job_with(CompareIndexOrder(version=5, baseline=4)),
+        a_job_with(ReembedOrder(version=4, dataset=DatasetId("ds_1"), dataset_version=1)),
     ],
-    ids=["ordered from it", "pinned to it", "has made it", "scores it", "blames it", "exports it"],
+    ids=[
+        "ordered from it",
+        "pinned to it",
+        "has made it",
+        "scores it",
+        "blames it",
+        "exports it",
+        "compares with it",
+        "embeds by it",
+    ],
 )
 def test_an_unfinished_job_that_needs_the_version_is_named(job: Job) -> None:
     with pytest.raises(InUse) as told:

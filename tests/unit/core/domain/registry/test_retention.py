@@ -10,7 +10,14 @@ import pytest
 from core.domain.export_format import ExportFormat
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import Job
-from core.domain.jobs.order import BlameOrder, EvaluateOrder, ExportOrder, ImportOrder, UpdateOrder
+from core.domain.jobs.order import (
+    BlameOrder,
+    CompareIndexOrder,
+    EvaluateOrder,
+    ExportOrder,
+    ImportOrder,
+    UpdateOrder,
+)
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.retention import Amount, Retention, require_scorable, spare_versions
@@ -88,6 +95,7 @@ def test_what_any_alias_would_come_back_to_stays() -> None:
         a_job(MODEL, order=EvaluateOrder(version=3)),
         a_job(MODEL, order=BlameOrder(version=3)),
         a_job(MODEL, order=ExportOrder(version=3, format=ExportFormat.ONNX)),
+        a_job(MODEL, order=CompareIndexOrder(version=1, baseline=3)),
     ],
 )
 def test_what_an_unfinished_job_reads_or_has_made_stays(job: Job) -> None:

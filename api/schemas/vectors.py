@@ -1,0 +1,179 @@
+"""Schemas of stored vectors, and of reports on old indexes."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import Field
+
+from api.schemas.common import Number, RequestModel, ResponseModel
+from core.domain.values import Json
+from core.domain.vectors.compatibility import IndexVerdict, Search
+from core.domain.vectors.stored_vectors import IndexReport, StoredVectors
+
+
+class NewVectors(RequestModel):
+    """An order to store the vectors of a dataset version's images."""
+
+    dataset: str = Field(examples=["products"], description="Name or id of the dataset.")
+    dataset_version: Number = Field(examples=[1])
+
+
+class VectorsView(ResponseModel):
+    """The vectors of a dataset version's images by a version of a model."""
+
+    model: str = Field(examples=["demo"])
+    version: int = Field(examples=[3])
+    digest: str = Field(description="Of the version: store it with your index.")
+    dataset: str = Field(examples=["products"])
+    dataset_version: int = Field(examples=[1])
+    artifact: str = Field(description="SHA-256 of the .npy file, and its ETag.")
+    size: int = Field(examples=[4_096_128], description="Bytes of the .npy file.")
+    rows: int = Field(examples=[8000], description="Images, sorted by the digests of their pixels.")
+    width: int = Field(examples=[128])
+    job: str = Field(description="The job that has computed them.")
+    created_at: datetime
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, stored: StoredVectors, *, model: str, dataset: str) -> Self:
+        """Return the view of stored vectors."""
+        version = f"/v1/models/{model}/versions/{stored.version}"
+        here = f"{version}/vectors/{dataset}/{stored.dataset_version}"
+        return cls(
+            model=model,
+            version=stored.version,
+            digest=stored.digest,
+            dataset=dataset,
+            dataset_version=stored.dataset_version,
+            artifact=stored.artifact,
+            size=stored.size,
+            rows=stored.rows,
+            width=stored.width,
+            job=stored.job,
+            created_at=stored.created_at,
+            links={
+                "self": here,
+                "download": f"{here}/download",
+                "images": f"{here}/images",
+                "version": version,
+                "job": f"/v1/jobs/{stored.job}",
+            },
+        )
+
+
+class VectorsList(ResponseModel):
+    """The vectors by a version, by dataset and dataset version."""
+
+    data: list[VectorsView]
+
+
+class NewComparison(RequestModel):
+    """An order to search by a version in an index of another version's vectors."""
+
+    baseline: Number | None = Field(
+        None,
+        alias="from",
+        examples=[1],
+        description="The version whose vectors are in the index. Default: the version's parent.",
+    )
+
+
+class LossView(ResponseModel):
+    """What an index loses in recall@10 against a re-embedded one, with an interval of 95 %."""
+
+    value: float = Field(examples=[0.013])
+    lower: float = Field(examples=[0.004])
+    upper: float = Field(examples=[0.024])
+
+
+class SearchMeasureView(ResponseModel):
+    """A search by the new version in three indexes of the same images."""
+
+    suite: str = Field(examples=["emoji"])
+    search: Search
+    queries: int = Field(examples=[1472])
+    judged: bool = Field(description="False: there are too few queries for a verdict.")
+    raw: float = Field(examples=[0.702], description="Mean recall@10 in the old index.")
+    bridged: float = Field(examples=[0.721], description="In the old index, mapped by the bridge.")
+    reembedded: float = Field(examples=[0.734], description="In an index of the new version.")
+    raw_loss: LossView
+    bridged_loss: LossView
+
+
+class SuiteVectorsView(ResponseModel):
+    """How the vectors of a suite's test images compare; cosines and shares are means."""
+
+    suite: str
+    images: int
+    cosine: float
+    bridged_cosine: float
+    neighbours_kept: float = Field(
+        description="Share of an image's ten nearest that are the same within both versions."
+    )
+    neighbours_found: float = Field(
+        description="Share of the ten nearest in a re-embedded index that the new version finds in "
+        "the old one."
+    )
+    bridged_neighbours_found: float
+
+
+class BridgeView(ResponseModel):
+    """A map of old vectors to new ones."""
+
+    artifact: str = Field(description="SHA-256 of the safetensors file, and its ETag.")
+    size: int = Field(examples=[66_200], description="Bytes.")
+    kind: str = Field(examples=["orthogonal"])
+    images: int = Field(
+        examples=[412], description="Of the suites' validation parts, that it was fitted on."
+    )
+    scores: dict[str, float] = Field(
+        description="Mean cosine of each candidate on folds that it was not fitted on."
+    )
+
+
+class CompatibilityView(ResponseModel):
+    """Whether an index of an old version's vectors still serves searches by a version."""
+
+    model: str = Field(examples=["demo"])
+    version: int = Field(examples=[3])
+    digest: str
+    baseline: int = Field(alias="from", examples=[1])
+    from_digest: str
+    verdict: IndexVerdict = Field(
+        description="The least work that loses at most `tolerance` of recall@10 in every search "
+        "that is judged: nothing, the bridge, or re-embedding."
+    )
+    reason: str
+    depth: int = Field(examples=[10], description="Results of a search.")
+    tolerance: float = Field(examples=[0.02])
+    least_queries: int = Field(examples=[100])
+    searches: list[SearchMeasureView]
+    vectors: list[SuiteVectorsView]
+    bridge: BridgeView
+    job: str
+    created_at: datetime
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, row: IndexReport, report: Json) -> Self:
+        """Return the view of a stored report."""
+        version = f"/v1/models/{report['model']}/versions/{row.version}"
+        here = f"{version}/compatibility/{row.baseline}"
+        values: dict[str, Any] = {
+            **report,
+            "job": row.job,
+            "created_at": row.created_at,
+            "links": {
+                "self": here,
+                "bridge": f"{here}/bridge",
+                "version": version,
+                "job": f"/v1/jobs/{row.job}",
+            },
+        }
+        return cls.model_validate(values)
+
+
+class CompatibilityList(ResponseModel):
+    """The reports of a version, by the version that each compares it with."""
+
+    data: list[CompatibilityView]

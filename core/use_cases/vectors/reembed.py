@@ -1,0 +1,186 @@
+"""Embed the images of a dataset version, part by part, and store their vectors as one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from core.domain.access.audit import Action
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.jobs.job import Job, model_of
+from core.domain.jobs.order import ReembedOrder
+from core.domain.registry.version import Model, Version
+from core.domain.values import Digest, canonical_json, sha256
+from core.domain.vectors.stored_vectors import PART, VALUE_BYTES, StoredVectors, npy_header
+from core.domain.vectors.vector_parts import VectorParts, part_of_job, vectors_of
+from core.errors import ArtifactCorrupt, ArtifactMissing, ImageErased
+from core.ports import Embedder, Monitor, Platform, UnitOfWork
+from core.use_cases.access import audit
+from core.use_cases.vectors.order_reembedding import images_to_embed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The images of a re-embedding, in the order of the rows."""
+
+    model: Model
+    version: Version
+    entries: tuple[ManifestEntry, ...]
+
+    @cached_property
+    def parts(self) -> list[tuple[ManifestEntry, ...]]:
+        return [self.entries[start : start + PART] for start in range(0, len(self.entries), PART)]
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Identifies what the parts depend on."""
+        pixels = [entry.pixels for entry in self.entries]
+        return sha256(canonical_json([self.version.digest, PART, pixels]))
+
+
+def reembed(
+    platform: Platform, embedder: Embedder, job: Job, order: ReembedOrder, monitor: Monitor
+) -> None:
+    """Store the vectors of a dataset version; a resumed job computes no stored part again.
+
+    Raises what the embedder raises, ArtifactGone, DatasetVersionNotFound, DatasetEmpty, or
+    ImageErased if an image was erased meanwhile.
+    """
+    with platform.transactions(read_only=True) as work:
+        model = work.models.get(model_of(job))
+        version = work.versions.get(model.id, order.version)
+        version.require_weights()
+        entries = images_to_embed(platform, work, order)
+    plan = _Plan(model=model, version=version, entries=entries)
+    keeper = _PartKeeper(platform, job, plan.digest)
+    try:
+        left = plan.parts[len(keeper.kept.parts) :]
+        for vectors in embedder.embed(version.digest, left, monitor) if left else ():
+            keeper.add(vectors, monitor)
+        stored = _store(platform, job, order, plan, keeper.kept.parts, monitor)
+        _commit(platform, job, plan, stored)
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, plan.entries)
+        raise
+    keeper.clear()
+
+
+class _PartKeeper:
+    """Stores parts, and the list of them that the job resumes from."""
+
+    def __init__(self, platform: Platform, job: Job, plan: Digest) -> None:
+        self.kept = VectorParts(job=job.id, plan=plan)
+        self._platform = platform
+        self._artifacts = platform.artifacts
+        self._job = job
+        self._list = job.checkpoint
+        if self._list is not None:
+            self._resume(self._list)
+
+    def add(self, vectors: bytes, monitor: Monitor) -> None:
+        """Store a part, and the list with it. Raises LeaseLost."""
+        part = self._artifacts.put(part_of_job(self._job.id, vectors), monitor.moved)
+        self.kept = self.kept.plus(part)
+        former, self._list = self._list, self._artifacts.put(self.kept.to_bytes())
+        with self._platform.transactions() as work:
+            work.jobs.set_checkpoint(self._job.id, self._job.fence, self._list)
+            work.commit()
+        if former not in {None, self._list}:
+            self._artifacts.delete(former)
+
+    def clear(self) -> None:
+        """Delete what the job would have resumed from, once it has ended."""
+        for digest in (*self.kept.parts, *([self._list] if self._list else [])):
+            self._artifacts.delete(digest)
+
+    def _resume(self, digest: Digest) -> None:
+        """Take over the parts of an earlier attempt, up to the first that cannot be read."""
+        try:
+            found = VectorParts.from_bytes(self._artifacts.get(digest))
+            if found.plan == self.kept.plan:
+                for part in found.parts:
+                    self._artifacts.renew(part)
+                    self.kept = self.kept.plus(part)
+        except (ArtifactMissing, ArtifactCorrupt):
+            pass  # what is missing is computed again
+
+
+def _store(
+    platform: Platform,
+    job: Job,
+    order: ReembedOrder,
+    plan: _Plan,
+    parts: Sequence[Digest],
+    monitor: Monitor,
+) -> StoredVectors:
+    """Join the parts to one file, and store it with the images of its rows."""
+    artifacts, rows = platform.artifacts, len(plan.entries)
+    width = size = 0
+    with artifacts.writer() as writer:
+        for number, part in enumerate(parts):
+            monitor.advance("storing", number, len(parts))
+            vectors = vectors_of(artifacts.get(part, monitor.moved))
+            if number == 0:
+                width = len(vectors) // len(plan.parts[0]) // VALUE_BYTES
+                header = npy_header(rows, width)
+                size = len(header) + rows * width * VALUE_BYTES
+                writer.write(header)
+            writer.write(vectors)
+        artifact = writer.commit(monitor.moved)
+    lines = [
+        canonical_json({"pixels": entry.pixels, "texts": list(entry.texts)}) + b"\n"
+        for entry in plan.entries
+    ]
+    return StoredVectors(
+        model=plan.model.id,
+        version=plan.version.number,
+        dataset=order.dataset,
+        dataset_version=order.dataset_version,
+        digest=plan.version.digest,
+        artifact=artifact,
+        size=size,
+        images=artifacts.put(b"".join(lines), monitor.moved),
+        rows=rows,
+        width=width,
+        job=job.id,
+        created_at=platform.clock(),
+    )
+
+
+def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) -> None:
+    """Record the vectors, unless an image, the version or the dataset version is gone."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        work.datasets.lock(stored.dataset)  # as an erasure does
+        work.datasets.version(stored.dataset, stored.dataset_version)
+        _require_unerased(work, plan.entries)
+        work.versions.get(plan.model.id, stored.version, lock=True).require_weights()
+        dataset = work.datasets.get(stored.dataset).name
+        work.vectors.put(stored)
+        audit.record(
+            work,
+            Action.VECTORS_STORED,
+            f"models/{plan.model.name}/versions/{stored.version}/vectors/{dataset}/"
+            f"{stored.dataset_version}",
+            now=now,
+            after={"artifact": stored.artifact, "digest": stored.digest, "rows": stored.rows},
+            actor=f"job {job.id}",
+        )
+        result = {
+            "version": stored.version,
+            "digest": stored.digest,
+            "artifact": stored.artifact,
+            "size": stored.size,
+            "rows": stored.rows,
+            "width": stored.width,
+        }
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.commit()
+
+
+def _require_unerased(work: UnitOfWork, entries: Sequence[ManifestEntry]) -> None:
+    if erased := work.erasures.erased({entry.pixels for entry in entries}):
+        raise ImageErased(
+            "An image was erased while the dataset version was embedded: order it again.",
+            pixels=sorted(erased)[:20],
+        )

@@ -1,0 +1,192 @@
+"""Comparisons with an old index: what is stored, refused, and deleted with an image."""
+
+import json
+
+import pytest
+
+from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.split import Side
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.registry.version import Model
+from core.domain.values import Json
+from core.errors import (
+    ArtifactGone,
+    FieldInvalid,
+    IndexReportNotFound,
+    SuitesTooSmall,
+    VersionNotFound,
+)
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.retry_job import retry_job
+from core.use_cases.storage.reachability import ArtifactKind
+from core.use_cases.vectors.order_comparison import order_comparison
+from tests.support.api.seeds import a_candidate
+from tests.support.erasures import entry_of, erase
+from tests.support.erasures import order as order_erasure
+from tests.support.factories import NOW, TESTER
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+from tests.support.storage.collecting import tidy
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    """A model with a second version."""
+    model = scene.model()
+    a_candidate(scene.platform, model)
+    return model
+
+
+@pytest.fixture
+def data(scene: Scene, model: Model) -> DatasetVersion:
+    """200 images, about 40 of them in the validation part, by which the model is scored."""
+    data = scene.frozen("cat", "dog", each=50, forms=1000)
+    scene.suite(model, data, "pets")
+    return data
+
+
+def order(scene: Scene, version: int = 2, baseline: int | None = None) -> Job:
+    return order_comparison(
+        scene.platform,
+        Silence(),
+        JobRequest(principal=TESTER),
+        model="demo",
+        version=version,
+        baseline=baseline,
+    )
+
+
+def report(scene: Scene, model: Model, version: int = 2, baseline: int = 1) -> Json:
+    with scene.platform.transactions(read_only=True) as work:
+        row = work.index_reports.get(model.id, version, baseline)
+    found: Json = json.loads(scene.platform.artifacts.get(row.report))
+    assert scene.platform.artifacts.has(row.bridge)
+    assert found["bridge"]["artifact"] == row.bridge
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"), [(0.01, "index_holds"), (0.03, "bridge"), (0.2, "reembed")]
+)
+def test_the_verdict_is_the_result_and_in_the_report(
+    scene: Scene, model: Model, data: DatasetVersion, lost: float, verdict: str
+) -> None:
+    scene.script.embedder.lost = lost
+    order(scene)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    found = report(scene, model)
+    assert ended.result == {
+        "version": 2,
+        "from": 1,
+        "verdict": verdict,
+        "reason": found["reason"],
+    }
+    (search,) = found["searches"]
+    assert search["suite"] == "pets"
+    assert search["judged"]
+    assert search["raw_loss"]["value"] == pytest.approx(lost, abs=0.01)
+    assert found["from_digest"] == scene.version(model, 1).digest
+
+
+def test_reports_are_kept_for_each_baseline_and_the_newest_replaces(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    for lost in (0.2, 0.0):
+        scene.script.embedder.lost = lost
+        order(scene)
+        order(scene, version=1, baseline=2)
+        assert {scene.run().status, scene.run().status} == {JobStatus.SUCCEEDED}
+    assert report(scene, model)["verdict"] == "index_holds"
+    assert report(scene, model, 1, 2)["from"] == 2
+    assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2
+    delete_version(scene.platform, model=model.name, version=2)
+    with pytest.raises(IndexReportNotFound):
+        report(scene, model)
+    assert report(scene, model, 1, 2)["from"] == 2
+
+
+def test_an_erasure_from_a_suite_deletes_what_was_fitted_on_it(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    order(scene)
+    scene.run()
+    bridge = report(scene, model)["bridge"]["artifact"]
+    erasure = erase(scene, entry_of(scene, data, Side.HOLDOUT).pixels)
+    assert bridge in erasure.findings.vectors
+    assert not artifacts.has(bridge)
+    with pytest.raises(IndexReportNotFound):
+        report(scene, model)
+    order(scene)
+    assert scene.run().status is JobStatus.SUCCEEDED  # on what is left
+
+
+def test_holdouts_of_the_updates_between_are_searched_too(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    taught = [
+        scene.frozen("owl", "bee", each=20, offset=500, forms=5000),
+        scene.frozen("ant", "elk", each=20, offset=600, forms=5000),
+    ]
+    for each in taught:
+        scene.update(model, each, parent=1 if each is taught[0] else 3)
+        assert scene.run().version is not None
+    order(scene, 4, 1)
+    order(scene, 4, 3)
+    order(scene, 2, 4)  # of another branch
+    for _ in range(3):
+        assert scene.run().status is JobStatus.SUCCEEDED
+    found = {
+        (version, baseline): [
+            one["suite"] for one in report(scene, model, version, baseline)["vectors"]
+        ]
+        for version, baseline in ((4, 1), (4, 3), (2, 4))
+    }
+    assert found[4, 1] == ["pets", "version 3", "version 4"]
+    assert found[4, 3] == ["pets", "version 4"]
+    assert found[2, 4] == ["pets"]
+    erase(scene, entry_of(scene, taught[0], Side.HOLDOUT).pixels)
+    with pytest.raises(IndexReportNotFound):
+        report(scene, model, 4, 1)
+    assert report(scene, model, 4, 3)
+
+
+def test_nothing_is_stored_if_an_image_is_erased_meanwhile(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    pixels = entry_of(scene, data, Side.TRAIN).pixels
+
+    def meanwhile() -> None:
+        order_erasure(scene, pixels)
+        assert scene.run().status is JobStatus.SUCCEEDED
+
+    scene.script.embedder.meanwhile = meanwhile
+    order(scene)
+    ended = scene.run()
+    assert ended.error is not None
+    assert ended.error["code"] == "image_erased"
+    with pytest.raises(IndexReportNotFound):
+        report(scene, model)
+    again = retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), ended.id)
+    scene.script.embedder.meanwhile = lambda: None
+    assert (scene.run().id, scene.job(again).status) == (again.id, JobStatus.SUCCEEDED)
+
+
+def test_what_could_not_start_is_refused(scene: Scene, model: Model) -> None:
+    with pytest.raises(SuitesTooSmall):
+        order(scene)  # the model has none
+    for version, baseline, refusal in (
+        (1, None, FieldInvalid),  # a root has no parent
+        (2, 2, FieldInvalid),
+        (2, 7, VersionNotFound),
+        (7, 1, VersionNotFound),
+    ):
+        with pytest.raises(refusal):
+            order(scene, version, baseline)
+    with scene.platform.transactions() as work:
+        work.versions.release_weights(model.id, 2, NOW)
+        work.commit()
+    with pytest.raises(ArtifactGone):
+        order(scene, 1, 2)

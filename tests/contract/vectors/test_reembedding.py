@@ -1,0 +1,242 @@
+"""Vectors of a dataset version: the rows, what a resumed job repeats, and what deletes them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from core.domain.datasets.dataset import DatasetRef, DatasetVersion
+from core.domain.datasets.split import Side
+from core.domain.jobs.job import Job, JobStatus
+from core.domain.registry.version import Model
+from core.domain.values import Digest
+from core.domain.vectors.stored_vectors import StoredVectors
+from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
+from core.use_cases.datasets.manifests import read_manifest
+from core.use_cases.deletion.delete_dataset import delete_dataset_version
+from core.use_cases.deletion.delete_model import delete_model
+from core.use_cases.jobs.queue import JobRequest
+from core.use_cases.storage.reachability import ArtifactKind
+from core.use_cases.vectors.order_reembedding import order_reembedding
+from tests.support.erasures import entry_of, erase
+from tests.support.erasures import order as order_erasure
+from tests.support.factories import NOW, TESTER
+from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.scene import Scene
+from tests.support.silent_notifier import Silence
+from tests.support.storage.collecting import tidy
+from tests.support.tiny_vectors import WIDTH, vector
+
+MANY = 1000  # forms: no two images have the same bytes
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.use_cases.vectors.reembed.PART", 3)
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return scene.model()
+
+
+@pytest.fixture
+def data(scene: Scene) -> DatasetVersion:
+    return scene.frozen("cat", "dog", each=2, forms=MANY)  # eight images
+
+
+def order(scene: Scene, data: DatasetVersion) -> Job:
+    return order_reembedding(
+        scene.platform,
+        Silence(),
+        JobRequest(principal=TESTER),
+        model="demo",
+        version=1,
+        dataset=data.dataset,
+        dataset_version=data.number,
+    )
+
+
+def pixels_of(scene: Scene, data: DatasetVersion) -> list[Digest]:
+    entries = read_manifest(scene.platform.artifacts, data.manifest).entries
+    return [entry.pixels for entry in entries]
+
+
+def stored(scene: Scene, model: Model, data: DatasetVersion) -> StoredVectors:
+    with scene.platform.transactions(read_only=True) as work:
+        ref = DatasetRef(dataset=data.dataset, version=data.number)
+        return work.vectors.get(model.id, 1, ref)
+
+
+def run(scene: Scene, model: Model, data: DatasetVersion) -> StoredVectors:
+    order(scene, data)
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    return stored(scene, model, data)
+
+
+def test_each_image_has_a_row_in_the_order_of_pixels(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    found, artifacts = run(scene, model, data), scene.platform.artifacts
+    file, pixels = artifacts.get(found.artifact), pixels_of(scene, data)
+    array = np.load(io.BytesIO(file))
+    assert (array.dtype, array.shape) == (np.dtype("<f4"), (8, WIDTH))
+    assert (found.rows, found.width, found.size) == (8, WIDTH, len(file))
+    assert array.tobytes() == b"".join(vector(found.digest, one) for one in pixels)
+    lines = [json.loads(line) for line in artifacts.get(found.images).splitlines()]
+    assert [line["pixels"] for line in lines] == pixels
+    assert {text for line in lines for text in line["texts"]} == {"cat", "dog"}
+
+
+def test_new_vectors_take_the_place_of_old_ones_and_nothing_else_stays(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    before = set(artifacts.digests())
+    first = run(scene, model, data)
+    assert set(artifacts.digests()) - before == {first.artifact, first.images}
+    second = run(scene, model, data)
+    assert second.artifact == first.artifact
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.vectors.all(model.id, 1) == [second]
+
+
+def test_a_job_that_is_stopped_resumes_after_its_last_part_and_ends_alike(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    whole, embedder = run(scene, model, data), scene.script.embedder
+    embedder.embedded.clear()
+
+    def stop() -> None:
+        scene.stopping = len(embedder.embedded) == 6
+
+    embedder.meanwhile = stop
+    job = order(scene, data)
+    assert scene.run().status is JobStatus.QUEUED
+    assert embedder.embedded == pixels_of(scene, data)
+    scene.stopping = False
+    embedder.embedded.clear()
+    assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2 + 2  # parts, and what is stored
+    ended = scene.run()
+    assert (ended.id, ended.status) == (job.id, JobStatus.SUCCEEDED)
+    assert embedder.embedded == pixels_of(scene, data)[6:]
+    assert stored(scene, model, data).artifact == whole.artifact
+
+
+def test_a_worker_that_is_killed_loses_the_part_in_progress_alone(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    whole, embedder = run(scene, model, data), scene.script.embedder
+    embedder.embedded.clear()
+
+    def die() -> None:
+        if len(embedder.embedded) == 6:  # its second part is stored
+            raise KeyboardInterrupt  # nothing of the use case catches it
+
+    embedder.meanwhile = die
+    job = order(scene, data)
+    with pytest.raises(KeyboardInterrupt):
+        scene.run()
+    with scene.platform.transactions() as work:  # as when its lease expires
+        work.jobs.release_owner("w")
+        work.commit()
+    embedder.embedded.clear()
+    embedder.meanwhile = lambda: None
+    assert (scene.run().id, scene.job(job).status) == (job.id, JobStatus.SUCCEEDED)
+    assert embedder.embedded == pixels_of(scene, data)[6:]
+    assert stored(scene, model, data).artifact == whole.artifact
+
+
+def test_a_part_that_is_gone_is_computed_again(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    before, embedder = set(artifacts.digests()), scene.script.embedder
+    embedder.meanwhile = lambda: setattr(scene, "stopping", len(embedder.embedded) == 6)
+    order(scene, data)
+    scene.run()
+    for digest in set(artifacts.digests()) - before:
+        artifacts.delete(digest)
+    scene.stopping, embedder.meanwhile = False, lambda: None
+    embedder.embedded.clear()
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert embedder.embedded == pixels_of(scene, data)
+
+
+def test_erased_images_have_no_row(scene: Scene, model: Model, data: DatasetVersion) -> None:
+    pixels = entry_of(scene, data, Side.TRAIN).pixels
+    erase(scene, pixels)
+    found = run(scene, model, data)
+    assert found.rows == 7
+    assert pixels.encode() not in scene.platform.artifacts.get(found.images)
+
+
+def test_an_erasure_deletes_vectors_of_the_image_at_once(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    other = scene.frozen("owl", "bee", each=2, offset=50, forms=MANY)
+    gone, kept = run(scene, model, data), run(scene, model, other)
+    erasure = erase(scene, entry_of(scene, data, Side.HOLDOUT).pixels)
+    assert set(erasure.findings.vectors) == {gone.artifact, gone.images}
+    assert not artifacts.has(gone.artifact)
+    assert not artifacts.has(gone.images)
+    with pytest.raises(VectorsNotFound):
+        stored(scene, model, data)
+    assert stored(scene, model, other) == kept
+
+
+def test_vectors_are_not_stored_if_an_image_is_erased_meanwhile(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    pixels = entry_of(scene, data, Side.TRAIN).pixels
+    order(scene, data)
+    embedder = scene.script.embedder
+
+    def meanwhile() -> None:
+        if len(embedder.embedded) == 8:
+            order_erasure(scene, pixels)
+            assert scene.run().status is JobStatus.SUCCEEDED  # in a lane of its own
+
+    embedder.meanwhile = meanwhile
+    ended = scene.run()
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "image_erased"
+    with pytest.raises(VectorsNotFound):
+        stored(scene, model, data)
+
+
+def test_a_dataset_version_is_kept_for_a_job_and_takes_its_vectors_with_it(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    job = order(scene, data)
+    with pytest.raises(InUse) as refused:
+        delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
+    assert refused.value.facts == {"jobs": [job.id]}
+    assert scene.run().status is JobStatus.SUCCEEDED
+    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
+    with pytest.raises(VectorsNotFound):
+        stored(scene, model, data)
+
+
+def test_bytes_are_kept_as_long_as_the_row_and_the_row_as_long_as_the_model(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    found = run(scene, model, data)
+    assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2
+    delete_model(scene.platform, model=model.name)
+    with pytest.raises(VectorsNotFound):
+        stored(scene, model, data)
+    tidy(scene)
+    assert not artifacts.has(found.artifact)
+
+
+def test_what_could_not_start_is_refused(scene: Scene, model: Model, data: DatasetVersion) -> None:
+    erase(scene, *pixels_of(scene, data))
+    with pytest.raises(DatasetEmpty):
+        order(scene, data)
+    with scene.platform.transactions() as work:
+        work.versions.release_weights(model.id, 1, NOW)
+        work.commit()
+    with pytest.raises(ArtifactGone):
+        order(scene, data)

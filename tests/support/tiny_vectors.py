@@ -1,0 +1,90 @@
+"""Vectors that depend on the version and the image alone, for tools without torch."""
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+from core.domain.datasets.manifest import ManifestEntry
+from core.domain.values import Digest, sha256
+from core.domain.vectors.compatibility import Search, SearchRecalls, SuiteVectors
+from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit
+from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
+from tests.support.tiny_inputs import read_for_answers
+
+WIDTH = 4
+
+
+def vector(version: Digest, pixels: Digest) -> bytes:
+    """A row of float32."""
+    noise = bytes.fromhex(sha256(f"{version} {pixels}".encode()))
+    return array("f", [value / 255 for value in noise[:WIDTH]]).tobytes()
+
+
+class TinyEmbedder:
+    """The port `Embedder`: it reads what the real one reads, and counts what it was asked."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self.embedded: list[Digest] = []  # pixels
+        self.meanwhile: Callable[[], object] = lambda: None  # at the end of each part
+        self.lost = 0.0  # share of searches that an old index loses, without and with the bridge
+
+    def embed(
+        self, version: Digest, parts: Sequence[Sequence[ManifestEntry]], monitor: Monitor
+    ) -> Iterator[bytes]:
+        """One row for each image."""
+        total, done = sum(map(len, parts)), 0
+        read_for_answers(self._artifacts, version, ())
+        for part in parts:
+            for entry in part:
+                self._artifacts.get(entry.artifact)
+            self.embedded += [entry.pixels for entry in part]
+            done += len(part)
+            monitor.advance("embedding", done, total)
+            yield b"".join(vector(version, entry.pixels) for entry in part)
+            self.meanwhile()
+
+    def compare(
+        self, old: Digest, new: Digest, suites: Sequence[SearchedSuite], monitor: Monitor
+    ) -> IndexComparison:
+        """Half of what an index loses comes back by the bridge."""
+        queries = [part for suite in suites for part in (suite.validation, suite.test) if part]
+        for version in (old, new):
+            read_for_answers(self._artifacts, version, queries)
+            monitor.advance("evaluating", 1, 1)
+        self.meanwhile()
+        return IndexComparison(
+            bridge=FittedBridge(
+                file=f"bridge from {old} to {new}".encode(),
+                kind="orthogonal",
+                images=len(images_to_fit(suites)),
+                scores={"orthogonal": 0.99},
+            ),
+            searches=tuple(self._search(suite) for suite in suites if suite.test),
+            vectors=tuple(_alike(suite) for suite in suites if suite.test),
+        )
+
+    def _search(self, suite: SearchedSuite) -> SearchRecalls:
+        count = len(suite.test.entries) if suite.test else 0
+
+        def found(lost: float) -> tuple[float, ...]:
+            return tuple(float(number >= lost * count) for number in range(count))
+
+        return SearchRecalls(
+            suite=suite.name,
+            search=Search.TEXT_TO_IMAGE,
+            raw=found(self.lost),
+            bridged=found(self.lost / 2),
+            reembedded=found(0),
+        )
+
+
+def _alike(suite: SearchedSuite) -> SuiteVectors:
+    return SuiteVectors(
+        suite=suite.name,
+        images=len(suite.test.entries) if suite.test else 0,
+        cosine=0.9,
+        bridged_cosine=0.95,
+        neighbours_kept=0.8,
+        neighbours_found=0.7,
+        bridged_neighbours_found=0.75,
+    )
