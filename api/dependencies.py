@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Request
 from api.inference_client import Inference
 from api.observability.metrics import Metrics
 from api.pixel_budget import PixelBudget
+from api.trial_traffic.traffic import TrialTraffic
 from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
@@ -40,6 +41,7 @@ class Services:
     pixels: PixelBudget
     calibrations: Calibrations
     find_version: FindVersion
+    trials: TrialTraffic
     webhooks: WebhookClient
     buckets: Buckets
     archives: ArchiveReader

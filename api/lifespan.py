@@ -15,6 +15,7 @@ from api.inference_client import Inference, with_inference_key
 from api.observability.metrics import Metrics
 from api.pixel_budget import PixelBudget
 from api.rates import Rates
+from api.trial_traffic.traffic import TrialTraffic
 from core import bootstrap
 from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.broker.background_notifier import BackgroundNotifier
@@ -71,6 +72,10 @@ def _open(
     stack.callback(buckets.close)
     inference = Inference(settings)
     stack.callback(inference.close)
+    shadows = Inference(settings)
+    stack.callback(shadows.close)
+    trials = TrialTraffic(platform, shadows)
+    stack.callback(trials.close)
     app.state.services = Services(
         platform=platform,
         decoder=decoder,
@@ -79,6 +84,7 @@ def _open(
         pixels=PixelBudget(),
         calibrations=Calibrations(platform.artifacts),
         find_version=VersionLookup(platform).find,
+        trials=trials,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,
         archives=StreamingArchiveReader(buckets),

@@ -107,6 +107,10 @@ class Settings(BaseSettings):
 
     session_hours: Annotated[float, Field(gt=0)] = 12.0  # after which a browser signs in again
 
+    # Predictions of a trial that can still be labelled: at most so many, and for so long.
+    max_trial_predictions: Annotated[int, Field(gt=0)] = 100_000
+    max_trial_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 168.0
+
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
 

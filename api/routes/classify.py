@@ -1,19 +1,27 @@
 """Route that classifies images with a version."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, BackgroundTasks, Header, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.forms.uploads import Form, text_field
+from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.inference_client import Classified
 from api.openapi_document import multipart, raises
-from api.schemas.inference.classify import ClassifyView, ImageAnswer, NoneOfThese, Prediction
+from api.schemas.inference.classify import (
+    ClassifyView,
+    ImageAnswer,
+    NoneOfThese,
+    Prediction,
+    TrialAnswer,
+)
 from api.tower_images import (
     FIELDS,
     FORM_ERRORS,
@@ -21,6 +29,7 @@ from api.tower_images import (
     readable_pixels,
     received_images,
 )
+from api.trial_traffic.traffic import Part, part_of
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.rejection.calibration import DEFAULT_RATE
@@ -36,6 +45,16 @@ router = APIRouter(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
 )
 
+RoutingKey = Annotated[
+    str | None,
+    Header(
+        alias="Perennial-Routing-Key",
+        min_length=1,
+        max_length=200,
+        description="Requests with the same key are answered by the same version of a canary; "
+        "without it, each request is on its own.",
+    ),
+]
 DEFAULT_TOP_K = 5
 OFF = "off"
 SHOWN_AT_ONCE = 5000  # predictions, in a fraction of a second; a thread shows more
@@ -67,33 +86,83 @@ _FORM = multipart(
     openapi_extra=_FORM | needs(Role.VIEWER),
 )
 async def classify_images(
-    reference: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    reference: str,
+    request: Request,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+    background: BackgroundTasks,
+    routing_key: RoutingKey = None,
 ) -> ClassifyView:
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
     By default the classes are those that the version has learned or, for a root, those of its
     model's zero-shot suites. With `none_of_these`, each image is also told to show one of the
     classes or none, by a threshold whose error rates stand beside it.
+
+    While the alias has a trial, a canary answers a share of the routing keys, and `prediction` is
+    what labels are sent back for. Requests with `expect_digest` or `none_of_these` take no part.
     """
     # The version is known before any image is decoded, to the pixels that this version takes.
     resolved = await services.find_version(reference, asking)
     fields = ("classes", "prompt", "prompts", "top_k", "none_of_these")
     async with received_images(request, services, resolved, fields=fields) as form:
-        asked = await _classification(services, resolved, form)
+        key = routing_key or request.scope["state"]["request_id"]
+        part = _part(resolved, form.fields, key)
+        resolved = part.answering if part else resolved
+        prompts, classes = _prompts(form.fields), _texts(form.fields, "classes")
+        asked = await _classification(services, resolved, classes, prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
         chosen = await _chosen(services, asked, text_field(form.fields, "none_of_these"))
         readable = readable_pixels(form.files)
-        answers = await services.inference.answer(asked, readable, top_k=top_k)
-    if sum(len(one.predictions) for one in answers) <= SHOWN_AT_ONCE:
-        return _show(resolved, form.files, answers, chosen)
-    return await run_in_threadpool(_show, resolved, form.files, answers, chosen)
+        found = await services.inference.answer(asked, readable, top_k=top_k)
+    answers = _Answers(found=found, chosen=chosen)
+    if part is not None:
+
+        def request_to(candidate: Resolved) -> ClassificationRequest:
+            names = classes or known_classes(services.platform, candidate)
+            return classification_of(candidate, names, prompts=prompts)
+
+        ids = services.trials.answered(part, [one.predictions[0]["class"] for one in found])
+        background.add_task(services.trials.shadow, part, ids, readable, request_to)
+        answers = _Answers(found=found, part=part, ids=ids)
+    if sum(len(one.predictions) for one in found) <= SHOWN_AT_ONCE:
+        return _show(resolved, form.files, answers)
+    return await run_in_threadpool(_show, resolved, form.files, answers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """What was found of each image that was not refused, and its part in a trial."""
+
+    found: Sequence[Classified]
+    chosen: Chosen | None = None
+    part: Part | None = None
+    ids: Sequence[str] = ()  # of the predictions, in a trial
+
+    @property
+    def trial(self) -> TrialAnswer | None:
+        """The trial, as a reply shows it."""
+        if self.part is None:
+            return None
+        trial = self.part.trial
+        return TrialAnswer(id=trial.id, mode=trial.mode, arm=self.part.arm)
+
+
+def _part(resolved: Resolved, fields: Mapping[str, str], routing_key: str) -> Part | None:
+    """Return the request's part in the trial that the alias has, if it takes part in one."""
+    if resolved.tried is None or text_field(fields, "expect_digest") is not None:
+        return None
+    if text_field(fields, "none_of_these") not in {None, OFF}:
+        return None
+    return part_of(resolved, resolved.tried, routing_key)
 
 
 async def _classification(
-    services: Services, resolved: Resolved, form: Form[ReceivedImage]
+    services: Services,
+    resolved: Resolved,
+    classes: Sequence[str] | None,
+    prompts: Sequence[str],
 ) -> ClassificationRequest:
-    prompts = _prompts(form.fields)
-    classes = _texts(form.fields, "classes")
     if not classes:
         classes = await run_in_threadpool(known_classes, services.platform, resolved)
     return classification_of(resolved, classes, prompts=prompts)
@@ -118,31 +187,30 @@ async def _chosen(
     return choose(calibration, asked.texts.classes, asked.texts.prompts, wanted)
 
 
-def _show(
-    resolved: Resolved,
-    images: Sequence[ReceivedImage],
-    answers: Sequence[Classified],
-    chosen: Chosen | None,
-) -> ClassifyView:
-    remaining = iter(answers)
+def _show(resolved: Resolved, images: Sequence[ReceivedImage], answers: _Answers) -> ClassifyView:
+    remaining, ids = iter(answers.found), iter(answers.ids)
+    chosen = answers.chosen
     return ClassifyView(
         model=resolved.model.name,
         version=resolved.version.number,
         digest=resolved.version.digest,
         none_of_these=None if chosen is None else NoneOfThese.of(chosen),
+        trial=answers.trial,
         data=[
             ImageAnswer(file=image.file, predictions=[], error=image.error)
             if image.refusal is not None
-            else _answer(image.file, next(remaining), chosen)
+            else _answer(image.file, next(remaining), chosen, next(ids, None))
             for image in images
         ],
     )
 
 
-def _answer(file: str, found: Classified, chosen: Chosen | None) -> ImageAnswer:
+def _answer(
+    file: str, found: Classified, chosen: Chosen | None, prediction: str | None
+) -> ImageAnswer:
     predictions = [Prediction.model_validate(row) for row in found.predictions]
     if chosen is None:
-        return ImageAnswer(file=file, predictions=predictions)
+        return ImageAnswer(file=file, predictions=predictions, prediction=prediction)
     score = chosen.calibration.statistic.of(found.cosines, predictions[0].probability)
     return ImageAnswer(
         file=file,

@@ -24,6 +24,7 @@ from perennial.resources.keys import Keys
 from perennial.resources.models import Models
 from perennial.resources.policies import Policies
 from perennial.resources.suites import Suites
+from perennial.resources.trials import Trials
 from perennial.resources.uploads import Uploads
 from perennial.resources.vectors import Vectors
 from perennial.resources.versions import Versions
@@ -69,6 +70,7 @@ class Client:
         self.models = Models(self._connection)
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)
+        self.trials = Trials(self._connection)
         self.uploads = Uploads(self._connection)
         self.vectors = Vectors(self._connection)
         self.versions = Versions(self._connection)
@@ -107,6 +109,7 @@ class Client:
         top_k: int | None = None,
         none_of_these: float | None = None,
         expect_digest: str | None = None,
+        routing_key: str | None = None,
     ) -> Classify:
         """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
@@ -114,7 +117,8 @@ class Client:
         the vector of a class is the mean of theirs. With `none_of_these`, a false-rejection rate
         that the version is calibrated for such as 0.05, each image is also told to show one of the
         classes or none. With `expect_digest`, a reference that now means another version is
-        refused.
+        refused. While the alias has a trial as a canary, requests with the same `routing_key` are
+        answered by the same version.
         """
         fields = given(
             classes=None if classes is None else json.dumps(list(classes)),
@@ -126,7 +130,8 @@ class Client:
         )
         files = in_thread(lambda: [form_file("images", in_memory(image)) for image in images])
         path = path_of("models", reference, "classify")
-        answer = self._connection.send("POST", path, data=fields, files=files)
+        headers = {"Perennial-Routing-Key": routing_key} if routing_key is not None else {}
+        answer = self._connection.send("POST", path, data=fields, files=files, headers=headers)
         return cast(Classify, json_of(answer))
 
     def embed(

@@ -7,6 +7,7 @@ from core.errors import InUse
 
 _SENTENCES = {
     "aliases": "Aliases that point at it",
+    "trials": "Trials that run with it",
     "descendants": "Versions that were trained from it",
     "jobs": "Unfinished jobs that need it",
     "versions": "Versions of models that learned from it",
@@ -18,8 +19,8 @@ _SENTENCES = {
 def require_unused(what: str, **uses: Sequence[object]) -> None:
     """Raise InUse, which names every use, unless there is none.
 
-    `uses` are aliases, descendants, jobs, versions, suites or versions that it replaces, by name,
-    number or id.
+    `uses` are aliases, trials, descendants, jobs, versions, suites or versions that it replaces, by
+    name, number or id.
     """
     found = {kind: list(names) for kind, names in uses.items() if names}
     if found:

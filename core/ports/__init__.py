@@ -56,6 +56,7 @@ from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
+from core.ports.trials import Predictions, Trials
 from core.ports.vectors import (
     Embedder,
     FittedBridge,
@@ -112,6 +113,7 @@ __all__ = [
     "OutboxGauge",
     "Platform",
     "Policies",
+    "Predictions",
     "PublicKey",
     "QueueGauge",
     "RunningGauge",
@@ -132,6 +134,7 @@ __all__ = [
     "Trainer",
     "TrainingSpec",
     "Transactions",
+    "Trials",
     "UnitOfWork",
     "Untraced",
     "Uploads",

@@ -18,6 +18,7 @@ from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Tracer, Untraced
+from core.ports.trials import Predictions, Trials
 from core.ports.vectors import IndexReports, Vectors
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
@@ -56,6 +57,8 @@ class UnitOfWork(Protocol):
     exports: Exports
     vectors: Vectors
     index_reports: IndexReports
+    trials: Trials
+    predictions: Predictions
 
     def __enter__(self) -> Self: ...
 

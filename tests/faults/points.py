@@ -6,8 +6,8 @@ is armed by a file of its name that says what to do; the first process to get th
 file away and does it to itself.
 
 Points of transactions: `claim`, `checkpoint`, `publish`, `evaluate`, `verdict`, `promote`,
-`import`, `erase` and `export` of a worker and `order` of the API, each `.before` (written, not
-committed) and `.after` the commit.
+`import`, `erase` and `export` of a worker, `order` and `label` of the API, each `.before` (written,
+not committed) and `.after` the commit.
 Points of `put`: `put-<kind>.before` and `.after`, by who calls it.
 """
 
@@ -37,6 +37,7 @@ WRITES = {
     ("datasets", "add_images"): "import",
     ("erasures", "save"): "erase",
     ("exports", "put"): "export",
+    ("predictions", "save"): "label",
 }
 # Module and function that put an artifact, and what it is.
 PUTS = {

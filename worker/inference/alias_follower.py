@@ -6,7 +6,7 @@ from contextlib import suppress
 from threading import Event, Thread
 
 from core.domain.values import Digest
-from core.errors import ArtifactMissing, Corrupt, Unavailable, VersionNotFound
+from core.errors import ArtifactMissing, Corrupt, TrialNotFound, Unavailable, VersionNotFound
 from core.ports import Platform
 from worker.inference.model_cache import ModelCache
 
@@ -21,7 +21,8 @@ _CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, Me
 class AliasFollower:
     """Keeps the aliases' versions loaded, so that a promotion or rollback takes effect at once.
 
-    The newest versions of the same models are loaded while they are scored: they may go live next.
+    So are the candidates of their trials. The newest versions of the same models are loaded while
+    they are scored: they may go live next.
     """
 
     def __init__(self, platform: Platform, models: ModelCache) -> None:
@@ -64,8 +65,13 @@ class AliasFollower:
             followed = latest[:FOLLOWED]
             digests = []
             for alias in followed:
-                with suppress(VersionNotFound):  # deleted since, with its model or after a move
+                with suppress(
+                    VersionNotFound, TrialNotFound
+                ):  # deleted since, with its model or after a move
                     digests.append(work.versions.get(alias.model, alias.version).digest)
+                    if alias.trial is not None:
+                        candidate = work.trials.get(alias.trial).candidate
+                        digests.append(work.versions.get(alias.model, candidate).digest)
             for model in dict.fromkeys(alias.model for alias in followed):
                 newest = work.versions.newest(model)
                 if newest is not None and newest.collected_at is None:

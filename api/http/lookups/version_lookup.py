@@ -9,17 +9,18 @@ from api.http.lookups.shared_lookup import SharedLookup
 from core.domain.access.principal import Principal
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model, Version
+from core.domain.trials.trial import Tried
 from core.domain.values import Digest
 from core.errors import PerennialError, VersionNotFound
 from core.ports import Platform
 from core.use_cases.inference.classify import Resolved
 from core.use_cases.registry.image_inputs import ImageInputs
-from core.use_cases.registry.model_reference import resolve
+from core.use_cases.registry.model_reference import resolve_tried
 
 READING = 4  # threads that read weights, of which the store may be slow
 
 _Wanted = tuple[str, Principal]  # a reference, and who asks what it means
-_Found = tuple[Model, Version] | PerennialError
+_Found = tuple[Model, Version, Tried | None] | PerennialError
 
 
 class VersionLookup:
@@ -40,8 +41,9 @@ class VersionLookup:
         found = await self._shared.find((reference, replace(asking, request_id=None, trace=None)))
         if not isinstance(found, tuple):
             raise found or VersionNotFound(reference=reference)
-        model, version = found
-        return Resolved(model=model, version=version, input=await self._input(version.digest))
+        model, version, tried = found
+        pixels = await self._input(version.digest)
+        return Resolved(model=model, version=version, input=pixels, tried=tried)
 
     async def _input(self, digest: Digest) -> ImageInput:
         known = self._inputs.known(digest)
@@ -55,6 +57,6 @@ class VersionLookup:
     def _resolve(self, reference: str, asking: Principal) -> _Found:
         try:
             with self._platform.on_behalf_of(asking).transactions(read_only=True) as work:
-                return resolve(work, reference)
+                return resolve_tried(work, reference)
         except PerennialError as fault:
             return fault

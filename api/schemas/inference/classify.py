@@ -6,6 +6,7 @@ from api.schemas.common import ResponseModel
 from api.schemas.datasets.datasets import ReceiptError
 from core.domain.rejection.calibration import ErrorRate, Statistic
 from core.domain.rejection.choose import Chosen
+from core.domain.trials.trial import Arm, TrialMode
 
 
 class Prediction(ResponseModel):
@@ -27,6 +28,19 @@ class ImageAnswer(ResponseModel):
         None, description="The image's statistic, which is compared with the threshold."
     )
     error: ReceiptError | None = None
+    prediction: str | None = Field(
+        None,
+        examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"],
+        description="While a trial runs: what a label is sent back for.",
+    )
+
+
+class TrialAnswer(ResponseModel):
+    """The trial that the alias has, and which of its two versions answered."""
+
+    id: str = Field(examples=["trial_0199c0d1e2f3a4b5c6d7e8f9"])
+    mode: TrialMode
+    arm: Arm
 
 
 class NoneOfThese(ResponseModel):
@@ -80,3 +94,4 @@ class ClassifyView(ResponseModel):
     digest: str
     none_of_these: NoneOfThese | None = Field(None, description="Null unless it was asked.")
     data: list[ImageAnswer]
+    trial: TrialAnswer | None = None

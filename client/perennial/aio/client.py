@@ -20,6 +20,7 @@ from perennial.aio.resources.keys import Keys
 from perennial.aio.resources.models import Models
 from perennial.aio.resources.policies import Policies
 from perennial.aio.resources.suites import Suites
+from perennial.aio.resources.trials import Trials
 from perennial.aio.resources.uploads import Uploads
 from perennial.aio.resources.vectors import Vectors
 from perennial.aio.resources.versions import Versions
@@ -68,6 +69,7 @@ class AsyncClient:
         self.models = Models(self._connection)
         self.policies = Policies(self._connection)
         self.suites = Suites(self._connection)
+        self.trials = Trials(self._connection)
         self.uploads = Uploads(self._connection)
         self.vectors = Vectors(self._connection)
         self.versions = Versions(self._connection)
@@ -106,6 +108,7 @@ class AsyncClient:
         top_k: int | None = None,
         none_of_these: float | None = None,
         expect_digest: str | None = None,
+        routing_key: str | None = None,
     ) -> Classify:
         """Classify images with a version: `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
@@ -113,7 +116,8 @@ class AsyncClient:
         the vector of a class is the mean of theirs. With `none_of_these`, a false-rejection rate
         that the version is calibrated for such as 0.05, each image is also told to show one of the
         classes or none. With `expect_digest`, a reference that now means another version is
-        refused.
+        refused. While the alias has a trial as a canary, requests with the same `routing_key` are
+        answered by the same version.
         """
         fields = given(
             classes=None if classes is None else json.dumps(list(classes)),
@@ -125,7 +129,10 @@ class AsyncClient:
         )
         files = await in_thread(lambda: [form_file("images", in_memory(image)) for image in images])
         path = path_of("models", reference, "classify")
-        answer = await self._connection.send("POST", path, data=fields, files=files)
+        headers = {"Perennial-Routing-Key": routing_key} if routing_key is not None else {}
+        answer = await self._connection.send(
+            "POST", path, data=fields, files=files, headers=headers
+        )
         return cast(Classify, json_of(answer))
 
     async def embed(

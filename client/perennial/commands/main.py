@@ -42,6 +42,7 @@ VERBS = {
         "rollback": "registry.aliases:rollback",
         "aliases": "registry.aliases:aliases",
         "history": "registry.aliases:history",
+        "trial": "registry.trial:trial",
         "classify": "registry.classify:classify",
         "embed": "registry.embed:embed",
         "download": "registry.versions:download",

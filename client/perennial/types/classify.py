@@ -4,6 +4,7 @@ from typing import NotRequired, TypedDict
 
 from perennial.types.datasets import ReceiptError
 from perennial.types.rejection import ErrorRate, Statistic
+from perennial.types.trials import TrialAnswer
 
 # A class and its probability among the given classes.
 Prediction = TypedDict("Prediction", {"class": str, "probability": float})
@@ -31,6 +32,7 @@ class ImageAnswer(TypedDict):
     none_of_these: NotRequired[bool | None]  # None unless it was asked
     score: NotRequired[float | None]  # compared with the threshold
     error: NotRequired[ReceiptError | None]
+    prediction: NotRequired[str | None]  # in a trial: what a label is sent back for
 
 
 class Classify(TypedDict):
@@ -41,3 +43,4 @@ class Classify(TypedDict):
     digest: str
     none_of_these: NotRequired[NoneOfThese | None]
     data: list[ImageAnswer]
+    trial: NotRequired[TrialAnswer | None]

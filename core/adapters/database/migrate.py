@@ -22,6 +22,7 @@ from core.adapters.database.tables import (
     models,
     schema,
     suites,
+    trials,
     uploads,
     vectors,
     webhooks,
@@ -42,6 +43,7 @@ TABLES = (
     uploads.uploads,
     exports.exports,
     vectors.vectors,
+    trials.trials,
 )
 METADATA = schema.metadata  # complete, since the modules of TABLES are imported
 _ADVISORY_LOCK = 0x5065_7265_6E6E_6961

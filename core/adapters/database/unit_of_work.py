@@ -31,6 +31,8 @@ from core.adapters.database.registry.policies import SqlPolicies
 from core.adapters.database.registry.vectors import SqlIndexReports, SqlVectors
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
+from core.adapters.database.trials.predictions import SqlPredictions
+from core.adapters.database.trials.trials import SqlTrials
 from core.adapters.database.webhooks.outbox import SqlOutbox
 from core.adapters.database.webhooks.webhooks import SqlWebhooks
 from core.domain.access.principal import SERVICE, Principal
@@ -92,6 +94,8 @@ class SqlUnitOfWork:
     exports: ports.Exports
     vectors: ports.Vectors
     index_reports: ports.IndexReports
+    trials: ports.Trials
+    predictions: ports.Predictions
 
     def __init__(
         self,
@@ -145,6 +149,8 @@ class SqlUnitOfWork:
         self.exports = SqlExports(connection)
         self.vectors = SqlVectors(connection)
         self.index_reports = SqlIndexReports(connection)
+        self.trials = SqlTrials(connection)
+        self.predictions = SqlPredictions(connection)
         return self
 
     def __exit__(

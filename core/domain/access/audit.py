@@ -20,6 +20,8 @@ class Action(StrEnum):
     ALIAS_MOVED = "alias.moved"
     ALIAS_ROLLED_BACK = "alias.rolled_back"
     ALIAS_DELETED = "alias.deleted"
+    TRIAL_STARTED = "trial.started"
+    TRIAL_ENDED = "trial.ended"
     JOB_ORDERED = "job.ordered"
     JOB_RETRIED = "job.retried"
     JOB_CANCELLED = "job.cancelled"

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.domain.registry.version import Version
-from core.domain.values import ModelId
+from core.domain.values import ModelId, TrialId
 from core.errors import NoPrevious, StaleRevision
 
 PRODUCTION = "production"
@@ -30,6 +30,7 @@ class Alias:
     version: int
     revision: int
     updated_at: datetime
+    trial: TrialId | None = None  # the one that runs; a move ends it
 
 
 @dataclass(frozen=True, kw_only=True)

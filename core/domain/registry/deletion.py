@@ -1,6 +1,6 @@
 """Rules on which versions and aliases may be deleted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from core.domain.in_use import require_unused
 from core.domain.jobs.job import Job
@@ -8,6 +8,7 @@ from core.domain.jobs.order import EvaluateOrder, UpdateOrder
 from core.domain.registry.alias import Alias
 from core.domain.registry.retention import versions_of
 from core.domain.registry.version import Version
+from core.domain.values import TrialId
 from core.errors import InUse
 
 
@@ -17,12 +18,13 @@ def require_version_unused(
     versions: Iterable[Version],
     aliases: Iterable[Alias],
     unfinished: Iterable[Job],
+    trials: Sequence[TrialId] = (),
 ) -> None:
     """Raise InUse unless a version can be deleted, given its model's versions, aliases and jobs.
 
     It can unless it is the root, which goes with its model; an alias points at it; another version
-    was trained from it, which can only be scored as long as its line is whole; or an unfinished
-    job starts from it, scores it or has made it.
+    was trained from it, which can only be scored as long as its line is whole; an unfinished job
+    starts from it, scores it or has made it; or it is the candidate of `trials` that run.
     """
     if version.is_root:
         raise InUse(
@@ -31,6 +33,7 @@ def require_version_unused(
     versions = tuple(versions)
     require_unused(
         f"Version {version.number}",
+        trials=trials,
         aliases=[alias.name for alias in aliases if alias.version == version.number],
         descendants=_descendants(version.number, versions),
         jobs=[job.id for job in unfinished if version.number in versions_of(job, versions)],

@@ -30,14 +30,15 @@ def spare_versions(
     *,
     histories: Iterable[Sequence[AliasMove]],
     unfinished: Iterable[Job],
+    tried: Collection[int] = (),
     retention: Retention,
 ) -> list[Version]:
     """Return the versions of one model whose weights are no longer needed, oldest first.
 
     Needed are roots; versions that an alias points to or could be rolled back to; versions that
-    unfinished jobs start from, have made or score; those that `retention` keeps; the parent of
-    each of these, as it is their baseline; and ancestors of all these that were never judged: see
-    `require_scorable`. Reports, rows and classes are always kept.
+    unfinished jobs start from, have made or score; those `tried` behind an alias; those that
+    `retention` keeps; the parent of each of these, as it is their baseline; and ancestors of all
+    these that were never judged: see `require_scorable`. Reports, rows and classes are always kept.
     """
     by_number = {version.number: version for version in versions}
     kept = {version.number for version in versions if version.is_root}
@@ -45,6 +46,7 @@ def spare_versions(
     kept.update(v.number for v in versions if v.created_at >= retention.made_before)
     for history in histories:
         kept.update(live_stack(history))
+    kept.update(tried)
     for job in unfinished:
         kept.update(versions_of(job, versions))
     kept &= by_number.keys()

@@ -21,11 +21,13 @@ def delete_version(platform: Platform, *, model: str, version: int) -> Version:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version, lock=True)
         unfinished = list(unfinished_jobs(work, found.id))
+        running = work.trials.running(found.id)
         require_version_unused(
             wanted,
             versions=work.versions.all(found.id),
             aliases=work.aliases.all(found.id),
             unfinished=unfinished,
+            trials=[one.id for one in running if one.candidate == wanted.number],
         )
         work.versions.remove(found.id, wanted.number, now)
         audit.record(

@@ -12,6 +12,7 @@ from core.domain.erasure.marking import marked
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import EraseOrder
 from core.domain.registry.version import Model, Version
+from core.domain.trials.trial import TrialEnd
 from core.domain.values import Digest
 from core.domain.vectors.stored_vectors import source_of
 from core.errors import DatasetNotFound
@@ -21,6 +22,7 @@ from core.use_cases.erasure.carry_answers import carry_answers
 from core.use_cases.erasure.holders import NONE, Holders, is_current, search
 from core.use_cases.erasure.remake import remake, store_remains
 from core.use_cases.erasure.retrain import order_retraining
+from core.use_cases.trials.end_trial import end_trial
 
 
 def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monitor) -> None:
@@ -138,6 +140,10 @@ def _mark_all(
                 after={"erasure": erasure.id, "learned": learned.value},
                 actor=erasure.actor,
             )
+        for trial in work.trials.running(model.id):
+            if trial.candidate in found:
+                end = TrialEnd.ERASED
+                end_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
 
 
 def _marked(

@@ -7,6 +7,7 @@ from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.class_texts import class_texts
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model, Version
+from core.domain.trials.trial import Tried
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
 from core.ports import ClassificationRequest, Platform
 from core.use_cases.registry.model_suites import open_classes_of
@@ -17,11 +18,12 @@ MAX_PROMPTS = 10_000  # of all classes together
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """The version that a reference has resolved to, and the input of its image tower."""
+    """The version that a reference has resolved to, the input of its image tower, and a trial."""
 
     model: Model
     version: Version
     input: ImageInput
+    tried: Tried | None = None  # the trial of the alias that the reference names
 
     def require_digest(self, expected: str | None) -> None:
         """Raise EmbeddingSpaceChanged if the version has another digest than the expected one."""

@@ -50,13 +50,17 @@ def forget_old_traces(platform: Platform) -> None:
 
     That is: expired sessions of browsers, Idempotency-Keys after a day, uploads a day after they
     expired, temporary files of crashed writers after an hour, checkpoints of jobs that ended
-    without a worker, workers without a heartbeat for a day, and deliveries of webhooks after two
-    weeks, also those that a paused webhook never received.
+    without a worker, workers without a heartbeat for a day, deliveries of webhooks after two weeks,
+    also those that a paused webhook never received, and predictions of trials that have ended or
+    are older than the settings say.
     """
     with platform.transactions() as work:
         work.sessions.forget(platform.clock())
         work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
         work.uploads.forget(platform.clock() - timedelta(hours=EXPIRED_HOURS))
+        work.predictions.forget(
+            platform.clock() - timedelta(hours=platform.settings.max_trial_hours)
+        )
         work.outbox.forget(platform.clock() - timedelta(days=KEPT_DAYS))
         work.heartbeats.forget_silent(FORGOTTEN_AFTER_S)
         for checkpoint in work.jobs.take_spent_checkpoints():

@@ -3,11 +3,13 @@
 from datetime import datetime
 
 from core.domain.access.audit import Action
-from core.domain.registry.alias import Alias, MoveKind, move
+from core.domain.registry.alias import Alias, AliasMove, MoveKind, move
 from core.domain.registry.version import Version
+from core.domain.trials.trial import TrialEnd
 from core.domain.webhooks.event import alias_moved
 from core.ports import UnitOfWork
 from core.use_cases.access import audit
+from core.use_cases.trials.end_trial import end_trial
 
 ACTIONS = {
     MoveKind.CREATED: Action.ALIAS_CREATED,
@@ -45,6 +47,7 @@ def move_alias(
     )
     work.aliases.move(moved, row)
     work.outbox.add(alias_moved(row))
+    _end_trial(work, to, row)
     if kind is MoveKind.PROMOTED:
         work.versions.save(to.went_live())
     audit.record(
@@ -58,3 +61,12 @@ def move_alias(
         actor=actor,
     )
     return moved
+
+
+def _end_trial(work: UnitOfWork, to: Version, row: AliasMove) -> None:
+    """End the trial that the alias has: of this version, which takes over, or of another."""
+    trial = next((one for one in work.trials.running(to.model) if one.alias == row.alias), None)
+    if trial is not None:
+        end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
+        model = work.models.get(to.model)
+        end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)

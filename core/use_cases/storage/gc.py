@@ -176,6 +176,7 @@ def _spare(work: UnitOfWork, model: Model, retention: Retention) -> list[Version
             work.aliases.history(model.id, alias.name) for alias in work.aliases.all(model.id)
         ],
         unfinished=unfinished_jobs(work, model.id),
+        tried={trial.candidate for trial in work.trials.running(model.id)},
         retention=retention,
     )
 

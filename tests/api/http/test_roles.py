@@ -30,6 +30,8 @@ BODIES: dict[str, Any] = {
     "order_index_comparison": lambda _: {"from": 1},
     "embed_inputs": lambda _: {"texts": ["a"]},
     "create_embeddings": lambda model: {"model": model, "input": "a"},
+    "begin_trial": lambda _: {"version": 1, "mode": "shadow"},
+    "send_feedback": lambda _: {"labels": [{"prediction": "pred_0", "label": "boot"}]},
     "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}

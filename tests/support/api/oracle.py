@@ -42,6 +42,8 @@ class Oracle:
         self.answer: Response | None = None
         self.cosines = [0.5, 0.25]  # of each image
         self.longest_id = 0  # of a request for vectors
+        self.turned: dict[str, int] = {}  # at which class the answers of a version start
+        self.broken: set[str] = set()  # versions that cannot be asked
         app = Starlette(
             routes=[
                 Route("/classify", self.classify, methods=["POST"]),
@@ -65,7 +67,11 @@ class Oracle:
         self.requests.append(len(pixels) // IMAGE_BYTES)
         if self.answer is not None:
             return self.answer
-        row = [(place, 0.5) for place in range(head["top_k"])]
+        if head["digest"] in self.broken:
+            return JSONResponse({"code": "not_servable", "message": "It is broken."}, 404)
+        count = len(self.known[head["texts"]])
+        start = self.turned.get(head["digest"], 0)
+        row = [((start + place) % count, 0.5) for place in range(head["top_k"])]
         predictions = [row] * self.requests[-1]
         found = {"digest": head["digest"], "predictions": predictions}
         return JSONResponse(found | {"cosines": [self.cosines] * self.requests[-1]})
@@ -90,6 +96,8 @@ def settings_with(oracle: Oracle, home: Path) -> Settings:
     oracle.requests = []
     oracle.known = {}
     oracle.templates = []
+    oracle.turned = {}
+    oracle.broken = set()
     return settings_of(
         home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
     )

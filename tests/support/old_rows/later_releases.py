@@ -201,4 +201,38 @@ ADDED: dict[str, Rows] = {
             }
         ],
     },
+    "0029": {
+        "aliases": [{"trial": "trial_1"}],
+        "trials": [
+            {
+                "id": "trial_1",
+                "model": MODEL,
+                "alias": "production",
+                "mode": "canary",
+                "current": 1,
+                "candidate": 1,
+                "share": 0.1,
+                "reason": "is it better?",
+                "started_by": "admin",
+                "started_at": WHEN,
+                "ended_by": None,
+                "ended_at": None,
+                "end": None,
+            }
+        ],
+        "trial_counts": [{"trial": "trial_1", "name": "answered_current", "value": 2**40}],
+        "trial_predictions": [
+            {
+                "id": "pred_1",
+                "trial": "trial_1",
+                "mode": "canary",
+                "arm": "current",
+                "answer": "cat",
+                "shadowed": None,
+                "shadow_answer": None,
+                "label": "cat",
+                "at": WHEN,
+            }
+        ],
+    },
 }

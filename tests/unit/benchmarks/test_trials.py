@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.trials import (
-    Canary,
-    Scenario,
-    Shadow,
-    decisions,
-    delays,
-    false_alarms,
-)
+from benchmarks.trials.__main__ import delays, false_alarms
+from benchmarks.trials.looks import decisions
+from benchmarks.trials.scenarios import Canary, Scenario, Shadow
 
 
 @pytest.mark.parametrize(

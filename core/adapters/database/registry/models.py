@@ -15,6 +15,7 @@ from core.adapters.database.tables.models import (
     models,
     versions,
 )
+from core.adapters.database.tables.trials import trial_counts, trial_predictions, trials
 from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
@@ -86,7 +87,10 @@ class SqlModels:
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
         of_versions = (exports, vectors, index_reports, versions)
-        for table in (alias_moves, aliases, *of_versions, model_suites, jobs):
+        tried = select(trials.c.id).where(trials.c.model == model)
+        for table in (trial_predictions, trial_counts):
+            self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
+        for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))
         self._connection.execute(delete(models).where(models.c.id == model))
 

@@ -78,6 +78,7 @@ aliases = Table(
     Column("version", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("trial", String),  # the one that runs; null: none
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
 )
 

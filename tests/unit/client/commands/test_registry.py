@@ -290,3 +290,30 @@ def test_a_bundle_is_imported_and_must_be_scored(
     assert perennial("signing-key").out == f"{OURS.public}\n"
     refused = perennial("import-version", "copy", bundle, "--expect-digest", "0" * 64)
     assert (refused.code, "another version" in refused.err) == (ERROR, True)
+
+
+def test_a_version_is_tried_beside_the_live_one(
+    perennial: Run, site: Site, taught: int, tmp_path: Path
+) -> None:
+    live = site.client.aliases.get("demo")["version"]
+    other = str(1 if live == taught else taught)
+    assert perennial("trial", "start", "demo", other).code == USAGE
+    started = perennial("trial", "start", "demo", other, "--canary", "0.5")
+    assert f"demo@production: version {other} as a canary of 50 % beside {live}" in started.out
+    image = tmp_path / "boot.png"
+    image.write_bytes(picture(1))
+    answered = json.loads(perennial("classify", "demo", str(image), "-c", "boot", "--json").out)
+    (row,) = answered["data"]
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"{row['prediction']},boot\npred_0,boot\n")
+    sent = perennial("trial", "label", str(labels))
+    assert sent.out == "1 counted, 0 waiting, 0 repeated, 1 refused.\n"
+    assert "pred_0: prediction_not_found" in sent.err
+    labels.write_text("no prediction\n")
+    assert perennial("trial", "label", str(labels)).code == USAGE
+    shown = perennial("trial", "show", "demo")
+    assert "undecided, without labels of both" in shown.out
+    assert "(candidate)" in shown.out
+    assert perennial("trial", "stop", "demo", "--reason", "enough").code == 0
+    (listed,) = rows(perennial("trial", "list", "demo").out, 5)
+    assert listed[-1] == "stopped"

@@ -1,0 +1,174 @@
+"""`perennial trial`: a second version behind an alias, before it is promoted."""
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from perennial.terminal.arguments import alias_option, example
+from perennial.terminal.output import json_option, note, print_json, print_list, print_table
+from perennial.terminal.session import connected
+from perennial.types.trials import ArmCounts, Trial, TrialReport
+
+trial_option = click.option(
+    "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
+)
+reason_option = click.option("--reason", help="Why; the audit event says it.")
+
+
+@click.group()
+def trial() -> None:
+    """Try a version beside the one that an alias points at."""
+
+
+@trial.command(
+    epilog=example(
+        "perennial trial start demo 3 --shadow",
+        "perennial trial start demo 3 --canary 0.1",
+    )
+)
+@click.argument("model")
+@click.argument("version", type=int)
+@alias_option
+@click.option("--shadow", is_flag=True, help="Ask it after the live version has answered.")
+@click.option("--canary", type=float, metavar="SHARE", help="Let it answer up to half of all.")
+@reason_option
+@json_option
+def start(
+    model: str,
+    version: int,
+    alias: str,
+    shadow: bool,
+    canary: float | None,
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Start a trial, as a shadow or as a canary."""
+    if shadow is (canary is not None):
+        raise click.UsageError("Give either --shadow or --canary SHARE.")
+    mode: Literal["canary", "shadow"] = "shadow" if shadow else "canary"
+    with connected() as client:
+        started = client.trials.start(
+            model, version, mode=mode, share=canary, alias=alias, reason=reason
+        )
+    if as_json:
+        print_json(started)
+        return
+    click.echo(f"{_name(started)}: {_what(started)} runs as {started['id']}.")
+
+
+@trial.command(epilog=example("perennial trial show demo"))
+@click.argument("model")
+@alias_option
+@trial_option
+@json_option
+def show(model: str, alias: str, trial: str, as_json: bool) -> None:
+    """Show what a trial's answers and labels say so far."""
+    with connected() as client:
+        report = client.trials.get(model, trial, alias=alias)
+    if as_json:
+        print_json(report)
+        return
+    ended = f", {report['end']}" if report["end"] else ""
+    click.echo(f"{_name(report)}: {_what(report)}{ended}: {_verdict(report)}.")
+    print_table(
+        ("version", "answers", "labelled", "right", "accuracy, %"),
+        [
+            _row(f"{report['current']} (current)", report["counts"]["current"]),
+            _row(f"{report['candidate']} (candidate)", report["counts"]["candidate"]),
+        ],
+    )
+    if (shadow := report["counts"]["shadow"]) is not None:
+        click.echo(
+            f"They agreed on {shadow['agreed']:,} images and disagreed on "
+            f"{shadow['disagreed']:,}; {shadow['dropped']:,} were dropped and "
+            f"{shadow['failed']:,} failed. Of the labelled ones the candidate alone has "
+            f"{shadow['gained']:,} right, the current version alone {shadow['lost']:,}."
+        )
+
+
+@trial.command("list", epilog=example("perennial trial list demo"))
+@click.argument("model")
+@alias_option
+@json_option
+def list_trials(model: str, alias: str, as_json: bool) -> None:
+    """List the trials of an alias, oldest first."""
+    with connected() as client:
+        print_list(
+            client.trials.list(model, alias=alias),
+            as_json,
+            ("trial", "what", "started", "by", "end"),
+            lambda one: (
+                one["id"],
+                _what(one),
+                one["started_at"][:19],
+                one["started_by"],
+                one["end"] or "runs",
+            ),
+        )
+
+
+@trial.command(epilog=example("perennial trial stop demo --reason 'confuses bags and sandals'"))
+@click.argument("model")
+@alias_option
+@trial_option
+@reason_option
+@json_option
+def stop(model: str, alias: str, trial: str, reason: str | None, as_json: bool) -> None:
+    """Stop a trial; the alias points where it did."""
+    with connected() as client:
+        stopped = client.trials.stop(model, trial, alias=alias, reason=reason)
+    if as_json:
+        print_json(stopped)
+        return
+    click.echo(f"{_name(stopped)}: {_what(stopped)} has stopped.")
+
+
+@trial.command(epilog=example("perennial trial label labels.csv"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def label(file: Path, as_json: bool) -> None:
+    """Send labels back: a CSV file of predictions and the classes that are right."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.reader(lines) if row]
+    if any(len(row) != 2 for row in rows):
+        raise click.UsageError(f"{file}: each line holds a prediction and a class.")
+    with connected() as client:
+        receipts = client.trials.label((row[0], row[1]) for row in rows)
+    if as_json:
+        print_json(receipts)
+        return
+    for one in receipts:
+        if one["error"]:
+            note(f"{one['prediction']}: {one['error']['code']}: {one['error']['detail']}")
+    counts = [one["status"] for one in receipts]
+    click.echo(
+        f"{counts.count('counted'):,} counted, {counts.count('waiting'):,} waiting, "
+        f"{counts.count('repeated'):,} repeated, {counts.count(None):,} refused."
+    )
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial['model']}@{trial['alias']}"
+
+
+def _what(trial: Trial) -> str:
+    share = f" of {100 * trial['share']:g} %" if trial["share"] is not None else ""
+    return f"version {trial['candidate']} as a {trial['mode']}{share} beside {trial['current']}"
+
+
+def _verdict(report: TrialReport) -> str:
+    found = report["difference"]
+    if found["estimate"] is None:
+        return "undecided, without labels of both"
+    lower, upper = 100 * found["lower"], 100 * found["upper"]
+    return (
+        f"{report['verdict']}, by {100 * found['estimate']:+.1f} points "
+        f"(always-valid interval {lower:+.1f} to {upper:+.1f})"
+    )
+
+
+def _row(name: str, arm: ArmCounts) -> tuple[str, ...]:
+    accuracy = "" if arm["accuracy"] is None else f"{100 * arm['accuracy']:.1f}"
+    return name, f"{arm['answered']:,}", f"{arm['labelled']:,}", f"{arm['right']:,}", accuracy

@@ -1,0 +1,94 @@
+"""Trials of aliases, and receipts of labels."""
+
+from typing import Literal, TypedDict
+
+TrialMode = Literal["canary", "shadow"]
+TrialEnd = Literal["promoted", "stopped", "alias_moved", "alias_deleted", "erased"]
+TrialVerdict = Literal["better", "worse", "undecided"]
+Arm = Literal["current", "candidate"]
+
+
+class TrialAnswer(TypedDict):
+    """The trial that the alias has, and which of its two versions answered."""
+
+    id: str
+    mode: TrialMode
+    arm: Arm
+
+
+class Trial(TypedDict):
+    """A trial; it runs while it has no `end`."""
+
+    id: str
+    model: str
+    alias: str
+    mode: TrialMode
+    share: float | None  # of the requests, for a canary
+    current: int  # version
+    candidate: int  # version
+    reason: str
+    started_by: str
+    started_at: str
+    ended_by: str | None
+    ended_at: str | None
+    end: TrialEnd | None
+
+
+class ArmCounts(TypedDict):
+    """What is known of one version's answers."""
+
+    answered: int
+    labelled: int
+    right: int
+    accuracy: float | None
+
+
+class ShadowCounts(TypedDict):
+    """How often the two versions of a shadow agreed, and what their labelled pairs say."""
+
+    agreed: int
+    disagreed: int
+    dropped: int
+    failed: int
+    gained: int
+    lost: int
+
+
+class TrialDifference(TypedDict):
+    """The candidate's accuracy less that of the current version."""
+
+    estimate: float | None
+    lower: float
+    upper: float
+    confidence: float
+
+
+class BothCounts(TypedDict):
+    """The answers of both versions."""
+
+    current: ArmCounts
+    candidate: ArmCounts
+    shadow: ShadowCounts | None  # None for a canary
+
+
+class TrialReport(Trial):
+    """A trial with what its answers and labels say so far."""
+
+    verdict: TrialVerdict
+    difference: TrialDifference
+    counts: BothCounts
+
+
+class LabelError(TypedDict):
+    """Why a label was refused."""
+
+    code: str
+    detail: str
+
+
+class LabelReceipt(TypedDict):
+    """What became of a label; without a status, it was refused."""
+
+    prediction: str
+    status: Literal["counted", "waiting", "repeated"] | None
+    error: LabelError | None

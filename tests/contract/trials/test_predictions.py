@@ -1,0 +1,159 @@
+"""Predictions of trials: each counts once, whoever writes it, and however often."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import timedelta
+
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.domain.registry.version import Model
+from core.domain.trials.prediction import Prediction, Shadowed, TrialCounts
+from core.domain.trials.trial import Trial, TrialMode
+from core.domain.values import PredictionId
+from core.use_cases.operations.maintenance import forget_old_traces
+from core.use_cases.trials.end_trial import stop_trial
+from core.use_cases.trials.label_predictions import label_predictions
+from core.use_cases.trials.record_predictions import Batch, ShadowAnswer, record_predictions
+from tests.contract.trials.conftest import Start, put_clock
+from tests.support.factories import a_prediction
+from tests.support.scene import Scene
+
+
+def counts_of(scene: Scene, trial: Trial) -> dict[str, int]:
+    with scene.platform.transactions(read_only=True) as work:
+        counts: TrialCounts = work.trials.counts([trial.id])[trial.id]
+    return {name: value for name, value in asdict(counts).items() if value}
+
+
+def record(scene: Scene, trial: Trial, count: int) -> list[Prediction]:
+    made = [
+        a_prediction(trial=trial.id, mode=trial.mode, at=scene.platform.clock())
+        for _ in range(count)
+    ]
+    record_predictions(scene.platform, Batch(predictions=made))
+    return made
+
+
+def kept(scene: Scene, found: Sequence[Prediction]) -> list[bool]:
+    with scene.platform.transactions() as work:
+        there = work.predictions.lock([one.id for one in found])
+    return [one.id in there for one in found]
+
+
+def test_what_is_sent_twice_counts_once(scene: Scene, start: Start) -> None:
+    trial = start()
+    made = record(scene, trial, 3)
+    asked = {
+        made[0].id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="Boot"),
+        made[1].id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag"),
+        made[2].id: ShadowAnswer(outcome=Shadowed.DROPPED),
+        PredictionId("pred_gone"): ShadowAnswer(outcome=Shadowed.FAILED),
+    }
+    labels = [(one.id, "bag") for one in made]
+    outcomes = []
+    for _ in range(2):
+        record_predictions(scene.platform, Batch(predictions=made, shadows=asked))
+        outcomes.append([str(one.outcome) for one in label_predictions(scene.platform, labels)])
+    assert outcomes == [["counted"] * 3, ["repeated"] * 3]
+    assert counts_of(scene, trial) == {
+        "answered_current": 3,
+        "answered_candidate": 2,
+        "agreed": 1,
+        "disagreed": 1,
+        "dropped": 1,
+        "labelled_current": 2,
+        "labelled_candidate": 2,
+        "right_candidate": 1,
+        "gained": 1,
+    }
+
+
+def test_a_label_that_comes_before_the_shadows_answer_waits_for_it(
+    scene: Scene, start: Start
+) -> None:
+    trial = start()
+    (made,) = record(scene, trial, 1)
+    (receipt,) = label_predictions(scene.platform, [(made.id, "boot")])
+    assert receipt.outcome == "waiting"
+    assert counts_of(scene, trial) == {"answered_current": 1}
+    shadows = {made.id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag")}
+    record_predictions(scene.platform, Batch(shadows=shadows))
+    assert counts_of(scene, trial)["lost"] == 1
+
+
+def test_processes_that_write_at_once_lose_and_repeat_nothing(scene: Scene, start: Start) -> None:
+    trial = start()
+    made = record(scene, trial, 40)
+    labels = [(one.id, "boot") for one in made]
+    shadows = {one.id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag") for one in made}
+    with ThreadPoolExecutor(4) as processes:
+        work = [processes.submit(label_predictions, scene.platform, labels[::-1]) for _ in "12"]
+        batch = Batch(predictions=made, shadows=shadows)
+        asked = [processes.submit(record_predictions, scene.platform, batch) for _ in "12"]
+        sent = [str(one.outcome) for done in work for one in done.result()]
+        assert [done.result() for done in asked] == [None, None]
+    assert sent.count("repeated") == 40
+    assert counts_of(scene, trial) == {
+        "answered_current": 40,
+        "answered_candidate": 40,
+        "disagreed": 40,
+        "labelled_current": 40,
+        "labelled_candidate": 40,
+        "right_current": 40,
+        "lost": 40,
+    }
+
+
+def test_labels_that_are_refused_leave_the_others_and_nothing_behind(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start(TrialMode.CANARY)
+    made = record(scene, trial, 3)
+    labels = [
+        (made[0].id, "Boot"),
+        (made[0].id, "bag"),
+        (made[1].id, "a\x00b"),
+        (PredictionId("pred_unknown"), "boot"),
+        (made[2].id, "hat"),
+    ]
+    receipts = label_predictions(scene.platform, labels)
+    assert [one.refusal.code if one.refusal else str(one.outcome) for one in receipts] == [
+        "counted",
+        "prediction_labelled",
+        "class_invalid",
+        "prediction_not_found",
+        "counted",
+    ]
+    wanted = {"answered_current": 3, "labelled_current": 2, "right_current": 1}
+    assert counts_of(scene, trial) == wanted
+    foreign = Principal(name="other", role=Role.CONTRIBUTOR, models=frozenset())
+    (refused,) = label_predictions(scene.platform.on_behalf_of(foreign), [(made[1].id, "boot")])
+    assert refused.refusal is not None
+    assert refused.refusal.code == "prediction_not_found"
+    stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+    (late,) = label_predictions(scene.platform, [(made[1].id, "boot")])
+    assert late.refusal is not None
+    assert late.refusal.code == "trial_ended"
+    assert counts_of(scene, trial) == wanted
+
+
+def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    few = scene.platform.settings.model_copy(
+        update={"max_trial_predictions": 2, "max_trial_hours": 1.0}
+    )
+    scene.platform = replace(scene.platform, settings=few)
+    made = record(scene, trial, 4)
+    assert kept(scene, made) == [False, False, True, True]
+    put_clock(scene, scene.platform.clock() + timedelta(minutes=61))
+    made = made[2:] + record(scene, trial, 1)
+    forget_old_traces(scene.platform)
+    assert kept(scene, made) == [False, False, True]
+    stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+    record(scene, trial, 1)
+    forget_old_traces(scene.platform)
+    assert kept(scene, made) == [False, False, False]
+    assert counts_of(scene, trial) == {"answered_current": 5}

@@ -1,0 +1,141 @@
+"""Trials of an alias: one at a time, ended by whatever moves the alias, and what they keep."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.domain.registry.alias import Alias
+from core.domain.registry.version import Model
+from core.domain.trials.trial import Trial, TrialEnd, TrialMode
+from core.domain.values import TrialId
+from core.errors import (
+    FieldInvalid,
+    InUse,
+    PerennialError,
+    StaleRevision,
+    TrialEnded,
+    TrialNotFound,
+    TrialRunning,
+)
+from core.ports import AuditFilter
+from core.use_cases.deletion.delete_alias import delete_alias
+from core.use_cases.deletion.delete_model import delete_model
+from core.use_cases.deletion.delete_version import delete_version
+from core.use_cases.trials.end_trial import stop_trial
+from tests.contract.trials.conftest import Start
+from tests.support.judged import go_back, go_live
+from tests.support.scene import Scene
+from tests.support.storage.collecting import NEWEST_ONLY, tidy
+
+
+def trials_of(scene: Scene, model: Model) -> list[Trial]:
+    with scene.platform.transactions(read_only=True) as work:
+        return list(work.trials.page(model.id, "production", 10, None))
+
+
+def alias_of(scene: Scene, model: Model) -> Alias:
+    with scene.platform.transactions(read_only=True) as work:
+        return work.aliases.get(model.id, "production")
+
+
+def actions(scene: Scene) -> list[str]:
+    with scene.platform.transactions(read_only=True) as work:
+        return [event.change.action for event in work.audit.page(50, None, AuditFilter())]
+
+
+def test_an_alias_has_one_trial_at_a_time(scene: Scene, model: Model, start: Start) -> None:
+    first = start()
+    assert alias_of(scene, model).trial == first.id
+    with pytest.raises(TrialRunning) as refused:
+        start(TrialMode.CANARY)
+    assert refused.value.facts == {"trial": first.id}
+    stopped = stop_trial(scene.platform, model=model.name, alias="production", trial=first.id)
+    assert (stopped.end, stopped.ended_at) == (TrialEnd.STOPPED, scene.platform.clock())
+    assert alias_of(scene, model).trial is None
+    with pytest.raises(TrialEnded):
+        stop_trial(scene.platform, model=model.name, alias="production", trial=first.id)
+    second = start(TrialMode.CANARY)
+    assert trials_of(scene, model) == [stopped, second]
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.trials.find(model.id, "production", "latest") == second
+        assert work.trials.find(model.id, "production", first.id) == stopped
+        assert work.trials.running() == work.trials.running(model.id) == [second]
+        with pytest.raises(TrialNotFound):
+            work.trials.find(model.id, "staging", first.id)
+
+
+def test_of_two_who_start_at_once_one_is_refused(scene: Scene, start: Start) -> None:
+    def attempt(_: int) -> str:
+        try:
+            return start().id
+        except PerennialError as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(attempt, range(2)))
+    assert found.count("trial_running") == 1
+
+
+@pytest.mark.parametrize(
+    ("candidate", "revision", "refusal"),
+    [(3, 1, StaleRevision), (2, 2, FieldInvalid)],
+)
+def test_a_trial_that_is_refused_leaves_nothing(
+    scene: Scene,
+    model: Model,
+    start: Start,
+    candidate: int,
+    revision: int,
+    refusal: type[PerennialError],
+) -> None:
+    before = actions(scene)
+    with pytest.raises(refusal):
+        start(candidate=candidate, revision=revision)
+    assert alias_of(scene, model).trial is None
+    assert trials_of(scene, model) == []
+    assert actions(scene) == before
+
+
+def test_what_moves_or_deletes_the_alias_ends_its_trial(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    start()
+    go_live(scene, model, 3)
+    start(candidate=1, revision=3)
+    go_back(scene, model, reason="worse")
+    start(revision=4)
+    delete_alias(scene.platform, model=model.name, alias="production", expected_revision=4)
+    assert [trial.end for trial in trials_of(scene, model)] == [
+        TrialEnd.PROMOTED,
+        TrialEnd.ALIAS_MOVED,
+        TrialEnd.ALIAS_DELETED,
+    ]
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.trials.running() == []
+    assert actions(scene).count("trial.started") == actions(scene).count("trial.ended") == 3
+
+
+def test_a_candidate_is_neither_deleted_nor_collected(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start(candidate=1)  # a root is kept for itself
+    stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+    trial = start()
+    with pytest.raises(InUse) as refused:
+        delete_version(scene.platform, model=model.name, version=3)
+    assert refused.value.facts == {"trials": [trial.id]}
+    assert tidy(scene, NEWEST_ONLY).given_up == []
+    stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+    delete_version(scene.platform, model=model.name, version=3)
+
+
+def test_a_model_takes_its_trials_along(scene: Scene, model: Model, start: Start) -> None:
+    trial = start()
+    with scene.platform.transactions() as work:
+        work.trials.count(trial.id, {"agreed": 2, "later_release": 1})
+        work.commit()
+    with scene.platform.transactions(read_only=True) as work:
+        assert work.trials.counts([trial.id])[trial.id].agreed == 2
+    delete_model(scene.platform, model=model.name)
+    with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
+        work.trials.get(TrialId(trial.id))

@@ -1,0 +1,135 @@
+"""What goes on behind the answers of a trial: it is bounded, and nothing of it is lost."""
+
+from collections.abc import Iterator, Sequence
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+
+from api.trial_traffic import recorder as recording
+from api.trial_traffic import shadow as shadows
+from api.trial_traffic.recorder import TrialRecorder
+from api.trial_traffic.shadow import Shadow, ShadowQuestion
+from core.domain.trials.prediction import Shadowed
+from core.domain.values import PredictionId
+from core.errors import DatabaseUnavailable, InferenceBusy, NotServable, PerennialError
+from core.ports import Platform
+from core.use_cases.trials.record_predictions import Batch
+from tests.support.factories import a_prediction
+from tests.support.processes import wait_for
+
+
+class Writes:
+    """Takes the place of the database: it notes what is written, or fails."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.trims: list[bool] = []
+        self.down = False
+        self.lock = Lock()
+
+    def __call__(self, _platform: Platform, batch: Batch, *, trim: bool) -> None:
+        if self.down:
+            raise DatabaseUnavailable
+        with self.lock:
+            self.batches.append(batch)
+            self.trims.append(trim)
+
+    def outcomes(self) -> list[Shadowed]:
+        with self.lock:
+            return [one.outcome for batch in self.batches for one in batch.shadows.values()]
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
+    made = Writes()
+    monkeypatch.setattr(recording, "record_predictions", made)
+    return made
+
+
+@pytest.fixture
+def recorder(writes: Writes) -> Iterator[TrialRecorder]:
+    made = TrialRecorder(None)  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_what_is_recorded_while_the_database_is_down_is_written_later_in_its_order(
+    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_WAITING", 3)
+    writes.down = True
+    made = [a_prediction() for _ in range(4)]
+    for one in made[:2]:
+        recorder.answered([one])
+        with pytest.raises(DatabaseUnavailable):
+            recorder.flush()
+    recorder.answered(made[2:])  # more than may wait: these are lost
+    writes.down = False
+    recorder.answered(made[2:3])
+    recorder.close()
+    assert [one for batch in writes.batches for one in batch.predictions] == made[:3]
+
+
+def test_old_predictions_are_deleted_now_and_then(
+    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "TRIM_EVERY", 2)
+    monkeypatch.setattr(recording, "EVERY_S", 60.0)
+    for _ in range(5):
+        recorder.answered([a_prediction()])
+        recorder.flush()
+    assert writes.trims == [False, True, False, True, False]
+
+
+class Slow:
+    """An inference process that answers when it may."""
+
+    def __init__(self) -> None:
+        self.may = Event()
+        self.refusal: PerennialError | None = None
+
+    def classify(self, _: Any, images: Sequence[bytes], *, top_k: int) -> list[Any]:
+        assert self.may.wait(10)
+        if self.refusal is not None:
+            raise self.refusal
+        return [[{"class": "boot", "probability": 1.0}][:top_k] for _ in images]
+
+
+def question(images: int) -> ShadowQuestion:
+    made = [PredictionId(a_prediction().id) for _ in range(images)]
+    return ShadowQuestion(predictions=made, pixels=[b"123"] * images, request=lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def test_images_for_which_there_is_no_room_are_dropped_and_counted(
+    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadows, "MAX_WAITING", 5)
+    monkeypatch.setattr(shadows, "MAX_WAITING_BYTES", 12)
+    slow = Slow()
+    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    for images in (3, 1, 2):  # 3 and 1 fit: 12 bytes
+        shadow.ask(question(images))
+    slow.may.set()
+    wait_for(lambda: len(writes.outcomes()) == 6, seconds=10)
+    assert writes.outcomes().count(Shadowed.DROPPED) == 2
+    shadow.ask(question(5))  # all others have been answered, so there is room for any
+    wait_for(lambda: len(writes.outcomes()) == 11, seconds=10)
+    assert writes.outcomes().count(Shadowed.ANSWERED) == 9
+    shadow.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "outcome"),
+    [(InferenceBusy(), Shadowed.DROPPED), (NotServable(), Shadowed.FAILED)],
+)
+def test_a_candidate_that_does_not_answer_is_counted(
+    writes: Writes, recorder: TrialRecorder, refusal: PerennialError, outcome: Shadowed
+) -> None:
+    slow = Slow()
+    slow.refusal = refusal
+    slow.may.set()
+    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    shadow.ask(question(2))
+    wait_for(lambda: writes.outcomes() == [outcome] * 2, seconds=10)
+    shadow.close()
