@@ -21,6 +21,7 @@ from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
+from core.use_cases.vectors.order_reembedding import order_reembedding
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
 from tests.support.factories import TESTER
@@ -146,6 +147,25 @@ class Clients(Machine):
         self.order(
             lambda request: order_export(
                 self.world.platform, SILENCE, request, model=model.name, order=order
+            ),
+            death,
+        )
+
+    @precondition(lambda self: may_order(self) and self.promises.versions)
+    @rule(which=WHICH, lesson=WHICH, death=DEATHS)
+    def order_vectors(self, which: int, lesson: int, death: str | None) -> None:
+        """Have the vectors of a dataset version stored."""
+        model, version = pick(self.promises.versions, which)
+        data = pick(self.world.lessons, lesson)
+        self.order(
+            lambda request: order_reembedding(
+                self.world.platform,
+                SILENCE,
+                request,
+                model=model.name,
+                version=version.number,
+                dataset=data.dataset,
+                dataset_version=data.number,
             ),
             death,
         )

@@ -46,7 +46,7 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
     of_others = {ArtifactKind.CHECKPOINT, ArtifactKind.ARCHIVE, ArtifactKind.EXPORT}
-    of_others.add(ArtifactKind.UNKNOWN)
+    of_others |= {ArtifactKind.VECTORS, ArtifactKind.VECTOR_PARTS, ArtifactKind.UNKNOWN}
     kept = set(ArtifactKind) - of_others
     assert set(tidied.kept) == kept
     assert scene.order(model, EvaluateOrder(version=2)) is not None

@@ -67,7 +67,7 @@ def _print(found: Compatibility) -> None:
                 percent(one["raw"]),
                 percent(one["bridged"]),
                 percent(one["reembedded"]),
-                points(-one["bridged_loss"]["value"]),
+                points(0.0 - one["bridged_loss"]["value"]),
             )
             for one in found["searches"]
         ],
