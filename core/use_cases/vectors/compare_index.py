@@ -69,7 +69,7 @@ def _commit(
     """Record the report, unless an image or the version's weights are gone."""
     now = platform.clock()
     with platform.transactions() as work:
-        work.models.lock(model.id)  # as an erasure does
+        work.models.lock_all()  # as an erasure does, before versions; orders of jobs do not wait
         _require_unerased(work, suites)
         work.versions.get(model.id, version.number, lock=True).require_weights()
         work.index_reports.put(stored)

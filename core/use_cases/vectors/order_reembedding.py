@@ -50,8 +50,9 @@ def preflight_reembedding(
 
     That is VersionNotFound, ArtifactGone, DatasetVersionNotFound or DatasetEmpty.
     """
+    work.versions.get(model.id, order.version).require_weights()
+    images_to_embed(platform, work, order, keep=True)  # locked before the version, as in erasures
     work.versions.get(model.id, order.version, lock=True).require_weights()
-    images_to_embed(platform, work, order, keep=True)
 
 
 def images_to_embed(
