@@ -10,9 +10,11 @@ import pytest
 from core.domain.datasets.dataset import DatasetVersion
 from core.domain.registry.version import Model
 from tests.support.api.seeds import a_candidate
-from tests.support.api.service import Service, code_of
+from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.scene import Scene
 from tests.support.tiny_vectors import WIDTH
+
+pytestmark = EMBEDDED
 
 VERSION = "/v1/models/demo/versions/2"
 VECTORS, COMPATIBILITY = f"{VERSION}/vectors", f"{VERSION}/compatibility"
