@@ -60,7 +60,7 @@ ROWS = (
     Row(name="import_kill", stage="embedded", tries=12, short=0, run=imports.run),
     Row(name="erasure_kill", stage="embedded", tries=12, short=0, run=erasures.run),
     Row(name="export_kill", stage="embedded", tries=12, short=1, run=exports.run),
-    Row(name="trial", stage="embedded", tries=12, short=2, run=trials.run),
+    Row(name="trial", stage="embedded", tries=12, short=1, run=trials.run),
     Row(name="alias_races", stage="embedded", tries=200, short=8, run=aliases.races),
     Row(
         name="rollback",

@@ -39,10 +39,10 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 
 def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     """Labels are sent again until they are acknowledged: each counts once."""
-    before = _settled(stage)["counts"]["candidate"]["labelled"]
+    before = _settled(stage, 1)["counts"]
     answer = _classify(stage, images)
     assert answer is not None
-    _settled(stage)
+    _settled(stage, before["current"]["answered"] + IMAGES)
     labels = [{"prediction": row["prediction"], "label": "shape 0"} for row in answer["data"]]
     stage.points.arm(point, Blow(signal=KILL))
     with suppress(httpx.TransportError):
@@ -53,7 +53,7 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     stage.wait_for_api()
     sent = stage.client.post("/v1/feedback", json={"labels": labels})
     took = now() - struck
-    counted = _report(stage)["counts"]["candidate"]["labelled"] - before
+    counted = _report(stage)["counts"]["candidate"]["labelled"] - before["candidate"]["labelled"]
     wanted = "repeated" if point.endswith("after") else "counted"
     states = {row["status"] for row in sent.json().get("data", ())}
     return Try(
@@ -67,7 +67,7 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
 
 def _fail(stage: Stage, images: list[bytes]) -> Try:
     """Once inference is back it knows the live version alone: every answer comes, and says so."""
-    before = _settled(stage)["counts"]
+    before = _settled(stage, 1)["counts"]
     stage.platform.artifacts.delete(stage.undisturbed)
     (inference,) = (
         child
@@ -79,7 +79,7 @@ def _fail(stage: Stage, images: list[bytes]) -> Try:
     until(lambda: _classify(stage, images[:1]))
     took = now() - struck
     answers = [_classify(stage, images) for _ in range(3)]
-    after = _settled(stage)["counts"]
+    after = _settled(stage, before["current"]["answered"] + 1 + 3 * IMAGES)["counts"]
     failed = after["shadow"]["failed"] - before["shadow"]["failed"]
     answered = after["current"]["answered"] - before["current"]["answered"]
     return Try(
@@ -91,15 +91,15 @@ def _fail(stage: Stage, images: list[bytes]) -> Try:
     )
 
 
-def _settled(stage: Stage) -> Any:
-    """The trial, once it is known of every image what became of the candidate."""
+def _settled(stage: Stage, least: int) -> Any:
+    """The trial with so many answers, once it is known of each what became of the candidate."""
 
     def settled() -> Any:
         found = _report(stage)
         shadow = found["counts"]["shadow"]
         known = sum(shadow[name] for name in ("agreed", "disagreed", "dropped", "failed"))
         answered = found["counts"]["current"]["answered"]
-        return found if answered and known == answered else None
+        return found if known == answered >= least else None
 
     return until(settled)
 
