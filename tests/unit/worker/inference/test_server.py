@@ -36,7 +36,7 @@ from core.use_cases.registry.move_alias import move_alias
 from devtools.servers.ports import free_port
 from tests.support.api.seeds import a_root
 from tests.support.connections import accepted, waits_for_acknowledgement
-from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
 from tests.support.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
@@ -322,6 +322,22 @@ def test_the_newest_version_is_loaded_before_it_goes_live(platform: Platform) ->
     models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
     AliasFollower(platform, models).look()
     assert set(models.digests()) == {root.digest, candidate.digest}
+
+
+def test_the_candidate_of_a_trial_is_loaded_before_it_is_asked(platform: Platform) -> None:
+    ensure_default_policy(platform)
+    model = a_root(platform, weights=weights_of(platform, 1))
+    with platform.transactions() as work:
+        job = a_job(model)
+        work.jobs.add(job)
+        versions = [a_version(job, number, digest=store(platform, number)) for number in (2, 3)]
+        for version in versions:
+            work.versions.add(version)
+        work.trials.start(a_trial(model=model.id), work.aliases.get(model.id, "production"))
+        work.commit()
+    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
+    AliasFollower(platform, models).look()
+    assert {version.digest for version in versions} < set(models.digests())
 
 
 def test_a_version_is_run_once_before_it_counts_as_loaded(platform: Platform) -> None:
