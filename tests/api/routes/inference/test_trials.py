@@ -10,8 +10,10 @@ from core.domain.registry.version import Model
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
 from tests.support.api.seeds import a_candidate
-from tests.support.api.service import Service, code_of
+from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.processes import wait_for
+
+pytestmark = EMBEDDED  # what the databases do is tested in tests/contract/trials
 
 CLASSIFY = "/v1/models/demo/classify"
 TRIALS = "/v1/models/demo/aliases/production/trials"
