@@ -50,3 +50,28 @@ function followJob(line) {
 
 const line = document.querySelector("[data-follow]");
 if (line) followJob(line);
+
+// A form that takes an image: dropped anywhere on the page, and shown before it is sent.
+function takeDrops(form) {
+  const input = form.querySelector("input[type=file]");
+  const preview = form.querySelector(".preview");
+  input.addEventListener("change", () => {
+    const [file] = input.files;
+    URL.revokeObjectURL(preview.src);
+    preview.hidden = !file;
+    if (file) preview.src = URL.createObjectURL(file);
+  });
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (!event.dataTransfer.files.length) return;
+    const first = new DataTransfer();
+    first.items.add(event.dataTransfer.files[0]);
+    input.files = first.files;
+    input.dispatchEvent(new Event("change"));
+    form.requestSubmit();
+  });
+}
+
+const dropping = document.querySelector("form[data-drop]");
+if (dropping) takeDrops(dropping);

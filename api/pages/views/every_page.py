@@ -10,6 +10,7 @@ from api.pages.views import (
     overview,
     sign_in,
     static_files,
+    try_it,
     version,
 )
 
@@ -19,6 +20,7 @@ PAGES = (
     version,
     changes,
     alias_moves,
+    try_it,
     images,
     job_list,
     job,

@@ -38,11 +38,14 @@ class Browser:
         self.client.cookies.clear()  # which all browsers of the tests would share
         return self.client.get(path, headers=self._headers(headers), follow_redirects=False)
 
-    def post(self, path: str, form: dict[str, Any], **headers: str) -> httpx.Response:
-        """The answer to a form as it is given."""
+    def post(
+        self, path: str, form: dict[str, Any], *, as_files: bool = False, **headers: str
+    ) -> httpx.Response:
+        """The answer to a form as it is given; `as_files` sends it as forms with files are."""
         sent = self._headers(headers)
         self.client.cookies.clear()
-        return self.client.post(path, data=form, headers=sent, follow_redirects=False)
+        body = {"files": {k: (None, v) for k, v in form.items()}} if as_files else {"data": form}
+        return self.client.post(path, headers=sent, follow_redirects=False, **body)
 
     def send(self, path: str, **fields: Any) -> httpx.Response:
         """The answer to a form with the token of its session."""

@@ -14,6 +14,7 @@ from core.domain.jobs.order import EvaluateOrder
 from core.use_cases.access.keys import create_key, revoke_key
 from devtools.servers.chromium import OPTIONS, find_chromium
 from tests.api.pages.conftest import make_line
+from tests.support.api.image_files import picture
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.factories import NOW
@@ -116,6 +117,17 @@ def test_a_running_job_is_followed_live_and_cancelled(page: Page, site: tuple[st
     expect(page.get_by_role("button", name="Order again")).to_be_visible()
 
 
+def test_an_image_is_shown_before_it_is_sent_and_what_is_wrong_beside_it(page: Page) -> None:
+    page.goto("/ui/models/line/try")
+    image = {"name": "a.png", "mimeType": "image/png", "buffer": picture(1)}
+    page.get_by_label("Image").set_input_files([image])  # type: ignore[list-item]
+    expect(page.get_by_alt_text("The chosen image")).to_be_visible()
+    assert page.evaluate("document.querySelector('.preview').naturalWidth") > 0
+    follow(page, "Ask")
+    expect(page.locator("#answers")).to_contain_text("inference_unavailable", timeout=LATE_MS)
+    expect(page.get_by_alt_text("The chosen image")).to_be_visible()
+
+
 def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[str, Scene]) -> None:
     job = page.request.get("/ui/jobs?model=line").text().split('href="/ui/jobs/')[1].split('"')[0]
     here = "/ui/models/line"
@@ -126,6 +138,7 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
         f"{here}/changes?now=2",
         f"{here}/changes/images?before=1&now=2",
         f"{here}/aliases/production/promotion?version=2",
+        f"{here}/try",
         "/ui/jobs",
         f"/ui/jobs/{job}",
         "/ui/sign-in",
