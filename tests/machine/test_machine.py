@@ -4,7 +4,8 @@ from tests.machine.service import Service, run
 from tests.machine.world import LESSONS, quick_and_repeatable
 
 STEPS = 500
-SEEDS = range(4, 8)  # what each draws depends on the release of Hypothesis and on what is imported
+# What each draws depends on the release of Hypothesis and on what is imported.
+SEEDS = (10, 3, 8, 5)
 # A machine that never gets there shows nothing.
 MUST_HAPPEN = (
     "request repeated",
