@@ -19,7 +19,7 @@ from core.inference_wire import TEXTS_UNKNOWN, Embedded, read_embedded
 
 
 class Row(NamedTuple):
-    """What an image shows: columns and probabilities of classes, and its two greatest cosines."""
+    """The answer for an image: columns and probabilities of classes, two greatest cosines."""
 
     best: Sequence[tuple[int, float]]  # the most probable first
     cosines: Sequence[float]  # one if there is one class

@@ -134,7 +134,7 @@ class ArrivingBundle:
 
     @property
     def signed(self) -> SignedBundle:
-        """What was signed, once `inspect` has seen it. Raises BundleInvalid before."""
+        """The signed statement. Raises BundleInvalid before `inspect` has read it."""
         if self._signed is None:
             raise errors.BundleInvalid
         return self._signed

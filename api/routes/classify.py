@@ -132,7 +132,7 @@ async def classify_images(
 
 @dataclass(frozen=True, kw_only=True)
 class _Answers:
-    """What was found of each image that was not refused, and its part in a trial."""
+    """The answer for each image that was not refused, and its part in a trial."""
 
     found: Sequence[Classified]
     chosen: Chosen | None = None

@@ -28,7 +28,7 @@ class SigningKeyView(ResponseModel):
 
 
 class OriginDocument(ResponseModel):
-    """What the bundle of an imported version said of it, where it was trained."""
+    """The statement of the bundle that a version was imported from."""
 
     model: str = Field(description="The model's name there.")
     line: list[dict[str, Any]] = Field(

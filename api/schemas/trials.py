@@ -59,7 +59,7 @@ class TrialView(ResponseModel):
 
 
 class ArmCounts(ResponseModel):
-    """What is known of one version's answers."""
+    """The counts of one version's answers and labels."""
 
     answered: int = Field(
         description="Answers that went out; of a shadow's candidate, those given."
@@ -70,7 +70,7 @@ class ArmCounts(ResponseModel):
 
 
 class ShadowCounts(ResponseModel):
-    """How often the two versions of a shadow agreed, and what their labelled pairs say."""
+    """The answers of a shadow's two versions side by side, and their labelled pairs."""
 
     agreed: int
     disagreed: int
@@ -163,7 +163,7 @@ class LabelError(ResponseModel):
 
 
 class LabelReceipt(ResponseModel):
-    """What became of a label."""
+    """The outcome of sending a label."""
 
     prediction: str
     status: Labelled | None = Field(

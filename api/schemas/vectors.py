@@ -79,7 +79,7 @@ class NewComparison(RequestModel):
 
 
 class LossView(ResponseModel):
-    """What an index loses in recall@10 against a re-embedded one, with an interval of 95 %."""
+    """An index's loss of recall@10 against a re-embedded one, with an interval of 95 %."""
 
     value: float = Field(examples=[0.013])
     lower: float = Field(examples=[0.004])
@@ -101,7 +101,7 @@ class SearchMeasureView(ResponseModel):
 
 
 class SuiteVectorsView(ResponseModel):
-    """How the vectors of a suite's test images compare; cosines and shares are means."""
+    """A comparison of the vectors of a suite's test images; cosines and shares are means."""
 
     suite: str
     images: int
@@ -132,7 +132,7 @@ class BridgeView(ResponseModel):
 
 
 class CompatibilityView(ResponseModel):
-    """Whether an index of an old version's vectors still serves searches by a version."""
+    """A verdict on an index of an old version's vectors, searched by another version."""
 
     model: str = Field(examples=["demo"])
     version: int = Field(examples=[3])

@@ -1,4 +1,4 @@
-"""What the bridge is measured on: suites of several kinds, and updates by several recipes."""
+"""The data of the bridge's benchmark: suites of several kinds, and updates by several recipes."""
 
 import argparse
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""How far images of listed classes stand out from images of none, and thresholds between them."""
+"""Statistics that tell images of listed classes from images of none, and thresholds for them."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce

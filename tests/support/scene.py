@@ -77,7 +77,7 @@ class Script:
 
     @cached_property
     def embedder(self) -> TinyEmbedder:
-        """What computes vectors."""
+        """The embedder."""
         return TinyEmbedder(self.platform.artifacts)
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:

@@ -1,4 +1,4 @@
-"""What a line of versions shows of each: its gain, and the most that it forgot."""
+"""The gain of each version of a line, and the most that it forgot."""
 
 import json
 from dataclasses import dataclass

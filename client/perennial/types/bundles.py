@@ -13,7 +13,7 @@ class SigningKey(TypedDict):
 
 
 class OriginDocument(TypedDict):
-    """What the bundle of an imported version said of it, where it was trained."""
+    """The statement of the bundle that a version was imported from."""
 
     model: str
     line: list[dict[str, Any]]  # root first; the last is the version

@@ -35,7 +35,7 @@ class Trial(TypedDict):
 
 
 class ArmCounts(TypedDict):
-    """What is known of one version's answers."""
+    """The counts of one version's answers and labels."""
 
     answered: int
     labelled: int
@@ -44,7 +44,7 @@ class ArmCounts(TypedDict):
 
 
 class ShadowCounts(TypedDict):
-    """How often the two versions of a shadow agreed, and what their labelled pairs say."""
+    """The answers of a shadow's two versions side by side, and their labelled pairs."""
 
     agreed: int
     disagreed: int
@@ -87,7 +87,7 @@ class LabelError(TypedDict):
 
 
 class LabelReceipt(TypedDict):
-    """What became of a label; without a status, it was refused."""
+    """The outcome of sending a label; without a status, it was refused."""
 
     prediction: str
     status: Literal["counted", "waiting", "repeated"] | None

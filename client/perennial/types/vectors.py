@@ -23,7 +23,7 @@ class Vectors(TypedDict):
 
 
 class Loss(TypedDict):
-    """What an index loses in recall@10 against a re-embedded one, with an interval of 95 %."""
+    """An index's loss of recall@10 against a re-embedded one, with an interval of 95 %."""
 
     value: float
     lower: float
@@ -45,7 +45,7 @@ class SearchMeasure(TypedDict):
 
 
 class SuiteVectors(TypedDict):
-    """How the vectors of a suite's test images compare; cosines and shares are means."""
+    """A comparison of the vectors of a suite's test images; cosines and shares are means."""
 
     suite: str
     images: int

@@ -1,4 +1,4 @@
-"""What a bundle says of its version: the line of versions, the suites and the policy."""
+"""A bundle's statement of its version: the line of versions, the suites and the policy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

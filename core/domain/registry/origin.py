@@ -7,7 +7,7 @@ from core.domain.values import Digest
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a version was trained, as a signed bundle says."""
+    """The origin of an imported version, as its signed bundle states it."""
 
     model: str  # its name there
     version: int  # its number there

@@ -1,4 +1,4 @@
-"""When an image shows none of the given classes: thresholds, with the error rates they have."""
+"""Thresholds below which an image shows none of the given classes, with their error rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ POOLED = "all sources"
 
 
 class Statistic(StrEnum):
-    """What is compared with a threshold; an image below it shows none of the classes.
+    """A statistic to compare with a threshold; an image below it shows none of the classes.
 
     With c1 >= c2 >= ... the cosines of the image with the classes and s the model's logit scale:
     c1; the greatest softmax of s c (Ming et al., arXiv 2211.13445); c1 - c2.

@@ -1,4 +1,4 @@
-"""What a version is asked for its calibration: images of known classes, and class lists."""
+"""The queries of a version's calibration: images of known classes, and class lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

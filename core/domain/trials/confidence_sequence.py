@@ -25,7 +25,7 @@ LIMIT = log(2 / (1 - CONFIDENCE))  # of the log of the capital: each bound has h
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """How many labelled answers of a version there are, and how many of them are right."""
+    """The number of a version's labelled answers, and of those that are right."""
 
     labelled: int = 0
     right: int = 0

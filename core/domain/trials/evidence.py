@@ -1,4 +1,4 @@
-"""What the labels of a trial say about its candidate, whenever one looks."""
+"""A sequential test of a trial's candidate by labels, valid whenever one looks."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ from core.domain.trials.trial import TrialMode
 
 
 class TrialVerdict(StrEnum):
-    """Whether the candidate is better than the current version."""
+    """A comparison of the candidate with the current version."""
 
     BETTER = "better"
     WORSE = "worse"

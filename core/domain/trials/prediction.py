@@ -13,7 +13,7 @@ from core.errors import PredictionLabelled
 
 
 class Shadowed(StrEnum):
-    """What became of the question to the candidate of a shadow."""
+    """The outcome of asking the candidate of a shadow."""
 
     ANSWERED = "answered"
     DROPPED = "dropped"  # too many waited
@@ -51,13 +51,13 @@ class Prediction:
 
     @property
     def waits(self) -> bool:
-        """Whether its label counts only once the candidate has answered."""
+        """True if its label counts only once the candidate has answered."""
         return self.mode is TrialMode.SHADOW and self.shadowed is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialCounts:
-    """What the predictions of a trial add up to."""
+    """The sums over the predictions of a trial."""
 
     answered_current: int = 0
     answered_candidate: int = 0

@@ -14,7 +14,7 @@ LARGEST_SHARE = 0.5
 
 
 class TrialMode(StrEnum):
-    """How the candidate is asked."""
+    """A way to ask the candidate."""
 
     CANARY = "canary"  # it answers a share of the requests
     SHADOW = "shadow"  # it is asked about every image once the current version has answered

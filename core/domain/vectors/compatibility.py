@@ -1,4 +1,4 @@
-"""Whether an index of one version's image vectors still serves searches by another version."""
+"""The verdict on an index of one version's image vectors that another version searches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Search(StrEnum):
 
 
 class IndexVerdict(StrEnum):
-    """What to do with an index of the old version's vectors."""
+    """Advice on an index of the old version's vectors."""
 
     INDEX_HOLDS = "index_holds"  # nothing
     BRIDGE = "bridge"  # map its vectors by the bridge
@@ -46,7 +46,7 @@ class SearchRecalls:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteVectors:
-    """How the vectors of a suite's test images compare; cosines and shares are means.
+    """A comparison of the vectors of a suite's test images; cosines and shares are means.
 
     `neighbours_kept` is the share of an image's ten nearest images that are the same within both
     versions. The other two are the shares of those nearest in a re-embedded index that a query of
@@ -64,7 +64,7 @@ class SuiteVectors:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What an index loses in recall@10 against a re-embedded one, with an interval of 95 %."""
+    """An index's loss of recall@10 against a re-embedded one, with an interval of 95 %."""
 
     value: float
     interval: Interval
@@ -85,7 +85,7 @@ class SearchMeasure:
 
     @property
     def judged(self) -> bool:
-        """Whether there are enough queries for a verdict."""
+        """True if there are enough queries for a verdict."""
         return self.queries >= LEAST_QUERIES
 
     @property

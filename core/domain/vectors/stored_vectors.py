@@ -1,4 +1,4 @@
-"""What is stored of vectors: those of a dataset version, and reports on old indexes."""
+"""Stored vectors of dataset versions, and reports on old indexes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ class StoredVectors:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexReport:
-    """Whether an index of a baseline's vectors still serves searches by a version."""
+    """The verdict on an index of a baseline's vectors that a version searches."""
 
     model: ModelId
     version: int

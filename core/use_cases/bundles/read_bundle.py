@@ -38,7 +38,7 @@ Keep = Callable[[bytes], Digest]
 
 @dataclass(frozen=True, kw_only=True)
 class SignedBundle:
-    """What was signed, and by whom."""
+    """A signed statement and its signers."""
 
     signer: Signer
     statement: Statement

@@ -1,4 +1,4 @@
-"""What makes an exported folder a bundle: reports, feature statistics and a signed statement."""
+"""The members that make an exported folder a bundle: reports, statistics, signed statement."""
 
 import hashlib
 from pathlib import Path

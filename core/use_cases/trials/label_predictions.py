@@ -19,7 +19,7 @@ from core.use_cases.trials.record_predictions import count_changes
 
 
 class Labelled(StrEnum):
-    """What became of a label."""
+    """The outcome of sending a label."""
 
     COUNTED = "counted"
     WAITING = "waiting"  # it counts once the candidate of the shadow has answered

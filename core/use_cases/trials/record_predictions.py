@@ -13,7 +13,7 @@ Changes = Iterable[tuple[Prediction | None, Prediction]]  # before and after
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowAnswer:
-    """What became of the question to a candidate: its class, if it answered."""
+    """The outcome of asking a candidate: its class, if it answered."""
 
     outcome: Shadowed
     answer: str | None = None
@@ -21,7 +21,7 @@ class ShadowAnswer:
 
 @dataclass(kw_only=True)
 class Batch:
-    """What is to be recorded in one transaction."""
+    """The rows to record in one transaction."""
 
     predictions: list[Prediction] = field(default_factory=list)
     shadows: dict[PredictionId, ShadowAnswer] = field(default_factory=dict)

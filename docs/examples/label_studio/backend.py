@@ -53,7 +53,7 @@ class ChoicesTag:
 
 
 class Backend:
-    """What Label Studio asks for, in terms of a model and a dataset of the service."""
+    """Label Studio's requests, as uses of a model and a dataset of the service."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         """Connect to both services; the key needs the role contributor."""

@@ -28,7 +28,7 @@ TOKEN = re.compile(r'name="token" value="([^"]+)"')
 
 @dataclass(frozen=True, kw_only=True)
 class Browser:
-    """What a browser with one session sends and receives; redirects are not followed."""
+    """A browser with one session; it follows no redirects."""
 
     client: TestClient
     session: str | None = None

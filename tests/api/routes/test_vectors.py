@@ -22,7 +22,7 @@ VECTORS, COMPATIBILITY = f"{VERSION}/vectors", f"{VERSION}/compatibility"
 
 @pytest.fixture
 def scene(service: Service) -> Scene:
-    """What the service stores, with a worker whose tools are scripted."""
+    """A service's database and store, with a worker whose tools are scripted."""
     return Scene(service.platform.transactions, service.platform.artifacts)
 
 

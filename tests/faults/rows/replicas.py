@@ -25,7 +25,7 @@ CLASSES = json.dumps(["circle", "square"])
 
 @dataclass
 class Load:
-    """What clients were answered, who ask without a pause."""
+    """The answers to clients that ask without a pause."""
 
     statuses: list[tuple[float, int]] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)

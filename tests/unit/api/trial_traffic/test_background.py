@@ -1,4 +1,4 @@
-"""What goes on behind the answers of a trial: it is bounded, and nothing of it is lost."""
+"""The work behind the answers of a trial is bounded, and none of it is lost."""
 
 from collections.abc import Iterator, Sequence
 from threading import Event, Lock

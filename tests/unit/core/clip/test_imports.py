@@ -1,4 +1,4 @@
-"""What importing CLIP loads."""
+"""The modules that importing CLIP loads."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Which threshold a request gets, and what it is told without one."""
+"""The threshold that a request gets, and the refusal without one."""
 
 from dataclasses import replace
 

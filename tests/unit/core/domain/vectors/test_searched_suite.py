@@ -1,4 +1,4 @@
-"""Which images of suites a bridge is fitted on."""
+"""The images of suites that a bridge is fitted on."""
 
 import pytest
 
