@@ -14,10 +14,13 @@ from devtools.servers.postgres import DURABLE, postgres_server, run_sql
 from devtools.servers.redis import redis_server
 from tests.faults.points import Points
 from tests.faults.stage import API, KEY, WORKER, Program, Stage
+from tests.support.bundles import OURS
 from tests.support.processes import Site
 
 SETTINGS: Mapping[str, Any] = {
     "admin_key": SecretStr(KEY),
+    "signing_key": SecretStr(OURS.private),
+    "trusted_keys": {"ours": OURS.public},
     "checkpoint_seconds": 0.2,
     "grace_seconds": 5.0,
     "lease_seconds": 4.0,

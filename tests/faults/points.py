@@ -6,8 +6,8 @@ is armed by a file of its name that says what to do; the first process to get th
 file away and does it to itself.
 
 Points of transactions: `claim`, `checkpoint`, `publish`, `evaluate`, `verdict`, `promote`,
-`import`, `erase` and `export` of a worker, `order` and `label` of the API, each `.before` (written,
-not committed) and `.after` the commit.
+`import`, `erase`, `export` and `version` of a worker, `order` and `label` of the API, each
+`.before` (written, not committed) and `.after` the commit.
 Points of `put`: `put-<kind>.before` and `.after`, by who calls it.
 """
 
@@ -38,6 +38,7 @@ WRITES = {
     ("erasures", "save"): "erase",
     ("exports", "put"): "export",
     ("predictions", "save"): "label",
+    ("versions", "add"): "version",
 }
 # Module and function that put an artifact, and what it is.
 PUTS = {
@@ -50,6 +51,7 @@ PUTS = {
     ("api.http.forms.staging", "Staging"): "image",
     ("core.use_cases.datasets.datasets", "receive_image"): "imported",
     ("core.use_cases.imports.import_images", "_finish"): "file-report",
+    ("core.use_cases.bundles.import_version", "import_version"): "bundled",
 }
 
 
