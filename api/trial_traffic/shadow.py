@@ -57,12 +57,13 @@ class Shadow:
             if fits:
                 self._images, self._bytes = images, size
         if fits:
-            self._threads.submit(self._ask, question)
+            asked = self._threads.submit(self._ask, question)
+            asked.add_done_callback(lambda call: self._drop(question) if call.cancelled() else None)
         else:
-            self._settle(question, Shadowed.DROPPED)
+            self._drop(question)
 
     def close(self) -> None:
-        """Let the calls in progress end; images that still wait are not asked about."""
+        """Let the calls in progress end; images that still wait are dropped, and counted."""
         self._threads.shutdown(cancel_futures=True)
 
     def _ask(self, question: ShadowQuestion) -> None:
@@ -72,7 +73,7 @@ class Shadow:
                 answer = ShadowAnswer(outcome=Shadowed.ANSWERED, answer=row[0]["class"])
                 self._recorder.shadowed([prediction], answer)
         except InferenceBusy:
-            self._settle(question, Shadowed.DROPPED)
+            self._drop(question)
         except PerennialError as fault:
             log.warning("the candidate of a trial did not answer: %s", fault.message)
             self._settle(question, Shadowed.FAILED)
@@ -83,6 +84,9 @@ class Shadow:
             with self._lock:
                 self._images -= len(question.pixels)
                 self._bytes -= question.bytes
+
+    def _drop(self, question: ShadowQuestion) -> None:
+        self._settle(question, Shadowed.DROPPED)
 
     def _settle(self, question: ShadowQuestion, outcome: Shadowed) -> None:
         self._recorder.shadowed(question.predictions, ShadowAnswer(outcome=outcome))

@@ -28,7 +28,7 @@ def start_trial(
     """Start a trial of an alias; every byte of the candidate is read first.
 
     Raises ModelNotFound, AliasNotFound, VersionNotFound, StaleRevision, TrialRunning, FieldInvalid,
-    and what `require_trial` raises,.
+    and what `require_trial` raises.
     """
     require_share(mode, share)
     with platform.transactions(read_only=True) as work:

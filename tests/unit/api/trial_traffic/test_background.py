@@ -1,7 +1,7 @@
 """The work behind the answers of a trial is bounded, and none of it is lost."""
 
 from collections.abc import Iterator, Sequence
-from threading import Event, Lock
+from threading import Event, Lock, Timer
 from typing import Any
 
 import pytest
@@ -133,3 +133,17 @@ def test_a_candidate_that_does_not_answer_is_counted(
     shadow.ask(question(2))
     wait_for(lambda: writes.outcomes() == [outcome] * 2, seconds=10)
     shadow.close()
+
+
+def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
+    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadows, "THREADS", 1)
+    slow = Slow()
+    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    for _ in range(3):  # one call is in progress, two wait
+        shadow.ask(question(2))
+    Timer(0.3, slow.may.set).start()
+    shadow.close()
+    recorder.close()
+    assert sorted(writes.outcomes()) == [Shadowed.ANSWERED] * 2 + [Shadowed.DROPPED] * 4
