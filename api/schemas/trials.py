@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.schemas.aliases import Reason
-from api.schemas.common import BY_TEXT, Number, RequestModel, ResponseModel
+from api.schemas.common import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
 from core.domain.trials.evidence import TrialVerdict, evidence_of
 from core.domain.trials.prediction import TrialCounts
 from core.domain.trials.trial import LARGEST_SHARE, Arm, Trial, TrialEnd, TrialMode
@@ -146,7 +146,7 @@ class PredictionLabel(RequestModel):
     prediction: Annotated[str, Field(max_length=100)] = Field(
         examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"]
     )
-    label: Annotated[str, Field(max_length=500)] = Field(examples=["ankle boot"])
+    label: ClassName = Field(examples=["ankle boot"])
 
 
 class Feedback(RequestModel):
