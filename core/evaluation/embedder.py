@@ -1,6 +1,7 @@
 """Vectors of images by a version, and their comparison with another version's."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,11 +52,11 @@ class VersionEmbedder:
             vectors: list[SuiteVectors] = []
             tested = [(suite.name, suite.test) for suite in suites if suite.test]
             for done, (name, query) in enumerate(tested):
-                monitor.advance("searching", done, len(tested))
+                alive = partial(monitor.advance, "searching", done, len(tested))
                 indexes = indexes_of(query, before, after, bridge)
-                searches += search_recalls(name, query, indexes)
+                searches += search_recalls(name, query, indexes, alive)
                 if len(query.entries) > 1:
-                    vectors.append(compare_vectors(name, indexes))
+                    vectors.append(compare_vectors(name, indexes, alive))
         return IndexComparison(
             bridge=FittedBridge(
                 file=_file_of(bridge, old, new),

@@ -1,6 +1,6 @@
 """A version's searches in an index of another version's vectors: as it is, bridged, re-embedded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.vectors.compatibility import Search, SearchRecalls, SuiteVectors
 from core.evaluation.bridge import Bridge
 from core.evaluation.features import Features, texts_of
-from core.evaluation.neighbours import nearest, neighbours_kept, share_in_common
+from core.evaluation.neighbours import ignore_block, nearest, share_in_common
 from core.evaluation.search_recall import mean_of_groups, recall_at_10
 
 
@@ -36,14 +36,19 @@ def indexes_of(query: EvalQuery, old: Features, new: Features, bridge: Bridge) -
     )
 
 
-def search_recalls(suite: str, query: EvalQuery, indexes: Indexes) -> Iterator[SearchRecalls]:
+def search_recalls(
+    suite: str,
+    query: EvalQuery,
+    indexes: Indexes,
+    on_block: Callable[[], object] = ignore_block,
+) -> Iterator[SearchRecalls]:
     """Yield the recalls of each search that the suite has right images for.
 
     Captions, or the prompts of classes, look for their images. Images look for others of their
-    class.
+    class. `on_block` is called before each block of queries.
     """
     by_text = _text_search(query, indexes.texts)
-    yield _compared(suite, Search.TEXT_TO_IMAGE, by_text, indexes)
+    yield _compared(suite, Search.TEXT_TO_IMAGE, by_text, indexes, on_block)
     if isinstance(query, ClassQuery):
         classes = _classes_of(query)
         own = torch.arange(len(classes))
@@ -51,21 +56,28 @@ def search_recalls(suite: str, query: EvalQuery, indexes: Indexes) -> Iterator[S
             queries=indexes.reembedded, groups=classes, wanted=classes, clusters=own, own=own
         )
         if (classes.bincount() > 1).any():
-            yield _compared(suite, Search.IMAGE_TO_IMAGE, by_image, indexes)
+            yield _compared(suite, Search.IMAGE_TO_IMAGE, by_image, indexes, on_block)
 
 
-def compare_vectors(suite: str, indexes: Indexes) -> SuiteVectors:
-    """Return how the vectors of a suite's images compare, and the neighbours that are found."""
-    found = nearest(indexes.reembedded, indexes.reembedded)
+def compare_vectors(
+    suite: str, indexes: Indexes, on_block: Callable[[], object] = ignore_block
+) -> SuiteVectors:
+    """Return how the vectors of a suite's images compare, and the neighbours that are found.
+
+    `on_block` is called before each block of images.
+    """
+    search = partial(nearest, on_block=on_block)
+    found = search(indexes.reembedded, indexes.reembedded)
+    within_old = search(indexes.raw, indexes.raw)
     in_raw, in_bridged = (
-        nearest(indexes.reembedded, index) for index in (indexes.raw, indexes.bridged)
+        search(indexes.reembedded, index) for index in (indexes.raw, indexes.bridged)
     )
     return SuiteVectors(
         suite=suite,
         images=len(indexes.raw),
         cosine=_cosine(indexes.raw, indexes.reembedded),
         bridged_cosine=_cosine(indexes.bridged, indexes.reembedded),
-        neighbours_kept=neighbours_kept(indexes.raw, indexes.reembedded),
+        neighbours_kept=share_in_common(within_old, found),
         neighbours_found=share_in_common(found, in_raw),
         bridged_neighbours_found=share_in_common(found, in_bridged),
     )
@@ -82,8 +94,14 @@ class _Asked:
     own: Tensor | None = None
 
 
-def _compared(suite: str, search: Search, asked: _Asked, indexes: Indexes) -> SearchRecalls:
-    recalls = partial(_recalls, asked)
+def _compared(
+    suite: str,
+    search: Search,
+    asked: _Asked,
+    indexes: Indexes,
+    on_block: Callable[[], object],
+) -> SearchRecalls:
+    recalls = partial(_recalls, asked, on_block)
     return SearchRecalls(
         suite=suite,
         search=search,
@@ -93,8 +111,8 @@ def _compared(suite: str, search: Search, asked: _Asked, indexes: Indexes) -> Se
     )
 
 
-def _recalls(asked: _Asked, index: Tensor) -> tuple[float, ...]:
-    found = recall_at_10(asked.queries, index, asked.groups, asked.wanted, asked.own)
+def _recalls(asked: _Asked, on_block: Callable[[], object], index: Tensor) -> tuple[float, ...]:
+    found = recall_at_10(asked.queries, index, asked.groups, asked.wanted, asked.own, on_block)
     answered = ~found.isnan()
     return tuple(mean_of_groups(found[answered], asked.clusters[answered]).tolist())
 

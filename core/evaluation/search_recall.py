@@ -1,15 +1,23 @@
 """Recall@10 of searches in an index of image vectors."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from core.domain.vectors.compatibility import DEPTH
+from core.evaluation.neighbours import best_rows, ignore_block
 
 _BLOCK = 512  # queries scored at a time
 
 
 def recall_at_10(
-    queries: Tensor, index: Tensor, groups: Tensor, wanted: Tensor, own: Tensor | None = None
+    queries: Tensor,
+    index: Tensor,
+    groups: Tensor,
+    wanted: Tensor,
+    own: Tensor | None = None,
+    on_block: Callable[[], object] = ignore_block,
 ) -> Tensor:
     """Return the share of its right images that each query finds first, (queries,), in fp64.
 
@@ -18,10 +26,12 @@ def recall_at_10(
     image of the same number is right. `own` (queries,) is the row of each query's own image, which
     is left out. Of more than ten right images, ten count as all (the capped recall of N. Thakur et
     al., 2104.08663). Ties go to the lower row. A query without a right image is NaN.
+    `on_block` is called before each 512 queries.
     """
     depth = min(DEPTH, len(index) - (own is not None))
     found = []
     for start in range(0, len(queries), _BLOCK):
+        on_block()
         stop = start + _BLOCK
         scores = queries[start:stop] @ index.T  # (block, images)
         right = groups == wanted[start:stop, None]  # (block, images)
@@ -29,8 +39,7 @@ def recall_at_10(
             left_out = own[start:stop, None]
             scores = scores.scatter(1, left_out, -torch.inf)
             right = right.scatter(1, left_out, value=False)
-        first = scores.argsort(dim=1, descending=True, stable=True)[:, :depth]
-        hits = right.gather(1, first).sum(dim=1).double()
+        hits = right.gather(1, best_rows(scores, depth)).sum(dim=1).double()
         found.append(hits / right.sum(dim=1).clamp(max=DEPTH).double())
     return torch.cat(found)
 

@@ -10,8 +10,9 @@ REMAINS = {
     "version, and copies of them that clients have downloaded: `exports` of each version lists "
     "those that are stored now.",
     "vectors": "Vectors of the images and bridges that clients have downloaded, copies that the "
-    "service has made for a download, for an hour, and parts of re-embeddings that have failed or "
-    "were cancelled, until they are a day old and the next garbage collection.",
+    "service has made for a download, until the first other one that it makes an hour or more "
+    "after their last use, and what re-embeddings have stored that have failed or were cancelled, "
+    "until it is a day old and the next garbage collection.",
     "archives": "Archives whose import had not ended, until a day after it and the next garbage "
     "collection, and files that were sent in parts, until they have expired and likewise: their "
     "import refuses the images, and so does one of a copy that is sent later.",

@@ -69,6 +69,11 @@ class Loss:
     value: float
     interval: Interval
 
+    @property
+    def tolerable(self) -> bool:
+        """True if it is at most `TOLERANCE`, without the rounding of sums of shares."""
+        return round(self.value, 9) <= TOLERANCE
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchMeasure:
@@ -123,13 +128,13 @@ def judge_index(measures: Sequence[SearchMeasure]) -> tuple[IndexVerdict, str]:
         )
     raw = max(judged, key=lambda measure: measure.raw_loss.value)
     bridged = max(judged, key=lambda measure: measure.bridged_loss.value)
-    if raw.raw_loss.value <= TOLERANCE:
+    if raw.raw_loss.tolerable:
         return (
             IndexVerdict.INDEX_HOLDS,
             f"The index holds: against a re-embedded one, recall@{DEPTH} {_fell(raw.raw_loss)} "
             f"({raw.name}), and {_points(TOLERANCE)} points are allowed.",
         )
-    if bridged.bridged_loss.value <= TOLERANCE:
+    if bridged.bridged_loss.tolerable:
         return (
             IndexVerdict.BRIDGE,
             f"Map the index by the bridge: recall@{DEPTH} {_fell(bridged.bridged_loss)} "

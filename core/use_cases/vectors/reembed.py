@@ -94,13 +94,18 @@ class _PartKeeper:
             self._artifacts.delete(digest)
 
     def _resume(self, digest: Digest) -> None:
-        """Take over the parts of an earlier attempt, up to the first that cannot be read."""
+        """Take over the parts of an earlier attempt, up to the first that cannot be read.
+
+        Delete those of another plan: an image was erased since, and they hold vectors of it.
+        """
         try:
             found = VectorParts.from_bytes(self._artifacts.get(digest))
-            if found.plan == self.kept.plan:
-                for part in found.parts:
-                    self._artifacts.renew(part)
-                    self.kept = self.kept.plus(part)
+            for part in found.parts:
+                if found.plan != self.kept.plan:
+                    self._artifacts.delete(part)
+                    continue
+                self._artifacts.renew(part)
+                self.kept = self.kept.plus(part)
         except (ArtifactMissing, ArtifactCorrupt):
             pass  # what is missing is computed again
 

@@ -171,6 +171,25 @@ def test_erased_images_have_no_row(scene: Scene, model: Model, data: DatasetVers
     assert pixels.encode() not in scene.platform.artifacts.get(found.images)
 
 
+def test_a_job_that_resumes_after_an_erasure_deletes_the_parts_from_before(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    pixels, embedder = pixels_of(scene, data)[0], scene.script.embedder
+    before = set(artifacts.digests())
+    embedder.meanwhile = lambda: setattr(scene, "stopping", len(embedder.embedded) == 6)
+    job = order(scene, data)
+    assert scene.run().status is JobStatus.QUEUED
+    parts = set(artifacts.digests()) - before
+    assert len(parts) == 2 + 1  # and the list
+    scene.stopping, embedder.meanwhile = False, lambda: None
+    order_erasure(scene, pixels)
+    while scene.job(job).status is JobStatus.QUEUED:
+        scene.run()
+    assert scene.job(job).status is JobStatus.SUCCEEDED
+    assert stored(scene, model, data).rows == 7
+    assert parts.isdisjoint(artifacts.digests())
+
+
 def test_an_erasure_deletes_vectors_of_the_image_at_once(
     scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
 ) -> None:

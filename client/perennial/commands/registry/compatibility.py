@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from perennial.commands.registry.export import NEW_PLACE, find_version
+from perennial.commands.registry.export import NEW_PLACE, find_version, require_absent
 from perennial.terminal.arguments import example
 from perennial.terminal.following import follow, tell_ordered, wait_option
 from perennial.terminal.output import json_option, percent, points, print_json, print_table
@@ -36,6 +36,8 @@ def compatibility(
 
     REFERENCE is a model, or name@alias, name:7 or name@sha256:...
     """
+    if bridge is not None:
+        require_absent(bridge)
     with connected() as client:
         model, version = find_version(client, reference)
         job = client.vectors.compare(model, version, baseline=baseline)

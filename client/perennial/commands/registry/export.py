@@ -71,12 +71,16 @@ def export(
 
 def _require_new(output: Path, export_format: ExportFormat) -> None:
     """Raise Failure unless an export in this format may be written there."""
-    if not output.exists():
-        return
     if export_format == "bundle" or not output.is_dir():
-        raise Failure(f"{output} is there already: name a new one.")
-    if any(output.iterdir()):
+        require_absent(output)
+    elif any(output.iterdir()):
         raise Failure(f"{output} is not empty: name a new folder.")
+
+
+def require_absent(file: Path) -> None:
+    """Raise Failure if a file that would be written is there already."""
+    if file.exists():
+        raise Failure(f"{file} is there already: name a new one.")
 
 
 def find_version(client: Client, reference: str) -> tuple[str, int]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from perennial.commands.registry.export import NEW_PLACE, find_version
+from perennial.commands.registry.export import NEW_PLACE, find_version, require_absent
 from perennial.terminal.arguments import example
+from perennial.terminal.failures import Failure
 from perennial.terminal.following import follow, tell_ordered, wait_option
 from perennial.terminal.newest_version import newest_version
 from perennial.terminal.output import json_option, print_json
@@ -37,6 +38,7 @@ def reembed(
 
     REFERENCE is a model, or name@alias, name:7 or name@sha256:...
     """
+    lines = None if output is None else _place_of_lines(output)
     with connected() as client:
         model, version = find_version(client, reference)
         number = newest_version(client, dataset) if dataset_version is None else dataset_version
@@ -49,12 +51,11 @@ def reembed(
             return
         follow(client, job["id"])
         found = client.vectors.get(model, version, dataset, number)
-        if output is not None:
+        if output is not None and lines is not None:
             with bytes_bar("receiving") as on_bytes:
                 client.vectors.download(
                     model, version, dataset, number, to=output, on_bytes=on_bytes
                 )
-            lines = output.with_suffix(".jsonl")
             client.vectors.download_images(model, version, dataset, number, to=lines)
     if as_json:
         print_json(found)
@@ -63,3 +64,13 @@ def reembed(
             f"{found['rows']:,} vectors of {found['width']} values: {found['dataset']} version "
             f"{found['dataset_version']} by {found['model']} version {found['version']}."
         )
+
+
+def _place_of_lines(output: Path) -> Path:
+    """Return the place of the lines beside the vectors. Raises Failure if either is taken."""
+    lines = output.with_suffix(".jsonl")
+    if lines == output:
+        raise Failure(f"What each row is of goes to {output}: name the vectors .npy.")
+    for file in (output, lines):
+        require_absent(file)
+    return lines

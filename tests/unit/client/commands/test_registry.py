@@ -235,6 +235,13 @@ def test_the_vectors_of_a_dataset_are_stored_and_fetched(
     ordered = json.loads(perennial("reembed", "demo:1", "pets", "--json").out)
     site.client.jobs.wait(ordered["id"])
     output = tmp_path / "pets.npy"
+    beside = output.with_suffix(".jsonl")
+    beside.write_text("mine")
+    for taken, words in ((output, "pets.jsonl is there already"), (beside, "name the vectors")):
+        refused = perennial("reembed", "demo:1", "pets", "--output", taken)
+        assert (refused.code, words in refused.err.replace("\n", " ")) == (ERROR, True)
+    assert beside.read_text() == "mine"
+    beside.unlink()
     told = perennial("reembed", "demo:1", "pets", "--output", output).out
     assert told == "30 vectors of 4 values: pets version 1 by demo version 1.\n"
     assert np.load(output).shape == (30, 4)
@@ -260,6 +267,7 @@ def test_an_old_index_is_reported_on_with_a_bridge(
     assert f"demo version {taught} in an index of version 1's vectors" in told.replace("\n", " ")
     (found,) = site.client.vectors.reports("demo", taught)
     assert bridge.stat().st_size == found["bridge"]["size"]
+    assert perennial("compatibility", reference, "--bridge", bridge).code == ERROR  # is there
     told = perennial("compatibility", reference, "--from", 1, "--wait", "--json").out
     assert json.loads(told)["searches"] == found["searches"]
 

@@ -97,7 +97,9 @@ def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
             test=ClassQuery(entries=tested[:15], classes=classes, prompt=DEFAULT_PROMPT),
         ),
     ]
-    found = embedder(artifacts).compare(old, new, suites, Steps())
+    steps = Steps()
+    found = embedder(artifacts).compare(old, new, suites, steps)
+    assert steps.seen.count(("searching", 0, 2)) > 1  # each block renews the lease
     assert (found.bridge.kind, found.bridge.images) == (ORTHOGONAL, 20)
     tensors = read_tensors(found.bridge.file)
     weight = tensors["weight"]

@@ -8,7 +8,7 @@ from benchmarks.study.measures.folds import fold_recalls
 from benchmarks.study.measures.index_compatibility import Embeddings, compatibility
 from core.domain.evaluation.metrics import recalls
 from core.evaluation import retrieval
-from core.evaluation.neighbours import nearest, neighbours_kept, share_in_common
+from core.evaluation.neighbours import best_rows, nearest, neighbours_kept, share_in_common
 from core.evaluation.retrieval import caption_ranks, image_ranks
 
 
@@ -126,6 +126,13 @@ def test_neighbours_kept_is_a_share() -> None:
     one, other = nearest(line, line, count=1), nearest(swapped, swapped, count=1)
     assert share_in_common(one, one) == neighbours_kept(line, swapped) == 1.0  # all others
     assert share_in_common(one, other) == 0.0
+
+
+def test_the_best_rows_are_those_that_a_stable_sort_puts_first() -> None:
+    scores = torch.randint(5, (200, 40), generator=torch.Generator().manual_seed(1)).float()
+    for count in (0, 1, 10, 40):
+        first = scores.argsort(dim=1, descending=True, stable=True)[:, :count]
+        assert torch.equal(best_rows(scores, count), first.sort(dim=1).values)
 
 
 def test_recall_in_folds_is_the_mean_over_small_galleries_and_leaves_out_the_rest() -> None:

@@ -69,6 +69,22 @@ def test_the_least_work_that_loses_at_most_two_points_is_advised(
     assert words in reason
 
 
+def test_a_loss_of_two_points_is_allowed_however_its_shares_are_rounded() -> None:
+    # 390 queries each lose a tenth: the sum of floats is above 2 points of 1,950.
+    whole, tenth_less = (1.0,) * 1950, (0.9,) * 390 + (1.0,) * 1560
+    measure = measure_search(
+        SearchRecalls(
+            suite="emoji",
+            search=Search.IMAGE_TO_IMAGE,
+            raw=tuple(value - 0.1 for value in tenth_less),
+            bridged=whole,
+            reembedded=tuple(value - 0.1 for value in whole),
+        )
+    )
+    assert measure.raw_loss.value == pytest.approx(0.02, abs=1e-12)
+    assert judge_index([measure])[0] is IndexVerdict.INDEX_HOLDS
+
+
 def test_the_worst_search_decides_and_is_named() -> None:
     fine, poor = search(180, 180), search(90, 120, suite="photographs")
     found, reason = judge_index([fine, poor])
