@@ -1,4 +1,4 @@
-"""What the inference process may be asked about images or texts."""
+"""Questions to the inference process about images or texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Question(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyImages:
-    """Which of some texts images show; inputs are pixels, a result is a `Row`."""
+    """A classification of images by texts; inputs are pixels, a result is a `Row`."""
 
     digest: Digest
     texts: Digest

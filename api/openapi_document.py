@@ -47,6 +47,18 @@ _RATE_HEADERS = {
 }
 
 
+def downloads(
+    media_type: str, *error_types: type[errors.PerennialError]
+) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that sends a file, whole or by range, or these errors."""
+    return {
+        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The requested range."},
+        304: {"description": "If-None-Match names the file's ETag: the client has the file."},
+        **raises(*error_types, errors.Malformed, errors.RangeNotSatisfiable),
+    }
+
+
 def raises(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that may raise these errors, with an example of each."""
     by_status: dict[int | str, dict[str, Any]] = {}

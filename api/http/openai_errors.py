@@ -1,4 +1,4 @@
-"""What OpenAI's clients read of an error, beside the problem document.
+"""The member of an error that OpenAI's clients read, beside the problem document.
 
 They show `error.message` and nothing else of a body.
 """

@@ -1,11 +1,12 @@
 """Routes of reports on old indexes: whether vectors of an old version still serve a new one."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.downloads import IfNoneMatch
 from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
@@ -111,7 +112,7 @@ def download_bridge(
     version: VersionNumber,
     baseline: VersionNumber,
     services: WiredServices,
-    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download the bridge as safetensors: `weight` and `bias`, and how to apply them."""
     found, row = _find(services, model, version, baseline)

@@ -1,17 +1,14 @@
 """Routes of exports: a version as files that other software loads."""
 
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.downloads import Download
+from api.http.downloads import IfNoneMatch, answer_download
 from api.http.export_cache import delete_exports, stored_export
-from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.openapi_document import raises
+from api.openapi_document import downloads, raises
 from api.schemas.common import VersionNumber
 from api.schemas.exports import ExportList, ExportView, NewExport
 from api.schemas.jobs import JobView
@@ -32,20 +29,14 @@ router = APIRouter(
 
 TAR = "application/x-tar"
 NOT_THERE = (errors.ModelNotFound, errors.VersionNotFound)
-_DOWNLOADS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The requested range."},
-    304: {"description": "If-None-Match names the file's ETag: the client has the file."},
-    **raises(
-        *NOT_THERE,
-        errors.ExportNotFound,
-        errors.Malformed,
-        errors.RangeNotSatisfiable,
-        errors.ArtifactMissing,
-        errors.ArtifactCorrupt,
-        errors.StorageFull,
-    ),
-}
+_DOWNLOADS = downloads(
+    TAR,
+    *NOT_THERE,
+    errors.ExportNotFound,
+    errors.ArtifactMissing,
+    errors.ArtifactCorrupt,
+    errors.StorageFull,
+)
 
 
 @router.post(
@@ -122,18 +113,16 @@ def download_export(
     version: VersionNumber,
     export_format: ExportFormat,
     services: WiredServices,
-    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download an export as a tar of one folder; ranges can resume it."""
     found, export = _find(services, model, version, export_format)
-    tag = {"ETag": f'"{export.artifact}"'}
-    if matches_etag(if_none_match, tag["ETag"]):
-        return Response(status_code=304, headers=tag)
-    return Download(
-        stored_export(services.platform, export),
+    return answer_download(
+        export.artifact,
+        if_none_match,
+        lambda: stored_export(services.platform, export),
         media_type=TAR,
         filename=f"{found.name}-{version}-{export_format}.tar",
-        headers=tag,
     )
 
 

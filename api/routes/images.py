@@ -2,13 +2,14 @@
 
 from functools import partial
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
+from api.http.downloads import IfNoneMatch
 from api.http.forms.staging import Staging
 from api.http.forms.uploads import receive_form
 from api.http.required_role import needs
@@ -32,7 +33,6 @@ router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
 )
 
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 _WEBP: dict[int | str, dict[str, Any]] = {
     200: {"content": {WEBP: {"schema": {"type": "string", "format": "binary"}}}},
     304: {"description": "If-None-Match names the image's ETag: the client has the image."},

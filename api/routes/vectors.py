@@ -1,18 +1,14 @@
 """Routes of stored vectors: those of a dataset version's images by a version of a model."""
 
-from pathlib import Path
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.downloads import Download
+from api.http.downloads import IfNoneMatch, answer_download
 from api.http.export_cache import stored_file
-from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.openapi_document import raises
+from api.openapi_document import downloads, raises
 from api.schemas.common import VersionNumber
 from api.schemas.jobs import JobView
 from api.schemas.vectors import NewVectors, VectorsList, VectorsView
@@ -34,23 +30,7 @@ router = APIRouter(
 NPY, LINES = "application/octet-stream", "application/jsonl"
 NO_VERSION = (errors.ModelNotFound, errors.VersionNotFound)
 NOT_THERE = (*NO_VERSION, errors.DatasetNotFound, errors.VectorsNotFound)
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
-
-
-def _downloads(media_type: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
-        206: {"description": "The requested range."},
-        304: {"description": "If-None-Match names the file's ETag: the client has the file."},
-        **raises(
-            *NOT_THERE,
-            errors.Malformed,
-            errors.RangeNotSatisfiable,
-            errors.ArtifactMissing,
-            errors.ArtifactCorrupt,
-            errors.StorageFull,
-        ),
-    }
+_FAILURES = (*NOT_THERE, errors.ArtifactMissing, errors.ArtifactCorrupt, errors.StorageFull)
 
 
 @router.post(
@@ -129,7 +109,7 @@ def get_vectors(
 
 @router.get(
     "/{dataset}/{dataset_version}/download",
-    responses=_downloads(NPY),
+    responses=downloads(NPY, *_FAILURES),
     response_class=Response,
     openapi_extra=needs(Role.VIEWER),
 )
@@ -149,7 +129,7 @@ def download_vectors(
 
 @router.get(
     "/{dataset}/{dataset_version}/images",
-    responses=_downloads(LINES),
+    responses=downloads(LINES, *_FAILURES),
     response_class=Response,
     openapi_extra=needs(Role.VIEWER),
 )
@@ -206,8 +186,10 @@ def _sent(
     file_name: str,
     held: str | None,
 ) -> Response:
-    tag = {"ETag": f'"{artifact}"'}
-    if matches_etag(held, tag["ETag"]):
-        return Response(status_code=304, headers=tag)
-    path: Path = stored_file(services.platform, stored.model, stored.version, artifact)
-    return Download(path, media_type=media_type, filename=file_name, headers=tag)
+    return answer_download(
+        artifact,
+        held,
+        lambda: stored_file(services.platform, stored.model, stored.version, artifact),
+        media_type=media_type,
+        filename=file_name,
+    )

@@ -8,12 +8,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.dependencies import WiredServices
 from api.http.content_negotiation import preferred
-from api.http.downloads import Download
+from api.http.downloads import IfNoneMatch, answer_download
 from api.http.export_cache import delete_exports, export_path
-from api.http.preconditions import matches_etag
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.openapi_document import raises
+from api.openapi_document import downloads, raises
 from api.pages.comparison_table import report_csv
 from api.pages.csv_text import CSV, CSV_CONTENT
 from api.pages.report_page import render_report, style_policy
@@ -32,20 +31,14 @@ router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], rout
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 SVG = "image/svg+xml"
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
-_DOWNLOADS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The requested range."},
-    304: {"description": "If-None-Match names the version's ETag: the client has the file."},
-    **raises(
-        errors.ModelNotFound,
-        errors.VersionNotFound,
-        errors.Malformed,
-        errors.RangeNotSatisfiable,
-        errors.ArtifactGone,
-        errors.ArtifactCorrupt,
-        errors.StorageFull,
-    ),
-}
+_DOWNLOADS = downloads(
+    TAR,
+    errors.ModelNotFound,
+    errors.VersionNotFound,
+    errors.ArtifactGone,
+    errors.ArtifactCorrupt,
+    errors.StorageFull,
+)
 _REPORTS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ReportView,
@@ -109,21 +102,19 @@ def download_version(
     model: str,
     version: VersionNumber,
     services: WiredServices,
-    if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download a version as a tar of the folder that `open_clip` loads; ranges can resume it."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         wanted = work.versions.get(found.id, version)
     wanted.require_weights()
-    tag = {"ETag": f'"{wanted.digest}"'}
-    if matches_etag(if_none_match, tag["ETag"]):
-        return Response(status_code=304, headers=tag)
-    return Download(
-        export_path(services.platform, found, wanted),
+    return answer_download(
+        wanted.digest,
+        if_none_match,
+        lambda: export_path(services.platform, found, wanted),
         media_type=TAR,
         filename=f"{found.name}-{wanted.number}.tar",
-        headers=tag,
     )
 
 

@@ -1,12 +1,11 @@
 """Images of any dataset, for pages that name them by their pixels."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dependencies import WiredServices
+from api.http.downloads import IfNoneMatch
 from api.http.paths import PAGES
 from api.http.required_role import needs
 from api.image_answers import image_answer, thumbnail_answer
@@ -19,8 +18,6 @@ from core.use_cases.datasets.stored_images import stored_form_anywhere
 router = APIRouter(
     prefix=f"{PAGES}/images/{{pixels}}", route_class=PageRoute, include_in_schema=False
 )
-
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
