@@ -29,6 +29,9 @@ class Trials(Protocol):
     def running(self, *models: ModelId) -> Sequence[Trial]:
         """Return the trials that run, of some models, or of every model if none is given."""
 
+    def hold(self, trials: Collection[TrialId]) -> Mapping[TrialId, Trial]:
+        """Return those of some trials that there are, and keep them from ending before commit."""
+
     def end(
         self, model: ModelId, alias: str, end: TrialEnd, *, by: str, now: datetime
     ) -> Trial | None:

@@ -1,9 +1,8 @@
 """Trials: a second version behind an alias, before it may take the first one's place."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
@@ -67,11 +66,6 @@ class Trial:
             return Arm.CURRENT
         place = int(sha256(f"{self.id} {routing_key}".encode())[:16], 16) / 2**64
         return Arm.CANDIDATE if place < self.share else Arm.CURRENT
-
-    def ended(self, end: TrialEnd, *, by: str, now: datetime) -> Self:
-        """Return the trial after its end. Raises TrialEnded if it had one."""
-        self.require_running()
-        return replace(self, end=end, ended_by=by, ended_at=now)
 
     def require_running(self) -> None:
         """Raise TrialEnded if the trial has ended."""

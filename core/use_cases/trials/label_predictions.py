@@ -12,7 +12,6 @@ from core.errors import (
     ModelNotFound,
     PerennialError,
     PredictionNotFound,
-    TrialNotFound,
 )
 from core.ports import Platform, UnitOfWork
 from core.use_cases.trials.record_predictions import count_changes
@@ -61,11 +60,10 @@ def label_predictions(
 
 
 def _trials(work: UnitOfWork, ids: set[TrialId]) -> dict[TrialId, Trial]:
-    """Return the trials of those models that the principal may see."""
+    """Return the trials of those models that the principal may see; they end after this."""
     found = {}
-    for id_ in sorted(ids):
-        with suppress(ModelNotFound, TrialNotFound):
-            trial = work.trials.get(id_)
+    for id_, trial in work.trials.hold(ids).items():
+        with suppress(ModelNotFound):
             work.models.get(trial.model)
             found[id_] = trial
     return found

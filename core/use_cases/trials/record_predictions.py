@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.domain.trials.prediction import Prediction, Shadowed, tally
+from core.domain.trials.trial import Trial
 from core.domain.values import PredictionId, TrialId
 from core.ports import Platform, UnitOfWork
 
@@ -36,8 +37,8 @@ def record_predictions(platform: Platform, batch: Batch, *, trim: bool = True) -
     Recording a batch again changes nothing. `trim` deletes what is above the number that is kept.
     """
     with platform.transactions() as work:
-        running = {trial.id for trial in work.trials.running()}
-        made = [one for one in batch.predictions if one.trial in running]
+        trials = work.trials.hold({one.trial for one in batch.predictions})
+        made = [one for one in batch.predictions if _runs(trials, one)]
         new = work.predictions.add(made)
         changes: list[tuple[Prediction | None, Prediction]] = [
             (None, one) for one in made if one.id in new
@@ -65,12 +66,19 @@ def _shadowed(
     work: UnitOfWork, answers: Mapping[PredictionId, ShadowAnswer]
 ) -> Sequence[tuple[Prediction, Prediction]]:
     found = work.predictions.lock(answers)
+    trials = work.trials.hold({one.trial for one in found.values()})
     changes = [
         (one, one.shadowed_by(answers[id_].answer, answers[id_].outcome))
         for id_, one in found.items()
+        if _runs(trials, one)
     ]
     work.predictions.save(_changed(changes))
     return changes
+
+
+def _runs(trials: Mapping[TrialId, Trial], prediction: Prediction) -> bool:
+    trial = trials.get(prediction.trial)
+    return trial is not None and trial.end is None
 
 
 def _changed(changes: Collection[tuple[Prediction, Prediction]]) -> list[Prediction]:

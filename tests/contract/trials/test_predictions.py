@@ -157,3 +157,25 @@ def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs
     forget_old_traces(scene.platform)
     assert kept(scene, made) == [False, False, False]
     assert counts_of(scene, trial) == {"answered_current": 5}
+
+
+def test_counts_stay_as_they_were_when_the_trial_ended(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    made = record(scene, trial, 40)
+
+    def write(one: Prediction) -> None:
+        shadows = {one.id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag")}
+        record_predictions(scene.platform, Batch(shadows=shadows))
+        label_predictions(scene.platform, [(one.id, "boot")])
+
+    with ThreadPoolExecutor(4) as processes:
+        writing = [processes.submit(write, one) for one in made[:-1]]
+        writing[0].result()
+        stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+        ended = counts_of(scene, trial)
+        for done in writing:
+            done.result()
+    write(made[-1])
+    assert counts_of(scene, trial) == ended

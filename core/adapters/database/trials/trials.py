@@ -76,6 +76,12 @@ class SqlTrials:
             query = query.where(aliases.c.model.in_(models))
         return [_to_trial(row) for row in self._connection.execute(query)]
 
+    def hold(self, ids: Collection[TrialId]) -> Mapping[TrialId, Trial]:
+        """Return those of some trials that there are, and keep them from ending before commit."""
+        query = select(trials).where(trials.c.id.in_(ids)).order_by(trials.c.id)
+        rows = self._connection.execute(query.with_for_update(read=True))
+        return {row.id: _to_trial(row) for row in rows}
+
     def end(
         self, model: ModelId, alias: str, end: TrialEnd, *, by: str, now: datetime
     ) -> Trial | None:

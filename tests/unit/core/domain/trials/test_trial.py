@@ -44,11 +44,10 @@ def test_a_shadow_never_answers() -> None:
     assert {trial.arm_of(key) for key in KEYS[:50]} == {Arm.CURRENT}
 
 
-def test_a_trial_ends_once() -> None:
-    ended = a_trial().ended(TrialEnd.STOPPED, by="ada", now=NOW)
-    assert (ended.end, ended.ended_by, ended.ended_at) == (TrialEnd.STOPPED, "ada", NOW)
+def test_a_trial_that_has_ended_does_not_run() -> None:
+    a_trial().require_running()
     with pytest.raises(TrialEnded):
-        ended.ended(TrialEnd.PROMOTED, by="ada", now=NOW)
+        replace(a_trial(), end=TrialEnd.STOPPED).require_running()
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,20 @@ def start_trial(
     require_share(mode, share)
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
-        work.aliases.get(found.id, alias)
+        present = work.aliases.get(found.id, alias)
+        require_revision(present, expected_revision)
+        current = work.versions.get(found.id, present.version)
         tried = work.versions.get(found.id, candidate)
+    scores = scores_of(platform.artifacts, tried)
+    require_trial(mode, current=current, candidate=tried, scores=scores)
     require_weights(platform.artifacts, tried)
+    _require_same_input(platform.artifacts, current, tried)
     now = platform.clock()
     with platform.transactions() as work:
         tried = work.versions.get(found.id, candidate, lock=True)  # it is not collected meanwhile
         present = work.aliases.get(found.id, alias)
-        require_revision(present, expected_revision)
-        current = work.versions.get(found.id, present.version)
-        scores = scores_of(platform.artifacts, tried)
+        require_revision(present, expected_revision)  # so it still points at `current`
         require_trial(mode, current=current, candidate=tried, scores=scores)
-        _require_same_input(platform.artifacts, current, tried)
         trial = Trial(
             id=TrialId(new_id("trial", now)),
             model=found.id,
