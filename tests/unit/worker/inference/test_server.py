@@ -5,74 +5,33 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from pydantic import SecretStr
 from torch import Tensor
 
 from core import logs
-from core.adapters.database.registry.aliases import SqlAliases
-from core.bootstrap import build, migrate
 from core.clip.model import ClipModel
-from core.clip.weights import publish
-from core.domain.registry.alias import MoveKind
 from core.domain.registry.class_texts import digest_of
-from core.domain.registry.version import Version, Weights
-from core.domain.values import Digest, ModelId
-from core.errors import ArtifactsUnavailable
+from core.domain.values import Digest
 from core.inference_wire import read_embedded, write_request
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.registry.move_alias import move_alias
 from devtools.servers.ports import free_port
-from tests.support.api.seeds import a_root
 from tests.support.connections import accepted, waits_for_acknowledgement
-from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
 from tests.support.tiny_clip import tiny_clip
-from worker.inference.alias_follower import AliasFollower
+from tests.unit.worker.inference.conftest import SHOWN, store
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache
 from worker.inference.server import make_app, make_server
 from worker.inference.warm_up import warm_up
 
 CLASSES = ["cat", "dog", "red panda"]
-KEY = "pk_that-the-api-shows"
-SHOWN = {"Authorization": f"Bearer {KEY}"}
 PROMPTS = [f"a photo of a {name}." for name in CLASSES]
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Platform:
-    settings = Settings(home=tmp_path, inference_key=SecretStr(KEY))
-    migrate(settings)
-    return build(settings)
-
-
-@pytest.fixture
-def client(platform: Platform) -> Iterator[TestClient]:
-    with TestClient(make_app(platform), headers=SHOWN) as client:
-        yield client
-
-
-def weights_of(platform: Platform, seed: int) -> Weights:
-    """A version's weights in the artifact store."""
-    clip = tiny_clip(seed)
-    state = clip.network.state_dict()
-    return publish(clip.config, state, platform.artifacts, lambda done, total: None)
-
-
-def store(platform: Platform, seed: int) -> Digest:
-    """The digest of the same."""
-    return weights_of(platform, seed).digest
 
 
 def image(seed: int) -> bytes:
@@ -236,108 +195,6 @@ def test_flipped_bit_is_found_before_it_is_served(client: TestClient, platform: 
     answer = ask(client, digest, [1])
 
     assert (answer.status_code, answer.json()["code"]) == (503, "artifact_corrupt")
-
-
-def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:
-    first, second = store(platform, 1), store(platform, 2)
-    with platform.transactions() as work:
-        policy = a_policy()
-        work.policies.add(policy)
-        model = a_model(policy)
-        work.models.add(model)
-        job = a_job(model)
-        work.jobs.add(job)
-        versions = [a_version(job, n, digest=d) for n, d in ((1, first), (2, second))]
-        for version in versions:
-            work.versions.add(version)
-        work.commit()
-
-    for version in versions:
-        point_production_to(platform, version)
-        deadline = time.monotonic() + 5
-        while version.digest not in client.get("/loaded").json()["digests"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def point_production_to(platform: Platform, version: Version) -> None:
-    with platform.transactions() as work:
-        move_alias(
-            work,
-            work.aliases.find(version.model, "production"),
-            name="production",
-            to=version,
-            kind=MoveKind.PROMOTED,
-            reason="",
-            actor="tests",
-            now=NOW,
-        )
-        work.commit()
-
-
-@pytest.mark.parametrize("fault", [RuntimeError("no luck"), ArtifactsUnavailable("no luck")])
-def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
-    platform: Platform,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    fault: Exception,
-) -> None:
-    class Unlucky(ModelCache):
-        def get(self, digest: Digest) -> ClipModel:
-            raise fault
-
-    models = Unlucky(platform.artifacts, torch.device("cpu"), max_bytes=1)
-    follower = AliasFollower(platform, models)
-    digest = store(platform, 1)
-    monkeypatch.setattr(AliasFollower, "_named", lambda _: [digest])
-    follower.look()
-    follower.look()
-    assert caplog.text.count("no luck") == 1
-
-
-def test_the_follower_passes_over_an_alias_whose_model_is_deleted_as_it_looks(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ensure_default_policy(platform)
-    model = a_root(platform)
-    with platform.transactions(read_only=True) as work:
-        (alias,) = work.aliases.all()
-        digest = work.versions.get(model.id, 1).digest
-    gone = replace(alias, model=ModelId("model_gone"))
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=1)
-    monkeypatch.setattr(SqlAliases, "all", lambda _: [gone, alias])
-    assert set(AliasFollower(platform, models)._named()) == {digest}
-
-
-def test_the_newest_version_is_loaded_before_it_goes_live(platform: Platform) -> None:
-    ensure_default_policy(platform)
-    model = a_root(platform, weights=weights_of(platform, 1))
-    with platform.transactions() as work:
-        root = work.versions.get(model.id, 1)
-        job = a_job(model)
-        work.jobs.add(job)
-        candidate = a_version(job, 2, digest=store(platform, 2))
-        work.versions.add(candidate)
-        work.commit()
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
-    AliasFollower(platform, models).look()
-    assert set(models.digests()) == {root.digest, candidate.digest}
-
-
-def test_the_candidate_of_a_trial_is_loaded_before_it_is_asked(platform: Platform) -> None:
-    ensure_default_policy(platform)
-    model = a_root(platform, weights=weights_of(platform, 1))
-    with platform.transactions() as work:
-        job = a_job(model)
-        work.jobs.add(job)
-        versions = [a_version(job, number, digest=store(platform, number)) for number in (2, 3)]
-        for version in versions:
-            work.versions.add(version)
-        work.trials.start(a_trial(model=model.id), work.aliases.get(model.id, "production"))
-        work.commit()
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
-    AliasFollower(platform, models).look()
-    assert {version.digest for version in versions} < set(models.digests())
 
 
 def test_a_version_is_run_once_before_it_counts_as_loaded(platform: Platform) -> None:

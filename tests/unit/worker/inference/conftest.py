@@ -1,0 +1,45 @@
+"""The inference process over a store and a database of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from core.bootstrap import build, migrate
+from core.clip.weights import publish
+from core.domain.registry.version import Weights
+from core.domain.values import Digest
+from core.ports import Platform
+from core.settings import Settings
+from tests.support.tiny_clip import tiny_clip
+from worker.inference.server import make_app
+
+KEY = "pk_that-the-api-shows"
+SHOWN = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    settings = Settings(home=tmp_path, inference_key=SecretStr(KEY))
+    migrate(settings)
+    return build(settings)
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[TestClient]:
+    with TestClient(make_app(platform), headers=SHOWN) as client:
+        yield client
+
+
+def weights_of(platform: Platform, seed: int) -> Weights:
+    """A version's weights in the artifact store."""
+    clip = tiny_clip(seed)
+    state = clip.network.state_dict()
+    return publish(clip.config, state, platform.artifacts, lambda done, total: None)
+
+
+def store(platform: Platform, seed: int) -> Digest:
+    """The digest of the same."""
+    return weights_of(platform, seed).digest
