@@ -7,9 +7,9 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request
 
-from api.inference_client import Inference
+from api.inference.client import Inference
+from api.inference.pixel_budget import PixelBudget
 from api.observability.metrics import Metrics
-from api.pixel_budget import PixelBudget
 from api.trial_traffic.traffic import TrialTraffic
 from core.domain.access.principal import Principal
 from core.domain.values import canonical_json, sha256

@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
 from api.http.lookups.version_lookup import VersionLookup
-from api.inference_client import Inference, with_inference_key
+from api.inference.client import Inference, with_inference_key
+from api.inference.pixel_budget import PixelBudget
 from api.observability.metrics import Metrics
-from api.pixel_budget import PixelBudget
 from api.rates import Rates
 from api.trial_traffic.traffic import TrialTraffic
 from core import bootstrap

@@ -13,7 +13,7 @@ from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
-from api.inference_client import Classified
+from api.inference.client import Classified
 from api.openapi_document import multipart, raises
 from api.schemas.inference.classify import (
     ClassifyView,

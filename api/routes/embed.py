@@ -14,7 +14,7 @@ from api.http.declared_route import FORM, JSON
 from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.inference_questions import EmbedImages, EmbedTexts
+from api.inference.questions import EmbedImages, EmbedTexts
 from api.openapi_document import multipart, raises
 from api.schemas.inference import embeddings as schemas
 from api.schemas.inference.embeddings import EmbedView, EncodingFormat, InputVector, vector_of

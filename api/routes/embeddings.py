@@ -14,7 +14,7 @@ from api.http.forms.uploads import IN_FLIGHT
 from api.http.openai_errors import PATH
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.inference_questions import EmbedImages, EmbedTexts
+from api.inference.questions import EmbedImages, EmbedTexts
 from api.openapi_document import raises
 from api.schemas.inference.embeddings import (
     MAX_TEXT,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
-from api.inference_client import Inference
+from api.inference.client import Inference
 from api.trial_traffic.recorder import TrialRecorder
 from core.domain.trials.prediction import Shadowed
 from core.domain.values import PredictionId

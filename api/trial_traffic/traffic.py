@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from api.inference_client import Inference
+from api.inference.client import Inference
 from api.trial_traffic.recorder import TrialRecorder
 from api.trial_traffic.shadow import Shadow, ShadowQuestion
 from core.domain.trials.prediction import Prediction

@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from httpx._config import DEFAULT_LIMITS
 
-from api import inference_replicas
 from api.app import create_app
+from api.inference import replicas
 from api.server.listening import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
 from devtools.servers.ports import free_port
@@ -63,7 +63,7 @@ def test_the_service_keeps_connections_longer_than_its_clients_do() -> None:
     # Who closes first must be the client: a request that meets a closing server is reset.
     assert Settings().keep_alive_seconds > 60  # nginx's, for the servers behind it
     assert Settings().keep_alive_seconds > (DEFAULT_LIMITS.keepalive_expiry or 0)  # httpx's
-    assert inference.KEEP_ALIVE_S > inference_replicas.KEEP_ALIVE_S
+    assert inference.KEEP_ALIVE_S > replicas.KEEP_ALIVE_S
 
 
 @EMBEDDED

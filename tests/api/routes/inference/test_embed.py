@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from api.pixel_budget import MAX_BYTES
+from api.inference.pixel_budget import MAX_BYTES
 from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
 from core.domain.registry.image_input import ImageInput
 from core.inference_limits import MAX_IMAGES, TEXTS_AT_ONCE

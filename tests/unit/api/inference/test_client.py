@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api import inference_replicas
-from api.inference_client import Inference
-from api.inference_questions import EmbedTexts, Post
+from api.inference import replicas
+from api.inference.client import Inference
+from api.inference.questions import EmbedTexts, Post
 from core import logs
 from core.domain.values import sha256
 from core.errors import InferenceUnavailable
@@ -114,7 +114,7 @@ def test_replicas_take_turns(tmp_path: Path) -> None:
 def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_replicas, "AVOIDED_S", 600)
+    monkeypatch.setattr(replicas, "AVOIDED_S", 600)
     broken = 0
 
     def break_connections(listener: socket.socket) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.pixel_budget import PixelBudget
+from api.inference.pixel_budget import PixelBudget
 from core.errors import InferenceBusy
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import SecretStr
 
-from api.inference_questions import ClassifyImages, EmbedImages, EmbedTexts, Question, Row
-from api.inference_replicas import Replicas
-from api.shared_calls import MAX_CALLS, SharedCalls
+from api.inference.questions import ClassifyImages, EmbedImages, EmbedTexts, Question, Row
+from api.inference.replicas import Replicas
+from api.inference.shared_calls import MAX_CALLS, SharedCalls
 from core import logs
 from core.errors import InferenceUnavailable
 from core.inference_wire import MEDIA_TYPE, Embedded, write_request
