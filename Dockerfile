@@ -11,6 +11,7 @@ COPY worker worker
 COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
+COPY demo/pack demo/pack
 RUN pip install --no-cache-dir --constraint constraints.txt --editable client --editable ".[traces]"
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false

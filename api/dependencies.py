@@ -23,6 +23,7 @@ from core.ports import (
     Signatures,
     WebhookClient,
 )
+from core.use_cases.access.sign_in_link import SignInLink
 from core.use_cases.inference.calibrations import Calibrations
 from core.use_cases.inference.classify import Resolved
 from core.use_cases.jobs.queue import JobRequest
@@ -47,6 +48,7 @@ class Services:
     archives: ArchiveReader
     signatures: Signatures
     metrics: Metrics
+    sign_in_link: SignInLink | None  # of a service that only its own machine reaches
     # Limits on the threads for decoding, advice and lists of buckets, so that other requests still
     # get one.
     decoding: CapacityLimiter

@@ -15,6 +15,7 @@ from api.inference.client import Inference, with_inference_key
 from api.inference.pixel_budget import PixelBudget
 from api.observability.metrics import Metrics
 from api.rates import Rates
+from api.startup_checks import is_loopback
 from api.trial_traffic.traffic import TrialTraffic
 from core import bootstrap
 from core.adapters.archives.reader import StreamingArchiveReader
@@ -23,6 +24,7 @@ from core.adapters.broker.notifier import CeleryNotifier
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
+from core.use_cases.access.sign_in_link import SignInLink
 from core.use_cases.datasets.suites import ensure_default_policy
 from core.use_cases.inference.calibrations import Calibrations
 
@@ -58,7 +60,8 @@ def _open(
     stack.callback(bootstrap.close, platform)
     if settings.migrate_on_start:
         bootstrap.migrate(settings)
-    _print_admin_key(ensure_admin_key(platform))
+    made = ensure_admin_key(platform)
+    _print_admin_key(made)
     ensure_default_policy(platform)
     decoder = bootstrap.decoder(settings)
     stack.callback(decoder.close)
@@ -90,6 +93,7 @@ def _open(
         archives=StreamingArchiveReader(buckets),
         signatures=bootstrap.signatures(settings),
         metrics=metrics,
+        sign_in_link=_sign_in_link(platform, made),
         decoding=CapacityLimiter(DECODING),
         advising=CapacityLimiter(ADVISING),
         listing=CapacityLimiter(LISTING),
@@ -98,6 +102,15 @@ def _open(
         processes = EmbeddedProcesses(settings)
         stack.callback(processes.stop)
         processes.start()
+
+
+def _sign_in_link(platform: Platform, made: str | None) -> SignInLink | None:
+    """Return a link for whoever reads what this process prints on their own machine."""
+    settings = platform.settings
+    key = made or settings.admin_key.get_secret_value()
+    if not key or not settings.embedded or not is_loopback(settings.host):
+        return None
+    return SignInLink(key, platform.clock)
 
 
 def _print_admin_key(key: str | None) -> None:

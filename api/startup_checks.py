@@ -23,7 +23,7 @@ def require_safe(settings: Settings) -> None:
     signatures(settings)
     if settings.oidc_issuer or settings.oidc_audience:
         _require_issuer(settings)
-    if not key and not _is_loopback(settings.host):
+    if not key and not is_loopback(settings.host):
         raise UnsafeConfiguration(
             f"Binding to {settings.host} makes the service reachable from other machines: "
             "set PERENNIAL_ADMIN_KEY. `perennial key` prints one."
@@ -41,7 +41,8 @@ def _require_issuer(settings: Settings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on a host."""
     if host == "localhost":
         return True
     try:

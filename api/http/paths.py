@@ -3,6 +3,7 @@
 PAGES = "/ui"
 SIGN_IN = f"{PAGES}/sign-in"
 STATIC = f"{PAGES}/static/"
+FIRST_STEPS = f"{PAGES}/first-steps"
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
 
 

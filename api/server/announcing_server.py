@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
+from api.http.paths import FIRST_STEPS, PAGES, SIGN_IN
 from core.errors import NotReady
 from core.ports import Platform
 from core.use_cases.operations.readiness import check_readiness
@@ -32,7 +33,7 @@ class AnnouncingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             services: Services = self._app.state.services
-            self._announcing = asyncio.create_task(self._announce(services.platform))
+            self._announcing = asyncio.create_task(self._announce(services))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop announcing and shut down."""
@@ -40,22 +41,39 @@ class AnnouncingServer(uvicorn.Server):
             self._announcing.cancel()
         await super().shutdown(sockets=sockets)
 
-    async def _announce(self, platform: Platform) -> None:
+    async def _announce(self, services: Services) -> None:
         """Print the address once the service is ready.
 
         An API that is not embedded starts no worker itself, so it does not wait for one: it prints
         its address at once.
         """
+        platform = services.platform
         began, reported = time.monotonic(), ""
         while platform.settings.embedded and (missing := await _missing(platform)):
             if missing != reported and time.monotonic() - began >= REPORT_AFTER_S:
                 reported = missing
                 _print_line(f"Perennial is starting at {self._address}: waiting for {missing}.")
             await asyncio.sleep(POLL_EVERY_S)
-        _print_line(
-            f"Perennial is running at {self._address}; open it in a browser and sign in with an "
-            "API key, or press Ctrl-C to stop it."
+        _print_line(await run_in_threadpool(_greeting, self._address, services))
+
+
+def _greeting(address: str, services: Services) -> str:
+    """Return where the service is, and how to sign in."""
+    link = services.sign_in_link
+    if link is None:
+        return (
+            f"Perennial is running at {address}; open it in a browser and sign in with an API key, "
+            "or press Ctrl-C to stop it."
         )
+    with services.platform.transactions(read_only=True) as work:
+        newest = [work.versions.newest(model.id) for model in work.models.page(10, None)]
+    first = all(version is None or version.is_root for version in newest)
+    return (
+        f"Perennial is running at {address}; press Ctrl-C to stop it.\n"
+        "To sign in as admin, open this link. It works once, and for an hour; later, sign in with "
+        f"the admin key.\n{address}{SIGN_IN}?link={link.token}"
+        f"&next={FIRST_STEPS if first else PAGES}"
+    )
 
 
 async def _missing(platform: Platform) -> str:

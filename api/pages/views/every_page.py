@@ -3,6 +3,7 @@
 from api.pages.views import (
     alias_moves,
     changes,
+    first_steps,
     images,
     job,
     job_list,
@@ -16,6 +17,7 @@ from api.pages.views import (
 
 PAGES = (
     overview,
+    first_steps,
     model,
     version,
     changes,

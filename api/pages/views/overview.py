@@ -35,6 +35,11 @@ class ModelRow:
     newest: Version | None
 
     @property
+    def is_root_alone(self) -> bool:
+        """True if the model has learned nothing yet."""
+        return self.newest is None or self.newest.is_root
+
+    @property
     def waits(self) -> bool:
         """True if the newest version is neither live nor rejected: somebody may promote it."""
         live = self.live.to_version if self.live else None
@@ -49,12 +54,14 @@ def show_overview(request: Request, services: WiredServices, after: After = None
         rows = _rows(work, models[:MODELS])
         running = work.jobs.named_page(JOBS, None, status=JobStatus.RUNNING)
         queued = work.jobs.named_page(JOBS, None, status=JobStatus.QUEUED)
+    more = len(models) > MODELS
     return page(
         request,
         "overview.html",
         rows=rows,
+        fresh=after is None and not more and all(row.is_root_alone for row in rows),
         first=after is None,
-        next=rows[-1].model.id if len(models) > MODELS else None,
+        next=rows[-1].model.id if more else None,
         jobs=[*running, *queued][:JOBS],
         now=services.platform.clock(),
     )

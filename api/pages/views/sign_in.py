@@ -21,6 +21,9 @@ from core.use_cases.access import sessions
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 Next = Annotated[str, Query(max_length=2000)]
+Link = Annotated[str, Query(max_length=200)]
+
+USED = "This link has been used, has expired, or is of an earlier start: sign in with a key."
 
 
 @router.get("/")
@@ -30,9 +33,21 @@ async def lead_to_pages() -> Response:
 
 
 @router.get(SIGN_IN)
-async def show_sign_in(request: Request, next: Next = PAGES) -> Response:  # noqa: A002
-    """Show the form to sign in with a key."""
-    return page(request, "sign_in.html", back=_own(next), refusal=None)
+async def show_sign_in(
+    request: Request,
+    services: WiredServices,
+    next: Next = PAGES,  # noqa: A002
+    link: Link = "",
+) -> Response:
+    """Show the form to sign in with a key or, with a good link, by one button.
+
+    The link is used up by the button: whatever looks at the page before the person cannot use it.
+    """
+    issued = services.sign_in_link
+    good = issued is not None and issued.is_good(link)
+    refusal = USED if link and not good else None
+    kept = link if good else ""
+    return page(request, "sign_in.html", back=_own(next), link=kept, refusal=refusal)
 
 
 @router.post(SIGN_IN)
@@ -40,12 +55,20 @@ async def sign_in(request: Request, services: WiredServices) -> Response:
     """Open a session, and go on to where the browser was led to sign in."""
     fields = await read_open_form(request)
     back, secret = _own(fields.get("next", PAGES)), fields.get("key", "")
+    if link := fields.get("link", ""):
+        issued = services.sign_in_link
+        taken = issued.take(link) if issued else None
+        if taken is None:
+            return page(request, "sign_in.html", status=401, back=back, link="", refusal=USED)
+        secret = taken
     try:
         session, expires_at = await run_in_threadpool(
             sessions.sign_in, services.platform, secret, request_id=request_id(request)
         )
     except Unauthorised as refusal:
-        return page(request, "sign_in.html", status=401, back=back, refusal=refusal.message)
+        return page(
+            request, "sign_in.html", status=401, back=back, link="", refusal=refusal.message
+        )
     response = RedirectResponse(back, 303)
     response.set_cookie(
         SESSION_COOKIE,

@@ -82,7 +82,20 @@ def test_service_says_where_it_is_once_it_is_ready(ready: tuple[Started, int]) -
     started, status = ready
     assert status == 200
     assert started.says(f"Perennial is running at http://127.0.0.1:{started.port};")
-    assert started.says("; open it in a browser and sign in with an API key")
+
+
+def test_service_prints_last_how_to_sign_in_and_to_what(ready: tuple[Started, int]) -> None:
+    started, _ = ready
+    address = f"http://127.0.0.1:{started.port}"
+    told = [line for line in started.log.read_text().splitlines() if not line.startswith("{")]
+    at, link = told[-1].split("/ui/sign-in?link=")
+    assert at == address
+    token, led = link.split("&next=")
+    assert led == "/ui/first-steps"
+    with httpx.Client(base_url=address, trust_env=False) as browser:
+        answer = browser.post("/ui/sign-in", data={"link": token, "next": led})
+        assert (answer.status_code, answer.headers["location"]) == (303, led)
+        assert "First steps" in browser.get(led).text
 
 
 def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:

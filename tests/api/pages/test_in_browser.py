@@ -133,6 +133,7 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
     here = "/ui/models/line"
     paths = [
         "/ui",
+        "/ui/first-steps",
         here,
         f"{here}/versions/2",
         f"{here}/changes?now=2",

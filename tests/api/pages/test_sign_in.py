@@ -1,6 +1,7 @@
 """Sign in and out, and what holds for every page: sessions, forms, headers, static files."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from fastapi.routing import APIRoute
@@ -12,8 +13,10 @@ from core.domain.access.roles import Role
 from core.domain.values import sha256
 from core.use_cases.access.keys import create_key, revoke_key
 from core.use_cases.access.sessions import sign_in
+from core.use_cases.access.sign_in_link import LASTS, SignInLink
 from tests.api.pages.conftest import Browser, Marks, browser_of
-from tests.support.api.service import Service
+from tests.support.api.service import KEY, Service
+from tests.support.factories import NOW
 from tests.support.places import ROOT
 
 HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"  # of version 2.0.11
@@ -60,6 +63,39 @@ def test_a_key_opens_a_session_that_only_its_browser_holds(service: Service) -> 
     assert "<b>ann</b>" in ann.get("/ui").text
     assert ann.send("/ui/sign-out").headers["location"] == SIGN_IN
     assert ann.get("/ui").headers["location"].startswith(SIGN_IN)
+
+
+def test_a_link_signs_in_once(service: Service) -> None:
+    link = SignInLink(KEY, service.platform.clock)
+    app = service.client.app
+    before = app.state.services  # type: ignore[attr-defined]
+    app.state.services = replace(before, sign_in_link=link)  # type: ignore[attr-defined]
+    try:
+        stranger = Browser(client=service.client)
+        address = f"{SIGN_IN}?link={link.token}&next=/ui/jobs"
+        for _ in range(2):  # looking at it does not use it up
+            form = stranger.get(address).text
+            assert "Sign in as admin" in form
+            assert "API key" not in form
+        sent = {"link": link.token, "next": "/ui/jobs"}
+        wrong = stranger.post(SIGN_IN, sent | {"link": link.token[:-1]})
+        assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+        answer = stranger.post(SIGN_IN, sent)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/jobs")
+        assert SESSION_COOKIE in answer.headers["set-cookie"]
+        again = stranger.post(SIGN_IN, sent)
+        assert (again.status_code, "set-cookie" in again.headers) == (401, False)
+        assert "This link has been used" in stranger.get(address).text
+    finally:
+        app.state.services = before  # type: ignore[attr-defined]
+
+
+def test_a_link_expires() -> None:
+    now = [NOW]
+    link = SignInLink(KEY, lambda: now[0])
+    assert link.is_good(link.token)
+    now[0] += LASTS
+    assert link.take(link.token) is None
 
 
 def test_the_cookie_is_secure_where_the_connection_is(service: Service) -> None:

@@ -1,0 +1,145 @@
+"""The page of first steps: from the bundled model to a version that is promoted and rolled back."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.http.paths import FIRST_STEPS
+from api.http.problems import status_of
+from api.http.required_role import needs
+from api.pages.asking import Said, ask, versions_to_ask
+from api.pages.browser.forms import read_form, whole_field
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.errors import ImageNotFound, PerennialError
+from core.use_cases.first_steps import orders, pack
+from core.use_cases.first_steps.progress import ORDER, Step, read_progress
+
+router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
+
+INDICES = [str(index) for index in range(pack.CLASSES)]
+
+Order = Callable[..., object]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_first_steps(request: Request, services: WiredServices) -> Response:
+    """Show the steps; a page that follows a job is loaded again when that has ended."""
+    if "hx-request" in request.headers and not read_progress(services.platform).waits:
+        return Response(headers={"HX-Refresh": "true"})
+    return _show(request, services)
+
+
+@router.post("/images", openapi_extra=needs(Role.CONTRIBUTOR))
+async def load_images(
+    request: Request, services: WiredServices, asking: CurrentPrincipal
+) -> Response:
+    """Load the pack's images."""
+    return await _order(request, services, asking, Step.IMAGES, orders.load_images)
+
+
+@router.post("/model", openapi_extra=needs(Role.ADMIN))
+async def make_model(
+    request: Request, services: WiredServices, asking: CurrentPrincipal
+) -> Response:
+    """Make the model and what judges it."""
+    return await _order(request, services, asking, Step.MODEL, orders.make_model)
+
+
+@router.post("/teach", openapi_extra=needs(Role.CONTRIBUTOR))
+async def teach(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
+    """Teach the model five classes."""
+    return await _order(request, services, asking, Step.TEACH, orders.teach)
+
+
+@router.get("/samples/{index}", openapi_extra=needs(Role.VIEWER))
+def get_sample(index: str) -> Response:
+    """Return an image that no version has seen."""
+    return Response(_sample(index), media_type="image/webp")
+
+
+@router.post("/classify", openapi_extra=needs(Role.VIEWER))
+async def classify_sample(
+    request: Request, services: WiredServices, asking: CurrentPrincipal
+) -> Response:
+    """Ask the versions about an image that none has seen."""
+    fields = await read_form(request)
+    data = await run_in_threadpool(_sample, str(whole_field(fields, "sample")))
+    found, wanted = await run_in_threadpool(versions_to_ask, services, orders.MODEL)
+    said: Sequence[Said] = ()
+    refusal = None
+    try:
+        resolved = [await services.find_version(f"{found.name}:{n}", asking) for _, n in wanted]
+        with services.pixels.request() as take:
+            take(resolved[0].input.size)
+            decode = partial(services.decoder.pixels, data, resolved[0].input)
+            pixels = await run_sync(decode, limiter=services.decoding)
+            said = await ask(services, wanted, resolved, [pixels])
+    except PerennialError as error:
+        refusal = error
+    status = status_of(type(refusal)) if refusal else 200
+    sample = whole_field(fields, "sample")
+    return await run_in_threadpool(
+        partial(_show, request, services, status=status, said=said, refusal=refusal, sample=sample)
+    )
+
+
+async def _order(
+    request: Request, services: Services, asking: Principal, step: Step, order: Order
+) -> Response:
+    """Order what a step needs, unless it is done or under way: a second press does nothing."""
+    await read_form(request)
+    ordered_by = job_request(request, asking, None, None)
+
+    def ordered() -> None:
+        progress = read_progress(services.platform)
+        if step in progress.now and not progress.waits:
+            order(services.platform, services.notifier, ordered_by)
+
+    try:
+        await run_in_threadpool(ordered)
+    except PerennialError as refusal:
+        status = status_of(type(refusal))
+        shown = partial(_show, request, services, status=status, refusal=refusal)
+        return await run_in_threadpool(shown)
+    return RedirectResponse(f"{FIRST_STEPS}#{step.value}", 303)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    *,
+    status: int = 200,
+    said: Sequence[Said] = (),
+    refusal: PerennialError | None = None,
+    sample: int | None = None,
+) -> Response:
+    has_pack = pack.has_pack()
+    return page(
+        request,
+        "first_steps.html",
+        status=status,
+        progress=read_progress(services.platform),
+        steps=[step.value for step in ORDER],
+        has_pack=has_pack,
+        classes=pack.product_classes() if has_pack else (),
+        model=orders.MODEL,
+        said=said,
+        refusal=refusal,
+        sample=sample,
+        now=services.platform.clock(),
+    )
+
+
+def _sample(index: str) -> bytes:
+    try:
+        return pack.sample(INDICES.index(index))
+    except (ValueError, IndexError) as error:
+        raise ImageNotFound from error
