@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from secrets import token_urlsafe
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,8 @@ TOKEN = "token"  # noqa: S105 - the name of the field
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BYTES = 64 * 1024
 MAX_FIELDS = 50
+LONGEST_REASON = 500  # characters
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 
@@ -74,6 +77,35 @@ def whole_field(fields: Mapping[str, str], name: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise FieldInvalid(f"{name} must be a whole number.", pointer=f"/{name}")
     return int(text)
+
+
+def reason_field(fields: Mapping[str, str]) -> str:
+    """Return the reason in a form. Raises FieldInvalid if there is none, or a long one."""
+    reason = optional_reason_field(fields)
+    if not reason:
+        raise FieldInvalid("Say why: the reason stays in the history.", pointer="/reason")
+    return reason
+
+
+def optional_reason_field(fields: Mapping[str, str]) -> str:
+    """Return the reason in a form, "" if there is none. Raises FieldInvalid for a long one."""
+    reason = fields.get("reason", "")
+    if len(reason) > LONGEST_REASON:
+        raise FieldInvalid(f"A reason may have {LONGEST_REASON} characters.", pointer="/reason")
+    return reason
+
+
+def percent_field(fields: Mapping[str, str], name: str) -> float:
+    """Return a number of percent in a form as a fraction of 1. Raises FieldInvalid."""
+    text = fields.get(name, "")
+    if not _PERCENT.fullmatch(text):
+        raise FieldInvalid(f"{name} must be a number of percent.", pointer=f"/{name}")
+    return float(Decimal(text) / 100)
+
+
+def names_field(fields: Mapping[str, str], name: str) -> list[str]:
+    """Return the names in a field, which are separated by commas, spaces or new lines."""
+    return fields.get(name, "").replace(",", " ").split()
 
 
 def _token(salt: str, session: str) -> str:

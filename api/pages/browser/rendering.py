@@ -1,6 +1,7 @@
 """Answers with pages: their templates, what every template knows, and their headers."""
 
-from functools import cache
+import json
+from functools import cache, partial
 from typing import Any
 
 from fastapi import Request
@@ -47,12 +48,14 @@ def _environment() -> Environment:
     found = environment(
         percent=numbers.percent,
         points=numbers.points,
+        small_percent=numbers.small_percent,
         whole=numbers.whole,
         short=numbers.short,
         age=ages.age,
         clock=ages.clock,
         duration=ages.duration,
         isolate=isolate,
+        pretty=partial(json.dumps, indent=2, ensure_ascii=False),
     )
     found.globals.update(static=url_of, ui=PAGES, time=_time)
     return found

@@ -11,7 +11,7 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.paths import PAGES
 from api.http.problems import status_of
 from api.http.required_role import needs
-from api.pages.browser.forms import read_form, whole_field
+from api.pages.browser.forms import LONGEST_REASON, read_form, reason_field, whole_field
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
 from api.schemas.common import Number
@@ -20,7 +20,7 @@ from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.promotion import role_to_override
 from core.domain.registry.version import Version
-from core.errors import FieldInvalid, PerennialError
+from core.errors import PerennialError
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.roll_back import roll_back, target_of
@@ -32,7 +32,6 @@ router = APIRouter(
 )
 
 PROMOTION, ROLLBACK = "promotion", "rollback"
-LONGEST_REASON = 500  # characters
 Fields = Mapping[str, str]
 
 
@@ -62,7 +61,7 @@ async def promote_version(
             alias=alias,
             version=whole_field(fields, "version"),
             expected_revision=whole_field(fields, "revision"),
-            reason=_reason(fields),
+            reason=reason_field(fields),
             override="override" in fields,
         )
 
@@ -89,7 +88,7 @@ async def roll_alias_back(
             alias=alias,
             to=whole_field(fields, "version"),
             expected_revision=whole_field(fields, "revision"),
-            reason=_reason(fields),
+            reason=reason_field(fields),
         )
 
     return await _move(request, services, ROLLBACK, model, alias, move)
@@ -164,12 +163,3 @@ def _moved_since(history: Any, sent: Fields) -> list[AliasMove]:
 
 def _may_override(asking: Principal, version: Version, kind: str) -> bool:
     return kind == PROMOTION and asking.may(role_to_override(version))
-
-
-def _reason(fields: Fields) -> str:
-    reason = fields.get("reason", "")
-    if not reason:
-        raise FieldInvalid("Say why: the reason stays in the history.", pointer="/reason")
-    if len(reason) > LONGEST_REASON:
-        raise FieldInvalid(f"A reason may have {LONGEST_REASON} characters.", pointer="/reason")
-    return reason

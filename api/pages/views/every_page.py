@@ -14,6 +14,12 @@ from api.pages.views import (
     try_it,
     version,
 )
+from api.pages.views.administration import (
+    api_keys,
+    audit,
+    webhook,
+    webhooks,
+)
 
 PAGES = (
     overview,
@@ -26,6 +32,10 @@ PAGES = (
     images,
     job_list,
     job,
+    audit,
+    api_keys,
+    webhooks,
+    webhook,
     sign_in,
     static_files,
 )

@@ -1,14 +1,12 @@
 """The page of jobs, newest first."""
 
-from typing import Annotated, TypeVar
-
-from fastapi import APIRouter, Query, Request
-from pydantic import BeforeValidator
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import WiredServices
 from api.http.paths import PAGES
 from api.http.required_role import needs
+from api.pages.browser.filters import Chosen, Text
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
 from api.schemas.common import After
@@ -21,16 +19,12 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 JOBS = 40
 
-T = TypeVar("T")
-Name = Annotated[str, Query(max_length=100)]
-Chosen = Annotated[T | None, BeforeValidator(lambda value: value or None)]  # a form sends ""
-
 
 @router.get(f"{PAGES}/jobs", openapi_extra=needs(Role.VIEWER))
 def show_jobs(
     request: Request,
     services: WiredServices,
-    model: Name = "",
+    model: Text = "",
     type: Chosen[JobType] = None,  # noqa: A002
     status: Chosen[JobStatus] = None,
     after: After = None,

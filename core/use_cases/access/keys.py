@@ -111,10 +111,11 @@ def summary_of(work: UnitOfWork, key: ApiKey) -> dict[str, Any]:
 
 def model_names(work: UnitOfWork, holder: ApiKey | Principal) -> list[str]:
     """Return the names of a holder's models, and the ids of those that are there no more."""
-    return [_name(work, model) for model in holder.models or ()]
+    return [model_name(work, model) for model in holder.models or ()]
 
 
-def _name(work: UnitOfWork, model: str) -> str:
+def model_name(work: UnitOfWork, model: str) -> str:
+    """Return the name of a model, or its id if it is there no more."""
     try:
         return work.models.get(model).name
     except ModelNotFound:

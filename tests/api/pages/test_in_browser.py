@@ -98,6 +98,21 @@ def test_a_person_reads_promotes_and_rolls_back_by_keyboard(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_an_admin_makes_and_revokes_a_key_by_keyboard(page: Page) -> None:
+    follow(page, "Audit")
+    expect(page.get_by_text("The chain holds.")).to_be_visible()
+    follow(page, "Keys")
+    page.get_by_role("textbox", name="Name", exact=True).fill("by-keyboard")
+    page.get_by_label("Role").select_option("contributor")
+    follow(page, "Create key")
+    expect(page.get_by_role("heading", name="shown only now")).to_be_visible()
+    expect(page.get_by_role("button", name="Copy")).to_be_visible()
+    page.get_by_text("for ever…").focus()
+    page.keyboard.press("Enter")
+    follow(page, "Revoke for ever")
+    expect(page.get_by_text("revoked").first).to_be_visible()
+
+
 def test_a_running_job_is_followed_live_and_cancelled(page: Page, site: tuple[str, Scene]) -> None:
     line = site[1]
     with line.platform.transactions(read_only=True) as work:
@@ -142,6 +157,10 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
         f"{here}/try",
         "/ui/jobs",
         f"/ui/jobs/{job}",
+        "/ui/audit",
+        "/ui/keys",
+        "/ui/keys/admin",
+        "/ui/webhooks",
         "/ui/sign-in",
         "/ui/nowhere",
     ]

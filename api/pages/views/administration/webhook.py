@@ -1,0 +1,124 @@
+"""The page of a webhook: its deliveries, and what may be done with it."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import Services, WiredServices
+from api.http.paths import PAGES
+from api.http.required_role import needs
+from api.pages.browser.forms import read_form
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from api.schemas.common import After
+from core.domain.access.roles import Role
+from core.domain.values import DeliveryId, WebhookId
+from core.domain.webhooks.delivery import KEPT_DAYS
+from core.use_cases.access.keys import model_name
+from core.use_cases.webhooks import redeliver as by_hand
+from core.use_cases.webhooks import webhooks
+
+router = APIRouter(
+    prefix=f"{PAGES}/webhooks/{{webhook}}", route_class=PageRoute, include_in_schema=False
+)
+
+DELIVERIES = 40
+
+
+@router.get("", openapi_extra=needs(Role.ADMIN))
+def show_webhook(
+    webhook: str, request: Request, services: WiredServices, after: After = None
+) -> Response:
+    """Show a webhook and its deliveries, newest first."""
+    return show_one(request, services, WebhookId(webhook), after)
+
+
+@router.post("/test", openapi_extra=needs(Role.ADMIN))
+async def send_test(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Order the delivery of a test event."""
+    return await _change(
+        request, webhook, lambda: by_hand.order_test(services.platform, WebhookId(webhook))
+    )
+
+
+@router.post("/pause", openapi_extra=needs(Role.ADMIN))
+async def pause(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Let deliveries wait."""
+    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=True))
+
+
+@router.post("/resume", openapi_extra=needs(Role.ADMIN))
+async def resume(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Send what waits, and go on."""
+    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=False))
+
+
+@router.post("/rotate", openapi_extra=needs(Role.ADMIN))
+async def give_new_secret(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Make a new secret, and show it."""
+    await read_form(request)
+    rotated = await run_in_threadpool(webhooks.rotate_secret, services.platform, WebhookId(webhook))
+    return await run_in_threadpool(show_one, request, services, rotated.id, secret=rotated.secret)
+
+
+@router.post("/delete", openapi_extra=needs(Role.ADMIN))
+async def delete(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Delete a webhook with its deliveries."""
+    await read_form(request)
+    await run_in_threadpool(webhooks.delete_webhook, services.platform, WebhookId(webhook))
+    return RedirectResponse(f"{PAGES}/webhooks", 303)
+
+
+@router.post("/deliveries/{delivery}/redeliver", openapi_extra=needs(Role.ADMIN))
+async def redeliver(
+    webhook: str, delivery: str, request: Request, services: WiredServices
+) -> Response:
+    """Order a delivery once more."""
+    return await _change(
+        request,
+        webhook,
+        lambda: by_hand.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery)),
+    )
+
+
+def show_one(
+    request: Request,
+    services: Services,
+    webhook: WebhookId,
+    after: str | None = None,
+    *,
+    secret: str | None = None,
+) -> Response:
+    """Return the page of a webhook; with its secret when it is new."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.webhooks.get(webhook)
+        rows = work.outbox.page(found.id, DELIVERIES + 1, after)
+        models = None if found.models is None else [model_name(work, m) for m in found.models]
+    return page(
+        request,
+        "administration/webhook.html",
+        webhook=found,
+        host=urlsplit(found.url).netloc,
+        models=models,
+        secret=secret,
+        rows=rows[:DELIVERIES],
+        first=after is None,
+        next=rows[DELIVERIES - 1].id if len(rows) > DELIVERIES else None,
+        kept_days=KEPT_DAYS,
+        now=services.platform.clock(),
+    )
+
+
+async def _change(request: Request, webhook: str, change: Callable[[], object]) -> Response:
+    """Do what a form asks for, and lead back to the webhook."""
+    await read_form(request)
+    await run_in_threadpool(change)
+    return RedirectResponse(f"{PAGES}/webhooks/{webhook}", 303)
+
+
+def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
+    change = webhooks.WebhookChange(paused=paused)
+    webhooks.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
