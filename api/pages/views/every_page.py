@@ -17,6 +17,8 @@ from api.pages.views import (
 from api.pages.views.administration import (
     api_keys,
     audit,
+    policy,
+    policy_change,
     webhook,
     webhooks,
 )
@@ -29,6 +31,8 @@ PAGES = (
     changes,
     alias_moves,
     try_it,
+    policy,
+    policy_change,
     images,
     job_list,
     job,

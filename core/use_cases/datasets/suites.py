@@ -112,19 +112,32 @@ def ensure_default_policy(platform: Platform) -> None:
 
 
 def configure_model(
-    platform: Platform, model: str, *, suites: Sequence[str] | None, policy: str | None
+    platform: Platform,
+    model: str,
+    *,
+    suites: Sequence[str] | None,
+    policy: str | GatePolicy | None,
+    reason: str = "",
 ) -> Model:
-    """Choose the suites and the policy that judge a model's next versions."""
+    """Choose the suites and the policy that judge a model's next versions; None keeps them.
+
+    A policy that is given as a value is stored with it. Raises ModelNotFound, SuiteNotFound or
+    PolicyNotFound; NameInvalid or NameTaken for a new policy.
+    """
     with platform.transactions() as work:
         found = work.models.get(model)
         if suites is not None:
             chosen = dict.fromkeys(work.suites.get(name).id for name in suites)
             work.models.set_suites(found.id, [*chosen])
-        if policy is not None:
+        if isinstance(policy, GatePolicy):
+            clean_name(policy.name)
+            _add_policy(work, policy)
+            work.models.set_policy(found.id, policy.id)
+        elif policy is not None:
             work.models.set_policy(found.id, work.policies.get(policy).id)
         changed = work.models.get(found.id)
         if changed != found:
-            _record_configured(work, found, platform.clock())
+            _record_configured(work, found, platform.clock(), reason)
         work.commit()
     return changed
 
@@ -141,7 +154,7 @@ def _add_policy(work: UnitOfWork, policy: GatePolicy) -> None:
     )
 
 
-def _record_configured(work: UnitOfWork, before: Model, now: datetime) -> None:
+def _record_configured(work: UnitOfWork, before: Model, now: datetime, reason: str = "") -> None:
     audit.record(
         work,
         Action.MODEL_CONFIGURED,
@@ -149,6 +162,7 @@ def _record_configured(work: UnitOfWork, before: Model, now: datetime) -> None:
         now=now,
         before=_judges(work, before),
         after=_judges(work, work.models.get(before.id)),
+        reason=reason,
     )
 
 

@@ -155,6 +155,8 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
         f"{here}/changes/images?before=1&now=2",
         f"{here}/aliases/production/promotion?version=2",
         f"{here}/try",
+        f"{here}/policy",
+        f"{here}/policy/change",
         "/ui/jobs",
         f"/ui/jobs/{job}",
         "/ui/audit",

@@ -1,0 +1,58 @@
+"""What the gate would say of a report under another policy."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.domain.evaluation.judge_again import judge_again
+from core.domain.evaluation.query import EvalQuery
+from core.domain.gate.measure import MeasureKind, Outcome
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Version
+from tests.support.evaluations import SECOND, learned, policy, report_of, second_update
+
+
+def by_turns(who: Version, question: EvalQuery, index: int) -> bool:
+    """The candidate is wrong about every fourth image, the others about the one after it."""
+    return index % 4 != (0 if who is SECOND else 1)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"line_error": 0.05},
+        {"parent_tolerance": 0.3, "root_tolerance": 0.2, "wanted_gain": 0.1},
+        {"negative_flips": 0.1, "alpha": 0.05},
+        {"line_error": 0.05, "line_updates": 2, "minimum_count": 1},
+    ],
+)
+def test_a_report_is_judged_as_the_gate_would_have_judged_it(limits: dict[str, Any]) -> None:
+    report = replace(report_of(second_update(policy=policy()), by_turns), judged_before=0)
+    wanted = policy(**limits)
+    there = report_of(second_update(policy=wanted), by_turns)
+    again = judge_again(report, wanted)
+    assert again.verdict is there.verdict
+    assert len(again.rulings) == len(there.rulings)
+    for ours, theirs in zip(again.rulings, there.rulings, strict=True):
+        # Captions of an image depend on each other, by how much is estimated for each measure.
+        if theirs.measure.kind is not MeasureKind.TEXT_TO_IMAGE:
+            assert ours == theirs
+    assert judge_again(there, policy()).verdict is report.verdict
+
+
+def test_what_passed_may_fail_by_less_tolerance() -> None:
+    report = report_of(second_update(), learned)
+    assert judge_again(report, policy()).verdict is report.verdict
+    strict = judge_again(report, policy(wanted_gain=1.0))
+    assert strict.verdict is not Verdict.PASSED
+
+
+def test_a_fault_stays_one_under_any_policy() -> None:
+    report = report_of(second_update(), learned)
+    broken = replace(report, verdict=Verdict.FAILED, reasons=("Its scores are not finite.",))
+    assert not any(ruling.outcome is Outcome.FAILS for ruling in broken.rulings)
+    again = judge_again(broken, policy(parent_tolerance=1.0))
+    assert again.verdict is Verdict.FAILED
+    assert "Its scores are not finite." in again.reasons
