@@ -19,6 +19,7 @@ from api.pages.views.administration import (
     audit,
     policy,
     policy_change,
+    trial,
     webhook,
     webhooks,
 )
@@ -33,6 +34,7 @@ PAGES = (
     try_it,
     policy,
     policy_change,
+    trial,
     images,
     job_list,
     job,

@@ -157,6 +157,7 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
         f"{here}/try",
         f"{here}/policy",
         f"{here}/policy/change",
+        f"{here}/trial",
         "/ui/jobs",
         f"/ui/jobs/{job}",
         "/ui/audit",

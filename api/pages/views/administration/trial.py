@@ -1,0 +1,158 @@
+"""The page of an alias's trials: what the labels say so far, and forms that start and stop one."""
+
+from collections.abc import Callable, Mapping
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import Services, WiredServices
+from api.http.paths import PAGES
+from api.http.problems import status_of
+from api.http.required_role import needs
+from api.pages.browser.filters import Text
+from api.pages.browser.forms import (
+    LONGEST_REASON,
+    optional_reason_field,
+    percent_field,
+    read_form,
+    whole_field,
+)
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from api.pages.figures.difference_plot import difference_plot
+from core.domain.access.roles import Role
+from core.domain.registry.alias import PRODUCTION
+from core.domain.trials.evidence import evidence_of
+from core.domain.trials.trial import LARGEST_SHARE, Trial, TrialMode
+from core.domain.values import ModelId
+from core.errors import FieldInvalid, PerennialError, TrialNotFound
+from core.ports import UnitOfWork
+from core.use_cases.registry.start_trial import start_trial
+from core.use_cases.trials.end_trial import stop_trial
+
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/trial", route_class=PageRoute, include_in_schema=False
+)
+
+CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
+Fields = Mapping[str, str]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_trial(
+    model: str, request: Request, services: WiredServices, alias: Text = PRODUCTION
+) -> Response:
+    """Show the trial of an alias that runs, or its newest one."""
+    return _show(request, services, model, alias)
+
+
+@router.post("/start", openapi_extra=needs(Role.OPERATOR))
+async def start(model: str, request: Request, services: WiredServices) -> Response:
+    """Start a trial, if the alias is still where the form has shown it."""
+    fields = await read_form(request)
+
+    def begin() -> object:
+        mode = _mode(fields)
+        return start_trial(
+            services.platform,
+            model=model,
+            alias=fields.get("alias", ""),
+            candidate=whole_field(fields, "candidate"),
+            mode=mode,
+            share=percent_field(fields, "share") if mode is TrialMode.CANARY else None,
+            expected_revision=whole_field(fields, "revision"),
+            reason=optional_reason_field(fields),
+        )
+
+    return await run_in_threadpool(_try, request, services, model, fields, begin)
+
+
+@router.post("/stop", openapi_extra=needs(Role.OPERATOR))
+async def stop(model: str, request: Request, services: WiredServices) -> Response:
+    """Stop a trial; the alias stays where it is."""
+    fields = await read_form(request)
+
+    def end() -> object:
+        return stop_trial(
+            services.platform,
+            model=model,
+            alias=fields.get("alias", ""),
+            trial=fields.get("trial", ""),
+            reason=optional_reason_field(fields),
+        )
+
+    return await run_in_threadpool(_try, request, services, model, fields, end)
+
+
+def _try(
+    request: Request, services: Services, model: str, fields: Fields, change: Callable[[], object]
+) -> Response:
+    """Return the way back to the page, or the page with why nothing was changed."""
+    alias = fields.get("alias", "")
+    try:
+        change()
+    except PerennialError as refusal:
+        return _show(request, services, model, alias, fields, refusal)
+    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    model: str,
+    alias: str,
+    sent: Fields | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        present = work.aliases.find(found.id, alias)
+        trials = work.trials.page(found.id, alias, TRIALS, None)
+        latest = _latest(work, found.id, alias)
+        counts = work.trials.counts([latest.id])[latest.id] if latest else None
+        newest = work.versions.newest(found.id)
+        start_at = max(0, newest.number - CANDIDATES) if newest else 0
+        versions = work.versions.page(found.id, CANDIDATES, start_at)
+        aliases = [one.name for one in work.aliases.all(found.id)]
+    evidence = evidence_of(latest.mode, counts) if latest and counts else None
+    return page(
+        request,
+        "administration/trial.html",
+        status=status_of(type(refusal)) if refusal else 200,
+        model=found,
+        alias=alias,
+        aliases=aliases,
+        present=present,
+        trial=latest,
+        counts=counts,
+        evidence=evidence,
+        plot=difference_plot(evidence) if evidence else None,
+        earlier=[one for one in reversed(trials) if latest and one.id != latest.id],
+        candidates=[
+            one
+            for one in reversed(versions)
+            if present and one.number != present.version and not one.collected_at
+        ],
+        sent=sent or {},
+        refusal=refusal,
+        largest_share=round(100 * LARGEST_SHARE),
+        longest=LONGEST_REASON,
+        now=platform.clock(),
+    )
+
+
+def _latest(work: UnitOfWork, model: ModelId, alias: str) -> Trial | None:
+    """Return the newest trial of an alias; one that runs is always the newest."""
+    try:
+        return work.trials.find(model, alias, "latest")
+    except TrialNotFound:
+        return None
+
+
+def _mode(fields: Fields) -> TrialMode:
+    try:
+        return TrialMode(fields.get("mode", ""))
+    except ValueError as error:
+        raise FieldInvalid("Choose shadow or canary.", pointer="/mode") from error

@@ -1,0 +1,99 @@
+"""The page of a trial: what it says, and forms that start and stop one."""
+
+import re
+
+import pytest
+
+from core.domain.gate.policy import Verdict
+from core.domain.registry.version import Model
+from tests.api.pages.conftest import Browser
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service
+
+HERE = "/ui/models/tried/trial"
+SCRIPT = "<script>alert(5)</script>"
+SHADOW = {"alias": "production", "candidate": "2", "mode": "shadow", "share": ""}
+
+
+@pytest.fixture(scope="module")
+def model(service: Service) -> Model:
+    """A model with candidates: 2 is inconclusive, 3 has failed."""
+    made = a_root(service.platform, "tried")
+    a_candidate(service.platform, made, verdict=Verdict.INCONCLUSIVE)
+    a_candidate(service.platform, made, verdict=Verdict.FAILED)
+    return made
+
+
+def revision(browser: Browser) -> str:
+    found = re.search(r'name="revision" value="(\d+)"', browser.get(HERE).text)
+    assert found
+    return found[1]
+
+
+def counted(service: Service, **counts: int) -> None:
+    """Add to the counts of the running trial, as predictions and their labels do."""
+    with service.platform.transactions() as work:
+        (trial,) = work.trials.running()
+        work.trials.count(trial.id, counts)
+        work.commit()
+
+
+def test_a_trial_starts_counts_and_stops(
+    service: Service, model: Model, operator: Browser, viewer: Browser
+) -> None:
+    assert "perennial trial start tried 3 --shadow" in viewer.get(HERE).text
+    assert "<form" in operator.get(HERE).text
+    begun = operator.send(f"{HERE}/start", **SHADOW, revision=revision(operator), reason=SCRIPT)
+    assert begun.headers["location"] == f"{HERE}?alias=production"
+    running = viewer.get(HERE).text
+    assert "Running: version 2 as a shadow beside version 1" in running
+    assert "No label has come back yet" in running
+    assert "perennial trial label FILE" in running
+    assert SCRIPT not in running
+    assert "<svg" not in running
+    assert f'action="{HERE}/stop"' not in running
+    counted(service, answered_current=120, answered_candidate=120, agreed=98, disagreed=22)
+    counted(service, labelled_current=10, labelled_candidate=10, right_current=7)
+    counted(service, right_candidate=8, gained=2, lost=1)
+    undecided = viewer.get(HERE).text
+    assert "Not decided yet" in undecided
+    assert 'aria-label="Difference in accuracy, candidate less current version' in undecided
+    counted(service, labelled_current=110, labelled_candidate=110, right_current=91)
+    counted(service, right_candidate=110, gained=19)
+    better = viewer.get(HERE).text
+    assert "Version 2 is better" in better
+    assert "+16.7 points more often" in better
+    assert "+4.2 and +31.0" in better
+    trial = re.search(r'name="trial" value="(trial_\w+)"', operator.get(HERE).text)
+    assert trial
+    fields = {"alias": "production", "trial": trial[1]}
+    assert operator.send(f"{HERE}/stop", **fields, reason="seen enough").status_code == 303
+    ended = viewer.get(HERE).text
+    assert "Ended: version 2" in ended
+    assert "it was stopped" in ended
+    late = operator.send(f"{HERE}/stop", **fields, reason="again")
+    assert (late.status_code, "trial_ended" in late.text) == (409, True)
+
+
+def test_what_cannot_be_tried_is_refused_beside_the_form(
+    service: Service, model: Model, operator: Browser
+) -> None:
+    present = SHADOW | {"revision": revision(operator)}
+    canary = present | {"mode": "canary", "share": "10"}
+    wrong = [
+        (present | {"mode": "blue"}, 422, "Choose shadow or canary"),
+        (present | {"candidate": "1"}, 422, "has the weights of version 1"),
+        (present | {"candidate": "9"}, 404, "version_not_found"),
+        (present | {"candidate": "x"}, 422, "whole number"),
+        (present | {"revision": "7"}, 412, "stale_revision"),
+        (present | {"alias": "nothing"}, 404, "alias_not_found"),
+        (canary | {"share": "60"}, 422, "share is more than 0"),
+        (canary | {"share": "some"}, 422, "number of percent"),
+        (canary | {"candidate": "3"}, 409, "gate_failed"),
+    ]
+    with service.untouched():
+        for fields, status, words in wrong:
+            answer = operator.send(f"{HERE}/start", **fields, reason="try")
+            assert (answer.status_code, words in answer.text) == (status, True), fields
+        assert operator.get("/ui/models/nowhere/trial").status_code == 404
+    assert "There is no alias nothing" in operator.get(f"{HERE}?alias=nothing").text
