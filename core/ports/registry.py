@@ -91,6 +91,12 @@ class Versions(Protocol):
 
     def all(self, model: ModelId) -> Sequence[Version]: ...
 
+    def fit(self, model: ModelId) -> Mapping[int, bool]:
+        """Return, by number, whether each version may be rolled back to without an override.
+
+        It may not if the gate failed it, or if it learned from an image that was erased.
+        """
+
 
 class Aliases(Protocol):
     def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:

@@ -1,6 +1,7 @@
 """Pages of what changed between two versions: measures, classes, confusions, and the images."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -20,7 +21,7 @@ from api.pages.report_parts import change_title
 from api.schemas.common import Number
 from core.domain.access.roles import Role
 from core.domain.comparison.confusions import Confusion
-from core.domain.comparison.flips import Flip, FlipKind
+from core.domain.comparison.flips import Flip, FlipKind, flips
 from core.domain.evaluation.report import Report
 from core.domain.gate.measure import Outcome, Ruling
 from core.domain.registry.version import Version
@@ -39,6 +40,7 @@ router = APIRouter(
 
 FIRST, IMAGES = 7, 48  # of each kind on the first page; of a page of images
 VERSIONS = 200  # to choose from
+DRAWN = 6  # suites and holdouts whose classes and confusions are shown
 
 One = Annotated[Number, Query()]
 Chosen = Annotated[Number | None, Query()]
@@ -70,7 +72,8 @@ def show_changes(
         compared = compare_versions(platform, model, before, now)
     except AnswersMissing as missing:
         return page(request, "changes_missing.html", missing=missing, **context)
-    _, _, flips = flips_since(platform, model, now, str(before))
+    flipped = flips(compared.answered)
+    drawn = _drawn(compared, flipped)
     here = f"{PAGES}/models/{found.name}/changes/images?"
     return page(
         request,
@@ -79,11 +82,12 @@ def show_changes(
         rulings=_rulings(services, newer, before),
         interval_plot=plots.interval_plot,
         measure_title=lambda m: plots.measure_title(Ruling(measure=m, outcome=Outcome.ADVISORY)),
-        first={kind.value: _some(flips, kind) for kind in FlipKind},
-        counts={kind.value: sum(f.kind is kind for f in flips) for kind in FlipKind},
-        tables=[changes_shown(table) for table in compared.comparison.changes],
+        first={kind.value: _some(flipped, kind) for kind in FlipKind},
+        counts={kind.value: sum(f.kind is kind for f in flipped) for kind in FlipKind},
+        tables=[changes_shown(one) for one in compared.comparison.changes if one.name in drawn],
+        all_drawn=len(drawn) == len(compared.answered),
         change_title=change_title,
-        confusions=list(_confusions(compared, here)),
+        confusions=list(_confusions(compared, drawn, here)),
         **context,
     )
 
@@ -109,10 +113,10 @@ def show_images(
             platform, model, before, now, name=suite, class_name=class_name, predicted=predicted
         )
     else:
-        _, _, flips = flips_since(platform, model, now, str(before))
+        _, _, flipped = flips_since(platform, model, now, str(before))
         found = [
             flip
-            for flip in flips
+            for flip in flipped
             if kind in {None, flip.kind}
             and suite in {"", flip.name}
             and (not class_name or (flip.class_name or "").lower() == class_name.lower())
@@ -136,10 +140,17 @@ def show_images(
     )
 
 
-def _some(flips: Sequence[Flip], kind: FlipKind) -> list[Flip]:
+def _drawn(compared: Compared, flipped: Sequence[Flip]) -> set[str]:
+    """Return the suites and holdouts that are drawn: those that changed most, if there are many."""
+    changed = Counter(flip.name for flip in flipped)
+    names = [one.asked.name for one in compared.answered]
+    return set(sorted(names, key=lambda name: -changed[name])[:DRAWN])
+
+
+def _some(flipped: Sequence[Flip], kind: FlipKind) -> list[Flip]:
     """Return the first flips of a kind, taken in turn from each suite and holdout."""
     lists: dict[str, list[Flip]] = {}
-    for flip in flips:
+    for flip in flipped:
         if flip.kind is kind:
             lists.setdefault(flip.name, []).append(flip)
     turns = chain.from_iterable(zip_longest(*reversed(lists.values())))
@@ -155,9 +166,13 @@ def _rulings(services: Services, version: Version, before: int) -> list[Ruling]:
     return [ruling for ruling in report.rulings if ruling.measure.baseline_version == before]
 
 
-def _confusions(compared: Compared, here: str) -> Iterator[tuple[str, object]]:
+def _confusions(
+    compared: Compared, drawn: Collection[str], here: str
+) -> Iterator[tuple[str, object]]:
     versions = {"before": compared.before.number, "now": compared.now.number}
     for table in compared.comparison.confusions:
+        if table.name not in drawn:
+            continue
 
         def href(cell: Confusion, name: str = table.name) -> str:
             cell_of = {"suite": name, "class": cell.class_name, "predicted": cell.predicted}

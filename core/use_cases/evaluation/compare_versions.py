@@ -23,6 +23,7 @@ class Compared:
     before: Version
     now: Version
     comparison: Comparison
+    answered: Sequence[AnsweredQuery]  # what it compares
     scores: Sequence[Json]  # each version's own, from its report; without those that have none
     left_out: Sequence[tuple[str, int]]  # suite or holdout, and the version that has not answered
 
@@ -46,6 +47,7 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> C
         before=old,
         now=new,
         comparison=compare(answered, before=before, now=now, alpha=alpha),
+        answered=answered,
         scores=[report["scores"][0] for report in reports if report and report.get("scores")],
         left_out=left_out,
     )

@@ -22,7 +22,7 @@ from core.domain.values import Digest, Json
 from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.datasets.manifests import read_remaining
-from core.use_cases.registry.lineage import holdout_of
+from core.use_cases.registry.lineage import holdouts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,9 @@ def _on_suites(
 def _on_holdouts(
     work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
 ) -> Iterator[NamedQuery]:
-    for _, learner in sorted(_lineages(work, versions).items()):
-        entries = entries_in(Part.TEST, holdout_of(work, artifacts, learner))
+    learners = [learner for _, learner in sorted(_lineages(work, versions).items())]
+    for learner, holdout in zip(learners, holdouts_of(work, artifacts, learners), strict=True):
+        entries = entries_in(Part.TEST, holdout)
         if entries:
             query = holdout_query(learner, entries)
             yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)

@@ -1,5 +1,7 @@
 """A version's line: its ancestors, its root, and what each update held out."""
 
+from collections.abc import Sequence
+
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Side
 from core.domain.registry.version import Version
@@ -41,8 +43,22 @@ def holdout_of(
 
     Empty for a root.
     """
+    return holdouts_of(work, artifacts, [version])[0]
+
+
+def holdouts_of(
+    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+) -> list[tuple[ManifestEntry, ...]]:
+    """Return what `holdout_of` returns for each version; what was erased is asked once."""
+    held = [_held_out(work, artifacts, version) for version in versions]
+    left = {entry.pixels for entry in without_erased(work, [one for each in held for one in each])}
+    return [tuple(entry for entry in each if entry.pixels in left) for each in held]
+
+
+def _held_out(
+    work: UnitOfWork, artifacts: Artifacts, version: Version
+) -> tuple[ManifestEntry, ...]:
     if version.dataset is None or version.dataset_version is None:
         return ()
     dataset_version = work.datasets.version(version.dataset, version.dataset_version)
-    holdout = read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
-    return without_erased(work, holdout)
+    return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)

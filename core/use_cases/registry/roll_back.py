@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from core.domain.access.principal import Principal
-from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import (
     Alias,
     AliasMove,
@@ -84,13 +83,9 @@ def roll_back(
 
 def target_of(work: UnitOfWork, model: ModelId, history: Sequence[AliasMove]) -> int:
     """Return the version that an alias with this history goes back to. Raises NoPrevious."""
-    versions = work.versions.all(model)
+    fit = work.versions.fit(model)
     return version_before(
         history,
-        failed={
-            one.number
-            for one in versions
-            if one.verdict is Verdict.FAILED or one.erasure is not None
-        },
-        deleted=set(live_stack(history)) - {one.number for one in versions},
+        failed={number for number, is_fit in fit.items() if not is_fit},
+        deleted=set(live_stack(history)) - fit.keys(),
     )

@@ -1,6 +1,6 @@
 """Versions of models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -187,6 +187,16 @@ class SqlVersions:
         """Return all versions of a model, oldest first."""
         query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
+
+    def fit(self, model: ModelId) -> Mapping[int, bool]:
+        """Return, by number, whether each version may be rolled back to without an override."""
+        query = select(versions.c.number, versions.c.verdict, versions.c.erasure).where(
+            versions.c.model == model, versions.c.deleted_at.is_(None)
+        )
+        return {
+            number: verdict != Verdict.FAILED and erasure is None
+            for number, verdict, erasure in self._connection.execute(query)
+        }
 
 
 def _to_version(row: Row[Any]) -> Version:
