@@ -1,9 +1,11 @@
 """The replicas of the inference process: each call goes to one that has few."""
 
 import logging
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 
 import httpx
@@ -40,6 +42,7 @@ class Replicas:
                     timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
                     limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
                     headers=headers,
+                    verify=_trust(),
                     trust_env=False,  # never send requests to our own process through a proxy
                 )
             )
@@ -86,3 +89,9 @@ class Replicas:
             self._replicas.remove(found)
             self._replicas.append(found)
         return found
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return what trusts certifi's certificates, which take long to read."""
+    return httpx.create_ssl_context(trust_env=False)

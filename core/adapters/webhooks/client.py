@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from functools import cache
 from typing import Any
 
 import anyio
@@ -35,7 +36,7 @@ class HttpWebhookClient:
         self._seconds = seconds
         self._allow_private = allow_private
         self._resolve = resolve
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
 
     def check(self, url: str) -> None:
         """Raise UrlForbidden unless messages may be sent to a URL, as its host resolves now."""
@@ -68,7 +69,8 @@ class HttpWebhookClient:
     async def _post(self, receiver: Receiver, message: Message) -> int:
         """Return the status of the response. Raises TimeoutError and what httpcore raises."""
         network = CheckedNetwork(self._resolve, allow_private=self._allow_private)
-        pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network)
+        tls = self._tls or _system_trust()
+        pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=network)
         url = httpcore.URL(
             scheme=receiver.scheme, host=receiver.host, port=receiver.port, target=receiver.target
         )
@@ -84,6 +86,12 @@ class HttpWebhookClient:
                     if read > MOST_BYTES:
                         break
                 return int(response.status)
+
+
+@cache
+def _system_trust() -> ssl.SSLContext:
+    """Return what trusts the system's certificates, which take long to read."""
+    return ssl.create_default_context()
 
 
 def _failure(code: str, message: str, status: int | None = None) -> Outcome:
