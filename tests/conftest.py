@@ -15,7 +15,9 @@ from devtools.servers.redis import redis_server
 from tests.support.collector import Collector, collecting
 from tests.support.issuer import Issuer, an_issuer
 from tests.support.receiver import Receiver, receiving
+from tests.support.shared_statements import share_statements
 
+share_statements()
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
 
 
