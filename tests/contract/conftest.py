@@ -15,12 +15,12 @@ from core.adapters.database.migrate import migrate
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.registry.version import Model
 from core.ports import Transactions
-from devtools.servers.postgres import run_sql
 from devtools.servers.s3 import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.silent_notifier import Bell
+from tests.support.storage.databases import KINDS, Databases
 
 _numbers = itertools.count(1)
 
@@ -33,19 +33,22 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """What makes databases of both kinds."""
+    folder = tmp_path_factory.mktemp("databases")
+    return Databases(folder, lambda: str(request.getfixturevalue("server")))
+
+
+@pytest.fixture(params=KINDS)
+def empty_url(request: pytest.FixtureRequest, databases: Databases) -> str:
     """The URL of a database without tables."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.db'}"
-    else:
-        server: str = request.getfixturevalue("server")
-        name = f"empty{next(_numbers)}"
-        run_sql(server, "postgres", f"CREATE DATABASE {name}")
-        yield server.format(name=name)
+    return databases.fresh(request.param)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a migrated database without rows."""
     if request.param == "sqlite":

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import MIGRATIONS
@@ -49,8 +49,8 @@ def write_rows(connection: Connection, revision: str) -> None:
 
 def read_rows(connection: Connection) -> dict[str, list[str]]:
     """Return every row of every table, as text."""
+    names = set(inspect(connection).get_table_names()) - {"alembic_version"}
     return {
-        table.name: sorted(str(tuple(row)) for row in connection.execute(select(table)))
-        for table in reflect(connection).sorted_tables
-        if table.name != "alembic_version"
+        name: sorted(map(str, connection.exec_driver_sql(f'SELECT * FROM "{name}"')))
+        for name in sorted(names)
     }

@@ -1,14 +1,12 @@
 """Services that have lived a little, on databases of both kinds, to back up and restore."""
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
 
 from core.adapters.database.migrate import migrate
 from core.bootstrap import build, close
@@ -18,7 +16,6 @@ from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.registry.promote import promote
 from core.use_cases.registry.roll_back import roll_back
-from devtools.servers.postgres import run_sql
 from tests.support.factories import (
     NOW,
     TESTER,
@@ -30,9 +27,10 @@ from tests.support.factories import (
     pixels_on,
 )
 from tests.support.scene import Scene
+from tests.support.storage.databases import KINDS, Databases
 from tests.support.webhooks import subscribed
 
-BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+BOTH = pytest.mark.parametrize("kind", KINDS, indirect=True)
 
 
 @contextmanager
@@ -45,44 +43,25 @@ def opened(settings: Settings) -> Iterator[Platform]:
         close(platform)
 
 
-class Databases:
-    """Makes databases of both kinds, and copies of a service that has lived a little."""
+class LivedServices:
+    """Makes copies of a service that has lived a little, on either kind of database."""
 
-    def __init__(self, folder: Path, server: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, databases: Databases) -> None:
         self._folder = folder
-        self._server = server  # PostgreSQL's, started when it is needed
-        self._numbers = itertools.count(1)
+        self._databases = databases
         self._lived: dict[str, Settings] = {}
 
-    def fresh(self, kind: str) -> str:
-        """Return the URL of an empty database."""
-        name = f"backup{next(self._numbers)}"
-        if kind == "sqlite":
-            return f"sqlite:///{self._folder / name}.db"
-        run_sql(self._server(), "postgres", f"CREATE DATABASE {name}")
-        return self._server().format(name=name)
-
-    def lived(self, kind: str, home: Path) -> Settings:
+    def copy(self, kind: str, home: Path) -> Settings:
         """Return a copy of a service with a bit of everything, which no process has open."""
         if kind not in self._lived:
-            first = Settings(home=self._folder / kind, database_url=self.fresh(kind))
+            first = Settings(home=self._folder / kind, database_url=self._databases.fresh(kind))
             migrate(first.database)
             with opened(first) as platform:
                 live_through(platform)
             self._lived[kind] = first
         first = self._lived[kind]
         shutil.copytree(first.home, home)
-        return Settings(home=home, database_url=self._copy(first.database, kind))
-
-    def _copy(self, url: str, kind: str) -> str:
-        copy = self.fresh("sqlite")
-        if kind == "sqlite":
-            shutil.copy(url.removeprefix("sqlite:///"), copy.removeprefix("sqlite:///"))
-            return copy
-        name = f"backup{next(self._numbers)}"
-        template = make_url(url).database
-        run_sql(self._server(), "postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self._server().format(name=name)
+        return Settings(home=home, database_url=self._databases.copy(first.database))
 
 
 def live_through(platform: Platform) -> Scene:

@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from tests.support.storage.lived import Databases
+from tests.support.storage.databases import Databases
+from tests.support.storage.lived import LivedServices
 
 
 @pytest.fixture(scope="session")
-def databases(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Databases:
-    folder = tmp_path_factory.mktemp("databases")
-    return Databases(folder, lambda: str(request.getfixturevalue("server")))
+def lived(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> LivedServices:
+    return LivedServices(tmp_path_factory.mktemp("lived"), databases)
 
 
 @pytest.fixture
@@ -23,9 +21,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def settings(databases: Databases, kind: str, tmp_path: Path) -> Settings:
+def settings(lived: LivedServices, kind: str, tmp_path: Path) -> Settings:
     """The service that is backed up."""
-    return databases.lived(kind, tmp_path / "home")
+    return lived.copy(kind, tmp_path / "home")
 
 
 @pytest.fixture

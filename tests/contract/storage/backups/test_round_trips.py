@@ -9,7 +9,6 @@ from sqlalchemy import Connection, select
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import migrate
 from core.adapters.database.storage.dump import LEFT_OUT, _pack, _to_json_value
 from core.adapters.database.storage.load import fill
@@ -19,10 +18,11 @@ from core.domain.jobs.job import JobStatus
 from core.ports import Artifacts
 from core.settings import Settings
 from core.use_cases.access.verify_audit import verify_audit
-from tests.support.old_rows.rows import revisions, write_rows
+from tests.support.old_rows.rows import revisions, write_rows, writing
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, lost_of, rows_of
-from tests.support.storage.lived import BOTH, Databases, opened
+from tests.support.storage.databases import KINDS, Databases
+from tests.support.storage.lived import BOTH, opened
 
 
 @BOTH
@@ -86,20 +86,21 @@ def test_bytes_go_from_a_folder_to_s3_and_back(
 
 @pytest.mark.parametrize("revision", revisions())
 def test_rows_of_an_older_release_are_restored_and_brought_up(
-    elsewhere: Settings, empty_url: str, tmp_path: Path, revision: str
+    elsewhere: Settings, databases: Databases, tmp_path: Path, revision: str
 ) -> None:
     """Back-ups that a release wrote are read by all later ones."""
-    migrate(empty_url, revision)
-    engine = open_engine(empty_url)
-    with engine.begin() as connection:
-        write_rows(connection, revision)
     store = LocalArtifacts(tmp_path / "rows")
-    with engine.connect() as connection:
-        listed = dump_of_old(connection, store, revision)
-    engine.dispose()
-    fill(elsewhere.database, listed, store.get)
-    migrate(empty_url)
-    assert rows_of(elsewhere.database) == rows_of(empty_url)
+    urls, dumps = [databases.past(kind, revision) for kind in KINDS], []
+    for url in urls:
+        with writing(url) as connection:
+            write_rows(connection, revision)
+            dumps.append(dump_of_old(connection, store, revision))
+    assert dumps[0] == dumps[1]
+    fill(elsewhere.database, dumps[0], store.get)
+    restored = rows_of(elsewhere.database)
+    for url in urls:
+        migrate(url)
+        assert rows_of(url) == restored
 
 
 def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict[str, Any]:
