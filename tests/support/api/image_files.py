@@ -7,7 +7,7 @@ import random
 
 from PIL import Image
 
-from core.adapters.images.sandbox import SandboxDecoder
+from core.adapters.images.child import HEAD, decode
 from core.domain.datasets.split import Part, Side, part_of, side_of
 from core.domain.values import Digest
 
@@ -32,17 +32,16 @@ def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
 
 
 @functools.cache
-def _on(side: Side, count: int, first: int) -> tuple[tuple[bytes, Digest], ...]:
-    decoder = SandboxDecoder(
-        processes=1, seconds=20, memory_bytes=2**30, max_pixels=25_000_000, stored_side=512
-    )
-    try:
-        seen = (
-            (data, decoder.decode(data).pixels) for data in map(picture, itertools.count(first))
-        )
-        return tuple(itertools.islice((one for one in seen if side_of(one[1]) is side), count))
-    finally:
-        decoder.close()
+def _seen(seed: int) -> tuple[bytes, Digest]:
+    """A picture, and its pixels' digest as the decoder tells it."""
+    data = picture(seed)
+    _, decoded = decode(data, max_pixels=25_000_000, side=512)
+    return data, Digest(HEAD.unpack_from(decoded)[2].hex())
+
+
+def _on(side: Side, count: int, first: int) -> list[tuple[bytes, Digest]]:
+    seen = map(_seen, itertools.count(first))
+    return list(itertools.islice((one for one in seen if side_of(one[1]) is side), count))
 
 
 def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
