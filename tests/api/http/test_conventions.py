@@ -22,11 +22,11 @@ def test_every_path_but_health_needs_a_key(service: Service) -> None:
     assert service.client.get("/healthz", headers={"Authorization": ""}).status_code == 200
 
 
-@pytest.mark.parametrize("sent", ["Bearer pk_wrong", f"Basic {KEY}", "Bearer", KEY])
-def test_a_wrong_key_is_refused(service: Service, sent: str) -> None:
-    answer = service.client.get("/v1/datasets", headers={"Authorization": sent})
-    assert code_of(answer) == (401, "unauthorised")
-    assert "pk_" not in answer.text
+def test_a_wrong_key_is_refused(service: Service) -> None:
+    for sent in ["Bearer pk_wrong", f"Basic {KEY}", "Bearer", KEY]:
+        answer = service.client.get("/v1/datasets", headers={"Authorization": sent})
+        assert code_of(answer) == (401, "unauthorised"), sent
+        assert "pk_" not in answer.text
 
 
 def test_an_unauthorised_body_is_not_read(service: Service) -> None:
@@ -89,16 +89,15 @@ def test_query_parameters_are_named_too(service: Service) -> None:
         assert answer.json()["errors"][0]["pointer"] == "#query/limit"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"{", b'{"name": "\xff"}', b'{"name": ' + b"[" * 100_000],
-    ids=["cut short", "not UTF-8", "deep"],
-)
-def test_a_body_that_is_not_json(service: Service, body: bytes) -> None:
-    answer = service.client.post(
-        "/v1/datasets", content=body, headers={"Content-Type": "application/json"}
-    )
-    assert code_of(answer) == (400, "malformed")
+NOT_JSON = [b"{", b'{"name": "\xff"}', b'{"name": ' + b"[" * 100_000]
+
+
+def test_a_body_that_is_not_json(service: Service) -> None:
+    for body in NOT_JSON:
+        answer = service.client.post(
+            "/v1/datasets", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert code_of(answer) == (400, "malformed"), body[:20]
 
 
 def test_text_that_no_database_could_hold(service: Service) -> None:

@@ -30,21 +30,21 @@ def model(service: Service) -> Model:
     return model
 
 
-@pytest.mark.parametrize(
-    ("path", "methods"),
-    [
-        ("/v1/datasets", {"GET", "HEAD", "POST"}),
-        ("/v1/models/demo", {"GET", "HEAD", "PATCH", "DELETE"}),
-        ("/v1/models/demo/aliases/production", {"GET", "HEAD", "PUT", "DELETE"}),
-        ("/v1/jobs/j/cancel", {"POST"}),
-        ("/v1/jobs/advice", {"POST"}),  # which /v1/jobs/{job} matches as well
-        ("/healthz", {"GET", "HEAD"}),
-    ],
-)
-def test_allow_names_every_method_of_a_path(service: Service, path: str, methods: set[str]) -> None:
-    answer = service.client.request("TRACE", path)
-    assert code_of(answer) == (405, "method_not_allowed")
-    assert set(answer.headers["allow"].split(", ")) == methods
+ALLOWED = [
+    ("/v1/datasets", {"GET", "HEAD", "POST"}),
+    ("/v1/models/demo", {"GET", "HEAD", "PATCH", "DELETE"}),
+    ("/v1/models/demo/aliases/production", {"GET", "HEAD", "PUT", "DELETE"}),
+    ("/v1/jobs/j/cancel", {"POST"}),
+    ("/v1/jobs/advice", {"POST"}),  # which /v1/jobs/{job} matches as well
+    ("/healthz", {"GET", "HEAD"}),
+]
+
+
+def test_allow_names_every_method_of_a_path(service: Service) -> None:
+    for path, methods in ALLOWED:
+        answer = service.client.request("TRACE", path)
+        assert code_of(answer) == (405, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == methods
 
 
 def operations(service: Service) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -94,13 +94,13 @@ def test_the_tags_of_several_lines_are_one_list(service: Service, model: Model) 
     assert service.client.get(REPORT, headers=formats).status_code == 200
 
 
-@pytest.mark.parametrize("match", ['"7", "9"', 'W/"1"', 'W/"1", "7"', '"1', "1", '""'])
 def test_a_list_without_a_strong_match_is_a_failed_precondition(
-    service: Service, model: Model, match: str
+    service: Service, model: Model
 ) -> None:
-    with service.untouched():
-        answer = service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": match})
-    assert code_of(answer) == (412, "stale_revision")
+    for match in ['"7", "9"', 'W/"1"', 'W/"1", "7"', '"1', "1", '""']:
+        with service.untouched():
+            answer = service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": match})
+        assert code_of(answer) == (412, "stale_revision"), match
 
 
 def test_a_rollback_takes_a_list_too(service: Service, model: Model) -> None:
@@ -110,14 +110,12 @@ def test_a_rollback_takes_a_list_too(service: Service, model: Model) -> None:
     assert (answer.status_code, answer.json()["version"]) == (200, 1)
 
 
-@pytest.mark.parametrize("held", ["{}", '"other", {}', "W/{}", "*"])
-def test_a_download_that_the_client_holds_is_not_sent_again(
-    service: Service, model: Model, held: str
-) -> None:
+def test_a_download_that_the_client_holds_is_not_sent_again(service: Service, model: Model) -> None:
     tag = service.client.get(DOWNLOAD).headers["etag"]
-    answer = service.client.get(DOWNLOAD, headers={"If-None-Match": held.format(tag)})
-    assert (answer.status_code, answer.content) == (304, b"")
-    assert answer.headers["etag"] == tag
+    for held in ["{}", '"other", {}', "W/{}", "*"]:
+        answer = service.client.get(DOWNLOAD, headers={"If-None-Match": held.format(tag)})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == tag
 
 
 def test_a_client_that_holds_it_needs_no_range_either(service: Service, model: Model) -> None:

@@ -21,51 +21,47 @@ def pointers(answer: Any) -> list[str]:
     return [line["pointer"] for line in answer.json()["errors"]]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "pointer"),
-    [
-        ("/v1/gate-policies", {"name": "p", "parent_tolerance": True}, "/parent_tolerance"),
-        ("/v1/gate-policies", {"name": "p", "alpha": "0.1"}, "/alpha"),
-        ("/v1/gate-policies", {"name": "p", "minimum_count": 10.0}, "/minimum_count"),
-        ("/v1/gc", {"dry_run": "yes"}, "/dry_run"),
-        ("/v1/gc", {"dry_run": 1}, "/dry_run"),
-        ("/v1/gc", {"keep_last": False}, "/keep_last"),
-        ("/v1/gc", {"keep_last": "2"}, "/keep_last"),
-        ("/v1/jobs", update(dataset_version="1"), "/dataset_version"),
-        ("/v1/jobs", update(dataset_version=1.0), "/dataset_version"),
-        ("/v1/jobs", update(auto_promote="no"), "/auto_promote"),
-        ("/v1/jobs", update(priority="9"), "/priority"),
-        ("/v1/jobs", update(reference={"dataset": "d", "version": "1"}), "/reference/version"),
-    ],
-)
-def test_a_value_of_another_json_type_is_refused(
-    ready: Service, path: str, body: dict[str, Any], pointer: str
-) -> None:
-    with ready.untouched():
-        answer = ready.client.post(path, json=body)
-    assert code_of(answer) == (422, "field_invalid")
-    assert pointers(answer) == [pointer]
+VALUES = [
+    ("/v1/gate-policies", {"name": "p", "parent_tolerance": True}, "/parent_tolerance"),
+    ("/v1/gate-policies", {"name": "p", "alpha": "0.1"}, "/alpha"),
+    ("/v1/gate-policies", {"name": "p", "minimum_count": 10.0}, "/minimum_count"),
+    ("/v1/gc", {"dry_run": "yes"}, "/dry_run"),
+    ("/v1/gc", {"dry_run": 1}, "/dry_run"),
+    ("/v1/gc", {"keep_last": False}, "/keep_last"),
+    ("/v1/gc", {"keep_last": "2"}, "/keep_last"),
+    ("/v1/jobs", update(dataset_version="1"), "/dataset_version"),
+    ("/v1/jobs", update(dataset_version=1.0), "/dataset_version"),
+    ("/v1/jobs", update(auto_promote="no"), "/auto_promote"),
+    ("/v1/jobs", update(priority="9"), "/priority"),
+    ("/v1/jobs", update(reference={"dataset": "d", "version": "1"}), "/reference/version"),
+]
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"epochs": 6.0},
-        {"epochs": True},
-        {"learning_rate": "0.1"},
-        {"mixing": True},
-        {"augment": 1},
-        {"method": ["vrlwf"]},
-        {"vocabulary_texts": "a text"},
-    ],
-)
-def test_a_recipe_takes_no_value_of_another_json_type(
-    ready: Service, recipe: dict[str, Any]
-) -> None:
-    with ready.untouched():
-        answer = ready.client.post("/v1/jobs", json=update(recipe=recipe))
-    assert code_of(answer) == (422, "recipe_invalid")
-    assert pointers(answer) == [f"/recipe/{next(iter(recipe))}"]
+def test_a_value_of_another_json_type_is_refused(ready: Service) -> None:
+    for path, body, pointer in VALUES:
+        with ready.untouched():
+            answer = ready.client.post(path, json=body)
+        assert code_of(answer) == (422, "field_invalid"), body
+        assert pointers(answer) == [pointer]
+
+
+RECIPES = [
+    {"epochs": 6.0},
+    {"epochs": True},
+    {"learning_rate": "0.1"},
+    {"mixing": True},
+    {"augment": 1},
+    {"method": ["vrlwf"]},
+    {"vocabulary_texts": "a text"},
+]
+
+
+def test_a_recipe_takes_no_value_of_another_json_type(ready: Service) -> None:
+    for recipe in RECIPES:
+        with ready.untouched():
+            answer = ready.client.post("/v1/jobs", json=update(recipe=recipe))
+        assert code_of(answer) == (422, "recipe_invalid"), recipe
+        assert pointers(answer) == [f"/recipe/{next(iter(recipe))}"]
 
 
 TWICE = '{"name": "p", "parent_tolerance": 0, "parent_tolerance": 1}'
@@ -133,22 +129,22 @@ def test_a_form_field_that_is_sent_twice_is_refused(ready: Service) -> None:
     assert pointers(answer) == ["/recipe"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/jobs",
-        "/v1/workers",
-        "/v1/models/demo",
-        "/v1/models/demo/versions/1/download",
-        "/healthz",
-        "/metrics",
-        "/openapi.json",
-    ],
-)
-def test_a_query_parameter_that_no_route_knows_is_refused(ready: Service, path: str) -> None:
-    answer = ready.client.get(path, params={"created_after": "2026-01-01"})
-    assert code_of(answer) == (422, "field_unknown")
-    assert pointers(answer) == ["#query/created_after"]
+PATHS = [
+    "/v1/jobs",
+    "/v1/workers",
+    "/v1/models/demo",
+    "/v1/models/demo/versions/1/download",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+]
+
+
+def test_a_query_parameter_that_no_route_knows_is_refused(ready: Service) -> None:
+    for path in PATHS:
+        answer = ready.client.get(path, params={"created_after": "2026-01-01"})
+        assert code_of(answer) == (422, "field_unknown"), path
+        assert pointers(answer) == ["#query/created_after"]
     known = ready.client.get("/v1/jobs?type=update&status=queued&limit=3&model=demo")
     assert known.status_code == 200
 
@@ -163,13 +159,13 @@ def test_a_query_parameter_is_not_known_to_a_post_either(ready: Service) -> None
     assert code_of(form) == (422, "field_unknown")
 
 
-@pytest.mark.parametrize("value", ["5.0", "%205", "1_0", "%2B5", "٥"])
-def test_a_number_in_an_address_is_plain_digits(ready: Service, value: str) -> None:
-    listed = ready.client.get(f"/v1/jobs?limit={value}")
-    assert code_of(listed) == (422, "field_invalid")
-    assert pointers(listed) == ["#query/limit"]
-    one = ready.client.get(f"/v1/models/demo/versions/{value}")
-    assert code_of(one) == (422, "field_invalid")
+def test_a_number_in_an_address_is_plain_digits(ready: Service) -> None:
+    for value in ["5.0", "%205", "1_0", "%2B5", "٥"]:
+        listed = ready.client.get(f"/v1/jobs?limit={value}")
+        assert code_of(listed) == (422, "field_invalid"), value
+        assert pointers(listed) == ["#query/limit"]
+        one = ready.client.get(f"/v1/models/demo/versions/{value}")
+        assert code_of(one) == (422, "field_invalid")
 
 
 def test_a_query_parameter_that_is_sent_twice_is_refused(ready: Service) -> None:

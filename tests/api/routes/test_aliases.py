@@ -56,10 +56,10 @@ def test_a_move_needs_a_precondition(service: Service, model: Model) -> None:
         assert code_of(put(service, 2, None)) == (428, "precondition_required")
 
 
-@pytest.mark.parametrize("match", ['"2"', '"0"', '"x"', "1", 'W/"1"', '"99999999999"', '""'])
-def test_a_stale_or_strange_tag_moves_nothing(service: Service, model: Model, match: str) -> None:
-    with service.untouched():
-        assert code_of(put(service, 2, match)) == (412, "stale_revision")
+def test_a_stale_or_strange_tag_moves_nothing(service: Service, model: Model) -> None:
+    for match in ['"2"', '"0"', '"x"', "1", 'W/"1"', '"99999999999"', '""']:
+        with service.untouched():
+            assert code_of(put(service, 2, match)) == (412, "stale_revision"), match
 
 
 def test_any_tag_matches_an_alias_that_exists(service: Service, model: Model) -> None:
@@ -240,25 +240,23 @@ def test_rollback_goes_back_and_never_toggles(service: Service, model: Model) ->
     assert second["next"] == "4"
 
 
-@pytest.mark.parametrize(
-    ("body", "match", "status", "code"),
-    [
-        ({}, None, 422, "field_invalid"),
-        ({"reason": ""}, None, 422, "field_invalid"),
-        ({"reason": " \n"}, None, 422, "field_invalid"),
-        ({"reason": "r", "to": 3}, None, 422, "field_invalid"),
-        ({"reason": "r", "to": 77}, None, 404, "version_not_found"),
-        ({"reason": "r"}, '"1"', 412, "stale_revision"),
-    ],
-)
-def test_a_rollback_that_cannot_be(
-    service: Service, model: Model, body: dict[str, Any], match: str | None, status: int, code: str
-) -> None:
+NO_ROLLBACKS = [
+    ({}, None, 422, "field_invalid"),
+    ({"reason": ""}, None, 422, "field_invalid"),
+    ({"reason": " \n"}, None, 422, "field_invalid"),
+    ({"reason": "r", "to": 3}, None, 422, "field_invalid"),
+    ({"reason": "r", "to": 77}, None, 404, "version_not_found"),
+    ({"reason": "r"}, '"1"', 412, "stale_revision"),
+]
+
+
+def test_a_rollback_that_cannot_be(service: Service, model: Model) -> None:
     put(service, 2)
-    headers = {"If-Match": match} if match else {}
-    with service.untouched():
-        answer = service.client.post(PRODUCTION + "/rollback", json=body, headers=headers)
-    assert code_of(answer) == (status, code)
+    for body, match, status, code in NO_ROLLBACKS:
+        headers = {"If-Match": match} if match else {}
+        with service.untouched():
+            answer = service.client.post(PRODUCTION + "/rollback", json=body, headers=headers)
+        assert code_of(answer) == (status, code), body
 
 
 def test_a_rollback_may_name_its_target_and_its_revision(service: Service, model: Model) -> None:

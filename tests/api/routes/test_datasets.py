@@ -1,7 +1,5 @@
 """Datasets, pages and frozen versions."""
 
-import pytest
-
 from tests.support.api.image_files import picture
 from tests.support.api.service import Service, code_of
 
@@ -27,11 +25,11 @@ def test_a_name_is_taken_once(service: Service) -> None:
     assert code_of(answer) == (409, "name_taken")
 
 
-@pytest.mark.parametrize("name", ["", "A", "../x", "a b", "-a", "x" * 65])
-def test_names_can_stand_in_a_url(service: Service, name: str) -> None:
-    with service.untouched():
-        answer = service.client.post("/v1/datasets", json={"name": name})
-    assert code_of(answer) == (422, "name_invalid")
+def test_names_can_stand_in_a_url(service: Service) -> None:
+    for name in ["", "A", "../x", "a b", "-a", "x" * 65]:
+        with service.untouched():
+            answer = service.client.post("/v1/datasets", json={"name": name})
+        assert code_of(answer) == (422, "name_invalid"), name
 
 
 def test_pages_hold_everything_once(service: Service) -> None:

@@ -63,12 +63,10 @@ def test_versions_that_gave_up_their_weights_say_so(service: Service) -> None:
     assert (kept["collected_at"], "download" in kept["links"]) == (None, True)
 
 
-@pytest.mark.parametrize(
-    "order", [{"older_than_hours": 0.5}, {"keep_last": -1}, {"everything": True}]
-)
-def test_dangerous_orders_are_refused(service: Service, order: dict[str, object]) -> None:
-    with service.untouched():
-        assert service.client.post("/v1/gc", json=order).status_code == 422
+def test_dangerous_orders_are_refused(service: Service) -> None:
+    for order in [{"older_than_hours": 0.5}, {"keep_last": -1}, {"everything": True}]:
+        with service.untouched():
+            assert service.client.post("/v1/gc", json=order).status_code == 422
 
 
 def test_only_admins_collect(service: Service) -> None:

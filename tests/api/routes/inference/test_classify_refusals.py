@@ -3,7 +3,6 @@
 import json
 import socket
 
-import pytest
 from starlette.responses import JSONResponse, Response
 
 from core.domain.registry.version import Model
@@ -16,51 +15,46 @@ CLASSIFY = "/v1/models/demo:2/classify"
 NO_KEY = (503, "inference_unavailable")
 
 
-@pytest.mark.parametrize(
-    ("data", "status", "code"),
-    [
-        ({"classes": "boot"}, 422, "field_invalid"),
-        ({"classes": "[" * 100_000}, 422, "field_invalid"),
-        ({"classes": '["a", 1]'}, 422, "field_invalid"),
-        ({"classes": '["a", ""]'}, 422, "class_invalid"),
-        ({"prompt": "no slot"}, 422, "prompt_invalid"),
-        ({"prompts": '["a {name}", "no slot"]'}, 422, "prompt_invalid"),
-        ({"prompts": "a {name}"}, 422, "field_invalid"),
-        ({"prompts": "[]"}, 422, "field_invalid"),
-        ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
-        ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
-        ({"prompts": json.dumps(["no slot"] * 5001)}, 422, "field_invalid"),  # counted first
-        ({"top_k": "0"}, 422, "field_invalid"),
-        ({"top_k": "many"}, 422, "field_invalid"),
-        ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
-        ({"model": "x"}, 422, "field_unknown"),
-    ],
-)
-def test_a_question_that_cannot_be_asked(
-    service: Service, model: Model, data: dict[str, str], status: int, code: str
-) -> None:
-    assert code_of(service.client.post(CLASSIFY, files=[image_part(1)], data=data)) == (
-        status,
-        code,
-    )
+QUESTIONS = [
+    ({"classes": "boot"}, 422, "field_invalid"),
+    ({"classes": "[" * 100_000}, 422, "field_invalid"),
+    ({"classes": '["a", 1]'}, 422, "field_invalid"),
+    ({"classes": '["a", ""]'}, 422, "class_invalid"),
+    ({"prompt": "no slot"}, 422, "prompt_invalid"),
+    ({"prompts": '["a {name}", "no slot"]'}, 422, "prompt_invalid"),
+    ({"prompts": "a {name}"}, 422, "field_invalid"),
+    ({"prompts": "[]"}, 422, "field_invalid"),
+    ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
+    ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
+    ({"prompts": json.dumps(["no slot"] * 5001)}, 422, "field_invalid"),  # counted first
+    ({"top_k": "0"}, 422, "field_invalid"),
+    ({"top_k": "many"}, 422, "field_invalid"),
+    ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
+    ({"model": "x"}, 422, "field_unknown"),
+]
 
 
-@pytest.mark.parametrize(
-    ("data", "status", "code"),
-    [
-        (pictures.tiff(), 415, "unsupported_image"),
-        (b"<svg/>", 415, "unsupported_image"),
-        (pictures.truncated(), 422, "image_corrupt"),
-        (pictures.huge(), 422, "image_too_large"),
-    ],
-    ids=["tiff", "svg", "truncated", "huge"],
-)
-def test_a_bad_image_is_refused_by_its_reason(
-    service: Service, model: Model, data: bytes, status: int, code: str
-) -> None:
-    with service.untouched():
-        answer = service.client.post(CLASSIFY, files=[("images", ("a", data))])
-    assert code_of(answer) == (status, code)
+def test_a_question_that_cannot_be_asked(service: Service, model: Model) -> None:
+    for data, status, code in QUESTIONS:
+        assert code_of(service.client.post(CLASSIFY, files=[image_part(1)], data=data)) == (
+            status,
+            code,
+        ), data
+
+
+IMAGES = [
+    (pictures.tiff(), 415, "unsupported_image"),
+    (b"<svg/>", 415, "unsupported_image"),
+    (pictures.truncated(), 422, "image_corrupt"),
+    (pictures.huge(), 422, "image_too_large"),
+]
+
+
+def test_a_bad_image_is_refused_by_its_reason(service: Service, model: Model) -> None:
+    for data, status, code in IMAGES:
+        with service.untouched():
+            answer = service.client.post(CLASSIFY, files=[("images", ("a", data))])
+        assert code_of(answer) == (status, code), data[:20]
 
 
 def test_a_version_without_weights_is_not_served(service: Service, model: Model) -> None:
@@ -71,23 +65,21 @@ def test_a_version_without_weights_is_not_served(service: Service, model: Model)
     assert code_of(answer) == (409, "not_servable")
 
 
-@pytest.mark.parametrize(
-    ("answer", "status", "code"),
-    [
-        (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
-        (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
-        (Response("oops", 500), 503, "inference_unavailable"),
-        (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
-        (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
-    ],
-)
-def test_what_the_inference_process_refuses(
-    service: Service, oracle: Oracle, model: Model, answer: Response, status: int, code: str
-) -> None:
-    oracle.answer = answer
-    told = service.client.post(CLASSIFY, files=[image_part(1)])
-    assert code_of(told) == (status, code)
-    assert ("retry-after" in told.headers) == told.json()["retryable"] == (status == 503)
+ANSWERS = [
+    (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
+    (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
+    (Response("oops", 500), 503, "inference_unavailable"),
+    (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
+    (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
+]
+
+
+def test_what_the_inference_process_refuses(service: Service, oracle: Oracle, model: Model) -> None:
+    for answer, status, code in ANSWERS:
+        oracle.answer = answer
+        told = service.client.post(CLASSIFY, files=[image_part(1)])
+        assert code_of(told) == (status, code), code
+        assert ("retry-after" in told.headers) == told.json()["retryable"] == (status == 503)
 
 
 def test_no_inference_process(service: Service, model: Model) -> None:

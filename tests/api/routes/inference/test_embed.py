@@ -96,38 +96,38 @@ def test_another_digest_than_the_expected_one_is_refused(service: Service) -> No
             assert answer.is_success or answer.json()["code"] == "embedding_space_changed"
 
 
+REFUSED = [
+    ({"json": {}}, 422, "field_invalid", "/texts"),
+    ({"json": {"texts": []}}, 422, "field_invalid", "/texts"),
+    ({"json": {"texts": ["a", ""]}}, 422, "field_invalid", "/texts/1"),
+    ({"json": {"texts": ["a" * (MAX_TEXT + 1)]}}, 422, "field_invalid", "/texts/0"),
+    ({"json": {"texts": ["a"] * (MAX_INPUTS + 1)}}, 422, "field_invalid", "/texts"),
+    ({"json": {"texts": ["a\0"]}}, 422, "field_invalid", "/texts/0"),
+    ({"json": {"texts": [1]}}, 422, "field_invalid", "/texts/0"),
+    ({"json": {"texts": ["a"], "encoding_format": "int8"}}, 422, "field_invalid", None),
+    ({"json": {"texts": ["a"], "images": []}}, 422, "field_unknown", "/images"),
+    (
+        {"data": {"encoding_format": "int8"}, "files": IMAGE},
+        422,
+        "field_invalid",
+        None,
+    ),
+    ({"data": {"texts": "a"}, "files": IMAGE}, 422, "field_unknown", "/texts"),
+    ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", ""),
+    ({"content": b"a"}, 415, "unsupported_media_type", ""),
+    ({"data": {"texts": "a"}}, 415, "unsupported_media_type", ""),
+]
+
+
 @EMBEDDED
-@pytest.mark.parametrize(
-    ("sent", "status", "code", "pointer"),
-    [
-        ({"json": {}}, 422, "field_invalid", "/texts"),
-        ({"json": {"texts": []}}, 422, "field_invalid", "/texts"),
-        ({"json": {"texts": ["a", ""]}}, 422, "field_invalid", "/texts/1"),
-        ({"json": {"texts": ["a" * (MAX_TEXT + 1)]}}, 422, "field_invalid", "/texts/0"),
-        ({"json": {"texts": ["a"] * (MAX_INPUTS + 1)}}, 422, "field_invalid", "/texts"),
-        ({"json": {"texts": ["a\0"]}}, 422, "field_invalid", "/texts/0"),
-        ({"json": {"texts": [1]}}, 422, "field_invalid", "/texts/0"),
-        ({"json": {"texts": ["a"], "encoding_format": "int8"}}, 422, "field_invalid", None),
-        ({"json": {"texts": ["a"], "images": []}}, 422, "field_unknown", "/images"),
-        (
-            {"data": {"encoding_format": "int8"}, "files": IMAGE},
-            422,
-            "field_invalid",
-            None,
-        ),
-        ({"data": {"texts": "a"}, "files": IMAGE}, 422, "field_unknown", "/texts"),
-        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", ""),
-        ({"content": b"a"}, 415, "unsupported_media_type", ""),
-        ({"data": {"texts": "a"}}, 415, "unsupported_media_type", ""),
-    ],
-)
 def test_what_cannot_be_embedded_is_refused_where_it_stands(
-    service: Service, oracle: Oracle, sent: dict[str, Any], status: int, code: str, pointer: str
+    service: Service, oracle: Oracle
 ) -> None:
-    answer = service.client.post(EMBED, **sent)
-    assert code_of(answer) == (status, code), answer.text
-    found = [line["pointer"] for line in answer.json()["errors"]]
-    assert found == ([] if pointer == "" else [pointer or "/encoding_format"])
+    for sent, status, code, pointer in REFUSED:
+        answer = service.client.post(EMBED, **sent)
+        assert code_of(answer) == (status, code), answer.text
+        found = [line["pointer"] for line in answer.json()["errors"]]
+        assert found == ([] if pointer == "" else [pointer or "/encoding_format"])
     assert oracle.requests == []
 
 
