@@ -99,6 +99,11 @@ class BothCounts(ResponseModel):
     current: ArmCounts
     candidate: ArmCounts
     shadow: ShadowCounts | None = Field(description="Null for a canary.")
+    same_caller: int = Field(
+        examples=[0],
+        description="Labels of a canary that do not count, since another one of the same routing "
+        "key or request does.",
+    )
 
 
 class TrialReport(TrialView):
@@ -126,6 +131,7 @@ class TrialReport(TrialView):
                 current=_arm(counts, Arm.CURRENT),
                 candidate=_arm(counts, Arm.CANDIDATE),
                 shadow=shadow if trial.mode is TrialMode.SHADOW else None,
+                same_caller=counts.same_caller,
             ),
         )
 
@@ -168,7 +174,8 @@ class LabelReceipt(ResponseModel):
     prediction: str
     status: Labelled | None = Field(
         description="waiting: it counts once the candidate of the shadow has answered; repeated: "
-        "the prediction had it already; null: it was refused."
+        "the prediction had it already; same_caller: another label of its routing key or request "
+        "counts; null: it was refused."
     )
     error: LabelError | None
 

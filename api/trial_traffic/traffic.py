@@ -8,7 +8,7 @@ from api.trial_traffic.recorder import TrialRecorder
 from api.trial_traffic.shadow import Shadow, ShadowQuestion
 from core.domain.trials.prediction import Prediction
 from core.domain.trials.trial import Arm, Trial, TrialMode, Tried
-from core.domain.values import PredictionId, new_id
+from core.domain.values import Digest, PredictionId, new_id
 from core.ports import ClassificationRequest, Platform
 from core.use_cases.inference.classify import Resolved
 
@@ -21,6 +21,7 @@ class Part:
 
     trial: Trial
     arm: Arm
+    caller: Digest | None
     answering: Resolved
     candidate: Resolved
 
@@ -32,6 +33,9 @@ def part_of(resolved: Resolved, tried: Tried, routing_key: str) -> Part:
     return Part(
         trial=tried.trial,
         arm=arm,
+        caller=(
+            tried.trial.caller_of(routing_key) if tried.trial.mode is TrialMode.CANARY else None
+        ),
         answering=candidate if arm is Arm.CANDIDATE else resolved,
         candidate=candidate,
     )
@@ -55,6 +59,7 @@ class TrialTraffic:
                 mode=part.trial.mode,
                 arm=part.arm,
                 answer=answer,
+                caller=part.caller,
                 at=now,
             )
             for answer in answers

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.output import publish
 from benchmarks.trials.looks import decisions
-from benchmarks.trials.scenarios import EQUAL, FIXED_Z, Rng, Scenario, differing
+from benchmarks.trials.scenarios import EQUAL, FIXED_Z, Canary, Rng, Scenario, Shadow, differing
 from core.domain.gate.intervals import proportion_interval
 
 SEED = 1
@@ -63,7 +63,7 @@ def false_alarms(scenario: Scenario, runs: int, labels: int, rng: Rng) -> Mappin
     }
 
 
-def delays(scenario: Scenario, runs: int, most: int, rng: Rng) -> Mapping[str, Any]:
+def delays(scenario: Canary | Shadow, runs: int, most: int, rng: Rng) -> Mapping[str, Any]:
     """Return after how many labels versions that differ are told apart."""
     grid = np.unique(np.concatenate([np.arange(1, 101), np.geomspace(100, most, 930).astype(int)]))
     found: list[float] = []

@@ -7,7 +7,9 @@ from typing import Protocol
 from core.domain.registry.alias import Alias
 from core.domain.trials.prediction import Prediction, TrialCounts
 from core.domain.trials.trial import Trial, TrialEnd
-from core.domain.values import ModelId, PredictionId, TrialId
+from core.domain.values import Digest, ModelId, PredictionId, TrialId
+
+Caller = tuple[TrialId, Digest]  # see `Trial.caller_of`
 
 
 class Trials(Protocol):
@@ -54,8 +56,11 @@ class Predictions(Protocol):
     def save(self, predictions: Sequence[Prediction]) -> None:
         """Update labels and shadows' answers of locked predictions."""
 
+    def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
+        """Keep that a label of these callers counts; return those without one until now."""
+
     def keep_newest(self, trial: TrialId, count: int) -> None:
         """Delete the predictions of a trial but for the newest ones."""
 
     def forget(self, before: datetime) -> None:
-        """Delete predictions made before a moment, and those of trials that have ended."""
+        """Delete predictions made before a moment, and all that ended trials need no more."""

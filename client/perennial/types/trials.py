@@ -69,6 +69,7 @@ class BothCounts(TypedDict):
     current: ArmCounts
     candidate: ArmCounts
     shadow: ShadowCounts | None  # None for a canary
+    same_caller: int  # labels that do not count, since another one of their caller does
 
 
 class TrialReport(Trial):
@@ -90,5 +91,5 @@ class LabelReceipt(TypedDict):
     """The outcome of sending a label; without a status, it was refused."""
 
     prediction: str
-    status: Literal["counted", "waiting", "repeated"] | None
+    status: Literal["counted", "waiting", "repeated", "same_caller"] | None
     error: LabelError | None

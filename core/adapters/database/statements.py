@@ -40,6 +40,19 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Values])
         connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
 
 
+def insert_absent(
+    connection: Connection, table: Table, rows: Sequence[Values]
+) -> Sequence[Row[Any]]:
+    """Insert the rows whose keys do not exist yet; return their keys.
+
+    Like `insert_new`, it waits for another transaction that is inserting one of them.
+    """
+    if not rows:
+        return []
+    statement = _insert(connection, table).on_conflict_do_nothing()
+    return connection.execute(statement.returning(*table.primary_key), rows).all()
+
+
 def upsert(connection: Connection, table: Table, values: Values, *, key: Collection[str]) -> None:
     """Insert a row, or update the one with the same key."""
     rest = {name: value for name, value in values.items() if name not in key}

@@ -8,7 +8,7 @@ from typing import Self
 
 from core.domain.trials.confidence_sequence import Hits, Pairs
 from core.domain.trials.trial import Arm, TrialMode
-from core.domain.values import PredictionId, TrialId
+from core.domain.values import Digest, PredictionId, TrialId
 from core.errors import PredictionLabelled
 
 
@@ -29,9 +29,11 @@ class Prediction:
     mode: TrialMode
     arm: Arm
     answer: str  # the class that went out
+    caller: Digest | None = None  # of a canary: see `Trial.caller_of`
     shadowed: Shadowed | None = None  # None for a shadow: the candidate has not been asked yet
     shadow_answer: str | None = None  # the candidate's class
     label: str | None = None
+    same_caller: bool = False  # another label of its caller has counted, so that this one does not
     at: datetime
 
     def labelled(self, label: str) -> Self:
@@ -71,6 +73,7 @@ class TrialCounts:
     right_candidate: int = 0
     gained: int = 0  # of a shadow: only the candidate is right
     lost: int = 0  # of a shadow: only the current version is right
+    same_caller: int = 0  # of a canary: labels that do not count, since one of their caller does
 
     @property
     def current(self) -> Hits:
@@ -100,7 +103,9 @@ def tally(prediction: Prediction) -> Counter[str]:
     found = Counter({f"answered_{prediction.arm}": 1})
     if prediction.mode is TrialMode.SHADOW:
         return found + _shadow(prediction)
-    if prediction.label is not None:
+    if prediction.same_caller:
+        found["same_caller"] += 1
+    elif prediction.label is not None:
         found += _labelled(prediction.arm, right=same_class(prediction.answer, prediction.label))
     return found
 

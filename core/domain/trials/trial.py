@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
-from core.domain.values import Json, ModelId, TrialId, sha256
+from core.domain.values import Digest, Json, ModelId, TrialId, sha256
 from core.errors import EvaluationPending, FieldInvalid, GateFailed, TrialEnded
 
 LARGEST_SHARE = 0.5
@@ -64,8 +64,12 @@ class Trial:
         """
         if self.share is None:
             return Arm.CURRENT
-        place = int(sha256(f"{self.id} {routing_key}".encode())[:16], 16) / 2**64
+        place = int(self.caller_of(routing_key)[:16], 16) / 2**64
         return Arm.CANDIDATE if place < self.share else Arm.CURRENT
+
+    def caller_of(self, routing_key: str) -> Digest:
+        """Return a digest that stands for a routing key, a different one in each trial."""
+        return sha256(f"{self.id} {routing_key}".encode())
 
     def require_running(self) -> None:
         """Raise TrialEnded if the trial has ended."""

@@ -1,8 +1,8 @@
 """Label predictions of trials with the classes that are right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from core.domain.trials.prediction import Prediction
@@ -23,6 +23,7 @@ class Labelled(StrEnum):
     COUNTED = "counted"
     WAITING = "waiting"  # it counts once the candidate of the shadow has answered
     REPEATED = "repeated"  # the prediction had it already
+    SAME_CALLER = "same_caller"  # of a canary: another label of its caller has counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,9 @@ def label_predictions(
 ) -> list[Receipt]:
     """Label predictions, each once: the first label counts. Return a receipt for each.
 
-    Refusals are ClassInvalid, PredictionNotFound, TrialEnded and PredictionLabelled.
+    Of a canary one label of each caller counts: a caller stays with one version, so that further
+    ones would tell about the caller rather than about the version. Refusals are ClassInvalid,
+    PredictionNotFound, TrialEnded and PredictionLabelled.
     """
     with platform.transactions() as work:
         found = dict(work.predictions.lock({prediction for prediction, _ in labels}))
@@ -52,11 +55,33 @@ def label_predictions(
                 receipts.append(Receipt(prediction=prediction, outcome=outcome))
             except PerennialError as refusal:
                 receipts.append(Receipt(prediction=prediction, refusal=refusal))
-        changed = [one for id_, one in found.items() if one != before[id_]]
-        work.predictions.save(changed)
-        count_changes(work, [(before[one.id], one) for one in changed])
+        labelled = [one for id_, one in found.items() if one != before[id_]]
+        changed = {one.id: one for one in _once_a_caller(work, labelled)}
+        work.predictions.save(list(changed.values()))
+        count_changes(work, [(before[one.id], one) for one in changed.values()])
         work.commit()
-    return receipts
+    return [_settled(receipt, changed) for receipt in receipts]
+
+
+def _once_a_caller(work: UnitOfWork, labelled: Sequence[Prediction]) -> list[Prediction]:
+    """Return labelled predictions, those marked of whose caller another one counts."""
+    firsts = {}
+    for one in labelled:
+        if one.caller is not None:
+            firsts.setdefault((one.trial, one.caller), one.id)
+    new = work.predictions.first_labels(firsts)
+    counting = {id_ for caller, id_ in firsts.items() if caller in new}
+    return [
+        replace(one, same_caller=one.caller is not None and one.id not in counting)
+        for one in labelled
+    ]
+
+
+def _settled(receipt: Receipt, changed: Mapping[PredictionId, Prediction]) -> Receipt:
+    one = changed.get(receipt.prediction)
+    if receipt.outcome is Labelled.COUNTED and one is not None and one.same_caller:
+        return replace(receipt, outcome=Labelled.SAME_CALLER)
+    return receipt
 
 
 def _trials(work: UnitOfWork, ids: set[TrialId]) -> dict[TrialId, Trial]:

@@ -10,7 +10,7 @@ from core.domain.access.roles import Role
 from core.domain.registry.version import Model
 from core.domain.trials.prediction import Prediction, Shadowed, TrialCounts
 from core.domain.trials.trial import Trial, TrialMode
-from core.domain.values import PredictionId
+from core.domain.values import Digest, PredictionId
 from core.use_cases.operations.maintenance import forget_old_traces
 from core.use_cases.trials.end_trial import stop_trial
 from core.use_cases.trials.label_predictions import label_predictions
@@ -26,10 +26,12 @@ def counts_of(scene: Scene, trial: Trial) -> dict[str, int]:
     return {name: value for name, value in asdict(counts).items() if value}
 
 
-def record(scene: Scene, trial: Trial, count: int) -> list[Prediction]:
+def record(
+    scene: Scene, trial: Trial, count: int = 0, *, callers: Sequence[Digest] = ()
+) -> list[Prediction]:
     made = [
-        a_prediction(trial=trial.id, mode=trial.mode, at=scene.platform.clock())
-        for _ in range(count)
+        a_prediction(trial=trial.id, mode=trial.mode, caller=caller, at=scene.platform.clock())
+        for caller in callers or [None] * count
     ]
     record_predictions(scene.platform, Batch(predictions=made))
     return made
@@ -136,6 +138,43 @@ def test_labels_that_are_refused_leave_the_others_and_nothing_behind(
     assert late.refusal is not None
     assert late.refusal.code == "trial_ended"
     assert counts_of(scene, trial) == wanted
+
+
+def test_of_each_caller_of_a_canary_one_label_counts(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start(TrialMode.CANARY)
+    callers = [trial.caller_of(key) for key in ("one", "one", "two", "two")]
+    made = record(scene, trial, callers=callers)
+    labels = [(one.id, "boot") for one in made]
+    for outcomes in (["counted", "same_caller"] * 2, ["repeated"] * 4):
+        receipts = label_predictions(scene.platform, labels)
+        assert [str(one.outcome) for one in receipts] == outcomes
+    wanted = {
+        "answered_current": 4,
+        "labelled_current": 2,
+        "right_current": 2,
+        "same_caller": 2,
+    }
+    assert counts_of(scene, trial) == wanted
+    stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
+    forget_old_traces(scene.platform)
+    with scene.platform.transactions() as work:
+        assert len(work.predictions.first_labels({(trial.id, callers[0])})) == 1  # forgotten
+
+
+def test_of_labels_of_a_caller_that_are_sent_at_once_one_counts(scene: Scene, start: Start) -> None:
+    trial = start(TrialMode.CANARY)
+    callers = [trial.caller_of(f"caller {number % 5}") for number in range(40)]
+    made = record(scene, trial, callers=callers)
+    with ThreadPoolExecutor(4) as processes:
+        sent = processes.map(
+            lambda one: label_predictions(scene.platform, [(one.id, "boot")]), made
+        )
+        outcomes = [str(receipt.outcome) for receipts in sent for receipt in receipts]
+    assert (outcomes.count("counted"), outcomes.count("same_caller")) == (5, 35)
+    counts = counts_of(scene, trial)
+    assert (counts["labelled_current"], counts["same_caller"]) == (5, 35)
 
 
 def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs(

@@ -235,4 +235,8 @@ ADDED: dict[str, Rows] = {
             }
         ],
     },
+    "0030": {
+        "trial_predictions": [{"caller": "c" * 64, "same_caller": True}],
+        "trial_callers": [{"trial": "trial_1", "caller": "c" * 64}],
+    },
 }

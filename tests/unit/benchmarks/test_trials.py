@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.trials.__main__ import delays, false_alarms
 from benchmarks.trials.looks import decisions
-from benchmarks.trials.scenarios import Canary, Scenario, Shadow
+from benchmarks.trials.scenarios import CallersCanary, Canary, Scenario, Shadow
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,19 @@ def test_no_look_that_is_skipped_could_have_decided(scenario: Scenario) -> None:
     ]
     assert [found and found[0] for found in decisions(looks)] == decided
     assert any(decided)
+
+
+def test_of_few_callers_one_label_each_counts_for_one_arm() -> None:
+    sizes, rng = np.arange(1, 1001), np.random.default_rng(5)
+    every = CallersCanary(callers=10, once=False).looks(sizes, 50, rng)
+    once = CallersCanary(callers=10, once=True).looks(sizes, 50, rng)
+    assert (every.n1 + every.n2 == sizes).all()
+    assert (once.n1 + once.n2)[:, -1].tolist() == [10] * 50
+    assert (once.s1 <= once.n1).all()
+    assert (once.s2 <= once.n2).all()
+    found = [sum(one is not None for one in decisions(looks)) for looks in (every, once)]
+    assert found[0] > 10  # what counting each label would find between equal versions
+    assert found[1] == 0
 
 
 def test_versions_that_differ_are_told_apart_the_right_way_and_equal_ones_are_not() -> None:

@@ -86,6 +86,11 @@ def show(model: str, alias: str, trial: str, as_json: bool) -> None:
             f"{shadow['failed']:,} failed. Of the labelled ones the candidate alone has "
             f"{shadow['gained']:,} right, the current version alone {shadow['lost']:,}."
         )
+    if report["counts"]["same_caller"]:
+        click.echo(
+            f"{report['counts']['same_caller']:,} further labels do not count: of each routing "
+            "key or request one does."
+        )
 
 
 @trial.command("list", epilog=example("perennial trial list demo"))
@@ -145,7 +150,8 @@ def label(file: Path, as_json: bool) -> None:
     counts = [one["status"] for one in receipts]
     click.echo(
         f"{counts.count('counted'):,} counted, {counts.count('waiting'):,} waiting, "
-        f"{counts.count('repeated'):,} repeated, {counts.count(None):,} refused."
+        f"{counts.count('repeated'):,} repeated, {counts.count('same_caller'):,} of callers that "
+        f"have one, {counts.count(None):,} refused."
     )
 
 

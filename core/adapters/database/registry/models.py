@@ -15,7 +15,12 @@ from core.adapters.database.tables.models import (
     models,
     versions,
 )
-from core.adapters.database.tables.trials import trial_counts, trial_predictions, trials
+from core.adapters.database.tables.trials import (
+    trial_callers,
+    trial_counts,
+    trial_predictions,
+    trials,
+)
 from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.registry.version import Model
 from core.domain.values import ModelId, PolicyId, SuiteId
@@ -88,7 +93,7 @@ class SqlModels:
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
         of_versions = (exports, vectors, index_reports, versions)
         tried = select(trials.c.id).where(trials.c.model == model)
-        for table in (trial_predictions, trial_counts):
+        for table in (trial_predictions, trial_callers, trial_counts):
             self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
         for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))

@@ -1,6 +1,17 @@
 """Tables of trials, their counts, and the predictions made during them."""
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    false,
+)
 
 from core.adapters.database.tables.schema import UtcTime, metadata
 
@@ -43,6 +54,16 @@ trial_predictions = Table(
     Column("shadow_answer", String),
     Column("label", String),
     Column("at", UtcTime, nullable=False),
+    Column("caller", String),  # null: of a shadow
+    Column("same_caller", Boolean, nullable=False, server_default=false()),
+)
+
+# The callers of a canary of which a label counts.
+trial_callers = Table(
+    "trial_callers",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("caller", String, primary_key=True),
 )
 
 Index(None, trials.c.model, trials.c.alias, trials.c.id)

@@ -6,18 +6,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
-from core.adapters.database.statements import chunks, insert_missing
+from core.adapters.database.statements import chunks, insert_absent, insert_missing
+from core.adapters.database.tables.trials import trial_callers, trials
 from core.adapters.database.tables.trials import trial_predictions as predictions
-from core.adapters.database.tables.trials import trials
 from core.domain.trials.prediction import Prediction, Shadowed
 from core.domain.trials.trial import Arm, TrialMode
 from core.domain.values import PredictionId, TrialId
+from core.ports.trials import Caller
 
 _SAVE = (
     update(predictions)
     .where(predictions.c.id == bindparam("of"))
     .values(
         label=bindparam("label_"),
+        same_caller=bindparam("same_caller_"),
         shadowed=bindparam("shadowed_"),
         shadow_answer=bindparam("shadow_answer_"),
     )
@@ -52,6 +54,7 @@ class SqlPredictions:
             {
                 "of": one.id,
                 "label_": one.label,
+                "same_caller_": one.same_caller,
                 "shadowed_": one.shadowed,
                 "shadow_answer_": one.shadow_answer,
             }
@@ -59,6 +62,13 @@ class SqlPredictions:
         ]
         if rows:
             self._connection.execute(_SAVE, rows)
+
+    def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
+        """Keep that a label of these callers counts; return those without one until now."""
+        rows = [{"trial": trial, "caller": caller} for trial, caller in sorted(callers)]
+        return {
+            (row.trial, row.caller) for row in insert_absent(self._connection, trial_callers, rows)
+        }
 
     def keep_newest(self, trial: TrialId, count: int) -> None:
         """Delete the predictions of a trial but for the newest ones."""
@@ -73,10 +83,11 @@ class SqlPredictions:
             self._connection.execute(delete(predictions).where(predictions.c.trial == trial, older))
 
     def forget(self, before: datetime) -> None:
-        """Delete predictions made before a moment, and those of trials that have ended."""
+        """Delete predictions made before a moment, and all that ended trials need no more."""
         ended = select(trials.c.id).where(trials.c.end.is_not(None))
         for gone in (predictions.c.at < before, predictions.c.trial.in_(ended)):  # an index each
             self._connection.execute(delete(predictions).where(gone))
+        self._connection.execute(delete(trial_callers).where(trial_callers.c.trial.in_(ended)))
 
 
 def _to_prediction(row: Row[Any]) -> Prediction:

@@ -123,10 +123,12 @@ def test_a_canary_answers_its_routing_keys_and_each_arm_counts_for_itself(
         answer = classify(service, images=2, **{"Perennial-Routing-Key": keys[1]})
         assert answer["trial"]["arm"] == arm
         ids = [row["prediction"] for row in answer["data"]]
-        label(service, (ids[0], "boot"), (ids[1], "bag" if arm == "candidate" else "boot"))
+        sent = label(service, (ids[0], "bag" if arm == "candidate" else "boot"), (ids[1], "boot"))
+        assert [row["status"] for row in sent.json()["data"]] == ["counted", "same_caller"]
     after = report(service)["counts"]
-    assert (after["current"]["labelled"], after["current"]["accuracy"]) == (2, 1)
-    assert (after["candidate"]["labelled"], after["candidate"]["accuracy"]) == (2, 0.5)
+    assert (after["current"]["labelled"], after["current"]["accuracy"]) == (1, 1)
+    assert (after["candidate"]["labelled"], after["candidate"]["accuracy"]) == (1, 0)
+    assert after["same_caller"] == 2
     for arm in arms:
         assert after[arm]["answered"] == before[arm]["answered"] + 2
 
