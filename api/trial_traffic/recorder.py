@@ -42,7 +42,11 @@ class TrialRecorder:
         self._collect(Batch(shadows=dict.fromkeys(predictions, answer)))
 
     def flush(self) -> None:
-        """Write what was collected before this call. Raises DatabaseUnavailable, and keeps it."""
+        """Write what was collected before this call.
+
+        Raises DatabaseUnavailable or StorageFull, and keeps it. What fails otherwise would fail
+        again and hold up what comes after it: it is lost.
+        """
         with self._writing:
             with self._lock:
                 batch, self._waiting = self._waiting, Batch()
@@ -52,9 +56,11 @@ class TrialRecorder:
             trim = self._untrimmed >= TRIM_EVERY
             try:
                 record_predictions(self._platform, batch, trim=trim)
-            except BaseException:
+            except PerennialError:
                 self._collect(batch, first=True)
                 raise
+            except Exception:
+                log.exception("predictions of trials are lost", extra={"count": len(batch)})
             self._untrimmed = 0 if trim else self._untrimmed
 
     def close(self) -> None:
@@ -88,5 +94,3 @@ class TrialRecorder:
             self.flush()
         except PerennialError as fault:
             log.warning("predictions of trials wait: %s", fault.message)
-        except Exception:
-            log.exception("predictions of trials wait")

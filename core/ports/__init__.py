@@ -56,7 +56,7 @@ from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
-from core.ports.trials import Predictions, Trials
+from core.ports.trials import Caller, Predictions, Trials
 from core.ports.vectors import (
     Embedder,
     FittedBridge,
@@ -78,6 +78,7 @@ __all__ = [
     "AuditTrail",
     "Buckets",
     "BytesCallback",
+    "Caller",
     "ClassificationRequest",
     "Classifier",
     "Clock",

@@ -42,7 +42,7 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Values])
 
 def insert_absent(
     connection: Connection, table: Table, rows: Sequence[Values]
-) -> Sequence[Row[Any]]:
+) -> Sequence[tuple[Any, ...]]:
     """Insert the rows whose keys do not exist yet; return their keys.
 
     Like `insert_new`, it waits for another transaction that is inserting one of them.
@@ -50,7 +50,8 @@ def insert_absent(
     if not rows:
         return []
     statement = _insert(connection, table).on_conflict_do_nothing()
-    return connection.execute(statement.returning(*table.primary_key), rows).all()
+    inserted = connection.execute(statement.returning(*table.primary_key), rows)
+    return [tuple(row) for row in inserted]
 
 
 def upsert(connection: Connection, table: Table, values: Values, *, key: Collection[str]) -> None:

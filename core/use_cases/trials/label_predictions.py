@@ -13,7 +13,7 @@ from core.errors import (
     PerennialError,
     PredictionNotFound,
 )
-from core.ports import Platform, UnitOfWork
+from core.ports import Caller, Platform, UnitOfWork
 from core.use_cases.trials.record_predictions import count_changes
 
 
@@ -55,7 +55,8 @@ def label_predictions(
                 receipts.append(Receipt(prediction=prediction, outcome=outcome))
             except PerennialError as refusal:
                 receipts.append(Receipt(prediction=prediction, refusal=refusal))
-        labelled = [one for id_, one in found.items() if one != before[id_]]
+        sent = dict.fromkeys(prediction for prediction, _ in labels if prediction in found)
+        labelled = [found[id_] for id_ in sent if found[id_] != before[id_]]
         changed = {one.id: one for one in _once_a_caller(work, labelled)}
         work.predictions.save(list(changed.values()))
         count_changes(work, [(before[one.id], one) for one in changed.values()])
@@ -65,7 +66,7 @@ def label_predictions(
 
 def _once_a_caller(work: UnitOfWork, labelled: Sequence[Prediction]) -> list[Prediction]:
     """Return labelled predictions, those marked of whose caller another one counts."""
-    firsts = {}
+    firsts: dict[Caller, PredictionId] = {}
     for one in labelled:
         if one.caller is not None:
             firsts.setdefault((one.trial, one.caller), one.id)

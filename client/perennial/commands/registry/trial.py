@@ -148,10 +148,11 @@ def label(file: Path, as_json: bool) -> None:
         if one["error"]:
             note(f"{one['prediction']}: {one['error']['code']}: {one['error']['detail']}")
     counts = [one["status"] for one in receipts]
+    known = counts.count("same_caller")
     click.echo(
         f"{counts.count('counted'):,} counted, {counts.count('waiting'):,} waiting, "
-        f"{counts.count('repeated'):,} repeated, {counts.count('same_caller'):,} of callers that "
-        f"have one, {counts.count(None):,} refused."
+        f"{counts.count('repeated'):,} repeated, {counts.count(None):,} refused."
+        + (f" {known:,} do not count: of each caller one label does." if known else "")
     )
 
 

@@ -12,7 +12,7 @@ from core.adapters.database.tables.trials import trial_predictions as prediction
 from core.domain.trials.prediction import Prediction, Shadowed
 from core.domain.trials.trial import Arm, TrialMode
 from core.domain.values import PredictionId, TrialId
-from core.ports.trials import Caller
+from core.ports import Caller
 
 _SAVE = (
     update(predictions)
@@ -66,9 +66,8 @@ class SqlPredictions:
     def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
         """Keep that a label of these callers counts; return those without one until now."""
         rows = [{"trial": trial, "caller": caller} for trial, caller in sorted(callers)]
-        return {
-            (row.trial, row.caller) for row in insert_absent(self._connection, trial_callers, rows)
-        }
+        inserted = insert_absent(self._connection, trial_callers, rows)
+        return {(trial, caller) for trial, caller in inserted}
 
     def keep_newest(self, trial: TrialId, count: int) -> None:
         """Delete the predictions of a trial but for the newest ones."""

@@ -26,11 +26,14 @@ class Writes:
         self.batches: list[Batch] = []
         self.trims: list[bool] = []
         self.down = False
+        self.fails = False
         self.lock = Lock()
 
     def __call__(self, _platform: Platform, batch: Batch, *, trim: bool) -> None:
         if self.down:
             raise DatabaseUnavailable
+        if self.fails:
+            raise ValueError
         with self.lock:
             self.batches.append(batch)
             self.trims.append(trim)
@@ -69,6 +72,19 @@ def test_what_is_recorded_while_the_database_is_down_is_written_later_in_its_ord
     recorder.answered(made[2:3])
     recorder.close()
     assert [one for batch in writes.batches for one in batch.predictions] == made[:3]
+
+
+def test_what_cannot_be_written_does_not_hold_up_what_comes_after_it(
+    writes: Writes, recorder: TrialRecorder
+) -> None:
+    bad, good = a_prediction(), a_prediction()
+    writes.fails = True
+    recorder.answered([bad])
+    recorder.flush()
+    writes.fails = False
+    recorder.answered([good])
+    recorder.close()
+    assert [one for batch in writes.batches for one in batch.predictions] == [good]
 
 
 def test_old_predictions_are_deleted_now_and_then(
