@@ -1,13 +1,16 @@
-"""Forms with image files: what may be wrong with one, and decoding of its files."""
+"""Forms with image files: what may be wrong with one, and where its files go."""
+
+from collections.abc import Sequence
 
 from api.dependencies import Services
 from api.http.forms.multipart import Part
 from api.http.forms.staging import Staging
 from api.http.forms.uploads import data_of
 from core import errors
-from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.values import clean_file_label
-from core.use_cases.datasets.datasets import Upload, receive_file
+from core.use_cases.datasets.datasets import Upload, receive_file, require_room
+from core.use_cases.datasets.quota import require_quota
 
 UPLOAD_ERRORS = (
     errors.MalformedMultipart,
@@ -18,6 +21,13 @@ UPLOAD_ERRORS = (
     errors.QuotaExceeded,
     errors.StorageFull,
 )
+
+
+def dataset_to_fill(services: Services, dataset: str) -> Dataset:
+    """Return a dataset that a form adds to. Raises DatasetNotFound or StorageFull."""
+    require_room(services.platform)
+    with services.platform.transactions(read_only=True) as work:
+        return work.datasets.get(dataset)
 
 
 def decode_upload(services: Services, staging: Staging, kind: DatasetKind, part: Part) -> Upload:
@@ -35,3 +45,11 @@ def decode_upload(services: Services, staging: Staging, kind: DatasetKind, part:
         file_name=part.file_name,
         data=data,
     )
+
+
+def store_uploads(services: Services, staging: Staging, uploads: Sequence[Upload]) -> None:
+    """Store the images of a form that has arrived. Raises QuotaExceeded or StorageFull."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        require_quota(platform.settings, work, uploads)
+    staging.store(platform.artifacts)

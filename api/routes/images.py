@@ -15,7 +15,7 @@ from api.http.forms.uploads import receive_form
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.image_answers import WEBP, image_answer, thumbnail_answer
-from api.image_forms import UPLOAD_ERRORS, decode_upload
+from api.image_forms import UPLOAD_ERRORS, dataset_to_fill, decode_upload, store_uploads
 from api.openapi_document import multipart, raises
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets.datasets import ReceiptView, UploadView
@@ -24,8 +24,7 @@ from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
-from core.use_cases.datasets.datasets import Receipt, Upload, require_room
-from core.use_cases.datasets.quota import require_quota
+from core.use_cases.datasets.datasets import Receipt, Upload
 from core.use_cases.datasets.record_uploads import record_uploads
 from core.use_cases.datasets.stored_images import remove_image, stored_form
 
@@ -60,7 +59,7 @@ CLASS_FORM = multipart(
 )
 async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
-    found = await run_in_threadpool(_find, services, dataset)
+    found = await run_in_threadpool(dataset_to_fill, services, dataset)
     with Staging(services.platform.settings.home) as staging:
         form = await receive_form(
             request, services, partial(decode_upload, services, staging, found.kind)
@@ -120,17 +119,8 @@ async def get_thumbnail(
     return await thumbnail_answer(services, artifact, if_none_match)
 
 
-def _find(services: Services, dataset: str) -> Dataset:
-    require_room(services.platform)
-    with services.platform.transactions(read_only=True) as work:
-        return work.datasets.get(dataset)
-
-
 def _record(
     services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
-    platform = services.platform
-    with platform.transactions(read_only=True) as work:
-        require_quota(platform.settings, work, uploads)
-    staging.store(platform.artifacts)
-    return record_uploads(platform, services.decoder, dataset, uploads)
+    store_uploads(services, staging, uploads)
+    return record_uploads(services.platform, services.decoder, dataset, uploads)

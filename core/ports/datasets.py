@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetVersion, Image
@@ -45,6 +46,11 @@ class Datasets(Protocol):
         self, dataset: DatasetId, pixels: Collection[Digest]
     ) -> Mapping[Digest, Sequence[str]]:
         """Return the texts that images have in a dataset, without images that it does not hold."""
+
+    def added_at(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[tuple[Digest, str], datetime]:
+        """Return when images came into a dataset with each of their texts."""
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
 
@@ -122,6 +128,11 @@ class Datasets(Protocol):
         """
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
+
+    def newest_versions(
+        self, datasets: Collection[DatasetId]
+    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
+        """Return the newest version of each of some datasets that has one, and how many it has."""
 
     def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
         """Record the version that a locked one is replaced by, since images of it were erased."""

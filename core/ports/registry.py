@@ -7,7 +7,7 @@ from typing import Protocol
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.version import Model, Version
-from core.domain.values import Digest, ErasureId, ModelId, PolicyId, SuiteId
+from core.domain.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
 
 class Policies(Protocol):
@@ -34,6 +34,9 @@ class Models(Protocol):
         """Return the ids of the models that have one of these names; others are left out."""
 
     def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
+
+    def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
+        """Return the names of the models that learned from each of some datasets."""
 
     def lock(self, model: ModelId) -> None:
         """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -72,6 +73,30 @@ def test_image_with_the_same_text_is_kept_once(transactions: Transactions) -> No
         assert work.datasets.texts(dataset.id, [digest(1)]) == {digest(1): ["cat"]}
         assert work.datasets.texts(dataset.id, [digest(2)]) == {}
         assert work.datasets.count(dataset.id) == {"cat": 1}
+
+
+def test_newest_versions_come_with_how_many_there_are(transactions: Transactions) -> None:
+    dataset, empty = a_dataset(), a_dataset()
+    manifest = a_manifest(dataset, {digest(1): "cat"})
+    made = [a_dataset_version(dataset, number, manifest) for number in (1, 3)]
+    with transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add(empty)
+        for version in made:
+            work.datasets.add_version(version, manifest)
+        newest = work.datasets.newest_versions([dataset.id, empty.id])
+    assert newest == {dataset.id: (made[1], 2)}
+
+
+def test_a_time_belongs_to_an_image_with_its_text(transactions: Transactions) -> None:
+    dataset = a_dataset(kind=DatasetKind.CAPTIONED)
+    first = a_row(dataset, digest(1), "a cat")
+    second = replace(first, text="a black cat", added_at=first.added_at + timedelta(hours=1))
+    with transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add_images(dataset.id, [first, second])
+        found = work.datasets.added_at(dataset.id, [digest(1), digest(2)])
+    assert found == {(digest(1), row.text): row.added_at for row in (first, second)}
 
 
 def test_labelled_image_cannot_get_a_second_class(transactions: Transactions) -> None:

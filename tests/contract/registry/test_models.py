@@ -11,6 +11,7 @@ from core.domain.recipes.choices import Method
 from core.domain.recipes.prompt import PromptTemplate
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.version import Model, VersionStatus
+from core.domain.values import DatasetId
 from core.errors import (
     ModelNotFound,
     NameTaken,
@@ -101,6 +102,25 @@ def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> No
             work.models.add(a_model(policy, name=model.name))
         with pytest.raises(ModelNotFound):
             work.models.get("other")
+
+
+def test_models_that_a_dataset_taught_are_those_that_a_key_is_for(
+    transactions: Transactions, model: Model
+) -> None:
+    dataset, job = a_dataset(), a_job(model)
+    manifest = a_manifest(dataset, {digest(1): "cat"})
+    taught = a_version(job, dataset=dataset.id, dataset_version=1)
+    with transactions() as work:
+        work.datasets.add(dataset)
+        work.datasets.add_version(a_dataset_version(dataset, 1, manifest), manifest)
+        work.jobs.add(job)
+        for version in (taught, replace(taught, number=2, parent=1)):
+            work.versions.add(version)
+        assert work.models.taught([dataset.id, DatasetId("ds_2")]) == {dataset.id: [model.name]}
+        work.commit()
+    stranger = Principal(name="stranger", role=Role.VIEWER, models=frozenset())
+    with transactions.on_behalf_of(stranger)() as work:
+        assert work.models.taught([dataset.id]) == {}
 
 
 def test_version_comes_back_as_it_was(transactions: Transactions, model: Model) -> None:

@@ -1,9 +1,9 @@
 """Frozen versions of datasets, and the images that they train on."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from core.adapters.database.datasets.thumbnails import groups_in
 from core.adapters.database.datasets.version_uses import is_trained_on
@@ -55,6 +55,23 @@ class SqlDatasetVersions:
         if lock:
             query = query.with_for_update()
         return [_to_version(row) for row in self._connection.execute(query)]
+
+    def newest(
+        self, datasets: Collection[DatasetId]
+    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
+        """Return the newest version of each dataset that has one, and how many it has."""
+        rows = dataset_versions
+        last = (
+            select(rows.c.dataset, func.max(rows.c.number).label("number"), func.count().label("n"))
+            .where(rows.c.dataset.in_(datasets))
+            .group_by(rows.c.dataset)
+            .subquery()
+        )
+        same = (rows.c.dataset == last.c.dataset) & (rows.c.number == last.c.number)
+        query = select(rows, last.c.n).join(last, same)
+        return {
+            row.dataset: (_to_version(row), int(row.n)) for row in self._connection.execute(query)
+        }
 
     def replace(self, dataset: DatasetId, number: int, by: int) -> None:
         """Record the version that one is replaced by."""

@@ -125,6 +125,12 @@ class SqlDatasets(SqlDatasetImages):
         """Return all versions of a dataset, oldest first."""
         return self._versions.all(dataset)
 
+    def newest_versions(
+        self, datasets: Collection[DatasetId]
+    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
+        """Return the newest version of each dataset that has one, and how many it has."""
+        return self._versions.newest(datasets)
+
     def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
         """Return the groups that are on the training side of another dataset's versions.
 

@@ -1,6 +1,7 @@
 """The images in datasets, as they are read."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -42,6 +43,20 @@ class SqlImageLists:
             )
             for row in self._connection.execute(query):
                 found.setdefault(row.pixels, []).append(row.text)
+        return found
+
+    def added_at(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[tuple[Digest, str], datetime]:
+        """Return when images came into the dataset with each of their texts."""
+        rows = dataset_images.c
+        found: dict[tuple[Digest, str], datetime] = {}
+        for chunk in chunks(pixels):
+            query = select(rows.pixels, rows.text, rows.added_at).where(
+                rows.dataset == dataset, rows.pixels.in_(chunk)
+            )
+            for row in self._connection.execute(query):
+                found[row.pixels, row.text] = row.added_at
         return found
 
     def stored_bytes(self) -> int:

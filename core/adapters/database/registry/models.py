@@ -1,6 +1,6 @@
 """Models, each a named line of versions."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
@@ -23,7 +23,7 @@ from core.adapters.database.tables.trials import (
 )
 from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.registry.version import Model
-from core.domain.values import ModelId, PolicyId, SuiteId
+from core.domain.values import DatasetId, ModelId, PolicyId, SuiteId
 from core.errors import ModelNotFound, NameTaken
 
 # Built once: building a statement takes longer than running it.
@@ -69,6 +69,22 @@ class SqlModels:
     def page(self, limit: int, after: str | None) -> Sequence[Model]:
         """Return a page of models, oldest first; `after` is the last id of the previous page."""
         return self._to_models(page_by_id(self._connection, models, limit, after, self._visible))
+
+    def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
+        """Return the names of the models that learned from each of some datasets."""
+        query = (
+            select(versions.c.dataset, models.c.name)
+            .join(models, models.c.id == versions.c.model)
+            .where(versions.c.dataset.in_(datasets))
+            .distinct()
+            .order_by(models.c.name)
+        )
+        if self._visible is not None:
+            query = query.where(models.c.id.in_(self._visible))
+        found: dict[DatasetId, list[str]] = {}
+        for row in self._connection.execute(query):
+            found.setdefault(row.dataset, []).append(row.name)
+        return found
 
     def lock(self, model: ModelId) -> None:
         """Keep others from adding jobs and versions to the model. Raises ModelNotFound."""

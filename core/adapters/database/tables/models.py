@@ -100,3 +100,5 @@ alias_moves = Table(
 
 Index(None, versions.c.model, versions.c.digest)
 Index(None, versions.c.job)
+# Of the models that learned from a dataset.
+Index(None, versions.c.dataset, versions.c.dataset_version)
