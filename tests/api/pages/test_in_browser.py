@@ -1,71 +1,19 @@
 """The pages in a real browser, by keyboard: the whole way, live progress, and what axe finds."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from core.domain.access.roles import Role
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.order import EvaluateOrder
 from core.use_cases.access.keys import create_key, revoke_key
-from devtools.servers.chromium import OPTIONS, find_chromium
-from tests.api.pages.conftest import make_line
+from tests.api.pages.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
-from tests.support.api.served import serving
-from tests.support.api.service import KEY, settings_of
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 
 FIRST_VIEW = 150_000  # bytes, without images
 PHONE = 390  # pixels wide
-LATE_MS = 60_000  # the machine may be busy
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A browser."""
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
-        yield made
-        made.close()
-
-
-@pytest.fixture(scope="module")
-def site(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Scene]]:
-    """The address of a service with the models `demo` and `line`."""
-    home = tmp_path_factory.mktemp("browser") / "home"
-    shutil.copytree(ready_home, home)
-    with serving(settings_of(home)) as served, pytest.MonkeyPatch.context() as patch:
-        yield served.url, make_line(served.platform, patch)
-
-
-@pytest.fixture
-def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
-    """A page of a fresh browser that has signed in, and whose console stays empty."""
-    context = chromium.new_context(base_url=site[0], viewport={"width": 1200, "height": 800})
-    context.set_default_timeout(LATE_MS)
-    made, told = context.new_page(), []
-    made.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
-    made.on("pageerror", lambda error: told.append(str(error)))
-    made.goto("/")
-    expect(made.get_by_label("API key")).to_be_focused(timeout=LATE_MS)
-    made.keyboard.type(KEY)
-    made.keyboard.press("Enter")
-    expect(made.get_by_role("heading", name="Models")).to_be_visible(timeout=LATE_MS)
-    yield made
-    assert [line for line in told if "status of 4" not in line and "ERR_ABORTED" not in line] == []
-    context.close()
-
-
-def follow(page: Page, name: str) -> None:
-    """Go to a link or press a button by the keyboard alone."""
-    found = page.get_by_role("link", name=name).or_(page.get_by_role("button", name=name)).first
-    found.focus()
-    found.press("Enter")
 
 
 def test_a_person_reads_promotes_and_rolls_back_by_keyboard(
