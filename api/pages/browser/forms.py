@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 
+from api.http.strict_json import require_storable
 from core.errors import BodyTooLarge, FieldInvalid, Forbidden, UnsupportedMediaType
 
 TOKEN = "token"  # noqa: S105 - the name of the field
@@ -68,6 +69,7 @@ async def read_open_form(request: Request) -> Mapping[str, str]:
     fields = {name: value.strip() for name, value in pairs}
     if len(fields) < len(pairs):
         raise FieldInvalid("The form has a field twice.")
+    require_storable(fields)
     return fields
 
 

@@ -6,16 +6,19 @@ from urllib.parse import quote
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.paths import SIGN_IN, is_page
 from api.http.problems import MEDIA_TYPE, problem
-from api.pages.browser.rendering import HEADERS, page
+from api.pages.browser.rendering import HEADERS, page, takes_json
 
 
 class ProblemPages:
-    """Turns the problem documents of pages into HTML; without a session, leads to sign in."""
+    """Turns the problem documents of pages into HTML; without a session, leads to sign in.
+
+    Scripts that ask for JSON get the documents as they are.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,12 +55,18 @@ class ProblemPages:
 
 def _shown(request: Request, start: Message, found: Any) -> Response:
     status, partial = start["status"], "hx-request" in request.headers
+    if found is not None and takes_json(request):
+        response: Response = JSONResponse(found, status, headers=HEADERS, media_type=MEDIA_TYPE)
+        return _with_headers(response, start)
     if status == 401:
         return _to_sign_in(request, partial=partial)
     if found is None:  # of a HEAD
         return Response(status_code=status, headers=HEADERS)
     template = "problem_part.html" if partial else "problem.html"
-    response = page(request, template, status=status, problem=found)
+    return _with_headers(page(request, template, status=status, problem=found), start)
+
+
+def _with_headers(response: Response, start: Message) -> Response:
     kept = MutableHeaders(raw=start["headers"])
     for name in ("allow", "retry-after", "connection"):
         if name in kept:

@@ -9,6 +9,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from api.http.declared_route import JSON
 from api.http.paths import PAGES
 from api.pages import numbers
 from api.pages.bidi import isolate
@@ -24,6 +25,11 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+
+
+def takes_json(request: Request) -> bool:
+    """Return whether a script asks, which reads JSON and not HTML."""
+    return request.headers.get("accept") == JSON
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:

@@ -23,6 +23,9 @@ from api.pages.views.administration import (
     webhook,
     webhooks,
 )
+from api.pages.views.datasets import dataset, dataset_list, update_order, uploads
+from api.pages.views.datasets import images as dataset_images
+from api.pages.views.datasets import version as dataset_version
 
 PAGES = (
     overview,
@@ -36,6 +39,12 @@ PAGES = (
     policy_change,
     trial,
     images,
+    dataset_list,
+    dataset,
+    uploads,
+    dataset_images,
+    dataset_version,
+    update_order,
     job_list,
     job,
     audit,

@@ -1,0 +1,81 @@
+"""The page of a dataset: what it holds now, and its versions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import Services, WiredServices
+from api.http.paths import PAGES
+from api.http.problems import status_of
+from api.http.required_role import needs
+from api.pages.browser.forms import read_form
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from core.domain.access.roles import Role
+from core.domain.datasets.dataset import DatasetKind
+from core.domain.datasets.statistics import DatasetStatistics
+from core.errors import PerennialError
+from core.use_cases.datasets.freeze import freeze_version
+
+router = APIRouter(
+    prefix=f"{PAGES}/datasets/{{dataset}}", route_class=PageRoute, include_in_schema=False
+)
+
+CLASSES, VERSIONS = 100, 20  # of a page; newest
+
+ClassName = Annotated[str, Query(max_length=500)]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_dataset(
+    dataset: str, request: Request, services: WiredServices, after: ClassName = ""
+) -> Response:
+    """Show a dataset, with the classes that come after one by name."""
+    return _show(request, services, dataset, after=after)
+
+
+@router.post("/versions", openapi_extra=needs(Role.CONTRIBUTOR))
+async def freeze(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Freeze the present images into a version, and show it."""
+    await read_form(request)
+    try:
+        version = await run_in_threadpool(freeze_version, services.platform, dataset)
+    except PerennialError as refusal:
+        return await run_in_threadpool(_show, request, services, dataset, refusal=refusal)
+    return RedirectResponse(f"{PAGES}/datasets/{dataset}/versions/{version.number}", 303)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    dataset: str,
+    *,
+    after: str = "",
+    refusal: PerennialError | None = None,
+) -> Response:
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        labelled = found.kind is DatasetKind.LABELLED
+        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+        versions = work.datasets.versions(found.id)
+        taught = work.models.taught([found.id]).get(found.id, ())
+    later = [name for name in counted.classes if name > after]
+    return page(
+        request,
+        "datasets/dataset.html",
+        status=status_of(type(refusal)) if refusal else 200,
+        dataset=found,
+        labelled=labelled,
+        counted=counted,
+        classes=later[:CLASSES],
+        after=after,
+        next=later[CLASSES - 1] if len(later) > CLASSES else None,
+        versions=versions[: -VERSIONS - 1 : -1],
+        taught=taught,
+        settings=platform.settings,
+        refusal=refusal,
+        now=platform.clock(),
+    )

@@ -1,0 +1,157 @@
+"""The page that orders an update from a dataset version, after advice on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from secrets import token_urlsafe
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.http.paths import PAGES
+from api.http.problems import status_of
+from api.http.required_role import needs
+from api.pages.browser.forms import TOKEN, read_form
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from api.pages.views.datasets.recipe_choices import CHOICES, recipe_of
+from api.schemas.common import VersionNumber
+from core.domain.access.principal import Principal
+from core.domain.access.roles import Role
+from core.domain.advice.advice import Advice
+from core.domain.jobs.order import UpdateOrder
+from core.domain.registry.alias import PRODUCTION
+from core.domain.values import DatasetId, canonical_json, sha256
+from core.errors import FieldInvalid, PerennialError
+from core.use_cases.training.advise import advise
+from core.use_cases.training.order_update import order_update
+
+router = APIRouter(
+    prefix=f"{PAGES}/datasets/{{dataset}}/versions/{{version}}/update",
+    route_class=PageRoute,
+    include_in_schema=False,
+)
+
+MODELS = 200  # to choose from
+
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """What the page is about."""
+
+    request: Request
+    services: Services
+    dataset: str
+    version: int
+
+
+@router.get("", openapi_extra=needs(Role.CONTRIBUTOR))
+def show_order(
+    dataset: str, version: VersionNumber, request: Request, services: WiredServices
+) -> Response:
+    """Show the form of an order."""
+    shown = _Page(request=request, services=services, dataset=dataset, version=version)
+    return _show(shown)
+
+
+@router.post("/advice", openapi_extra=needs(Role.CONTRIBUTOR))
+async def show_advice(
+    dataset: str,
+    version: VersionNumber,
+    request: Request,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+) -> Response:
+    """Advise on the order, which is a dry run, and show the form again with the advice."""
+    fields = await read_form(request)
+    shown = _Page(request=request, services=services, dataset=dataset, version=version)
+
+    def answer() -> Response:
+        try:
+            advice = advise(
+                services.platform,
+                services.inference,
+                services.decoder,
+                model=fields.get("model", ""),
+                order=_order(shown, fields, asking),
+            )
+        except PerennialError as refusal:
+            return _show(shown, fields, refusal=refusal)
+        return _show(shown, fields, advice=advice)
+
+    return await run_sync(answer, limiter=services.advising)
+
+
+@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+async def order(
+    dataset: str,
+    version: VersionNumber,
+    request: Request,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+) -> Response:
+    """Order the update and show its job; a form that is sent twice orders one."""
+    fields = await read_form(request)
+    shown = _Page(request=request, services=services, dataset=dataset, version=version)
+
+    def answer() -> Response:
+        sent = {name: value for name, value in fields.items() if name != TOKEN}
+        try:
+            job = order_update(
+                services.platform,
+                services.notifier,
+                job_request(request, asking, sha256(canonical_json(sent)), sent),
+                model=fields.get("model", ""),
+                order=_order(shown, fields, asking),
+            )
+        except PerennialError as refusal:
+            return _show(shown, fields, refusal=refusal)
+        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+    return await run_in_threadpool(answer)
+
+
+def _order(shown: _Page, fields: Fields, asking: Principal) -> UpdateOrder:
+    if not fields.get("model"):
+        raise FieldInvalid("Choose a model.", pointer="/model")
+    return UpdateOrder(
+        dataset=DatasetId(shown.dataset),
+        dataset_version=shown.version,
+        recipe=recipe_of(fields.get("recipe", "")),
+        alias=fields.get("alias") or PRODUCTION,
+        auto_promote=asking.may(Role.OPERATOR) and "promote" in fields,
+    )
+
+
+def _show(
+    shown: _Page,
+    fields: Fields | None = None,
+    *,
+    advice: Advice | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    """Return the page, with what was sent and the advice on it or why it is refused."""
+    with shown.services.platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(shown.dataset)
+        version = work.datasets.version(dataset.id, shown.version)
+        models = work.models.page(MODELS, None)
+        taught = work.models.taught([dataset.id]).get(dataset.id, ())
+    suggested = taught[0] if taught else models[0].name if models else ""
+    first = {"model": suggested, "alias": PRODUCTION, "recipe": CHOICES[0].name, "promote": "yes"}
+    return page(
+        shown.request,
+        "datasets/update.html",
+        status=status_of(type(refusal)) if refusal else 200,
+        dataset=dataset,
+        version=version,
+        models=[model.name for model in models],
+        choices=CHOICES,
+        fields=fields or first,
+        key=token_urlsafe(12),
+        advice=advice,
+        refusal=refusal,
+    )

@@ -1,0 +1,99 @@
+"""The form that adds images to a dataset: from a script in batches, or as it is."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices
+from api.http.forms.staging import Staging
+from api.http.forms.uploads import Form, receive_form
+from api.http.paths import PAGES
+from api.http.required_role import needs
+from api.image_forms import dataset_to_fill, decode_upload, store_uploads
+from api.pages.browser.forms import TOKEN, require_token
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import HEADERS, page, takes_json
+from core.domain.access.roles import Role
+from core.domain.datasets.dataset import Dataset, DatasetKind
+from core.domain.values import canonical_json, sha256
+from core.errors import FieldInvalid
+from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome, clean_text
+from core.use_cases.datasets.upload_batches import BatchKey, record_batch, require_unused
+
+router = APIRouter(
+    prefix=f"{PAGES}/datasets/{{dataset}}/images", route_class=PageRoute, include_in_schema=False
+)
+
+TEXT = "text"  # the field with the class or the caption of all files
+
+
+@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+async def add_images(
+    dataset: str,
+    request: Request,
+    services: WiredServices,
+    asking: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Add the files of a form: all to the class in a field, or each to the class it is named after.
+
+    A form that is sent again under its Idempotency-Key adds nothing.
+    """
+    found = await run_in_threadpool(dataset_to_fill, services, dataset)
+    with Staging(services.platform.settings.home) as staging:
+        form = await receive_form(
+            request,
+            services,
+            partial(decode_upload, services, staging, found.kind),
+            fields=[TOKEN, TEXT],
+        )
+        require_token(request, form.fields.get(TOKEN, ""))
+        uploads = _uploads(found.kind, form)
+        batch = _batch(request, asking.name, key, form)
+        receipts = await run_in_threadpool(_record, services, staging, found, uploads, batch)
+    if takes_json(request):
+        return JSONResponse([receipt.to_json() for receipt in receipts], headers=HEADERS)
+    return page(
+        request,
+        "datasets/uploaded.html",
+        status=200 if any(receipt.accepted for receipt in receipts) else 422,
+        dataset=found,
+        receipts=receipts,
+        counts=Counter(receipt.outcome.value for receipt in receipts),
+        outcomes=[outcome.value for outcome in UploadOutcome],
+    )
+
+
+def _uploads(kind: DatasetKind, form: Form[Upload]) -> list[Upload]:
+    """Return the files of a form with their texts. Raises FieldInvalid or ClassInvalid."""
+    if not form.files:
+        raise FieldInvalid("Choose at least one image.", pointer="/images")
+    if TEXT not in form.fields:
+        return form.files
+    text = clean_text(kind, form.fields[TEXT])
+    return [replace(upload, text=text) for upload in form.files]
+
+
+def _batch(request: Request, actor: str, key: str | None, form: Form[Upload]) -> BatchKey | None:
+    if key is None:
+        return None
+    sent = [part for part in form.fingerprint if part[0] != TOKEN or part[1] is not None]
+    return BatchKey(actor=actor, key=key, body=sha256(canonical_json([request.url.path, sent])))
+
+
+def _record(
+    services: Services,
+    staging: Staging,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    batch: BatchKey | None,
+) -> list[Receipt]:
+    if batch is not None:
+        require_unused(services.platform, batch)
+    store_uploads(services, staging, uploads)
+    return record_batch(services.platform, services.decoder, dataset, uploads, batch)
