@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces, read_pieces
@@ -220,7 +220,7 @@ class S3Artifacts:
             with translate_errors(digest):
                 answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
             try:
-                with translate_errors(), answer["Body"] as body:
+                with translate_errors(), closing(answer["Body"]) as body:
                     return read_pieces(body.read, moved)
             except ArtifactsUnavailable:
                 if not left:

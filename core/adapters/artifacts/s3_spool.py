@@ -4,6 +4,7 @@ import hashlib
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -76,7 +77,7 @@ def read_verified(
         with translate_errors(digest):
             answer = client.get_object(Bucket=place.bucket, Key=key, **rest)
         try:
-            with translate_errors(), answer["Body"] as body:
+            with translate_errors(), closing(answer["Body"]) as body:
                 while piece := body.read(PIECE):
                     total.update(piece)
                     done, breaks = done + len(piece), 0

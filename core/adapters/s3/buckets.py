@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from core.adapters.s3.client import S3Access, error_code
@@ -55,10 +55,13 @@ class S3Buckets:
             with _translated(bucket, changed=_CHANGED):
                 answer = client.get_object(**wanted, **rest)
             try:
-                with _translated(bucket), answer["Body"] as body:
+                # As a context manager, the body is a stream that may end early without an error.
+                with _translated(bucket), closing(answer["Body"]) as body:
                     while piece := body.read(PIECE):
                         done, breaks = done + len(piece), 0
                         yield piece
+                if done < listed.size:
+                    raise _unavailable(bucket, "incomplete")
             except BucketUnavailable:
                 breaks += 1
                 if breaks == _BREAKS:

@@ -28,6 +28,7 @@ from core.errors import (
 )
 from core.settings import Settings
 from devtools.servers.s3 import CREDENTIALS, s3_server
+from tests.support.early_end import early_end
 
 DATA = b"some bytes"
 LARGE = 11 << 20  # three parts
@@ -62,6 +63,9 @@ class CutOff(nullcontext[Any]):
             found, self._before = self._before, b""
             return found
         raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
+
+    def close(self) -> None:
+        pass
 
 
 def test_large_artifacts_travel_in_parts(s3: S3Artifacts) -> None:
@@ -213,6 +217,20 @@ def test_pieces_go_on_where_an_answer_was_cut_off(
     monkeypatch.setattr(s3._client, "get_object", cut_off)
     assert b"".join(s3.pieces(found)) == data
     assert asked == ["", "bytes=100000-", "bytes=200000-"]
+
+
+def test_an_answer_whose_connection_closes_early_is_not_taken_for_a_damaged_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    for read in (S3Artifacts.get, lambda store, found: b"".join(store.pieces(found))):
+        with early_end(DATA, announced=True) as (url, asked):
+            place = S3Location.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
+            store = S3Artifacts(place)
+            assert read(store, sha256(DATA)) == DATA
+            store.close()
+        assert len(asked) == 2
 
 
 def test_a_server_that_hangs_or_dies_is_told_after_the_tries_of_a_request(

@@ -12,6 +12,7 @@ from core.domain.datasets.bucket import BucketFolder, BucketObject
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers.s3 import CREDENTIALS
 from tests.contract.artifacts.test_s3 import CutOff, refusal
+from tests.support.early_end import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
 
@@ -96,6 +97,17 @@ def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(
     bucket.put(a=DATA[::-1])
     with pytest.raises(ObjectChanged):
         next(pieces)
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["with its length", "without it"])
+def test_an_object_whose_connection_closes_early_is_read_on_from_there(announced: bool) -> None:
+    with early_end(DATA, announced=announced) as (url, asked):
+        access = S3Access(endpoint=url, access_key_id="a", secret_access_key="a secret key")
+        buckets = S3Buckets({"photos": access})
+        listed = BucketObject(key="a", etag='"0"', size=len(DATA))
+        assert b"".join(buckets.pieces("photos", listed)) == DATA
+        buckets.close()
+    assert asked == [0, len(DATA) // 2]
 
 
 @pytest.mark.parametrize(
