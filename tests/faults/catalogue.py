@@ -8,6 +8,7 @@ from tests.faults.modes import embedded, production
 from tests.faults.rows import (
     aliases,
     bit_flips,
+    buckets,
     clock,
     database_full,
     disk_full,
@@ -51,6 +52,7 @@ ROWS = (
     Row(name="slow_clients", stage="production", tries=5, short=1, run=slow_clients.run),
     Row(name="webhook_sender_kill", stage="production", tries=25, short=1, run=webhooks.run),
     Row(name="import_kill", stage="production", tries=24, short=1, run=imports.run),
+    Row(name="bucket", stage="production", tries=25, short=0, run=buckets.run),
     Row(name="erasure_kill", stage="production", tries=12, short=0, run=erasures.run),
     Row(name="export_kill", stage="production", tries=24, short=0, run=exports.run),
     Row(
@@ -66,6 +68,7 @@ ROWS = (
     Row(name="api_kill", stage="embedded", tries=12, short=1, run=servers.api, limit_s=None),
     Row(name="webhook_sender_kill", stage="embedded", tries=12, short=0, run=webhooks.run),
     Row(name="import_kill", stage="embedded", tries=12, short=0, run=imports.run),
+    Row(name="bucket", stage="embedded", tries=25, short=2, run=buckets.run),
     Row(name="erasure_kill", stage="embedded", tries=12, short=0, run=erasures.run),
     Row(name="export_kill", stage="embedded", tries=12, short=1, run=exports.run),
     Row(name="trial", stage="embedded", tries=12, short=1, run=trials.run),

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from devtools.servers.ports import free_port
 from devtools.servers.postgres import DURABLE, postgres_server, run_sql
 from devtools.servers.redis import redis_server
+from tests.faults.bucket_server import a_bucket
 from tests.faults.points import Points
 from tests.faults.stage import API, KEY, WORKER, Program, Stage
 from tests.support.bundles import OURS
@@ -51,6 +52,7 @@ def production(
         site = Site(
             home,
             **SETTINGS,
+            import_buckets=(a_bucket(),),
             inference_key=SecretStr(KEY),
             inference_url=" ".join(replicas),
             broker_url=broker.url,
@@ -75,7 +77,12 @@ def embedded(home: Path | None = None) -> Iterator[Stage]:
     with ExitStack() as stack:
         home = home or stack.enter_context(_folder())
         site = Site(
-            home, **SETTINGS, port=free_port(), inference_port=free_port(), root_folders=(home,)
+            home,
+            **SETTINGS,
+            import_buckets=(a_bucket(),),
+            port=free_port(),
+            inference_port=free_port(),
+            root_folders=(home,),
         )
         points = Points(stack.enter_context(_folder()))
         yield from _run(Stage(site, points, [Program(command=API, environment={})]))
