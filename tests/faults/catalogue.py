@@ -62,6 +62,7 @@ ROWS = (
         short=0,
         run=version_imports.run,
     ),
+    Row(name="trial", stage="production", tries=12, short=0, run=trials.run),
     Row(name="replica_kill", stage="production", tries=10, short=0, run=replicas.run),
     Row(name="worker_kill", stage="embedded", tries=24, short=1, run=worker_kill.run),
     Row(name="sigterm", stage="embedded", tries=5, short=1, run=worker_end.sigterm),

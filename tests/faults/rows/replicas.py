@@ -1,22 +1,20 @@
 """SIGKILL of one of two replicas of inference under load: every request is answered."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from threading import Event, Thread
 from time import sleep
-from urllib.parse import urlsplit
 
 import httpx
 
 from tests.faults import line
-from tests.faults.stage import KEY, START_S, Stage, now
+from tests.faults.replica import Replica
+from tests.faults.stage import KEY, Stage, now
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
-from tests.support.processes import kill, wait_for
 
 CLIENTS = 4
 LOAD_S = 1.5  # before and after the kill
@@ -52,19 +50,19 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     stage.ready()
     urls = stage.settings.inference_replicas
     with ExitStack() as stack:
-        running = {url: _start(stage, url) for url in urls}
-        stack.callback(lambda: [_end(process) for process in running.values()])
-        for url in urls:
-            _wait_for(url)
+        running = {url: Replica(stage, url) for url in urls}
+        for replica in running.values():
+            stack.callback(replica.stop)
+            replica.wait()
         for number in range(tries):
             victim = urls[number % len(urls)]
             with _loaded(stage) as load:
                 sleep(LOAD_S + 0.2 * moments.random())
-                kill(running[victim])
+                running[victim].kill()
                 struck = now()
                 sleep(LOAD_S)
-                running[victim] = _start(stage, victim)
-                _wait_for(victim)
+                running[victim].start()
+                running[victim].wait()
                 sleep(LOAD_S)
             yield _judged(stage, load, struck, victim)
 
@@ -96,23 +94,3 @@ def _loaded(stage: Stage) -> Iterator[Load]:
         load.ended.set()
         for client in clients:
             client.join()
-
-
-def _start(stage: Stage, url: str) -> "subprocess.Popen[bytes]":
-    port = str(urlsplit(url).port)
-    return stage.site.start("worker.inference", PERENNIAL_INFERENCE_PORT=port)
-
-
-def _wait_for(url: str) -> None:
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/healthz", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
-    wait_for(answers, seconds=START_S)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    process.wait(60)

@@ -1,7 +1,7 @@
 """A trial whose candidate cannot be asked any more, and the API killed while labels arrive."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from random import Random
 from typing import Any
 
@@ -11,6 +11,7 @@ import psutil
 from core.domain.registry.alias import PRODUCTION
 from tests.faults import line
 from tests.faults.points import KILL, Blow
+from tests.faults.replica import Replica
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
@@ -24,6 +25,17 @@ IMAGES = 6
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns: the candidate fails, or the API is killed around the commit of labels."""
+    with ExitStack() as stack:
+        replica = None
+        if not stage.is_embedded:
+            stage.ready()
+            replica = Replica(stage, stage.settings.inference_replicas[0])
+            stack.callback(replica.stop)
+            replica.wait()
+        yield from _strikes(stage, tries, moments, replica)
+
+
+def _strikes(stage: Stage, tries: int, moments: Random, replica: Replica | None) -> Iterator[Try]:
     for number in range(tries):
         stage.ready()
         ended = stage.wait_for_end(stage.order())
@@ -34,7 +46,10 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         images = [picture(moments.randrange(1 << 20)) for _ in range(IMAGES)]
         until(lambda images=images: _classify(stage, images[:1]))
         strike = STRIKES[number % len(STRIKES)]
-        yield _fail(stage, images) if strike == CANDIDATE else _label(stage, strike, images)
+        if strike == CANDIDATE:
+            yield _fail(stage, images, replica)
+        else:
+            yield _label(stage, strike, images)
 
 
 def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
@@ -65,16 +80,15 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     )
 
 
-def _fail(stage: Stage, images: list[bytes]) -> Try:
+def _fail(stage: Stage, images: list[bytes], replica: Replica | None) -> Try:
     """Once inference is back it knows the live version alone: every answer comes, and says so."""
     before = _settled(stage, 1)["counts"]
     stage.platform.artifacts.delete(stage.undisturbed)
-    (inference,) = (
-        child
-        for child in psutil.Process(stage.api.pid).children()
-        if "worker.inference" in child.cmdline()
-    )
-    inference.kill()
+    if replica is None:
+        _kill_embedded_inference(stage)
+    else:
+        replica.kill()
+        replica.start()
     struck = now()
     until(lambda: _classify(stage, images[:1]))
     took = now() - struck
@@ -89,6 +103,16 @@ def _fail(stage: Stage, images: list[bytes]) -> Try:
         duplicated=max(answered - 1 - 3 * IMAGES, 0),
         recovery_s=took,
     )
+
+
+def _kill_embedded_inference(stage: Stage) -> None:
+    """The API starts it again."""
+    (inference,) = (
+        child
+        for child in psutil.Process(stage.api.pid).children()
+        if "worker.inference" in child.cmdline()
+    )
+    inference.kill()
 
 
 def _settled(stage: Stage, least: int) -> Any:
