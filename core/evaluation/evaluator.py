@@ -19,7 +19,7 @@ from core.domain.jobs.event import EventKind
 from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest
 from core.errors import OutOfMemory
-from core.evaluation.accuracy import predict
+from core.evaluation.accuracy import predict, probabilities
 from core.evaluation.features import Features, encode, texts_of
 from core.evaluation.rejection import calibration_of
 from core.evaluation.retrieval import caption_ranks, image_ranks
@@ -104,4 +104,6 @@ def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
             image_ranks=image_ranks(images, texts, owner),
             caption_ranks=caption_ranks(images, texts, owner),
         )
-    return ClassAnswers(predicted=predict(images, texts))
+    predicted = predict(images, texts)
+    sure = probabilities(images, texts, predicted, scale)
+    return ClassAnswers(predicted=predicted, probabilities=sure)

@@ -10,6 +10,8 @@ from core.domain.values import Digest
 from core.ports import Monitor
 from tests.support.scene import Scene, answered
 
+SURE, UNSURE = 0.9, 0.6  # probabilities of right and of wrong answers
+
 
 def knowing_each(
     scene: Scene,
@@ -37,5 +39,6 @@ def answer_knowing(question: EvalQuery, known: Collection[str]) -> Answers:
     assert isinstance(wrong, ClassAnswers)
     columns = zip(question.entries, right.predicted, wrong.predicted, strict=True)
     return ClassAnswers(
-        predicted=tuple(yes if entry.class_name in known else no for entry, yes, no in columns)
+        predicted=tuple(yes if entry.class_name in known else no for entry, yes, no in columns),
+        probabilities=tuple(SURE if e.class_name in known else UNSURE for e in question.entries),
     )

@@ -64,6 +64,12 @@ class FlipView(ResponseModel):
         description="The class predicted before; null if the features were not finite.",
     )
     now: str | None = Field(examples=["zebra"])
+    before_probability: float | None = Field(
+        examples=[0.71],
+        description="Of the class predicted before, among all of the suite's; null for answers of "
+        "evaluations that did not store it, and in a captioned suite.",
+    )
+    now_probability: float | None = Field(examples=[0.64])
     rank_before: int | None = Field(
         description="In a captioned suite: how many captions ranked before the image's own."
     )
@@ -79,6 +85,8 @@ class FlipView(ResponseModel):
             class_name=flip.class_name,
             before=flip.before,
             now=flip.now,
+            before_probability=flip.before_probability,
+            now_probability=flip.now_probability,
             rank_before=flip.rank_before,
             rank_now=flip.rank_now,
         )

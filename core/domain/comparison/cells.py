@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.domain.comparison.answered_query import AnsweredQuery
-from core.domain.comparison.flips import predictions
+from core.domain.comparison.flips import predictions, probabilities
 from core.domain.values import Digest
 
 
@@ -15,6 +15,8 @@ class ChangedAnswer:
     class_name: str
     before: str | None  # the class predicted; None if the features were not finite
     now: str | None
+    before_probability: float | None  # of the class predicted; None: it was not stored
+    now_probability: float | None
 
 
 def cell_images(one: AnsweredQuery, class_name: str, predicted: str) -> list[ChangedAnswer]:
@@ -25,9 +27,19 @@ def cell_images(one: AnsweredQuery, class_name: str, predicted: str) -> list[Cha
     if one.classes is None:
         return []
     query, before, now = one.classes
-    rows = zip(query.entries, predictions(query, before), predictions(query, now), strict=True)
+    olds = zip(predictions(query, before), probabilities(before), strict=True)
+    news = zip(predictions(query, now), probabilities(now), strict=True)
     return [
-        ChangedAnswer(pixels=entry.pixels, class_name=entry.class_name, before=old, now=new)
-        for entry, old, new in rows
+        ChangedAnswer(
+            pixels=entry.pixels,
+            class_name=entry.class_name,
+            before=old,
+            now=new,
+            before_probability=before_probability,
+            now_probability=now_probability,
+        )
+        for entry, (old, before_probability), (new, now_probability) in zip(
+            query.entries, olds, news, strict=True
+        )
         if entry.class_name == class_name and (old == predicted) != (new == predicted)
     ]

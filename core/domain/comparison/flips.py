@@ -30,6 +30,8 @@ class Flip:
     class_name: str | None = None
     before: str | None = None  # the class predicted; None if the features were not finite
     now: str | None = None
+    before_probability: float | None = None  # of the class predicted; None: it was not stored
+    now_probability: float | None = None
     rank_before: int | None = None
     rank_now: int | None = None
 
@@ -51,13 +53,20 @@ def predictions(query: ClassQuery, answers: ClassAnswers) -> Sequence[str | None
     return [names[index] for index in answers.predicted]
 
 
+def probabilities(answers: ClassAnswers) -> Sequence[float | None]:
+    """Return the probability of each predicted class; None where it was not stored."""
+    return answers.probabilities or (None,) * len(answers.predicted)
+
+
 def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
     if one.classes is None:
         return
     query, before, now = one.classes
     hits = zip(before.hits(query), now.hits(query), strict=True)
     names = zip(predictions(query, before), predictions(query, now), strict=True)
-    for entry, (was, is_right), (old, new) in zip(query.entries, hits, names, strict=True):
+    sure = zip(probabilities(before), probabilities(now), strict=True)
+    rows = zip(query.entries, hits, names, sure, strict=True)
+    for entry, (was, is_right), (old, new), (before_probability, now_probability) in rows:
         if was != is_right:
             yield Flip(
                 kind=FlipKind.LOST if was else FlipKind.GAINED,
@@ -66,6 +75,8 @@ def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
                 class_name=entry.class_name,
                 before=old,
                 now=new,
+                before_probability=before_probability,
+                now_probability=now_probability,
             )
 
 

@@ -1,6 +1,6 @@
 """Queries to a version and its answers, image by image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,14 @@ class RetrievalQuery:
         return sha256(canonical_json(["retrieval", rows]))
 
 
+def probabilities_of(query: Digest) -> Digest:
+    """Return what the probabilities of a query's answers are stored under.
+
+    They are stored apart because the previous release reads answers and knows no probabilities.
+    """
+    return sha256(f"probabilities {query}".encode())
+
+
 EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
 
 
@@ -49,10 +57,12 @@ EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
 class ClassAnswers:
     """The class predicted for each image, as an index into the query's classes.
 
-    If scores are NaN, there is no best class and the index is one past the last.
+    If scores are NaN, there is no best class and the index is one past the last. `probabilities` of
+    the predicted classes are for readers: nothing is judged by them, and older answers lack them.
     """
 
     predicted: tuple[int, ...]
+    probabilities: tuple[float, ...] | None = field(default=None, compare=False)
 
     def hits(self, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether the answer is right.
@@ -95,9 +105,11 @@ def are_finite(answers: Answers, query: EvalQuery) -> bool:
 
 
 def answers_to_json(answers: Answers) -> dict[str, Any]:
-    """Return answers as plain JSON, for storage."""
+    """Return answers as plain JSON, for storage; without probabilities, which are stored apart."""
     if isinstance(answers, Calibration):
         return answers.to_json()
+    if isinstance(answers, ClassAnswers):
+        return {"predicted": list(answers.predicted)}
     return {name: list(value) for name, value in vars(answers).items()}
 
 

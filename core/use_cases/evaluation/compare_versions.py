@@ -39,7 +39,7 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> C
         alpha = work.policies.get(found.policy).alpha
     if before == now:
         raise FieldInvalid("Name two different versions.", pointer="#query/versions")
-    stored = read_answers(platform, found, (old, new))
+    stored = read_answers(platform, found, (old, new), probabilities=True)
     answered, left_out = _answered_by_both(stored, old, new)
     reports = [stored.reports.get(number) for number in (before, now)]
     return Compared(
@@ -70,7 +70,9 @@ def flips_since(
             before = _ancestor(now, ancestors(work, now), against)
     if before.number == now.number:
         raise FieldInvalid("Name another version.", pointer="#query/against")
-    answered, _ = _answered_by_both(read_answers(platform, found, (before, now)), before, now)
+    answered, _ = _answered_by_both(
+        read_answers(platform, found, (before, now), probabilities=True), before, now
+    )
     return before, now, flips(answered)
 
 
@@ -91,7 +93,9 @@ def changed_in_cell(
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         old, new = (work.versions.get(found.id, number) for number in (before, now))
-    answered, _ = _answered_by_both(read_answers(platform, found, (old, new)), old, new)
+    answered, _ = _answered_by_both(
+        read_answers(platform, found, (old, new), probabilities=True), old, new
+    )
     return [
         image
         for one in answered

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from core.domain.evaluation.build_report import build_report
 from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.query import Answers, EvalQuery, answers_to_json
+from core.domain.evaluation.query import (
+    Answers,
+    ClassAnswers,
+    EvalQuery,
+    answers_to_json,
+    probabilities_of,
+)
 from core.domain.evaluation.results import AnswersByQuery
 from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
@@ -99,6 +105,10 @@ def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest
         question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
         for question, answers in fresh.items()
     }
+    for question, answers in fresh.items():
+        if isinstance(answers, ClassAnswers) and answers.probabilities is not None:
+            found = canonical_json({"probabilities": list(answers.probabilities)})
+            stored[probabilities_of(question)] = platform.artifacts.put(found)
     with platform.transactions() as work:
         work.jobs.status(job.id, job.fence)
         for question, artifact in stored.items():

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.domain.comparison.answered_query import NamedQuery
 from core.domain.comparison.blame import asks_for
@@ -15,7 +15,12 @@ from core.domain.evaluation.plan_queries import (
     holdout_query,
     suite_query,
 )
-from core.domain.evaluation.query import Answers, answers_from_json
+from core.domain.evaluation.query import (
+    Answers,
+    ClassAnswers,
+    answers_from_json,
+    probabilities_of,
+)
 from core.domain.evaluation.results import AnswersByQuery
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest, Json
@@ -35,13 +40,19 @@ class StoredAnswers:
 
 
 def read_answers(
-    platform: Platform, model: Model, versions: Sequence[Version], *, about: str | None = None
+    platform: Platform,
+    model: Model,
+    versions: Sequence[Version],
+    *,
+    about: str | None = None,
+    probabilities: bool = False,
 ) -> StoredAnswers:
     """Return what versions answered about suites, and about holdouts of their lineages.
 
     The suites are those of the model and those in the reports of the first and the last version.
-    With `about`, only queries that have an image of this class count. Answers whose bytes are gone
-    or damaged are left out, as if they had never been given.
+    With `about`, only queries that have an image of this class count; with `probabilities`, answers
+    have those that are stored. Answers whose bytes are gone or damaged are left out, as if they had
+    never been given.
     """
     artifacts = platform.artifacts
     ends = {version.number: version.report for version in (versions[0], versions[-1])}
@@ -58,8 +69,16 @@ def read_answers(
         ):
             if about is None or asks_for(named, about):
                 distinct.setdefault(named.query.digest, named)
-        kept = work.answers.stored({version.digest for version in versions}, distinct.keys())
-    answers = read_each(artifacts, kept)
+        digests = {version.digest for version in versions}
+        kept = work.answers.stored(digests, distinct.keys())
+        wanted = [probabilities_of(query) for query in distinct] if probabilities else []
+        beside = work.answers.stored(digests, wanted)
+    answers = {
+        (version, query): _with_probabilities(
+            artifacts, found, beside.get((version, probabilities_of(query)))
+        )
+        for (version, query), found in read_each(artifacts, kept).items()
+    }
     return StoredAnswers(queries=[*distinct.values()], answers=answers, reports=reports)
 
 
@@ -72,6 +91,13 @@ def read_each(
         for key, artifact in kept.items()
         if (found := _json_or_none(artifacts, artifact))
     }
+
+
+def _with_probabilities(artifacts: Artifacts, answers: Answers, stored: Digest | None) -> Answers:
+    found = _json_or_none(artifacts, stored) if stored is not None else None
+    if found is None or not isinstance(answers, ClassAnswers):
+        return answers
+    return replace(answers, probabilities=tuple(found["probabilities"]))
 
 
 def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:

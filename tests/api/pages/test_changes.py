@@ -18,6 +18,8 @@ def test_changes_show_flips_measures_confusions_and_classes(line: Scene, viewer:
     assert counts["lost"] > 0
     assert counts["gained"] > 0
     assert text.count('<span class="tag lost">lost</span>') == min(7, counts["lost"])
+    assert "bag</span> 90.0 %" in text
+    assert "</span> 60.0 %" in text
     assert "Measures against tolerance" in text
     assert 'class="confusion more"' in text
     assert 'class="confusion fewer"' in text

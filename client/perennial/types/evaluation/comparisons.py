@@ -8,6 +8,7 @@ FlipKind = Literal["lost", "gained"]
 
 # An image that one of two versions answered right and the other wrong. `suite` may be "version 2",
 # the holdout of its update. Classes are None in a captioned suite, ranks elsewhere.
+# Probabilities are of the classes predicted; None where they were not stored.
 Flip = TypedDict(
     "Flip",
     {
@@ -17,6 +18,8 @@ Flip = TypedDict(
         "class": str | None,
         "before": str | None,
         "now": str | None,
+        "before_probability": float | None,
+        "now_probability": float | None,
         "rank_before": int | None,
         "rank_now": int | None,
     },
