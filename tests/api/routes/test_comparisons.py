@@ -44,6 +44,8 @@ def test_flips_are_paged_and_filtered(service: Service, model: Model) -> None:
         "class": "hat",
         "before": "hat",
         "now": "bag",
+        "before_probability": 0.9,
+        "now_probability": 0.6,
         "rank_before": None,
         "rank_now": None,
     }
