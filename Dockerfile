@@ -12,6 +12,7 @@ COPY alembic.ini ./
 COPY migrations migrations
 COPY models models
 COPY demo/pack demo/pack
+COPY docs docs
 RUN pip install --no-cache-dir --constraint constraints.txt --editable client --editable ".[traces]"
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false

@@ -3,13 +3,19 @@
 PAGES = "/ui"
 SIGN_IN = f"{PAGES}/sign-in"
 STATIC = f"{PAGES}/static/"
+GUIDE = "/guide"
 FIRST_STEPS = f"{PAGES}/first-steps"
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
 
 
 def is_open(path: str) -> bool:
     """Return whether a path needs neither a key nor a session."""
-    return path in OPEN_PATHS or path.startswith(STATIC)
+    return path in OPEN_PATHS or path.startswith(STATIC) or is_guide(path)
+
+
+def is_guide(path: str) -> bool:
+    """Return whether a path is that of a page of the guide, which anyone may read."""
+    return path == GUIDE or path.startswith(f"{GUIDE}/")
 
 
 def is_page(path: str) -> bool:

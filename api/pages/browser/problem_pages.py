@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.paths import SIGN_IN, is_page
+from api.http.paths import SIGN_IN, is_guide, is_page
 from api.http.problems import MEDIA_TYPE, problem
 from api.pages.browser.rendering import HEADERS, page, takes_json
 
@@ -24,7 +24,7 @@ class ProblemPages:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_page(scope["path"]):
+        if scope["type"] != "http" or not (is_page(scope["path"]) or is_guide(scope["path"])):
             await self.app(scope, receive, send)
             return
         start: Message | None = None

@@ -4,6 +4,7 @@ from api.pages.views import (
     alias_moves,
     changes,
     first_steps,
+    guide,
     images,
     job,
     job_list,
@@ -52,5 +53,6 @@ PAGES = (
     webhooks,
     webhook,
     sign_in,
+    guide,
     static_files,
 )

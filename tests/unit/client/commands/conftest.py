@@ -76,6 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         settings = settings_with(oracle, tmp_path_factory.mktemp("home")).model_copy(
             update={
                 "migrate_on_start": True,
+                "root_folders": (Path("/srv/models"),),
                 "signing_key": SecretStr(OURS.private),
                 "trusted_keys": {"lab": OURS.public},
             }

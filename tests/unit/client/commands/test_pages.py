@@ -11,7 +11,8 @@ import pytest
 from perennial.commands.main import VERBS, perennial
 from tests.support.places import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "client/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/how-to").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "client/README.md", *DOCS]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"(?:^|\.venv/bin/)perennial ([a-z-]+ ?.*)")
 REDIRECTION = re.compile(r"\s(?:[<>|]|2>&1).*|\)$")

@@ -1,0 +1,74 @@
+"""Pages of the guide: the documentation, for whoever asks."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import FileResponse, Response
+
+from api.http.paths import GUIDE
+from api.pages.browser.page_route import PageRoute
+from api.pages.browser.rendering import page
+from api.pages.guide.contents import FOUND, folder_pages, search, title_of_folder
+from api.pages.guide.library import TYPES, files, pages
+from api.pages.guide.markdown import read_document
+from core.errors import NotFound
+
+router = APIRouter(prefix=GUIDE, route_class=PageRoute, include_in_schema=False)
+
+LINK = re.compile(r'<a href="([^"]+)">(.*?)</a>')
+
+
+@router.get("")
+def show_guide(request: Request) -> Response:
+    """Show the first page."""
+    return _show(request, "")
+
+
+@router.get("/search")
+def search_guide(request: Request, q: Annotated[str, Query(max_length=100)] = "") -> Response:
+    """Show the sections that hold some words."""
+    return page(
+        request, "guide/search.html", query=q, hits=search(q), most=FOUND, contents=_contents()
+    )
+
+
+@router.get("/{slug:path}")
+def show_page(slug: str, request: Request) -> Response:
+    """Show a page, or return one of the guide's files."""
+    if slug in files():
+        path = files()[slug]
+        return FileResponse(path, media_type=TYPES[path.suffix])
+    return _show(request, slug)
+
+
+def _show(request: Request, slug: str) -> Response:
+    if not pages():
+        return page(request, "guide/missing.html", status=404)
+    listed = folder_pages(slug)
+    if slug not in pages() and listed is None:
+        raise NotFound("The guide has no such page.")
+    document = read_document(pages()[slug]) if slug in pages() else None
+    title = document.title if document else title_of_folder(slug)
+    return page(
+        request,
+        "guide/page.html",
+        title=title,
+        document=document,
+        listed=listed or (),
+        contents=_contents(),
+        first=slug == "",
+    )
+
+
+def _contents() -> Sequence[tuple[str, list[tuple[str, str]]]]:
+    """Return the first page's headings, each with the links of the list below it."""
+    if not pages():
+        return ()
+    html = str(read_document(pages()[""]).html)
+    parts = re.split(r'<h2 id="[^"]*">(.*?)</h2>', html)
+    return [
+        (heading, LINK.findall(body))
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]

@@ -1,0 +1,113 @@
+"""The guide: every link leads somewhere, and nothing but the documentation is shown."""
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from api.http import error_handlers
+from api.http.paths import GUIDE
+from api.pages.guide import library
+from api.pages.guide.contents import search
+from api.pages.guide.library import files, folders, pages
+from api.pages.guide.markdown import Document, read_document
+from api.pages.views import guide
+from tests.support.places import ROOT
+
+LINK = re.compile(r'(?:href|src)="([^"]*)"')
+DETAILS = ("adr/", "examples/", "studies/forgetting/")
+WRITTEN = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+
+
+@pytest.fixture(scope="module")
+def documents() -> dict[str, Document]:
+    """Every page."""
+    return {slug: read_document(path) for slug, path in pages().items()}
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    """The guide alone."""
+    app = FastAPI(routes=guide.router.routes)
+    error_handlers.register(app)
+    return TestClient(app)
+
+
+def test_every_link_leads_to_a_page_a_part_of_one_or_a_file(
+    documents: dict[str, Document],
+) -> None:
+    lost = []
+    for slug, document in documents.items():
+        for link in LINK.findall(document.html):
+            parts = urlsplit(link)
+            if parts.scheme:
+                continue
+            to = parts.path.removeprefix(GUIDE).lstrip("/") if parts.path else slug
+            known = to in documents or to in files() or to in folders()
+            ids = {section.id for section in documents[to].sections} if to in documents else set()
+            if not known or (parts.fragment and parts.fragment not in ids):
+                lost.append(f"{slug or 'index'}: {link}")
+    assert lost == []
+
+
+def test_every_link_in_the_repository_leads_to_a_file() -> None:
+    lost = [
+        f"{path}: {target}"
+        for path in pages().values()
+        for target in WRITTEN.findall(
+            re.sub(r"```.*?```|`[^`]*`", "", path.read_text(), flags=re.S)
+        )
+        if not urlsplit(target).scheme and not (path.parent / target).exists()
+    ]
+    assert lost == []
+
+
+def test_the_contents_name_every_page_but_decisions_and_details(
+    documents: dict[str, Document],
+) -> None:
+    named = {link.removeprefix(GUIDE).lstrip("/") for link in LINK.findall(documents[""].html)}
+    others = {slug for slug in documents if slug.startswith(DETAILS)}
+    assert documents.keys() - named - others == {"", "readme", "changelog"}
+
+
+def test_a_page_shows_its_contents_and_runs_no_script(client: TestClient) -> None:
+    answer = client.get(f"{GUIDE}/operations")
+    assert answer.status_code == 200
+    assert '<h2 id="back-up-and-restore">' in answer.text
+    assert f'<a href="{GUIDE}/operations" aria-current="page">' in answer.text
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert ' style="' not in answer.text
+    assert f"{GUIDE}/adr/0001-version-digest-is-a-manifest" in client.get(f"{GUIDE}/adr").text
+
+
+@pytest.mark.parametrize(
+    "path", ["../pyproject.toml", "%2e%2e/pyproject.toml", "../core/settings.py", "nothing", "x/y"]
+)
+def test_nothing_but_the_documentation_is_shown(client: TestClient, path: str) -> None:
+    assert client.get(f"{GUIDE}/{path}").status_code == 404
+
+
+def test_files_have_types_that_browsers_do_not_run(client: TestClient) -> None:
+    assert client.get(f"{GUIDE}/report.png").headers["content-type"] == "image/png"
+    example = client.get(f"{GUIDE}/examples/label_studio/backend.py")
+    assert example.headers["content-type"].startswith("text/plain")
+
+
+def test_a_search_finds_sections_by_their_words(client: TestClient) -> None:
+    assert search("restore back up")[0].address == f"{GUIDE}/operations#back-up-and-restore"
+    assert search("  ") == []
+    text = client.get(f"{GUIDE}/search", params={"q": "<script>alert(1)</script>"}).text
+    assert "No sections" in text
+    assert "<script>alert" not in text
+
+
+def test_without_documentation_a_page_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guide, "pages", dict)
+    answer = client.get(GUIDE)
+    assert answer.status_code == 404
+    assert "no documentation beside it" in answer.text
+    assert library.ROOT == ROOT
