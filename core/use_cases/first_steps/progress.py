@@ -38,7 +38,7 @@ class Progress:
     loaded: bool = False  # both datasets have images
     root: Version | None = None
     jobs: Sequence[Job] = ()  # the last import of the model and its last update
-    taught: Version | None = None  # the newest version
+    taught: Version | None = None  # the newest version, once the gate has judged it
     live: int | None = None
     moves: Sequence[AliasMove] = ()
 
@@ -98,7 +98,7 @@ def read_progress(platform: Platform) -> Progress:
             loaded=loaded,
             root=work.versions.get(model.id, 1) if newest else None,
             jobs=jobs,
-            taught=newest if newest and not newest.is_root else None,
+            taught=newest if newest and newest.verdict else None,
             live=live.version if live else None,
             moves=work.aliases.history(model.id, PRODUCTION),
         )

@@ -51,7 +51,9 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     admin = browser_of(new, Role.ADMIN)
     assert 'href="/ui/first-steps"' in admin.get("/ui").text
     assert (done(admin), following(admin)) == (["sign_in"], ["images"])
-    with importing_worker(new.platform) as work:
+    meanwhile: list[list[str]] = []
+    looking = lambda _: meanwhile.append(following(admin))  # noqa: E731
+    with importing_worker(new.platform, looking) as work:
         pressed(admin, "images")
         assert "hx-get" in admin.get(FIRST_STEPS).text
         pressed(admin, "images")  # a second press orders nothing
@@ -68,6 +70,8 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
         part = admin.get(FIRST_STEPS, HX_Request="true")
         assert 'id="steps"' in part.text
         work()
+    assert meanwhile == [["teach"]] * len(meanwhile)  # there is a version, not yet judged
+    assert meanwhile
     assert admin.get(FIRST_STEPS, HX_Request="true").headers["hx-refresh"] == "true"
     assert following(admin) == ["read", "promote"]
     assert "/ui/models/demo/changes?now=2" in admin.get(FIRST_STEPS).text

@@ -10,7 +10,7 @@ from core import bootstrap
 from core.ports import DecodedImage, Decoder, Platform
 from core.use_cases.run_job import run_next_job
 from tests.support.api.service import Service
-from tests.support.scene import Script
+from tests.support.scene import Event, Script, nothing
 from tests.support.tools import tools_of
 
 PRODUCTS = "/v1/datasets/products"
@@ -87,9 +87,11 @@ class Imports:
 
 
 @contextmanager
-def importing_worker(platform: Platform) -> Iterator[Callable[[], object]]:
-    """A function that runs the next job."""
-    tools = tools_of(Script(platform), platform.settings)
+def importing_worker(
+    platform: Platform, evaluating: Event = nothing
+) -> Iterator[Callable[[], object]]:
+    """A function that runs the next job; something happens while a version is asked."""
+    tools = tools_of(Script(platform, evaluating=evaluating), platform.settings)
     try:
         yield lambda: run_next_job(platform, tools, owner="w", stopping=lambda: False)
     finally:
