@@ -1,7 +1,7 @@
 """The pages that are measured."""
 
 from benchmarks.pages.rows import WEBHOOK
-from benchmarks.pages.seed import MODEL, Sizes, job_of
+from benchmarks.pages.seed import DATASET, MODEL, Sizes, job_of
 
 HERE = f"/ui/models/{MODEL}"
 
@@ -24,6 +24,13 @@ def pages_of(sizes: Sizes) -> dict[str, str]:
         "policy": f"{HERE}/policy",
         "change of policy": f"{HERE}/policy/change",
         "trial": f"{HERE}/trial",
+        "datasets": "/ui/datasets",
+        "datasets, late": "/ui/datasets?after=ds_000020",
+        "dataset": f"/ui/datasets/{DATASET}",
+        "images of a class": f"/ui/datasets/{DATASET}/images?class=class+7",
+        "dataset version": f"/ui/datasets/update-{newest}/versions/1",
+        "images of a version": f"/ui/datasets/update-{newest}/versions/1/images",
+        "order of an update": f"/ui/datasets/update-{newest}/versions/1/update",
         "jobs": "/ui/jobs",
         "jobs, late": "/ui/jobs?after=job_00000050",
         "jobs that failed": "/ui/jobs?status=failed",

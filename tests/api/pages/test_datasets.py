@@ -80,7 +80,7 @@ def test_a_dataset_is_made_filled_and_frozen_without_scripts(
         assert (none.status_code, "Choose at least one image" in none.text) == (422, True)
     done = helper.send(f"{here}/versions").headers["location"]
     assert "&lt;b&gt;2.png" in answer.text
-    for path in (here, f"{here}/images", done):
+    for path in (here, f"{here}/statistics", f"{here}/images", done, f"{done}/images"):
         text = helper.get(path).text
         assert "&lt;script&gt;alert(1)" in text
         assert SCRIPT not in text

@@ -1,5 +1,6 @@
 """The page of a dataset: what it holds now, and its versions."""
 
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -29,11 +30,31 @@ ClassName = Annotated[str, Query(max_length=500)]
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
-def show_dataset(
+def show_dataset(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Show a dataset."""
+    return _show(request, services, dataset)
+
+
+@router.get("/statistics", openapi_extra=needs(Role.VIEWER))
+def show_statistics(
     dataset: str, request: Request, services: WiredServices, after: ClassName = ""
 ) -> Response:
-    """Show a dataset, with the classes that come after one by name."""
-    return _show(request, services, dataset, after=after)
+    """Show how many images of each class are on each side, and how many look alike."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        labelled = found.kind is DatasetKind.LABELLED
+        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+    later = [name for name in counted.classes if name > after]
+    return page(
+        request,
+        "datasets/statistics.html",
+        dataset=found,
+        labelled=labelled,
+        counted=counted,
+        classes=later[:CLASSES],
+        after=after,
+        next=later[CLASSES - 1] if len(later) > CLASSES else None,
+    )
 
 
 @router.post("/versions", openapi_extra=needs(Role.CONTRIBUTOR))
@@ -52,27 +73,23 @@ def _show(
     services: Services,
     dataset: str,
     *,
-    after: str = "",
     refusal: PerennialError | None = None,
 ) -> Response:
     platform = services.platform
     with platform.transactions(read_only=True) as work:
         found = work.datasets.get(dataset)
-        labelled = found.kind is DatasetKind.LABELLED
-        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+        counts = work.datasets.count(found.id)
         versions = work.datasets.versions(found.id)
         taught = work.models.taught([found.id]).get(found.id, ())
-    later = [name for name in counted.classes if name > after]
     return page(
         request,
         "datasets/dataset.html",
         status=status_of(type(refusal)) if refusal else 200,
         dataset=found,
-        labelled=labelled,
-        counted=counted,
-        classes=later[:CLASSES],
-        after=after,
-        next=later[CLASSES - 1] if len(later) > CLASSES else None,
+        labelled=found.kind is DatasetKind.LABELLED,
+        images=sum(counts.values()),
+        counts=counts,
+        classes=list(islice(counts, CLASSES)),
         versions=versions[: -VERSIONS - 1 : -1],
         taught=taught,
         settings=platform.settings,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from core.ports import UnitOfWork
 
 # A form has few fields: the images of a page must fit, each a field.
 IMAGES, GROUPS, OF_GROUP = 40, 5, 8
+CLASSES = 500  # to choose from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ def show_listing(
         dataset=found,
         labelled=found.kind is DatasetKind.LABELLED,
         listing=listing,
+        classes=list(islice(counts, CLASSES)),
         counts=counts,
         total=counts.get(listing.of_class, 0) if listing.of_class else sum(counts.values()),
         groups=groups,

@@ -31,23 +31,12 @@ After = Annotated[str, Query(max_length=100)]
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
 def show_version(
-    dataset: str,
-    version: VersionNumber,
-    request: Request,
-    services: WiredServices,
-    of_class: OfClass = "",
-    after: After = "",
+    dataset: str, version: VersionNumber, request: Request, services: WiredServices
 ) -> Response:
-    """Show a version, with a page of the images of a class or of all."""
+    """Show a version."""
     found, versions = _find(services, dataset)
     with services.platform.transactions(read_only=True) as work:
         frozen = work.datasets.version(found.id, version)
-    manifest = _read(services, frozen)
-    images = [
-        entry
-        for entry in manifest.entries
-        if entry.pixels > after and of_class in {"", *entry.texts}
-    ]
     return page(
         request,
         "datasets/version.html",
@@ -55,11 +44,37 @@ def show_version(
         version=frozen,
         previous=max((one.number for one in versions if one.number < version), default=None),
         classes=frozen.classes[:CLASSES],
+        now=services.platform.clock(),
+    )
+
+
+@router.get("/images", openapi_extra=needs(Role.VIEWER))
+def show_images(
+    dataset: str,
+    version: VersionNumber,
+    request: Request,
+    services: WiredServices,
+    of_class: OfClass = "",
+    after: After = "",
+) -> Response:
+    """Show a page of the images of a class or of all."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        frozen = work.datasets.version(found.id, version)
+    images = [
+        entry
+        for entry in _read(services, frozen).entries
+        if entry.pixels > after and of_class in {"", *entry.texts}
+    ]
+    return page(
+        request,
+        "datasets/version_images.html",
+        dataset=found,
+        version=frozen,
         of_class=of_class,
         after=after,
         images=images[:IMAGES],
         next=images[IMAGES - 1].pixels if len(images) > IMAGES else None,
-        now=services.platform.clock(),
     )
 
 
