@@ -20,7 +20,7 @@ from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.errors import ImageNotFound, PerennialError
 from core.use_cases.first_steps import orders, pack
-from core.use_cases.first_steps.progress import ORDER, Step, read_progress
+from core.use_cases.first_steps.progress import Step, read_progress
 
 router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
 
@@ -127,7 +127,6 @@ def _show(
         "first_steps.html",
         status=status,
         progress=read_progress(services.platform),
-        steps=[step.value for step in ORDER],
         has_pack=has_pack,
         classes=pack.product_classes() if has_pack else (),
         model=orders.MODEL,

@@ -49,7 +49,7 @@ class Progress:
         facts = {
             Step.SIGN_IN: True,
             Step.IMAGES: self.loaded,
-            Step.MODEL: self.root is not None,
+            Step.MODEL: self.root is not None and self.loaded,
             Step.TEACH: self.taught is not None,
             Step.PROMOTE: MoveKind.PROMOTED in kinds,
             Step.ROLL_BACK: MoveKind.ROLLED_BACK in kinds,

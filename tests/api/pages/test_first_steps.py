@@ -107,7 +107,11 @@ def test_samples_are_images_of_the_pack(new: Service) -> None:
     assert viewer.send(f"{FIRST_STEPS}/classify", sample="9").status_code == 404
 
 
-def test_a_role_that_may_not_is_told_which_may(service: Service, viewer: Browser) -> None:
+def test_a_model_that_somebody_has_made_still_needs_the_images(viewer: Browser) -> None:
+    assert following(viewer) == ["images"]
+
+
+def test_a_role_that_may_not_is_told_which_may(viewer: Browser) -> None:
     text = viewer.get(FIRST_STEPS).text
     assert "It takes a key with the role contributor; yours is viewer." in text
     assert '<form method="post" action="/ui/first-steps' not in text
