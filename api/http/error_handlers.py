@@ -1,6 +1,6 @@
 """Exception handlers: a problem document for everything that a route may raise."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -9,11 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match, compile_path
+from starlette.routing import Route
 
 from api.http.middleware import SECURITY_HEADERS
 from api.http.problems import problem, problem_of, request_id
-from api.observability.telemetry import METHODS
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 
@@ -102,22 +101,11 @@ def _methods(request: Request) -> str:
 
     /jobs/advice is a path of its own, although /jobs/{job} matches it.
     """
-    documented = request.app.openapi()["paths"]
-    matching = [path for path in documented if compile_path(path)[0].match(request.scope["path"])]
-    if matching:
-        path = min(matching, key=lambda path: path.count("{"))
-        return _with_head({method.upper() for method in documented[path]})
-    routes = request.app.router.routes
-    scopes = ({**request.scope, "method": method} for method in METHODS)
-    found = {
-        scope["method"]
-        for scope in scopes
-        if any(route.matches(scope)[0] is Match.FULL for route in routes)
-    }
-    return _with_head(found)
-
-
-def _with_head(methods: Set[str]) -> str:
+    taken: dict[str, set[str]] = {}
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+            taken.setdefault(route.path, set()).update(route.methods or ())
+    methods = taken[min(taken, key=lambda path: path.count("{"))]
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
