@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,11 +23,16 @@ def thread_count(threads: int) -> int:
 def environment(device: torch.device, threads: int) -> dict[str, str]:
     """Return library versions, device and thread count, as recorded with every version."""
     return {
-        **{library: version(library) for library in LIBRARIES},
+        **{library: _release(library) for library in LIBRARIES},
         "python": platform.python_version(),
         "device": f"{device.type} ({_name(device)})",
         "threads": str(thread_count(threads)),
     }
+
+
+@cache
+def _release(library: str) -> str:
+    return version(library)
 
 
 def _name(device: torch.device) -> str:
