@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -92,6 +93,7 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
     )
 
 
+@lru_cache(maxsize=4)
 def token_pool(
     vocabulary: Vocabulary, tokenizer: SimpleTokenizer, trained: tuple[int, ...]
 ) -> Tensor:
