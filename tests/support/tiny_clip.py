@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
+import json
 from typing import Any
 
 import torch
+from torch import nn
 
 from core.clip.model import ClipModel, empty_network
 
@@ -41,7 +44,12 @@ def tiny_config(**text_cfg: Any) -> dict[str, Any]:
 def tiny_clip(seed: int = 0, config: dict[str, Any] | None = None) -> ClipModel:
     """A model whose weights depend on the seed alone."""
     config = config or tiny_config()
+    network = copy.deepcopy(_network(seed, json.dumps(config)))  # faster than making it anew
+    return ClipModel(network=network, config=config)
+
+
+@functools.cache
+def _network(seed: int, config: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = empty_network(config)
-    return ClipModel(network=network.eval(), config=config)
+        return empty_network(json.loads(config)).eval()
