@@ -73,11 +73,12 @@ class Service:
         with self.platform.transactions(read_only=True) as work:
             assert isinstance(work, SqlUnitOfWork)
             assert work._connection is not None
-            # Plain SQL: the engine is new in each test and would compile every select anew.
-            rows = {
-                name: sorted(map(str, work._connection.exec_driver_sql(f"SELECT * FROM {name}")))
-                for name in METADATA.tables
-            }
+            # Without SQLAlchemy, which takes several times as long for a small table.
+            cursor = work._connection.connection.cursor()
+            rows = {}
+            for name in METADATA.tables:
+                cursor.execute(f"SELECT * FROM {name}")
+                rows[name] = sorted(map(str, cursor.fetchall()))
         files = (path for path in self.settings.home.rglob("*") if path.is_file())
         names = (str(path.relative_to(self.settings.home)) for path in files)
         beside = (name for name in names if not name.startswith(("perennial.db", "broker/")))
