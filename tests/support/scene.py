@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +156,17 @@ def answered(question: EvalQuery, *, right: bool) -> Answers:
     )
 
 
+@cache
+def _settings() -> Settings:
+    return Settings(checkpoint_seconds=3600.0)
+
+
 class Scene:
     """A model with a live root, a dataset version that can be taught, and a worker."""
 
     def __init__(self, transactions: Transactions, artifacts: Artifacts | None = None) -> None:
         self.platform = Platform(
-            settings=Settings(checkpoint_seconds=3600.0),
+            settings=_settings(),
             transactions=transactions,
             artifacts=artifacts or MemoryArtifacts(),
             clock=lambda: NOW,
@@ -247,7 +252,7 @@ class Scene:
 
     def run(self) -> Job:
         """Have the worker run the next job; the job as it is afterwards."""
-        tools = tools_of(self.script)
+        tools = tools_of(self.script, self.platform.settings)
         job = run_next_job(self.platform, tools, owner="w", stopping=lambda: self.stopping)
         assert job is not None
         return self.job(job)
