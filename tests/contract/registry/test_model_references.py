@@ -23,24 +23,18 @@ def meant(scene: Scene, reference: str) -> tuple[Model, Version]:
         return resolve(work, reference)
 
 
-@pytest.mark.parametrize(
-    ("reference", "number"),
-    [("demo", 1), ("demo@production", 1), ("demo:1", 1), ("demo:2", 2), ("demo:000000002", 2)],
-)
-def test_name_alias_or_number_mean_one_version_of_that_model(
-    reference: str, number: int, scene: Scene, model: Model
-) -> None:
-    found, version = meant(scene, reference)
-    assert (found, version.model, version.number) == (model, model.id, number)
+def test_name_alias_or_number_mean_one_version_of_that_model(scene: Scene, model: Model) -> None:
+    meanings = {"demo": 1, "demo@production": 1, "demo:1": 1, "demo:2": 2, "demo:000000002": 2}
+    for reference, number in meanings.items():
+        found, version = meant(scene, reference)
+        assert (found, version.model, version.number) == (model, model.id, number), reference
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_digest_means_the_version_of_that_model_that_has_it(
-    number: int, scene: Scene, model: Model
-) -> None:
-    version = scene.version(model, number)
-    assert meant(scene, f"demo@sha256:{version.digest}") == (model, version)
-    assert meant(scene, f"demo:{number}@sha256:{version.digest}") == (model, version)
+def test_digest_means_the_version_of_that_model_that_has_it(scene: Scene, model: Model) -> None:
+    for number in (1, 2):
+        version = scene.version(model, number)
+        assert meant(scene, f"demo@sha256:{version.digest}") == (model, version)
+        assert meant(scene, f"demo:{number}@sha256:{version.digest}") == (model, version)
 
 
 def test_number_and_digest_must_mean_the_same(scene: Scene, model: Model) -> None:
@@ -50,27 +44,26 @@ def test_number_and_digest_must_mean_the_same(scene: Scene, model: Model) -> Non
             meant(scene, reference)
 
 
-@pytest.mark.parametrize(
-    ("reference", "fault"),
-    [
-        ("nobody", ModelNotFound),
-        ("nobody:1", ModelNotFound),
-        ("nobody@sha256:" + "0" * 64, ModelNotFound),
-        ("demo@nowhere", AliasNotFound),
-        ("demo@sha256:" + "0" * 64, VersionNotFound),
-        ("demo:3", VersionNotFound),
-        ("demo:1:2", VersionNotFound),
-        ("demo:1@sha256:", VersionNotFound),
-        ("demo:0000000002", VersionNotFound),
-        (f"demo@sha256:{'0' * 64}@sha256:{'0' * 64}", VersionNotFound),
-        ("demo@production@production", AliasNotFound),
-    ],
-)
-def test_what_is_not_there_is_named(
-    reference: str, fault: type[PerennialError], scene: Scene, model: Model
-) -> None:
-    with pytest.raises(fault):
-        meant(scene, reference)
+MISSING = {
+    "nobody": ModelNotFound,
+    "nobody:1": ModelNotFound,
+    "nobody@sha256:" + "0" * 64: ModelNotFound,
+    "demo@nowhere": AliasNotFound,
+    "demo@sha256:" + "0" * 64: VersionNotFound,
+    "demo:3": VersionNotFound,
+    "demo:1:2": VersionNotFound,
+    "demo:1@sha256:": VersionNotFound,
+    "demo:0000000002": VersionNotFound,
+    f"demo@sha256:{'0' * 64}@sha256:{'0' * 64}": VersionNotFound,
+    "demo@production@production": AliasNotFound,
+}
+
+
+def test_what_is_not_there_is_named(scene: Scene, model: Model) -> None:
+    for reference, fault in MISSING.items():
+        with pytest.raises(PerennialError) as told:
+            meant(scene, reference)
+        assert type(told.value) is fault, reference
 
 
 def test_number_that_is_none_is_told_with_the_whole_reference(scene: Scene, model: Model) -> None:
