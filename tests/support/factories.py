@@ -1,5 +1,6 @@
 """Domain objects with everything filled in; a test names only what it is about."""
 
+import functools
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
@@ -48,8 +49,14 @@ def digest(seed: object) -> Digest:
 
 def pixels_on(side: Side, count: int) -> list[Digest]:
     """Digests of images that fall on one side."""
-    found = (digest(f"pixels {n}") for n in itertools.count())
-    return list(itertools.islice((one for one in found if side_of(one) is side), count))
+    found = map(_pixels, itertools.count())
+    return list(itertools.islice((pixels for pixels, its in found if its is side), count))
+
+
+@functools.cache
+def _pixels(number: int) -> tuple[Digest, Side]:
+    pixels = digest(f"pixels {number}")
+    return pixels, side_of(pixels)
 
 
 def a_key(**changes: Any) -> ApiKey:
