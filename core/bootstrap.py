@@ -8,7 +8,6 @@ from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
 from core.adapters.artifacts.s3_client import SCHEME, S3Location
-from core.adapters.database import migrate as schema
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.adapters.images.sandbox import SandboxDecoder
@@ -78,6 +77,8 @@ def make_bucket(settings: Settings) -> bool:
 
 def migrate(settings: Settings) -> None:
     """Upgrade the database to the newest schema. Safe to call from many processes at once."""
+    from core.adapters.database import migrate as schema  # loads Alembic, for this alone
+
     schema.migrate(settings.database)
 
 

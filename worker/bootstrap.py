@@ -11,6 +11,7 @@ from core.errors import UnsafeConfiguration
 from core.evaluation.embedder import VersionEmbedder
 from core.evaluation.evaluator import VersionEvaluator
 from core.exporting.exporter import VersionExporter
+from core.learning.determinism import DETERMINISTIC
 from core.learning.distributed.ranks import RankProvider, SingleRankProvider
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Platform
@@ -67,5 +68,5 @@ def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device
 def prepare_torch(settings: Settings) -> None:
     """Make this process's arithmetic reproducible to the bit."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode(DETERMINISTIC)
     torch.set_num_threads(thread_count(settings.threads))

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+# `torch.use_deterministic_algorithms(True)` does the same and imports torch's compiler: 2 seconds.
+DETERMINISTIC = "error"  # for `torch.set_deterministic_debug_mode`
+
 
 @contextmanager
 def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[None]:
@@ -20,7 +23,7 @@ def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[Non
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     memory: Any = torch.utils.deterministic
     before = (
-        torch.are_deterministic_algorithms_enabled(),
+        torch.get_deterministic_debug_mode(),
         memory.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
         torch.backends.mha.get_fastpath_enabled(),
@@ -31,15 +34,15 @@ def repeatable(seed: int, *, device: torch.device, threads: int) -> Iterator[Non
             torch.manual_seed(seed)
             # Filling uninitialised memory only costs time. Attention's fast path runs only
             # without gradients, so the teacher's features would be rounded differently.
-            _set(deterministic=True, fill=False, benchmark=False, fastpath=False, threads=threads)
+            _set(DETERMINISTIC, fill=False, benchmark=False, fastpath=False, threads=threads)
             yield
         finally:
             _set(*before)
 
 
-def _set(deterministic: bool, fill: bool, benchmark: bool, fastpath: bool, threads: int) -> None:
+def _set(mode: int | str, fill: bool, benchmark: bool, fastpath: bool, threads: int) -> None:
     memory: Any = torch.utils.deterministic
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode(mode)
     memory.fill_uninitialized_memory = fill
     torch.backends.cudnn.benchmark = benchmark
     torch.backends.mha.set_fastpath_enabled(fastpath)

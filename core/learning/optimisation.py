@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cache
+from inspect import unwrap
 
 import torch
 from torch import nn
@@ -48,12 +50,24 @@ def make_optimiser(recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> to
         {"params": others, "weight_decay": 0.0},
     ]
     rule = torch.optim.AdamW if recipe.optimiser is Optimiser.ADAMW else torch.optim.Adam
-    return rule(
+    return _uncompiled(rule)(
         [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
         eps=recipe.epsilon,
         fused=True,
     )
+
+
+@cache
+def _uncompiled(rule: type[torch.optim.Adam]) -> type[torch.optim.Adam]:
+    """Return an optimiser whose methods never import torch's compiler, which would take seconds.
+
+    torch wraps these methods only to keep the compiler out of them, and, for `step`, gradients.
+    """
+    kept_out = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    methods = {name: unwrap(getattr(rule, name)) for name in kept_out}
+    step = torch.no_grad()(unwrap(rule.step))
+    return type(rule.__name__, (rule,), {**methods, "step": step})
 
 
 def rate_factor(schedule: Schedule, step: int, steps: int) -> float:

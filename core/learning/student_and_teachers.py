@@ -38,7 +38,8 @@ class Texts:
     def backward(self) -> None:
         """Propagate the accumulated gradient to the text tower's parameters."""
         if self.tower is not None and self.student.grad is not None:
-            self.tower.backward(self.student.grad)  # type: ignore[no-untyped-call]
+            # The same gradient; given as an argument, it would have torch import sympy.
+            (self.tower * self.student.grad).sum().backward()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,13 +39,14 @@ def main() -> int:
         import torch  # takes seconds
 
         from core.clip.torch_environment import thread_count
+        from core.learning.determinism import DETERMINISTIC
         from core.learning.distributed.process_group import process_group, rank_device
         from core.learning.follower_rank import run_follower
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the parent reads the pipe no further
-    torch.use_deterministic_algorithms(True)  # like rank 0: NCCL chooses by it how to reduce
+    torch.set_deterministic_debug_mode(DETERMINISTIC)  # as rank 0: NCCL chooses by it
     device = rank_device(torch.device(task.device), int(os.environ["LOCAL_RANK"]))
     try:
         with process_group(device) as ranks:

@@ -18,6 +18,7 @@ from core.domain.export_format import ExportFormat
 from core.domain.registry.version import Weights
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx_int8 import round_weights
+from core.learning.determinism import DETERMINISTIC
 from core.ports import Samples
 from core.use_cases.exports.open_clip_folder import write_folder
 from tests.support.api.image_files import picture
@@ -71,9 +72,9 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode(DETERMINISTIC)
     yield Desk()
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture(scope="module")
