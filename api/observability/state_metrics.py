@@ -11,10 +11,12 @@ from prometheus_client.core import (
     Metric,
 )
 
+from core.domain.gate.policy import Verdict
 from core.domain.jobs.counter import BUCKETS, JOBS_ENDED, PHASE_SECONDS, CounterValue
 from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import Queue
-from core.domain.webhooks.delivery import DELIVERIES_ENDED
+from core.domain.jobs.order import JobType, Queue
+from core.domain.registry.alias import MoveKind
+from core.domain.webhooks.delivery import DELIVERIES_ENDED, DeliveryStatus
 from core.errors import Unavailable
 from core.ports import Platform
 from core.use_cases.operations.stats import ServiceStats, read_stats
@@ -24,7 +26,8 @@ from core.use_cases.operations.workers import is_fresh
 class StateCollector:
     """Collects metrics from the database at each scrape.
 
-    While the database does not answer, it yields only `perennial_database_up`, which is 0.
+    While the database does not answer, it yields only `perennial_database_up`, which is 0. Counters
+    start at 0: Prometheus sees no increase in one that appears with 1.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -57,17 +60,20 @@ class StateCollector:
 
 def _queue(state: ServiceStats) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
-        "perennial_jobs", "Unfinished jobs by type and status.", labels=["type", "status"]
+        "perennial_jobs",
+        "Unfinished jobs by type, queue and status.",
+        labels=["type", "queue", "status"],
     )
     age = GaugeMetricFamily(
         "perennial_oldest_queued_seconds",
         "Age of the oldest queued job, by type.",
-        labels=["type"],
+        labels=["type", "queue"],
     )
     for row in state.queue:
-        jobs.add_metric([row.type, row.status], row.jobs)
+        queue = JobType(row.type).queue
+        jobs.add_metric([row.type, queue, row.status], row.jobs)
         if row.status is JobStatus.QUEUED:
-            age.add_metric([row.type], max(0.0, (state.at - row.oldest).total_seconds()))
+            age.add_metric([row.type, queue], max(0.0, (state.at - row.oldest).total_seconds()))
     yield jobs
     yield age
 
@@ -145,7 +151,7 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     for (status, verdict), count in state.versions.items():
         versions.add_metric([status, verdict], count)
     moves = CounterMetricFamily("perennial_alias_moves", "Alias moves by kind.", labels=["kind"])
-    for kind, count in state.alias_moves.items():
+    for kind, count in {**dict.fromkeys(MoveKind, 0), **state.alias_moves}.items():
         moves.add_metric([kind], count)
     yield from (versions, moves)
 
@@ -165,9 +171,12 @@ def _webhooks(state: ServiceStats) -> Iterator[Metric]:
     ended = CounterMetricFamily(
         "perennial_webhook_deliveries", "Ended deliveries by status.", labels=["status"]
     )
+    counts = dict.fromkeys((DeliveryStatus.DELIVERED.value, DeliveryStatus.FAILED.value), 0.0)
     for counter in state.counters:
         if counter.name == DELIVERIES_ENDED:
-            ended.add_metric([counter.labels["status"]], counter.value)
+            counts[counter.labels["status"]] = counter.value
+    for status, count in counts.items():
+        ended.add_metric([status], count)
     yield ended
 
 
@@ -178,14 +187,16 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
     verdicts = CounterMetricFamily(
         "perennial_gate_verdicts", "Verdicts given by the gate.", labels=["verdict"]
     )
-    jobs: dict[tuple[str, str], float] = defaultdict(float)
-    judged: dict[str, float] = defaultdict(float)
+    ends = [status.value for status in JobStatus if status.done]
+    jobs = {(kind.value, status): 0.0 for kind in JobType for status in ends}
+    judged = defaultdict[str, float](float, dict.fromkeys(Verdict, 0.0))
     for counter in state.counters:
         if counter.name == JOBS_ENDED:
-            jobs[counter.labels["type"], counter.labels["status"]] += counter.value
+            key = (counter.labels["type"], counter.labels["status"])
+            jobs[key] = jobs.get(key, 0.0) + counter.value
             judged[counter.labels["verdict"]] += counter.value
-    for key, count in jobs.items():
-        ended.add_metric(list(key), count)
+    for names, count in jobs.items():
+        ended.add_metric(list(names), count)
     for verdict, count in judged.items():
         if verdict:
             verdicts.add_metric([verdict], count)

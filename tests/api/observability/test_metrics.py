@@ -81,12 +81,22 @@ def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
         )
         work.commit()
     found = scrape(ready)
-    assert found("jobs", type="update", status="queued") == 2
-    assert 89 < found("oldest_queued_seconds", type="update") < 120
+    assert found("jobs", type="update", queue="gpu", status="queued") == 2
+    assert 89 < found("oldest_queued_seconds", type="update", queue="gpu") < 120
     cancel_job(ready.platform, newest.id)
     found = scrape(ready)
     assert found("jobs", type="update", status="queued") == 1
     assert found("jobs_ended_total", type="update", status="cancelled") == 1
+
+
+def test_counters_of_alerts_start_at_zero_so_that_the_first_increase_is_seen(
+    service: Service,
+) -> None:
+    found = scrape(service)
+    assert found("jobs_ended_total", type="update", status="failed") == 0
+    assert found("gate_verdicts_total", verdict="failed") == 0
+    assert found("alias_moves_total", kind="rolled_back") == 0
+    assert found("webhook_deliveries_total", status="failed") == 0
 
 
 def test_a_running_job_shows_its_steps_rate_and_memory(service: Service) -> None:
