@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -23,27 +23,25 @@ def has_pack() -> bool:
 
 def emoji_archive() -> bytes:
     """Return all emoji as an archive with an image list. Raises NotFound."""
-    with _opened(EMOJI) as pack:
-        return _archive(pack, ((row["path"], row["cls"]) for row in _rows(pack)))
+    rows = _rows(PACK, EMOJI)
+    with _opened(PACK, EMOJI) as pack:
+        return _archive(pack, ((row["path"], row["cls"]) for row in rows))
 
 
 def products_archive() -> bytes:
     """Return the images to teach as an archive with an image list. Raises NotFound."""
-    with _opened(PRODUCTS) as pack:
-        rows = _rows(pack)
-        return _archive(
-            pack,
-            (
-                (row["path"], row["cls"])
-                for name in product_classes()
-                for row in islice(_of(rows, name, "train"), PER_CLASS)
-            ),
-        )
+    chosen = (
+        (row["path"], name)
+        for name in product_classes()
+        for row in islice(_products(name, "train"), PER_CLASS)
+    )
+    with _opened(PACK, PRODUCTS) as pack:
+        return _archive(pack, chosen)
 
 
 def product_classes() -> tuple[str, ...]:
     """Return the names of the classes to teach. Raises NotFound."""
-    return _classes(PACK)
+    return tuple(sorted({row["cls"] for row in _rows(PACK, PRODUCTS)})[:CLASSES])
 
 
 def sample(index: int) -> bytes:
@@ -51,29 +49,27 @@ def sample(index: int) -> bytes:
 
     Raises NotFound, and IndexError if there is no such class.
     """
-    with _opened(PRODUCTS) as pack:
-        return pack.read(next(_of(_rows(pack), product_classes()[index], "test"))["path"])
+    row = next(_products(product_classes()[index], "test"))
+    with _opened(PACK, PRODUCTS) as pack:
+        return pack.read(row["path"])
+
+
+def _products(name: str, split: str) -> Iterator[Mapping[str, str]]:
+    rows = _rows(PACK, PRODUCTS)
+    return (row for row in rows if row["cls"] == name and row["split"] == split)
 
 
 @cache
-def _classes(_folder: Path) -> tuple[str, ...]:
-    with _opened(PRODUCTS) as pack:
-        return tuple(sorted({row["cls"] for row in _rows(pack)})[:CLASSES])
+def _rows(folder: Path, name: str) -> Sequence[Mapping[str, str]]:
+    with _opened(folder, name) as pack:
+        return [json.loads(line) for line in pack.read("captions.jsonl").splitlines() if line]
 
 
-def _opened(name: str) -> zipfile.ZipFile:
+def _opened(folder: Path, name: str) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(PACK / f"{name}.zip")
+        return zipfile.ZipFile(folder / f"{name}.zip")
     except FileNotFoundError as error:
         raise NotFound("This installation has no image pack.") from error
-
-
-def _rows(pack: zipfile.ZipFile) -> list[dict[str, str]]:
-    return [json.loads(line) for line in pack.read("captions.jsonl").splitlines() if line]
-
-
-def _of(rows: list[dict[str, str]], name: str, split: str) -> Iterator[dict[str, str]]:
-    return (row for row in rows if row["cls"] == name and row["split"] == split)
 
 
 def _archive(pack: zipfile.ZipFile, images: Iterator[tuple[str, str]]) -> bytes:
