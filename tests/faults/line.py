@@ -30,7 +30,7 @@ from tests.support.factories import TESTER
 from tests.support.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
-RECIPE = Recipe(epochs=20, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)
+RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)
 
 
 def write_base(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The service as it runs: real processes and servers, kept running while rows do them harm."""
 
 import json
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from tests.support.processes import Site, wait_for
 
 T = TypeVar("T")
 
+TLS = ssl.create_default_context()  # one for all clients: to make one takes ten milliseconds
 KEY = "pk_a-key-that-only-tests-know-of"
 START_S = 180.0  # a worker child loads torch, and the machine may be busy
 
@@ -100,7 +102,7 @@ class Stage:
     def ready(self) -> None:
         """Have everything run: the API answers, every worker child hears the doorbell."""
         self.mend()
-        wait_for(self._is_ready, seconds=START_S)
+        wait_for(self._is_ready, seconds=START_S, every=0.2)
         line.reset(self.platform, self.undisturbed)
 
     def wait_for_api(self) -> None:
@@ -191,7 +193,7 @@ class Stage:
         line.prepare(self.platform, self.settings.home / "base")
         self.mend()
         self.wait_for_api()
-        wait_for(self._is_ready, seconds=START_S)
+        wait_for(self._is_ready, seconds=START_S, every=0.2)
         made = self.client.post("/v1/models", json=line.model_body(self.settings.home / "base"))
         assert made.status_code == 202, made.text
         self.wait_for_end(JobId(made.json()["id"]))
@@ -236,8 +238,8 @@ def _command(process: psutil.Process) -> str:
 
 
 def until(found: Callable[[], T | None], *, seconds: float = START_S) -> T:
-    """The first true answer, looked for often."""
-    return wait_for(found, seconds=seconds, every=0.01)
+    """The first true answer, looked for often, but not so often that it takes a core."""
+    return wait_for(found, seconds=seconds, every=0.03)
 
 
 def now() -> float:

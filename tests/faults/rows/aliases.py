@@ -10,7 +10,7 @@ import httpx
 
 from core.domain.registry.alias import PRODUCTION
 from tests.faults import line
-from tests.faults.stage import KEY, Stage, now, until
+from tests.faults.stage import KEY, TLS, Stage, now, until
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
@@ -34,7 +34,9 @@ class Moves:
         choices = Random(seed)
         headers = {"Authorization": f"Bearer {KEY}"}
         seen: httpx.Response | None = None
-        with httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False) as http:
+        with httpx.Client(
+            base_url=self._url, headers=headers, timeout=60, trust_env=False, verify=TLS
+        ) as http:
             while self._go_on():
                 seen = seen or http.get(PATH)
                 tag = {"If-Match": seen.headers["ETag"]}

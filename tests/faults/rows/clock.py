@@ -3,9 +3,10 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from random import Random
 from time import sleep
@@ -26,14 +27,18 @@ HOUR_S = 3600
 @contextmanager
 def skewed(offset: int) -> Iterator[Stage]:
     """PostgreSQL, Redis and two workers, the second an `offset` in seconds off."""
-    faked = {
+    with production(second=faked(offset)) as stage:
+        yield stage
+
+
+def faked(offset: int) -> Mapping[str, str]:
+    """The environment of a process whose clock is an `offset` in seconds off."""
+    return {
         "LD_PRELOAD": str(find_library()),
         "FAKETIME": f"{offset:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else threads wait not at all for each other
     }
-    with production(second=faked) as stage:
-        yield stage
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -56,7 +61,8 @@ def watched(stage: Stage, *, skewed_one: bool) -> tuple[Try, float]:
     Also how many seconds a plain update takes this one.
     """
     right, wrong = stage.supervisors()
-    for times in (1, 2, 4, 8, 16):
+    least = ceil(1.2 * stage.settings.lease_seconds / stage.lasts_s)
+    for times in (least, 2 * least, 4 * least, 8 * least):
         recipe = line.RECIPE.to_json() | {"epochs": line.RECIPE.epochs * times}
         with only(stage, wrong if skewed_one else right):
             job = stage.order(recipe=recipe)

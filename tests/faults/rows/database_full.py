@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 from time import sleep
+from typing import Any
 
 from devtools.servers.postgres import run_sql
 from tests.faults.modes import production
@@ -24,9 +25,9 @@ BALLAST = "ballast"
 
 
 @contextmanager
-def stuffed() -> Iterator[Stage]:
+def stuffed(**changes: Any) -> Iterator[Stage]:
     """PostgreSQL on a disk of its own; all else has room."""
-    with small_disk(SIZE) as disk, production(disk=disk) as stage:
+    with small_disk(SIZE) as disk, production(disk=disk, **changes) as stage:
         # Its log may not grow so far that it always has room within.
         where = stage.database.url
         run_sql(where, "postgres", "ALTER SYSTEM SET max_wal_size = '48MB'")

@@ -83,7 +83,7 @@ def _kernel(stage: Stage) -> Iterator[None]:
     stopping = Event()
 
     def monitor() -> None:
-        while not stopping.wait(0.01):
+        while not stopping.wait(0.03):
             for child in stage.children():
                 with suppress(psutil.NoSuchProcess):
                     if child.memory_info().rss > most:

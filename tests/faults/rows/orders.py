@@ -11,7 +11,7 @@ import httpx
 
 from core.domain.jobs.job import JobStatus
 from core.domain.values import JobId
-from tests.faults.stage import KEY, START_S, Stage, now
+from tests.faults.stage import KEY, START_S, TLS, Stage, now
 from tests.support.processes import wait_for
 
 
@@ -77,7 +77,7 @@ def order(stage: Stage, answer: Answered) -> None:
     body = {"name": answer.name, "base": str(stage.settings.home / "base")}
     url = f"http://127.0.0.1:{stage.settings.port}/v1/models"
     with suppress(httpx.TransportError):
-        reply = httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
+        reply = httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False, verify=TLS)
         answer.status, answer.done = reply.status_code, now()
         if reply.status_code == 202:
             answer.job = JobId(reply.json()["id"])

@@ -1,0 +1,41 @@
+"""The short form of the fault table, which the test suite runs: each row once or a few times.
+
+It judges what was lost, doubled or unequal. Recovery times are judged by `make test-faults` alone:
+here, other tests run beside, on machines of any speed. Starting a stage takes twenty seconds, so
+one stage of each mode has the peculiarities of all: rows that need none must be green with them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+from tests.faults.catalogue import ROWS
+from tests.faults.rows import clock, database_full, disk_full
+from tests.faults.stage import Stage
+from tests.faults.tries import Outcome, Row
+
+
+@contextmanager
+def servers() -> Iterator[Stage]:
+    """Production with a database on a small disk and a second worker that is an hour ahead."""
+    with database_full.stuffed(second=clock.faked(clock.HOUR_S)) as stage:
+        yield stage
+
+
+@contextmanager
+def embedded() -> Iterator[Stage]:
+    """The embedded service on a small disk."""
+    with disk_full.cramped() as stage:
+        yield stage
+
+
+def rows(*stages: str) -> list[Row]:
+    """The rows of some stages that have a short form, stage by stage."""
+    return [row for name in stages for row in ROWS if row.stage == name and row.short]
+
+
+def require_green(row: Row, stage: Stage) -> None:
+    """Run a row's short form; fail unless all held."""
+    tries = list(row.run(stage, row.short, Random(f"0 {row.label}")))
+    outcome = Outcome(row=row, wanted=row.short, tries=tries)
+    assert not outcome.troubles, f"{outcome.troubles}\n{stage.site.log[-5000:]}"

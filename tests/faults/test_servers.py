@@ -1,0 +1,69 @@
+"""The rows of the fault table on servers, and what must not outlive what."""
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from core.domain.jobs.job import JobStatus
+from core.use_cases.jobs.queue import cancel_job
+from tests.faults import line, short_form
+from tests.faults.stage import START_S, Stage, child_of, until
+from tests.faults.tries import Row
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Stage]:
+    """API, PostgreSQL, Redis and two workers."""
+    with short_form.servers() as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(running: Stage) -> Stage:
+    """All of them ready."""
+    running.ready()
+    return running
+
+
+# The disk comes first: later it would have room in files that the database keeps.
+@pytest.mark.parametrize(
+    "row", short_form.rows("stuffed", "production", "ahead"), ids=lambda row: row.label
+)
+def test_row_is_green(row: Row, running: Stage) -> None:
+    short_form.require_green(row, running)
+
+
+def test_cancelled_job_stops_within_a_step_and_leaves_no_version(stage: Stage) -> None:
+    job = stage.order()
+    until(lambda: stage.find(job).phase == "training")
+
+    cancel_job(stage.platform, job)
+
+    ended = stage.wait_for_end(job)
+    assert ended.status is JobStatus.CANCELLED
+    assert ended.checkpoint is None
+    assert not line.versions_of(stage.platform, ended)
+
+
+def test_killed_supervisor_takes_its_child_with_it(stage: Stage) -> None:
+    supervisor = stage.supervisors()[0]
+    child = child_of(supervisor)
+    assert child is not None
+
+    supervisor.kill()
+
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_closed_standard_input_ends_the_supervisor(stage: Stage) -> None:
+    supervisor = stage.supervisors()[0]
+    child = child_of(supervisor)
+    assert child is not None
+    process = stage.started(supervisor)
+    assert process.stdin is not None
+
+    process.stdin.close()
+
+    assert process.wait(START_S) == 0
+    assert not child.is_running()
