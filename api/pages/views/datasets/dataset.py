@@ -25,6 +25,7 @@ router = APIRouter(
 )
 
 CLASSES, VERSIONS = 100, 20  # of a page; newest
+READ_AT_ONCE = 20_000  # images of which statistics are shown without asking: each is read
 
 ClassName = Annotated[str, Query(max_length=500)]
 
@@ -89,6 +90,7 @@ def _show(
         labelled=found.kind is DatasetKind.LABELLED,
         images=sum(counts.values()),
         counts=counts,
+        read_at_once=READ_AT_ONCE,
         classes=list(islice(counts, CLASSES)),
         versions=versions[: -VERSIONS - 1 : -1],
         taught=taught,
