@@ -13,12 +13,12 @@ from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import VersionNumber
 from api.schemas.jobs import JobView
-from api.schemas.vectors import CompatibilityList, CompatibilityView, NewComparison
+from api.schemas.vectors import CompatibilityList, CompatibilityView, EmbeddingMaps, NewComparison
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.version import Model
 from core.domain.vectors.stored_vectors import IndexReport
-from core.use_cases.vectors.index_report import read_index_report
+from core.use_cases.vectors.index_report import embedding_maps, read_index_report
 from core.use_cases.vectors.order_comparison import order_comparison
 
 router = APIRouter(
@@ -99,6 +99,22 @@ def get_compatibility(
 ) -> CompatibilityView:
     """Return whether an index of the baseline's vectors still serves searches by the version."""
     return _view(services, *_find(services, model, version, baseline))
+
+
+@router.get(
+    "/{baseline}/map",
+    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_embedding_map(
+    model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
+) -> EmbeddingMaps:
+    """Return where both versions put test images, on two axes that are the same for both.
+
+    The axes of a suite are the principal components of both versions' embeddings together.
+    """
+    found, row, maps = embedding_maps(services.platform, model, version, baseline)
+    return EmbeddingMaps.of(found.name, row, maps)
 
 
 @router.get(

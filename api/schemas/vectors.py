@@ -1,13 +1,15 @@
 """Schemas of stored vectors, and of reports on old indexes."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from api.schemas.common import Number, RequestModel, ResponseModel
 from core.domain.values import Json
 from core.domain.vectors.compatibility import IndexVerdict, Search
+from core.domain.vectors.embedding_map import EmbeddingMap
 from core.domain.vectors.stored_vectors import IndexReport, StoredVectors
 
 
@@ -166,6 +168,7 @@ class CompatibilityView(ResponseModel):
             "links": {
                 "self": here,
                 "bridge": f"{here}/bridge",
+                "map": f"{here}/map",
                 "version": version,
                 "job": f"/v1/jobs/{row.job}",
             },
@@ -177,3 +180,56 @@ class CompatibilityList(ResponseModel):
     """The reports of a version, by the version that each compares it with."""
 
     data: list[CompatibilityView]
+
+
+_Point = Annotated[Sequence[float], Field(min_length=2, max_length=2)]
+
+
+class MappedImageView(ResponseModel):
+    """A test image, and where two versions put it."""
+
+    pixels: str = Field(description="SHA-256 of the image's decoded pixels.")
+    class_name: str | None = Field(
+        alias="class", examples=["okapi"], description="Null in a captioned suite."
+    )
+    before: _Point = Field(examples=[[0.12, -0.3]], description="By `from`.")
+    now: _Point = Field(examples=[[0.2, -0.25]], description="By `version`.")
+
+
+class EmbeddingMapView(ResponseModel):
+    """The test images of a suite or holdout on two axes, or an even sample of many."""
+
+    suite: str = Field(examples=["emoji"])
+    count: int = Field(examples=[1472], description="Test images, of which at most 300 are mapped.")
+    explained: _Point = Field(
+        examples=[[0.31, 0.12]],
+        description="Share of the variance of both versions' embeddings along each axis.",
+    )
+    images: list[MappedImageView]
+
+    @classmethod
+    def of(cls, found: EmbeddingMap) -> Self:
+        """Return the view of a map."""
+        images = [MappedImageView(**vars(one)) for one in found.images]
+        return cls(**{**vars(found), "images": images})
+
+
+class EmbeddingMaps(ResponseModel):
+    """The maps of two versions' embeddings, by suite and holdout."""
+
+    model: str = Field(examples=["demo"])
+    version: int = Field(examples=[3])
+    baseline: int = Field(alias="from", examples=[1])
+    data: list[EmbeddingMapView] = Field(
+        description="Empty for a report of an earlier release: order it again."
+    )
+
+    @classmethod
+    def of(cls, model: str, row: IndexReport, maps: Sequence[EmbeddingMap]) -> Self:
+        """Return the view of a report's maps."""
+        return cls(
+            model=model,
+            version=row.version,
+            baseline=row.baseline,
+            data=[EmbeddingMapView.of(one) for one in maps],
+        )

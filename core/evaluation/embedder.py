@@ -17,11 +17,18 @@ from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import EvalQuery
 from core.domain.values import Digest
 from core.domain.vectors.compatibility import SearchRecalls, SuiteVectors
+from core.domain.vectors.embedding_map import EmbeddingMap, map_of, sample_of
 from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit
 from core.errors import AnswersNotFinite
 from core.evaluation.bridge import Bridge
 from core.evaluation.features import Features, encode
-from core.evaluation.index_comparison import compare_vectors, indexes_of, search_recalls
+from core.evaluation.index_comparison import (
+    Indexes,
+    compare_vectors,
+    indexes_of,
+    search_recalls,
+)
+from core.evaluation.projection import project
 from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
 
 APPLY = "v @ weight + bias, divided by its norm"
@@ -50,6 +57,7 @@ class VersionEmbedder:
             bridge = Bridge.fit(before.of_images(fitted), after.of_images(fitted))
             searches: list[SearchRecalls] = []
             vectors: list[SuiteVectors] = []
+            maps: list[EmbeddingMap] = []
             tested = [(suite.name, suite.test) for suite in suites if suite.test]
             for done, (name, query) in enumerate(tested):
                 alive = partial(monitor.advance, "searching", done, len(tested))
@@ -57,6 +65,7 @@ class VersionEmbedder:
                 searches += search_recalls(name, query, indexes, alive)
                 if len(query.entries) > 1:
                     vectors.append(compare_vectors(name, indexes, alive))
+                    maps.append(_map_of(name, query, indexes))
         return IndexComparison(
             bridge=FittedBridge(
                 file=_file_of(bridge, old, new),
@@ -66,6 +75,7 @@ class VersionEmbedder:
             ),
             searches=tuple(searches),
             vectors=tuple(vectors),
+            maps=tuple(maps),
         )
 
     def embed(
@@ -119,6 +129,14 @@ def _file_of(bridge: Bridge, old: Digest, new: Digest) -> bytes:
     tensors = {"weight": bridge.weight.float().contiguous(), "bias": bridge.bias.float()}
     metadata = {"from": old, "to": new, "kind": bridge.kind, "apply": APPLY}
     return save(tensors, metadata)
+
+
+def _map_of(suite: str, query: EvalQuery, indexes: Indexes) -> EmbeddingMap:
+    """Return a map whose axes are those of all images, also of those that are not drawn."""
+    found = project(indexes.raw, indexes.reembedded)
+    rows = sample_of(len(query.entries))
+    points = found.old[rows].tolist(), found.new[rows].tolist()
+    return map_of(suite, query, rows, points, found.explained.tolist())
 
 
 def _require_finite(vectors: Tensor) -> None:

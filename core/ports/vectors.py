@@ -8,6 +8,7 @@ from core.domain.datasets.dataset import DatasetRef
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.values import Digest, ModelId
 from core.domain.vectors.compatibility import SearchRecalls, SuiteVectors
+from core.domain.vectors.embedding_map import EmbeddingMap
 from core.domain.vectors.searched_suite import SearchedSuite
 from core.domain.vectors.stored_vectors import IndexReport, StoredVectors
 from core.ports.learning import Monitor
@@ -30,6 +31,7 @@ class IndexComparison:
     bridge: FittedBridge
     searches: tuple[SearchRecalls, ...]
     vectors: tuple[SuiteVectors, ...]
+    maps: tuple[EmbeddingMap, ...] = ()
 
 
 class Embedder(Protocol):
@@ -79,7 +81,7 @@ class IndexReports(Protocol):
         """Return the reports of a version, by baseline."""
 
     def remove_of(self, sources: Collection[str]) -> set[Digest]:
-        """Delete the reports that are based on any of some sources; return their bridges.
+        """Delete the reports that are based on any of some sources; return their files.
 
         A source is the id of a suite, or a dataset version: see `source_of`.
         """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.values import Digest, sha256
 from core.domain.vectors.compatibility import Search, SearchRecalls, SuiteVectors
+from core.domain.vectors.embedding_map import EmbeddingMap, map_of, sample_of
 from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit
 from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
 from tests.support.tiny_inputs import read_for_answers
@@ -61,6 +62,7 @@ class TinyEmbedder:
             ),
             searches=tuple(self._search(suite) for suite in suites if suite.test),
             vectors=tuple(_alike(suite) for suite in suites if suite.test),
+            maps=tuple(_map_of(old, new, suite) for suite in suites if suite.test),
         )
 
     def _search(self, suite: SearchedSuite) -> SearchRecalls:
@@ -88,3 +90,14 @@ def _alike(suite: SearchedSuite) -> SuiteVectors:
         neighbours_found=0.7,
         bridged_neighbours_found=0.75,
     )
+
+
+def _map_of(old: Digest, new: Digest, suite: SearchedSuite) -> EmbeddingMap:
+    assert suite.test
+    rows = sample_of(len(suite.test.entries))
+    entries = [suite.test.entries[row] for row in rows]
+    before, now = (
+        [array("f", vector(version, entry.pixels))[:2].tolist() for entry in entries]
+        for version in (old, new)
+    )
+    return map_of(suite.name, suite.test, rows, (before, now), (0.5, 0.25))

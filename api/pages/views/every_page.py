@@ -3,6 +3,7 @@
 from api.pages.views import (
     alias_moves,
     changes,
+    embedding_map,
     first_steps,
     guide,
     images,
@@ -34,6 +35,7 @@ PAGES = (
     model,
     version,
     changes,
+    embedding_map,
     alias_moves,
     try_it,
     policy,

@@ -89,6 +89,22 @@ Compatibility = TypedDict(
     },
 )
 
+# A test image, and where two versions put it on the same two axes.
+MappedImage = TypedDict(
+    "MappedImage",
+    {"pixels": str, "class": str | None, "before": list[float], "now": list[float]},
+)
+
+
+class EmbeddingMap(TypedDict):
+    """The test images of a suite or holdout, or an even sample of many."""
+
+    suite: str
+    count: int
+    explained: list[float]  # share of the variance along each axis
+    images: list[MappedImage]
+
+
 # The version that searches, and the version whose vectors are in the index.
 JobComparison = TypedDict("JobComparison", {"version": int, "from": int})
 

@@ -1,6 +1,7 @@
 """The report on an index of old vectors: searches in it, the bridge, and the verdict."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from core.domain.registry.version import Model, Version
@@ -14,6 +15,7 @@ from core.domain.vectors.compatibility import (
     judge_index,
     measure_search,
 )
+from core.domain.vectors.embedding_map import EmbeddingMap
 from core.domain.vectors.stored_vectors import IndexReport
 from core.ports import IndexComparison, Platform
 
@@ -44,6 +46,7 @@ def index_report(
         },
         "searches": [_search(measure) for measure in measures],
         "vectors": [dict(vars(vectors)) for vectors in found.vectors],
+        "maps": [one.to_json() for one in found.maps],
     }
 
 
@@ -51,6 +54,21 @@ def read_index_report(platform: Platform, report: IndexReport) -> Json:
     """Return the JSON of a stored report. Raises ArtifactMissing or ArtifactCorrupt."""
     found: Json = json.loads(platform.artifacts.get(report.report))
     return found
+
+
+def embedding_maps(
+    platform: Platform, model: str, version: int, baseline: int
+) -> tuple[Model, IndexReport, Sequence[EmbeddingMap]]:
+    """Return the maps of a report, none for one that an earlier release made.
+
+    Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        number = work.versions.get(found.id, version).number
+        report = work.index_reports.get(found.id, number, baseline)
+    maps = read_index_report(platform, report).get("maps", ())
+    return found, report, [EmbeddingMap.from_json(one) for one in maps]
 
 
 def _search(measure: SearchMeasure) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def test_axe_finds_nothing_and_every_page_fits_a_phone(page: Page, site: tuple[s
         f"{here}/changes/images?before=1&now=2",
         f"{here}/aliases/production/promotion?version=2",
         f"{here}/try",
+        f"{here}/map?now=2",
         f"{here}/policy",
         f"{here}/policy/change",
         f"{here}/trial",

@@ -8,7 +8,7 @@ from core.domain.datasets.dataset import DatasetVersion
 from core.domain.datasets.split import Side
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.registry.version import Model
-from core.domain.values import Json
+from core.domain.values import Digest, Json
 from core.errors import (
     ArtifactGone,
     FieldInvalid,
@@ -106,15 +106,25 @@ def test_reports_are_kept_for_each_baseline_and_the_newest_replaces(
     assert report(scene, model, 1, 2)["from"] == 2
 
 
+def index_reports(scene: Scene, model: Model) -> list[Digest]:
+    """The artifacts of the reports of version 2."""
+    with scene.platform.transactions(read_only=True) as work:
+        return [row.report for row in work.index_reports.all(model.id, 2)]
+
+
 def test_an_erasure_from_a_suite_deletes_what_was_fitted_on_it(
     scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
 ) -> None:
     order(scene)
     scene.run()
-    bridge = report(scene, model)["bridge"]["artifact"]
-    erasure = erase(scene, entry_of(scene, data, Side.HOLDOUT).pixels)
-    assert bridge in erasure.findings.vectors
-    assert not artifacts.has(bridge)
+    found = report(scene, model)
+    bridge, pixels = found["bridge"]["artifact"], entry_of(scene, data, Side.HOLDOUT).pixels
+    assert found["maps"][0]["images"]
+    (stored,) = index_reports(scene, model)
+    erasure = erase(scene, pixels)
+    for file in (bridge, stored):
+        assert file in erasure.findings.vectors
+        assert not artifacts.has(file)
     with pytest.raises(IndexReportNotFound):
         report(scene, model)
     order(scene)

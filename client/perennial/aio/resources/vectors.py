@@ -11,7 +11,7 @@ from perennial.aio.connection import Connection
 from perennial.aio.downloads import download
 from perennial.request_parts import given, idempotency, path_of
 from perennial.types.jobs import Job
-from perennial.types.vectors import Compatibility
+from perennial.types.vectors import Compatibility, EmbeddingMap
 from perennial.types.vectors import Vectors as StoredVectors
 
 
@@ -103,6 +103,11 @@ class Vectors:
         """Return whether an index of the baseline's vectors still serves the version."""
         path = _compatibility(model, version, baseline)
         return cast(Compatibility, await self._connection.get(path))
+
+    async def map(self, model: str, version: int, baseline: int) -> Sequence[EmbeddingMap]:
+        """Return where both versions of a report put test images, by suite and holdout."""
+        found = await self._connection.get(_compatibility(model, version, baseline, "map"))
+        return cast(Sequence[EmbeddingMap], found["data"])
 
     async def download_bridge(self, model: str, version: int, baseline: int, *, to: Path) -> Path:
         """Download the map of the baseline's vectors as a safetensors file, and return `to`.

@@ -92,7 +92,7 @@ class SqlIndexReports:
         return [_to_report(row) for row in rows]
 
     def remove_of(self, sources: Collection[str]) -> set[Digest]:
-        """Delete the reports that are based on any of some sources; return their bridges."""
+        """Delete the reports that are based on any of some sources; return their files."""
         rows = map(_to_report, self._connection.execute(select(index_reports)))
         found = [report for report in rows if not set(sources).isdisjoint(report.sources)]
         for report in found:
@@ -103,7 +103,7 @@ class SqlIndexReports:
                     index_reports.c.baseline == report.baseline,
                 )
             )
-        return {report.bridge for report in found}
+        return {file for report in found for file in (report.bridge, report.report)}
 
 
 def _is(model: ModelId, version: int, dataset: DatasetRef) -> ColumnElement[bool]:
