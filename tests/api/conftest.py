@@ -17,6 +17,7 @@ from core.adapters.database.storage.load import POSITION, _advance_sequence
 from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.datasets.suites import ensure_default_policy
+from tests.support.api.decoders import lasting_decoders
 from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
@@ -24,6 +25,13 @@ from tests.support.api.service import KEY, Service, running, settings_of
 from tests.support.storage.contents import rows_of
 
 Rows = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders() -> Iterator[None]:
+    """Decoding processes that the services of all tests use, one after another."""
+    with lasting_decoders():
+        yield
 
 
 @pytest.fixture(scope="session")
