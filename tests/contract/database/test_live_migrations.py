@@ -15,6 +15,7 @@ from tests.support.old_rows.rows import revisions, write_rows
 from tests.support.processes import wait_for
 
 FIRST = revisions()[0]
+PAUSE_S = 0.01  # between transactions: a migration takes longer, and would wait for the GIL
 PATIENT = Limits(lock_s=20)  # of the traffic: what a migration must never make it wait
 # What the first release reads and writes, and every later one can.
 ORDER_JOB = text(
@@ -45,7 +46,7 @@ def traffic(engine: Engine) -> Iterator[Callable[[], int]]:
     stop, done, failed = threading.Event(), [0, 0, 0], []
 
     def go(which: int, act: Callable[[Connection, int], object]) -> None:
-        while not stop.is_set():
+        while not stop.wait(PAUSE_S):
             try:
                 with engine.begin() as connection:
                     act(connection, done[which])
