@@ -22,8 +22,8 @@ from tests.support.api.service import KEY as ADMIN
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Site
 
-PAGES = ("quickstart", *(f"how-to/{name}" for name in ("ci", "own-model", "own-suites", "policy")))
-PAGES = (*PAGES, "how-to/report", "how-to/production")
+HOW_TO = ("ci", "own-model", "own-suites", "policy", "report", "production")  # ci makes version 2
+PAGES = ("quickstart", *(f"how-to/{name}" for name in HOW_TO))
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 TO_FILE = re.compile(r" > (\S+)$")
 
@@ -110,3 +110,7 @@ def _exported(line: str) -> dict[str, str]:
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     found = dict(pair.split("=", 1) for pair in ended.stdout.split("\0") if "=" in pair)
     return {name: value for name, value in found.items() if os.environ.get(name) != value}
+
+
+def test_every_how_to_is_run() -> None:
+    assert {path.stem for path in (ROOT / "docs/how-to").glob("*.md")} == set(HOW_TO)
