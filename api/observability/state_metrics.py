@@ -151,8 +151,8 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     for (status, verdict), count in state.versions.items():
         versions.add_metric([status, verdict], count)
     moves = CounterMetricFamily("perennial_alias_moves", "Alias moves by kind.", labels=["kind"])
-    for kind, count in {**dict.fromkeys(MoveKind, 0), **state.alias_moves}.items():
-        moves.add_metric([kind], count)
+    for kind in MoveKind:
+        moves.add_metric([kind], state.alias_moves.get(kind, 0))
     yield from (versions, moves)
 
 
@@ -189,17 +189,18 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
     )
     ends = [status.value for status in JobStatus if status.done]
     jobs = {(kind.value, status): 0.0 for kind in JobType for status in ends}
-    judged = defaultdict[str, float](float, dict.fromkeys(Verdict, 0.0))
+    judged = {verdict.value: 0.0 for verdict in Verdict}
     for counter in state.counters:
         if counter.name == JOBS_ENDED:
             key = (counter.labels["type"], counter.labels["status"])
             jobs[key] = jobs.get(key, 0.0) + counter.value
-            judged[counter.labels["verdict"]] += counter.value
+            verdict = counter.labels["verdict"]
+            judged[verdict] = judged.get(verdict, 0.0) + counter.value
     for names, count in jobs.items():
         ended.add_metric(list(names), count)
-    for verdict, count in judged.items():
-        if verdict:
-            verdicts.add_metric([verdict], count)
+    for name, count in judged.items():
+        if name:
+            verdicts.add_metric([name], count)
     phases = [counter for counter in state.counters if counter.name == PHASE_SECONDS]
     yield from (ended, verdicts, _phase_seconds(phases))
 
