@@ -14,8 +14,9 @@ WAIT_FOR_OTHERS = ("-o", "DPkg::Lock::Timeout=300")  # seconds; other programs i
 class ProgramMissing(RuntimeError):
     """A server's program is not installed, and this process may not install it."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(f"{package} is not installed. Run: sudo {' '.join((*INSTALL, package))}")
+    def __init__(self, package: str, how: str = "") -> None:
+        how = how or f"Run: sudo {' '.join((*INSTALL, package))}"
+        super().__init__(f"{package} is not installed. {how}")
 
 
 def try_to_install(package: str) -> None:

@@ -3,11 +3,14 @@
 import json
 import re
 
+import pytest
+import yaml
 from pydantic import SecretStr
 
 from core.settings import Settings
 from tests.support import compose
 from tests.support.api.service import Service
+from tests.support.chart import CHART
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -70,11 +73,24 @@ def test_every_metric_stands_there(service: Service) -> None:
     assert {name.strip("`") for name, _, _ in rows("Monitor")} == exposed(service)
 
 
-def test_alarms_watch_metrics_that_there_are(service: Service) -> None:
-    conditions = [condition for condition, *_ in rows("Alarms")]
-    watched = {name for text in conditions for name in METRIC.findall(text)}
-    assert len(conditions) > 9
-    assert {OF_A_HISTOGRAM.sub("", name) for name in watched} <= exposed(service)
+def test_every_alert_stands_there() -> None:
+    told = [
+        (f"`Perennial{name[1:]}", condition, time) for name, condition, time, *_ in rows("Alerts")
+    ]
+    (group,) = yaml.safe_load((CHART / "monitoring/alerts.yaml").read_text())["groups"]
+    assert told == [
+        (f"`{rule['alert']}`", f"`{' '.join(rule['expr'].split())}`", rule.get("for", ""))
+        for rule in group["rules"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "file", ["monitoring/alerts.yaml", "monitoring/dashboard.json", "templates/autoscaling.yaml"]
+)
+def test_what_watches_metrics_names_those_that_there_are(service: Service, file: str) -> None:
+    watched = {OF_A_HISTOGRAM.sub("", name) for name in METRIC.findall((CHART / file).read_text())}
+    assert watched
+    assert watched <= exposed(service)
 
 
 def test_contents_name_every_heading() -> None:

@@ -1,0 +1,252 @@
+"""The Helm chart: valid to Helm and Kubernetes, and as docker-compose.yml has it."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+from core.settings import Settings
+from tests.support import compose
+from tests.support.chart import CHART, Refused, Resource, pod_of, render, run_helm
+from tests.support.places import ROOT
+from tests.unit.deployment.test_compose_file import GIVEN
+
+SCHEMAS = Path(__file__).with_name("schemas")
+EQUAL = {f"PERENNIAL_{name}" for name in ("QUEUES", "THREADS", "RANKS", "DEVICE", "HOME")}
+OLDEST, NEWEST = "1.34", "1.37"  # of Kubernetes
+EVERYTHING: dict[str, Any] = {
+    "profile": "gpu",
+    "image": {
+        "prefix": "registry.example/team/",
+        "tag": "1.2.3",
+        "pullSecrets": [{"name": "pull"}],
+    },
+    "api": {"autoscaling": {"enabled": True}, "tag": "1.2.2"},
+    "inference": {"device": "cuda", "gpus": 1, "replicas": 3},
+    "workers": {
+        "worker-gpu": {
+            "autoscaling": {"enabled": True},
+            "nodeSelector": {"gpu": "h100"},
+            "gpus": 4,
+        },
+        "worker-housekeeping": {"autoscaling": {"enabled": True}},
+    },
+    "backup": {"schedule": "0 2 * * *", "claim": "backups"},
+    "ingress": {"enabled": True, "className": "nginx", "host": "a.example", "tlsSecret": "tls"},
+    "networkPolicy": {
+        "enabled": True,
+        "clients": [{"namespaceSelector": {}}],
+        "dependencies": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
+    },
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "keySecret": "viewer"},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
+    },
+}
+WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
+# By the services of docker-compose.yml.
+NAMES = {
+    "api": ("Deployment", "p-api"),
+    "inference": ("StatefulSet", "p-inference"),
+    "migrate": ("Job", "p-migrate"),
+    "worker": ("Deployment", "p-worker"),
+    "worker-gpu": ("Deployment", "p-worker-gpu"),
+    "worker-housekeeping": ("Deployment", "p-worker-housekeeping"),
+}
+
+
+@cache
+def rendered(form: str) -> dict[tuple[str, str], Resource]:
+    return render(**{"cpu": {}, "gpu": {"profile": "gpu"}, "everything": EVERYTHING}[form])
+
+
+def container(resource: Resource) -> Resource:
+    (found,) = pod_of(resource)["spec"]["containers"]
+    return dict(found)
+
+
+def variables(resource: Resource) -> dict[str, Any]:
+    env = container(resource)["env"]
+    assert len(env) == len({one["name"] for one in env})
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in env}
+
+
+def faults(resource: Resource, version: str) -> list[str]:
+    """What the schemas of Kubernetes, or of a custom resource, have against a resource."""
+    own = SCHEMAS / f"{resource['kind']}.json"
+    if own.exists():
+        schema = json.loads(own.read_text())
+        return [error.message for error in validator_for(schema)(schema).iter_errors(resource)]
+    try:
+        kubernetes_validate.validate(resource, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return [error.message]
+    return []
+
+
+def test_helm_finds_no_fault() -> None:
+    for values in ({}, {"profile": "gpu"}, EVERYTHING):
+        assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), values=values)
+
+
+@pytest.mark.parametrize("form", ["cpu", "gpu", "everything"])
+def test_every_resource_is_valid(form: str) -> None:
+    found = rendered(form)
+    for version in (OLDEST, NEWEST):
+        assert {name: bad for name, one in found.items() if (bad := faults(one, version))} == {}
+
+
+def test_the_values_of_the_page_are_valid() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    shown = re.findall(r"(?:```yaml|<<END)\n(.+?)\n(?:```|END)", page, flags=re.DOTALL)
+    assert len(shown) == 3
+    for values in map(yaml.safe_load, shown):
+        found = render(**values)
+        assert {name: bad for name, one in found.items() if (bad := faults(one, NEWEST))} == {}
+
+
+def test_the_schemas_find_a_slip() -> None:
+    for kind in ("ScaledObject", "ServiceMonitor", "PrometheusRule", "Deployment"):
+        one = next(one for (of, _), one in rendered("everything").items() if of == kind)
+        assert faults({**one, "spec": {**one["spec"], "replica": 1}}, NEWEST), kind
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_workload_is_as_compose_has_it(service: str) -> None:
+    wanted = compose.services(GIVEN)[service]
+    found = rendered("cpu").get(NAMES[service]) or rendered("gpu")[NAMES[service]]
+    ours, spec = container(found), pod_of(found)["spec"]
+    assert ours["args"] == wanted["command"]
+    assert ours["image"] == f"{wanted['image']}:0.1.0"
+    limits = wanted["deploy"]["resources"]["limits"]
+    memory = limits["memory"].replace("g", "Gi").replace("m", "Mi")
+    assert (ours["resources"]["limits"]["cpu"], ours["resources"]["limits"]["memory"]) == (
+        limits["cpus"],
+        memory,
+    )
+    asked = {
+        name: value
+        for name, value in variables(found).items()
+        if not (isinstance(value, dict) and value["secretKeyRef"].get("optional"))
+    }
+    optional = {"PERENNIAL_S3_ENDPOINT", "PERENNIAL_WEBHOOK_PRIVATE", "PERENNIAL_IMPORT_BUCKETS"}
+    credentials = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # or a role's
+    extra = {"PERENNIAL_DEVICE"} if service == "inference" else set()
+    assert asked.keys() == wanted["environment"].keys() - optional - credentials | extra
+    for name in {"HOME", *EQUAL} & wanted["environment"].keys():
+        assert asked[name] == wanted["environment"][name]
+    grace = wanted.get("stop_grace_period", "30s")
+    assert f"{spec.get('terminationGracePeriodSeconds', 30)}s" == grace
+
+
+def test_variables_are_settings() -> None:
+    known = {f"PERENNIAL_{name.upper()}" for name in Settings.model_fields}
+    for (kind, _), one in rendered("everything").items():
+        if kind in WORKLOADS:
+            named = {name for name in variables(one) if name.startswith("PERENNIAL_")}
+            assert named <= known
+
+
+def test_a_secret_goes_to_the_processes_that_need_it_and_to_no_other() -> None:
+    holders: dict[str, set[str]] = {}
+    for (kind, name), one in rendered("everything").items():
+        for variable, value in variables(one).items() if kind in WORKLOADS else ():
+            if isinstance(value, dict):
+                assert value["secretKeyRef"]["name"] == "perennial"
+                holders.setdefault(variable, set()).add(name)
+    everyone = {name for kind, name in rendered("everything") if kind in WORKLOADS}
+    with_buckets = {"p-api", "p-worker-gpu", "p-worker-housekeeping"}
+    assert holders == {
+        "PERENNIAL_DATABASE_URL": everyone,
+        "PERENNIAL_BROKER_URL": everyone,
+        "AWS_ACCESS_KEY_ID": everyone,
+        "AWS_SECRET_ACCESS_KEY": everyone,
+        "PERENNIAL_ADMIN_KEY": {"p-api"},
+        "PERENNIAL_INFERENCE_KEY": {"p-api", "p-inference"},
+        "PERENNIAL_SIGNING_KEY": with_buckets,
+        "PERENNIAL_IMPORT_BUCKETS": with_buckets,
+    }
+
+
+def test_pods_run_without_privileges() -> None:
+    for (kind, _), one in rendered("everything").items():
+        if kind in WORKLOADS:
+            pod = pod_of(one)["spec"]
+            assert pod["automountServiceAccountToken"] is False
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert container(one)["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_whatever_selects_pods_selects_those_of_one_workload() -> None:
+    found = rendered("everything")
+    pods = {
+        name: pod_of(one)["metadata"]["labels"]
+        for (kind, name), one in found.items()
+        if kind in WORKLOADS
+    }
+    for (kind, name), one in found.items():
+        spec = one.get("spec", {})
+        selector = {
+            "Service": spec.get("selector"),
+            "PodDisruptionBudget": spec.get("selector", {}).get("matchLabels"),
+            "Deployment": spec.get("selector", {}).get("matchLabels"),
+            "StatefulSet": spec.get("selector", {}).get("matchLabels"),
+            "NetworkPolicy": spec.get("podSelector", {}).get("matchLabels"),
+        }.get(kind)
+        if selector is not None:
+            selected = {pod for pod, labels in pods.items() if selector.items() <= labels.items()}
+            assert selected == ({*pods} if name == "p-internal" else {name})
+    targets = {
+        one["spec"]["scaleTargetRef"]["name"]
+        for (kind, _), one in found.items()
+        if kind in {"ScaledObject", "HorizontalPodAutoscaler"}
+    }
+    assert targets == {"p-api", "p-worker-gpu", "p-worker-housekeeping"}
+    for name in targets:
+        assert "replicas" not in found["Deployment", name]["spec"]
+
+
+def test_the_api_names_every_replica_of_inference() -> None:
+    urls = variables(rendered("everything")["Deployment", "p-api"])["PERENNIAL_INFERENCE_URL"]
+    assert urls.split() == [f"http://p-inference-{n}.p-inference:8751" for n in range(3)]
+    assert Settings(inference_url=urls).inference_replicas == tuple(urls.split())
+
+
+def test_gpus_are_asked_for_where_there_are_some() -> None:
+    for name in (("Deployment", "p-worker-gpu"), ("StatefulSet", "p-inference")):
+        assert container(rendered("everything")[name])["resources"]["limits"]["nvidia.com/gpu"]
+    worker = rendered("everything")["Deployment", "p-worker-gpu"]
+    assert variables(worker)["PERENNIAL_RANKS"] == "4"
+    assert "nvidia.com/gpu" not in json.dumps([*rendered("cpu").values()])
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"profile": "tpu"}, "profile"),
+        ({"replicas": 2}, "replicas"),
+        ({"settings": {"PERENNIAL_RANKS": 4}}, "PERENNIAL_RANKS"),
+        (
+            {"workers": {"worker": {"queues": ["gpu"]}}},
+            "no worker of the profile cpu takes the queue housekeeping",
+        ),
+        ({"ingress": {"enabled": True}}, "ingress.host"),
+        ({"backup": {"schedule": "0 2 * * *"}}, "backup.claim"),
+        ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "keySecret"),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_work_are_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        render(**values)
