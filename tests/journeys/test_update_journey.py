@@ -1,4 +1,7 @@
-"""The whole main job over HTTP, with real processes and the bundled model."""
+"""The whole main job over HTTP, with real processes and the bundled model.
+
+On servers, `test_compose` goes the same way in short.
+"""
 
 import io
 import tarfile
@@ -38,8 +41,8 @@ RUINED = {"method": "ft", "epochs": 1, "batch_size": 32, "learning_rate": 3e-2, 
 
 
 @pytest.fixture
-def client(tmp_path: Path, back_end: str) -> Iterator[Client]:
-    """A client of a service that runs as a user would run it, or with servers of its own."""
+def client(tmp_path: Path) -> Iterator[Client]:
+    """A client of a service that runs as a user would run it."""
     key = "pk_only-this-journey-knows-of-it"
     site = Site(
         tmp_path,
