@@ -11,6 +11,8 @@ from core.clip.native_precisions import native_precisions
 from core.domain.recipes.choices import Precision
 
 ASK = """
+import sys
+sys.modules["open_clip"] = None  # not asked for anything, and slow to import
 from core.loading import loading
 with loading():
     import torch
