@@ -11,12 +11,20 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.bodies.archive_body import ARCHIVE_TYPES, PART_TYPE, media_type_of
+from api.http.known_scrapers import PATH, KnownScrapers
 from api.http.lookups.shared_lookup import SharedLookup
 from api.http.paths import is_open, is_page
 from api.http.problems import problem_of
 from core import logs
 from core.domain.access.principal import Principal
-from core.errors import BodyTooLarge, FieldInvalid, NotFound, PerennialError, Unauthorised
+from core.errors import (
+    BodyTooLarge,
+    DatabaseUnavailable,
+    FieldInvalid,
+    NotFound,
+    PerennialError,
+    Unauthorised,
+)
 
 SESSION_COOKIE = "perennial_session"
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
@@ -114,6 +122,7 @@ class KeyCheck:
         self.keys = SharedLookup(authenticate)
         self.sessions = SharedLookup(authenticate_sessions)
         self.authenticate_token = authenticate_token
+        self.scrapers = KnownScrapers()
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,7 +157,20 @@ class KeyCheck:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorised
+        if scope["path"] == PATH:
+            return await self._scraper(key.strip())
         return await self._holder(key.strip())
+
+    async def _scraper(self, secret: str) -> Principal:
+        try:
+            holder = await self._holder(secret)
+        except DatabaseUnavailable:
+            known = self.scrapers.find(secret)
+            if known is None:
+                raise
+            return known
+        self.scrapers.remember(secret, holder)
+        return holder
 
     async def _holder(self, secret: str) -> Principal:
         holder = await self.keys.find(secret)

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update as sql_update
 
 from core.adapters.database.tables.jobs import jobs
+from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.gate.policy import Verdict
 from core.domain.jobs.counter import BUCKETS, duration
 from core.domain.jobs.job import Progress
@@ -18,7 +19,7 @@ from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import Service, code_of
+from tests.support.api.service import KEY, Service, code_of
 from tests.support.factories import a_job
 from tests.support.webhooks import Client, an_event, happened, subscribed
 
@@ -193,19 +194,24 @@ def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
     assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
 
 
-def test_a_database_that_is_away_leaves_what_the_process_knows(
+def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_before(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.client.get("/healthz")
+    scrape(service)
 
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr("api.observability.state_metrics.read_stats", away)
+    monkeypatch.setattr(SqlUnitOfWork, "__enter__", away)
     found = scrape(service)
     assert found("database_up") == 0
     assert found("http_requests_total", route="/healthz") == 1
     assert found.all("jobs", {}) == []
+    other = {"Authorization": f"Bearer {KEY}x"}
+    refused = service.client.get("/metrics", headers=other)
+    assert code_of(refused) == (503, "database_unavailable")
+    assert code_of(service.client.get("/v1/jobs")) == (503, "database_unavailable")
 
 
 def test_every_duration_falls_into_one_bucket() -> None:
