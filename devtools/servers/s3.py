@@ -39,11 +39,12 @@ def s3_server(
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            httpx.get(f"{url}/moto-api/", timeout=2.0)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
+    with httpx.Client(timeout=2.0) as client:
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                client.get(f"{url}/moto-api/")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
     raise RuntimeError("moto's S3 server is not installed. Run: pip install --group dev")

@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         work.commit()
     service = site.start("cli", "serve")
     try:
-        wait_for(lambda: service.poll() is not None or is_healthy(site), seconds=LATE_S)
+        wait_for(lambda: service.poll() is not None or is_healthy(site), seconds=LATE_S, every=0.3)
         yield site
     finally:
         print(site.log)
