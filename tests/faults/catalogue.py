@@ -6,6 +6,7 @@ from functools import partial
 
 from tests.faults.modes import embedded, production
 from tests.faults.rows import (
+    alerts,
     aliases,
     bit_flips,
     buckets,
@@ -49,6 +50,7 @@ ROWS = (
     Row(name="redis_flush", stage="production", tries=25, short=1, run=servers.flush),
     Row(name="postgres_kill", stage="production", tries=25, short=1, run=servers.postgres),
     Row(name="alias_races", stage="production", tries=1000, short=8, run=aliases.races),
+    Row(name="alerts", stage="production", tries=12, short=1, run=alerts.run),
     Row(name="slow_clients", stage="production", tries=5, short=1, run=slow_clients.run),
     Row(name="webhook_sender_kill", stage="production", tries=25, short=1, run=webhooks.run),
     Row(name="import_kill", stage="production", tries=24, short=1, run=imports.run),
