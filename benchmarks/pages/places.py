@@ -28,6 +28,7 @@ def pages_of(sizes: Sizes) -> dict[str, str]:
         "datasets, late": "/ui/datasets?after=ds_000020",
         "dataset": f"/ui/datasets/{DATASET}",
         "images of a class": f"/ui/datasets/{DATASET}/images?class=class+7",
+        "near-duplicates": f"/ui/datasets/{DATASET}/near-duplicates",
         "dataset version": f"/ui/datasets/update-{newest}/versions/1",
         "images of a version": f"/ui/datasets/update-{newest}/versions/1/images",
         "order of an update": f"/ui/datasets/update-{newest}/versions/1/update",

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.adapters.database.datasets.image_lists import SHOWN
+from core.adapters.database.datasets.near_duplicates import SHOWN
 from core.domain.datasets.dataset import DatasetKind
 from core.domain.datasets.split import Side
 from core.domain.values import DatasetId

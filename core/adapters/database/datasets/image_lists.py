@@ -2,33 +2,26 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
-from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, func, or_, select
+from sqlalchemy import exists, func, select
 
+from core.adapters.database.datasets.image_rows import images_of, to_image
+from core.adapters.database.datasets.near_duplicates import SqlNearDuplicates
 from core.adapters.database.statements import chunks
 from core.adapters.database.tables.datasets import (
-    HAS_THUMBNAIL,
     dataset_images,
     datasets,
     images,
     thumbnails,
 )
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
-from core.domain.datasets.near_duplicates import NearDuplicates
 from core.domain.datasets.statistics import Member
 from core.domain.values import DatasetId, Digest
 from core.errors import DatasetNotFound
 
-SHOWN = 100  # images of one group
 
-
-class SqlImageLists:
+class SqlImageLists(SqlNearDuplicates):
     """The part of the `Datasets` port that reads images."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def texts(
         self, dataset: DatasetId, pixels: Collection[Digest]
@@ -75,7 +68,7 @@ class SqlImageLists:
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
         """Return all images by pixels, one row per text."""
-        return [_to_image(row) for row in self._connection.execute(_images_of(dataset))]
+        return [to_image(row) for row in self._connection.execute(images_of(dataset))]
 
     def image_page(
         self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
@@ -96,51 +89,10 @@ class SqlImageLists:
             .order_by(dataset_images.c.pixels)
             .limit(limit)
         )
-        query = _images_of(dataset).where(
+        query = images_of(dataset).where(
             dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
         )
-        return [_to_image(row) for row in self._connection.execute(query)]
-
-    def near_duplicate_page(
-        self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[NearDuplicates]:
-        """Return up to `limit` groups of near-duplicates, each with its first images, by pixels.
-
-        A group is of images that the dataset holds, at least two; the oldest may be elsewhere.
-        """
-        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
-        held = (
-            select(thumbnails.c.pixels, group.label("found"))
-            .join(dataset_images, thumbnails.c.pixels == dataset_images.c.pixels)
-            .where(dataset_images.c.dataset == dataset, group > (after or ""))
-            .distinct()
-            .subquery()
-        )
-        ranked = select(
-            held,
-            func.count().over(partition_by=held.c.found).label("size_of_group"),
-            func.row_number()
-            .over(partition_by=held.c.found, order_by=held.c.pixels)
-            .label("place"),
-        ).subquery()
-        several = select(ranked.c.found).where(ranked.c.size_of_group > 1, ranked.c.place == 1)
-        page = several.order_by(ranked.c.found).limit(limit).subquery()
-        query = (
-            _images_of(dataset)
-            .add_columns(ranked.c.size_of_group)
-            .join(ranked, ranked.c.pixels == dataset_images.c.pixels)
-            .where(ranked.c.found.in_(select(page.c.found)), ranked.c.place <= SHOWN)
-            .order_by(None)
-            .order_by(ranked.c.found, dataset_images.c.pixels, dataset_images.c.text)
-        )
-        rows = [(_to_image(row), row.size_of_group) for row in self._connection.execute(query)]
-        groups = [list(same) for _, same in groupby(rows, key=lambda row: row[0].image.group)]
-        return [
-            NearDuplicates(
-                group=same[0][0].image.group, count=same[0][1], rows=[image for image, _ in same]
-            )
-            for same in groups
-        ]
+        return [to_image(row) for row in self._connection.execute(query)]
 
     def members(self, dataset: DatasetId) -> Iterator[Member]:
         """Yield every image of a dataset, once for each of its texts, by pixels."""
@@ -154,19 +106,6 @@ class SqlImageLists:
         )
         for row in self._connection.execute(query):
             yield Member(pixels=row.pixels, group=row.group, text=row.text)
-
-    def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Return the other images of some images' groups."""
-        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
-        found: set[Digest] = set()
-        for chunk in chunks(pixels):
-            groups = select(group).where(thumbnails.c.pixels.in_(chunk))
-            members = select(thumbnails.c.pixels).where(
-                or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
-                HAS_THUMBNAIL,
-            )
-            found.update(self._connection.scalars(members))
-        return found - set(pixels)
 
     def stored(self, pixels: Digest) -> Image | None:
         """Return an image of any dataset, by its pixels."""
@@ -195,36 +134,3 @@ class SqlImageLists:
         if kind is None:
             raise DatasetNotFound(dataset=dataset)
         return DatasetKind(kind)
-
-
-def _images_of(dataset: DatasetId) -> Select[Any]:
-    rows = dataset_images
-    return (
-        select(
-            images,
-            thumbnails.c.near_duplicate_of,
-            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
-        )
-        .join(rows, rows.c.pixels == images.c.pixels)
-        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-        .where(rows.c.dataset == dataset)
-        .order_by(rows.c.pixels, rows.c.text)
-    )
-
-
-def _to_image(row: Row[Any]) -> DatasetImage:
-    return DatasetImage(
-        dataset=row.dataset,
-        image=Image(
-            pixels=row.pixels,
-            artifact=row.artifact,
-            width=row.width,
-            height=row.height,
-            size=row.size,
-            dhash=row.dhash,
-            near_duplicate_of=row.near_duplicate_of,
-        ),
-        text=row.text,
-        file_label=row.file_label,
-        added_at=row.added_at,
-    )
