@@ -1,8 +1,9 @@
 """A map of embeddings as inline SVG: the old version beside the new one, on the same axes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from math import ceil
 
 from markupsafe import Markup
 
@@ -11,6 +12,7 @@ from api.pages.svg import Drawing, box, text
 from core.domain.vectors.embedding_map import EmbeddingMap, Point
 
 SIDE, GAP, TOP = 430, 20, 26  # of a panel
+COLUMNS, ROW = 4, 20  # of the legend
 CLASSES = 12  # with a colour, a shape and a name; the images of others are small dots
 COLOURS = 6
 LONGEST = 18  # characters of a name
@@ -39,9 +41,10 @@ def map_plot(found: EmbeddingMap, before: int, now: int) -> Drawing:
         for number, places, left in ((before, old, 0), (now, new, SIDE + GAP))
         for mark in _panel(f"version {number}", places, kinds, place, left)
     ]
+    marks += _legend(kinds)
     return Drawing(
         width=2 * SIDE + GAP,
-        height=SIDE + TOP,
+        height=SIDE + TOP + 10 + ROW * ceil(len(kinds) / COLUMNS),
         label=f"Embeddings of {len(found.images)} images of {found.suite} by version {before}, "
         f"left, and by version {now}, right",
         marks=marks,
@@ -82,10 +85,22 @@ def _group(name: str, points: Sequence[Point], kind: int | None) -> Markup:
     )
 
 
+def _legend(kinds: Mapping[str, int]) -> Iterator[Markup]:
+    """Yield the mark and the name of each class, below the panels."""
+    for name, kind in kinds.items():
+        x = 8 + kind % COLUMNS * (2 * SIDE + GAP) / COLUMNS
+        y = TOP + SIDE + 18 + ROW * (kind // COLUMNS)
+        yield _group(name, [(x, y)], kind)
+        yield text(x + 12, y + 4, "note", isolate(_cut(name)))
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
 def _name(name: str, points: Sequence[Point], left: float) -> Markup:
     """Return a class's name, where its images are on average."""
     x = sum(x for x, _ in points) / len(points)
     y = sum(y for _, y in points) / len(points)
-    shown = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
     side = "end" if x > left + SIDE * 0.75 else "start" if x < left + SIDE * 0.25 else "middle"
-    return text(round(x, 1), round(y, 1), f"over {side}", isolate(shown))
+    return text(round(x, 1), round(y, 1), f"over {side}", isolate(_cut(name)))

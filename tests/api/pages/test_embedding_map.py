@@ -56,8 +56,8 @@ def test_a_map_shows_both_versions_on_a_page_and_as_json(
     text = viewer.get(f"{HERE}?now=2&before=").text
     assert f"Embeddings of {shown['count']} images of shown by version 1, left" in text
     points = re.findall(r'<path d="(M[^"]+)" class="point hue\d">', text)
-    assert len(points) == 4  # of each class by each version
-    assert sum(one.count("M") for one in points) == 2 * shown["count"]
+    assert len(points) == 4 + 2  # of each class by each version, and the legend
+    assert sum(one.count("M") for one in points) == 2 * shown["count"] + 2
     assert "75.0 % of the variance" in text
     assert text.count("&lt;script&gt;alert(1)") >= 4
     assert SCRIPT not in text

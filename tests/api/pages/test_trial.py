@@ -62,7 +62,7 @@ def test_a_trial_starts_counts_and_stops(
     counted(service, right_candidate=110, gained=19)
     better = viewer.get(HERE).text
     assert "Version 2 is better" in better
-    assert "+16.7 points more often" in better
+    assert "by +16.7 points" in better
     assert "+4.2 and +31.0" in better
     trial = re.search(r'name="trial" value="(trial_\w+)"', operator.get(HERE).text)
     assert trial
