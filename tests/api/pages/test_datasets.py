@@ -199,3 +199,4 @@ def test_an_update_is_ordered_after_advice(service: Service, helper: Browser, he
     with service.platform.transactions(read_only=True) as work:
         job = work.jobs.get(where.pop().rpartition("/")[2])
     assert job.order.auto_promote is False  # a contributor moves no alias
+    helper.send(f"/ui/jobs/{job.id}/cancel")  # or other tests would find that `demo` is taught
