@@ -113,6 +113,11 @@ def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
     assert captions.bridged == captions.reembedded != captions.raw
     assert [one.bridged_cosine for one in found.vectors] == pytest.approx([1.0, 1.0])
     assert found.vectors[0].cosine < 0.9
+    captioned, things = found.maps
+    assert [len(one.images) for one in found.maps] == [30, 15]
+    assert captioned.images[0].class_name is None
+    assert [one.class_name for one in things.images] == list(classes)
+    assert all(one.before != one.now for one in captioned.images)
 
 
 def test_vectors_that_are_no_numbers_are_refused(artifacts: MemoryArtifacts) -> None:
