@@ -22,6 +22,7 @@ from core.use_cases.registry.create_model import create_model
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from core.use_cases.vectors.order_reembedding import order_reembedding
+from tests.machine.erased import REFUSALS
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
 from tests.support.factories import TESTER
@@ -233,8 +234,8 @@ class Clients(Machine):
             if job.status in again and not (job.type is JobType.IMPORT and job.model in rooted)
         ]
 
-    def order(self, place: Place, death: str | None) -> None:
-        """Ask until there is an answer: one job, or a refusal for want of what it needs."""
+    def order(self, place: Place, death: str | None) -> Job | None:
+        """Ask until there is an answer: one job, or None for want of what it needs."""
         number = sum(self.happened.values())
         request = JobRequest(principal=TESTER, key=f"key {number}", body=sha256(b"the same"))
         before = len(self.world.jobs())
@@ -243,11 +244,16 @@ class Clients(Machine):
             if job is None:
                 assert len(self.world.jobs()) - before == (death == "order.after")
                 job = place(request)
-        except (AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound) as refusal:
+        except (
+            *(AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound),
+            *REFUSALS,
+        ) as refusal:
             assert len(self.world.jobs()) == before
+            self.promises.erased.allow(refusal.code)
             self.happened[f"order refused: {refusal.code}"] += 1
-            return
+            return None
         assert len(self.world.jobs()) == before + 1
         self.promises.acknowledged.add(job.id)
         self.asked.append(Asked(request=request, place=place, job=job, day=self.world.day))
         self.happened["job acknowledged"] += 1
+        return job

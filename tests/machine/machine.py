@@ -83,6 +83,8 @@ class Machine(RuleBasedStateMachine):
             self.world.jobs(),
             [self.world.versions(model) for model in models],
             [self.world.alias(model) for model in models],
+            self.world.erasures(),
+            self.world.lessons,
         )
 
     # ---- Processes --------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from core.errors import (
     FieldInvalid,
     GateFailed,
     InUse,
+    LearnedErasedImages,
     NoPrevious,
     PerennialError,
     StaleRevision,
@@ -91,6 +92,7 @@ class Operators(Machine):
         _, history = self.world.alias(model)
         failed = {v.number for v in self.world.versions(model) if v.verdict is Verdict.FAILED}
         gone = {number for of, number in self.promises.deleted if of == model.id}
+        failed |= {v.number for v in self.world.versions(model) if v.erasure is not None}
         back = set(live_stack(history)[:-1]) - failed - by_override(history) - gone
         self.move(
             model,
@@ -174,6 +176,8 @@ class Operators(Machine):
         """
         if version.verdict is None and not version.is_root:
             return EvaluationPending
+        if version.erasure is not None:
+            return LearnedErasedImages
         if version.verdict is Verdict.FAILED:
             return GateFailed
         if version.verdict is Verdict.INCONCLUSIVE and not reason:

@@ -12,6 +12,7 @@ from core.domain.registry.version import Model, Version
 from core.domain.values import JobId, ModelId
 from core.use_cases.registry.stored_weights import require_weights
 from core.use_cases.storage.reachability import expand, roots_of
+from tests.machine.erased import CODES, ErasedImages
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World
 
@@ -34,6 +35,9 @@ class Promises:
     ended: dict[JobId, Job] = field(default_factory=dict)
     happened: Counter[str] = field(default_factory=Counter)
 
+    def __post_init__(self) -> None:
+        self.erased = ErasedImages(self.world, self.happened)
+
     def check(self) -> None:
         """Everything that can be told from rows."""
         self.jobs = jobs = {job.id: job for job in self.world.jobs()}
@@ -49,6 +53,7 @@ class Promises:
             self.versions += [(model, version) for version in versions]
             self._one_version_a_job(model, versions, jobs)
             self._every_move_was_won(model, versions, jobs)
+        self.erased.check(jobs.values(), self.versions)
 
     def check_bytes(self) -> None:
         """Every byte that rows name is there and is what they say."""
@@ -57,7 +62,8 @@ class Promises:
                 if version.collected_at is None:
                     require_weights(self.world.artifacts, version)
         with self.world.reading() as work:
-            needed = expand(self.world.artifacts, roots_of(work.references), erased=())
+            erased = work.references.erased()
+            needed = expand(self.world.artifacts, roots_of(work.references), erased=erased)
         assert not needed.unreadable
         for digest in needed.kinds:
             self.world.artifacts.get(digest)
@@ -67,6 +73,7 @@ class Promises:
         self.check()
         self.check_bytes()
         assert self.acknowledged <= self.ended.keys()
+        self.erased.check_end(self.jobs)
 
     def _no_job_is_lost(self, jobs: dict[JobId, Job]) -> None:
         assert self.acknowledged <= jobs.keys()
@@ -84,7 +91,10 @@ class Promises:
                 if (promotion := job.result.get("promotion")) is not None:
                     self.happened[f"promotion of an update: {promotion['reason']}"] += 1
             case JobStatus.CANCELLED:
-                assert job.id in self.cancelled
+                # What an erasure has queued, another one orders anew.
+                assert job.id in self.cancelled or (
+                    "erasure" in job.metadata and len(self.erased.taken) > 1
+                )
             case _:
                 assert job.error is not None
                 self.happened[f"job failed: {job.error['code']}"] += 1
@@ -92,6 +102,8 @@ class Promises:
 
     def _may_fail(self, job: Job, code: str) -> bool:
         match code:
+            case _ if code in CODES:
+                return bool(self.erased.taken)
             case "worker_lost":
                 return self.passed_leases[job.id] >= LOST_ATTEMPTS
             case "conflict":  # an import that was retried twice
@@ -123,7 +135,9 @@ class Promises:
             if version.parent is not None and version.recipe is not None:
                 assert job.version == version.number
                 parent = by_number[version.parent].digest
-                undisturbed = trained(parent, version.update_classes, version.recipe.seed)
+                images = self.erased.images_of(version)
+                seed = version.recipe.seed
+                undisturbed = trained(parent, version.update_classes, seed, images)
                 assert version.digest == undisturbed.digest, "trained otherwise"
                 assert version.feature_statistics.keys() == set(version.classes)
         for job in jobs.values():

@@ -6,17 +6,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from tests.machine.clients import DEATHS as ORDER_DEATHS
-from tests.machine.clients import NEWEST, UPDATES, Clients, Update, may_order
+from tests.machine.clients import NEWEST, UPDATES, Update, may_order
+from tests.machine.erasers import Erasers
 from tests.machine.machine import WHICH
 from tests.machine.operators import Operators
-from tests.machine.workers import DEATHS, Workers
+from tests.machine.workers import DEATHS
 from tests.machine.world import quick_and_repeatable
 
 STEPS_A_RUN = 100
 STRIKES = st.lists(DEATHS, min_size=1, max_size=4) | st.none() | st.lists(DEATHS, min_size=2)
 
 
-class Service(Clients, Workers, Operators):
+class Service(Erasers, Operators):
     """Clients, workers and operators of one service."""
 
     @initialize(seeds=st.lists(st.integers(0, 3), min_size=1, max_size=4))

@@ -25,7 +25,7 @@ from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from tests.faults.points import WRITES
 
 # A promotion writes a verdict too: of several names a commit has the first.
-NAMES = ("promote", "verdict", "publish", "checkpoint", "evaluate", "claim", "order")
+NAMES = ("erase", "promote", "verdict", "publish", "checkpoint", "evaluate", "claim", "order")
 
 _here = threading.local()
 

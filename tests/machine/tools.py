@@ -104,14 +104,15 @@ class TinyTools:
         except ArtifactMissing:
             found = None
         if found is None:
-            return 0, first_state(task.parent, task.classes, task.recipe.seed)
+            images = sorted(entry.pixels for entry in task.images)
+            return 0, first_state(task.parent, task.classes, task.recipe.seed, images)
         step, state, _ = found
         return step, state
 
 
-def first_state(parent: Digest, classes: Sequence[str], seed: int) -> str:
+def first_state(parent: Digest, classes: Sequence[str], seed: int, images: Sequence[Digest]) -> str:
     """Where training begins."""
-    return sha256(f"{parent} {classes} {seed}".encode())
+    return sha256(f"{parent} {classes} {seed} {images}".encode())
 
 
 def next_state(state: str) -> str:
@@ -119,9 +120,9 @@ def next_state(state: str) -> str:
     return sha256(state.encode())
 
 
-def trained(parent: Digest, classes: Sequence[str], seed: int) -> Weights:
-    """The weights of an update that nobody disturbs."""
-    state = first_state(parent, classes, seed)
+def trained(parent: Digest, classes: Sequence[str], seed: int, images: Sequence[Digest]) -> Weights:
+    """The weights of an update on sorted images that nobody disturbs."""
+    state = first_state(parent, classes, seed, images)
     for _ in range(STEPS):
         state = next_state(state)
     weights, _ = _weights(state)

@@ -15,7 +15,7 @@ from tests.machine.steps import Process
 
 MOST, RECENT = 3, 4
 POINTS = st.sampled_from([1000, 0, 1, 2, 3, 5, 8, 13, 21])  # an update has about thirty
-COMMITS = ("publish", "checkpoint", "claim", "evaluate", "verdict", "promote")
+COMMITS = ("erase", "publish", "checkpoint", "claim", "evaluate", "verdict", "promote")
 DEATHS = st.sampled_from(
     [f"{commit}.{side}" for commit in COMMITS for side in ("before", "after")] + ["put"]
 )

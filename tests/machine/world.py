@@ -13,14 +13,17 @@ from unittest import mock
 
 from core.adapters.database.migrate import migrate
 from core.domain.datasets.dataset import DatasetVersion
+from core.domain.datasets.manifest import Manifest
+from core.domain.erasure.erasure import Erasure
 from core.domain.gate.policy import GatePolicy
 from core.domain.jobs.job import Job
 from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.retention import Retention
 from core.domain.registry.version import Model, Version
-from core.domain.values import PolicyId
+from core.domain.values import Digest, PolicyId
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
+from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.suites import configure_model, create_policy
 from core.use_cases.run_job import run_next_job
 from core.use_cases.storage.gc import collect_garbage
@@ -59,13 +62,7 @@ class World:
         )
         self.living: list[Process] = []
         self._named = 0
-        with self.reading() as work:
-            self.lessons: list[DatasetVersion] = [
-                version
-                for dataset in work.datasets.page(99, None)
-                for version in work.datasets.versions(dataset.id)
-                if set(version.classes) in map(set, LESSONS)
-            ]
+        self._manifests: dict[Digest, Manifest] = {}
 
     def close(self) -> None:
         """Let every process die, and nothing stay."""
@@ -129,6 +126,23 @@ class World:
         """A transaction that only reads."""
         return self.platform.transactions(read_only=True)
 
+    @property
+    def lessons(self) -> list[DatasetVersion]:
+        """Of each lesson the version that holds no erased image."""
+        with self.reading() as work:
+            return [
+                version
+                for dataset in work.datasets.page(99, None)
+                for version in work.datasets.versions(dataset.id)
+                if version.replaced_by is None and set(version.classes) in map(set, LESSONS)
+            ]
+
+    def manifest(self, version: DatasetVersion) -> Manifest:
+        """The manifest of a dataset version; each is read once."""
+        if version.manifest not in self._manifests:
+            self._manifests[version.manifest] = read_manifest(self.artifacts, version.manifest)
+        return self._manifests[version.manifest]
+
     def models(self) -> Sequence[Model]:
         """Oldest first."""
         with self.reading() as work:
@@ -143,6 +157,11 @@ class World:
         """Oldest first."""
         with self.reading() as work:
             return work.versions.all(model.id)
+
+    def erasures(self) -> Sequence[Erasure]:
+        """Oldest first."""
+        with self.reading() as work:
+            return work.erasures.page(99, None)
 
     def alias(self, model: Model) -> tuple[Alias | None, Sequence[AliasMove]]:
         """The alias with its history."""
@@ -175,7 +194,7 @@ def _template() -> Path:
     scene = Scene(transactions, SteppedArtifacts(folder / "artifacts"))
     asked = scene.frozen("sun", "moon", each=30, offset=1000)
     for number, lesson in enumerate(LESSONS):
-        scene.frozen(*lesson, each=8, offset=100 * number)
+        scene.frozen(*lesson, each=8, offset=100 * number, forms=1000)  # each its own bytes
     model = scene.model("m0")
     scene.suite(model, asked, SUITE)
     policy = GatePolicy(
