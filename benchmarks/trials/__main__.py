@@ -33,13 +33,16 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="of each pair of versions")
     parser.add_argument("--labels", type=int, default=LABELS, help="of a run of equal versions")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--only", help="equal versions whose label holds this, without delays")
     asked = parser.parse_args()
     began, rng = time.process_time(), np.random.default_rng(asked.seed)
-    alarms = [false_alarms(each, asked.runs, asked.labels, rng) for each in EQUAL]
+    equal = [each for each in EQUAL if not asked.only or asked.only in each.label]
+    alarms = [false_alarms(each, asked.runs, asked.labels, rng) for each in equal]
     publish("trials", alarms, seed=asked.seed)
-    pairs = [each for effect in EFFECTS for each in differing(effect)]
-    slow = [delays(each, asked.runs, MOST_LABELS, rng) for each in pairs]
-    publish("trials-delays", slow, seed=asked.seed)
+    if not asked.only:
+        pairs = [each for effect in EFFECTS for each in differing(effect)]
+        slow = [delays(each, asked.runs, MOST_LABELS, rng) for each in pairs]
+        publish("trials-delays", slow, seed=asked.seed)
     print(f"{time.process_time() - began:.0f} s of CPU")
     return 0
 
