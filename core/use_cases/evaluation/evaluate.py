@@ -20,7 +20,7 @@ from core.domain.webhooks.event import version_judged
 from core.errors import ArtifactMissing
 from core.ports import Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
-from core.use_cases.evaluation.stored_answers import read_each
+from core.use_cases.evaluation.stored_answers import damaged_in, read_each
 from core.use_cases.registry.auto_promote import promote_if_passed
 
 
@@ -94,9 +94,20 @@ def _answer(
 
 
 def _recall(platform: Platform, version: Version, questions: Sequence[EvalQuery]) -> AnswersByQuery:
+    """Return stored answers; a version with weights gives damaged ones again, all of them."""
+    beside = {question.digest: probabilities_of(question.digest) for question in questions}
     with platform.transactions(read_only=True) as work:
-        kept = work.answers.stored([version.digest], [question.digest for question in questions])
-    return read_each(platform.artifacts, kept)
+        kept = work.answers.stored([version.digest], beside.keys())
+        sure = work.answers.stored([version.digest], beside.values())
+    answers = read_each(platform.artifacts, kept)
+    if version.collected_at is not None:
+        return answers
+    damaged = damaged_in(platform.artifacts, sure)
+    return {
+        (digest, question): answer
+        for (digest, question), answer in answers.items()
+        if (digest, beside[question]) not in damaged
+    }
 
 
 def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:

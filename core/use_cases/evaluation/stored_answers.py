@@ -93,6 +93,13 @@ def read_each(
     }
 
 
+def damaged_in(
+    artifacts: Artifacts, kept: Mapping[tuple[Digest, Digest], Digest]
+) -> set[tuple[Digest, Digest]]:
+    """Return the keys of artifacts whose bytes are gone or damaged."""
+    return {key for key, artifact in kept.items() if _json_or_none(artifacts, artifact) is None}
+
+
 def _with_probabilities(artifacts: Artifacts, answers: Answers, stored: Digest | None) -> Answers:
     found = _json_or_none(artifacts, stored) if stored is not None else None
     if found is None or not isinstance(answers, ClassAnswers):

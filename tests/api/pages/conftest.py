@@ -82,7 +82,7 @@ class Marks(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def service(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service with the model `demo` and the dataset `products`."""
     home = tmp_path_factory.mktemp("pages") / "home"
@@ -102,25 +102,25 @@ def browser_of(service: Service, role: Role, *models: str) -> Browser:
     return Browser(client=service.client, session=session)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def viewer(service: Service) -> Browser:
     """A browser of a viewer."""
     return browser_of(service, Role.VIEWER)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def operator(service: Service) -> Browser:
     """A browser of an operator."""
     return browser_of(service, Role.OPERATOR)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stranger(service: Service) -> Browser:
     """A browser that is not signed in."""
     return Browser(client=service.client)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def line(service: Service) -> Iterator[Scene]:
     """The model `line`, see `make_line`."""
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +138,7 @@ def make_line(platform: Platform, patch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
     """A browser."""
     expect.set_options(timeout=LATE_MS)
@@ -148,7 +148,7 @@ def chromium() -> Iterator[Chromium]:
         made.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Scene]]:
     """The address of a service with the models `demo` and `line`."""
     home = tmp_path_factory.mktemp("browser") / "home"

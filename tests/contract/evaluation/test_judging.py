@@ -22,6 +22,7 @@ from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
 from core.use_cases.registry.promote import promote
 from tests.support.api.seeds import a_candidate
+from tests.support.each_class import knowing_each
 from tests.support.factories import TESTER, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -54,6 +55,21 @@ def test_answers_that_are_gone_or_damaged_are_asked_again(
     scene.order(model, EvaluateOrder(version=2))
     assert scene.run().status is JobStatus.SUCCEEDED
     assert len(scene.script.asked) == 2
+
+
+def test_probabilities_that_are_damaged_are_asked_for_again(
+    scene: Scene, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = scene.model()
+    knowing_each(scene, model, monkeypatch, {1: ("cat",), 2: ("cat", "dog")})
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    whole = {key: data for key, data in artifacts.bytes_of.items() if b'"probabilities"' in data}
+    artifacts.bytes_of |= dict.fromkeys(whole, b"damaged")
+    scene.order(model, EvaluateOrder(version=2))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert whole
+    assert whole.items() <= artifacts.bytes_of.items()
 
 
 def test_lost_report_of_the_parent_does_not_keep_its_children_from_being_scored(
