@@ -38,6 +38,7 @@ def choose(page: Page, folder: Path) -> None:
 
 def drop(page: Page, folder: Path) -> None:
     """Drop a folder on the page."""
+    expect(page.get_by_label("Folder")).to_be_visible()  # the script is ready
     devtools = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
