@@ -30,8 +30,7 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
     Waits for another transaction that is inserting the same key and, unlike a violated constraint,
     leaves the current transaction usable.
     """
-    statement = _insert(connection, table).on_conflict_do_nothing().values(values)
-    return connection.execute(statement.returning(*table.primary_key)).first() is not None
+    return bool(insert_absent(connection, table, [values]))
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
