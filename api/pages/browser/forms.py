@@ -91,10 +91,15 @@ def reason_field(fields: Mapping[str, str]) -> str:
 
 def optional_reason_field(fields: Mapping[str, str]) -> str:
     """Return the reason in a form, "" if there is none. Raises FieldInvalid for a long one."""
-    reason = fields.get("reason", "")
-    if len(reason) > LONGEST_REASON:
-        raise FieldInvalid(f"A reason may have {LONGEST_REASON} characters.", pointer="/reason")
-    return reason
+    return short_field(fields, "reason", LONGEST_REASON)
+
+
+def short_field(fields: Mapping[str, str], name: str, longest: int) -> str:
+    """Return a text of a form, "" if there is none. Raises FieldInvalid for a long one."""
+    text = fields.get(name, "")
+    if len(text) > longest:
+        raise FieldInvalid(f"A {name} may have {longest} characters.", pointer=f"/{name}")
+    return text
 
 
 def percent_field(fields: Mapping[str, str], name: str) -> float:

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from api.http.declared_route import JSON
 from api.http.paths import PAGES
+from api.http.problems import status_of
 from api.pages import numbers
 from api.pages.bidi import isolate
 from api.pages.browser import ages
@@ -18,6 +19,7 @@ from api.pages.browser.assets import url_of
 from api.pages.browser.forms import form_token
 from api.pages.page import environment
 from core.domain.access.roles import Role
+from core.errors import PerennialError
 
 # Nothing inline and nothing from elsewhere; blob: shows an image before it is sent.
 POLICY = (
@@ -32,8 +34,17 @@ def takes_json(request: Request) -> bool:
     return request.headers.get("accept") == JSON
 
 
-def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
-    """Return a page, or a part of one, from its template."""
+def page(
+    request: Request,
+    template: str,
+    *,
+    status: int | None = None,
+    refusal: PerennialError | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """Return a page, or a part of one, from its template; by default with a refusal's status."""
+    if status is None:
+        status = status_of(type(refusal)) if refusal else 200
     asking = request.scope["state"].get("principal")
     text = (
         _environment()
@@ -43,6 +54,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
             may={role.value: asking is not None and asking.may(role) for role in Role},
             token=form_token(request),
             path=request.url.path,
+            refusal=refusal,
             **context,
         )
     )

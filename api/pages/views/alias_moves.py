@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.forms import LONGEST_REASON, read_form, reason_field, whole_field
 from api.pages.browser.page_route import PageRoute
@@ -137,7 +136,6 @@ def _ask(
     return page(
         request,
         "alias_move.html",
-        status=status_of(type(refusal)) if refusal else 200,
         kind=kind,
         model=found,
         alias=alias,

@@ -8,7 +8,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.filters import Chosen, Text
 from api.pages.browser.forms import read_form, whole_field
@@ -91,7 +90,6 @@ def _show(
     return page(
         request,
         "embedding_map.html",
-        status=status_of(type(refusal)) if refusal else 200,
         model=found,
         before=before,
         now=now,

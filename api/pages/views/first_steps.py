@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.paths import FIRST_STEPS
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.asking import Said, ask, versions_to_ask
 from api.pages.browser.forms import read_form, whole_field
@@ -71,7 +70,8 @@ async def classify_sample(
 ) -> Response:
     """Ask the versions about an image that none has seen."""
     fields = await read_form(request)
-    data = await run_in_threadpool(_sample, str(whole_field(fields, "sample")))
+    sample = whole_field(fields, "sample")
+    data = await run_in_threadpool(_sample, str(sample))
     found, wanted = await run_in_threadpool(versions_to_ask, services, orders.MODEL)
     said: Sequence[Said] = ()
     refusal = None
@@ -84,10 +84,8 @@ async def classify_sample(
             said = await ask(services, wanted, resolved, [pixels])
     except PerennialError as error:
         refusal = error
-    status = status_of(type(refusal)) if refusal else 200
-    sample = whole_field(fields, "sample")
     return await run_in_threadpool(
-        partial(_show, request, services, status=status, said=said, refusal=refusal, sample=sample)
+        partial(_show, request, services, said=said, refusal=refusal, sample=sample)
     )
 
 
@@ -106,9 +104,7 @@ async def _order(
     try:
         await run_in_threadpool(ordered)
     except PerennialError as refusal:
-        status = status_of(type(refusal))
-        shown = partial(_show, request, services, status=status, refusal=refusal)
-        return await run_in_threadpool(shown)
+        return await run_in_threadpool(partial(_show, request, services, refusal=refusal))
     return RedirectResponse(f"{FIRST_STEPS}#{step.value}", 303)
 
 
@@ -116,7 +112,6 @@ def _show(
     request: Request,
     services: Services,
     *,
-    status: int = 200,
     said: Sequence[Said] = (),
     refusal: PerennialError | None = None,
     sample: int | None = None,
@@ -125,7 +120,6 @@ def _show(
     return page(
         request,
         "first_steps.html",
-        status=status,
         progress=read_progress(services.platform),
         has_pack=has_pack,
         classes=pack.product_classes() if has_pack else (),

@@ -45,9 +45,9 @@ async def show_sign_in(
     """
     issued = services.sign_in_link
     good = issued is not None and issued.is_good(link)
-    refusal = USED if link and not good else None
+    why = USED if link and not good else None
     kept = link if good else ""
-    return page(request, "sign_in.html", back=_own(next), link=kept, refusal=refusal)
+    return page(request, "sign_in.html", back=_own(next), link=kept, why=why)
 
 
 @router.post(SIGN_IN)
@@ -59,16 +59,14 @@ async def sign_in(request: Request, services: WiredServices) -> Response:
         issued = services.sign_in_link
         taken = issued.take(link) if issued else None
         if taken is None:
-            return page(request, "sign_in.html", status=401, back=back, link="", refusal=USED)
+            return page(request, "sign_in.html", status=401, back=back, link="", why=USED)
         secret = taken
     try:
         session, expires_at = await run_in_threadpool(
             sessions.sign_in, services.platform, secret, request_id=request_id(request)
         )
     except Unauthorised as refusal:
-        return page(
-            request, "sign_in.html", status=401, back=back, link="", refusal=refusal.message
-        )
+        return page(request, "sign_in.html", status=401, back=back, link="", why=refusal.message)
     response = RedirectResponse(back, 303)
     response.set_cookie(
         SESSION_COOKIE,

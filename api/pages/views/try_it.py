@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.asking import Said, ask, versions_to_ask
 from api.pages.browser.forms import TOKEN, require_token
@@ -56,7 +55,7 @@ async def ask_versions(
     return page(
         request,
         "try_it_answers.html" if part else "try_it.html",
-        status=status_of(type(refusal)) if refusal and not part else 200,
+        status=200 if part else None,  # htmx shows no part with another one
         model=found,
         wanted=wanted,
         said=said,

@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.filters import end_of
 from api.pages.browser.forms import names_field, read_form, whole_field
@@ -110,7 +109,6 @@ def _list(
     return page(
         request,
         "administration/keys.html",
-        status=status_of(type(refusal)) if refusal else 200,
         rows=rows,
         next=keys[KEYS - 1].id if len(keys) > KEYS else None,
         roles=[role.value for role in Role],
@@ -135,7 +133,6 @@ def _one(
     return page(
         request,
         "administration/key.html",
-        status=status_of(type(refusal)) if refusal else 200,
         **known,
         secret=secret,
         own=asking.key == known["key"].id,

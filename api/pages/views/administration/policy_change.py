@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.forms import LONGEST_REASON, read_form, reason_field
 from api.pages.browser.page_route import PageRoute
@@ -101,7 +100,6 @@ def _ask(
     return page(
         request,
         "administration/policy_change.html",
-        status=status_of(type(refusal)) if refusal else 200,
         model=found,
         policy=policy,
         seen=_seen(policy, suites),

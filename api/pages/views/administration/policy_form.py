@@ -63,7 +63,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a form asks for; None where nothing would change."""
+    """The suites and the policy that a form asks for; None where nothing would change."""
 
     suites: Sequence[str] | None  # names
     policy: GatePolicy | None

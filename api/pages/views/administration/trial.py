@@ -8,7 +8,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.filters import Text
 from api.pages.browser.forms import (
@@ -120,7 +119,6 @@ def _show(
     return page(
         request,
         "administration/trial.html",
-        status=status_of(type(refusal)) if refusal else 200,
         model=found,
         alias=alias,
         aliases=aliases,

@@ -8,9 +8,8 @@ from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
-from api.pages.browser.forms import names_field, read_form
+from api.pages.browser.forms import names_field, read_form, short_field
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
 from api.pages.views.administration.webhook import show_one
@@ -45,7 +44,7 @@ async def make_webhook(request: Request, services: WiredServices) -> Response:
                 url=fields.get("url", ""),
                 events=_events(fields),
                 models=names_field(fields, "models") or None,
-                description=_description(fields),
+                description=short_field(fields, "description", LONGEST_DESCRIPTION),
             )
         except PerennialError as refusal:
             return _list(request, services, fields, refusal)
@@ -65,7 +64,6 @@ def _list(
     return page(
         request,
         "administration/webhooks.html",
-        status=status_of(type(refusal)) if refusal else 200,
         rows=rows,
         types=[one.value for one in EventType],
         sent=sent or {},
@@ -80,12 +78,3 @@ def _events(fields: Fields) -> list[EventType]:
     if not chosen:
         raise FieldInvalid("Choose at least one event.", pointer="/events")
     return chosen
-
-
-def _description(fields: Fields) -> str:
-    description = fields.get("description", "")
-    if len(description) > LONGEST_DESCRIPTION:
-        raise FieldInvalid(
-            f"A description may have {LONGEST_DESCRIPTION} characters.", pointer="/description"
-        )
-    return description

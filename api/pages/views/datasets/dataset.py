@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.forms import read_form
 from api.pages.browser.page_route import PageRoute
@@ -85,7 +84,6 @@ def _show(
     return page(
         request,
         "datasets/dataset.html",
-        status=status_of(type(refusal)) if refusal else 200,
         dataset=found,
         labelled=found.kind is DatasetKind.LABELLED,
         images=sum(counts.values()),

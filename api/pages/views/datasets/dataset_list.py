@@ -8,9 +8,8 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
-from api.pages.browser.forms import read_form
+from api.pages.browser.forms import read_form, short_field
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
 from api.schemas.common import After
@@ -41,7 +40,7 @@ async def make_dataset(request: Request, services: WiredServices) -> Response:
             services.platform,
             fields.get("name", ""),
             _kind(fields),
-            description=_description(fields),
+            description=short_field(fields, "description", LONGEST_DESCRIPTION),
         )
     except PerennialError as refusal:
         return await run_in_threadpool(_show, request, services, fields=fields, refusal=refusal)
@@ -66,7 +65,6 @@ def _show(
     return page(
         request,
         "datasets/list.html",
-        status=status_of(type(refusal)) if refusal else 200,
         rows=[(one, *newest.get(one.id, (None, 0)), taught.get(one.id, ())) for one in shown],
         first=after is None,
         next=shown[-1].id if len(found) > DATASETS else None,
@@ -84,12 +82,3 @@ def _kind(fields: Mapping[str, str]) -> DatasetKind:
     except ValueError as error:
         kinds = " or ".join(DatasetKind)
         raise FieldInvalid(f"kind must be {kinds}.", pointer="/kind") from error
-
-
-def _description(fields: Mapping[str, str]) -> str:
-    description = fields.get("description", "")
-    if len(description) > LONGEST_DESCRIPTION:
-        raise FieldInvalid(
-            f"A description may have {LONGEST_DESCRIPTION} characters.", pointer="/description"
-        )
-    return description

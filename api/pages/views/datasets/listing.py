@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from api.dependencies import Services
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.pages.browser.rendering import page
 from core.domain.datasets.dataset import DatasetImage, DatasetKind
 from core.domain.datasets.split import Side, side_of
@@ -82,7 +81,6 @@ def show_listing(
     return page(
         request,
         "datasets/images.html",
-        status=status_of(type(refusal)) if refusal else 200,
         dataset=found,
         labelled=found.kind is DatasetKind.LABELLED,
         listing=listing,

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import token_urlsafe
+from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.paths import PAGES
-from api.http.problems import status_of
 from api.http.required_role import needs
 from api.pages.browser.forms import TOKEN, read_form
 from api.pages.browser.page_route import PageRoute
@@ -41,7 +41,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """What the page is about."""
+    """The page of one dataset version's order, as a request asks for it."""
 
     request: Request
     services: Services
@@ -49,26 +49,23 @@ class _Page:
     version: int
 
 
+def _page(dataset: str, version: VersionNumber, request: Request, services: WiredServices) -> _Page:
+    return _Page(request=request, services=services, dataset=dataset, version=version)
+
+
+Shown = Annotated[_Page, Depends(_page)]
+
+
 @router.get("", openapi_extra=needs(Role.CONTRIBUTOR))
-def show_order(
-    dataset: str, version: VersionNumber, request: Request, services: WiredServices
-) -> Response:
+def show_order(shown: Shown) -> Response:
     """Show the form of an order."""
-    shown = _Page(request=request, services=services, dataset=dataset, version=version)
     return _show(shown)
 
 
 @router.post("/advice", openapi_extra=needs(Role.CONTRIBUTOR))
-async def show_advice(
-    dataset: str,
-    version: VersionNumber,
-    request: Request,
-    services: WiredServices,
-    asking: CurrentPrincipal,
-) -> Response:
+async def show_advice(shown: Shown, asking: CurrentPrincipal) -> Response:
     """Advise on the order, which is a dry run, and show the form again with the advice."""
-    fields = await read_form(request)
-    shown = _Page(request=request, services=services, dataset=dataset, version=version)
+    fields, services = await read_form(shown.request), shown.services
 
     def answer() -> Response:
         try:
@@ -87,16 +84,9 @@ async def show_advice(
 
 
 @router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
-async def order(
-    dataset: str,
-    version: VersionNumber,
-    request: Request,
-    services: WiredServices,
-    asking: CurrentPrincipal,
-) -> Response:
+async def order(shown: Shown, asking: CurrentPrincipal) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
-    fields = await read_form(request)
-    shown = _Page(request=request, services=services, dataset=dataset, version=version)
+    fields, services = await read_form(shown.request), shown.services
 
     def answer() -> Response:
         sent = {name: value for name, value in fields.items() if name != TOKEN}
@@ -104,7 +94,7 @@ async def order(
             job = order_update(
                 services.platform,
                 services.notifier,
-                job_request(request, asking, sha256(canonical_json(sent)), sent),
+                job_request(shown.request, asking, sha256(canonical_json(sent)), sent),
                 model=fields.get("model", ""),
                 order=_order(shown, fields, asking),
             )
@@ -145,7 +135,6 @@ def _show(
     return page(
         shown.request,
         "datasets/update.html",
-        status=status_of(type(refusal)) if refusal else 200,
         dataset=dataset,
         version=version,
         models=[model.name for model in models],
