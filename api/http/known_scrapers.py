@@ -1,4 +1,4 @@
-"""Who may read metrics while the database, which knows the keys, does not respond."""
+"""Keys that may read metrics while the database, which holds them, does not respond."""
 
 import time
 from collections.abc import Callable

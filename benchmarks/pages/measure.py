@@ -18,7 +18,7 @@ EMPTY = "empty page"
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What the requests of a page took, and its size."""
+    """The times of a page's requests, and the size of the page."""
 
     seconds: Sequence[float]
     cpu: float  # seconds of the server, for each request

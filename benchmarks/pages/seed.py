@@ -46,7 +46,7 @@ _CLASSES = tuple(f"class {number}" for number in range(50))
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How many rows there are."""
+    """The numbers of rows in a database."""
 
     versions: int = 1
     jobs: int = 1

@@ -37,7 +37,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def databases(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Databases:
-    """What makes databases of both kinds."""
+    """A maker of databases of both kinds."""
     folder = tmp_path_factory.mktemp("databases")
     return Databases(folder, lambda: str(request.getfixturevalue("server")))
 

@@ -20,14 +20,14 @@ ERROR = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>told to
 
 @dataclass
 class Fault:
-    """What happens to the next objects that are read."""
+    """A fault of the next objects that are read."""
 
     kind: str
     after: int  # objects that are answered before
     times: int
 
     def strikes(self) -> bool:
-        """Whether it strikes the next object."""
+        """Count the next object; return whether it fails."""
         self.after -= 1
         if self.after >= 0 or self.times == 0:
             return False

@@ -1,4 +1,4 @@
-"""What must hold of images that were erased, after every step."""
+"""Rules for images that were erased, which hold after every step."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

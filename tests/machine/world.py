@@ -128,7 +128,7 @@ class World:
 
     @property
     def lessons(self) -> list[DatasetVersion]:
-        """Of each lesson the version that holds no erased image."""
+        """The version of each lesson that holds no erased image."""
         with self.reading() as work:
             return [
                 version

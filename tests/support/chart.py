@@ -16,11 +16,11 @@ Resource = dict[str, Any]
 
 
 class Refused(Exception):
-    """What Helm has against the values."""
+    """Helm refused the values; the message is its own."""
 
 
 def run_helm(*arguments: str, values: Mapping[str, Any] | None = None) -> str:
-    """What Helm prints, given values as it would read them from a file. Raises Refused."""
+    """Run Helm with values as it would read them from a file; return its output. Raises Refused."""
     done = subprocess.run(
         [find_helm(), *arguments, "--values", "-"],
         input=json.dumps(values or {}),

@@ -1,4 +1,4 @@
-"""What the gate would say of a report's measures under another policy."""
+"""Judge the measures of a report again under another policy."""
 
 from collections.abc import Iterator
 from dataclasses import replace

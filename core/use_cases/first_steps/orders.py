@@ -1,4 +1,4 @@
-"""What the first steps order: the pack's images, a model that must keep its emoji, an update."""
+"""Order the first steps: the pack's images, a model that must keep its emoji, an update."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""How far a service has come on its first steps, as its rows tell."""
+"""Read from the database which of the first steps are done."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ UNRECORDED = {Step.READ, Step.CLASSIFY}  # no row tells of them: they are done w
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What there is of the first steps."""
+    """The traces of the first steps in the database."""
 
     imports: Sequence[Job] = ()  # the last one of each dataset
     loaded: bool = False  # both datasets have images

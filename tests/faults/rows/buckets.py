@@ -36,7 +36,7 @@ WAYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How an import has ended."""
+    """The end of an import."""
 
     error: str
     report: str

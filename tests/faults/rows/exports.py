@@ -16,7 +16,7 @@ EXPORT = f"{EXPORTS}/open_clip"
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Each once the one before was deleted."""
+    """Kill the worker of one export after another, each ordered once the last was deleted."""
     stage.ready()
     yield from killed_worker.run(stage, _Export(stage), tries, moments)
 

@@ -19,7 +19,7 @@ Draft = dict[str, tuple[list[str], str | None]]  # by pixels
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Each into a dataset of its own."""
+    """Kill the worker of one import after another, each into a dataset of its own."""
     stage.ready()
     yield from killed_worker.run(stage, _Import(stage), tries, moments)
 

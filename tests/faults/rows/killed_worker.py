@@ -19,13 +19,13 @@ class RepeatedJob(Protocol):
     points: Mapping[str, object]  # what it has brought at each named point
 
     def order(self) -> JobId:
-        """Order it, when nothing is left of what it brought before."""
+        """Order the job, when nothing is left of what it brought before."""
 
     def brought(self) -> object:
-        """What it has brought by now."""
+        """Return what the job has brought by now."""
 
     def result(self) -> object:
-        """All that it has brought in the end, every byte read."""
+        """Return all that the job has brought in the end, every byte read."""
 
 
 def run(stage: Stage, job: RepeatedJob, tries: int, moments: Random) -> Iterator[Try]:

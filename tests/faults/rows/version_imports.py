@@ -16,7 +16,7 @@ VERSIONS = f"/v1/models/{COPY}/versions"
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Each once the version of the one before was deleted."""
+    """Kill the worker of one import after another, each once the last version was deleted."""
     stage.ready()
     imported = _Import(stage, _bundle(stage))
     _make_copy(stage)
@@ -46,7 +46,7 @@ class _Import:
         return len(self._versions())
 
     def result(self) -> tuple[int, Digest]:
-        """How many versions there are, and the weights of the newest, each tensor verified."""
+        """Return the number of versions and the weights of the newest, each tensor verified."""
         versions = self._versions()
         number = versions[-1]["version"]
         answer = self._stage.client.get(f"{VERSIONS}/{number}/download").raise_for_status()

@@ -79,7 +79,7 @@ def variables(resource: Resource) -> dict[str, Any]:
 
 
 def faults(resource: Resource, version: str) -> list[str]:
-    """What the schemas of Kubernetes, or of a custom resource, have against a resource."""
+    """Return the faults that the schemas of Kubernetes, or of its kind, find in a resource."""
     own = SCHEMAS / f"{resource['kind']}.json"
     if own.exists():
         schema = json.loads(own.read_text())

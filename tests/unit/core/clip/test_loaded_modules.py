@@ -1,4 +1,4 @@
-"""What a worker loads at its start, and what only those who need it."""
+"""Modules that a worker loads at its start, and those that only their users load."""
 
 from __future__ import annotations
 

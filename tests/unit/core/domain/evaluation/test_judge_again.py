@@ -1,4 +1,4 @@
-"""What the gate would say of a report under another policy."""
+"""A report is judged again under another policy as if it had been its own."""
 
 from dataclasses import replace
 from typing import Any
