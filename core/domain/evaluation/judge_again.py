@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from core.domain.evaluation.report import Report
-from core.domain.evaluation.results import ROOT
+from core.domain.evaluation.results import ROOT, suite_tolerance
 from core.domain.gate.intervals import Flips, paired_interval
 from core.domain.gate.measure import Measure, MeasureKind, Outcome
 from core.domain.gate.policy import GatePolicy, Judgement, Verdict, judge
@@ -60,11 +60,7 @@ def _tolerance(measure: Measure, policy: GatePolicy) -> float:
         return -policy.wanted_gain
     if measure.kind not in _SUITES:
         return policy.holdout_tolerance
-    if measure.baseline == ROOT:
-        return policy.root_tolerance
-    if ROOT in measure.baseline:  # parent and root are one version
-        return min(policy.parent_tolerance, policy.root_tolerance)
-    return policy.parent_tolerance
+    return suite_tolerance(policy, measure.baseline)
 
 
 def _bounded(measure: Measure, alpha: float) -> Measure:

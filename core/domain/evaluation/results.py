@@ -14,13 +14,14 @@ from core.domain.evaluation.query import (
     RetrievalQuery,
     are_finite,
 )
+from core.domain.gate.policy import GatePolicy
 from core.domain.registry.version import Version
 from core.domain.rejection.calibration import Calibration
 from core.domain.values import Digest
 
 AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
 Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
-LIVE, ROOT = "live version", "root"
+LIVE, PARENT, ROOT, BOTH = "live version", "parent", "root", "parent and root"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,16 @@ class Baseline:
     name: str  # "parent", "root", "parent and root", "live version" or "version 3"
     version: Version
     tolerance: float
+
+
+def suite_tolerance(policy: GatePolicy, baseline: str) -> float:
+    """Return the loss that a suite may show against the baseline of this name.
+
+    Of a parent that is the root too, the smaller tolerance counts. The live version is what users
+    have now, so it has the parent's.
+    """
+    parent, root = policy.parent_tolerance, policy.root_tolerance
+    return {ROOT: root, BOTH: min(parent, root)}.get(baseline, parent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,28 +101,25 @@ class EvaluationResults:
     def suite_baselines(self) -> tuple[Baseline, ...]:
         """Parent, root, and the live version if it would be replaced.
 
-        If parent and root are the same version, it is one baseline with the smaller tolerance. The
-        live version is what users have now, so it has the parent's tolerance.
+        If parent and root are the same version, it is one baseline.
         """
-        plan, policy = self.plan, self.plan.policy
-        parent, root = policy.parent_tolerance, policy.root_tolerance
+        plan = self.plan
         if plan.parent.digest == plan.root.digest:
-            both = min(parent, root)
-            found = [Baseline(name="parent and root", version=plan.parent, tolerance=both)]
+            found = {BOTH: plan.parent}
         else:
-            found = [
-                Baseline(name="parent", version=plan.parent, tolerance=parent),
-                Baseline(name=ROOT, version=plan.root, tolerance=root),
-            ]
+            found = {PARENT: plan.parent, ROOT: plan.root}
         if plan.live is not None:
-            found.append(Baseline(name=LIVE, version=plan.live, tolerance=parent))
-        return tuple(found)
+            found[LIVE] = plan.live
+        return tuple(
+            Baseline(name=name, version=version, tolerance=suite_tolerance(plan.policy, name))
+            for name, version in found.items()
+        )
 
     @property
     def gain_baseline(self) -> Baseline:
         """The parent, on the update's own holdout; less than the wanted gain fails."""
         wanted = self.plan.policy.wanted_gain
-        return Baseline(name="parent", version=self.plan.parent, tolerance=-wanted)
+        return Baseline(name=PARENT, version=self.plan.parent, tolerance=-wanted)
 
     @property
     def kept(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
