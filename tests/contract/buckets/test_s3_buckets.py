@@ -11,7 +11,8 @@ from core.adapters.s3.client import S3Access
 from core.domain.datasets.bucket import BucketFolder, BucketObject
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers.s3 import CREDENTIALS
-from tests.contract.artifacts.test_s3 import CutOff, refusal
+from tests.contract.artifacts.test_s3 import refusal
+from tests.contract.artifacts.test_s3_broken_answers import CutOff
 from tests.support.early_end import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
