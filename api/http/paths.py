@@ -21,3 +21,9 @@ def is_guide(path: str) -> bool:
 def is_page(path: str) -> bool:
     """Return whether a path is that of a page, or of something on a page."""
     return path == PAGES or path.startswith(f"{PAGES}/")
+
+
+def page_path(path: str) -> str:
+    """Return a path if it is that of a page of this service, else that of the first page."""
+    inside = path == PAGES or path.startswith((f"{PAGES}/", f"{PAGES}?"))
+    return path if inside and path.isprintable() and not path.startswith(SIGN_IN) else PAGES

@@ -9,9 +9,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.paths import SIGN_IN, is_guide, is_page
+from api.http.paths import SIGN_IN, is_guide, is_page, page_path
 from api.http.problems import MEDIA_TYPE, problem
+from api.pages.browser.page_route import SAFE
 from api.pages.browser.rendering import HEADERS, page, takes_json
+from api.pages.browser.unsent_forms import read_unsent
 
 
 class ProblemPages:
@@ -42,7 +44,8 @@ class ProblemPages:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body", False):
-                response = _shown(Request(scope), start, json.loads(bytes(body) or b"null"))
+                request = Request(scope, receive)
+                response = await _shown(request, start, json.loads(bytes(body) or b"null"))
                 await response(scope, receive, send)
 
         try:
@@ -53,13 +56,13 @@ class ProblemPages:
             raise  # the log has it from the server
 
 
-def _shown(request: Request, start: Message, found: Any) -> Response:
+async def _shown(request: Request, start: Message, found: Any) -> Response:
     status, partial = start["status"], "hx-request" in request.headers
     if found is not None and takes_json(request):
         response: Response = JSONResponse(found, status, headers=HEADERS, media_type=MEDIA_TYPE)
         return _with_headers(response, start)
     if status == 401:
-        return _to_sign_in(request, partial=partial)
+        return await _to_sign_in(request, partial=partial)
     if found is None:  # of a HEAD
         return Response(status_code=status, headers=HEADERS)
     template = "problem_part.html" if partial else "problem.html"
@@ -74,10 +77,16 @@ def _with_headers(response: Response, start: Message) -> Response:
     return response
 
 
-def _to_sign_in(request: Request, *, partial: bool) -> Response:
-    came_from = request.headers.get("hx-current-url") if partial else str(request.url)
-    back = f"?next={quote(path_of(came_from or ''))}" if request.method == "GET" else ""
-    where = SIGN_IN + back
+async def _to_sign_in(request: Request, *, partial: bool) -> Response:
+    """Lead to the form to sign in and from there back, with what was typed into a form."""
+    came_from = str(request.url)
+    if partial or request.method not in SAFE:
+        came_from = request.headers.get("hx-current-url") or request.headers.get("referer", "")
+    back = path_of(came_from)
+    if request.headers.get("content-type") and not partial:
+        back, unsent = page_path(back), await read_unsent(request)
+        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, lost=not unsent)
+    where = f"{SIGN_IN}?next={quote(back)}" if is_page(back) else SIGN_IN
     if partial:  # htmx follows this, and would put what a redirect leads to into the page
         return Response(status_code=401, headers={"HX-Redirect": where})
     return Response(status_code=303, headers={"Location": where})

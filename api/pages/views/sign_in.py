@@ -8,12 +8,13 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.middleware import SESSION_COOKIE
-from api.http.paths import PAGES, SIGN_IN
+from api.http.paths import PAGES, SIGN_IN, page_path
 from api.http.problems import request_id
 from api.http.required_role import needs
 from api.pages.browser.forms import read_form, read_open_form
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
+from api.pages.browser.unsent_forms import UnsentForm, unsent_in
 from core.domain.access.roles import Role
 from core.errors import Unauthorised
 from core.use_cases.access import sessions
@@ -47,27 +48,29 @@ async def show_sign_in(
     good = issued is not None and issued.is_good(link)
     why = USED if link and not good else None
     kept = link if good else ""
-    return page(request, "sign_in.html", back=_own(next), link=kept, why=why)
+    return page(request, "sign_in.html", back=page_path(next), link=kept, why=why)
 
 
 @router.post(SIGN_IN)
 async def sign_in(request: Request, services: WiredServices) -> Response:
     """Open a session, and go on to where the browser was led to sign in."""
     fields = await read_open_form(request)
-    back, secret = _own(fields.get("next", PAGES)), fields.get("key", "")
+    back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
+    unsent = unsent_in(fields)
     if link := fields.get("link", ""):
         issued = services.sign_in_link
         taken = issued.take(link) if issued else None
         if taken is None:
-            return page(request, "sign_in.html", status=401, back=back, link="", why=USED)
+            return page(request, "sign_in.html", status=401, back=back, why=USED)
         secret = taken
     try:
         session, expires_at = await run_in_threadpool(
             sessions.sign_in, services.platform, secret, request_id=request_id(request)
         )
     except Unauthorised as refusal:
-        return page(request, "sign_in.html", status=401, back=back, link="", why=refusal.message)
-    response = RedirectResponse(back, 303)
+        why = refusal.message
+        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, why=why)
+    response = _go_on(request, back, unsent, session)
     response.set_cookie(
         SESSION_COOKIE,
         session,
@@ -80,6 +83,14 @@ async def sign_in(request: Request, services: WiredServices) -> Response:
     return response
 
 
+def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str) -> Response:
+    """Return the page that the browser came from, or one with what was typed there."""
+    if unsent is None:
+        return RedirectResponse(back, 303)
+    request.scope["state"]["session"] = session  # of which the form gets its token
+    return page(request, "unsent_form.html", unsent=unsent, back=back)
+
+
 @router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
 async def sign_out(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
     """End the session."""
@@ -89,9 +100,3 @@ async def sign_out(request: Request, services: WiredServices, asking: CurrentPri
     response = RedirectResponse(SIGN_IN, 303)
     response.delete_cookie(SESSION_COOKIE, path=PAGES)
     return response
-
-
-def _own(path: str) -> str:
-    """Return a path if it is that of a page of this service, else that of the first page."""
-    inside = path == PAGES or path.startswith((f"{PAGES}/", f"{PAGES}?"))
-    return path if inside and path.isprintable() and not path.startswith(SIGN_IN) else PAGES

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from fastapi.routing import APIRoute
+from httpx import Response
 
 from api.http.middleware import SESSION_COOKIE
 from api.http.paths import SIGN_IN, is_open, is_page
@@ -41,6 +42,12 @@ def address(route: APIRoute) -> str:
 
 def has_files(route: APIRoute) -> bool:
     return route.path.endswith(("/try", "{dataset}/images"))
+
+
+def fields_of(answer: Response) -> dict[str, str]:
+    """The fields of the form of a page, as a browser sends them."""
+    found = [given for tag, given in Marks(answer.text).tags if tag == "input" and "value" in given]
+    return {str(given["name"]): str(given["value"]) for given in found}
 
 
 def test_a_key_opens_a_session_that_only_its_browser_holds(service: Service) -> None:
@@ -139,6 +146,42 @@ def test_a_session_ends_when_its_key_is_revoked(service: Service) -> None:
     assert leaver.get("/ui").status_code == 303
     part = leaver.get("/ui", HX_Request="true", HX_Current_URL="http://testserver/ui/jobs")
     assert (part.status_code, part.headers["hx-redirect"]) == (401, f"{SIGN_IN}?next=/ui/jobs")
+
+
+def test_a_form_without_a_session_is_kept_for_its_own_page_alone(
+    service: Service, stranger: Browser
+) -> None:
+    _, secret = create_key(service.platform, name="typist", role=Role.CONTRIBUTOR)
+    typed = {"name": "shoes", "description": '<b>"boots"', "token": "of the past"}
+    here = {"Referer": "http://testserver/ui/datasets"}
+    asked = stranger.post("/ui/datasets", typed, **here)
+    assert (asked.status_code, "What you typed is kept" in asked.text) == (401, True)
+    kept = fields_of(asked)
+    assert kept["next"] == "/ui/datasets"
+    assert kept["unsent_to"] == "/ui/datasets"
+    assert kept["unsent-description"] == typed["description"]
+    assert "of the past" not in asked.text
+    with service.untouched():
+        refused = stranger.post(SIGN_IN, kept | {"key": "pk_wrong"})
+        assert (refused.status_code, "What you typed is kept" in refused.text) == (401, True)
+    shown = stranger.post(SIGN_IN, kept | {"key": secret})
+    assert 'action="/ui/datasets"' in shown.text
+    session = re.findall(f"{SESSION_COOKIE}=([^;]+)", shown.headers["set-cookie"])[0]
+    typist = Browser(client=service.client, session=session)
+    sent = typist.post("/ui/datasets", fields_of(shown))
+    assert (sent.status_code, sent.headers["location"]) == (303, "/ui/datasets/shoes")
+    for answer in (
+        stranger.post("/ui/datasets", typed, Origin="https://elsewhere.example"),
+        stranger.post("/ui/datasets", typed, as_files=True),
+        stranger.post("/ui/datasets", typed | {"description": "a" * 20_000}),
+        stranger.post("/ui/sign-out", typed),
+    ):
+        assert (answer.status_code, "fill it in again" in answer.text) == (401, True)
+        assert "unsent" not in answer.text
+    elsewhere = kept | {"key": secret, "unsent_to": "https://elsewhere.example/ui/"}
+    assert stranger.post(SIGN_IN, elsewhere).headers["location"] == "/ui/datasets"
+    part = stranger.post("/ui/models/demo/try", typed, HX_Request="true", **here)
+    assert part.headers["hx-redirect"] == f"{SIGN_IN}?next=/ui/datasets"
 
 
 def test_a_session_opens_pages_only_and_a_key_everything_else(
