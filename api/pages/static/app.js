@@ -22,26 +22,39 @@ function addCopyButtons(root) {
 addCopyButtons(document);
 document.addEventListener("htmx:load", (event) => addCopyButtons(event.target));
 
-// The page of a job that runs: each event of its stream has the panel loaded again.
+// The page of a job that runs: each event of its stream has the panel loaded again. A lost stream is
+// opened again behind the last event that arrived: by the browser, or here if it has given up.
+const REOPEN_MS = 3000;
+
 function followJob(line) {
-  const source = new EventSource(line.dataset.follow);
-  let due = null;
+  const url = new URL(line.dataset.follow, location);
+  let source = null, due = null;
   const say = (text) => { if (line.textContent !== text) line.textContent = text; };
   const refresh = (wait) => {
     clearTimeout(due);
     due = setTimeout(() => htmx.trigger("#job", "job-event"), wait);
   };
-  source.addEventListener("open", () => say("Live: the page follows the job."));
-  source.addEventListener("error", () => {
-    say("The connection is lost; trying again.");
-    if (source.readyState === EventSource.CLOSED) refresh(0); // such as after the session's end
-  });
-  for (const kind of line.dataset.kinds.split(" ")) {
-    source.addEventListener(kind, () => {
-      refresh(300);
-      if (kind === "done") { source.close(); say("The job has ended."); }
+  const open = () => {
+    source = new EventSource(url);
+    source.addEventListener("open", () => {
+      say("Live: the page follows the job.");
+      document.getElementById("notice").replaceChildren(); // of a refresh that failed meanwhile
     });
-  }
+    source.addEventListener("error", () => {
+      say("The connection is lost; trying again.");
+      if (source.readyState !== EventSource.CLOSED) return;
+      refresh(0); // leads to the form to sign in if the session has ended
+      setTimeout(open, REOPEN_MS);
+    });
+    for (const kind of line.dataset.kinds.split(" ")) {
+      source.addEventListener(kind, (event) => {
+        if (event.lastEventId) url.searchParams.set("after", event.lastEventId);
+        refresh(300);
+        if (kind === "done") { source.close(); say("The job has ended."); }
+      });
+    }
+  };
+  open();
   document.addEventListener("htmx:afterSettle", () => {
     if (source.readyState === EventSource.OPEN) say(`Live: ${document.getElementById("job").dataset.said}.`);
   });
