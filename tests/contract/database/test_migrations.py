@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 import sqlalchemy
@@ -14,27 +13,10 @@ from core.adapters.database.migrate import METADATA, migrate, revert
 from core.adapters.database.tables.schema import reflect
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.domain.access.roles import Role
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.order import UpdateOrder
 from core.domain.values import Digest, JobId
-from core.ports import UnitOfWork
-from tests.support.old_rows.first_release import (
-    BYTES,
-    DATASET,
-    MANIFEST,
-    MODEL,
-    PIXELS,
-    POLICY,
-    REPORT,
-    SUITE,
-    WEIGHTS,
-    WHEN,
-)
-from tests.support.old_rows.rows import read_rows, revisions, rows_at, write_rows, writing
+from tests.support.old_rows.first_release import MODEL, POLICY, WHEN
+from tests.support.old_rows.rows import rows_at, write_rows, writing
 from tests.support.places import ROOT
-from tests.support.storage.databases import KINDS, Databases
-
-ADDED_TO = {"jobs", "job_metadata", "versions"}  # by `work_goes_on`
 
 
 def tables_of(url: str) -> set[str]:
@@ -62,106 +44,6 @@ def test_migrations_go_up_and_down_and_up(empty_url: str) -> None:
     assert tables_of(empty_url) == {"alembic_version"}
     migrate(empty_url)
     assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("revision", revisions())
-def test_rows_of_every_revision_survive_the_way_up_and_down(
-    databases: Databases, kind: str, revision: str
-) -> None:
-    url = databases.past(kind, revision)
-    with writing(url) as connection:
-        write_rows(connection, revision)
-        before = read_rows(connection)
-    assert all(before.values()), "a table without rows"
-
-    migrate(url)
-    go_on(url)
-    revert(url, revision)
-
-    with writing(url) as connection:
-        after = read_rows(connection)
-    assert {table: len(rows) for table, rows in after.items()} == {
-        table: len(rows) + (table in ADDED_TO) for table, rows in before.items()
-    }
-    for table in before.keys() - {"jobs"}:  # whose first was claimed in between
-        assert set(before[table]) <= set(after[table])
-
-
-def test_rows_survive_a_second_way_up(empty_url: str) -> None:
-    first = revisions()[0]
-    migrate(empty_url, first)
-    with writing(empty_url) as connection:
-        write_rows(connection, first)
-    migrate(empty_url)
-    go_on(empty_url)
-    revert(empty_url, first)
-    migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        assert_readable(work)
-
-
-def go_on(url: str) -> None:
-    with closing(SqlTransactions(url)) as transactions, transactions() as work:
-        assert_readable(work)
-        work_goes_on(work)
-        work.commit()
-
-
-def assert_readable(work: UnitOfWork) -> None:
-    """Every repository reads what an earlier release wrote."""
-    (dataset,), (suite,), (policy,) = (
-        work.datasets.page(9, None),
-        work.suites.page(9, None),
-        work.policies.page(9, None),
-    )
-    assert (dataset.created_at, suite.classes, policy.alpha) == (WHEN, ("cat",), 0.05)
-    (image,) = work.datasets.images(dataset.id)
-    assert (image.image.artifact, image.text) == (BYTES, "cat")
-    assert work.datasets.version(dataset.id, 1).manifest == MANIFEST
-    assert work.suites.contains([PIXELS]) == {PIXELS}
-    (model,) = work.models.page(9, None)
-    assert model.suites == (SUITE,)
-    version = work.versions.get(model.id, 1)
-    assert (version.digest, version.size, version.report) == (WEIGHTS, 2**40, REPORT)
-    assert work.aliases.get(model.id, "production").version == 1
-    assert [move.actor for move in work.aliases.history(model.id, "production")] == ["import"]
-    done, job = work.jobs.get(JobId("job_2")), work.jobs.get(JobId("job_1"))
-    assert (done.result or {})["report"] == REPORT
-    assert isinstance(job.order, UpdateOrder)
-    assert (job.order.dataset, job.order.reference) == (DATASET, None)
-    assert job.progress.terms == {"loss": 0.5}
-    assert [event.kind for event in work.jobs.events(job.id, 9, 0)] == ["queued"]
-    held = work.keys.find(Digest("6" * 64))
-    assert held is not None
-    assert (held.key.name, held.key.role, held.key.models) == ("admin", Role.ADMIN, None)
-    assert held.lets_in(Digest("6" * 64), WHEN)
-    reply = work.idempotency.find("admin", "once")
-    assert reply is not None
-    assert reply.job == job.id
-    question = Digest("8" * 64)
-    assert work.answers.stored([WEIGHTS], [question]) == {(WEIGHTS, question): "9" * 64}
-    assert [beat.worker for beat in work.heartbeats.all()] == ["host:1:2"]
-
-
-def work_goes_on(work: UnitOfWork) -> None:
-    """Run the jobs that an earlier release has queued, and store new rows beside the old ones."""
-    job = work.jobs.claim("w", 60, 3)
-    assert job is not None
-    assert job.id == "job_1"
-    work.jobs.pin(job.id, job.fence, suites=[SUITE], policy=POLICY)
-    pinned = work.jobs.get(job.id)
-    assert (pinned.suites, pinned.policy) == ((SUITE,), POLICY)
-    named = DatasetRef(dataset=DATASET, version=1)
-    first = work.versions.get(MODEL, 1)
-    kept = {"cat": Digest("b" * 64)}
-    second = replace(first, number=2, notes={"mixing": 0.7}, reference=named)
-    work.versions.add(replace(second, feature_statistics=kept))
-    added = work.versions.get(MODEL, 2)
-    assert (added.notes, added.reference) == ({"mixing": 0.7}, named)
-    assert added.feature_statistics == kept
-    work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
-    assert work.jobs.get(JobId("job_3")).priority == 9
 
 
 def test_old_jobs_are_found_by_their_metadata_and_those_of_an_old_process(empty_url: str) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, MetaData, inspect
 
 from core.adapters.database.engine import open_engine
 from core.adapters.database.migrate import MIGRATIONS
@@ -22,10 +23,11 @@ def writing(url: str) -> Iterator[Connection]:
     engine.dispose()
 
 
-def revisions() -> list[str]:
+@cache
+def revisions() -> tuple[str, ...]:
     """Return all revisions, oldest first."""
     walk = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
-    return [script.revision for script in reversed(list(walk))]
+    return tuple(script.revision for script in reversed(list(walk)))
 
 
 def rows_at(revision: str) -> Rows:
@@ -37,14 +39,15 @@ def rows_at(revision: str) -> Rows:
     return rows
 
 
-def write_rows(connection: Connection, revision: str) -> None:
-    """Write the rows of every table at a revision."""
-    rows = rows_at(revision)
-    for table in reflect(connection).sorted_tables:
+def write_rows(connection: Connection, revision: str) -> MetaData:
+    """Write the rows of every table at a revision; return the tables."""
+    rows, tables = rows_at(revision), reflect(connection)
+    for table in tables.sorted_tables:
         numbered = {"position"} & set(table.primary_key.columns.keys())  # by the database
         for row in rows.get(table.name, []):
             assert row.keys() | numbered == {column.name for column in table.c}, table.name
             connection.execute(table.insert().values(row))
+    return tables
 
 
 def read_rows(connection: Connection) -> dict[str, list[str]]:

@@ -1,27 +1,18 @@
 """A back-up holds all that is needed, and fills any other service with it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
 
 from core.adapters.artifacts.local import LocalArtifacts
 from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.database.migrate import migrate
-from core.adapters.database.storage.dump import LEFT_OUT, _pack, _to_json_value
-from core.adapters.database.storage.load import fill
-from core.adapters.database.tables.schema import reflect
 from core.backup import back_up, restore
 from core.domain.jobs.job import JobStatus
-from core.ports import Artifacts
 from core.settings import Settings
 from core.use_cases.access.verify_audit import verify_audit
-from tests.support.old_rows.rows import revisions, write_rows, writing
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, lost_of, rows_of
-from tests.support.storage.databases import KINDS, Databases
+from tests.support.storage.databases import Databases
 from tests.support.storage.lived import BOTH, opened
 
 
@@ -82,39 +73,3 @@ def test_bytes_go_from_a_folder_to_s3_and_back(
     assert lost_of(restore(third, tmp_path / "from s3")) == (set(), set())
     assert bytes_of(LocalArtifacts(third.artifacts)) == before
     assert rows_of(third.database) == rows_of(settings.database)
-
-
-@pytest.mark.parametrize("revision", revisions())
-def test_rows_of_an_older_release_are_restored_and_brought_up(
-    elsewhere: Settings, databases: Databases, tmp_path: Path, revision: str
-) -> None:
-    """Back-ups that a release wrote are read by all later ones."""
-    store = LocalArtifacts(tmp_path / "rows")
-    urls, dumps = [databases.past(kind, revision) for kind in KINDS], []
-    for url in urls:
-        with writing(url) as connection:
-            write_rows(connection, revision)
-            dumps.append(dump_of_old(connection, store, revision))
-    assert dumps[0] == dumps[1]
-    fill(elsewhere.database, dumps[0], store.get)
-    restored = rows_of(elsewhere.database)
-    for url in urls:
-        migrate(url)
-        assert rows_of(url) == restored
-
-
-def dump_of_old(connection: Connection, store: Artifacts, revision: str) -> dict[str, Any]:
-    """As that release's own `dump` would have spelled it."""
-    tables = reflect(connection)
-    listed = {}
-    for table in tables.sorted_tables:
-        if table.name not in {*LEFT_OUT, "alembic_version"}:
-            rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-            for row in rows:
-                for name, value in row.items():
-                    if isinstance(value, datetime) and value.tzinfo is None:
-                        row[name] = value.replace(tzinfo=UTC)
-            plain = _to_json_value
-            told = [{name: plain(value) for name, value in row.items()} for row in rows]
-            listed[table.name] = {"rows": len(rows), "parts": [store.put(_pack(told))]}
-    return {"revision": revision, "tables": listed}
