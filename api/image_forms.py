@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from api.dependencies import Services
 from api.http.forms.multipart import Part
-from api.http.forms.staging import Staging
 from api.http.forms.uploads import data_of
 from core import errors
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.values import clean_file_label
+from core.ports import ArtifactBatch
 from core.use_cases.datasets.datasets import Upload, receive_file, require_room
 from core.use_cases.datasets.quota import require_quota
 
@@ -30,7 +30,9 @@ def dataset_to_fill(services: Services, dataset: str) -> Dataset:
         return work.datasets.get(dataset)
 
 
-def decode_upload(services: Services, staging: Staging, kind: DatasetKind, part: Part) -> Upload:
+def decode_upload(
+    services: Services, images: ArtifactBatch, kind: DatasetKind, part: Part
+) -> Upload:
     """Decode one file of a form; runs in a thread."""
     try:
         data = data_of(part)
@@ -38,7 +40,7 @@ def decode_upload(services: Services, staging: Staging, kind: DatasetKind, part:
         label = clean_file_label(part.file_name)
         return Upload(text=part.name, file_label=label, refusal=refusal)
     return receive_file(
-        staging.keep,
+        images.add,
         services.decoder,
         kind,
         text=part.name,
@@ -47,9 +49,9 @@ def decode_upload(services: Services, staging: Staging, kind: DatasetKind, part:
     )
 
 
-def store_uploads(services: Services, staging: Staging, uploads: Sequence[Upload]) -> None:
+def store_uploads(services: Services, images: ArtifactBatch, uploads: Sequence[Upload]) -> None:
     """Store the images of a form that has arrived. Raises QuotaExceeded or StorageFull."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
         require_quota(platform.settings, work, uploads)
-    staging.store(platform.artifacts)
+    images.commit()

@@ -3,11 +3,11 @@
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.forms.staging import Staging
 from api.http.forms.uploads import Form, receive_form, text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse, require_storable
@@ -22,6 +22,7 @@ from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind, DatasetRef
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.alias import PRODUCTION
+from core.ports import ArtifactBatch
 from core.use_cases.datasets.datasets import Upload, require_room
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.import_outcome import require_import
@@ -100,11 +101,11 @@ async def teach_classes(
 ) -> StartView:
     """Teach classes: upload their images as a new dataset version and order an update."""
     await run_in_threadpool(_require_model, services, model)
-    with Staging(services.platform.settings.home) as staging:
-        work = partial(decode_upload, services, staging, DatasetKind.LABELLED)
+    async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
+        work = partial(decode_upload, services, images, DatasetKind.LABELLED)
         form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
         ordered_by = job_request(request, asking, key, form.fingerprint)
-        return await run_in_threadpool(_learn, services, response, staging, ordered_by, model, form)
+        return await run_in_threadpool(_learn, services, response, images, ordered_by, model, form)
 
 
 def _require_model(services: Services, model: str) -> None:
@@ -116,7 +117,7 @@ def _require_model(services: Services, model: str) -> None:
 def _learn(
     services: Services,
     response: Response,
-    staging: Staging,
+    images: ArtifactBatch,
     ordered_by: JobRequest,
     model: str,
     form: Form[Upload],
@@ -130,7 +131,7 @@ def _learn(
         recipe=_recipe(text_field(form.fields, RECIPE)),
         reference=_reference(text_field(form.fields, REFERENCE)),
         uploads=form.files,
-        keep_images=partial(staging.store, services.platform.artifacts),
+        keep_images=images.commit,
     )
     return StartView(
         job=accepted(services, response, start.job),

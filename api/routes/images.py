@@ -5,12 +5,12 @@ from itertools import groupby
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
 from api.http.downloads import IfNoneMatch
-from api.http.forms.staging import Staging
 from api.http.forms.uploads import receive_form
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
@@ -24,6 +24,7 @@ from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset
 from core.domain.values import Digest
+from core.ports import ArtifactBatch
 from core.use_cases.datasets.datasets import Receipt, Upload
 from core.use_cases.datasets.record_uploads import record_uploads
 from core.use_cases.datasets.stored_images import remove_image, stored_form
@@ -60,11 +61,11 @@ CLASS_FORM = multipart(
 async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(dataset_to_fill, services, dataset)
-    with Staging(services.platform.settings.home) as staging:
+    async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
         form = await receive_form(
-            request, services, partial(decode_upload, services, staging, found.kind)
+            request, services, partial(decode_upload, services, images, found.kind)
         )
-        receipts = await run_in_threadpool(_record, services, staging, found, form.files)
+        receipts = await run_in_threadpool(_record, services, images, found, form.files)
     return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
 
 
@@ -120,7 +121,7 @@ async def get_thumbnail(
 
 
 def _record(
-    services: Services, staging: Staging, dataset: Dataset, uploads: list[Upload]
+    services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
-    store_uploads(services, staging, uploads)
+    store_uploads(services, images, uploads)
     return record_uploads(services.platform, services.decoder, dataset, uploads)

@@ -5,7 +5,14 @@ from contextlib import AbstractContextManager
 
 from core.domain.values import Digest
 from core.errors import ArtifactMissing
-from core.ports import Artifacts, ArtifactWriter, BytesCallback, StoredArtifact, ignore_bytes
+from core.ports import (
+    ArtifactBatch,
+    Artifacts,
+    ArtifactWriter,
+    BytesCallback,
+    StoredArtifact,
+    ignore_bytes,
+)
 
 
 class LayeredArtifacts:
@@ -32,6 +39,10 @@ class LayeredArtifacts:
     def writer(self) -> AbstractContextManager[ArtifactWriter]:
         """Return a writer of an artifact on top."""
         return self._top.writer()
+
+    def batch(self) -> AbstractContextManager[ArtifactBatch]:
+        """Return a batch of artifacts on top."""
+        return self._top.batch()
 
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
         """Yield the pieces of an artifact on top, else of one below."""

@@ -10,6 +10,7 @@ from core.ports.access import (
     TokenVerifier,
 )
 from core.ports.artifacts import (
+    ArtifactBatch,
     ArtifactRoots,
     Artifacts,
     ArtifactWriter,
@@ -71,6 +72,7 @@ __all__ = [
     "AnswerCache",
     "ArchiveReader",
     "ArchivedFile",
+    "ArtifactBatch",
     "ArtifactRoots",
     "ArtifactWriter",
     "Artifacts",

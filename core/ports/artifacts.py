@@ -39,6 +39,16 @@ class ArtifactWriter(Protocol):
         """Store all pieces durably as one artifact and return its digest, as `put` does."""
 
 
+class ArtifactBatch(Protocol):
+    """Small artifacts that arrive one by one and are stored together, at `commit`."""
+
+    def add(self, data: bytes) -> Digest:
+        """Add an artifact and return its digest; safe to call from several threads."""
+
+    def commit(self) -> None:
+        """Store all artifacts durably, as `put` does, once every `add` has returned."""
+
+
 class Artifacts(Protocol):
     """Bytes by their SHA-256. Writing the same bytes twice stores them once."""
 
@@ -57,6 +67,12 @@ class Artifacts(Protocol):
 
     def writer(self) -> AbstractContextManager[ArtifactWriter]:
         """Return a writer for an artifact too large for memory; without `commit`, nothing stays.
+
+        When no room is left, StorageFull leaves the context, as does ArtifactsUnavailable.
+        """
+
+    def batch(self) -> AbstractContextManager[ArtifactBatch]:
+        """Return a batch of small artifacts; without `commit`, nothing stays.
 
         When no room is left, StorageFull leaves the context, as does ArtifactsUnavailable.
         """

@@ -8,7 +8,8 @@ file away and does it to itself.
 Points of transactions: `claim`, `checkpoint`, `publish`, `evaluate`, `verdict`, `promote`,
 `import`, `erase`, `export` and `version` of a worker, `order` and `label` of the API, each
 `.before` (written, not committed) and `.after` the commit.
-Points of `put`: `put-<kind>.before` and `.after`, by who calls it.
+Points of `put`: `put-<kind>.before` and `.after`, by who calls it; `put-image` is that of an
+uploaded image, which is written before its form has ended.
 """
 
 import json
@@ -48,7 +49,6 @@ PUTS = {
     ("core.use_cases.evaluation.evaluate", "_remember"): "answers",
     ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
     ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
-    ("api.http.forms.staging", "Staging"): "image",
     ("core.use_cases.datasets.datasets", "receive_image"): "imported",
     ("core.use_cases.imports.import_images", "_finish"): "file-report",
     ("core.use_cases.bundles.import_version", "import_version"): "bundled",
@@ -131,6 +131,7 @@ def fill(ballast: Path) -> None:
 def install(folder: Path) -> None:
     """Make this process heed the points."""
     from core.adapters.artifacts.local import LocalArtifacts
+    from core.adapters.artifacts.local_batch import FileBatch
     from core.adapters.database.unit_of_work import SqlUnitOfWork
 
     points = Points(folder)
@@ -139,6 +140,7 @@ def install(folder: Path) -> None:
 
         worker_ready.connect(points.tell_ready, weak=False)
     enter, commit, put = SqlUnitOfWork.__enter__, SqlUnitOfWork.commit, LocalArtifacts.put
+    add = FileBatch.add
 
     def watched_enter(work: Any) -> Any:
         enter(work)
@@ -172,9 +174,16 @@ def install(folder: Path) -> None:
         points.reach(f"put-{kind}.after")
         return digest
 
+    def watched_add(batch: Any, data: bytes) -> Any:
+        points.reach("put-image.before")
+        digest = add(batch, data)
+        points.reach("put-image.after")
+        return digest
+
     SqlUnitOfWork.__enter__ = watched_enter  # type: ignore[method-assign]
     SqlUnitOfWork.commit = watched_commit  # type: ignore[method-assign]
     LocalArtifacts.put = watched_put  # type: ignore[method-assign, assignment]
+    FileBatch.add = watched_add  # type: ignore[method-assign]
 
 
 KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)

@@ -37,6 +37,10 @@ class MemoryArtifacts:
     def writer(self) -> Iterator[MemoryWriter]:
         yield MemoryWriter(self)
 
+    @contextmanager
+    def batch(self) -> Iterator[MemoryBatch]:
+        yield MemoryBatch(self)
+
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
         data = self.get(digest, moved)
         yield from (data[start : start + 1000] for start in range(0, len(data), 1000))
@@ -86,3 +90,20 @@ class MemoryWriter:
 
     def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
         return self._artifacts.put(b"".join(self._parts), moved)
+
+
+class MemoryBatch:
+    """ports.ArtifactBatch in memory."""
+
+    def __init__(self, artifacts: MemoryArtifacts) -> None:
+        self._artifacts = artifacts
+        self._added: dict[Digest, bytes] = {}
+
+    def add(self, data: bytes) -> Digest:
+        digest = sha256(data)
+        self._added[digest] = data
+        return digest
+
+    def commit(self) -> None:
+        for data in self._added.values():
+            self._artifacts.put(data)

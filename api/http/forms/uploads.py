@@ -14,7 +14,10 @@ from api.http.forms.multipart import Part, read_parts
 from core.domain.values import sha256
 from core.errors import FieldInvalid, FieldUnknown, FileTooLarge
 
-IN_FLIGHT = 2  # files being processed at once; the next waits, which slows the client down
+# Files being processed at once; the next waits, which slows the client down. Two are decoded while
+# others are stored or wait, so that no decoder is idle. Of the largest files only two.
+IN_FLIGHT = 4
+LARGEST_IN_FLIGHT = 2
 
 T = TypeVar("T")
 
@@ -42,9 +45,11 @@ async def receive_form(
     this function returns or raises.
     """
     form: Form[T] = Form()
+    settings = services.platform.settings
     pending: deque[asyncio.Task[T]] = deque()
+    sizes: deque[int] = deque()  # of the files that are pending
     try:
-        async for part in read_parts(request, services.platform.settings):
+        async for part in read_parts(request, settings):
             form.fingerprint.append((part.name, part.file_name, sha256(part.data)))
             if part.file_name is None:
                 text = _text_field(part, fields)
@@ -52,8 +57,11 @@ async def receive_form(
                     raise FieldInvalid("Send this field once.", pointer=f"/{part.name}")
                 form.fields[part.name] = text
                 continue
-            while len(pending) >= IN_FLIGHT:
+            sizes.append(len(part.data))
+            most_bytes = LARGEST_IN_FLIGHT * settings.max_file_bytes
+            while len(pending) == IN_FLIGHT or sum(sizes) > most_bytes:
                 form.files.append(await pending.popleft())
+                sizes.popleft()
             pending.append(asyncio.create_task(run_sync(work, part, limiter=services.decoding)))
         while pending:
             form.files.append(await pending.popleft())

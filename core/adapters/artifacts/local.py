@@ -1,24 +1,31 @@
 """The artifact store in a folder: `ab/cdef...` holds the bytes whose SHA-256 is `abcdef...`."""
 
 import fcntl
-import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces
+from core.adapters.artifacts.local_batch import FileBatch
 from core.adapters.artifacts.local_files import (
     FileWriter,
-    holds,
     is_whole,
     read_all,
     read_verified,
-    write_all,
+    write_whole,
+)
+from core.adapters.artifacts.local_folders import (
+    is_locked,
+    locked,
+    make_folder,
+    name_files,
+    reset_age,
 )
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
@@ -26,6 +33,7 @@ from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".new-"  # prefix of temporary files; no digest starts with it
+_TEMPORARIES = (f"[0-9a-f][0-9a-f]/{_TEMPORARY}*", f"{_TEMPORARY}*")
 
 
 class LocalArtifacts:
@@ -44,7 +52,7 @@ class LocalArtifacts:
         """
         digest = hash_pieces(pieces(data), moved)
         path = self._path(digest)
-        if is_whole(path, digest, moved) and _reset_age(path):
+        if is_whole(path, digest, moved) and reset_age(path):
             return digest
         try:
             self._write(path, data, digest, moved)
@@ -70,15 +78,25 @@ class LocalArtifacts:
         folder = self._folder / "00"  # any of those that `sweep` looks into
         temporary = folder / (_TEMPORARY + secrets.token_hex(8))
         try:
-            self._make_folder(folder)
-            with temporary.open("x+b", buffering=0) as file:
-                yield FileWriter(file.fileno(), partial(self._name, temporary))
-        except OSError as error:
-            if is_full_disk(error):
-                raise StorageFull(free_bytes=self.free_bytes()) from error
-            raise
+            with self._full_disk_told():
+                make_folder(folder)
+                with temporary.open("x+b", buffering=0) as file:
+                    yield FileWriter(file.fileno(), partial(self._name, temporary))
         finally:
             temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def batch(self) -> Iterator[FileBatch]:
+        """Yield a batch whose files get their names at `commit`; without it, nothing stays."""
+        folder = self._folder / (_TEMPORARY + secrets.token_hex(8))
+        try:
+            with self._full_disk_told():
+                make_folder(self._folder)
+                folder.mkdir()
+                with locked(folder, fcntl.LOCK_SH):
+                    yield FileBatch(folder, self._name_all)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces. Raises ArtifactMissing or, at the end, ArtifactCorrupt."""
@@ -91,7 +109,7 @@ class LocalArtifacts:
         """Verify the bytes and reset their age. Raises ArtifactMissing or ArtifactCorrupt."""
         for _ in self.pieces(digest):
             pass
-        if not _reset_age(self._path(digest)):
+        if not reset_age(self._path(digest)):
             raise ArtifactMissing(digest=digest)
 
     def has(self, digest: Digest) -> bool:
@@ -107,7 +125,7 @@ class LocalArtifacts:
         """Delete bytes stored at least `older_than_s` ago; return whether they were deleted."""
         path = self._path(digest)
         try:
-            with _locked(path.parent, fcntl.LOCK_EX):
+            with locked(path.parent, fcntl.LOCK_EX):
                 if time.time() - path.stat().st_mtime < older_than_s:
                     return False
                 path.unlink()
@@ -133,14 +151,18 @@ class LocalArtifacts:
             yield StoredArtifact(digest=digest, size=facts.st_size, age_s=age_s)
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove temporary files that a dead writer left; return how many."""
+        """Remove temporary files and folders that a dead writer left; return how many."""
         before = time.time() - older_than_s
         swept = 0
-        for path in self._folder.glob(f"[0-9a-f][0-9a-f]/{_TEMPORARY}*"):
+        for path in chain.from_iterable(map(self._folder.glob, _TEMPORARIES)):
             try:
-                if path.stat().st_mtime <= before:
+                if path.stat().st_mtime > before or is_locked(path):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
-                    swept += 1
+                swept += 1
             except FileNotFoundError:
                 continue  # its writer has finished meanwhile
         return swept
@@ -164,66 +186,33 @@ class LocalArtifacts:
     def _write(
         self, path: Path, data: bytes | memoryview, digest: Digest, moved: BytesCallback
     ) -> None:
-        self._make_folder(path.parent)
+        make_folder(path.parent)
         temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
         try:
-            with temporary.open("x+b", buffering=0) as file:
-                write_all(file.fileno(), data, moved)
-                file.seek(0)
-                if not holds(file.fileno(), data, moved):
-                    raise ArtifactCorrupt(digest=digest)
-            _rename(temporary, path)
+            write_whole(temporary, data, digest, moved)
+            name_files([(temporary, path)])
         finally:
             temporary.unlink(missing_ok=True)
 
     def _name(self, temporary: Path, digest: Digest, moved: BytesCallback) -> None:
-        """Give a whole file its name, unless there is one of that name already."""
-        path = self._path(digest)
-        if is_whole(path, digest, moved) and _reset_age(path):
-            return
-        self._make_folder(path.parent)
-        _rename(temporary, path)
+        self._name_all([(temporary, digest)], moved)
 
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
+    def _name_all(
+        self, files: Iterable[tuple[Path, Digest]], moved: BytesCallback = ignore_bytes
+    ) -> None:
+        """Give whole files their names, except those of which there is one already."""
+        paths = [(temporary, self._path(digest), digest) for temporary, digest in files]
+        name_files(
+            (temporary, path)
+            for temporary, path, digest in paths
+            if not (is_whole(path, digest, moved) and reset_age(path))
+        )
 
-
-def _rename(temporary: Path, path: Path) -> None:
-    with _locked(path.parent, fcntl.LOCK_SH) as folder:
-        temporary.rename(path)
-        os.fsync(folder)
-
-
-def _reset_age(path: Path) -> bool:
-    """Set the file's time to now; return False if it has been collected meanwhile."""
-    try:
-        with _locked(path.parent, fcntl.LOCK_SH):
-            os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[int]:
-    """Lock the folder: writers share the lock, a collector holds it exclusively.
-
-    A writer holds it until its rename is durable, a collector while it checks a file's time and
-    removes the file.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, how)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if is_full_disk(error):
+                raise StorageFull(free_bytes=self.free_bytes()) from error
+            raise

@@ -30,6 +30,17 @@ def write_all(descriptor: int, data: bytes | memoryview, moved: BytesCallback) -
     os.fsync(descriptor)
 
 
+def write_whole(
+    path: Path, data: bytes | memoryview, digest: Digest, moved: BytesCallback = ignore_bytes
+) -> None:
+    """Write a new file, sync it, read it back and compare. Raises ArtifactCorrupt."""
+    with path.open("x+b", buffering=0) as file:
+        write_all(file.fileno(), data, moved)
+        file.seek(0)
+        if not holds(file.fileno(), data, moved):
+            raise ArtifactCorrupt(digest=digest)
+
+
 def holds(descriptor: int, data: bytes | memoryview, moved: BytesCallback) -> bool:
     """Return whether the rest of the file, from its current position, equals `data`.
 

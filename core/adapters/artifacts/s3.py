@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from core.adapters.artifacts.chunked_io import hash_pieces, pieces, read_pieces
+from core.adapters.artifacts.s3_batch import SpoolBatch
 from core.adapters.artifacts.s3_client import Clients, S3Location
 from core.adapters.artifacts.s3_conditional_delete import S3Collector
 from core.adapters.artifacts.s3_errors import MISSING, translate_errors
@@ -107,6 +108,12 @@ class S3Artifacts:
         """
         with SpoolWriter(self._place.scratch, self.put) as writer:
             yield writer
+
+    @contextmanager
+    def batch(self) -> Iterator[SpoolBatch]:
+        """Yield a batch that is kept on the scratch disk until `commit`."""
+        with SpoolBatch(self._place.scratch, self.put) as batch:
+            yield batch
 
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces; goes on where a connection broke.

@@ -29,6 +29,8 @@ class ThumbnailIndex:
 
     def near(self, thumbnail: str) -> Sequence[SimilarImage]:
         """Return the images whose distance is at most NEAR."""
+        if not self._groups:
+            return []
         own = _decode(thumbnail)
         close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
         rows = np.flatnonzero(close.all(axis=0))
@@ -69,8 +71,8 @@ def _decode(thumbnails: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(thumbnails), np.uint8).reshape(-1, _VALUES)
 
 
-def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the mean of each channel, shape (3, thumbnails)."""
+def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the mean of each channel, shape (3, thumbnails); 64ths are exact in 32 bits."""
     pixels = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS)
-    means: NDArray[np.float64] = pixels.mean(axis=1).T
+    means: NDArray[np.float32] = pixels.mean(axis=1, dtype=np.float32).T
     return np.ascontiguousarray(means)

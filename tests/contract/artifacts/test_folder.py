@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts import local
 from core.adapters.artifacts.chunked_io import PIECE
 from core.adapters.artifacts.local import LocalArtifacts
 from core.domain.values import Digest, sha256
@@ -56,7 +55,7 @@ def test_full_disk_leaves_nothing_behind(
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(descriptor, data[:4])
 
-    monkeypatch.setattr(local.os, "write", fills_up)
+    monkeypatch.setattr(os, "write", fills_up)
     with pytest.raises(StorageFull):
         artifacts.put(DATA)
     assert files_in(folder) == []
@@ -64,9 +63,9 @@ def test_full_disk_leaves_nothing_behind(
     assert artifacts.get(artifacts.put(DATA)) == DATA
 
 
-@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("how", ["whole", "in pieces", "in a batch"])
 def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
-    artifacts: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, in_pieces: bool
+    artifacts: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     steps = []
     rename = Path.rename
@@ -78,12 +77,16 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
         steps.append("name")
         rename(path, to)
 
-    monkeypatch.setattr(local.os, "fsync", synced)
+    monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
-    if in_pieces:
+    if how == "in pieces":
         with artifacts.writer() as writer:
             writer.write(DATA)
             writer.commit()
+    elif how == "in a batch":
+        with artifacts.batch() as batch:
+            batch.add(DATA)
+            batch.commit()
     else:
         artifacts.put(DATA)
     assert steps.index("file") < steps.index("name") == len(steps) - 2
@@ -100,7 +103,7 @@ def test_disk_that_lies_is_found_before_the_name_is_given(
         real(descriptor, kept)
         return len(data)
 
-    monkeypatch.setattr(local.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(ArtifactCorrupt):
         artifacts.put(DATA)
     assert files_in(folder) == []
@@ -116,6 +119,27 @@ def test_old_temporaries_are_swept_and_young_ones_kept(artifacts: Artifacts, fol
     assert list(artifacts.digests()) == [found]
     assert artifacts.sweep(60) == 1
     assert files_in(folder) == [folder / found[:2] / found[2:]]
+
+
+def test_a_batch_may_take_as_long_as_it_likes(artifacts: Artifacts, folder: Path) -> None:
+    with artifacts.batch() as batch:
+        found = batch.add(DATA)
+        for path in folder.rglob("*"):
+            os.utime(path, (0, 0))
+        assert artifacts.sweep(60) == 0
+        batch.commit()
+    assert not artifacts.delete_if_older(found, 60)
+    assert artifacts.get(found) == DATA
+
+
+def test_a_batch_of_a_dead_writer_is_swept(artifacts: Artifacts, folder: Path) -> None:
+    left = folder / ".new-0123"
+    left.mkdir(parents=True)
+    (left / sha256(DATA)).write_bytes(DATA)
+    assert artifacts.sweep(60) == 0
+    os.utime(left, (0, 0))
+    assert artifacts.sweep(60) == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_names_without_bytes_do_not_reach_the_disk(folder: Path) -> None:

@@ -95,26 +95,52 @@ def test_committing_tells_of_every_byte(artifacts: Artifacts) -> None:
         assert sum(moved) >= 300_000  # else a job would lose its lease meanwhile
 
 
-def test_what_is_not_written_to_its_end_leaves_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_batch_is_stored_when_it_is_committed(artifacts: Artifacts) -> None:
+    data = [DATA, b"", *(os.urandom(3000) for _ in range(200)), DATA]
+    with artifacts.batch() as batch:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(batch.add, data))
+        assert list(artifacts.digests()) == []
+        batch.commit()
+    assert found == [sha256(one) for one in data]
+    assert set(artifacts.digests()) == set(found)
+    assert [artifacts.get(digest) for digest in found] == data
+
+
+def in_pieces(artifacts: Artifacts) -> Digest:
+    with artifacts.writer() as writer:
+        writer.write(DATA)
+        return writer.commit()
+
+
+def in_a_batch(artifacts: Artifacts) -> Digest:
+    with artifacts.batch() as batch:
+        found = batch.add(DATA)
+        batch.commit()
+    return found
+
+
+def test_what_is_not_committed_leaves_nothing(store: Store, tmp_path: Path) -> None:
     with suppress(KeyError), store.artifacts.writer() as writer:
         writer.write(DATA)
+        raise KeyError
+    with suppress(KeyError), store.artifacts.batch() as batch:
+        batch.add(DATA)
         raise KeyError
     assert list(store.artifacts.digests()) == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_writing_stored_bytes_again_resets_their_age_and_mends_them(store: Store) -> None:
-    def write() -> Digest:
-        with store.artifacts.writer() as writer:
-            writer.write(DATA)
-            return writer.commit()
-
-    found = write()
+@pytest.mark.parametrize("write", [in_pieces, in_a_batch])
+def test_writing_stored_bytes_again_resets_their_age_and_mends_them(
+    store: Store, write: Callable[[Artifacts], Digest]
+) -> None:
+    found = write(store.artifacts)
     store.age(found)
-    assert write() == found
+    assert write(store.artifacts) == found
     assert not store.artifacts.delete_if_older(found, AGE_S)
     store.damage(found, b"some bytez")
-    write()
+    write(store.artifacts)
     assert store.artifacts.get(found) == DATA
 
 

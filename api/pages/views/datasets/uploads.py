@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices
-from api.http.forms.staging import Staging
 from api.http.forms.uploads import Form, receive_form
 from api.http.paths import PAGES
 from api.http.required_role import needs
@@ -22,6 +22,7 @@ from core.domain.access.roles import Role
 from core.domain.datasets.dataset import Dataset, DatasetKind
 from core.domain.values import canonical_json, sha256
 from core.errors import FieldInvalid
+from core.ports import ArtifactBatch
 from core.use_cases.datasets.datasets import Receipt, Upload, UploadOutcome, clean_text
 from core.use_cases.datasets.upload_batches import BatchKey, record_batch, require_unused
 
@@ -45,17 +46,17 @@ async def add_images(
     A form that is sent again under its Idempotency-Key adds nothing.
     """
     found = await run_in_threadpool(dataset_to_fill, services, dataset)
-    with Staging(services.platform.settings.home) as staging:
+    async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
         form = await receive_form(
             request,
             services,
-            partial(decode_upload, services, staging, found.kind),
+            partial(decode_upload, services, images, found.kind),
             fields=[TOKEN, TEXT],
         )
         require_token(request, form.fields.get(TOKEN, ""))
         uploads = _uploads(found.kind, form)
         batch = _batch(request, asking.name, key, form)
-        receipts = await run_in_threadpool(_record, services, staging, found, uploads, batch)
+        receipts = await run_in_threadpool(_record, services, images, found, uploads, batch)
     if takes_json(request):
         return JSONResponse([receipt.to_json() for receipt in receipts], headers=HEADERS)
     return page(
@@ -88,12 +89,12 @@ def _batch(request: Request, actor: str, key: str | None, form: Form[Upload]) ->
 
 def _record(
     services: Services,
-    staging: Staging,
+    images: ArtifactBatch,
     dataset: Dataset,
     uploads: Sequence[Upload],
     batch: BatchKey | None,
 ) -> list[Receipt]:
     if batch is not None:
         require_unused(services.platform, batch)
-    store_uploads(services, staging, uploads)
+    store_uploads(services, images, uploads)
     return record_batch(services.platform, services.decoder, dataset, uploads, batch)

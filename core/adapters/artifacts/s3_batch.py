@@ -1,8 +1,9 @@
-"""Staging area for the images of a form, until the whole form has proved valid."""
+"""Small artifacts that are sent to S3 together."""
 
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -10,19 +11,19 @@ from typing import Self
 
 from core.domain.values import Digest, sha256
 from core.errors import StorageFull
-from core.ports import Artifacts
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
-AT_ONCE = 4  # images that are stored at once; each waits for the disk most of the time
+AT_ONCE = 4  # artifacts that are sent at once; each waits for the network most of the time
 
 
-class Staging:
-    """Images in their stored form in an unnamed temporary file, which no crash leaves behind."""
+class SpoolBatch:
+    """The `ArtifactBatch` port over an unnamed file, which no crash leaves behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, scratch: Path, put: Callable[[bytes], Digest]) -> None:
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
-            max_size=IN_MEMORY_BYTES, dir=str(folder)
+            max_size=IN_MEMORY_BYTES, dir=str(scratch)
         )
+        self._put = put
         self._sizes: dict[Digest, int] = {}  # in file order
         self._lock = threading.Lock()
 
@@ -37,7 +38,7 @@ class Staging:
     ) -> None:
         self._file.close()
 
-    def keep(self, data: bytes) -> Digest:
+    def add(self, data: bytes) -> Digest:
         """Add bytes to the file and return their digest. Raises StorageFull."""
         digest = sha256(data)
         with self._lock:
@@ -49,18 +50,14 @@ class Staging:
                 self._sizes[digest] = len(data)
         return digest
 
-    def store(self, artifacts: Artifacts) -> None:
-        """Put all staged bytes into the artifact store. Raises StorageFull."""
-
-        def put(data: bytes) -> Digest:
-            return artifacts.put(data)
-
+    def commit(self) -> None:
+        """Send all artifacts. Raises StorageFull or ArtifactsUnavailable."""
         self._file.seek(0)
-        storing = deque[Future[Digest]]()
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
+        sending = deque[Future[Digest]]()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="s3-batch") as pool:
             for size in self._sizes.values():
-                while len(storing) >= AT_ONCE:
-                    storing.popleft().result()
-                storing.append(pool.submit(put, self._file.read(size)))
-            for future in storing:
+                while len(sending) >= AT_ONCE:
+                    sending.popleft().result()
+                sending.append(pool.submit(self._put, self._file.read(size)))
+            for future in sending:
                 future.result()
