@@ -124,6 +124,7 @@ def _show(
         has_pack=has_pack,
         classes=pack.product_classes() if has_pack else (),
         model=orders.MODEL,
+        datasets=(orders.PRODUCTS, orders.EMOJI),
         said=said,
         refusal=refusal,
         sample=sample,

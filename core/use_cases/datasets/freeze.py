@@ -16,9 +16,12 @@ from core.use_cases.access import audit
 _TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked
 
 
-def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
+def freeze_version(
+    platform: Platform, reference: str, *, if_changed: bool = False
+) -> DatasetVersion:
     """Freeze a dataset's present images into its next version.
 
+    With `if_changed`, return the newest version instead if it has the same images and classes.
     The manifest is made and stored before the transaction that writes the version, which only
     checks whether the dataset has changed since. The number of images of each class is checked
     when an update is requested, because a suite may have a single image of a class. Raises
@@ -32,6 +35,9 @@ def freeze_version(platform: Platform, reference: str) -> DatasetVersion:
         with platform.transactions() as work:
             number = work.datasets.next_version(dataset.id)
             if work.datasets.revision(dataset.id) == read.revision:
+                newest = work.datasets.newest_versions([dataset.id]).get(dataset.id)
+                if if_changed and newest and newest[0].manifest == stored:
+                    return newest[0]
                 version = _write(work, dataset, read.manifest, stored, number, platform.clock())
                 work.commit()
                 return version

@@ -1,6 +1,7 @@
 """Pages that fill a dataset, edit it, and order an update from it."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -53,6 +54,22 @@ def held(service: Service, here: str) -> dict[Digest, str]:
     with service.platform.transactions(read_only=True) as work:
         rows = work.datasets.images(work.datasets.get(here.rpartition("/")[2]).id)
     return {row.image.pixels: row.text for row in rows}
+
+
+def test_a_button_that_is_pressed_twice_freezes_one_version(
+    service: Service, helper: Browser, here: str
+) -> None:
+    upload(helper, here, ("images", picture(11)), text="cup")
+    form = {"token": helper.token()}
+    with ThreadPoolExecutor(2) as both:
+        at_once = [both.submit(helper.post, f"{here}/versions", form) for _ in range(2)]
+    shown = [answer.result().headers["location"] for answer in at_once]
+    assert shown == [f"{here}/versions/1"] * 2
+    upload(helper, here, ("images", picture(12)), text="cup")
+    assert helper.send(f"{here}/versions").headers["location"] == f"{here}/versions/2"
+    with service.platform.transactions(read_only=True) as work:
+        versions = work.datasets.versions(work.datasets.get(here.rpartition("/")[2]).id)
+    assert [version.images for version in versions] == [1, 2]
 
 
 def test_a_dataset_is_made_filled_and_frozen_without_scripts(

@@ -61,6 +61,7 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
         assert following(admin) == ["images"]
         work()
         assert following(admin) == ["model"]
+        assert 'href="/ui/datasets/products"' in admin.get(FIRST_STEPS).text
         pressed(admin, "teach")  # before its turn, it orders nothing
         pressed(admin, "model")
         assert following(admin) == ["model"]

@@ -1,5 +1,6 @@
 """The page of a dataset: what it holds now, and its versions."""
 
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -59,10 +60,11 @@ def show_statistics(
 
 @router.post("/versions", openapi_extra=needs(Role.CONTRIBUTOR))
 async def freeze(dataset: str, request: Request, services: WiredServices) -> Response:
-    """Freeze the present images into a version, and show it."""
+    """Freeze the present images into a version, unless the newest has the same, and show it."""
     await read_form(request)
+    frozen = partial(freeze_version, services.platform, dataset, if_changed=True)
     try:
-        version = await run_in_threadpool(freeze_version, services.platform, dataset)
+        version = await run_in_threadpool(frozen)
     except PerennialError as refusal:
         return await run_in_threadpool(_show, request, services, dataset, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{dataset}/versions/{version.number}", 303)
