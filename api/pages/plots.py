@@ -120,7 +120,7 @@ def change_plot(changes: Sequence[Change]) -> Drawing:
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
             text(_LABEL - 16, middle + 4, "name end", isolate(_truncate(change.class_name))),
-            Markup("<g><title>{}</title>").format(tooltip),
+            Markup("<g><title>%s</title>") % tooltip,
             box(
                 min(zero, end),
                 middle - 7,

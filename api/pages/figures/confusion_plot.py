@@ -70,10 +70,10 @@ def _cell(
         f"{cell.before} before, {cell.now} now"
     )
     return Markup(
-        '<a href="{}" aria-label="{}"><g class="confusion {}"><title>{}</title>'
-        '<rect x="{}" y="{}" width="{}" height="{}" rx="3" fill-opacity="{}"/>'
-        '<text x="{}" y="{}" class="number middle{}">{}</text></g></a>'
-    ).format(
+        '<a href="%s" aria-label="%s"><g class="confusion %s"><title>%s</title>'
+        '<rect x="%s" y="%s" width="%s" height="%s" rx="3" fill-opacity="%s"/>'
+        '<text x="%s" y="%s" class="number middle%s">%s</text></g></a>'
+    ) % (
         href,
         words,
         "more" if cell.change > 0 else "fewer",

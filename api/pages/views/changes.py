@@ -21,7 +21,7 @@ from api.pages.report_parts import change_title
 from api.schemas.common import Number
 from core.domain.access.roles import Role
 from core.domain.comparison.confusions import Confusion
-from core.domain.comparison.flips import Flip, FlipKind, flips
+from core.domain.comparison.flips import Flip, FlipKind
 from core.domain.evaluation.report import Report
 from core.domain.gate.measure import Outcome, Ruling
 from core.domain.registry.version import Version
@@ -72,7 +72,7 @@ def show_changes(
         compared = compare_versions(platform, model, before, now)
     except AnswersMissing as missing:
         return page(request, "changes_missing.html", missing=missing, **context)
-    flipped = flips(compared.answered)
+    flipped = compared.comparison.flips
     drawn = _drawn(compared, flipped)
     here = f"{PAGES}/models/{found.name}/changes/images?"
     return page(

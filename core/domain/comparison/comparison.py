@@ -21,34 +21,37 @@ class Comparison:
     before: int
     now: int
     alpha: float  # one-sided error of each bound
-    lost: int  # flips over all suites and holdouts
-    gained: int
+    flips: tuple[Flip, ...]  # over all suites and holdouts, sorted by suite and image
     measures: tuple[Measure, ...]
     changes: tuple[ChangeTable, ...]  # classes worst first
     confusions: tuple[ConfusionTable, ...]
     recalls: tuple[Recall, ...]
+
+    @property
+    def lost(self) -> int:
+        """The number of images that were right and are wrong."""
+        return sum(flip.kind is FlipKind.LOST for flip in self.flips)
+
+    @property
+    def gained(self) -> int:
+        """The number of images that were wrong and are right."""
+        return len(self.flips) - self.lost
 
 
 def compare(
     answered: Sequence[AnsweredQuery], *, before: int, now: int, alpha: float
 ) -> Comparison:
     """Return the comparison of two versions, named by their numbers."""
-    flipped = flips(answered)
     return Comparison(
         before=before,
         now=now,
         alpha=alpha,
-        lost=_count(flipped, FlipKind.LOST),
-        gained=_count(flipped, FlipKind.GAINED),
+        flips=tuple(flips(answered)),
         measures=tuple(measures(answered, before=before, alpha=alpha)),
         changes=tuple(_changes(answered, before, alpha)),
         confusions=tuple(table for one in answered if (table := confusion_table(one))),
         recalls=tuple(_recalls(answered, before, now)),
     )
-
-
-def _count(flipped: Sequence[Flip], kind: FlipKind) -> int:
-    return sum(flip.kind is kind for flip in flipped)
 
 
 def _changes(answered: Sequence[AnsweredQuery], before: int, alpha: float) -> Iterator[ChangeTable]:

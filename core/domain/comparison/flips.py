@@ -62,22 +62,22 @@ def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
     if one.classes is None:
         return
     query, before, now = one.classes
-    hits = zip(before.hits(query), now.hits(query), strict=True)
-    names = zip(predictions(query, before), predictions(query, now), strict=True)
-    sure = zip(probabilities(before), probabilities(now), strict=True)
-    rows = zip(query.entries, hits, names, sure, strict=True)
-    for entry, (was, is_right), (old, new), (before_probability, now_probability) in rows:
-        if was != is_right:
-            yield Flip(
-                kind=FlipKind.LOST if was else FlipKind.GAINED,
-                name=one.asked.name,
-                pixels=entry.pixels,
-                class_name=entry.class_name,
-                before=old,
-                now=new,
-                before_probability=before_probability,
-                now_probability=now_probability,
-            )
+    both = zip(before.hits(query), now.hits(query), strict=True)
+    changed = [(place, was) for place, (was, is_right) in enumerate(both) if was != is_right]
+    olds, news = predictions(query, before), predictions(query, now)
+    old_probabilities, new_probabilities = probabilities(before), probabilities(now)
+    for place, was in changed:
+        entry = query.entries[place]
+        yield Flip(
+            kind=FlipKind.LOST if was else FlipKind.GAINED,
+            name=one.asked.name,
+            pixels=entry.pixels,
+            class_name=entry.class_name,
+            before=olds[place],
+            now=news[place],
+            before_probability=old_probabilities[place],
+            now_probability=new_probabilities[place],
+        )
 
 
 def _of_captions(one: AnsweredQuery) -> Iterator[Flip]:

@@ -25,6 +25,11 @@ class ClassQuery:
         pixels = [[entry.pixels, entry.class_name] for entry in self.entries]
         return sha256(canonical_json(["class", pixels, list(self.classes), self.prompt.text]))
 
+    @cached_property
+    def truths(self) -> tuple[str, ...]:
+        """The class of each image in lower case: names that differ only in case are one class."""
+        return tuple(entry.class_name.lower() for entry in self.entries)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalQuery:
@@ -71,10 +76,8 @@ class ClassAnswers:
         """
         names: list[str | None] = [name.lower() for name in query.classes]
         names.append(None)  # no class was best
-        return tuple(
-            names[predicted] == entry.class_name.lower()
-            for predicted, entry in zip(self.predicted, query.entries, strict=True)
-        )
+        rows = zip(self.predicted, query.truths, strict=True)
+        return tuple(names[predicted] == truth for predicted, truth in rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ that five unchanged images do not count as proof.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import isinf, sqrt
 from statistics import NormalDist
 
@@ -123,6 +123,7 @@ def _lower(flips: Flips, z: float) -> float:
     return right
 
 
+@lru_cache(maxsize=10_000)  # the classes of a report share few counts, and pages ask for it again
 def paired_interval(flips: Flips, alpha: float = ALPHA) -> Interval:
     """Return Tango's score interval of a paired difference.
 
