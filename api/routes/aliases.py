@@ -161,11 +161,9 @@ def list_alias_moves(
     """List the moves of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:
         found = work.models.get(model)
-        rows = work.aliases.history(found.id, alias)
-        if not rows:
+        if not work.aliases.last_revision(found.id, alias):
             raise errors.AliasNotFound(alias=alias)
-    start = number_after(after)
-    later = [row for row in rows if row.revision > start]
+        later = work.aliases.history(found.id, alias, after=number_after(after))
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
 
 

@@ -128,8 +128,11 @@ class Aliases(Protocol):
     def last_revision(self, model: ModelId, name: str) -> int:
         """Return the revision of the last move of a name, 0 if there was none."""
 
-    def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
-        """Return the moves of an alias, oldest first."""
+    def history(self, model: ModelId, name: str, *, after: int = 0) -> Sequence[AliasMove]:
+        """Return the moves of an alias after a revision, oldest first."""
+
+    def newest_moves(self, model: ModelId, name: str, limit: int) -> Sequence[AliasMove]:
+        """Return the newest moves of an alias, oldest first."""
 
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""

@@ -1,7 +1,7 @@
 """Pages that promote a version and roll an alias back, each behind a reason and a confirmation."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +31,7 @@ router = APIRouter(
 )
 
 PROMOTION, ROLLBACK = "promotion", "rollback"
+MOVES = 20  # newest, of which those since the form was shown are told
 Fields = Mapping[str, str]
 
 
@@ -126,10 +127,10 @@ def _ask(
     platform = services.platform
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
-        history = work.aliases.history(found.id, alias)
+        newest = work.aliases.newest_moves(found.id, alias, MOVES)
         if kind == ROLLBACK:
             work.aliases.get(found.id, alias)
-            version = target_of(work, found.id, history)
+            version = target_of(work, found.id, work.aliases.history(found.id, alias))
         to = work.versions.get(found.id, version or 0)
         present = work.aliases.find(found.id, alias)
     sent = fields or {}
@@ -142,8 +143,8 @@ def _ask(
         to=to,
         present=present,
         revision=present.revision if present else 0,
-        last=history[-1] if history else None,
-        moved_since=_moved_since(history, sent),
+        last=newest[-1] if newest else None,
+        moved_since=_moved_since(newest, sent),
         reasons=scores_of(platform.artifacts, to).get("reasons", ()),
         reason=sent.get("reason", ""),
         refusal=refusal,
@@ -153,10 +154,10 @@ def _ask(
     )
 
 
-def _moved_since(history: Any, sent: Fields) -> list[AliasMove]:
+def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
     """Return the moves that were made since the form was shown."""
     seen = sent.get("revision", "")
-    return [move for move in history if seen.isdecimal() and move.revision > int(seen)]
+    return [move for move in newest if seen.isdecimal() and move.revision > int(seen)]
 
 
 def _may_override(asking: Principal, version: Version, kind: str) -> bool:

@@ -14,9 +14,10 @@ from api.pages.figures.line_plot import LinedVersion, alias_plot, line_plot
 from api.pages.figures.version_summary import summary_of
 from api.schemas.common import Number
 from core.domain.access.roles import Role
-from core.domain.registry.alias import PRODUCTION, live_stack
+from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
 from core.ports import UnitOfWork
+from core.use_cases.registry.roll_back import can_go_back
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -41,7 +42,8 @@ def show_model(
         found = work.models.get(model)
         versions = _versions(work, found, before)
         moves = work.aliases.last_moves(found.id)
-        history = work.aliases.history(found.id, PRODUCTION)
+        history = work.aliases.newest_moves(found.id, PRODUCTION, MOVES)
+        back = can_go_back(work, found.id, history)
         suites = work.suites.names(set(found.suites))
         policy = work.policies.get(found.policy)
         jobs = work.jobs.named_page(JOBS, None, model=found.id)
@@ -63,9 +65,9 @@ def show_model(
         newest=before is None,
         moves=moves,
         moved=moved,
-        back=len(live_stack(history)) > 1,
-        history=history[: -MOVES - 1 : -1],
-        stairs=alias_plot(history[-MOVES:]) if len(history) > 1 else None,
+        back=back,
+        history=history[::-1],
+        stairs=alias_plot(history) if len(history) > 1 else None,
         suites=[suites[suite] for suite in found.suites],
         policy=policy,
         jobs=jobs,

@@ -150,13 +150,25 @@ def by_override(history: Sequence[AliasMove]) -> set[int]:
 
 def live_stack(history: Sequence[AliasMove]) -> list[int]:
     """Return the versions that rollbacks would go back to, and the live one last."""
-    live: list[int] = []
-    for row in since_created(history):
+    return _stack(since_created(history), [])
+
+
+def live_stack_end(newest: Sequence[AliasMove]) -> list[int]:
+    """Return what the newest moves of an alias tell of the end of its `live_stack`."""
+    rows = since_created(newest)
+    first = rows[0].from_version if rows else None
+    return _stack(rows, [] if first is None else [first], is_end=True)
+
+
+def _stack(rows: Sequence[AliasMove], live: list[int], *, is_end: bool = False) -> list[int]:
+    for row in rows:
         if row.to_version is None:
             continue
         if row.kind is MoveKind.ROLLED_BACK and row.to_version in live:
             while live[-1] != row.to_version:
                 live.pop()
+        elif row.kind is MoveKind.ROLLED_BACK and is_end:
+            live = [row.to_version]  # which may be further down than these moves tell
         elif not live or live[-1] != row.to_version:
             live.append(row.to_version)
     return live

@@ -8,6 +8,7 @@ from core.domain.registry.alias import (
     AliasMove,
     MoveKind,
     live_stack,
+    live_stack_end,
     require_revision,
     version_before,
     was_live,
@@ -89,3 +90,13 @@ def target_of(work: UnitOfWork, model: ModelId, history: Sequence[AliasMove]) ->
         failed={number for number, is_fit in fit.items() if not is_fit},
         deleted=set(live_stack(history)) - fit.keys(),
     )
+
+
+def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:
+    """Return whether an alias with these newest moves has another version to go back to.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
+    if not newest or len(live_stack_end(newest)) > 1:
+        return bool(newest)
+    return len(live_stack(work.aliases.history(model, newest[0].alias))) > 1

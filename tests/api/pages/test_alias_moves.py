@@ -42,7 +42,7 @@ def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
     link = f'href="{promotion}?version=2"'
     assert link in operator.get(f"{here}/versions/2").text
     assert link not in viewer.get(f"{here}/versions/2").text
-    assert "Override" not in operator.get(f"{promotion}?version=3").text
+    assert "Override the gate" not in operator.get(f"{promotion}?version=3").text
     fields = move_of(operator, f"{promotion}?version=2")
     assert fields == {"version": "2", "revision": "1"}
     with service.untouched():

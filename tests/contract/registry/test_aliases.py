@@ -36,6 +36,9 @@ def test_alias_moves_with_its_history(transactions: Transactions, alias: Alias) 
         assert work.aliases.get(alias.model, "production") == moved
         assert work.aliases.find(alias.model, "staging") is None
         assert work.aliases.all() == work.aliases.all(alias.model) == [moved]
+        assert len(work.aliases.history(alias.model, "production", after=1)) == 1
+        newest = work.aliases.newest_moves(alias.model, "production", 1)
+        assert [move.revision for move in newest] == [2]
         assert work.aliases.history(alias.model, "production") == [
             a_move(alias, kind=MoveKind.CREATED),
             a_move(moved, from_version=1, reason="better"),

@@ -15,6 +15,14 @@ from core.errors import AliasNotFound, StaleRevision
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
 _OF_MODELS = _ALL.where(aliases.c.model.in_(bindparam("models", expanding=True)))
 
+_OF_ALIAS = select(alias_moves).where(
+    alias_moves.c.model == bindparam("model"), alias_moves.c.alias == bindparam("alias")
+)
+_MOVES = _OF_ALIAS.where(alias_moves.c.revision > bindparam("after")).order_by(
+    alias_moves.c.revision
+)
+_NEWEST_MOVES = _OF_ALIAS.order_by(alias_moves.c.revision.desc()).limit(bindparam("limit"))
+
 _LAST_MOVES = (
     select(alias_moves)
     .join(
@@ -87,14 +95,15 @@ class SqlAliases:
         )
         return self._connection.scalar(query) or 0
 
-    def history(self, model: ModelId, name: str) -> Sequence[AliasMove]:
-        """Return the moves of an alias, oldest first."""
-        query = (
-            select(alias_moves)
-            .where(alias_moves.c.model == model, alias_moves.c.alias == name)
-            .order_by(alias_moves.c.revision)
-        )
-        return [_to_move(row) for row in self._connection.execute(query)]
+    def history(self, model: ModelId, name: str, *, after: int = 0) -> Sequence[AliasMove]:
+        """Return the moves of an alias after a revision, oldest first."""
+        rows = self._connection.execute(_MOVES, {"model": model, "alias": name, "after": after})
+        return [_to_move(row) for row in rows]
+
+    def newest_moves(self, model: ModelId, name: str, limit: int) -> Sequence[AliasMove]:
+        """Return the newest moves of an alias, oldest first."""
+        given = {"model": model, "alias": name, "limit": limit}
+        return [_to_move(row) for row in self._connection.execute(_NEWEST_MOVES, given)][::-1]
 
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""

@@ -1,5 +1,6 @@
 """Moves of an alias, and the version that its history leads back to."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from core.domain.registry.alias import (
     by_override,
     delete,
     live_stack,
+    live_stack_end,
     move,
     require_revision,
     version_before,
@@ -119,6 +121,7 @@ def test_present_revision_is_not_stale(alias: Alias | None, expected: int | None
         ("1 2 3 <1 4", [1, 4]),
         ("1 2 3 <1 <3", [1, 3]),  # back to what an earlier rollback gave up
         ("1 2 3 2 <2", [1, 2, 3, 2]),
+        ("1 2 3 <2 <1 <2", [1, 2]),
         ("1 2 x", []),
         ("1 2 x 3 4", [3, 4]),  # an alias of the same name starts anew
     ],
@@ -126,6 +129,11 @@ def test_present_revision_is_not_stale(alias: Alias | None, expected: int | None
 def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
     rows = history(*moves.split())
     assert live_stack(rows) == live_stack(rows[::-1]) == live
+    came_from = [None, *(row.to_version for row in rows)]
+    rows = [replace(row, from_version=at) for row, at in zip(rows, came_from, strict=False)]
+    for newest in range(1, len(rows) + 1):
+        end = live_stack_end(rows[-newest:])
+        assert live[len(live) - len(end) :] == end
 
 
 @pytest.mark.parametrize(
