@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 0.2
 MAX_WAITING = 20_000  # entries, while the database does not respond
-TRIM_EVERY = 1_000  # predictions
 
 
 class TrialRecorder:
@@ -27,7 +26,6 @@ class TrialRecorder:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._waiting = Batch()
-        self._untrimmed = 0
         self._lock = Lock()  # of what waits
         self._writing = Lock()  # one batch at a time, in their order
         self._closing = Event()
@@ -52,16 +50,13 @@ class TrialRecorder:
                 batch, self._waiting = self._waiting, Batch()
             if not batch:
                 return
-            self._untrimmed += len(batch.predictions)
-            trim = self._untrimmed >= TRIM_EVERY
             try:
-                record_predictions(self._platform, batch, trim=trim)
+                record_predictions(self._platform, batch)
             except PerennialError:
                 self._collect(batch, first=True)
                 raise
             except Exception:
                 log.exception("predictions of trials are lost", extra={"count": len(batch)})
-            self._untrimmed = 0 if trim else self._untrimmed
 
     def close(self) -> None:
         """Write what was collected, and end the thread."""

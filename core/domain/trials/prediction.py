@@ -76,6 +76,11 @@ class TrialCounts:
     same_caller: int = 0  # of a canary: labels that do not count, since one of their caller does
 
     @property
+    def answered(self) -> int:
+        """The answers of both versions: at least as many as there were predictions."""
+        return self.answered_current + self.answered_candidate
+
+    @property
     def current(self) -> Hits:
         """The labelled answers of the current version."""
         return Hits(labelled=self.labelled_current, right=self.right_current)

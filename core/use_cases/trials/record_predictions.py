@@ -31,10 +31,11 @@ class Batch:
         return len(self.predictions) + len(self.shadows)
 
 
-def record_predictions(platform: Platform, batch: Batch, *, trim: bool = True) -> None:
+def record_predictions(platform: Platform, batch: Batch) -> None:
     """Record predictions of trials that run, and the shadows' answers, in one transaction.
 
-    Recording a batch again changes nothing. `trim` deletes what is above the number that is kept.
+    Recording a batch again changes nothing. The oldest predictions above the number that is kept
+    are deleted.
     """
     with platform.transactions() as work:
         trials = work.trials.hold({one.trial for one in batch.predictions})
@@ -45,8 +46,7 @@ def record_predictions(platform: Platform, batch: Batch, *, trim: bool = True) -
         ]
         changes += _shadowed(work, batch.shadows)
         count_changes(work, changes)
-        for trial in sorted({one.trial for one in made}) if trim else ():
-            work.predictions.keep_newest(trial, platform.settings.max_trial_predictions)
+        _keep_newest(work, {one.trial for one in made}, platform.settings.max_trial_predictions)
         work.commit()
 
 
@@ -74,6 +74,12 @@ def _shadowed(
     ]
     work.predictions.save(_changed(changes))
     return changes
+
+
+def _keep_newest(work: UnitOfWork, trials: Collection[TrialId], most: int) -> None:
+    for trial, counts in sorted(work.trials.counts(trials).items()):
+        if counts.answered > most:  # to look for the oldest one that is kept takes a while
+            work.predictions.keep_newest(trial, most)
 
 
 def _runs(trials: Mapping[TrialId, Trial], prediction: Prediction) -> bool:

@@ -185,8 +185,8 @@ def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs
         update={"max_trial_predictions": 2, "max_trial_hours": 1.0}
     )
     scene.platform = replace(scene.platform, settings=few)
-    made = record(scene, trial, 4)
-    assert kept(scene, made) == [False, False, True, True]
+    made = [one for _ in range(4) for one in record(scene, trial, 1)]
+    assert kept(scene, made) == [False, False, True, True]  # at once, not some batches later
     put_clock(scene, scene.platform.clock() + timedelta(minutes=61))
     made = made[2:] + record(scene, trial, 1)
     forget_old_traces(scene.platform)

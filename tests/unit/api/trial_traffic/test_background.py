@@ -24,19 +24,17 @@ class Writes:
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.trims: list[bool] = []
         self.down = False
         self.fails = False
         self.lock = Lock()
 
-    def __call__(self, _platform: Platform, batch: Batch, *, trim: bool) -> None:
+    def __call__(self, _platform: Platform, batch: Batch) -> None:
         if self.down:
             raise DatabaseUnavailable
         if self.fails:
             raise ValueError
         with self.lock:
             self.batches.append(batch)
-            self.trims.append(trim)
 
     def outcomes(self) -> list[Shadowed]:
         with self.lock:
@@ -85,17 +83,6 @@ def test_what_cannot_be_written_does_not_hold_up_what_comes_after_it(
     recorder.answered([good])
     recorder.close()
     assert [one for batch in writes.batches for one in batch.predictions] == [good]
-
-
-def test_old_predictions_are_deleted_now_and_then(
-    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "TRIM_EVERY", 2)
-    monkeypatch.setattr(recording, "EVERY_S", 60.0)
-    for _ in range(5):
-        recorder.answered([a_prediction()])
-        recorder.flush()
-    assert writes.trims == [False, True, False, True, False]
 
 
 class Slow:
