@@ -1,4 +1,4 @@
-"""Measure how fast a served model classifies, beside a bare open_clip loop: `make bench-serving`.
+"""Classification by the service beside a bare open_clip loop.
 
 Clients keep their connections and send one JPEG at a time, to the bundled model and to a ViT-B/32
 with random weights. The bare loop classifies the same JPEGs on the same cores, in batches of the
@@ -6,13 +6,10 @@ size that suits it best and one at a time. Each of several rounds measures every
 is the median over rounds of a value divided by the bare loop's in the same round: images a second
 by those of the best batch, the wait for an answer by that for a single image. On a busy machine
 CPU seconds for an image, of all processes but the clients', are the most reliable value.
-
-    python -m benchmarks.serving --models tiny --rounds 5 --clients 1 16 64
 """
 
 import argparse
 import multiprocessing
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +21,6 @@ from statistics import median
 from typing import Any
 
 from benchmarks.ingest.jpegs import write_jpegs
-from benchmarks.output import publish
 from benchmarks.serving import bare
 from benchmarks.serving.folders import BUNDLED, write_random
 from benchmarks.serving.served import Served, served, serving
@@ -104,18 +100,8 @@ def _ratio(ours: Sequence[Taken], bare: Sequence[Taken], of: Callable[[Taken], f
     return median(of(one) / of(other) for one, other in zip(ours, bare, strict=True))
 
 
-def main() -> None:
-    """Measure each model and publish the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving", description=__doc__.split("\n", maxsplit=1)[0]
-    )
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that measure all once")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--side", type=int, default=224, help="the JPEGs' width and height")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
-    arguments = parser.parse_args()
+def bench_classify(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure each model beside the bare loop."""
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-serving-")))
@@ -133,8 +119,4 @@ def main() -> None:
             target = served(service, model, base, CLASSES, files)
             runs = runs_of(target, folder, arguments.clients, given)
             rows += rows_of(model, measure(runs, arguments.rounds, arguments.seconds))
-    publish("serving", rows, **vars(arguments), jpeg_bytes=sum(map(len, files)) // IMAGES)
-
-
-if __name__ == "__main__":
-    main()
+    return rows

@@ -1,36 +1,52 @@
-"""Move an alias back and forth while clients classify: `python -m benchmarks.serving.moves`.
+"""Moves of an alias between two versions while clients classify over it.
 
-A row without moves and one with them: failed requests, answers that are not those of the version
-whose digest they name, and the wait for an answer. After each move, a request of its own tells how
-long it takes until the alias answers with the version that it has moved to.
+Windows without and with moves alternate. Every second move is a rollback. Failed requests, answers
+that are not those of the version that they name, and waits for answers are told of both kinds of
+window; and after each move, how long it takes until the alias answers with its new version.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
-import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 
 from benchmarks.ingest.jpegs import write_jpegs
-from benchmarks.output import publish
 from benchmarks.serving.second_version import add_version
 from benchmarks.serving.served import served, serving
-from benchmarks.serving.watch import CLOSE, Question, Seen, ask, connect, probabilities, watch
+from benchmarks.serving.watch import (
+    CLOSE,
+    Expected,
+    Question,
+    Seen,
+    ask,
+    connect,
+    probabilities,
+    version_of,
+    watch,
+)
 from demo.service import Service
 
-MODEL, IMAGES, SIDE = "moved", 8, 224
+MODEL, IMAGES = "moved", 8
 CLASSES = ["ankle boot", "bag", "coat", "dress", "pullover"]
-TURN_S = 2.0  # the clients' measurements, one after the other
+
+
+@dataclass(kw_only=True)
+class Moves:
+    """What the moves of an alias took, in seconds."""
+
+    moving: list[float] = field(default_factory=list)  # until the reply to a move
+    answering: list[float] = field(default_factory=list)  # from there to the new version's answer
+    late: int = 0  # answers of the earlier version to requests sent after the reply
 
 
 def questions_of(service: Service, files: Sequence[bytes]) -> list[Question]:
@@ -45,16 +61,14 @@ def _question(service: Service, data: bytes) -> Question:
         status, answer = ask(asked, connect(asked))
         if status != 200:
             raise RuntimeError(answer)
-        expected[answer["digest"]] = probabilities(answer)
+        expected[version_of(answer)] = probabilities(answer)
     one, two = expected.values()
     if max(abs(one[name] - two[name]) for name in one) < 10 * CLOSE:
         raise RuntimeError("the versions answer too much alike to be told apart")
     return _request(service, MODEL, data, expected)
 
 
-def _request(
-    service: Service, reference: str, data: bytes, expected: dict[str, dict[str, float]]
-) -> Question:
+def _request(service: Service, reference: str, data: bytes, expected: Expected) -> Question:
     request = httpx.Request(
         "POST",
         f"{service.url}/v1/models/{reference}/classify",
@@ -70,74 +84,88 @@ def _request(
     )
 
 
-def move(service: Service, question: Question, count: int) -> tuple[list[float], int]:
-    """Move the alias; return how long each new version took to answer, and how often it did not."""
-    took, late, connection = [], 0, connect(question)
+def move(service: Service, question: Question, moves: Moves, given: argparse.Namespace) -> None:
+    """Move the alias to version 2 and back during a window, at most so often as is asked for."""
+    connection = connect(question)
+    began, before = time.perf_counter(), len(moves.moving)
     with service.client() as client:
-        for number in range(count):
-            version = 2 - number % 2
-            client.aliases.promote(MODEL, version, reason="measured", override=True)
-            began = time.perf_counter()
-            _, answer = ask(question, connection)
-            took.append(time.perf_counter() - began)
-            late += answer["version"] != version
-    return took, late
+        while len(moves.moving) < given.moves:
+            due = began + (len(moves.moving) - before) / given.moves_a_second
+            time.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() > began + given.window:
+                break
+            to = 1 if len(moves.moving) % 2 else 2
+            called = time.perf_counter()
+            if to == 2:
+                client.aliases.promote(MODEL, to, reason="measured", override=True)
+            else:
+                client.aliases.roll_back(MODEL, reason="measured")
+            moved = time.perf_counter()
+            moves.moving.append(moved - called)
+            while ask(question, connection)[1]["version"] != to:
+                moves.late += 1
+            moves.answering.append(time.perf_counter() - moved)
+    connection.close()
 
 
-def row_of(name: str, seen: Sequence[Seen], took: Sequence[float], late: int) -> dict[str, Any]:
-    """Return a row of the table."""
+def measure(
+    service: Service, questions: Sequence[Question], given: argparse.Namespace, watching: Executor
+) -> tuple[list[Seen], list[Seen], Moves]:
+    """Alternate windows without and with moves, until all moves are made."""
+    still: list[Seen] = []
+    moving: list[Seen] = []
+    moves = Moves()
+
+    def turn() -> Future[Seen]:
+        return watching.submit(watch, questions, given.watching, given.window)
+
+    turn().result()  # warms up
+    with ThreadPoolExecutor(1, thread_name_prefix="mover") as mover:
+        while len(moves.moving) < given.moves:
+            still.append(turn().result())
+            seen = turn()
+            mover.submit(move, service, questions[0], moves, given).result()
+            moving.append(seen.result())
+    return still, moving, moves
+
+
+def row_of(name: str, seen: Sequence[Seen], still: Sequence[Seen], moves: Moves) -> dict[str, Any]:
+    """Return a row of the table; `still` are the windows without moves."""
     waits = [wait for one in seen for wait in one.waits]
     return {
         "alias": name,
-        "moves": len(took),
+        "moves": len(moves.moving),
         "requests": len(waits),
         "failed": sum(len(one.failed) for one in seen),
         "wrong": sum(one.wrong for one in seen),
         "p50 ms": 1000 * median(waits),
-        "p99 ms": 1000 * quantiles(waits, n=100)[98],
-        "another version after a move": late,
-        "p99 ms of the first answer": 1000 * quantiles(took, n=100)[98] if took else 0.0,
-        "longest": 1000 * max(took, default=0.0),
+        "p99 ms": 1000 * _p99(waits),
+        "p99 : still": _p99(waits) / _p99([wait for one in still for wait in one.waits]),
+        "by window": median(
+            _p99(one.waits) / _p99(other.waits) for one, other in zip(seen, still, strict=True)
+        ),
+        "p99 ms of a move": 1000 * _p99(moves.moving),
+        "late": moves.late,
+        "p99 ms until the new version answers": 1000 * _p99(moves.answering),
+        "longest": 1000 * max(moves.answering, default=0.0),
     }
 
 
-def main() -> None:
-    """Measure and publish the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.moves", description=__doc__.split("\n", maxsplit=1)[0]
-    )
-    parser.add_argument("--moves", type=int, default=1000)
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--still", type=float, default=20.0, help="seconds without moves")
-    given = parser.parse_args()
+def _p99(taken: Sequence[float]) -> float:
+    return quantiles(taken, n=100)[98] if len(taken) > 1 else sum(taken)
+
+
+def bench_moves(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Move an alias while clients classify over it."""
     with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perennial-moves-")))
-        files = [path.read_bytes() for path in write_jpegs(home / "jpegs", IMAGES, SIDE)]
-        spawning = multiprocessing.get_context("spawn")
-        pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=spawning))
-        service = stack.enter_context(serving(home, os.cpu_count() or 1))
+        home = Path(stack.enter_context(TemporaryDirectory(prefix="perennial-moves-")))
+        files = [path.read_bytes() for path in write_jpegs(home / "jpegs", IMAGES, given.side)]
+        pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+        service = stack.enter_context(serving(home, given.threads))
         served(service, MODEL, "bundled", CLASSES, files[:1])
         add_version(service.home, MODEL)
         questions = questions_of(service, files)
-
-        def turn() -> Seen:
-            return pool.submit(watch, questions, given.clients, TURN_S).result()
-
-        turn()  # warms up
-        still = [turn() for _ in range(max(1, round(given.still / TURN_S)))]
-        moved: list[tuple[list[float], int]] = []
-        mover = threading.Thread(
-            target=lambda: moved.append(move(service, questions[0], given.moves))
-        )
-        mover.start()
-        moving = []
-        while mover.is_alive():
-            moving.append(turn())
-        mover.join()
-    took, late = moved[0]
-    rows = [row_of("still", still, [], 0), row_of("moving", moving, took, late)]
-    publish("serving_moves", rows, **vars(given))
-
-
-if __name__ == "__main__":
-    main()
+        still, moving, moves = measure(service, questions, given, pool)
+    for failed in [one for seen in (*still, *moving) for one in seen.failed][:10]:
+        print(failed)
+    return [row_of("still", still, still, Moves()), row_of("moving", moving, still, moves)]

@@ -11,11 +11,11 @@ from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version, VersionStatus
 from core.settings import Settings
 
-NOISE = 0.01  # standard deviation of what is added to the image tower
+NOISE = 0.05  # standard deviation of what is added to the image tower
 
 
 def add_version(home: Path, model: str) -> Version:
-    """Add a version whose image tower differs a little from that of version 1."""
+    """Add a version whose image tower differs from that of version 1."""
     platform = build(Settings(home=home, admin_key=SecretStr("")))
     try:
         with platform.transactions(read_only=True) as work:

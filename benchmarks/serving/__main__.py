@@ -1,0 +1,61 @@
+"""Measure how versions are served: `make bench-serving`.
+
+- classify: images a second and waits, beside a bare open_clip loop.
+- moves: an alias moves between two versions while clients classify over it.
+
+The module of each part says how it measures.
+
+    python -m benchmarks.serving --parts classify --models tiny --rounds 5 --clients 1 16 64
+    python -m benchmarks.serving --parts moves
+"""
+
+import argparse
+import os
+from typing import Any
+
+from benchmarks.output import OUT, show, write
+from benchmarks.serving.classify import MODELS, bench_classify
+from benchmarks.serving.moves import bench_moves
+
+PARTS = {
+    "classify": bench_classify,
+    "moves": bench_moves,
+}
+
+
+def parsed() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    add = parser.add_argument
+    add("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    add("--side", type=int, default=224, help="the JPEGs' width and height")
+    add("--threads", type=int, default=os.cpu_count(), help="of torch")
+    add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="moves: tiny")
+    part = parser.add_argument_group("classify").add_argument
+    part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once")
+    part("--rounds", type=int, default=5, help="rounds that measure all once")
+    part("--seconds", type=float, default=3.0, help="length of each measurement")
+    part = parser.add_argument_group("moves").add_argument
+    part("--moves", type=int, default=1000)
+    part("--moves-a-second", type=float, default=10.0)
+    part("--watching", type=int, default=16, help="clients that classify meanwhile")
+    part("--window", type=float, default=10.0, help="seconds with, and without, moves")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure the parts and publish their tables."""
+    given = parsed()
+    rows: list[dict[str, Any]] = []
+    for part in given.parts:
+        found = PARTS[part](given)
+        show(f"serving: {part}", found)
+        rows += [{"part": part, **row} for row in found]
+    write("serving", rows, given=vars(given), load_average=os.getloadavg())
+    print(f"written to {OUT / 'serving'}.json")
+
+
+if __name__ == "__main__":
+    main()
