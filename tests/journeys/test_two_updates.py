@@ -1,14 +1,17 @@
 """Two updates by the default recipe: one ordered by the workflow, one as the demo does.
 
-The same service is then taught images with wrong classes, and blames the upload that brought them.
+The same service is then taught images with wrong classes, and blames the upload that brought them;
+and a person with no more than the link that it printed goes the whole way in a browser.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 from pydantic import SecretStr
 
 from demo.outcomes import EARLIER, NEW, accuracies, changes
@@ -17,31 +20,40 @@ from demo.preparation import MODEL
 from demo.products import Products, read_products
 from demo.show import Show
 from demo.updates import update, upload_products
+from devtools.servers.chromium import OPTIONS, find_chromium
 from devtools.servers.ports import free_port
 from perennial import Client
 from perennial.terminal.exit_codes import GATE
 from perennial.types.evaluation.reports import Report
+from tests.api.pages.conftest import LATE_MS, follow
 from tests.support.processes import Site, wait_for
 from tests.support.workflow import run_workflow
 
 PER_CLASS = 60
 KEY = "pk_only-this-journey-knows-of-it"
+LINK = re.compile(r"http://\S+/ui/sign-in\?link=\S+")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded service with the bundled model."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An embedded service."""
     ports = {"port": free_port(), "inference_port": free_port()}
     site = Site(tmp_path_factory.mktemp("home"), admin_key=SecretStr(KEY), **ports)
-    service = site.start("cli", "serve")
-    with Client(f"http://127.0.0.1:{ports['port']}", KEY, trust_env=False) as client:
-        try:
-            wait_for(lambda: service.poll() is not None or client.is_ready(), seconds=120)
-            client.jobs.wait(client.models.create(MODEL)["id"])
-            yield client
-        finally:
-            print(site.log)
-            site.close()
+    site.start("cli", "serve")
+    try:
+        wait_for(lambda: LINK.search(site.log), seconds=120)
+        yield site
+    finally:
+        print(site.log)
+        site.close()
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Iterator[Client]:
+    """A client of the service, which has the bundled model."""
+    with Client(f"http://127.0.0.1:{site.settings.port}", KEY, trust_env=False) as client:
+        client.jobs.wait(client.models.create(MODEL)["id"])
+        yield client
 
 
 def test_a_second_update_keeps_the_classes_of_the_first(client: Client, tmp_path: Path) -> None:
@@ -125,3 +137,85 @@ def test_the_upload_that_brought_wrong_classes_is_to_blame(client: Client) -> No
     assert blamed["summary"].startswith("Look at group 3 first: ")
     assert coat not in report["groups"][2]["classes"]
     assert [version["version"] for version in client.versions.list("blamed")] == [1, 2]
+
+
+def test_a_person_goes_the_whole_way_in_a_browser_by_keyboard(
+    site: Site, client: Client, page: Page, tmp_path: Path
+) -> None:
+    images = by_class("fashion_mnist", "train")
+    for name in sorted(images)[-3:]:
+        folder = tmp_path / "shelf" / name.replace("/", "-")
+        folder.mkdir(parents=True)
+        for number, image in enumerate(images[name][-24:]):
+            (folder / f"{number}.webp").write_bytes(image.data)
+    link = LINK.search(site.log)
+    assert link
+    page.goto(link[0])
+    follow(page, "Sign in as admin")
+    expect(page.get_by_role("heading", name="First steps")).to_be_visible()
+
+    # Teach classes.
+    follow(page, "Datasets")
+    page.get_by_label("Name").fill("shelf")
+    page.keyboard.press("Enter")
+    field = page.get_by_label("Folder")
+    expect(field).to_be_visible()  # the script is ready
+    field.focus()
+    with page.expect_file_chooser() as chooser:
+        field.press("Enter")
+    chooser.value.set_files(tmp_path / "shelf")
+    expect(page.get_by_role("button", name="Upload")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Done: 72 added")).to_be_visible()
+    follow(page, "Freeze a version")
+    follow(page, "Order an update")
+    page.get_by_label("Model").fill(MODEL)
+    page.get_by_label("Recipe").select_option("ft")
+    page.get_by_label("Make the new version live").uncheck()
+    follow(page, "Ask for advice")
+    expect(page.get_by_text("Nothing is ordered yet.")).to_be_visible()
+    follow(page, "Order the update")
+
+    # Watch, and read what changed.
+    expect(page.locator("#connection")).to_contain_text("Live")
+    expect(page.locator("#connection")).to_contain_text("The job has ended.")
+    page.locator(".result a").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile(r"^Version \d+$")).first).to_be_visible()
+    number = page.url.rpartition("/")[2]
+    follow(page, "What changed")
+    expect(
+        page.get_by_role("heading", name=re.compile(f"What changed .* {number}"))
+    ).to_be_visible()
+    expect(page.locator(".gallery img").first).to_be_visible()
+
+    # Promote it, classify an image, roll back.
+    follow(page, f"version {number}")
+    follow(page, "Promote")
+    page.get_by_label("Reason").fill("it knows what is on the shelf")
+    page.get_by_label("Override the gate").check()
+    follow(page, f"Promote version {number}")
+    expect(page.get_by_text(f"production is now version {number}")).to_be_visible()
+    follow(page, "Try it")
+    page.get_by_label("Image").set_input_files([next(tmp_path.rglob("1.webp"))])
+    follow(page, "Ask")
+    expect(page.locator("#answers meter").first).to_be_visible()
+    follow(page, MODEL)
+    follow(page, "Roll back")
+    page.get_by_label("Reason").fill("to show that one call undoes it")
+    follow(page, "Roll back to version")
+    expect(page.get_by_text("production is now version")).to_be_visible()
+    kinds = [move["kind"] for move in client.aliases.history(MODEL)]
+    assert kinds[-2:] == ["promoted", "rolled_back"]
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a fresh browser."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
+        page = chromium.new_page()
+        page.set_default_timeout(LATE_MS)
+        expect.set_options(timeout=LATE_MS)
+        yield page
+        chromium.close()
