@@ -18,8 +18,8 @@ from core.ports import Transactions
 from devtools.servers.s3 import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 from tests.support.storage.databases import KINDS, Databases
 
 _numbers = itertools.count(1)
@@ -139,9 +139,9 @@ def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
 
 
 @pytest.fixture
-def bell() -> Bell:
-    """A notifier that remembers whom it has notified."""
-    return Bell()
+def notifier() -> RecordingNotifier:
+    """A notifier without a broker."""
+    return RecordingNotifier()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from core.use_cases.training.order_update import order_update
 from tests.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
-from tests.support.silent_notifier import Silence
+from tests.support.notifiers import SilentNotifier
 from worker.bootstrap import build_tools
 
 REQUEST = JobRequest(principal=TESTER)
@@ -43,7 +43,7 @@ def platform(tmp_path: Path, back_end: str) -> Iterator[Platform]:
     bootstrap.migrate(settings)
     built = bootstrap.build(settings)
     prepare(built, folder)
-    create_model(built, Silence(), REQUEST, name=MODEL, base=str(folder))
+    create_model(built, SilentNotifier(), REQUEST, name=MODEL, base=str(folder))
     run_here(built)
     yield built
     bootstrap.close(built)
@@ -95,7 +95,7 @@ def teach(platform: Platform, data: DatasetVersion, **changes: Any) -> Job:
     order = UpdateOrder(
         dataset=data.dataset, dataset_version=1, recipe=recipe, auto_promote=False, **changes
     )
-    job = order_update(platform, Silence(), REQUEST, model=MODEL, order=order)
+    job = order_update(platform, SilentNotifier(), REQUEST, model=MODEL, order=order)
     run_here(platform)
     with platform.transactions(read_only=True) as work:
         return work.jobs.get(job.id)

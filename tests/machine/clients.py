@@ -26,12 +26,12 @@ from tests.machine.erased import REFUSALS
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
 from tests.support.factories import TESTER
-from tests.support.silent_notifier import Silence
+from tests.support.notifiers import SilentNotifier
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
 MODELS, WAITING, RECENT = 2, 6, 8
 NEWEST = -1  # of those that there are
-SILENCE = Silence()
+SILENCE = SilentNotifier()
 
 Place = Callable[[JobRequest], Job]
 

@@ -1,4 +1,4 @@
-"""What befalls workers: rings, delays, ends in order, deaths, and leases that pass."""
+"""What befalls workers: messages, delays, ends in order, deaths, and leases that pass."""
 
 from collections.abc import Callable
 

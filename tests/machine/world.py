@@ -81,7 +81,7 @@ class World:
         return process
 
     def start_worker(self) -> Process:
-        """A worker that has heard the doorbell: it will claim a job and see it through."""
+        """A worker that was notified: it claims a job and runs it to its end."""
         tiny = TinyTools(self.artifacts, run=f"{self._named}")
         tools = tools_of(tiny)
         return self.start(

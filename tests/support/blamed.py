@@ -19,9 +19,9 @@ from core.use_cases.datasets.freeze import freeze
 from tests.support.each_class import answer_knowing
 from tests.support.factories import NOW, a_dataset, a_row, pixels_on
 from tests.support.judged import judged_by
+from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 CLASSES = ("cat", "dog")
 SUITE_CLASSES = ("hat", "cat")
@@ -66,7 +66,7 @@ def ordered(blamed: Blamed, **changes: Any) -> Job:
     """Queue a blame of version 2, by upload, about cats."""
     given: dict[str, Any] = {"version": 2, "class_name": "CAT"}
     order = BlameOrder(**given | changes)
-    return order_blame(blamed.scene.platform, Silence(), ME, model="demo", order=order)
+    return order_blame(blamed.scene.platform, SilentNotifier(), ME, model="demo", order=order)
 
 
 def _teach(scene: Scene) -> list[set[Digest]]:

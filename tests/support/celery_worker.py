@@ -1,4 +1,4 @@
-"""A worker that hears rings, and who rings for it."""
+"""A worker that receives messages, and a way to send it some."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,30 +18,30 @@ WAKE_S = 40
 
 @contextmanager
 def listening(settings: Settings, work: Callable[[], object]) -> Iterator[list[JobId]]:
-    """A worker in a thread of its own, which does `work` at each ring that it hears."""
-    app, heard = make_app(settings), list[JobId]()
+    """A worker in a thread of its own, which does `work` at each message."""
+    app, messages = make_app(settings), list[JobId]()
 
     @app.task(name=TASK, shared=False)
     def perform(job: JobId) -> None:
-        heard.append(job)
+        messages.append(job)
         work()
 
     worker = make_worker(app, settings, owner="o")
     thread = Thread(target=worker.start)
     thread.start()
     try:
-        yield heard
+        yield messages
     finally:
         worker.stop()
         thread.join()
 
 
-def hears_another(notifier: CeleryNotifier, heard: list[JobId]) -> None:
-    """Ring now and then, as a sweeper does, until it is heard."""
-    before = len(heard)
+def gets_another(notifier: CeleryNotifier, messages: list[JobId]) -> None:
+    """Notify now and then, as a supervisor does, until a message is received."""
+    before = len(messages)
 
-    def rung() -> bool:
+    def received() -> bool:
         notifier.notify(JOB, Queue.GPU)
-        return len(heard) > before
+        return len(messages) > before
 
-    wait_for(rung, seconds=WAKE_S, every=0.5)
+    wait_for(received, seconds=WAKE_S, every=0.5)

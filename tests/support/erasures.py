@@ -12,8 +12,8 @@ from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.erasure.progress import Progress, follow
 from core.use_cases.jobs.queue import JobRequest
 from tests.support.factories import TESTER
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 
 def entry_of(scene: Scene, data: DatasetVersion, side: Side, index: int = 0) -> ManifestEntry:
@@ -25,7 +25,7 @@ def order(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
     """An erasure that waits."""
     return order_erasure(
         scene.platform,
-        Silence(),
+        SilentNotifier(),
         JobRequest(principal=TESTER),
         images=pixels,
         reason="asked for",

@@ -15,8 +15,8 @@ from core.use_cases.datasets.suites import configure_model, create_policy
 from core.use_cases.jobs.queue import JobRequest
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER, a_policy
+from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 ME = JobRequest(principal=TESTER)
 
@@ -44,13 +44,13 @@ def an_order(data: DatasetVersion, **changes: Any) -> UpdateOrder:
 
 
 def is_queued_and_announced(
-    scene: Scene, bell: Bell, job: Job, log: pytest.LogCaptureFixture
+    scene: Scene, notifier: RecordingNotifier, job: Job, log: pytest.LogCaptureFixture
 ) -> None:
-    """Check a new job against the database, the bell of its queue and the log."""
+    """Check a new job against the database, the notifier of its queue and the log."""
     assert scene.job(job) == job
     (event,) = scene.events(job)
     assert (event.kind, event.data, event.at) == ("queued", {}, NOW)
-    assert bell.rung == [(job.id, job.type.queue)]
+    assert notifier.notified == [(job.id, job.type.queue)]
     (line,) = [line for line in log.records if line.name == "core.use_cases.jobs.queue"]
     assert (line.levelno, line.getMessage()) == (logging.INFO, "job queued")
     assert (vars(line)["job"], vars(line)["type"]) == (job.id, job.type.value)

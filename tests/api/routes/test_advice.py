@@ -66,7 +66,7 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
         "facts": {"test_images": 0, "gain": 0.25, "needed": 27, "more_images": 169},
     }
     assert oracle.requests == [6]
-    assert ready.rings() == 0
+    assert ready.messages() == 0
 
 
 def test_all_classes_of_the_line_compete_with_the_orders_prompt(

@@ -33,7 +33,7 @@ def test_an_update_is_queued(ready: Service) -> None:
     assert job["dataset_version"]["version"] == 1
     assert job["metadata"] == {"team": "shoes"}
     assert ready.client.get(answer.headers["location"]).json() == job
-    wait_for(ready.rings, seconds=60)
+    wait_for(ready.messages, seconds=60)
 
 
 def test_no_more_jobs_wait_than_may_wait(home: Path) -> None:

@@ -34,8 +34,8 @@ from core.use_cases.retry_job import retry_job
 from tests.support.api.seeds import a_candidate
 from tests.support.blamed import Blamed, ordered
 from tests.support.factories import NOW, a_dataset
+from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME
-from tests.support.silent_notifier import Bell
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
@@ -125,7 +125,7 @@ def test_a_version_is_kept_while_its_blame_waits(blamed: Blamed) -> None:
         delete_version(blamed.scene.platform, model="demo", version=2)
     assert refused.value.facts == {"jobs": [job.id]}
     cancel_job(blamed.scene.platform, job.id)
-    again = retry_job(blamed.scene.platform, Bell(), ME, job.id)
+    again = retry_job(blamed.scene.platform, RecordingNotifier(), ME, job.id)
     assert (again.order, again.retry_of, again.type) == (job.order, job.id, "blame")
     assert (again.suites, again.policy) == (job.suites, job.policy)
     assert len(job.suites or ()) == 1
@@ -166,7 +166,7 @@ def test_an_erased_test_image_ends_the_blame_and_is_left_out_of_the_next(blamed:
         tested = questions[0].entries[0].pixels
         order_erasure(
             blamed.scene.platform,
-            Bell(),
+            RecordingNotifier(),
             ME,
             images=[tested],
             reason="asked for",

@@ -10,7 +10,7 @@ from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
 from core.domain.jobs.order import Queue
 from core.settings import Settings
-from tests.support.celery_worker import JOB, hears_another, listening
+from tests.support.celery_worker import JOB, gets_another, listening
 from tests.support.processes import wait_for
 
 # A worker that runs as root is told off; worker.__main__ has an answer.
@@ -53,5 +53,5 @@ def test_an_exchange_written_in_part_is_written_again_by_the_next_worker(
     exchange.write_bytes(written)
     notifier.notify(JOB, Queue.GPU)  # raises nothing
     with listening(settings, lambda: None) as heard:
-        hears_another(notifier, heard)
+        gets_another(notifier, heard)
     assert exchange.read_bytes() == whole

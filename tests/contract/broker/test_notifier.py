@@ -11,7 +11,7 @@ from core.domain.values import JobId
 from core.settings import Settings
 
 
-def test_a_ring_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
+def test_a_notification_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:
     notifier = CeleryNotifier(Settings(home=tmp_path))
     notifier.notify(JobId("job_1"), Queue.HOUSEKEEPING)
     notifier.close()

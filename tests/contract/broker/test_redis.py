@@ -17,7 +17,7 @@ from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 from devtools.servers.redis import RedisServer, redis_server
-from tests.support.celery_worker import JOB, WAKE_S, hears_another, listening
+from tests.support.celery_worker import JOB, WAKE_S, gets_another, listening
 from tests.support.processes import wait_for
 
 UNWARNED = pytest.mark.filterwarnings("ignore")  # worker.__main__ has an answer to each
@@ -38,23 +38,23 @@ def notifier(server: RedisServer, tmp_path: Path) -> Iterator[CeleryNotifier]:
         yield notifier
 
 
-def rings(server: RedisServer) -> int:
+def messages(server: RedisServer) -> int:
     with server.client() as client:
         return int(client.llen(name_of(Queue.GPU)))
 
 
-def test_a_flushed_broker_is_rung_again_as_before(
+def test_a_flushed_broker_is_notified_again_as_before(
     server: RedisServer, notifier: CeleryNotifier
 ) -> None:
     notifier.notify(JOB, Queue.GPU)
-    assert rings(server) == 1
+    assert messages(server) == 1
     with server.client() as client:
         client.flushall()
     notifier.notify(JOB, Queue.GPU)
-    assert rings(server) == 1
+    assert messages(server) == 1
 
 
-def test_a_killed_broker_keeps_its_rings_and_hears_the_next(
+def test_a_killed_broker_keeps_its_messages_and_takes_the_next(
     server: RedisServer, notifier: CeleryNotifier
 ) -> None:
     notifier.notify(JOB, Queue.GPU)
@@ -63,13 +63,13 @@ def test_a_killed_broker_keeps_its_rings_and_hears_the_next(
     notifier.notify(JOB, Queue.GPU)
     assert time.monotonic() - began < 3
     server.start()
-    assert rings(server) == 1
+    assert messages(server) == 1
     notifier.notify(JOB, Queue.GPU)
-    assert rings(server) == 2
+    assert messages(server) == 2
 
 
 @UNWARNED
-def test_a_worker_whose_broker_died_with_a_ring_on_its_way_hears_the_next(
+def test_a_worker_whose_broker_died_with_a_message_on_its_way_gets_the_next(
     server: RedisServer, notifier: CeleryNotifier, tmp_path: Path
 ) -> None:
     def die(**_: object) -> None:
@@ -81,11 +81,11 @@ def test_a_worker_whose_broker_died_with_a_ring_on_its_way_hears_the_next(
         notifier.notify(JOB, Queue.GPU)
         wait_for(lambda: heard, seconds=WAKE_S)
         server.start()
-        hears_another(notifier, heard)
+        gets_another(notifier, heard)
 
 
 @UNWARNED
-def test_a_worker_that_was_busy_as_its_broker_died_hears_the_next_ring(
+def test_a_worker_that_was_busy_as_its_broker_died_gets_the_next_message(
     server: RedisServer, notifier: CeleryNotifier, tmp_path: Path
 ) -> None:
     went_on = Event()
@@ -99,7 +99,7 @@ def test_a_worker_that_was_busy_as_its_broker_died_hears_the_next_ring(
         server.start()
         time.sleep(LONG_S)
         went_on.set()
-        hears_another(notifier, heard)
+        gets_another(notifier, heard)
 
 
 def test_a_broker_that_refuses_writes_raises_nothing(
@@ -109,10 +109,10 @@ def test_a_broker_that_refuses_writes_raises_nothing(
         client.config_set("maxmemory", "1")
         notifier.notify(JOB, Queue.GPU)
         client.config_set("maxmemory", "0")
-    assert rings(server) == 0
+    assert messages(server) == 0
 
 
-def test_who_rings_a_broker_that_takes_connections_and_says_nothing_waits_not_at_all(
+def test_notifying_a_broker_that_takes_connections_and_never_answers_does_not_wait(
     tmp_path: Path,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -127,17 +127,17 @@ def test_who_rings_a_broker_that_takes_connections_and_says_nothing_waits_not_at
         assert time.monotonic() - began < 6
 
 
-def test_background_rings_arrive_and_closing_waits_for_them(
+def test_background_messages_arrive_and_closing_waits_for_them(
     server: RedisServer, notifier: CeleryNotifier
 ) -> None:
     background = BackgroundNotifier(notifier)
     for _ in range(3):
         background.notify(JOB, Queue.GPU)
     background.close()
-    assert rings(server) == 3
+    assert messages(server) == 3
 
 
-def test_rings_beyond_the_bound_are_let_go() -> None:
+def test_messages_beyond_the_bound_are_dropped() -> None:
     class Slow:
         def __init__(self) -> None:
             self.heard = 0

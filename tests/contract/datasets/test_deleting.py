@@ -18,8 +18,8 @@ from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.training.order_update import order_update
 from tests.support.factories import TESTER, a_dataset, a_row, digest, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import tidy
 
 
@@ -130,7 +130,7 @@ def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: 
 
     with ThreadPoolExecutor(1) as pool:
         deleted = pool.submit(delete)
-        order_update(scene.platform, Silence(), request, model=model.name, order=order)
+        order_update(scene.platform, SilentNotifier(), request, model=model.name, order=order)
         assert not deleted.result()
 
 

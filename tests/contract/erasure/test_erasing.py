@@ -33,8 +33,8 @@ from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.factories import TESTER, a_dataset, a_row, digest
 from tests.support.judged import a_judged_model, go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 MANY = 1000  # forms: no two images have the same bytes
 
@@ -237,7 +237,9 @@ def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) 
             dataset=data.dataset, dataset_version=number, recipe=Recipe(), parent=parent
         )
         request = JobRequest(principal=TESTER)
-        return order_update(scene.platform, Silence(), request, model=model.name, order=given)
+        return order_update(
+            scene.platform, SilentNotifier(), request, model=model.name, order=given
+        )
 
     with pytest.raises(DatasetVersionReplaced, match="use version 2"):
         ordered(1, 1)

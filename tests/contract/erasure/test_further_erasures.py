@@ -17,8 +17,8 @@ from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.retry_job import retry_job
 from tests.support.erasures import erase, followed
 from tests.support.factories import TESTER
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene, nothing
-from tests.support.silent_notifier import Silence
 
 MANY = 1000  # forms: no two images have the same bytes
 
@@ -84,7 +84,7 @@ def test_a_failed_update_is_retried_without_what_was_erased_since(
     erase(scene, images[1].pixels, retraining=Retraining.NONE)
     scene.script.training = nothing
     for job in failed:
-        retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+        retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), job.id)
         assert scene.run().status is JobStatus.SUCCEEDED
     assert scene.script.tasks[-2].images == images[2:]
     assert followed(scene, first).status is ErasureStatus.DONE

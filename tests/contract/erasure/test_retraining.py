@@ -25,8 +25,8 @@ from core.use_cases.storage.gc import collect_garbage
 from tests.support.erasures import erase, followed, order
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 MANY = 1000
 RECIPES = (Recipe(seed=7, label_space=LabelSpace.OPEN), Recipe(seed=8))
@@ -97,7 +97,7 @@ def test_one_that_fails_stops_those_after_it_until_it_is_retried(
     assert certify(scene.platform, erasure.id)["status"] is ErasureStatus.INCOMPLETE
     scene.script.training = lambda _: None
     for job in failed:
-        again = retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+        again = retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), job.id)
         assert scene.run().status is JobStatus.SUCCEEDED
         assert again.suites == job.suites
     assert states(scene, erasure) == (ErasureStatus.DONE, [4, 5])

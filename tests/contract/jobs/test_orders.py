@@ -25,9 +25,9 @@ from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from tests.support.factories import NOW, TESTER, a_policy, digest
+from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 KEYED = JobRequest(principal=TESTER, key="k", body=digest("body"))
 LATER = NOW + timedelta(minutes=2)
@@ -39,7 +39,7 @@ def model(scene: Scene) -> Model:
 
 
 def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
-    scene: Scene, bell: Bell, log: pytest.LogCaptureFixture
+    scene: Scene, notifier: RecordingNotifier, log: pytest.LogCaptureFixture
 ) -> None:
     made = scene.model("other")
     suites = [
@@ -49,7 +49,7 @@ def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
     policy = create_policy(scene.platform, a_policy())
     job = create_model(
         scene.platform,
-        bell,
+        notifier,
         ME,
         name="demo",
         base="bundled",
@@ -73,22 +73,24 @@ def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
         order=ImportOrder(base="bundled"),
         created_at=NOW,
     )
-    is_queued_and_announced(scene, bell, job, log)
-    assert bell.rung[0][1] is Queue.HOUSEKEEPING
+    is_queued_and_announced(scene, notifier, job, log)
+    assert notifier.notified[0][1] is Queue.HOUSEKEEPING
 
 
-def test_a_model_whose_import_failed_is_made_anew_under_its_id(scene: Scene, bell: Bell) -> None:
-    first = create_model(scene.platform, bell, ME, name="demo", base="bundled")
+def test_a_model_whose_import_failed_is_made_anew_under_its_id(
+    scene: Scene, notifier: RecordingNotifier
+) -> None:
+    first = create_model(scene.platform, notifier, ME, name="demo", base="bundled")
     before = named(scene, "demo")
     assert (before.suites, before.policy) == ((), policy_of(scene, "default"))
     with pytest.raises(NameTaken):
-        create_model(scene.platform, bell, ME, name="demo", base="bundled")
+        create_model(scene.platform, notifier, ME, name="demo", base="bundled")
     cancel_job(scene.platform, first.id)
     policy = create_policy(scene.platform, a_policy())
     suite = scene.suite(scene.model("other"), scene.frozen("sun", "sky"), "kept")
     later = replace(scene.platform, clock=lambda: LATER)
     again = create_model(
-        later, bell, ME, name="demo", base="bundled", suites=("kept",), policy=policy.name
+        later, notifier, ME, name="demo", base="bundled", suites=("kept",), policy=policy.name
     )
     wanted = replace(before, suites=(suite.id,), policy=policy.id)
     assert named(scene, "demo") == wanted
@@ -101,7 +103,7 @@ def policy_of(scene: Scene, name: str) -> str:
 
 
 def test_an_update_is_queued_with_what_it_will_be_judged_by(
-    scene: Scene, bell: Bell, model: Model, log: pytest.LogCaptureFixture
+    scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
     data = scene.frozen("owl", "elk")
     with scene.platform.transactions(read_only=True) as work:
@@ -109,7 +111,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
     order = an_order(data, dataset=DatasetId(name), parent=2, prompt="a {name}.")
     job = order_update(
         scene.platform,
-        bell,
+        notifier,
         ME,
         model=model.name,
         order=order,
@@ -129,17 +131,17 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
         metadata={"team": "shoes"},
         created_at=NOW,
     )
-    is_queued_and_announced(scene, bell, job, log)
-    plain = order_update(scene.platform, bell, ME, model=model.id, order=order)
+    is_queued_and_announced(scene, notifier, job, log)
+    plain = order_update(scene.platform, notifier, ME, model=model.id, order=order)
     assert (plain.priority, plain.metadata) == (0, {})
 
 
 def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
-    scene: Scene, bell: Bell, model: Model, log: pytest.LogCaptureFixture
+    scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
     point(scene, "staging", scene.version(model, 1))
     job = order_evaluation(
-        scene.platform, bell, ME, model=model.name, version=2, alias="staging", priority=7
+        scene.platform, notifier, ME, model=model.name, version=2, alias="staging", priority=7
     )
     assert job == Job(
         id=job.id,
@@ -153,8 +155,8 @@ def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
         policy=model.policy,
         created_at=NOW,
     )
-    is_queued_and_announced(scene, bell, job, log)
-    plain = order_evaluation(scene.platform, bell, ME, model=model.id, version=2)
+    is_queued_and_announced(scene, notifier, job, log)
+    plain = order_evaluation(scene.platform, notifier, ME, model=model.id, version=2)
     assert (plain.order, plain.priority) == (EvaluateOrder(version=2, alias="production"), 0)
 
 
@@ -174,30 +176,32 @@ def point(scene: Scene, alias: str, version: Version) -> None:
         work.commit()
 
 
-def test_an_order_with_a_key_is_made_once(scene: Scene, bell: Bell, model: Model) -> None:
+def test_an_order_with_a_key_is_made_once(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
     order = an_order(scene.frozen("owl", "elk"))
     orders: dict[str, Callable[[JobRequest], Job]] = {
         "import": lambda request: create_model(
-            scene.platform, bell, request, name="other", base="bundled"
+            scene.platform, notifier, request, name="other", base="bundled"
         ),
         "update": lambda request: order_update(
-            scene.platform, bell, request, model=model.name, order=order
+            scene.platform, notifier, request, model=model.name, order=order
         ),
         "evaluate": lambda request: order_evaluation(
-            scene.platform, bell, request, model=model.name, version=2
+            scene.platform, notifier, request, model=model.name, version=2
         ),
-        "retry": lambda request: retry_job(scene.platform, bell, request, cancelled.id),
+        "retry": lambda request: retry_job(scene.platform, notifier, request, cancelled.id),
     }
     cancelled = cancel_job(scene.platform, orders["update"](ME).id)
-    bell.rung.clear()
+    notifier.notified.clear()
     for key, place in orders.items():
         request = replace(KEYED, key=key)
         made = place(request)
         assert place(request) == made
         with pytest.raises(IdempotencyMismatch):
             place(replace(request, body=digest("another body")))
-        assert [job for job, _ in bell.rung] == [made.id]
-        bell.rung.clear()
+        assert [job for job, _ in notifier.notified] == [made.id]
+        notifier.notified.clear()
         with scene.platform.transactions(read_only=True) as work:
             reply = work.idempotency.find(TESTER.name, key)
         assert reply is not None
@@ -205,39 +209,41 @@ def test_an_order_with_a_key_is_made_once(scene: Scene, bell: Bell, model: Model
 
 
 def test_a_job_is_stored_with_its_key_or_not_at_all(
-    scene: Scene, bell: Bell, model: Model, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, notifier: RecordingNotifier, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_in_flight(*_: object) -> None:
         raise InProgress
 
     monkeypatch.setattr(SqlIdempotency, "add", is_in_flight)
     with pytest.raises(InProgress):
-        order_evaluation(scene.platform, bell, KEYED, model=model.name, version=2)
+        order_evaluation(scene.platform, notifier, KEYED, model=model.name, version=2)
     with scene.platform.transactions(read_only=True) as work:
         assert work.jobs.page(9, None, status=JobStatus.QUEUED) == []
-    assert not bell.rung
+    assert not notifier.notified
 
 
 @pytest.mark.parametrize(
     "request_", [ME, replace(KEYED, body=None), replace(KEYED, key=None)], ids=str
 )
 def test_an_order_without_a_key_or_a_body_is_made_each_time(
-    scene: Scene, bell: Bell, model: Model, request_: JobRequest
+    scene: Scene, notifier: RecordingNotifier, model: Model, request_: JobRequest
 ) -> None:
-    order_evaluation(scene.platform, Bell(), KEYED, model=model.name, version=2)
+    order_evaluation(scene.platform, RecordingNotifier(), KEYED, model=model.name, version=2)
     made = [
-        order_evaluation(scene.platform, bell, request_, model=model.name, version=2).id
+        order_evaluation(scene.platform, notifier, request_, model=model.name, version=2).id
         for _ in range(2)
     ]
-    assert [job for job, _ in bell.rung] == made
+    assert [job for job, _ in notifier.notified] == made
     assert len(set(made)) == 2
 
 
-def test_a_key_of_somebody_else_is_another_one(scene: Scene, bell: Bell, model: Model) -> None:
+def test_a_key_of_somebody_else_is_another_one(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
     made = {
         order_evaluation(
             scene.platform,
-            bell,
+            notifier,
             replace(KEYED, principal=replace(TESTER, name=name)),
             model=model.name,
             version=2,

@@ -23,9 +23,9 @@ from core.use_cases.registry.create_model import create_model
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from tests.support.factories import NOW, a_job
+from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 LATER = NOW + timedelta(minutes=2)
 
@@ -35,12 +35,14 @@ def model(scene: Scene) -> Model:
     return a_teachable_model(scene)
 
 
-def test_a_cancellation_is_in_the_history(scene: Scene, bell: Bell, model: Model) -> None:
+def test_a_cancellation_is_in_the_history(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
     later = replace(scene.platform, clock=lambda: LATER)
-    queued = order_evaluation(scene.platform, bell, ME, model=model.name, version=2)
+    queued = order_evaluation(scene.platform, notifier, ME, model=model.name, version=2)
     assert cancel_job(later, queued.id) == scene.job(queued)
     assert (scene.job(queued).status, scene.job(queued).finished_at) == ("cancelled", LATER)
-    running = order_evaluation(scene.platform, bell, ME, model=model.name, version=2)
+    running = order_evaluation(scene.platform, notifier, ME, model=model.name, version=2)
     with scene.platform.transactions() as work:
         work.jobs.claim("w", 60, 3)
         work.commit()
@@ -51,12 +53,12 @@ def test_a_cancellation_is_in_the_history(scene: Scene, bell: Bell, model: Model
 
 
 def test_a_retry_is_judged_by_what_is_in_force_now(
-    scene: Scene, bell: Bell, model: Model, log: pytest.LogCaptureFixture
+    scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
     order = an_order(scene.frozen("owl", "elk"))
     first = order_update(
         scene.platform,
-        bell,
+        notifier,
         ME,
         model=model.name,
         order=order,
@@ -65,9 +67,9 @@ def test_a_retry_is_judged_by_what_is_in_force_now(
     )
     cancel_job(scene.platform, first.id)
     configure_model(scene.platform, model.name, suites=(), policy="default")
-    bell.rung.clear()
+    notifier.notified.clear()
     log.clear()
-    again = retry_job(scene.platform, bell, ME, first.id)
+    again = retry_job(scene.platform, notifier, ME, first.id)
     assert again == replace(
         first,
         id=again.id,
@@ -76,22 +78,22 @@ def test_a_retry_is_judged_by_what_is_in_force_now(
         retry_of=first.id,
     )
     assert again.id != first.id
-    is_queued_and_announced(scene, bell, again, log)
+    is_queued_and_announced(scene, notifier, again, log)
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "cancelling", "succeeded"])
 def test_only_what_failed_or_was_cancelled_is_tried_again(
-    scene: Scene, bell: Bell, model: Model, status: str
+    scene: Scene, notifier: RecordingNotifier, model: Model, status: str
 ) -> None:
     job = a_job(model, status=JobStatus(status))
     with scene.platform.transactions() as work:
         work.jobs.add(job)
         work.commit()
     with pytest.raises(Conflict) as caught:
-        retry_job(scene.platform, bell, ME, job.id)
+        retry_job(scene.platform, notifier, ME, job.id)
     assert caught.value.message == "Only a failed or cancelled job can be retried."
     assert (type(caught.value), caught.value.facts) == (Conflict, {})
-    assert bell.rung == []
+    assert notifier.notified == []
 
 
 def failed(scene: Scene, model: Model, **changes: Any) -> JobId:
@@ -103,7 +105,9 @@ def failed(scene: Scene, model: Model, **changes: Any) -> JobId:
     return job.id
 
 
-def test_what_could_not_start_is_not_tried_again(scene: Scene, bell: Bell, model: Model) -> None:
+def test_what_could_not_start_is_not_tried_again(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
     update = an_order(scene.frozen("owl", "elk"), parent=9)
     jobs = {
         Conflict: failed(scene, model),
@@ -115,11 +119,11 @@ def test_what_could_not_start_is_not_tried_again(scene: Scene, bell: Bell, model
     }
     for error, job in jobs.items():
         with pytest.raises(error):
-            retry_job(scene.platform, bell, ME, job)
+            retry_job(scene.platform, notifier, ME, job)
 
 
-def test_a_failed_import_is_tried_again(scene: Scene, bell: Bell) -> None:
-    first = create_model(scene.platform, bell, ME, name="demo", base="bundled")
+def test_a_failed_import_is_tried_again(scene: Scene, notifier: RecordingNotifier) -> None:
+    first = create_model(scene.platform, notifier, ME, name="demo", base="bundled")
     cancel_job(scene.platform, first.id)
-    again = retry_job(scene.platform, bell, ME, first.id)
+    again = retry_job(scene.platform, notifier, ME, first.id)
     assert again == replace(first, id=again.id, retry_of=first.id)

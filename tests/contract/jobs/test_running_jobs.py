@@ -31,7 +31,7 @@ def test_update_makes_a_candidate_and_scores_it(scene: Scene) -> None:
     assert [event.kind for event in scene.events(job)][-1] == "done"
 
 
-def test_what_nobody_foresaw_fails_the_job_with_a_stable_code(scene: Scene) -> None:
+def test_an_unexpected_error_fails_the_job_with_a_stable_code(scene: Scene) -> None:
     scene.update(scene.model(), scene.frozen("cat", "dog"))
 
     def divide(monitor: Monitor) -> float:

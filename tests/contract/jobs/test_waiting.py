@@ -22,9 +22,9 @@ from core.use_cases.jobs.queue import JobRequest, cancel_job, enqueue
 from core.use_cases.jobs.waiting import require_place
 from tests.support.erasures import entry_of
 from tests.support.factories import NOW, TESTER
+from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 
 def limited(scene: Scene, **limits: Any) -> Platform:
@@ -102,7 +102,12 @@ def test_an_erasure_needs_no_place(scene: Scene) -> None:
     image = entry_of(scene, scene.frozen("cat", "dog"), Side.TRAIN).pixels
     order(platform, scene.model())
     erasure = order_erasure(
-        platform, Silence(), ME, images=[image], reason="asked for", retraining=Retraining.ALL
+        platform,
+        SilentNotifier(),
+        ME,
+        images=[image],
+        reason="asked for",
+        retraining=Retraining.ALL,
     )
     with scene.platform.transactions(read_only=True) as work:
         assert work.jobs.get(erasure.job).status is JobStatus.QUEUED

@@ -23,8 +23,8 @@ from core.use_cases.operations.maintenance import (
     notify_waiting_jobs,
 )
 from tests.support.factories import NOW, a_job, digest
+from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 LATER = NOW + timedelta(hours=3)
 
@@ -48,37 +48,37 @@ def abandoned(scene: Scene) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("listening", "rung"),
+    ("listening", "notified"),
     [(["gpu"], ["gpu"]), (["housekeeping"], []), (["housekeeping", "gpu"], ["gpu"])],
 )
-def test_a_worker_rings_in_those_of_its_queues_where_a_job_waits(
-    scene: Scene, listening: list[Any], rung: list[str]
+def test_a_worker_notifies_those_of_its_queues_where_a_job_waits(
+    scene: Scene, listening: list[Any], notified: list[str]
 ) -> None:
     platform = replace(scene.platform, settings=Settings(queues=tuple(listening)))
-    bell = Bell()
-    assert notify_waiting_jobs(platform, bell) is False
+    notifier = RecordingNotifier()
+    assert notify_waiting_jobs(platform, notifier) is False
     scene.update(scene.model(), scene.frozen("cat", "dog"))
-    assert notify_waiting_jobs(platform, bell) is bool(rung)
-    assert bell.rung == [(ANY_JOB, queue) for queue in rung]
+    assert notify_waiting_jobs(platform, notifier) is bool(notified)
+    assert notifier.notified == [(ANY_JOB, queue) for queue in notified]
 
 
-def test_each_queue_is_rung_once_however_many_jobs_wait(scene: Scene) -> None:
+def test_each_queue_is_notified_once_however_many_jobs_wait(scene: Scene) -> None:
     for name in ("one", "two"):
         scene.order(scene.model(f"{name}-import"), ImportOrder(base="bundled"))
         scene.update(scene.model(name), scene.frozen("cat", "dog"))
-    bell = Bell()
-    assert notify_waiting_jobs(scene.platform, bell)
-    assert sorted(bell.rung) == [(ANY_JOB, Queue.GPU), (ANY_JOB, Queue.HOUSEKEEPING)]
+    notifier = RecordingNotifier()
+    assert notify_waiting_jobs(scene.platform, notifier)
+    assert sorted(notifier.notified) == [(ANY_JOB, Queue.GPU), (ANY_JOB, Queue.HOUSEKEEPING)]
 
 
 def test_looking_for_waiting_and_cancelled_jobs_waits_for_no_writer(scene: Scene) -> None:
     model = scene.model()
     with scene.platform.transactions() as writer:
         writer.jobs.add(a_job(model))
-        assert not notify_waiting_jobs(scene.platform, Bell())  # it is not committed
+        assert not notify_waiting_jobs(scene.platform, RecordingNotifier())  # it is not committed
         end_cancelled_jobs(scene.platform)
         writer.commit()
-    assert notify_waiting_jobs(scene.platform, Bell())
+    assert notify_waiting_jobs(scene.platform, RecordingNotifier())
 
 
 def test_a_cancelled_job_that_its_worker_left_is_ended_now_and_in_the_log(

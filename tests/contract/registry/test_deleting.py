@@ -36,8 +36,8 @@ from tests.support.api.seeds import a_candidate
 from tests.support.factories import TESTER, a_job, a_job_of_no_model, digest
 from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import tidy
 from tests.support.webhooks import deliveries_of, subscribed
 
@@ -259,7 +259,7 @@ def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) ->
     once = JobRequest(principal=TESTER, key="once", body=digest("the body"))
 
     def make() -> None:
-        create_model(scene.platform, Silence(), once, name="demo", base="bundled")
+        create_model(scene.platform, SilentNotifier(), once, name="demo", base="bundled")
 
     make()
     scene.run()

@@ -28,8 +28,8 @@ from tests.support.judged import (
     update,
 )
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_scoring_for_an_alias_that_is_not_there_is_refused(scene: Scene, model: 
     with pytest.raises(AliasNotFound):
         order_evaluation(
             scene.platform,
-            Silence(),
+            SilentNotifier(),
             JobRequest(principal=TESTER),
             model=model.name,
             version=2,

@@ -7,8 +7,8 @@ from core.ports import Monitor, Transactions
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.create_model import create_model
 from tests.support.factories import TESTER
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 
 CLIENTS = 8
 
@@ -22,7 +22,11 @@ def test_of_many_who_make_a_model_again_at_once_one_does(transactions: Transacti
     def make(_: int = 0) -> bool:
         try:
             create_model(
-                scene.platform, Silence(), JobRequest(principal=TESTER), name="demo", base="bundled"
+                scene.platform,
+                SilentNotifier(),
+                JobRequest(principal=TESTER),
+                name="demo",
+                base="bundled",
             )
         except NameTaken:
             return False

@@ -22,8 +22,8 @@ from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER, a_move
 from tests.support.judged import go_back
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import (
     LATER,
     NEWEST_ONLY,
@@ -202,7 +202,7 @@ def test_a_version_without_weights_says_so(scene: Scene, model: Model) -> None:
         lambda: write_tar(scene.platform.artifacts, gone, "f", BytesIO()),
         lambda: order_evaluation(
             scene.platform,
-            Silence(),
+            SilentNotifier(),
             JobRequest(principal=TESTER),
             model=model.name,
             version=2,

@@ -21,8 +21,8 @@ from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER
 from tests.support.judged import go_back, go_live
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene, nothing
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import NEWEST_ONLY, numbers, tidy
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
@@ -141,9 +141,9 @@ def test_what_cannot_be_scored_any_more_is_not_ordered(scene: Scene, model: Mode
     teach_a_line(scene, model, 5)
     assert collect(scene) == [2, 3]
     with pytest.raises(ArtifactGone) as told:
-        order_evaluation(scene.platform, Silence(), REQUEST, model=model.name, version=4)
+        order_evaluation(scene.platform, SilentNotifier(), REQUEST, model=model.name, version=4)
     assert told.value.facts["version"] == 3
-    assert order_evaluation(scene.platform, Silence(), REQUEST, model=model.name, version=5)
+    assert order_evaluation(scene.platform, SilentNotifier(), REQUEST, model=model.name, version=5)
     assert scene.run().status is JobStatus.SUCCEEDED
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_scored_any_more_is_not_tried_again(
     cancel_job(scene.platform, job.id)
     assert collect(scene) == [2, 3]
     with pytest.raises(ArtifactGone):
-        retry_job(scene.platform, Silence(), REQUEST, job.id)
+        retry_job(scene.platform, SilentNotifier(), REQUEST, job.id)
 
 
 @pytest.mark.parametrize("given_up", [2, 3])
@@ -180,7 +180,7 @@ def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
         dataset=data.dataset, dataset_version=data.number, recipe=Recipe(), parent=4
     )
     with pytest.raises(ArtifactGone) as told:
-        order_update(scene.platform, Silence(), REQUEST, model=model.name, order=order)
+        order_update(scene.platform, SilentNotifier(), REQUEST, model=model.name, order=order)
     assert told.value.facts["version"] == given_up
     scene.update(model, data, parent=4)  # ordered before
     ended = scene.run()

@@ -34,9 +34,9 @@ from core.use_cases.registry.create_model import create_model
 from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
+from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Bell
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def model(scene: Scene) -> Model:
     return a_teachable_model(scene)
 
 
-def test_a_reference_set_is_named_by_its_id(scene: Scene, bell: Bell, model: Model) -> None:
+def test_a_reference_set_is_named_by_its_id(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
     seen = scene.frozen("red", "blue", offset=40)
     with scene.platform.transactions(read_only=True) as work:
         name = work.datasets.get(seen.dataset).name
@@ -53,23 +55,25 @@ def test_a_reference_set_is_named_by_its_id(scene: Scene, bell: Bell, model: Mod
         recipe=Recipe(method=Method.ZSCL),
         reference=DatasetRef(dataset=DatasetId(name), version=1),
     )
-    job = order_update(scene.platform, bell, ME, model=model.name, order=order)
+    job = order_update(scene.platform, notifier, ME, model=model.name, order=order)
     known = DatasetRef(dataset=seen.dataset, version=1)
     assert job.order == replace(order, reference=known)
     with pytest.raises(DatasetVersionNotFound):
         order_update(
             scene.platform,
-            bell,
+            notifier,
             ME,
             model=model.name,
             order=replace(order, reference=replace(known, version=2)),
         )
 
 
-def test_an_update_may_be_ordered_before_its_model_has_a_root(scene: Scene, bell: Bell) -> None:
-    create_model(scene.platform, bell, ME, name="new", base="bundled")
+def test_an_update_may_be_ordered_before_its_model_has_a_root(
+    scene: Scene, notifier: RecordingNotifier
+) -> None:
+    create_model(scene.platform, notifier, ME, name="new", base="bundled")
     order = an_order(scene.frozen("owl", "elk"))
-    assert order_update(scene.platform, bell, ME, model="new", order=order).order == order
+    assert order_update(scene.platform, notifier, ME, model="new", order=order).order == order
 
 
 @pytest.mark.parametrize(
@@ -77,27 +81,27 @@ def test_an_update_may_be_ordered_before_its_model_has_a_root(scene: Scene, bell
     [(1, "session", False), (2, "session", False), (1, "seen", False), (2, "seen", True)],
 )
 def test_one_class_is_enough_where_those_that_were_learned_before_compete(
-    scene: Scene, bell: Bell, model: Model, parent: int, space: str, enough: bool
+    scene: Scene, notifier: RecordingNotifier, model: Model, parent: int, space: str, enough: bool
 ) -> None:
     recipe = Recipe(method=Method.VRLWF, label_space=LabelSpace(space))
     order = an_order(scene.frozen("owl"), recipe=recipe, parent=parent)
     with nullcontext() if enough else pytest.raises(TooFewClasses):
-        assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+        assert order_update(scene.platform, notifier, ME, model=model.name, order=order)
 
 
 def test_one_class_is_enough_where_those_of_the_suites_compete(
-    scene: Scene, bell: Bell, model: Model
+    scene: Scene, notifier: RecordingNotifier, model: Model
 ) -> None:
     recipe = Recipe(label_space=LabelSpace.OPEN)
     order = an_order(scene.frozen("owl"), recipe=recipe, parent=1)
-    assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+    assert order_update(scene.platform, notifier, ME, model=model.name, order=order)
     configure_model(scene.platform, model.name, suites=(), policy=None)
     with pytest.raises(TooFewClasses):
-        order_update(scene.platform, bell, ME, model=model.name, order=order)
+        order_update(scene.platform, notifier, ME, model=model.name, order=order)
 
 
 def test_features_are_replayed_only_if_the_teacher_sees_images_as_the_parent(
-    scene: Scene, bell: Bell, model: Model
+    scene: Scene, notifier: RecordingNotifier, model: Model
 ) -> None:
     """The image tower of version 2, which has statistics, is not the root's, nor that of 3."""
     assert not a_candidate(scene.platform, model).feature_statistics
@@ -105,7 +109,7 @@ def test_features_are_replayed_only_if_the_teacher_sees_images_as_the_parent(
     def ordered(teacher: TeacherPolicy, parent: int, **choices: Any) -> Job:
         recipe = Recipe(exemplars=0, teacher=teacher, **choices)
         order = an_order(scene.frozen("owl", "elk"), recipe=recipe, parent=parent)
-        return order_update(scene.platform, bell, ME, model=model.name, order=order)
+        return order_update(scene.platform, notifier, ME, model=model.name, order=order)
 
     assert ordered(TeacherPolicy.ROOT, 1)
     for parent in (2, 3):
@@ -133,7 +137,7 @@ SEEING, BLIND = 28, 45  # offsets of images, with and without some to validate b
 )
 def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
     scene: Scene,
-    bell: Bell,
+    notifier: RecordingNotifier,
     model: Model,
     taught: int,
     suites: tuple[str, ...],
@@ -145,17 +149,17 @@ def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
     recipe = Recipe(method=Method.WISE, mixing_choice=choice)
     order = an_order(scene.frozen("owl", "elk", offset=taught), recipe=recipe)
     if not missing:
-        assert order_update(scene.platform, bell, ME, model=model.name, order=order)
+        assert order_update(scene.platform, notifier, ME, model=model.name, order=order)
         return
     with pytest.raises(RecipeInvalid) as caught:
-        order_update(scene.platform, bell, ME, model=model.name, order=order)
+        order_update(scene.platform, notifier, ME, model=model.name, order=order)
     assert caught.value.facts == {"missing": missing}
     assert caught.value.pointer == "/recipe/mixing_choice"
 
 
 def evaluating(version: int, alias: str = "production") -> Callable[[Scene, Model], Job]:
     return lambda scene, model: order_evaluation(
-        scene.platform, Bell(), ME, model=model.name, version=version, alias=alias
+        scene.platform, RecordingNotifier(), ME, model=model.name, version=version, alias=alias
     )
 
 
@@ -168,7 +172,11 @@ def updating(
     def order(scene: Scene, model: Model) -> Job:
         data = scene.frozen(*classes, each=each, kind=kind)
         return order_update(
-            scene.platform, Bell(), ME, model=model.name, order=an_order(data, **changes)
+            scene.platform,
+            RecordingNotifier(),
+            ME,
+            model=model.name,
+            order=an_order(data, **changes),
         )
 
     return order
@@ -221,10 +229,10 @@ def test_what_could_not_start_is_refused(scene: Scene, model: Model) -> None:
             assert not work.jobs.page(9, None, status=JobStatus.QUEUED), what
 
 
-def test_a_base_that_nobody_knows_makes_no_model(scene: Scene, bell: Bell) -> None:
+def test_a_base_that_nobody_knows_makes_no_model(scene: Scene, notifier: RecordingNotifier) -> None:
     with pytest.raises(BaseUnknown):
-        create_model(scene.platform, bell, ME, name="demo", base="nothing")
-    assert bell.rung == []
+        create_model(scene.platform, notifier, ME, name="demo", base="nothing")
+    assert notifier.notified == []
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

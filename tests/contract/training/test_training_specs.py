@@ -18,8 +18,8 @@ from core.use_cases.datasets.suites import configure_model
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.retry_job import retry_job
 from tests.support.factories import TESTER, a_suite
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.training_specs import entries, failure, taught
 
 REPLAY, WISE = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE))
@@ -128,7 +128,7 @@ def test_update_that_did_not_end_is_given_the_same_feature_statistics_again(
     assert scene.run().status is (JobStatus.FAILED if retried else JobStatus.QUEUED)
     scene.script.training = lambda monitor: monitor.advance("training", 1, 2)
     if retried:
-        retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), job.id)
+        retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), job.id)
     assert scene.run().status is JobStatus.SUCCEEDED
     _, first, second = scene.script.tasks
     assert first.feature_statistics == second.feature_statistics

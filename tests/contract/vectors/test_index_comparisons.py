@@ -26,8 +26,8 @@ from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import tidy
 
 
@@ -50,7 +50,7 @@ def data(scene: Scene, model: Model) -> DatasetVersion:
 def order(scene: Scene, version: int = 2, baseline: int | None = None) -> Job:
     return order_comparison(
         scene.platform,
-        Silence(),
+        SilentNotifier(),
         JobRequest(principal=TESTER),
         model="demo",
         version=version,
@@ -177,7 +177,7 @@ def test_nothing_is_stored_if_an_image_is_erased_meanwhile(
     assert ended.error["code"] == "image_erased"
     with pytest.raises(IndexReportNotFound):
         report(scene, model)
-    again = retry_job(scene.platform, Silence(), JobRequest(principal=TESTER), ended.id)
+    again = retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), ended.id)
     scene.script.embedder.meanwhile = lambda: None
     assert (scene.run().id, scene.job(again).status) == (again.id, JobStatus.SUCCEEDED)
 

@@ -23,8 +23,8 @@ from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.silent_notifier import Silence
 from tests.support.storage.collecting import tidy
 from tests.support.tiny_vectors import WIDTH, vector
 
@@ -49,7 +49,7 @@ def data(scene: Scene) -> DatasetVersion:
 def order(scene: Scene, data: DatasetVersion) -> Job:
     return order_reembedding(
         scene.platform,
-        Silence(),
+        SilentNotifier(),
         JobRequest(principal=TESTER),
         model="demo",
         version=1,

@@ -84,7 +84,7 @@ class Service:
         beside = (name for name in names if not name.startswith(("perennial.db", "broker/")))
         return rows | {"files": sorted(beside)}
 
-    def rings(self) -> int:
+    def messages(self) -> int:
         """How many messages wait at the broker for a worker that trains."""
         if self.settings.broker.startswith("filesystem:"):
             return len(list((self.settings.home / "broker").glob("*.msg")))

@@ -23,7 +23,7 @@ from tests.support.learning.tiny_line import (
     images_on,
     thumbnail,
 )
-from tests.support.silent_notifier import Silence
+from tests.support.notifiers import SilentNotifier
 
 TRAINING_IMAGES = 7  # of each update
 
@@ -80,7 +80,7 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
         shutil.copytree(home / "back-up", home / "older")
         erasure = order_erasure(
             tiny.platform,
-            Silence(),
+            SilentNotifier(),
             JobRequest(principal=TESTER),
             images=[sha256(gone)],
             reason="asked for",

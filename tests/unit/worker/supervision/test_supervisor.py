@@ -27,14 +27,14 @@ SLEEP = "import time; print(flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 
-class Bell:
-    """Counts how often it was rung."""
+class RecordingNotifier:
+    """Counts its notifications."""
 
     def __init__(self) -> None:
-        self.rung = 0
+        self.notified = 0
 
     def notify(self, job: JobId, queue: Queue) -> None:
-        self.rung += 1
+        self.notified += 1
 
 
 class Nursery:
@@ -75,8 +75,10 @@ def nursery() -> Iterator[Nursery]:
         child.kill()
 
 
-def supervise(platform: Platform, nursery: Nursery, bell: Bell | None = None) -> Supervisor:
-    return Supervisor(platform, bell or Bell(), nursery.start, name="here:1")
+def supervise(
+    platform: Platform, nursery: Nursery, notifier: RecordingNotifier | None = None
+) -> Supervisor:
+    return Supervisor(platform, notifier or RecordingNotifier(), nursery.start, name="here:1")
 
 
 def queue(platform: Platform) -> Job:
@@ -176,39 +178,41 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
         assert work.heartbeats.fresh(60) == []
 
 
-def test_waiting_job_is_rung_for_less_and_less_often(platform: Platform, nursery: Nursery) -> None:
-    bell, now = Bell(), time.monotonic()
-    supervisor = supervise(platform, nursery, bell)
+def test_a_waiting_job_is_announced_less_and_less_often(
+    platform: Platform, nursery: Nursery
+) -> None:
+    notifier, now = RecordingNotifier(), time.monotonic()
+    supervisor = supervise(platform, nursery, notifier)
     queue(platform)
 
     for second in range(60):
         supervisor.tick(now + second)
 
     # after 0, 1, 3, 7 and 15 seconds, then every 8
-    assert bell.rung == 10
+    assert notifier.notified == 10
 
 
 def test_what_no_queue_of_this_worker_holds_is_left_to_others(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, queues=("gpu",))
     migrate(settings)
-    platform, bell = build(settings), Bell()
+    platform, notifier = build(settings), RecordingNotifier()
     queue(platform)  # an import
-    notify_waiting_jobs(platform, bell)
-    assert bell.rung == 0
+    notify_waiting_jobs(platform, notifier)
+    assert notifier.notified == 0
     everybody = replace(platform, settings=Settings(home=tmp_path))
-    notify_waiting_jobs(everybody, bell)
-    assert bell.rung == 1
+    notify_waiting_jobs(everybody, notifier)
+    assert notifier.notified == 1
     close(platform)
 
 
-def test_nobody_rings_when_nothing_waits(platform: Platform, nursery: Nursery) -> None:
-    bell, now = Bell(), time.monotonic()
-    supervisor = supervise(platform, nursery, bell)
+def test_nothing_is_announced_when_nothing_waits(platform: Platform, nursery: Nursery) -> None:
+    notifier, now = RecordingNotifier(), time.monotonic()
+    supervisor = supervise(platform, nursery, notifier)
 
     for second in range(5):
         supervisor.tick(now + second)
 
-    assert bell.rung == 0
+    assert notifier.notified == 0
 
 
 def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
@@ -234,16 +238,16 @@ def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> 
         artifacts=platform.artifacts,
         clock=platform.clock,
     )
-    bell, now = Bell(), time.monotonic()
-    supervisor = supervise(patient, nursery, bell)
+    notifier, now = RecordingNotifier(), time.monotonic()
+    supervisor = supervise(patient, nursery, notifier)
     queue(platform)
     supervisor.tick(now)
-    assert bell.rung == 0
+    assert notifier.notified == 0
 
     away = False
     supervisor.tick(now + 1)
 
-    assert bell.rung == 1
+    assert notifier.notified == 1
 
 
 def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(

@@ -1,22 +1,22 @@
-"""Doorbells without a broker."""
+"""Notifiers without a broker."""
 
 from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 
 
-class Silence:
+class SilentNotifier:
     """A broker that loses every message; workers look for work by themselves."""
 
     def notify(self, job: JobId, queue: Queue) -> None:
         """Say nothing."""
 
 
-class Bell:
-    """Remembers how it was rung."""
+class RecordingNotifier:
+    """Keeps the jobs and queues that it was called with."""
 
     def __init__(self) -> None:
-        self.rung: list[tuple[JobId, Queue]] = []
+        self.notified: list[tuple[JobId, Queue]] = []
 
     def notify(self, job: JobId, queue: Queue) -> None:
         """Note the job and the queue."""
-        self.rung.append((job, queue))
+        self.notified.append((job, queue))
