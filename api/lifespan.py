@@ -77,7 +77,7 @@ def _open(
     stack.callback(inference.close)
     shadows = Inference(settings)
     stack.callback(shadows.close)
-    trials = TrialTraffic(platform, shadows)
+    trials = TrialTraffic(platform, shadows, decoder)
     stack.callback(trials.close)
     app.state.services = Services(
         platform=platform,

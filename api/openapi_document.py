@@ -59,6 +59,17 @@ def downloads(
     }
 
 
+def stored_images(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that sends a stored image, or one of these errors."""
+    return {
+        200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "If-None-Match names the image's ETag: the client has the image."},
+        **raises(
+            *error_types, errors.ImageNotFound, errors.ArtifactMissing, errors.ArtifactCorrupt
+        ),
+    }
+
+
 def raises(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that may raise these errors, with an example of each."""
     by_status: dict[int | str, dict[str, Any]] = {}

@@ -49,6 +49,7 @@ class ReceivedImage:
     file: str
     pixels: bytes = b""  # of the version's input
     refusal: errors.Invalid | None = None
+    original: bytes = b""  # as it was sent, if that was to be kept and there was room
 
     @property
     def error(self) -> ReceiptError | None:
@@ -60,9 +61,16 @@ class ReceivedImage:
 
 @asynccontextmanager
 async def received_images(
-    request: Request, services: Services, resolved: Resolved, *, fields: Sequence[str]
+    request: Request,
+    services: Services,
+    resolved: Resolved,
+    *,
+    fields: Sequence[str],
+    originals: bool = False,
 ) -> AsyncIterator[Form[ReceivedImage]]:
     """Receive a form of images, each decoded to the pixels that a version takes.
+
+    With `originals`, what was sent is kept as well, as long as few bytes are held.
 
     Raises EmbeddingSpaceChanged if the version has not the digest that the form expects,
     InferenceBusy if requests hold too many pixels, and what `receive_form` raises; the refusals of
@@ -75,7 +83,9 @@ async def received_images(
             try:
                 data = data_of(part)
                 take(resolved.input.size)
-                return ReceivedImage(label, services.decoder.pixels(data, resolved.input))
+                pixels = services.decoder.pixels(data, resolved.input)
+                kept = data if originals and take.spare(len(data)) else b""
+                return ReceivedImage(label, pixels, original=kept)
             except errors.Invalid as refusal:
                 return ReceivedImage(label, refusal=refusal)
 

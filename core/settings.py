@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     # Predictions of a trial that can still be labelled: at most so many, and for so long.
     max_trial_predictions: Annotated[int, Field(gt=0)] = 100_000
     max_trial_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 168.0
+    # Images of callers that a shadow keeps where its versions disagree; 0: none is kept.
+    max_trial_samples: Annotated[int, Field(ge=0, le=10_000)] = 0
 
     webhook_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0  # the longest attempt to deliver
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs

@@ -29,6 +29,7 @@ from api.tower_images import (
     readable_pixels,
     received_images,
 )
+from api.trial_traffic.samples import Originals
 from api.trial_traffic.traffic import Part, part_of
 from core import errors
 from core.domain.access.roles import Role
@@ -105,7 +106,10 @@ async def classify_images(
     # The version is known before any image is decoded, to the pixels that this version takes.
     resolved = await services.find_version(reference, asking)
     fields = ("classes", "prompt", "prompts", "top_k", "none_of_these")
-    async with received_images(request, services, resolved, fields=fields) as form:
+    sampled = services.trials.samples.wants(resolved.tried)
+    async with received_images(
+        request, services, resolved, fields=fields, originals=sampled
+    ) as form:
         key = routing_key or request.scope["state"]["request_id"]
         part = _part(resolved, form.fields, key)
         resolved = part.answering if part else resolved
@@ -122,8 +126,10 @@ async def classify_images(
             names = classes or known_classes(services.platform, candidate)
             return classification_of(candidate, names, prompts=prompts)
 
-        ids = services.trials.answered(part, [one.predictions[0]["class"] for one in found])
-        background.add_task(services.trials.shadow, part, ids, readable, request_to)
+        best = [one.predictions[0]["class"] for one in found]
+        ids = services.trials.answered(part, best)
+        originals = _originals(part, form.files, best) if sampled else None
+        background.add_task(services.trials.shadow, part, ids, readable, request_to, originals)
         answers = _Answers(found=found, part=part, ids=ids)
     if sum(len(one.predictions) for one in found) <= SHOWN_AT_ONCE:
         return _show(resolved, form.files, answers)
@@ -155,6 +161,12 @@ def _part(resolved: Resolved, fields: Mapping[str, str], routing_key: str) -> Pa
     if text_field(fields, "none_of_these") not in {None, OFF}:
         return None
     return part_of(resolved, resolved.tried, routing_key)
+
+
+def _originals(part: Part, files: Sequence[ReceivedImage], answers: Sequence[str]) -> Originals:
+    """Return the images that were answered as they were sent."""
+    images = [image.original for image in files if image.refusal is None]
+    return Originals(trial=part.trial.id, images=images, answers=answers)
 
 
 async def _classification(

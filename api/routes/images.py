@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import groupby
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import contextmanager_in_threadpool
@@ -14,9 +13,9 @@ from api.http.downloads import IfNoneMatch
 from api.http.forms.uploads import receive_form
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
-from api.image_answers import WEBP, image_answer, thumbnail_answer
+from api.image_answers import image_answer, thumbnail_answer
 from api.image_forms import UPLOAD_ERRORS, dataset_to_fill, decode_upload, store_uploads
-from api.openapi_document import multipart, raises
+from api.openapi_document import multipart, raises, stored_images
 from api.schemas.common import After, Limit, Page, page_of
 from api.schemas.datasets.datasets import ReceiptView, UploadView
 from api.schemas.datasets.images import ImageView, OfClass, Pixels
@@ -33,18 +32,7 @@ router = APIRouter(
     prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
 )
 
-_WEBP: dict[int | str, dict[str, Any]] = {
-    200: {"content": {WEBP: {"schema": {"type": "string", "format": "binary"}}}},
-    304: {"description": "If-None-Match names the image's ETag: the client has the image."},
-    **raises(
-        errors.DatasetNotFound,
-        errors.ImageNotFound,
-        errors.ArtifactMissing,
-        errors.ArtifactCorrupt,
-        errors.ImageCorrupt,
-        errors.ImageTooLarge,
-    ),
-}
+_WEBP = stored_images(errors.DatasetNotFound, errors.ImageCorrupt, errors.ImageTooLarge)
 
 CLASS_FORM = multipart(
     {},

@@ -10,6 +10,7 @@ from api.schemas.aliases import Reason
 from api.schemas.common import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
 from core.domain.trials.evidence import TrialVerdict, evidence_of
 from core.domain.trials.prediction import TrialCounts
+from core.domain.trials.sample import Sample
 from core.domain.trials.trial import LARGEST_SHARE, Arm, Trial, TrialEnd, TrialMode
 from core.use_cases.trials.label_predictions import Labelled, Receipt
 
@@ -78,6 +79,9 @@ class ShadowCounts(ResponseModel):
     failed: int = Field(description="Images about which it gave no answer.")
     gained: int = Field(description="Labelled images that only the candidate has right.")
     lost: int = Field(description="Labelled images that only the current version has right.")
+    sampled: int = Field(
+        examples=[0], description="Images that were kept as samples, also if they are deleted now."
+    )
 
 
 class TrialDifference(ResponseModel):
@@ -144,6 +148,29 @@ def _arm(counts: TrialCounts, arm: Arm) -> ArmCounts:
         right=hits.right,
         accuracy=hits.accuracy,
     )
+
+
+class SampleView(ResponseModel):
+    """An image about which the two versions of a shadow disagree."""
+
+    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+    prediction: str = Field(
+        examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"], description="To send its label back for."
+    )
+    current: str = Field(examples=["boot"], description="The class that went out.")
+    candidate: str = Field(examples=["ankle boot"], description="The candidate's class.")
+    at: datetime
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """Return the view of a sample."""
+        return cls(
+            pixels=sample.pixels,
+            prediction=sample.prediction,
+            current=sample.answer,
+            candidate=sample.shadow_answer,
+            at=sample.at,
+        )
 
 
 class PredictionLabel(RequestModel):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from api.inference.client import Inference
 from api.trial_traffic.recorder import TrialRecorder
+from api.trial_traffic.samples import Originals, SampleKeeper
 from api.trial_traffic.shadow import Shadow, ShadowQuestion
 from core.domain.trials.prediction import Prediction
 from core.domain.trials.trial import Arm, Trial, TrialMode, Tried
 from core.domain.values import Digest, PredictionId, new_id
-from core.ports import ClassificationRequest, Platform
+from core.ports import ClassificationRequest, Decoder, Platform
 from core.use_cases.inference.classify import Resolved
 
 RequestOf = Callable[[Resolved], ClassificationRequest]
@@ -44,10 +45,11 @@ def part_of(resolved: Resolved, tried: Tried, routing_key: str) -> Part:
 class TrialTraffic:
     """Records the predictions of trials, and has the candidates of shadows asked."""
 
-    def __init__(self, platform: Platform, inference: Inference) -> None:
+    def __init__(self, platform: Platform, inference: Inference, decoder: Decoder) -> None:
         self._platform = platform
         self.recorder = TrialRecorder(platform)
-        self._shadow = Shadow(inference, self.recorder)
+        self.samples = SampleKeeper(platform, decoder)
+        self._shadow = Shadow(inference, self.recorder, self.samples)
 
     def answered(self, part: Part, answers: Sequence[str]) -> list[PredictionId]:
         """Record the classes that answer a request, and return the ids of the predictions."""
@@ -73,10 +75,11 @@ class TrialTraffic:
         predictions: Sequence[PredictionId],
         pixels: Sequence[bytes],
         request: RequestOf,
+        originals: Originals | None = None,
     ) -> None:
         """Have the candidate of a shadow asked in the background about the same images.
 
-        `request` makes the question to a version.
+        `request` makes the question to a version; of the originals, samples are kept.
         """
         if part.trial.mode is TrialMode.SHADOW:
             self._shadow.ask(
@@ -84,6 +87,7 @@ class TrialTraffic:
                     predictions=predictions,
                     pixels=pixels,
                     request=lambda: request(part.candidate),
+                    originals=originals,
                 )
             )
 

@@ -57,7 +57,7 @@ from core.ports.platform import Clock, Platform, Transactions, UnitOfWork
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.signatures import PublicKey, Signatures, Signer
 from core.ports.tracing import Span, SpanKind, Tracer, Untraced
-from core.ports.trials import Caller, Predictions, Trials
+from core.ports.trials import Caller, Predictions, Trials, TrialSamples
 from core.ports.vectors import (
     Embedder,
     FittedBridge,
@@ -137,6 +137,7 @@ __all__ = [
     "Trainer",
     "TrainingSpec",
     "Transactions",
+    "TrialSamples",
     "Trials",
     "UnitOfWork",
     "Untraced",

@@ -125,7 +125,7 @@ class ArtifactRoots(Protocol):
     """
 
     def images(self) -> set[Digest]:
-        """Return the digests of images in datasets."""
+        """Return the digests of images in datasets, and of samples of trials."""
 
     def erased(self) -> set[Digest]:
         """Return the stored forms of erased images, which manifests still name."""

@@ -18,7 +18,7 @@ from core.ports.learning import AnswerCache
 from core.ports.operations import Counters, Gauges, Heartbeats
 from core.ports.registry import Aliases, Models, Policies, Versions
 from core.ports.tracing import Tracer, Untraced
-from core.ports.trials import Predictions, Trials
+from core.ports.trials import Predictions, Trials, TrialSamples
 from core.ports.vectors import IndexReports, Vectors
 from core.ports.webhooks import Outbox, Webhooks
 from core.settings import Settings
@@ -59,6 +59,7 @@ class UnitOfWork(Protocol):
     index_reports: IndexReports
     trials: Trials
     predictions: Predictions
+    samples: TrialSamples
 
     def __enter__(self) -> Self: ...
 

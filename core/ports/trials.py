@@ -6,6 +6,7 @@ from typing import Protocol
 
 from core.domain.registry.alias import Alias
 from core.domain.trials.prediction import Prediction, TrialCounts
+from core.domain.trials.sample import Sample
 from core.domain.trials.trial import Trial, TrialEnd
 from core.domain.values import Digest, ModelId, PredictionId, TrialId
 
@@ -64,3 +65,23 @@ class Predictions(Protocol):
 
     def forget(self, before: datetime) -> None:
         """Delete predictions made before a moment, and all that ended trials need no more."""
+
+
+class TrialSamples(Protocol):
+    def add(self, sample: Sample) -> bool:
+        """Add a sample; return whether the trial did not have the image yet."""
+
+    def page(self, trial: TrialId, limit: int, after: Digest | None) -> Sequence[Sample]:
+        """Return a page of a trial's samples, ordered by the digest of their pixels."""
+
+    def get(self, trial: TrialId, pixels: Digest) -> Sample:
+        """Return a sample. Raises ImageNotFound."""
+
+    def holding(self, pixels: Collection[Digest]) -> Sequence[Sample]:
+        """Return the samples of some images, of whatever trials."""
+
+    def remove(self, trial: TrialId) -> int:
+        """Delete the samples of a trial; return how many there were."""
+
+    def erase(self, pixels: Collection[Digest]) -> None:
+        """Delete the samples of some images, of whatever trials."""

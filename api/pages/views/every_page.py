@@ -22,6 +22,7 @@ from api.pages.views.administration import (
     policy,
     policy_change,
     trial,
+    trial_samples,
     webhook,
     webhooks,
 )
@@ -41,6 +42,7 @@ PAGES = (
     policy,
     policy_change,
     trial,
+    trial_samples,
     images,
     dataset_list,
     dataset,

@@ -80,6 +80,10 @@ class CertificateView(ResponseModel):
         description="Images that look like an erased one and are kept: erase them as well if they "
         "show the same."
     )
+    trials: list[str] = Field(
+        examples=[["trial_0199c0d1e2f3a4b5c6d7e8f9"]],
+        description="Trials that had kept an image as a sample.",
+    )
     versions: list[ReplacedVersion]
     aliases: list[MarkedAlias] = Field(description="That point at marked versions now.")
     remains: list[Remainder]

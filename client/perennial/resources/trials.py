@@ -6,7 +6,7 @@ from typing import cast
 
 from perennial.connection import Connection
 from perennial.request_parts import given, path_of
-from perennial.types.trials import LabelReceipt, Trial, TrialMode, TrialReport
+from perennial.types.trials import LabelReceipt, Sample, Trial, TrialMode, TrialReport
 
 PRODUCTION = "production"
 LATEST = "latest"
@@ -60,6 +60,23 @@ class Trials:
         """End a trial; the alias points where it did."""
         path = f"{_path(model, alias, trial)}/stop"
         return cast(Trial, self._connection.post(path, given(reason=reason)))
+
+    def samples(
+        self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> Iterator[Sample]:
+        """Yield the images about which the versions of a shadow disagree, if some are kept."""
+        return self._connection.pages(_path(model, alias, trial, "samples"))
+
+    def read_sample(
+        self, model: str, pixels: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> bytes:
+        """Return a sample as it is stored: a WebP file."""
+        path = _path(model, alias, trial, "samples", pixels)
+        return (self._connection.send("GET", path)).content
+
+    def delete_samples(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> None:
+        """Delete the samples of a trial; its counts stay."""
+        self._connection.delete(_path(model, alias, trial, "samples"))
 
     def label(self, labels: Iterable[tuple[str, str]]) -> Sequence[LabelReceipt]:
         """Send the classes that are right, each with the `prediction` of a classified image.

@@ -97,6 +97,7 @@ class Certificate(TypedDict):
     dataset_versions: list[ReplacedDatasetVersion]
     suites: list[str]
     near_duplicates: list[str]
+    trials: list[str]  # that had kept one of the images as a sample
     versions: list[ReplacedVersion]
     aliases: list[MarkedAlias]
     remains: list[Remainder]

@@ -52,6 +52,7 @@ class ShadowCounts(TypedDict):
     failed: int
     gained: int
     lost: int
+    sampled: int  # images that were kept as samples, also if they are deleted now
 
 
 class TrialDifference(TypedDict):
@@ -78,6 +79,16 @@ class TrialReport(Trial):
     verdict: TrialVerdict
     difference: TrialDifference
     counts: BothCounts
+
+
+class Sample(TypedDict):
+    """An image about which the two versions of a shadow disagree."""
+
+    pixels: str
+    prediction: str  # to send its label back for
+    current: str  # class
+    candidate: str  # class
+    at: str
 
 
 class LabelError(TypedDict):

@@ -32,6 +32,7 @@ from core.adapters.database.registry.vectors import SqlIndexReports, SqlVectors
 from core.adapters.database.registry.versions import SqlVersions
 from core.adapters.database.storage.artifact_roots import SqlArtifactRoots
 from core.adapters.database.trials.predictions import SqlPredictions
+from core.adapters.database.trials.samples import SqlTrialSamples
 from core.adapters.database.trials.trials import SqlTrials
 from core.adapters.database.webhooks.outbox import SqlOutbox
 from core.adapters.database.webhooks.webhooks import SqlWebhooks
@@ -96,6 +97,7 @@ class SqlUnitOfWork:
     index_reports: ports.IndexReports
     trials: ports.Trials
     predictions: ports.Predictions
+    samples: ports.TrialSamples
 
     def __init__(
         self,
@@ -151,6 +153,7 @@ class SqlUnitOfWork:
         self.index_reports = SqlIndexReports(connection)
         self.trials = SqlTrials(connection)
         self.predictions = SqlPredictions(connection)
+        self.samples = SqlTrialSamples(connection)
         return self
 
     def __exit__(

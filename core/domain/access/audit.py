@@ -22,6 +22,7 @@ class Action(StrEnum):
     ALIAS_DELETED = "alias.deleted"
     TRIAL_STARTED = "trial.started"
     TRIAL_ENDED = "trial.ended"
+    SAMPLES_DELETED = "samples.deleted"
     JOB_ORDERED = "job.ordered"
     JOB_RETRIED = "job.retried"
     JOB_CANCELLED = "job.cancelled"

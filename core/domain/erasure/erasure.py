@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from core.domain.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId
+from core.domain.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId, TrialId
 
 
 class Retraining(StrEnum):
@@ -61,6 +61,7 @@ class Findings:
     suites: tuple[str, ...] = ()  # names
     versions: tuple[MarkedVersion, ...] = ()
     near_duplicates: tuple[Digest, ...] = ()  # of the erased images, which stay
+    trials: tuple[TrialId, ...] = ()  # that kept one of the images as a sample
     vectors: tuple[Digest, ...] = ()  # files with vectors of them, and bridges fitted on them
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +82,9 @@ class Findings:
                 for one in value["versions"]
             ),
             near_duplicates=tuple(value["near_duplicates"]),
-            vectors=tuple(value.get("vectors", ())),  # an earlier release found none
+            # Earlier releases found none of these.
+            vectors=tuple(value.get("vectors", ())),
+            trials=tuple(value.get("trials", ())),
         )
 
 

@@ -74,6 +74,7 @@ class TrialCounts:
     gained: int = 0  # of a shadow: only the candidate is right
     lost: int = 0  # of a shadow: only the current version is right
     same_caller: int = 0  # of a canary: labels that do not count, since one of their caller does
+    sampled: int = 0  # of a shadow: images that were kept, also if they are deleted now
 
     @property
     def answered(self) -> int:

@@ -49,6 +49,7 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
         ],
         "suites": list(found.suites),
         "near_duplicates": list(found.near_duplicates),
+        "trials": list(found.trials),
         "versions": versions,
         "aliases": [
             {"model": model, "alias": alias.name, "version": alias.version}

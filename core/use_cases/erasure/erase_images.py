@@ -12,6 +12,7 @@ from core.domain.erasure.marking import marked
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import EraseOrder
 from core.domain.registry.version import Model, Version
+from core.domain.trials.sample import Sample
 from core.domain.trials.trial import TrialEnd
 from core.domain.values import Digest
 from core.domain.vectors.stored_vectors import source_of
@@ -73,16 +74,19 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             vectors = work.vectors.remove_of(holders.versions)
             sources = {*holders.suites, *map(source_of, holders.versions)}
             vectors |= work.index_reports.remove_of(sources)
+            samples = work.samples.holding(pixels)
             findings = Findings(
-                artifacts=_forms(work, erasure, holders),
+                artifacts=_forms(work, erasure, holders, samples),
                 archives=tuple(sorted(work.references.spent_archives())),
                 drafts=tuple(work.datasets.get(dataset).name for dataset in drafts),
                 datasets=tuple(remake(work, holders, left, now)),
                 suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
                 near_duplicates=tuple(sorted(work.datasets.near_duplicates(pixels))),
                 vectors=tuple(sorted(vectors)),
+                trials=tuple(sorted({one.trial for one in samples})),
             )
             work.datasets.erase(pixels)
+            work.samples.erase(pixels)
             for one in carried:
                 work.answers.add(one.version, one.query, one.answers)
             versions = tuple(_mark_all(work, erasure, holders, now))
@@ -96,7 +100,8 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
 def _lock(work: UnitOfWork, holders: Holders, pixels: Collection[Digest]) -> bool:
     """Keep others from changing what holds the images; return whether all of it is known.
 
-    Thumbnails come first, as with whoever adds images, and then nobody adds these to a dataset.
+    Thumbnails come first, as with whoever adds images, and then nobody adds these to a dataset or
+    keeps them as samples of a trial.
     Models are locked after datasets, as whoever orders or makes a version does.
     """
     work.thumbnails.lock()
@@ -110,11 +115,12 @@ def _lock(work: UnitOfWork, holders: Holders, pixels: Collection[Digest]) -> boo
 
 
 def _forms(
-    work: UnitOfWork, erasure: Erasure, holders: Holders
+    work: UnitOfWork, erasure: Erasure, holders: Holders, samples: Collection[Sample]
 ) -> dict[Digest, tuple[Digest, ...]]:
     """Return all stored forms of the images: a new release may have stored one anew."""
     newest = work.erasures.forms(erasure.images)
     pairs = holders.forms | set(newest.items())
+    pairs |= {(one.pixels, one.artifact) for one in samples}
     return {
         pixels: tuple(sorted(form for one, form in pairs if one == pixels))
         for pixels in erasure.images

@@ -79,7 +79,9 @@ def repeat_erasure(
 
 def _require_stored(work: UnitOfWork, images: Collection[Digest]) -> None:
     erased = work.erasures.erased(images)
-    missing = sorted(set(images) - work.erasures.forms(images).keys() | erased.keys())
+    sampled = {one.pixels for one in work.samples.holding(images)}
+    stored = work.erasures.forms(images).keys() | sampled
+    missing = sorted(set(images) - stored | erased.keys())
     if missing:
         raise ImageNotFound(
             f"Not stored, or erased before: {len(missing)} of the images. Nothing was erased.",

@@ -6,7 +6,10 @@ import pytest
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
-from tests.api.pages.conftest import Browser
+from core.domain.trials.sample import Sample
+from core.domain.values import PredictionId
+from tests.api.pages.conftest import Browser, Marks
+from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
 
@@ -60,6 +63,7 @@ def test_a_trial_starts_counts_and_stops(
     assert 'aria-label="Difference in accuracy, candidate less current version' in undecided
     counted(service, labelled_current=110, labelled_candidate=110, right_current=91)
     counted(service, right_candidate=110, gained=19)
+    sampled(service, viewer, operator)
     better = viewer.get(HERE).text
     assert "Version 2 is better" in better
     assert "by +16.7 points" in better
@@ -73,6 +77,37 @@ def test_a_trial_starts_counts_and_stops(
     assert "it was stopped" in ended
     late = operator.send(f"{HERE}/stop", **fields, reason="again")
     assert (late.status_code, "trial_ended" in late.text) == (409, True)
+
+
+def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
+    """Show a sample with both answers, and delete it."""
+    assert "PERENNIAL_MAX_TRIAL_SAMPLES" in viewer.get(HERE).text
+    image = service.services.decoder.decode(picture(1))
+    with service.platform.transactions() as work:
+        (trial,) = work.trials.running()
+        sample = Sample(
+            trial=trial.id,
+            pixels=image.pixels,
+            artifact=service.platform.artifacts.put(image.data),
+            prediction=PredictionId("pred_1"),
+            answer=SCRIPT,
+            shadow_answer="bag",
+            at=service.platform.clock(),
+        )
+        work.samples.add(sample)
+        work.commit()
+    shown = viewer.get(HERE).text
+    assert "Where they disagree" in shown
+    assert (SCRIPT in shown, "Delete these images" in shown) == (False, False)
+    images = [src for tag, attrs in Marks(shown).tags if tag == "img" and (src := attrs["src"])]
+    (thumbnail,) = [src for src in images if "samples" in src]
+    for path in (thumbnail, thumbnail.removesuffix("/thumbnail")):
+        assert viewer.get(path).headers["content-type"] == "image/webp"
+    kept = thumbnail.rsplit("/", 2)[0]
+    assert viewer.send(f"{kept}/delete").status_code == 403
+    assert operator.send(f"{kept}/delete").headers["location"] == f"{HERE}?alias=production"
+    assert "Where they disagree" not in viewer.get(HERE).text
+    assert viewer.get(thumbnail).status_code == 404
 
 
 def test_what_cannot_be_tried_is_refused_beside_the_form(

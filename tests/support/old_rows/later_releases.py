@@ -239,4 +239,17 @@ ADDED: dict[str, Rows] = {
         "trial_predictions": [{"caller": "c" * 64, "same_caller": True}],
         "trial_callers": [{"trial": "trial_1", "caller": "c" * 64}],
     },
+    "0032": {
+        "trial_samples": [
+            {
+                "trial": "trial_1",
+                "pixels": "d" * 64,
+                "artifact": "e" * 64,
+                "prediction": "pred_1",
+                "answer": "cat",
+                "shadow_answer": "dog",
+                "at": WHEN,
+            }
+        ],
+    },
 }

@@ -5,6 +5,8 @@ import uuid
 import pytest
 
 from core.domain.gate.policy import Verdict
+from core.domain.trials.sample import Sample
+from core.domain.values import Digest, PredictionId, TrialId
 from perennial import ServiceError
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
@@ -47,3 +49,26 @@ def test_labels_are_sent_in_parts_and_each_gets_a_receipt(
     assert codes == ["counted", "counted", "counted", "prediction_not_found"]
     with pytest.raises(ServiceError, match="404 prediction_not_found"):
         served.client.trials.label([("pred_0", "boot")])
+
+
+def test_samples_are_listed_read_and_deleted(served: Served, model: str) -> None:
+    trials = served.client.trials
+    trial = trials.start(model, 2, mode="shadow")
+    data = served.platform.artifacts.put(b"RIFF")
+    sample = Sample(
+        trial=TrialId(trial["id"]),
+        pixels=Digest("a" * 64),
+        artifact=data,
+        prediction=PredictionId("pred_1"),
+        answer="boot",
+        shadow_answer="bag",
+        at=served.platform.clock(),
+    )
+    with served.platform.transactions() as work:
+        work.samples.add(sample)
+        work.commit()
+    (found,) = trials.samples(model)
+    assert (found["current"], found["candidate"]) == ("boot", "bag")
+    assert trials.read_sample(model, found["pixels"], trial["id"]) == b"RIFF"
+    trials.delete_samples(model)
+    assert list(trials.samples(model)) == []

@@ -35,6 +35,7 @@ router = APIRouter(
 )
 
 CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
+SAMPLES = 60  # that are shown
 Fields = Mapping[str, str]
 
 
@@ -111,6 +112,7 @@ def _show(
         trials = work.trials.page(found.id, alias, TRIALS, None)
         latest = _latest(work, found.id, alias)
         counts = work.trials.counts([latest.id])[latest.id] if latest else None
+        samples = work.samples.page(latest.id, SAMPLES + 1, None) if latest else []
         newest = work.versions.newest(found.id)
         start_at = max(0, newest.number - CANDIDATES) if newest else 0
         versions = work.versions.page(found.id, CANDIDATES, start_at)
@@ -126,6 +128,9 @@ def _show(
         trial=latest,
         counts=counts,
         evidence=evidence,
+        samples=samples[:SAMPLES],
+        more_samples=len(samples) > SAMPLES,
+        most_samples=platform.settings.max_trial_samples,
         plot=difference_plot(evidence) if evidence else None,
         earlier=[one for one in reversed(trials) if latest and one.id != latest.id],
         candidates=[

@@ -19,6 +19,7 @@ from core.adapters.database.tables.trials import (
     trial_callers,
     trial_counts,
     trial_predictions,
+    trial_samples,
     trials,
 )
 from core.adapters.database.tables.vectors import index_reports, vectors
@@ -108,8 +109,10 @@ class SqlModels:
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
         of_versions = (exports, vectors, index_reports, versions)
-        tried = select(trials.c.id).where(trials.c.model == model)
-        for table in (trial_predictions, trial_callers, trial_counts):
+        # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
+        held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)
+        tried = self._connection.scalars(held.with_for_update()).all()
+        for table in (trial_predictions, trial_callers, trial_counts, trial_samples):
             self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
         for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))

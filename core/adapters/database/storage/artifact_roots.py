@@ -13,6 +13,7 @@ from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.jobs import jobs
 from core.adapters.database.tables.models import versions
 from core.adapters.database.tables.suites import suites
+from core.adapters.database.tables.trials import trial_samples
 from core.adapters.database.tables.uploads import uploads
 from core.adapters.database.tables.vectors import index_reports, vectors
 from core.domain.jobs.order import JobType
@@ -29,9 +30,10 @@ class SqlArtifactRoots:
         self._connection = connection
 
     def images(self) -> set[Digest]:
-        """Return the artifacts of the images in datasets."""
+        """Return the artifacts of the images in datasets, and of samples of trials."""
         held = select(dataset_images.c.pixels)
-        return self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
+        drafts = self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
+        return drafts | self._all(select(trial_samples.c.artifact))
 
     def erased(self) -> set[Digest]:
         """Return the stored forms of erased images, which manifests still name."""

@@ -66,6 +66,20 @@ trial_callers = Table(
     Column("caller", String, primary_key=True),
 )
 
+# Images about which the versions of a shadow disagree; the images are kept for their trial alone.
+trial_samples = Table(
+    "trial_samples",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("pixels", String(64), primary_key=True),
+    Column("artifact", String(64), nullable=False),
+    Column("prediction", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("shadow_answer", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 Index(None, trials.c.model, trials.c.alias, trials.c.id)
 Index(None, trial_predictions.c.trial, trial_predictions.c.id)
 Index(None, trial_predictions.c.at)
+Index(None, trial_samples.c.pixels)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
 from tests.support.api.image_files import image_part
@@ -74,6 +75,7 @@ def test_a_shadow_is_asked_after_the_live_version_and_labels_make_pairs(
     ids = [row["prediction"] for row in answer["data"]]
     seen = settled(service, 3)
     assert seen["counts"]["shadow"]["disagreed"] == 3
+    assert service.client.get(f"{TRIALS}/latest/samples").json()["data"] == []  # by default
     assert seen["verdict"] == "undecided"
     sent = label(service, (ids[0], "Bag"), (ids[1], "boot"), (ids[1], "bag"))
     assert [row["status"] for row in sent.json()["data"]] == ["counted", "counted", None]
@@ -203,3 +205,40 @@ def test_what_cannot_be_tried_or_labelled_is_refused_and_leaves_nothing(
     start(service, SHADOW | {"version": 3})  # a shadow's answers are seen by nobody
     running = service.client.post(TRIALS, json=CANARY, headers=match)
     assert code_of(running) == (409, "trial_running")
+
+
+@pytest.mark.parametrize("settings", [{"max_trial_samples": 2}], indirect=True)
+def test_images_about_which_versions_disagree_are_kept_if_the_setting_allows_it(
+    service: Service, oracle: Oracle, model: Model
+) -> None:
+    trial = start(service, SHADOW)
+    samples = f"{TRIALS}/latest/samples"
+    classify(service)
+    assert settled(service, 1)["counts"]["shadow"]["agreed"] == 1
+    oracle.turned = {digest_of(service, 2): 1}
+    answer = classify(service, images=4)
+    assert settled(service, 5)["counts"]["shadow"]["disagreed"] == 4
+    wait_for(lambda: report(service)["counts"]["shadow"]["sampled"] == 2, seconds=20)
+    viewer, operator = service.key(Role.VIEWER), service.key(Role.OPERATOR)
+    listed = service.client.get(samples, headers=viewer).json()["data"]
+    assert len(listed) == 2
+    predictions = {row["prediction"] for row in answer["data"]}
+    for one in listed:
+        assert (one["current"], one["candidate"]) == ("boot", "bag")
+        assert one["prediction"] in predictions
+        image = service.client.get(f"{samples}/{one['pixels']}", headers=viewer)
+        assert image.headers["content-type"] == "image/webp"
+        decoded = service.services.decoder.decode(image.content)
+        assert (decoded.pixels, decoded.data) == (one["pixels"], image.content)
+    page = service.client.get(samples, params={"limit": 1}).json()
+    rest = service.client.get(samples, params={"after": page["next"]}).json()
+    assert [*page["data"], *rest["data"]] == listed
+    unknown = samples.replace("latest", "trial_0")
+    assert code_of(service.client.get(unknown)) == (404, "trial_not_found")
+    assert code_of(service.client.get(f"{samples}/{'0' * 64}")) == (404, "image_not_found")
+    gone = service.client.delete(f"{TRIALS}/{trial['id']}/samples", headers=operator)
+    assert gone.status_code == 204
+    assert service.client.get(samples).json()["data"] == []
+    assert code_of(service.client.get(f"{samples}/{one['pixels']}")) == (404, "image_not_found")
+    events = service.client.get("/v1/audit-events").json()["data"]
+    assert "samples.deleted" in {event["action"] for event in events}

@@ -43,3 +43,16 @@ def test_a_request_that_fails_gives_back_too() -> None:
     with budget.request() as first, budget.request() as second:
         first(50)
         second(50)
+
+
+def test_what_an_answer_does_not_need_takes_half_at_most_and_leaves_the_rest_to_answers() -> None:
+    budget = PixelBudget(max_bytes=100)
+    with budget.request() as take, budget.request() as other:
+        assert take.spare(50)
+        assert not other.spare(1)
+        other(50)
+    with budget.request() as take:
+        take(60)
+        assert not take.spare(1)
+    with budget.request() as take:
+        assert take.spare(50)

@@ -1,18 +1,27 @@
 """The work behind the answers of a trial is bounded, and none of it is lost."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from threading import Event, Lock, Timer
 from typing import Any
 
 import pytest
 
 from api.trial_traffic import recorder as recording
+from api.trial_traffic import samples as keeping
 from api.trial_traffic import shadow as shadows
 from api.trial_traffic.recorder import TrialRecorder
+from api.trial_traffic.samples import Originals, SampleKeeper
 from api.trial_traffic.shadow import Shadow, ShadowQuestion
 from core.domain.trials.prediction import Shadowed
-from core.domain.values import PredictionId
-from core.errors import DatabaseUnavailable, InferenceBusy, NotServable, PerennialError
+from core.domain.values import PredictionId, TrialId
+from core.errors import (
+    DatabaseUnavailable,
+    ImageCorrupt,
+    InferenceBusy,
+    NotServable,
+    PerennialError,
+)
 from core.ports import Platform
 from core.use_cases.trials.record_predictions import Batch
 from tests.support.factories import a_prediction
@@ -99,6 +108,16 @@ class Slow:
         return [[{"class": "boot", "probability": 1.0}][:top_k] for _ in images]
 
 
+class Album:
+    """Takes the place of what keeps samples."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Originals, Sequence[str]]] = []
+
+    def keep(self, asked: Originals, _: Sequence[PredictionId], answers: Sequence[str]) -> None:
+        self.kept.append((asked, answers))
+
+
 def question(images: int) -> ShadowQuestion:
     made = [PredictionId(a_prediction().id) for _ in range(images)]
     return ShadowQuestion(predictions=made, pixels=[b"123"] * images, request=lambda: None)  # type: ignore[arg-type,return-value]
@@ -110,7 +129,7 @@ def test_images_for_which_there_is_no_room_are_dropped_and_counted(
     monkeypatch.setattr(shadows, "MAX_WAITING", 5)
     monkeypatch.setattr(shadows, "MAX_WAITING_BYTES", 12)
     slow = Slow()
-    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     for images in (3, 1, 2):  # 3 and 1 fit: 12 bytes
         shadow.ask(question(images))
     slow.may.set()
@@ -132,7 +151,7 @@ def test_a_candidate_that_does_not_answer_is_counted(
     slow = Slow()
     slow.refusal = refusal
     slow.may.set()
-    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     shadow.ask(question(2))
     wait_for(lambda: writes.outcomes() == [outcome] * 2, seconds=10)
     shadow.close()
@@ -143,10 +162,54 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
 ) -> None:
     monkeypatch.setattr(shadows, "THREADS", 1)
     slow = Slow()
-    shadow = Shadow(slow, recorder)  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     for _ in range(3):  # one call is in progress, two wait
         shadow.ask(question(2))
     Timer(0.3, slow.may.set).start()
     shadow.close()
     recorder.close()
     assert sorted(writes.outcomes()) == [Shadowed.ANSWERED] * 2 + [Shadowed.DROPPED] * 4
+
+
+def test_originals_for_which_there_is_no_room_are_left_out_and_the_candidate_is_asked(
+    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadows, "MAX_WAITING_BYTES", 20)
+    slow, album = Slow(), Album()
+    shadow = Shadow(slow, recorder, album)  # type: ignore[arg-type]
+    sent = [
+        Originals(trial=TrialId("trial_1"), images=[b"1" * size], answers=["bag"])
+        for size in (9, 9, 2)
+    ]
+    for originals in sent:  # with 3 bytes of pixels each
+        shadow.ask(replace(question(1), originals=originals))
+    slow.may.set()
+    wait_for(lambda: writes.outcomes() == [Shadowed.ANSWERED] * 3, seconds=10)
+    shadow.close()
+    assert sorted(map(repr, album.kept)) == sorted(
+        repr((originals, ["boot"])) for originals in (sent[0], sent[2])
+    )
+
+
+def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bytes] = []
+
+    def refuse(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
+        asked.append(data)
+        if data == b"bad":
+            raise ImageCorrupt
+        if data == b"worse":
+            raise ValueError
+        return data != b"last"
+
+    monkeypatch.setattr(keeping, "keep_sample", refuse)
+    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
+    images = [b"bad", b"worse", b"", b"same", b"agreed", b"last", b"late"]
+    answers = ["bag"] * 4 + ["Boot"] + ["bag"] * 2
+    made = [PredictionId(f"pred_{number}") for number in range(len(images))]
+    originals = Originals(trial=TrialId("trial_1"), images=images, answers=answers)
+    for _ in range(2):
+        keeper.keep(originals, made, ["boot"] * len(images))
+    assert asked == [b"bad", b"worse", b"same", b"last"]

@@ -1,0 +1,150 @@
+"""Samples of trials: at most as many as the setting says, and gone where images have to be gone."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from core.domain.erasure.erasure import Retraining
+from core.domain.registry.version import Model
+from core.domain.trials.sample import Sample
+from core.domain.trials.trial import Trial
+from core.domain.values import Digest, PredictionId, TrialId, sha256
+from core.errors import ImageNotFound
+from core.ports import DecodedImage
+from core.use_cases.deletion.delete_model import delete_model
+from core.use_cases.erasure.certify import certify
+from core.use_cases.storage.reachability import ArtifactKind
+from core.use_cases.trials.end_trial import stop_trial
+from core.use_cases.trials.samples import delete_samples, keep_sample, sample_form
+from tests.contract.trials.conftest import Start
+from tests.support.erasures import erase, order
+from tests.support.scene import Scene
+from tests.support.storage.collecting import tidy
+
+BOTH = {"answer": "boot", "shadow_answer": "bag"}
+
+
+class Decoder:
+    """Takes any bytes for an image, whose pixels are the bytes without blanks at the end."""
+
+    def decode(self, data: bytes) -> DecodedImage:
+        return DecodedImage(
+            data=b"stored " + data,
+            pixels=sha256(data.strip()),
+            width=1,
+            height=1,
+            dhash="0" * 16,
+            thumbnail="",
+        )
+
+
+@pytest.fixture(autouse=True)
+def three(scene: Scene) -> None:
+    """A trial may keep three images."""
+    settings = scene.platform.settings.model_copy(update={"max_trial_samples": 3})
+    scene.platform = replace(scene.platform, settings=settings)
+
+
+def keep(scene: Scene, trial: TrialId, data: bytes) -> bool:
+    made = PredictionId(f"pred_{data.decode().strip()}")
+    return keep_sample(
+        scene.platform,
+        Decoder(),  # type: ignore[arg-type]
+        data,
+        trial=trial,
+        prediction=made,
+        **BOTH,
+    )
+
+
+def kept(scene: Scene, trial: TrialId) -> list[Sample]:
+    with scene.platform.transactions(read_only=True) as work:
+        return list(work.samples.page(trial, 100, None))
+
+
+def sampled(scene: Scene, trial: TrialId) -> int:
+    with scene.platform.transactions(read_only=True) as work:
+        return work.trials.counts([trial])[trial].sampled
+
+
+def of(trial: Trial, model: Model, pixels: Digest) -> dict[str, str]:
+    return {"model": model.name, "alias": trial.alias, "trial": trial.id, "pixels": pixels}
+
+
+def test_of_images_that_arrive_at_once_as_many_are_kept_as_the_setting_says(
+    scene: Scene, start: Start
+) -> None:
+    trial = start().id
+    images = [b"%d" % (number // 2) + b" " * (number % 2) for number in range(24)]
+    with ThreadPoolExecutor(4) as processes:
+        more = list(processes.map(lambda data: keep(scene, trial, data), images))
+    found = kept(scene, trial)
+    assert len(found) == len({one.pixels for one in found}) == sampled(scene, trial) == 3
+    assert any(more)
+    assert not more[-1]
+    (first, *_) = found
+    assert (first.answer, first.shadow_answer) == ("boot", "bag")
+    assert scene.platform.artifacts.get(first.artifact).startswith(b"stored ")
+
+
+def test_a_trial_that_has_ended_or_is_gone_keeps_nothing_more(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    assert keep(scene, trial.id, b"1")
+    stop_trial(scene.platform, model=model.name, alias=trial.alias, trial=trial.id)
+    assert not keep(scene, trial.id, b"2")
+    assert not keep(scene, TrialId("trial_gone"), b"2")
+    assert len(kept(scene, trial.id)) == 1
+
+
+def test_samples_are_read_and_kept_from_collection_until_they_are_deleted(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    keep(scene, trial.id, b"1")
+    (one,) = kept(scene, trial.id)
+    assert sample_form(scene.platform, **of(trial, model, one.pixels)) == one.artifact
+    with pytest.raises(ImageNotFound):
+        sample_form(scene.platform, **of(trial, model, sha256(b"other")))
+    tidy(scene)
+    assert scene.platform.artifacts.has(one.artifact)
+    delete_samples(scene.platform, model=model.name, alias=trial.alias, trial=trial.id)
+    with pytest.raises(ImageNotFound):
+        sample_form(scene.platform, **of(trial, model, one.pixels))
+    assert sampled(scene, trial.id) == 1  # the room stays taken
+    assert tidy(scene).collected[ArtifactKind.UNKNOWN].count == 1
+    assert not scene.platform.artifacts.has(one.artifact)
+
+
+def test_a_model_takes_the_samples_of_its_trials_along(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    keep(scene, trial.id, b"1")
+    delete_model(scene.platform, model=model.name)
+    assert kept(scene, trial.id) == []
+
+
+def test_an_erased_image_is_gone_from_samples_and_is_kept_no_more(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial = start()
+    for data in (b"1", b"2"):
+        keep(scene, trial.id, data)
+    (gone,) = [one for one in kept(scene, trial.id) if one.pixels == sha256(b"1")]
+    erasure = erase(scene, gone.pixels, retraining=Retraining.NONE)
+    assert [one.pixels for one in kept(scene, trial.id)] == [sha256(b"2")]
+    assert not scene.platform.artifacts.has(gone.artifact)
+    certificate = certify(scene.platform, erasure.id)
+    assert certificate["trials"] == [trial.id]
+    (image,) = certificate["images"]
+    assert (image["stored_as"], image["in_store"]) == ([gone.artifact], False)
+    assert keep(scene, trial.id, b"1")
+    assert len(kept(scene, trial.id)) == 1
+    assert not scene.platform.artifacts.has(gone.artifact)
+    with pytest.raises(ImageNotFound, match="erased"):
+        sample_form(scene.platform, **of(trial, model, gone.pixels))
+    with pytest.raises(ImageNotFound):
+        order(scene, gone.pixels)
