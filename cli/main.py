@@ -17,7 +17,7 @@ from cli.serve_command import serve
 operators = click.Group(
     "perennial",
     commands=[serve, migrate, gc, backup, restore, key],
-    help="Run and keep the service that teaches CLIP models without forgetting.",
+    help="Run and maintain the service that teaches CLIP models without forgetting.",
 )
 
 

@@ -35,7 +35,7 @@ def require_token(request: Request, token: str) -> None:
     """Raise Forbidden unless a form has a token of the request's session."""
     session, salt = request.scope["state"]["session"], token.partition(".")[0]
     if not hmac.compare_digest(token.encode(), _token(salt, session).encode()):
-        raise Forbidden("This form is not of your present session: load its page again.")
+        raise Forbidden("This form belongs to another session: reload its page.")
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
@@ -56,7 +56,7 @@ async def read_open_form(request: Request) -> Mapping[str, str]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BYTES:
-            raise BodyTooLarge(f"A form may have {MAX_BYTES:,} bytes.", cap=MAX_BYTES)
+            raise BodyTooLarge(f"A form may have at most {MAX_BYTES:,} bytes.", cap=MAX_BYTES)
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -85,7 +85,7 @@ def reason_field(fields: Mapping[str, str]) -> str:
     """Return the reason in a form. Raises FieldInvalid if there is none, or a long one."""
     reason = optional_reason_field(fields)
     if not reason:
-        raise FieldInvalid("Say why: the reason stays in the history.", pointer="/reason")
+        raise FieldInvalid("Enter a reason: it is kept in the history.", pointer="/reason")
     return reason
 
 
@@ -98,7 +98,7 @@ def short_field(fields: Mapping[str, str], name: str, longest: int) -> str:
     """Return a text of a form, "" if there is none. Raises FieldInvalid for a long one."""
     text = fields.get(name, "")
     if len(text) > longest:
-        raise FieldInvalid(f"A {name} may have {longest} characters.", pointer=f"/{name}")
+        raise FieldInvalid(f"A {name} may have at most {longest} characters.", pointer=f"/{name}")
     return text
 
 
@@ -106,7 +106,7 @@ def percent_field(fields: Mapping[str, str], name: str) -> float:
     """Return a number of percent in a form as a fraction of 1. Raises FieldInvalid."""
     text = fields.get(name, "")
     if not _PERCENT.fullmatch(text):
-        raise FieldInvalid(f"{name} must be a number of percent.", pointer=f"/{name}")
+        raise FieldInvalid(f"{name} must be a percentage.", pointer=f"/{name}")
     return float(Decimal(text) / 100)
 
 

@@ -40,4 +40,4 @@ def require_same_origin(request: Request) -> None:
     else:
         same = site in {"same-origin", "none"}
     if not same:
-        raise Forbidden("A page of another origin has sent this form.")
+        raise Forbidden("This form was sent from another site's page.")

@@ -37,7 +37,7 @@ function followJob(line) {
   const open = () => {
     source = new EventSource(url);
     source.addEventListener("open", () => {
-      say("Live: the page follows the job.");
+      say("Live: this page follows the job.");
       document.getElementById("notice").replaceChildren(); // of a refresh that failed meanwhile
     });
     source.addEventListener("error", () => {

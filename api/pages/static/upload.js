@@ -71,7 +71,7 @@ class FolderUpload {
     this.files = found.filter(({ path }) => !path.some((name) => name.startsWith(".") || IGNORED.has(name)));
     this.files = this.files.filter((one) => {
       const reason = !one.file ? "It cannot be read."
-        : one.path.length < 2 ? "It is in no folder, so it has no class."
+        : one.path.length < 2 ? "It is not in a folder, so it has no class."
         : one.file.size > this.largest ? `It is larger than ${sized(this.largest)}.` : "";
       if (reason) this.refuse(one, reason);
       return !reason;
@@ -82,7 +82,7 @@ class FolderUpload {
     const more = names.length > 12 ? ` and ${names.length - 12} more` : "";
     this.plan.textContent = this.files.length
       ? `${counted(this.files.length, "file")} of ${counted(classes.size, "class", "classes")}, ${sized(sizeOf(this.files))}: ${names.slice(0, 12).join(", ")}${more}`
-      : "There is no file in a class folder.";
+      : "No class folder has a file.";
     this.startButton.hidden = !this.files.length;
     if (this.files.length) this.startButton.focus();
   }
@@ -132,7 +132,7 @@ class FolderUpload {
       this.show(0);
       const readable = await Promise.all(batch.map(isReadable));
       if (readable.includes(false)) { // changed or deleted since it was chosen
-        batch.forEach((one, index) => { if (!readable[index]) this.refuseSent(one, "It cannot be read any more."); });
+        batch.forEach((one, index) => { if (!readable[index]) this.refuseSent(one, "It can no longer be read."); });
         batch = batch.filter((_, index) => readable[index]);
         key = freshKey();
         continue;
@@ -163,8 +163,8 @@ class FolderUpload {
     const passes = status === 0 || body?.retryable;
     const due = passes ? Math.max(seconds, wait) : 0;
     this.state.textContent = status === 0 ? `The connection is lost; trying again in ${due} s.`
-      : status === 401 ? "Your session has ended. Sign in in another tab, then resume here."
-      : `${body?.detail ?? `The service answers ${status}.`} ${passes ? `Trying again in ${due} s.` : "Resume when that is solved."}`;
+      : status === 401 ? "Your session has ended. Sign in again in another tab, then resume here."
+      : `${body?.detail ?? `The service answers ${status}.`} ${passes ? `Trying again in ${due} s.` : "Resume when that is fixed."}`;
     this.resumeButton.hidden = false;
     await new Promise((go) => {
       this.resumeButton.addEventListener("click", go, { once: true });

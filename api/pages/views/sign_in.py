@@ -24,7 +24,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Next = Annotated[str, Query(max_length=2000)]
 Link = Annotated[str, Query(max_length=200)]
 
-USED = "This link has been used, has expired, or is of an earlier start: sign in with a key."
+USED = "This link has been used or has expired: sign in with a key."
 
 
 @router.get("/")

@@ -16,6 +16,6 @@ async def get_static_file(name: str) -> Response:
     """Return a static file, which never changes: its name has the hash of its bytes."""
     asset = find_asset(name)
     if asset is None:
-        raise NotFound("There is no such file: load the page again.")
+        raise NotFound("There is no such file: reload the page.")
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
     return Response(asset.data, headers=headers, media_type=asset.media_type)

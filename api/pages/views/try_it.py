@@ -38,7 +38,7 @@ async def ask_versions(
     said: Sequence[Said] = ()
     refusal = None
     if not wanted:
-        raise VersionNotFound("This model has no version yet.")
+        raise VersionNotFound("This model has no versions yet.")
     resolved = [
         await services.find_version(f"{found.name}:{number}", asking) for _, number in wanted
     ]

@@ -6,7 +6,7 @@ from perennial.terminal.exit_codes import ERROR, GATE, JOB, UNREACHABLE
 _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
     "forbidden": "Ask an admin for a key of that role.",
-    "stale_revision": "Look at it with `perennial aliases`, and decide again.",
+    "stale_revision": "Look at its state with `perennial aliases`, then decide again.",
     "gate_failed": "`perennial report` says why. To promote it anyway, give --override and a "
     "--reason; for a version that failed, that takes an admin's key.",
     "evaluation_stale": "Order an evaluation of the version first, or use --override.",

@@ -46,7 +46,7 @@ def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
     fields = move_of(operator, f"{promotion}?version=2")
     assert fields == {"version": "2", "revision": "1"}
     with service.untouched():
-        for reason, words in (("", "Say why"), ("a" * 501, "500 characters")):
+        for reason, words in (("", "Enter a reason"), ("a" * 501, "500 characters")):
             refused = operator.send(promotion, **fields, reason=reason)
             assert (refused.status_code, words in refused.text) == (422, True)
     done = operator.send(promotion, **fields, reason=f"looked at it {SCRIPT}")

@@ -61,7 +61,7 @@ def test_a_map_shows_both_versions_on_a_page_and_as_json(
     assert "75.0 % of the variance" in text
     assert text.count("&lt;script&gt;alert(1)") >= 4
     assert SCRIPT not in text
-    assert "There is no such suite" in viewer.get(f"{HERE}?now=2&suite=other").text
+    assert "does not have that suite" in viewer.get(f"{HERE}?now=2&suite=other").text
 
 
 def test_what_cannot_be_mapped_is_told(service: Service, scene: Scene, viewer: Browser) -> None:

@@ -114,7 +114,7 @@ def test_a_model_that_somebody_has_made_still_needs_the_images(viewer: Browser) 
 
 def test_a_role_that_may_not_is_told_which_may(viewer: Browser) -> None:
     text = viewer.get(FIRST_STEPS).text
-    assert "It takes a key with the role contributor; yours is viewer." in text
+    assert "This needs a key with the role contributor; yours is viewer." in text
     assert '<form method="post" action="/ui/first-steps' not in text
 
 

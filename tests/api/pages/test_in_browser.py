@@ -59,7 +59,7 @@ def test_an_admin_makes_and_revokes_a_key_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("button", name="Copy")).to_be_visible()
     page.get_by_text("for ever…").focus()
     page.keyboard.press("Enter")
-    follow(page, "Revoke for ever")
+    follow(page, "Revoke permanently")
     expect(page.get_by_text("revoked").first).to_be_visible()
 
 

@@ -67,7 +67,7 @@ def test_a_session_that_ends_leads_to_sign_in(page: Page, site: tuple[str, Scene
     sign_in_as_guest(page, site[1], Role.VIEWER)
     revoke_key(platform, "guest-viewer")
     follow(page, "line")
-    expect(page.get_by_text("From here you go on to /ui/models/line.")).to_be_visible()
+    expect(page.get_by_text("After signing in you continue to /ui/models/line.")).to_be_visible()
     sign_in(page, KEY)
     expect(page.get_by_role("heading", name="line", exact=True)).to_be_visible()
 
@@ -78,7 +78,7 @@ def test_what_was_typed_is_sent_after_a_new_sign_in(page: Page, site: tuple[str,
     page.get_by_label("Reason").fill(f"a long story\nin two lines {SCRIPT}")
     revoke_key(site[1].platform, "guest-operator")
     follow(page, "Promote version 2")
-    expect(page.get_by_text("What you typed is kept on this page")).to_be_visible()
+    expect(page.get_by_text("This page has kept what you entered")).to_be_visible()
     sign_in(page, "pk_wrong")
     expect(page.get_by_text("lets nobody in")).to_be_visible()
     sign_in(page, KEY)

@@ -77,5 +77,5 @@ def test_the_list_filters_by_model_type_and_status(line: Scene, viewer: Browser)
     assert text.count('href="/ui/models/line/versions/2"') == 1
     assert "evaluate</a>" not in text
     assert '<option value="update" selected>' in text
-    assert "No job is like this." in viewer.get("/ui/jobs?status=failed").text
+    assert "No job matches." in viewer.get("/ui/jobs?status=failed").text
     assert viewer.get("/ui/jobs?type=bogus").status_code == 422

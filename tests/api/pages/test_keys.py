@@ -81,7 +81,7 @@ def test_what_cannot_be_a_key_is_refused_beside_the_form(service: Service, admin
 def test_a_page_of_the_key_that_is_signed_in_says_so(service: Service, admin: Browser) -> None:
     own = re.search(r"<b>(admin-\d+)</b>", admin.get("/ui").text)
     assert own
-    assert "You have signed in with this key" in admin.get(f"/ui/keys/{own[1]}").text
+    assert "You are signed in with this key" in admin.get(f"/ui/keys/{own[1]}").text
     create_key(service.platform, name="another", role=Role.VIEWER)
-    assert "You have signed in with this key" not in admin.get("/ui/keys/another").text
+    assert "You are signed in with this key" not in admin.get("/ui/keys/another").text
     assert admin.send("/ui/keys/nobody/revoke").status_code == 404

@@ -59,7 +59,7 @@ def test_a_viewer_reads_limits_suites_and_budget(
     other = viewer.get("/ui/models/line/policy").text
     assert "easy" in other
     assert "too few images to guard" in other
-    assert "This policy has none" in other
+    assert "This policy has no error budget" in other
     assert viewer.get("/ui/models/nowhere/policy").status_code == 404
 
 
@@ -74,9 +74,9 @@ def test_a_change_is_shown_first_and_takes_a_reason(service: Service, admin: Bro
     fields |= {"seen": seen(shown.text)}
     with service.untouched():
         refused = admin.send(f"{HERE}/change", **fields, reason="")
-        assert (refused.status_code, "Say why" in refused.text) == (422, True)
+        assert (refused.status_code, "Enter a reason" in refused.text) == (422, True)
         other = admin.send(f"{HERE}/change", **fields | {"seen": "gate_x"}, reason="because")
-        assert (other.status_code, "somebody else" in other.text) == (422, True)
+        assert (other.status_code, "Somebody else" in other.text) == (422, True)
     done = admin.send(f"{HERE}/change", **fields, reason="less may be lost")
     assert (done.status_code, done.headers["location"]) == (303, HERE)
     text = admin.get(HERE).text
@@ -108,7 +108,7 @@ def all_policies(service: Service) -> list[str]:
 def test_limits_out_of_bounds_are_refused(service: Service, admin: Browser) -> None:
     wrong = [
         ("parent_tolerance", "101", 422, "from 0 to 100 points"),
-        ("parent_tolerance", "lots", 422, "number of percent"),
+        ("parent_tolerance", "lots", 422, "percentage"),
         ("alpha", "0", 422, "from 0.001 to 20 %"),
         ("minimum_count", "0", 422, "from 1 to 1000000 images"),
         ("minimum_count", "", 422, "whole number"),

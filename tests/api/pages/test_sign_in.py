@@ -155,7 +155,7 @@ def test_a_form_without_a_session_is_kept_for_its_own_page_alone(
     typed = {"name": "shoes", "description": '<b>"boots"', "token": "of the past"}
     here = {"Referer": "http://testserver/ui/datasets"}
     asked = stranger.post("/ui/datasets", typed, **here)
-    assert (asked.status_code, "What you typed is kept" in asked.text) == (401, True)
+    assert (asked.status_code, "has kept what you entered" in asked.text) == (401, True)
     kept = fields_of(asked)
     assert kept["next"] == "/ui/datasets"
     assert kept["unsent_to"] == "/ui/datasets"
@@ -163,7 +163,7 @@ def test_a_form_without_a_session_is_kept_for_its_own_page_alone(
     assert "of the past" not in asked.text
     with service.untouched():
         refused = stranger.post(SIGN_IN, kept | {"key": "pk_wrong"})
-        assert (refused.status_code, "What you typed is kept" in refused.text) == (401, True)
+        assert (refused.status_code, "has kept what you entered" in refused.text) == (401, True)
     shown = stranger.post(SIGN_IN, kept | {"key": secret})
     assert 'action="/ui/datasets"' in shown.text
     session = re.findall(f"{SESSION_COOKIE}=([^;]+)", shown.headers["set-cookie"])[0]
@@ -213,7 +213,7 @@ def test_every_form_is_refused_without_the_token_of_its_session(service: Service
             for token in ("", other.token(), "a.b"):
                 answer = admin.post(address(route), {"token": token}, as_files=has_files(route))
                 assert answer.status_code == 403, route.path
-                assert "not of your present session" in answer.text, route.path
+                assert "belongs to another session" in answer.text, route.path
 
 
 def test_every_form_is_refused_to_a_role_that_is_too_low(service: Service) -> None:
@@ -247,7 +247,7 @@ def test_a_form_from_another_origin_is_refused(
         for path, form in (("/ui/sign-out", {"token": token}), (SIGN_IN, {"key": "pk_x"})):
             answer = viewer.post(path, form, **headers)
             assert answer.status_code == 403
-            assert "another origin" in answer.text
+            assert "from another site" in answer.text
     assert viewer.get("/ui").status_code == 200
 
 
@@ -306,7 +306,7 @@ def test_who_sees_no_model_is_told_the_command_that_makes_one(service: Service) 
     session, _ = sign_in(service.platform, secret)
     answer = Browser(client=service.client, session=session).get("/ui")
     assert "perennial model create demo --wait" in answer.text
-    assert "It takes a key with the role operator." in answer.text
+    assert "This needs a key with the role operator." in answer.text
 
 
 def test_problems_are_pages(service: Service, viewer: Browser) -> None:

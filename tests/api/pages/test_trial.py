@@ -50,7 +50,7 @@ def test_a_trial_starts_counts_and_stops(
     assert begun.headers["location"] == f"{HERE}?alias=production"
     running = viewer.get(HERE).text
     assert "Running: version 2 as a shadow beside version 1" in running
-    assert "No label has come back yet" in running
+    assert "No labels have come back yet" in running
     assert "perennial trial label FILE" in running
     assert SCRIPT not in running
     assert "<svg" not in running
@@ -123,7 +123,7 @@ def test_what_cannot_be_tried_is_refused_beside_the_form(
         (present | {"revision": "7"}, 412, "stale_revision"),
         (present | {"alias": "nothing"}, 404, "alias_not_found"),
         (canary | {"share": "60"}, 422, "share is more than 0"),
-        (canary | {"share": "some"}, 422, "number of percent"),
+        (canary | {"share": "some"}, 422, "percentage"),
         (canary | {"candidate": "3"}, 409, "gate_failed"),
     ]
     with service.untouched():

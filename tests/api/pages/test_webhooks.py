@@ -39,7 +39,7 @@ def here(admin: Browser) -> str:
 def test_a_delivery_is_tested_logged_and_repeated(
     service: Service, admin: Browser, here: str
 ) -> None:
-    assert "Nothing was sent yet" in admin.get(here).text
+    assert "Nothing has been sent yet" in admin.get(here).text
     assert admin.send(f"{here}/test").headers["location"] == here
     claimed = claim_delivery(service.platform)
     assert claimed is not None
@@ -64,10 +64,10 @@ def test_a_webhook_is_paused_rotated_and_deleted(admin: Browser, here: str) -> N
     assert admin.send(f"{here}/resume").status_code == 303
     assert "paused" not in admin.get(here).text
     assert SECRET.search(admin.send(f"{here}/rotate").text)
-    assert "former secret signs too" in admin.get(here).text
+    assert "previous secret also signs" in admin.get(here).text
     assert admin.send(f"{here}/delete").headers["location"] == "/ui/webhooks"
     assert admin.get(here).status_code == 404
-    assert "No webhook yet" in admin.get("/ui/webhooks").text
+    assert "No webhooks yet" in admin.get("/ui/webhooks").text
 
 
 def test_what_cannot_be_a_webhook_is_refused_beside_the_form(

@@ -175,6 +175,7 @@ def _overlap(fields: Fields) -> timedelta:
     hours = whole_field(fields, "overlap")
     if hours > LONGEST_OVERLAP:
         raise FieldInvalid(
-            f"The present secret may stay valid for {LONGEST_OVERLAP} hours.", pointer="/overlap"
+            f"The current secret can stay valid for {LONGEST_OVERLAP} hours at most.",
+            pointer="/overlap",
         )
     return timedelta(hours=hours)

@@ -56,7 +56,7 @@ async def change(model: str, request: Request, services: WiredServices) -> Respo
         try:
             found, policy, suites = _present(platform, model)
             if fields.get("seen") != _seen(policy, suites):
-                raise FieldInvalid("Meanwhile somebody else has changed it: see how it is now.")
+                raise FieldInvalid("Somebody else changed it: check the current state.")
             reason = reason_field(fields)
             wanted = wanted_of(fields, policy, suites, platform.clock(), reason)
             configure_model(

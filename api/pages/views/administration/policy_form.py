@@ -86,7 +86,7 @@ def wanted_of(
     names = names_field(fields, "suites")
     wanted = Wanted(suites=None if names == list(suites) else names, policy=None if same else new)
     if wanted.suites is None and wanted.policy is None:
-        raise FieldInvalid("Nothing would change: this is what judges the model now.")
+        raise FieldInvalid("Nothing would change: the model is already judged by this.")
     return wanted
 
 

@@ -134,7 +134,7 @@ def diff(name: str, before: int, now: int, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("old")
 @click.argument("new")
-@click.option("--merge", is_flag=True, help="Its images may join those of another class.")
+@click.option("--merge", is_flag=True, help="Merge with the class of that name, if there is one.")
 @json_option
 def rename_class(name: str, old: str, new: str, merge: bool, as_json: bool) -> None:
     """Rename a class of a dataset's present images."""

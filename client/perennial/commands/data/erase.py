@@ -22,7 +22,7 @@ def _digests(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
 
 @click.command(epilog=example("perennial erase 9f86d081884c7d65... --reason 'asked for by mail'"))
 @click.argument("images", nargs=-1, required=True, callback=_digests)
-@click.option("--reason", required=True, help="Why; the certificate says it.")
+@click.option("--reason", required=True, help="Reason, kept in the certificate.")
 @click.option(
     "--retrain",
     type=click.Choice(get_args(Retraining)),

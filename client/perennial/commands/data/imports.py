@@ -19,11 +19,9 @@ from perennial.terminal.session import connected
 )
 @click.argument("dataset")
 @click.argument("images", metavar="SOURCE", type=source)
-@click.option(
-    "--validate-only", is_flag=True, help="Only say what would become of each file; change nothing."
-)
+@click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
 @click.option("--report", type=NEW_FILE, metavar="FILE", help="Write the report as CSV.")
-@click.option("--upload", metavar="ID", help="Go on with an upload that was interrupted.")
+@click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
 @json_option
 def import_images(
     dataset: str,

@@ -14,7 +14,7 @@ from perennial.types.advice import Advice
 @click.command(epilog=example("perennial advise demo products --recipe '{\"epochs\": 3}'"))
 @click.argument("model")
 @click.argument("dataset")
-@click.option("--dataset-version", type=int, metavar="N", help="Version of it (default: newest).")
+@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
 @recipe_option
 @json_option
 def advise(

@@ -32,11 +32,11 @@ FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
     "--dataset", help="Dataset to add the images to, new or not (default: one of this call)."
 )
 @recipe_option
-@click.option("--alias", help="Alias whose version learns and that is moved (default: production).")
-@click.option("--parent", type=int, metavar="VERSION", help="Version that learns.")
+@click.option("--alias", help="Alias to update and move (default: production).")
+@click.option("--parent", type=int, metavar="VERSION", help="Version to start from.")
 @click.option("--prompt", help="Prompt template with one {name}.")
 @click.option("--no-promote", is_flag=True, help="Do not move the alias when the gate passes.")
-@click.option("--upload", metavar="ID", help="Go on with an upload that was interrupted.")
+@click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
 @wait_option
 @gate_option
 @json_option

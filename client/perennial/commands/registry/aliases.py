@@ -8,13 +8,13 @@ from perennial.terminal.session import connected
 from perennial.types.aliases import Alias
 
 override_option = click.option(
-    "--override", is_flag=True, help="Move it although the service refuses; needs a reason."
+    "--override", is_flag=True, help="Move it even if the gate refuses; needs a reason."
 )
 revision_option = click.option(
     "--expected-revision",
     type=int,
     metavar="N",
-    help="Refuse if the alias has moved since this revision; 0: it must be new.",
+    help="Fail if the alias has moved since this revision; 0: it must be new.",
 )
 
 
@@ -22,7 +22,7 @@ revision_option = click.option(
 @click.argument("model")
 @click.argument("version", type=int)
 @alias_option
-@click.option("--reason", help="Why; the alias's history says it.")
+@click.option("--reason", help="Reason, kept in the alias's history.")
 @override_option
 @revision_option
 @json_option
@@ -51,7 +51,7 @@ def promote(
 @click.command(epilog=example("perennial rollback demo --reason 'bags became sandals'"))
 @click.argument("model")
 @alias_option
-@click.option("--reason", required=True, help="Why; the alias's history says it.")
+@click.option("--reason", required=True, help="Reason, kept in the alias's history.")
 @click.option("--to", type=int, metavar="VERSION", help="Version (default: the one before).")
 @override_option
 @revision_option

@@ -20,10 +20,10 @@ from perennial.types.evaluation.blames import Grouping
 @click.option(
     "--by",
     type=click.Choice(get_args(Grouping)),
-    help="What images that are left out together have in common (default: upload).",
+    help="What the images of a group have in common (default: upload).",
 )
-@click.option("--groups", type=int, metavar="N", help="At most so many groups (default: 5).")
-@click.option("--suite", help="Ask only about this suite, or 'version 2' for a holdout.")
+@click.option("--groups", type=int, metavar="N", help="At most this many groups (default: 5).")
+@click.option("--suite", help="Use only this suite, or 'version 2' for its holdout.")
 @wait_option
 @json_option
 def blame(

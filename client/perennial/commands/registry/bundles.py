@@ -16,7 +16,7 @@ LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
 @click.command(epilog=example("perennial import-version demo demo-3.tar --wait"))
 @click.argument("model")
 @click.argument("bundle", type=FILE)
-@click.option("--expect-digest", metavar="SHA256", help="Refuse another version than this one.")
+@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
 @wait_option
 @json_option
 def import_version(

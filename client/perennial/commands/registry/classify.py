@@ -33,16 +33,16 @@ from perennial.types.classify import ImageAnswer, NoneOfThese
     multiple=True,
     help="Prompt template with one {name}; of several, the mean of their vectors is used.",
 )
-@click.option("--top-k", type=int, help="How many classes to answer for each image.")
+@click.option("--top-k", type=int, help="How many classes to return for each image.")
 @click.option(
     "--none-of-these",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     is_flag=False,
     flag_value=0.05,
     metavar="[RATE]",
-    help="Tell images that show none of the classes, with this false-rejection rate (0.05).",
+    help="Mark images that show none of the classes, at this false-rejection rate (0.05).",
 )
-@click.option("--expect-digest", metavar="SHA256", help="Refuse if it is another version.")
+@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
 @json_option
 def classify(
     reference: str,
@@ -97,7 +97,7 @@ def _told(found: NoneOfThese) -> str:
     rejected, accepted = found["false_rejection"], found["false_acceptance"]
     told = (
         f"On test images ({found['source']}; {found['list_size']} classes listed), "
-        f"{percent(rejected['rate'])} % of a listed class are told to show none, and "
-        f"{percent(accepted['rate'])} % of no listed class to show one."
+        f"the threshold rejects {percent(rejected['rate'])} % of those of a listed class and "
+        f"accepts {percent(accepted['rate'])} % of the others."
     )
-    return told if found["covered"] else f"{told} Your classes or prompt are others."
+    return told if found["covered"] else f"{told} Measured with other classes or another prompt."

@@ -72,4 +72,4 @@ def _print(found: Comparison) -> None:
             title=f"Answers that changed most, {min(SHOWN, len(cells))} of {len(cells)}",
         )
     for left in found["left_out"]:
-        click.echo(f"Left out: version {left['version']} has not answered {left['name']}.")
+        click.echo(f"Left out: version {left['version']} has not been scored on {left['name']}.")

@@ -25,7 +25,7 @@ from perennial.types.vectors import Compatibility
     "--bridge",
     type=NEW_PLACE,
     metavar="FILE",
-    help="Wait, and write the bridge there (safetensors).",
+    help="Wait, then write the bridge to this file (safetensors).",
 )
 @wait_option
 @json_option

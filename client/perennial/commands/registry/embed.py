@@ -36,7 +36,7 @@ ALIGNED = 64  # bytes, to a multiple of which the header is filled up
     metavar="FILE",
     help="Write an array for numpy.load, a float32 row for each input.",
 )
-@click.option("--expect-digest", metavar="SHA256", help="Refuse if it is another version.")
+@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
 @json_option
 def embed(
     reference: str,

@@ -31,13 +31,13 @@ PIECE = 1 << 20  # bytes
     type=click.Choice(get_args(ExportFormat)),
     default="open_clip",
     show_default=True,
-    help="What is to load the files.",
+    help="Software that will load the files.",
 )
 @click.option(
     "--output",
     type=NEW_PLACE,
     metavar="FOLDER",
-    help="Wait, and write the files there; a bundle is one file.",
+    help="Wait, then write the files to this folder; a bundle is one file.",
 )
 @wait_option
 @json_option

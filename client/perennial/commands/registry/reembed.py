@@ -17,12 +17,12 @@ from perennial.terminal.session import connected
 @click.command(epilog=example("perennial reembed demo@production products --output vectors.npy"))
 @click.argument("reference")
 @click.argument("dataset")
-@click.option("--dataset-version", type=int, metavar="N", help="Version of it (default: newest).")
+@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
 @click.option(
     "--output",
     type=NEW_PLACE,
     metavar="FILE",
-    help="Wait, and write the vectors there (.npy), and beside them what each row is of (.jsonl).",
+    help="Wait, then write the vectors to this .npy file, and the list of rows beside it.",
 )
 @wait_option
 @json_option
@@ -70,7 +70,7 @@ def _place_of_lines(output: Path) -> Path:
     """Return the place of the lines beside the vectors. Raises Failure if either is taken."""
     lines = output.with_suffix(".jsonl")
     if lines == output:
-        raise Failure(f"What each row is of goes to {output}: name the vectors .npy.")
+        raise Failure(f"The list of rows goes to {output}: name the file of vectors .npy.")
     for file in (output, lines):
         require_absent(file)
     return lines

@@ -14,7 +14,7 @@ from perennial.types.trials import ArmCounts, Trial, TrialReport
 trial_option = click.option(
     "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
 )
-reason_option = click.option("--reason", help="Why; the audit event says it.")
+reason_option = click.option("--reason", help="Reason, kept in the audit event.")
 
 
 @click.group()
@@ -31,8 +31,10 @@ def trial() -> None:
 @click.argument("model")
 @click.argument("version", type=int)
 @alias_option
-@click.option("--shadow", is_flag=True, help="Ask it after the live version has answered.")
-@click.option("--canary", type=float, metavar="SHARE", help="Let it answer up to half of all.")
+@click.option("--shadow", is_flag=True, help="Ask it after the live version; callers never see it.")
+@click.option(
+    "--canary", type=float, metavar="SHARE", help="Let it answer this share, at most 0.5."
+)
 @reason_option
 @json_option
 def start(

@@ -109,5 +109,5 @@ def test_without_documentation_a_page_says_so(
     monkeypatch.setattr(guide, "pages", dict)
     answer = client.get(GUIDE)
     assert answer.status_code == 404
-    assert "no documentation beside it" in answer.text
+    assert "This installation has no documentation" in answer.text
     assert library.ROOT == ROOT

@@ -53,7 +53,7 @@ def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
         [str(images[0]), "none of these", ""],
         [str(images[1]), "bag", "50.0"],
     ]
-    assert "4.0 % of a listed class are told to show none" in ended.err
-    assert "30.0 % of no listed class to show one" in ended.err
-    assert ("others" in ended.err) is not covered
+    assert "the threshold rejects 4.0 % of those of a listed class" in ended.err
+    assert "accepts 30.0 % of the others" in ended.err
+    assert ("another prompt" in ended.err) is not covered
     assert b'name="none_of_these"\r\n\r\n' + rate + b"\r\n" in script.bodies[0]

@@ -237,7 +237,7 @@ def test_the_vectors_of_a_dataset_are_stored_and_fetched(
     output = tmp_path / "pets.npy"
     beside = output.with_suffix(".jsonl")
     beside.write_text("mine")
-    for taken, words in ((output, "pets.jsonl is there already"), (beside, "name the vectors")):
+    for taken, words in ((output, "pets.jsonl is there already"), (beside, "name the file")):
         refused = perennial("reembed", "demo:1", "pets", "--output", taken)
         assert (refused.code, words in refused.err.replace("\n", " ")) == (ERROR, True)
     assert beside.read_text() == "mine"
