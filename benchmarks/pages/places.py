@@ -24,6 +24,7 @@ def pages_of(sizes: Sizes) -> dict[str, str]:
         "policy": f"{HERE}/policy",
         "change of policy": f"{HERE}/policy/change",
         "trial": f"{HERE}/trial",
+        "suites and policies": "/ui/suites",
         "datasets": "/ui/datasets",
         "datasets, late": "/ui/datasets?after=ds_000020",
         "dataset": f"/ui/datasets/{DATASET}",

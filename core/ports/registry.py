@@ -38,6 +38,11 @@ class Models(Protocol):
     def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
         """Return the names of the models that learned from each of some datasets."""
 
+    def judged(
+        self, by: Collection[SuiteId | PolicyId]
+    ) -> Mapping[SuiteId | PolicyId, Sequence[str]]:
+        """Return the names of the models that each of some suites and policies judges."""
+
     def lock(self, model: ModelId) -> None:
         """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""
 

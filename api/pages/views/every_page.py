@@ -19,6 +19,7 @@ from api.pages.views import (
 from api.pages.views.administration import (
     api_keys,
     audit,
+    judges,
     policy,
     policy_change,
     trial,
@@ -39,6 +40,7 @@ PAGES = (
     embedding_map,
     alias_moves,
     try_it,
+    judges,
     policy,
     policy_change,
     trial,

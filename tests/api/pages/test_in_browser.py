@@ -114,6 +114,7 @@ def test_axe_finds_nothing_no_script_runs_and_every_page_fits_a_phone(
         f"{here}/policy",
         f"{here}/policy/change",
         f"{here}/trial",
+        "/ui/suites",
         "/ui/datasets",
         "/ui/datasets/scripts",
         "/ui/datasets/scripts/versions/1",

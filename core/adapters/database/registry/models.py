@@ -87,6 +87,20 @@ class SqlModels:
             found.setdefault(row.dataset, []).append(row.name)
         return found
 
+    def judged(
+        self, by: Collection[SuiteId | PolicyId]
+    ) -> Mapping[SuiteId | PolicyId, Sequence[str]]:
+        """Return the names of the models that each of some suites and policies judges."""
+        suites = select(model_suites.c.suite, models.c.name, models.c.id).join(models)
+        policies = select(models.c.policy, models.c.name, models.c.id)
+        found: dict[SuiteId | PolicyId, list[str]] = {}
+        for query, judge in ((suites, model_suites.c.suite), (policies, models.c.policy)):
+            rows = self._connection.execute(query.where(judge.in_(by)).order_by(models.c.name))
+            for one, name, model in rows:
+                if self._visible is None or model in self._visible:
+                    found.setdefault(one, []).append(name)
+        return found
+
     def lock(self, model: ModelId) -> None:
         """Keep others from adding jobs and versions to the model. Raises ModelNotFound."""
         lock = select(models.c.id).where(models.c.id == model).with_for_update()
