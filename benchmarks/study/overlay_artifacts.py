@@ -48,6 +48,10 @@ class LayeredArtifacts:
         """Yield the pieces of an artifact on top, else of one below."""
         return (self._top if self._top.has(digest) else self._below).pieces(digest, moved)
 
+    def verify(self, digest: Digest) -> None:
+        """Verify an artifact on top, else one below."""
+        (self._top if self._top.has(digest) else self._below).verify(digest)
+
     def renew(self, digest: Digest) -> None:
         """Reset the age of an artifact on top, else of one below."""
         (self._top if self._top.has(digest) else self._below).renew(digest)

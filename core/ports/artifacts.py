@@ -83,6 +83,12 @@ class Artifacts(Protocol):
         Raises ArtifactMissing, ArtifactsUnavailable or, after the last piece, ArtifactCorrupt.
         """
 
+    def verify(self, digest: Digest) -> None:
+        """Verify stored bytes; a store that can tell that they are as they were need not read them.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
+
     def renew(self, digest: Digest) -> None:
         """Verify stored bytes and reset their age as `put` does, without sending or writing them.
 

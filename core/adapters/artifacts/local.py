@@ -27,6 +27,7 @@ from core.adapters.artifacts.local_folders import (
     name_files,
     reset_age,
 )
+from core.adapters.artifacts.verified_files import VerifiedFiles
 from core.domain.values import Digest
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
@@ -41,6 +42,7 @@ class LocalArtifacts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._verified = VerifiedFiles()
 
     def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         """Store bytes durably and return their digest; the age of existing bytes is reset.
@@ -111,6 +113,16 @@ class LocalArtifacts:
             pass
         if not reset_age(self._path(digest)):
             raise ArtifactMissing(digest=digest)
+
+    def verify(self, digest: Digest) -> None:
+        """Verify the bytes, unless they were within the hour and the file is as it was then.
+
+        Raises ArtifactMissing or ArtifactCorrupt.
+        """
+        try:
+            self._verified.verify(self._path(digest), digest)
+        except FileNotFoundError:
+            raise ArtifactMissing(digest=digest) from None
 
     def has(self, digest: Digest) -> bool:
         """Return whether the bytes are stored, without verifying them."""

@@ -122,6 +122,14 @@ class S3Artifacts:
         """
         return read_verified(self._client, self._place, self._key(digest), digest, moved)
 
+    def verify(self, digest: Digest) -> None:
+        """Read and verify the bytes.
+
+        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
+        """
+        for _ in self.pieces(digest):
+            pass
+
     def renew(self, digest: Digest) -> None:
         """Verify the bytes, and reset their age by having the server copy the object onto itself.
 
@@ -129,8 +137,7 @@ class S3Artifacts:
         """
         from boto3.s3.transfer import TransferConfig
 
-        for _ in self.pieces(digest):
-            pass
+        self.verify(digest)
         where = {"Bucket": self._place.bucket, "Key": self._key(digest)}
         with translate_errors(digest):
             self._client.copy(

@@ -1,7 +1,7 @@
 """Check that every byte of a version's weights is stored."""
 
 from core.domain.registry.version import Version, Weights
-from core.errors import ArtifactGone
+from core.errors import ArtifactGone, ArtifactMissing
 from core.ports import Artifacts
 
 
@@ -11,6 +11,7 @@ def require_weights(artifacts: Artifacts, version: Version) -> None:
     if not artifacts.has(version.digest):
         raise ArtifactGone(version=version.number)
     for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:
-        if not artifacts.has(tensor.digest):
-            raise ArtifactGone(version=version.number, tensor=tensor.name)
-        artifacts.get(tensor.digest)
+        try:
+            artifacts.verify(tensor.digest)
+        except ArtifactMissing as error:
+            raise ArtifactGone(version=version.number, tensor=tensor.name) from error

@@ -157,6 +157,21 @@ def test_bytes_are_renewed_once_they_are_verified(store: Store) -> None:
         store.artifacts.renew(digest("nothing"))
 
 
+def test_bytes_are_verified_again_once_they_have_changed(store: Store) -> None:
+    found = store.artifacts.put(DATA)
+    store.age(found)
+    for _ in range(2):
+        store.artifacts.verify(found)
+    store.damage(found, b"some bytez")
+    with pytest.raises(ArtifactCorrupt):
+        store.artifacts.verify(found)
+    store.damage(found, DATA)
+    store.artifacts.verify(found)
+    store.artifacts.delete(found)
+    with pytest.raises(ArtifactMissing):
+        store.artifacts.verify(found)
+
+
 def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
     data, moved = os.urandom(600_000), list[int]()
     found = store.artifacts.put(data)
