@@ -87,12 +87,13 @@ def unknown(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
         yield f"{at}: {value}"
 
 
-def test_the_page_walks_through_all_four() -> None:
+def test_the_page_walks_through_all_four_and_through_an_erasure() -> None:
     headings = re.findall(r"^## (.+)$", PAGE, flags=re.MULTILINE)
-    assert len(headings) == 4
+    assert len(headings) == 5
     asked = {call.operation["operationId"] for call in CALLS}
     wanted = {"teach_classes", "get_job", "list_job_events", "get_forgetting", "move_alias"}
     assert wanted | {"roll_alias_back", "classify_images"} <= asked
+    assert {"order_image_erasure", "get_erasure", "get_erasure_certificate"} <= asked
 
 
 @EACH
