@@ -1,14 +1,15 @@
 """Refuse requests by the role, the query parameters and the type of body that a route declares."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from email.message import Message
 from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import QueryParams
 
-from api.http.required_role import require_role
+from api.http.required_role import role_of
 from api.http.strict_json import parse
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 
@@ -16,15 +17,15 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 class DeclaredRoute(APIRoute):
-    """Route that refuses a role that is too low and, if it takes JSON, a body of another type.
+    """Route that refuses a role that is too low, and parameters and a body that it does not take.
 
-    It refuses both before it reads the body. A route is whole as its module is imported, so that
-    each application takes it as it is: `FastAPI.include_router` would build it a second time,
-    with all its dependencies and schemas, for each application.
+    It refuses all three before it reads the body, which must be JSON if it takes any. A route is
+    whole as its module is imported, so that each application takes it as it is:
+    `FastAPI.include_router` would build it a second time, with all its dependencies and schemas,
+    for each application.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        options["dependencies"] = [Depends(require_declared), *(options.get("dependencies") or ())]
         super().__init__(
             path, endpoint, **(options | {"generate_unique_id_function": operation_id})
         )
@@ -33,9 +34,13 @@ class DeclaredRoute(APIRoute):
         """Return the handler of a request."""
         handle = super().get_route_handler()
         takes_json = self.body_field is not None
+        role = role_of(self)
+        parameters = frozenset(field.alias for field in self.dependant.query_params)
 
         async def handle_declared(request: Request) -> Response:
-            require_role(request, self)
+            if role is not None:
+                request.scope["state"]["principal"].require(role)
+            _require_declared(request.query_params, parameters)
             if not takes_json:
                 return await handle(request)
             if _has_body(request) and not _is_json(request):
@@ -56,17 +61,15 @@ class _JsonRequest(Request):
         return parse(await self.body())
 
 
-async def require_declared(request: Request) -> None:
-    """Check the query parameters of a request against its route.
+def _require_declared(sent: QueryParams, declared: Collection[str]) -> None:
+    """Check the query parameters of a request against those that its route declares.
 
-    Raises FieldUnknown for one that the route does not declare, FieldInvalid for one sent twice.
+    Raises FieldUnknown for one that is not declared, FieldInvalid for one sent twice.
     """
-    route: APIRoute = request.scope["route"]
-    known = {field.alias for field in route.dependant.query_params}
-    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+    for name, count in Counter(name for name, _ in sent.multi_items()).items():
         pointer = f"#query/{name[:100]}"
-        if name not in known:
-            words = ", ".join(sorted(known)) or "none"
+        if name not in declared:
+            words = ", ".join(sorted(declared)) or "none"
             raise FieldUnknown(
                 f"This path has no query parameter {name[:100]!r}; it has: {words}.",
                 pointer=pointer,

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastapi import Request
 from fastapi.routing import APIRoute
 
 from api.http.paths import is_open
@@ -16,7 +15,6 @@ def needs(role: Role) -> dict[str, Any]:
     return {ROLE: role.value}
 
 
-def require_role(request: Request, route: APIRoute) -> None:
-    """Raise Forbidden unless the caller's role includes that of the route."""
-    if not is_open(route.path):
-        request.scope["state"]["principal"].require(Role((route.openapi_extra or {})[ROLE]))
+def role_of(route: APIRoute) -> Role | None:
+    """Return the role that a route takes, None if anyone may ask for its path."""
+    return None if is_open(route.path) else Role((route.openapi_extra or {})[ROLE])
