@@ -1,11 +1,18 @@
 """Middleware that compresses answers."""
 
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 LEAST_BYTES = 1024
 LEVEL = 5  # of 9; more takes longer and saves little
-EXCLUDED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar", "application/octet-stream")
+# Of this service's answers alone: the base class prepares the list anew for each request.
+EXCLUDED = (
+    "application/octet-stream",
+    "application/x-tar",
+    "image/png",
+    "image/webp",
+    "text/event-stream",
+)
 
 
 class Compression(GZipMiddleware):
