@@ -14,6 +14,7 @@ from api.http.answers.head_requests import HeadRequests
 from api.http.bodies.request_body import BodyArrival
 from api.http.declared_route import DeclaredRoute
 from api.http.header_lists import HeaderLists
+from api.http.lookups.key_uses import KeyUses
 from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
 from api.http.rate_limit import RateLimit
 from api.lifespan import make_lifespan
@@ -115,11 +116,11 @@ def create_app(settings: Settings) -> FastAPI:
     """
     require_safe(settings)
     platform = build(settings)
-    meter, rates = Metrics(platform), Rates(settings)
+    meter, rates, uses = Metrics(platform), Rates(settings), KeyUses(platform)
     app = FastAPI(
         title="Perennial",
         version=version("perennial"),
-        lifespan=make_lifespan(settings, platform, meter, rates),
+        lifespan=make_lifespan(settings, platform, meter, rates, uses),
         routes=[route for resource in (*RESOURCES, *PAGES) for route in resource.router.routes],
         docs_url=None,
         redoc_url=None,
@@ -144,8 +145,8 @@ def create_app(settings: Settings) -> FastAPI:
     tokens = token_verifier(settings)
     app.add_middleware(
         KeyCheck,
-        authenticate=partial(authenticate, platform),
-        authenticate_sessions=partial(authenticate_sessions, platform),
+        authenticate=uses.noting(partial(authenticate, platform)),
+        authenticate_sessions=uses.noting(partial(authenticate_sessions, platform)),
         authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
     )
     app.add_middleware(

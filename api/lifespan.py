@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
+from api.http.lookups.key_uses import KeyUses
 from api.http.lookups.version_lookup import VersionLookup
 from api.inference.client import Inference, with_inference_key
 from api.inference.pixel_budget import PixelBudget
@@ -34,7 +35,7 @@ LISTING = 4  # orders of imports from buckets, which may be slow to answer
 
 
 def make_lifespan(
-    settings: Settings, platform: Platform, metrics: Metrics, rates: Rates
+    settings: Settings, platform: Platform, metrics: Metrics, rates: Rates, uses: KeyUses
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the application's lifespan.
 
@@ -46,6 +47,7 @@ def make_lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             await run_in_threadpool(_open, app, settings, platform, metrics, stack)
+            stack.callback(uses.close)
             yield
             await rates.close()
             await run_in_threadpool(stack.close)

@@ -43,12 +43,12 @@ def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = Non
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
         rows = work.keys.page(limit + 1, after)
-        return page_of(
-            rows,
-            limit,
-            lambda row: KeyView.of(row, model_names(work, row), now),
-            lambda row: row.id,
-        )
+        uses = work.keys.last_uses([row.id for row in rows])
+
+        def view(row: ApiKey) -> KeyView:
+            return KeyView.of(row, model_names(work, row), now, last_used_at=uses.get(row.id))
+
+        return page_of(rows, limit, view, lambda row: row.id)
 
 
 @router.get("/{key}", responses=raises(errors.KeyNotFound), openapi_extra=needs(Role.ADMIN))
@@ -56,7 +56,9 @@ def get_api_key(key: str, services: WiredServices) -> KeyView:
     """Return an API key, by id or name."""
     with services.platform.transactions(read_only=True) as work:
         found = work.keys.get(key)
-        return KeyView.of(found, model_names(work, found), services.platform.clock())
+        used = work.keys.last_uses([found.id]).get(found.id)
+        names, now = model_names(work, found), services.platform.clock()
+    return KeyView.of(found, names, now, last_used_at=used)
 
 
 @router.post(
@@ -87,5 +89,6 @@ def revoke_api_key(key: str, services: WiredServices) -> None:
 
 def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
     with services.platform.transactions(read_only=True) as work:
-        names = model_names(work, key)
-    return SecretView.of(key, names, services.platform.clock(), secret=secret)
+        names, used = model_names(work, key), work.keys.last_uses([key.id]).get(key.id)
+    now = services.platform.clock()
+    return SecretView.of(key, names, now, last_used_at=used, secret=secret)

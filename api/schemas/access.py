@@ -65,9 +65,20 @@ class KeyView(ResponseModel):
     expires_at: datetime | None
     rotated_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None = Field(
+        description="Known within a minute or so. Null: it was not used since this is noted."
+    )
 
     @classmethod
-    def of(cls, key: ApiKey, models: list[str], now: datetime, **more: Any) -> Self:
+    def of(
+        cls,
+        key: ApiKey,
+        models: list[str],
+        now: datetime,
+        *,
+        last_used_at: datetime | None,
+        **more: Any,
+    ) -> Self:
         """Return the view of a key; its models are given by name."""
         return cls(
             id=key.id,
@@ -80,6 +91,7 @@ class KeyView(ResponseModel):
             expires_at=key.expires_at,
             rotated_at=key.rotated_at,
             revoked_at=key.revoked_at,
+            last_used_at=last_used_at,
             **more,
         )
 

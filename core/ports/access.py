@@ -62,6 +62,12 @@ class Keys(Protocol):
     def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
         """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
 
+    def note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
+        """Note when keys were used last, unless later uses are noted already."""
+
+    def last_uses(self, keys: Collection[KeyId]) -> Mapping[KeyId, datetime]:
+        """Return when some keys were used last; those of which no use is known are left out."""
+
 
 class Sessions(Protocol):
     """Sessions of browsers, by the SHA-256 of their ids."""

@@ -27,6 +27,7 @@ class Key(TypedDict):
     expires_at: str | None
     rotated_at: str | None
     revoked_at: str | None
+    last_used_at: str | None  # known within a minute or so
 
 
 class Secret(Key):

@@ -1,6 +1,7 @@
 """Statements that the repositories share."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -59,6 +60,20 @@ def upsert(connection: Connection, table: Table, values: Values, *, key: Collect
     statement = _insert(connection, table).values(values)
     connection.execute(
         statement.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=rest)
+    )
+
+
+def keep_latest(
+    connection: Connection, table: Table, key: Values, column: str, value: datetime
+) -> None:
+    """Set a time in the row with this key, unless it is later already; a missing row is added."""
+    statement = _insert(connection, table).values({**key, column: value})
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c[name] for name in key],
+            set_={column: value},
+            where=table.c[column] < value,
+        )
     )
 
 

@@ -1,6 +1,7 @@
 """Pages of API keys."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -45,6 +46,13 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(service: Service, admin: B
         assert "contributor" in text
         assert "demo" in text
         assert "2200-01-01 00:00" in text
+    assert "<dt>Last use</dt><dd>none known" in admin.get(here).text
+    with service.platform.transactions() as work:
+        used_at = service.platform.clock() - timedelta(hours=3)
+        work.keys.note_uses({work.keys.get("paged").id: used_at})
+        work.commit()
+    for path in (here, "/ui/keys"):
+        assert f'datetime="{used_at.isoformat()}"' in admin.get(path).text
     rotated = SECRET.search(admin.send(f"{here}/rotate", overlap="0").text)
     assert rotated
     assert (lets_in(service, secret), lets_in(service, rotated[1])) == (False, True)

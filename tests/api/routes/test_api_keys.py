@@ -1,9 +1,10 @@
 """API keys over HTTP."""
 
+from datetime import datetime
 from typing import Any
 
 from tests.support.api.seeds import a_root
-from tests.support.api.service import EMBEDDED, KEY, Service, code_of
+from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running
 
 KEYS = "/v1/api-keys"
 
@@ -44,6 +45,19 @@ def test_a_key_is_created_shown_once_rotated_and_revoked(service: Service) -> No
     assert status(service, last) == 401
     assert service.client.get(here).json()["live"] is False
     assert code_of(service.client.post(f"{here}/rotate")) == (409, "key_not_live")
+
+
+@EMBEDDED
+def test_the_last_use_of_a_key_is_noted_and_no_request_writes_it(service: Service) -> None:
+    key = made(service)
+    assert key["last_used_at"] is None
+    with running(service.settings) as other:  # which notes uses at the latest when it stops
+        began = other.platform.clock()
+        assert status(other, key["secret"]) == 200
+        assert service.client.get(f"{KEYS}/ci").json()["last_used_at"] is None
+    used = service.client.get(f"{KEYS}/ci").json()["last_used_at"]
+    assert began <= datetime.fromisoformat(used) <= service.platform.clock()
+    assert service.client.get(KEYS).json()["data"][1]["last_used_at"] == used
 
 
 @EMBEDDED

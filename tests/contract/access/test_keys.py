@@ -196,3 +196,16 @@ def test_secrets_are_stored_as_hashes_alone(platform: Platform) -> None:
         assert held is not None
         assert secret not in str(held)
         assert GIVEN not in str(work.keys.page(9, None))
+
+
+def test_the_latest_use_of_a_key_is_kept_whoever_notes_it_first(platform: Platform) -> None:
+    one, _ = create_key(platform, name="one", role=Role.VIEWER)
+    other, _ = create_key(platform, name="other", role=Role.VIEWER)
+    for uses in ({one.id: NOW}, {one.id: NOW + HOUR, other.id: NOW}, {one.id: NOW}):
+        with platform.transactions() as work:
+            work.keys.note_uses(uses)
+            work.commit()
+    never, _ = create_key(platform, name="never", role=Role.VIEWER)
+    with platform.transactions(read_only=True) as work:
+        found = work.keys.last_uses([one.id, other.id, never.id])
+    assert found == {one.id: NOW + HOUR, other.id: NOW}

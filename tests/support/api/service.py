@@ -68,7 +68,8 @@ class Service:
     def kept(self) -> dict[str, list[str]]:
         """Every row of every table, and every file beside the database.
 
-        Messages are left out: they only say that a row is there, and may come a little after it.
+        Messages are left out: they only say that a row is there, and may come a little after it. So
+        are the last uses of keys, which are noted once a minute.
         """
         with self.platform.transactions(read_only=True) as work:
             assert isinstance(work, SqlUnitOfWork)
@@ -76,7 +77,7 @@ class Service:
             # Without SQLAlchemy, which takes several times as long for a small table.
             cursor = work._connection.connection.cursor()
             rows = {}
-            for name in METADATA.tables:
+            for name in METADATA.tables.keys() - {"key_uses"}:
                 cursor.execute(f"SELECT * FROM {name}")
                 rows[name] = sorted(map(str, cursor.fetchall()))
         files = (path for path in self.settings.home.rglob("*") if path.is_file())

@@ -252,4 +252,5 @@ ADDED: dict[str, Rows] = {
             }
         ],
     },
+    "0033": {"key_uses": [{"key": "key_1", "at": WHEN}]},
 }

@@ -19,6 +19,7 @@ from api.schemas.common import After
 from core.domain.access.api_key import ApiKey
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
+from core.domain.values import KeyId
 from core.errors import FieldInvalid, PerennialError
 from core.ports import AuditFilter, UnitOfWork
 from core.use_cases.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
@@ -105,7 +106,8 @@ def _list(
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
         keys = work.keys.page(KEYS + 1, after)
-        rows = [_known(work, key, now) for key in keys[:KEYS]]
+        uses = work.keys.last_uses([key.id for key in keys])
+        rows = [_known(work, key, now, uses) for key in keys[:KEYS]]
     return page(
         request,
         "administration/keys.html",
@@ -129,7 +131,8 @@ def _one(
 ) -> Response:
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
-        known = _known(work, work.keys.get(reference), now)
+        key = work.keys.get(reference)
+        known = _known(work, key, now, work.keys.last_uses([key.id]))
     return page(
         request,
         "administration/key.html",
@@ -143,14 +146,17 @@ def _one(
     )
 
 
-def _known(work: UnitOfWork, key: ApiKey, now: datetime) -> dict[str, Any]:
-    """Return a key with the names of its models, its state and the last change that it made."""
+def _known(
+    work: UnitOfWork, key: ApiKey, now: datetime, uses: Mapping[KeyId, datetime]
+) -> dict[str, Any]:
+    """Return a key with the names of its models, its state, its last use and its last change."""
     changes = work.audit.page(1, None, AuditFilter(actor=key.name))
     revoked = "revoked" if key.revoked_at else "expired"
     return {
         "key": key,
         "models": None if key.models is None else model_names(work, key),
         "state": "valid" if key.is_live(now) else revoked,
+        "used_at": uses.get(key.id),
         "changed_at": changes[0].change.at if changes else None,
     }
 

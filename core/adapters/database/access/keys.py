@@ -6,8 +6,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
-from core.adapters.database.statements import chunks, find_named, insert_new, page_by_id
-from core.adapters.database.tables.access import api_key_secrets, api_keys, previous_keys
+from core.adapters.database.statements import (
+    chunks,
+    find_named,
+    insert_new,
+    keep_latest,
+    page_by_id,
+)
+from core.adapters.database.tables.access import (
+    api_key_secrets,
+    api_keys,
+    key_uses,
+    previous_keys,
+)
 from core.domain.access.api_key import ApiKey, Secret
 from core.domain.access.roles import Role
 from core.domain.values import Digest, KeyId
@@ -89,6 +100,16 @@ class SqlKeys:
         )
         self._forget_previous(key)
         return ended.rowcount
+
+    def note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
+        """Note when keys were used last; rows are locked in one order, so nobody deadlocks."""
+        for key in sorted(uses):
+            keep_latest(self._connection, key_uses, {"key": key}, "at", uses[key])
+
+    def last_uses(self, keys: Collection[KeyId]) -> Mapping[KeyId, datetime]:
+        """Return when some keys were used last; those of which no use is known are left out."""
+        query = select(key_uses.c.key, key_uses.c.at).where(key_uses.c.key.in_(keys))
+        return {row.key: row.at for row in self._connection.execute(query)}
 
     def _add_secret(self, key: KeyId, digest: Digest) -> None:
         if not insert_new(self._connection, api_key_secrets, {"digest": digest, "key": key}):

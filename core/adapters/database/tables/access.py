@@ -27,6 +27,14 @@ api_key_secrets = Table(
     Column("valid_until", UtcTime),  # null: until it is rotated
 )
 
+# Apart from the keys, so that noting a use waits for nobody who changes them.
+key_uses = Table(
+    "key_uses",
+    metadata,
+    Column("key", ForeignKey("api_keys.id"), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+)
+
 sessions = Table(  # of browsers
     "sessions",
     metadata,
