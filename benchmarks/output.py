@@ -24,7 +24,8 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     """Write rows, with facts of the machine, to `out/<name>.json`."""
     OUT.mkdir(exist_ok=True)
     machine = machine_with(**facts)
-    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
+    text = json.dumps({"machine": machine, "rows": rows}, indent=2, default=str)
+    (OUT / f"{name}.json").write_text(text)
 
 
 def machine_with(**facts: Any) -> dict[str, Any]:

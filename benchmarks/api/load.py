@@ -73,7 +73,7 @@ class _Client(asyncio.Protocol):
         """Record the latency of a complete response and send the next request."""
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        if not found or len(body) < content_length(head):
             return
         self.answers.append((self._sent.name, time.perf_counter() - self._sent_at))
         status = head[9:12].decode()
@@ -98,7 +98,8 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._sent.message)
 
 
-def _length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
+    """Return the length of the body that the head of a response announces."""
     name = b"content-length:"
     return next(
         int(line[len(name) :]) for line in head.split(b"\r\n") if line[: len(name)].lower() == name

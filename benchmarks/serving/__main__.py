@@ -1,24 +1,29 @@
 """Measure how versions are served: `make bench-serving`.
 
 - classify: images a second and waits, beside a bare open_clip loop.
+- beside: our service, LitServe and Infinity embed the same images, one after the other.
 - moves: an alias moves between two versions while clients classify over it.
 
 The module of each part says how it measures.
 
     python -m benchmarks.serving --parts classify --models tiny --rounds 5 --clients 1 16 64
+    python -m benchmarks.serving --parts beside --shares 0.5 1.25 --turn 20
     python -m benchmarks.serving --parts moves
 """
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from benchmarks.output import OUT, show, write
+from benchmarks.serving.beside.bench import bench_beside
 from benchmarks.serving.classify import MODELS, bench_classify
 from benchmarks.serving.moves import bench_moves
 
 PARTS = {
     "classify": bench_classify,
+    "beside": bench_beside,
     "moves": bench_moves,
 }
 
@@ -37,6 +42,10 @@ def parsed() -> argparse.Namespace:
     part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once")
     part("--rounds", type=int, default=5, help="rounds that measure all once")
     part("--seconds", type=float, default=3.0, help="length of each measurement")
+    part = parser.add_argument_group("beside").add_argument
+    part("--shares", nargs="+", type=float, default=[0.25, 0.5, 0.75, 0.9, 1.25], help="of bare")
+    part("--turn", type=float, default=12.0, help="seconds of requests at each rate")
+    part("--environments", type=Path, default=Path("var/serving"), help="of LitServe, Infinity")
     part = parser.add_argument_group("moves").add_argument
     part("--moves", type=int, default=1000)
     part("--moves-a-second", type=float, default=10.0)

@@ -1,4 +1,4 @@
-"""Folders with the models that are served, as open_clip reads them."""
+"""Folders with the models that are served."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,10 @@ from pathlib import Path
 import open_clip
 import torch
 from safetensors.torch import save_file
+
+from core.clip.model import ClipModel
+from core.clip.pretrained_folder import read_folder
+from core.exporting.huggingface_folder import write_huggingface
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 
@@ -19,3 +23,10 @@ def write_random(folder: Path, name: str) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     state = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
+
+
+def write_huggingface_of(source: Path, folder: Path) -> None:
+    """Write the model of an open_clip folder as transformers reads it."""
+    config, network = read_folder(source)
+    folder.mkdir(parents=True)
+    write_huggingface(ClipModel.build(config, network.state_dict(), torch.device("cpu")), folder)
