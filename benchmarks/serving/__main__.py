@@ -48,9 +48,9 @@ def parsed() -> argparse.Namespace:
     part("--environments", type=Path, default=Path("var/serving"), help="of LitServe, Infinity")
     part = parser.add_argument_group("moves").add_argument
     part("--moves", type=int, default=1000)
-    part("--moves-a-second", type=float, default=10.0)
+    part("--moves-a-second", type=float, default=2.5)
     part("--watching", type=int, default=16, help="clients that classify meanwhile")
-    part("--window", type=float, default=10.0, help="seconds with, and without, moves")
+    part("--window", type=float, default=20.0, help="seconds with, and without, moves")
     return parser.parse_args()
 
 

@@ -1,17 +1,24 @@
 """Moves of an alias between two versions while clients classify over it.
 
-Windows without and with moves alternate. Every second move is a rollback. Failed requests, answers
-that are not those of the version that they name, and waits for answers are told of both kinds of
-window; and after each move, how long it takes until the alias answers with its new version.
+Windows without and with moves alternate. Every second move is a rollback. One more client asks
+right after each move, until the alias answers with its new version; in a window without moves it
+asks as often, so that both have the same load. Failed requests, answers that are not those of the
+version that they name, and waits for answers are told of both kinds of window; and after each move,
+how long it takes until the new version answers.
+
+A thousand moves, 2.5 a second, take a quarter of an hour with the windows between them. That is far
+more often than anybody moves an alias, and each window has enough requests for its p99.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
@@ -84,15 +91,31 @@ def _request(service: Service, reference: str, data: bytes, expected: Expected) 
     )
 
 
+def times(given: argparse.Namespace) -> Iterator[None]:
+    """Wait for each time in a window at which the alias may move; yield then."""
+    began = time.perf_counter()
+    for number in count():
+        due = began + number / given.moves_a_second
+        time.sleep(max(0.0, due - time.perf_counter()))
+        if time.perf_counter() > began + given.window:
+            return
+        yield
+
+
+def stay(question: Question, given: argparse.Namespace) -> None:
+    """Ask what `move` asks, as often, without moving the alias."""
+    connection = connect(question)
+    for _ in times(given):
+        ask(question, connection)
+    connection.close()
+
+
 def move(service: Service, question: Question, moves: Moves, given: argparse.Namespace) -> None:
     """Move the alias to version 2 and back during a window, at most so often as is asked for."""
     connection = connect(question)
-    began, before = time.perf_counter(), len(moves.moving)
     with service.client() as client:
-        while len(moves.moving) < given.moves:
-            due = began + (len(moves.moving) - before) / given.moves_a_second
-            time.sleep(max(0.0, due - time.perf_counter()))
-            if time.perf_counter() > began + given.window:
+        for _ in times(given):
+            if len(moves.moving) == given.moves:
                 break
             to = 1 if len(moves.moving) % 2 else 2
             called = time.perf_counter()
@@ -122,10 +145,13 @@ def measure(
     turn().result()  # warms up
     with ThreadPoolExecutor(1, thread_name_prefix="mover") as mover:
         while len(moves.moving) < given.moves:
-            still.append(turn().result())
-            seen = turn()
-            mover.submit(move, service, questions[0], moves, given).result()
-            moving.append(seen.result())
+            for windows, during in (
+                (still, partial(stay, questions[0], given)),
+                (moving, partial(move, service, questions[0], moves, given)),
+            ):
+                seen = turn()
+                mover.submit(during).result()
+                windows.append(seen.result())
     return still, moving, moves
 
 
