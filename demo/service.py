@@ -17,6 +17,7 @@ from perennial import Client
 FIRST_PORT = 8750
 START_SECONDS = 120
 STOP_SECONDS = 20
+LOG_LINES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> Non
             if client.is_ready():
                 return
             time.sleep(0.2)
-    raise SystemExit(f"The service did not start; see {service.home / 'service.log'}")
+    log = service.home / "service.log"
+    last = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    raise SystemExit(f"The service did not start; the end of {log}:\n{last}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
