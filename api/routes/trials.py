@@ -103,7 +103,8 @@ def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> Tr
         found = work.models.get(model)
         wanted = work.trials.find(found.id, alias, trial)
         counts = work.trials.counts([wanted.id])[wanted.id]
-    return TrialReport.with_counts(wanted, counts, model=found.name)
+        course = work.trials.course([wanted.id])[wanted.id]
+    return TrialReport.with_counts(wanted, counts, course, model=found.name)
 
 
 @router.post(

@@ -1,5 +1,6 @@
 """Schemas of trials and of the labels that are sent back."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from api.schemas.aliases import Reason
 from api.schemas.common import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
+from core.domain.trials.course import CoursePoint
 from core.domain.trials.evidence import TrialVerdict, evidence_of
 from core.domain.trials.prediction import TrialCounts
 from core.domain.trials.sample import Sample
@@ -110,15 +112,33 @@ class BothCounts(ResponseModel):
     )
 
 
+class CoursePointView(ResponseModel):
+    """The difference in accuracy by the labels that there were at a time."""
+
+    labels: int = Field(
+        examples=[120], description="Labels that counted; of a shadow, one for both answers."
+    )
+    estimate: float = Field(examples=[0.02])
+    lower: float = Field(examples=[-0.01])
+    upper: float = Field(examples=[0.05])
+    at: datetime
+
+
 class TrialReport(TrialView):
     """A trial with what its answers and labels say so far."""
 
     verdict: TrialVerdict = Field(description="Of the candidate, by the labels so far.")
     difference: TrialDifference
     counts: BothCounts
+    course: list[CoursePointView] = Field(
+        description="What the labels said before: a point whenever they were a quarter more than "
+        "at the last one."
+    )
 
     @classmethod
-    def with_counts(cls, trial: Trial, counts: TrialCounts, *, model: str) -> Self:
+    def with_counts(
+        cls, trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], *, model: str
+    ) -> Self:
         """Return the report of a trial; `model` is the model's name."""
         evidence = evidence_of(trial.mode, counts)
         shadow = ShadowCounts.model_validate(counts, from_attributes=True)
@@ -137,6 +157,9 @@ class TrialReport(TrialView):
                 shadow=shadow if trial.mode is TrialMode.SHADOW else None,
                 same_caller=counts.same_caller,
             ),
+            course=[
+                CoursePointView.model_validate(point, from_attributes=True) for point in course
+            ],
         )
 
 

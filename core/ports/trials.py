@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from core.domain.registry.alias import Alias
+from core.domain.trials.course import CoursePoint
 from core.domain.trials.prediction import Prediction, TrialCounts
 from core.domain.trials.sample import Sample
 from core.domain.trials.trial import Trial, TrialEnd
@@ -45,6 +46,12 @@ class Trials(Protocol):
 
     def count(self, trial: TrialId, counts: Mapping[str, int]) -> None:
         """Add to the counts of a trial, by names of `TrialCounts`."""
+
+    def course(self, trials: Collection[TrialId]) -> Mapping[TrialId, Sequence[CoursePoint]]:
+        """Return the points of some trials, by growing numbers of labels."""
+
+    def note_course(self, points: Sequence[CoursePoint]) -> None:
+        """Add points, but for those that are there."""
 
 
 class Predictions(Protocol):

@@ -73,12 +73,23 @@ class BothCounts(TypedDict):
     same_caller: int  # labels that do not count, since another one of their caller does
 
 
+class CoursePoint(TypedDict):
+    """The difference in accuracy by the labels that there were at a time."""
+
+    labels: int
+    estimate: float
+    lower: float
+    upper: float
+    at: str
+
+
 class TrialReport(Trial):
     """A trial with what its answers and labels say so far."""
 
     verdict: TrialVerdict
     difference: TrialDifference
     counts: BothCounts
+    course: list[CoursePoint]  # by growing numbers of labels
 
 
 class Sample(TypedDict):

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from core.domain.trials.course import next_point
 from core.domain.trials.prediction import Prediction
 from core.domain.trials.trial import Trial
 from core.domain.values import PredictionId, TrialId, clean_class
@@ -61,7 +62,22 @@ def label_predictions(
         work.predictions.save(list(changed.values()))
         count_changes(work, [(before[one.id], one) for one in changed.values()])
         work.commit()
+    _note_course(platform, trials)
     return [_settled(receipt, changed) for receipt in receipts]
+
+
+def _note_course(platform: Platform, trials: Mapping[TrialId, Trial]) -> None:
+    """Note what the labels say now, where they have grown enough; nobody waits meanwhile."""
+    with platform.transactions(read_only=True) as work:
+        counts, course = work.trials.counts(trials), work.trials.course(trials)
+    last = {trial: max((point.labels for point in course[trial]), default=0) for trial in trials}
+    now = platform.clock()
+    points = [next_point(trials[one], counts[one], now, last=last[one]) for one in sorted(trials)]
+    if any(points):
+        with platform.transactions() as work:
+            held = work.trials.hold(trials)  # a model may have been deleted with them
+            work.trials.note_course([one for one in points if one and one.trial in held])
+            work.commit()
 
 
 def _once_a_caller(work: UnitOfWork, labelled: Sequence[Prediction]) -> list[Prediction]:

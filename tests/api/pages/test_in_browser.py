@@ -5,6 +5,9 @@ from playwright.sync_api import Page, expect
 
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.order import EvaluateOrder
+from core.domain.trials.course import CoursePoint
+from core.domain.trials.sample import Sample
+from core.domain.values import PredictionId
 from perennial import Client, ImageFile
 from tests.api.pages.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
@@ -97,6 +100,7 @@ def test_axe_finds_nothing_no_script_runs_and_every_page_fits_a_phone(
     page: Page, site: tuple[str, Scene]
 ) -> None:
     webhook = write_scripts(site[0])
+    fill_trial(site[1])
     ran: list[str] = []
     page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
     job = page.request.get("/ui/jobs?model=line").text().split('href="/ui/jobs/')[1].split('"')[0]
@@ -157,6 +161,30 @@ def test_axe_finds_nothing_no_script_runs_and_every_page_fits_a_phone(
     assert sum(sizes) < FIRST_VIEW
 
 
+def fill_trial(scene: Scene) -> None:
+    """Give the trial of the model `line` a course and a sample."""
+    with scene.platform.transactions() as work:
+        (trial,) = work.trials.running()
+        counts = dict.fromkeys(("disagreed", "labelled_current", "labelled_candidate"), 9)
+        work.trials.count(trial.id, counts | {"right_candidate": 9, "gained": 9, "sampled": 1})
+        point = CoursePoint(
+            trial=trial.id, labels=2, estimate=1.0, lower=-0.9, upper=1.0, at=trial.started_at
+        )
+        work.trials.note_course([point])
+        (row, *_) = work.datasets.image_page(work.datasets.get("scripts").id, 1, None)
+        sample = Sample(
+            trial=trial.id,
+            pixels=row.image.pixels,
+            artifact=row.image.artifact,
+            prediction=PredictionId("pred_1"),
+            answer=SCRIPT,
+            shadow_answer="bag",
+            at=trial.started_at,
+        )
+        work.samples.add(sample)
+        work.commit()
+
+
 def write_scripts(url: str) -> str:
     """Put a script into every text that a person may choose; return the id of the webhook."""
     with Client(url, KEY, trust_env=False) as client:
@@ -171,6 +199,7 @@ def write_scripts(url: str) -> str:
             "line", 2, expected_revision=live["revision"], reason=SCRIPT, override=True
         )
         client.aliases.roll_back("line", reason=SCRIPT)
+        client.trials.start("line", 2, mode="shadow", reason=SCRIPT)
         client.jobs.order_update(model="line", dataset="products", dataset_version=1, metadata=NOTE)
         hook = {"url": "https://93.184.216.34/", "events": ["job.failed"], "description": SCRIPT}
         return str(client.request("POST", "/v1/webhooks", json=hook).json()["id"])

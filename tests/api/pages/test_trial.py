@@ -6,6 +6,7 @@ import pytest
 
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
+from core.domain.trials.course import CoursePoint
 from core.domain.trials.sample import Sample
 from core.domain.values import PredictionId
 from tests.api.pages.conftest import Browser, Marks
@@ -41,6 +42,15 @@ def counted(service: Service, **counts: int) -> None:
         work.commit()
 
 
+def noted(service: Service, **values: float) -> None:
+    """Add a point to the course of the running trial."""
+    with service.platform.transactions() as work:
+        (trial,) = work.trials.running()
+        point = CoursePoint(trial=trial.id, at=service.platform.clock(), **values)  # type: ignore[arg-type]
+        work.trials.note_course([point])
+        work.commit()
+
+
 def test_a_trial_starts_counts_and_stops(
     service: Service, model: Model, operator: Browser, viewer: Browser
 ) -> None:
@@ -58,7 +68,11 @@ def test_a_trial_starts_counts_and_stops(
     counted(service, answered_current=120, answered_candidate=120, agreed=98, disagreed=22)
     counted(service, labelled_current=10, labelled_candidate=10, right_current=7)
     counted(service, right_candidate=8, gained=2, lost=1)
+    assert 'aria-label="Course"' not in viewer.get(HERE).text  # of one point
+    noted(service, labels=2, estimate=0.5, lower=-0.9, upper=1.0)
     undecided = viewer.get(HERE).text
+    assert "Difference in accuracy from +50.0 points (−90.0 to +100.0) by 2 labels" in undecided
+    assert "by 10 labels" in undecided
     assert "Not decided yet" in undecided
     assert 'aria-label="Difference in accuracy, candidate less current version' in undecided
     counted(service, labelled_current=110, labelled_candidate=110, right_current=91)

@@ -253,4 +253,16 @@ ADDED: dict[str, Rows] = {
         ],
     },
     "0033": {"key_uses": [{"key": "key_1", "at": WHEN}]},
+    "0034": {
+        "trial_course": [
+            {
+                "trial": "trial_1",
+                "labels": 2**40,
+                "estimate": 0.1,
+                "lower": -0.1,
+                "upper": 0.3,
+                "at": WHEN,
+            }
+        ],
+    },
 }

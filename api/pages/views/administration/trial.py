@@ -1,6 +1,7 @@
 """The page of an alias's trials: what the labels say so far, and forms that start and stop one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -19,10 +20,13 @@ from api.pages.browser.forms import (
 )
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
+from api.pages.figures.course_plot import course_plot
 from api.pages.figures.difference_plot import difference_plot
 from core.domain.access.roles import Role
 from core.domain.registry.alias import PRODUCTION
+from core.domain.trials.course import CoursePoint, next_point
 from core.domain.trials.evidence import evidence_of
+from core.domain.trials.prediction import TrialCounts
 from core.domain.trials.trial import LARGEST_SHARE, Trial, TrialMode
 from core.domain.values import ModelId
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
@@ -112,12 +116,15 @@ def _show(
         trials = work.trials.page(found.id, alias, TRIALS, None)
         latest = _latest(work, found.id, alias)
         counts = work.trials.counts([latest.id])[latest.id] if latest else None
+        course = work.trials.course([latest.id])[latest.id] if latest else ()
         samples = work.samples.page(latest.id, SAMPLES + 1, None) if latest else []
         newest = work.versions.newest(found.id)
         start_at = max(0, newest.number - CANDIDATES) if newest else 0
         versions = work.versions.page(found.id, CANDIDATES, start_at)
         aliases = [one.name for one in work.aliases.all(found.id)]
     evidence = evidence_of(latest.mode, counts) if latest and counts else None
+    if latest and counts:
+        course = _until_now(latest, counts, course, platform.clock())
     return page(
         request,
         "administration/trial.html",
@@ -128,6 +135,7 @@ def _show(
         trial=latest,
         counts=counts,
         evidence=evidence,
+        course=course_plot(course) if len(course) > 1 else None,
         samples=samples[:SAMPLES],
         more_samples=len(samples) > SAMPLES,
         most_samples=platform.settings.max_trial_samples,
@@ -144,6 +152,15 @@ def _show(
         longest=LONGEST_REASON,
         now=platform.clock(),
     )
+
+
+def _until_now(
+    trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], now: datetime
+) -> Sequence[CoursePoint]:
+    """Return a course with what the labels say now."""
+    last = course[-1].labels if course else 0
+    newest = next_point(trial, counts, now, last=last, growth=1.0)
+    return [*course, newest] if newest else course
 
 
 def _latest(work: UnitOfWork, model: ModelId, alias: str) -> Trial | None:

@@ -18,6 +18,7 @@ from core.adapters.database.tables.models import (
 from core.adapters.database.tables.trials import (
     trial_callers,
     trial_counts,
+    trial_course,
     trial_predictions,
     trial_samples,
     trials,
@@ -126,7 +127,8 @@ class SqlModels:
         # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
         held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)
         tried = self._connection.scalars(held.with_for_update()).all()
-        for table in (trial_predictions, trial_callers, trial_counts, trial_samples):
+        of_trials = (trial_predictions, trial_callers, trial_counts, trial_course, trial_samples)
+        for table in of_trials:
             self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
         for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))

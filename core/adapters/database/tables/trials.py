@@ -79,6 +79,18 @@ trial_samples = Table(
     Column("at", UtcTime, nullable=False),
 )
 
+# What the labels of a trial said, at growing numbers of labels.
+trial_course = Table(
+    "trial_course",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("labels", BigInteger, primary_key=True, autoincrement=False),
+    Column("estimate", Float(53), nullable=False),
+    Column("lower", Float(53), nullable=False),
+    Column("upper", Float(53), nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 Index(None, trials.c.model, trials.c.alias, trials.c.id)
 Index(None, trial_predictions.c.trial, trial_predictions.c.id)
 Index(None, trial_predictions.c.at)

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from core.adapters.database.statements import increase
+from core.adapters.database.statements import increase, insert_missing
 from core.adapters.database.tables.models import aliases
-from core.adapters.database.tables.trials import trial_counts, trials
+from core.adapters.database.tables.trials import trial_counts, trial_course, trials
 from core.domain.registry.alias import Alias
+from core.domain.trials.course import CoursePoint
 from core.domain.trials.prediction import COUNTS, TrialCounts
 from core.domain.trials.trial import Trial, TrialEnd, TrialMode
 from core.domain.values import ModelId, TrialId
@@ -115,6 +116,18 @@ class SqlTrials:
             if counts[name]:
                 key = {"trial": trial, "name": name}
                 increase(self._connection, trial_counts, key, "value", counts[name])
+
+    def course(self, trials: Collection[TrialId]) -> Mapping[TrialId, Sequence[CoursePoint]]:
+        """Return the points of some trials, by growing numbers of labels."""
+        found: dict[TrialId, list[CoursePoint]] = {trial: [] for trial in trials}
+        query = select(trial_course).where(trial_course.c.trial.in_(trials))
+        for row in self._connection.execute(query.order_by(trial_course.c.labels)):
+            found[row.trial].append(CoursePoint(**row._mapping))
+        return found
+
+    def note_course(self, points: Sequence[CoursePoint]) -> None:
+        """Add points, but for those that are there."""
+        insert_missing(self._connection, trial_course, [vars(point) for point in points])
 
 
 def _to_trial(row: Row[Any]) -> Trial:

@@ -85,6 +85,7 @@ def test_a_shadow_is_asked_after_the_live_version_and_labels_make_pairs(
     assert counts["current"] == {"answered": 3, "labelled": 2, "right": 1, "accuracy": 0.5}
     assert counts["candidate"] == {"answered": 3, "labelled": 2, "right": 1, "accuracy": 0.5}
     assert (counts["shadow"]["gained"], counts["shadow"]["lost"]) == (1, 1)
+    assert [(one["labels"], one["estimate"]) for one in report(service)["course"]] == [(2, 0.0)]
 
 
 def test_a_shadow_that_fails_fails_no_answer(
