@@ -1,7 +1,7 @@
 """The resident memory and CPU time of a service's processes, while something happens."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -55,13 +55,14 @@ def sampled_memory(pid: int) -> Iterator[MemorySamples]:
         samples.taken.append(_resident(pid))
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a service's present processes have taken so far."""
+def cpu_seconds(pid: int, roles: Collection[str] | None = None) -> float:
+    """Return the CPU time that a service's present processes, or those of roles, have taken."""
     total = 0.0
     for process in _processes(pid):
         with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system
+            if roles is None or _role(process) in roles:
+                times = process.cpu_times()
+                total += times.user + times.system
     return total
 
 

@@ -2,10 +2,13 @@
 
 Small JPEGs are sent to a served service as one zip, as one tar and as multipart uploads of the
 Python client. The baseline is a bare loop that decodes, re-encodes and hashes the same files in as
-many processes as the service decodes with, run just before each of them. A ratio is the bare
-loop's seconds divided by the service's, 1 is as fast; on a busy machine that of the CPU times is
-the more reliable one. Memory is that of the process that imports: the worker for archives, the
-server for uploads, after 10, 50 and 100 % of the time.
+many processes as the service decodes with. Both take turns, since a machine's speed changes with
+time: uploads are sent in windows, an archive as one, and the bare loop takes half of a window's
+images before the service and half after it. A ratio is the bare loop's seconds divided by the
+service's, 1 is as fast, and the median over windows; on a busy machine that of the CPU times is
+the more reliable one. CPU times are those of the processes that images pass through. Memory is
+that of the process that imports: the worker for archives, the server for uploads, after 10, 50 and
+100 % of the time.
 
 A second table counts the resumable uploads that were cut at a random byte and resumed to the same
 digest.
@@ -23,8 +26,10 @@ from typing import Any
 from benchmarks.ingest.bare import bare_loop
 from benchmarks.ingest.cut_uploads import cut_uploads
 from benchmarks.ingest.jpegs import write_jpegs
-from benchmarks.ingest.ways import ARCHIVES, WAYS, ingest
+from benchmarks.ingest.taken import Window, compared
+from benchmarks.ingest.ways import ARCHIVES, WAYS, receiving, windows_of
 from benchmarks.output import publish
+from devtools.process_memory import MemorySamples
 
 PROCESSES = 2  # that decode, in the server and in the worker
 MEGABYTE = 1e6
@@ -32,18 +37,20 @@ SHARES = (0.1, 0.5, 1.0)
 
 
 def measure(way: str, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
-    """Run the bare loop and then the service; return the row of the table."""
-    bare = bare_loop(paths, PROCESSES)
-    taken, memory = ingest(way, folder, paths)
+    """Let the bare loop and the service take turns; return the row of the table."""
+    chunks = windows_of(way, paths)
+    windows, memory = [], MemorySamples()
+    with bare_loop(PROCESSES, paths[0]) as bare, receiving(way, folder, chunks) as sends:
+        for chunk, send in zip(chunks, sends, strict=True):
+            before = bare(chunk[: len(chunk) // 2])
+            service, samples = send()
+            after = bare(chunk[len(chunk) // 2 :])
+            windows.append(Window(images=len(chunk), service=service, bare=before + after))
+            memory.taken.extend(samples.taken)
     importer = "worker" if way in ARCHIVES else "server"
     return {
         "sent as": way,
-        "images/s": len(paths) / taken.seconds,
-        "bare images/s": len(paths) / bare.seconds,
-        "ratio": bare.seconds / taken.seconds,
-        "CPU s": taken.cpu,
-        "bare CPU s": bare.cpu,
-        "ratio by CPU": bare.cpu / taken.cpu,
+        **compared(windows),
         **{f"MB at {share:.0%}": memory.at(share, importer) / MEGABYTE for share in SHARES},
         **{f"peak MB {name}": memory.peaks()[name] / MEGABYTE for name in ("server", "worker")},
     }

@@ -4,8 +4,9 @@ import hashlib
 import io
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -15,15 +16,23 @@ from benchmarks.ingest.taken import Taken
 AT_ONCE = 50  # images that a process takes at a time
 
 
-def bare_loop(paths: Sequence[Path], processes: int) -> Taken:
-    """Decode, re-encode and hash images in processes that run already."""
-    batches = [paths[first : first + AT_ONCE] for first in range(0, len(paths), AT_ONCE)]
+@contextmanager
+def bare_loop(processes: int, first: Path) -> Iterator[Callable[[Sequence[Path]], Taken]]:
+    """Yield what decodes, re-encodes and hashes images in processes that run within the context.
+
+    Each has converted the first image before, and so loaded Pillow.
+    """
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawning) as pool:
-        list(pool.map(convert, [paths[:1]] * processes))  # they have started and loaded Pillow
-        began = time.perf_counter()
-        cpu = sum(pool.map(convert, batches))
-        return Taken(seconds=time.perf_counter() - began, cpu=cpu)
+
+        def run(paths: Sequence[Path]) -> Taken:
+            batches = [paths[start : start + AT_ONCE] for start in range(0, len(paths), AT_ONCE)]
+            began = time.perf_counter()
+            cpu = sum(pool.map(convert, batches))
+            return Taken(seconds=time.perf_counter() - began, cpu=cpu)
+
+        list(pool.map(convert, [[first]] * processes))
+        yield run
 
 
 def convert(paths: Sequence[Path]) -> float:
