@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from core.domain.gate.policy import GatePolicy
-from core.domain.registry.alias import Alias, AliasMove
+from core.domain.registry.alias import Alias, AliasMove, MoveKind
 from core.domain.registry.version import Model, Version
 from core.domain.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
@@ -138,6 +138,9 @@ class Aliases(Protocol):
 
     def newest_moves(self, model: ModelId, name: str, limit: int) -> Sequence[AliasMove]:
         """Return the newest moves of an alias, oldest first."""
+
+    def kinds_of_moves(self, model: ModelId, name: str) -> Collection[MoveKind]:
+        """Return the kinds of the moves that an alias has ever made."""
 
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""

@@ -130,7 +130,7 @@ def _ask(
         newest = work.aliases.newest_moves(found.id, alias, MOVES)
         if kind == ROLLBACK:
             work.aliases.get(found.id, alias)
-            version = target_of(work, found.id, work.aliases.history(found.id, alias))
+            version = target_of(work, found.id, alias)
         to = work.versions.get(found.id, version or 0)
         present = work.aliases.find(found.id, alias)
     sent = fields or {}

@@ -141,6 +141,18 @@ def version_before(
     return found
 
 
+def version_before_by(
+    newest: Sequence[AliasMove], *, failed: Collection[int] = (), deleted: Collection[int] = ()
+) -> int | None:
+    """Return what `version_before` does, None if the newest moves of an alias do not tell."""
+    stack = live_stack_end(newest)
+    for number in reversed(stack[:-1]):
+        if number not in {*deleted, *failed, stack[-1]}:
+            rows = [row for row in since_created(newest) if row.to_version == number]
+            return None if all(row.override for row in rows) else number
+    return None
+
+
 def by_override(history: Sequence[AliasMove]) -> set[int]:
     """Return the versions that an alias has moved to only by override."""
     rows = [(row.to_version, row.override) for row in since_created(history)]

@@ -1,12 +1,12 @@
 """Read from the database which of the first steps are done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType
-from core.domain.registry.alias import PRODUCTION, AliasMove, MoveKind
+from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Version
 from core.errors import DatasetNotFound, ModelNotFound
 from core.ports import Platform, UnitOfWork
@@ -40,19 +40,18 @@ class Progress:
     jobs: Sequence[Job] = ()  # the last import of the model and its last update
     taught: Version | None = None  # the newest version, once the gate has judged it
     live: int | None = None
-    moves: Sequence[AliasMove] = ()
+    moved: Collection[MoveKind] = ()  # in each of these ways
 
     @property
     def done(self) -> frozenset[Step]:
         """The steps that are done: what a row tells of, and all before it."""
-        kinds = {move.kind for move in self.moves}
         facts = {
             Step.SIGN_IN: True,
             Step.IMAGES: self.loaded,
             Step.MODEL: self.root is not None and self.loaded,
             Step.TEACH: self.taught is not None,
-            Step.PROMOTE: MoveKind.PROMOTED in kinds,
-            Step.ROLL_BACK: MoveKind.ROLLED_BACK in kinds,
+            Step.PROMOTE: MoveKind.PROMOTED in self.moved,
+            Step.ROLL_BACK: MoveKind.ROLLED_BACK in self.moved,
         }
         last = max(ORDER.index(step) for step, true in facts.items() if true)
         return frozenset(ORDER[: last + 1])
@@ -100,7 +99,7 @@ def read_progress(platform: Platform) -> Progress:
             jobs=jobs,
             taught=newest if newest and newest.verdict else None,
             live=live.version if live else None,
-            moves=work.aliases.history(model.id, PRODUCTION),
+            moved=work.aliases.kinds_of_moves(model.id, PRODUCTION),
         )
 
 

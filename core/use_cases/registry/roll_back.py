@@ -11,6 +11,7 @@ from core.domain.registry.alias import (
     live_stack_end,
     require_revision,
     version_before,
+    version_before_by,
     was_live,
 )
 from core.domain.registry.promotion import require_override, role_to_override
@@ -20,6 +21,8 @@ from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
+
+NEWEST = 20  # moves, which nearly always tell
 
 
 def roll_back(
@@ -46,11 +49,9 @@ def roll_back(
     with platform.transactions(read_only=True) as work:
         found = work.models.get(model)
         seen = work.aliases.get(found.id, alias)
-        history = work.aliases.history(found.id, alias)
-        if to is None:
-            to = target_of(work, found.id, history)
-        target = work.versions.get(found.id, to)
-    if not was_live(history, target.number):
+        moves = () if to is None else work.aliases.history(found.id, alias)
+        target = work.versions.get(found.id, target_of(work, found.id, alias) if to is None else to)
+    if to is not None and not was_live(moves, to):
         raise FieldInvalid(
             f"Version {target.number} was never live as {alias!r}: promote it instead.",
             pointer="/to",
@@ -82,14 +83,20 @@ def roll_back(
     return moved
 
 
-def target_of(work: UnitOfWork, model: ModelId, history: Sequence[AliasMove]) -> int:
-    """Return the version that an alias with this history goes back to. Raises NoPrevious."""
+def target_of(work: UnitOfWork, model: ModelId, alias: str) -> int:
+    """Return the version that an alias goes back to. Raises NoPrevious.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
     fit = work.versions.fit(model)
-    return version_before(
-        history,
-        failed={number for number, is_fit in fit.items() if not is_fit},
-        deleted=set(live_stack(history)) - fit.keys(),
-    )
+    failed = {number for number, is_fit in fit.items() if not is_fit}
+    newest = work.aliases.newest_moves(model, alias, NEWEST)
+    gone = set(live_stack_end(newest)) - fit.keys()
+    found = version_before_by(newest, failed=failed, deleted=gone)
+    if found is not None:
+        return found
+    history = work.aliases.history(model, alias)
+    return version_before(history, failed=failed, deleted=set(live_stack(history)) - fit.keys())
 
 
 def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:

@@ -39,6 +39,9 @@ def test_alias_moves_with_its_history(transactions: Transactions, alias: Alias) 
         assert len(work.aliases.history(alias.model, "production", after=1)) == 1
         newest = work.aliases.newest_moves(alias.model, "production", 1)
         assert [move.revision for move in newest] == [2]
+        kinds = work.aliases.kinds_of_moves(alias.model, "production")
+        assert kinds == {move.kind for move in work.aliases.history(alias.model, "production")}
+        assert work.aliases.kinds_of_moves(alias.model, "staging") == set()
         assert work.aliases.history(alias.model, "production") == [
             a_move(alias, kind=MoveKind.CREATED),
             a_move(moved, from_version=1, reason="better"),

@@ -105,6 +105,13 @@ class SqlAliases:
         given = {"model": model, "alias": name, "limit": limit}
         return [_to_move(row) for row in self._connection.execute(_NEWEST_MOVES, given)][::-1]
 
+    def kinds_of_moves(self, model: ModelId, name: str) -> Collection[MoveKind]:
+        """Return the kinds of the moves that an alias has ever made."""
+        query = select(alias_moves.c.kind).where(
+            alias_moves.c.model == model, alias_moves.c.alias == name
+        )
+        return {MoveKind(kind) for kind in self._connection.scalars(query.distinct())}
+
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""
         rows = self._connection.execute(_LAST_MOVES, {"models": list(models)})

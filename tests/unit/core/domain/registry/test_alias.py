@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -16,6 +17,7 @@ from core.domain.registry.alias import (
     move,
     require_revision,
     version_before,
+    version_before_by,
     was_live,
 )
 from core.domain.values import ModelId
@@ -134,6 +136,26 @@ def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
     for newest in range(1, len(rows) + 1):
         end = live_stack_end(rows[-newest:])
         assert live[len(live) - len(end) :] == end
+
+
+def test_the_newest_moves_tell_where_a_rollback_goes_or_that_they_do_not() -> None:
+    draw, told = Random(1), 0
+    for _ in range(400):
+        texts = [
+            draw.choice(("", "<")) + str(draw.randint(1, 4)) + draw.choice(("", "", "!"))
+            for _ in range(draw.randint(1, 9))
+        ]
+        rows = history(*("x" if draw.random() < 0.05 else text for text in texts[:-1]), texts[-1])
+        came_from = [None, *(row.to_version for row in rows)]
+        rows = [replace(row, from_version=at) for row, at in zip(rows, came_from, strict=False)]
+        unfit = {"failed": {draw.randint(1, 4)}, "deleted": {draw.randint(1, 6)}}
+        for newest in range(1, len(rows) + 1):
+            found = version_before_by(rows[-newest:], **unfit)
+            told += found is not None
+            assert found is None or found == version_before(rows, **unfit)
+    assert told > 100
+    assert version_before_by(history("1", "2", "3")[-2:]) == 2
+    assert version_before_by(history("1", "2!", "3")[-2:]) is None
 
 
 @pytest.mark.parametrize(
