@@ -18,6 +18,7 @@ def pages_of(sizes: Sizes) -> dict[str, str]:
         "report": f"{HERE}/versions/{newest}/report",
         "changes": f"{changes}?now={newest}",
         "changed images": f"{changes}/images?before={newest - 1}&now={newest}",
+        "map": f"{HERE}/map?now={newest}",
         "promotion": f"{HERE}/aliases/production/promotion?version={newest - 1}",
         "rollback": f"{HERE}/aliases/production/rollback",
         "try": f"{HERE}/try",

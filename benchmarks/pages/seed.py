@@ -13,6 +13,8 @@ from sqlalchemy import insert, select, update
 
 from benchmarks.pages import rows
 from benchmarks.pages.made import BEGAN, LINE, answers_of, digest_of, entries_of, report_of
+from benchmarks.pages.maps import add_map
+from benchmarks.pages.trials import add_trial
 from core.adapters.database.engine import open_engine
 from core.adapters.database.tables.datasets import (
     dataset_images,
@@ -123,6 +125,8 @@ class Seed:
             rows.write(connection, job_events, events)
         self._answer(last)
         self._answer(last - 1)
+        add_map(self._platform, self._model, last, SUITE, SUITE_IMAGES, job_of(last))
+        add_trial(self._platform, self._model)
 
     def _version_row(self, number: int) -> dict[str, Any]:
         first = first_of_line(number)
