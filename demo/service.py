@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools.servers.ports import free_port
 from perennial import Client
 
-FIRST_PORT = 8750
 START_SECONDS = 120
 STOP_SECONDS = 20
 LOG_LINES = 40
@@ -34,31 +33,13 @@ class Service:
         return Client(self.url, self.key, trust_env=False)  # loopback needs no proxy
 
 
-def free_port(first: int, taken: frozenset[int] = frozenset()) -> int:
-    """Return the first free port from `first` on that is not in `taken`.
-
-    Raises RuntimeError when none of 200 ports is free.
-    """
-    for port in range(first, first + 200):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port not in taken and probe.connect_ex(("127.0.0.1", port)) != 0:
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-    raise RuntimeError(f"no free port at {first} or above")
-
-
 @contextmanager
 def running_service(home: Path, **settings: str) -> Iterator[Service]:
     """Run API, worker and inference below `home` within the context, and stop them at its end.
 
     `settings` are environment variables.
     """
-    port = free_port(FIRST_PORT)
-    inference = free_port(port + 1, frozenset({port}))
+    port = free_port()  # any, so that services that start at the same time take different ones
     key = "pk_" + secrets.token_urlsafe(32)
     environment = (
         os.environ
@@ -66,7 +47,6 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
         | {
             "PERENNIAL_HOME": str(home),
             "PERENNIAL_PORT": str(port),
-            "PERENNIAL_INFERENCE_PORT": str(inference),
             "PERENNIAL_ADMIN_KEY": key,
         }
     )

@@ -15,12 +15,12 @@ import httpx
 from benchmarks.api.load import Target, wait_until_answered
 from benchmarks.api.seed_database import write_rows
 from demo import pack_reader
-from demo.service import Service, free_port, running_service
+from demo.service import Service, running_service
+from devtools.servers.ports import free_port
 from devtools.servers.postgres import DURABLE, postgres_server
 from perennial import Client
 
 MODEL, LISTED = "demo", 20
-BARE_PORT = 8950
 BARE = "bare row"
 RATE = str(10**9)  # all clients have one key, whose requests are counted but never too many
 
@@ -114,7 +114,7 @@ def _database(name: str, home: Path) -> Iterator[str]:
 @contextmanager
 def _bare_service(url: str) -> Iterator[tuple[str, int]]:
     """Run the bare endpoints in a process; yield their URL and the process id."""
-    port = free_port(BARE_PORT)
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.api.bare", url, str(port)])
     try:
         yield f"http://127.0.0.1:{port}", process.pid

@@ -7,7 +7,7 @@
 The module of each part says how it measures.
 
     python -m benchmarks.serving --parts classify --models tiny --rounds 5 --clients 1 16 64
-    python -m benchmarks.serving --parts beside --shares 0.5 1.25 --turn 20
+    python -m benchmarks.serving --parts beside --shares 0.5 1.5 --turn 20
     python -m benchmarks.serving --parts moves
 """
 
@@ -43,7 +43,7 @@ def parsed() -> argparse.Namespace:
     part("--rounds", type=int, default=5, help="rounds that measure all once")
     part("--seconds", type=float, default=3.0, help="length of each measurement")
     part = parser.add_argument_group("beside").add_argument
-    part("--shares", nargs="+", type=float, default=[0.25, 0.5, 0.75, 0.9, 1.25], help="of bare")
+    part("--shares", nargs="+", type=float, default=[0.25, 0.5, 0.75, 1.0, 1.5], help="of bare")
     part("--turn", type=float, default=12.0, help="seconds of requests at each rate")
     part("--environments", type=Path, default=Path("var/serving"), help="of LitServe, Infinity")
     part = parser.add_argument_group("moves").add_argument

@@ -8,7 +8,8 @@ the service.
 
 Requests of one image leave at fixed rates, whether or not earlier ones have been answered. Rates
 are shares of what a bare open_clip loop classifies on the same cores in this run. Waits count from
-when a request was due. A share above 1 saturates any server: there, compare images a second.
+when a request was due. The bare loop decodes on one core, so a server may pass it; a share of 1.5
+saturates all of them: there, compare images a second.
 
 LitServe and Infinity are installed in environments of their own below a folder, `var/serving`
 unless told otherwise, at the first run.
