@@ -13,6 +13,8 @@ from core.use_cases.trials.samples import keep_sample
 
 log = logging.getLogger(__name__)
 
+MOST_TRIED = 20_000  # files that are remembered
+
 
 @dataclass(frozen=True, kw_only=True)
 class Originals:
@@ -54,6 +56,8 @@ class SampleKeeper:
                 continue
             file = sha256(asked.trial.encode() + image)
             if file not in self._tried:
+                if len(self._tried) >= MOST_TRIED:  # while the disk is full, none of them is kept
+                    self._tried.clear()
                 self._tried.add(file)
                 self._keep(asked.trial, image, prediction, answer, shadow_answer)
 

@@ -213,3 +213,20 @@ def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
     for _ in range(2):
         keeper.keep(originals, made, ["boot"] * len(images))
     assert asked == [b"bad", b"worse", b"same", b"last"]
+
+
+def test_the_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def keep(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
+        asked.append(data)
+        return True
+
+    monkeypatch.setattr(keeping, "keep_sample", keep)
+    monkeypatch.setattr(keeping, "MOST_TRIED", 2)
+    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
+    images = [b"1", b"2", b"1", b"3", b"1"]
+    made = [PredictionId(f"pred_{number}") for number in range(5)]
+    originals = Originals(trial=TrialId("trial_1"), images=images, answers=["bag"] * 5)
+    keeper.keep(originals, made, ["boot"] * 5)
+    assert asked == [b"1", b"2", b"3", b"1"]
