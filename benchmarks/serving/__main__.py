@@ -44,7 +44,7 @@ def parsed() -> argparse.Namespace:
     part("--seconds", type=float, default=3.0, help="length of each measurement")
     part = parser.add_argument_group("beside").add_argument
     part("--shares", nargs="+", type=float, default=[0.25, 0.5, 0.75, 1.0, 1.5], help="of bare")
-    part("--turn", type=float, default=12.0, help="seconds of requests at each rate")
+    part("--turn", type=float, default=12.0, help="seconds at each rate, at least")
     part("--environments", type=Path, default=Path("var/serving"), help="of LitServe, Infinity")
     part = parser.add_argument_group("moves").add_argument
     part("--moves", type=int, default=1000)

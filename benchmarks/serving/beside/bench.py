@@ -39,6 +39,7 @@ IMAGES = 64
 BATCH, BARE_S, WARM_S = 32, 3.0, 3.0
 CLASSES = [f"class {number}" for number in range(10)]
 LEAST_COSINE = 0.9999
+LEAST_SENT = 100  # requests at each rate, so that one of a hundred can be told
 
 Started = AbstractContextManager[Endpoint]
 Row = dict[str, Any]
@@ -91,12 +92,14 @@ class Bench:
                     raise VectorsDiffer(f"{title}: a vector has a cosine of {cosine} with ours")
                 self.turn(endpoint, self.given.shares[0] * bare_rate, WARM_S)
                 for share in self.given.shares:
-                    turn, cpu = self.turn(endpoint, share * bare_rate, self.given.turn)
+                    rate = share * bare_rate
+                    seconds = max(self.given.turn, LEAST_SENT / rate)
+                    turn, cpu = self.turn(endpoint, rate, seconds)
                     yield {
                         "model": name,
                         "server": title,
                         "of bare": share,
-                        "sent/s": share * bare_rate,
+                        "sent/s": rate,
                         "sent": turn.sent,
                         "failed": " ".join(f"{n} x {why}" for why, n in turn.failed.items()) or 0,
                         "images/s": turn.rate,
