@@ -1,6 +1,7 @@
 """HTTP server that prints its address once the service is ready."""
 
 import asyncio
+import gc
 import socket
 import sys
 import time
@@ -29,9 +30,15 @@ class AnnouncingServer(uvicorn.Server):
         self._announcing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve, then announce the address in the background."""
+        """Start to serve, then announce the address in the background.
+
+        What is there by then stays as long as the process: it is taken from the garbage collector,
+        which would search all of it again and again and keep requests waiting meanwhile.
+        """
         await super().startup(sockets=sockets)
         if self.started:
+            gc.collect()
+            gc.freeze()
             services: Services = self._app.state.services
             self._announcing = asyncio.create_task(self._announce(services))
 
