@@ -22,7 +22,7 @@ def environment(folder: Path, wanted: Sequence[str]) -> Path:
     if not made.exists() or made.read_text() != "\n".join(wanted):
         print(f"Making {folder}, which takes a few minutes.", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [str(programs / "python"), "-m", "pip", "--disable-pip-version-check"]
+        pip = [str(programs / "python"), "-I", "-m", "pip", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
         made.write_text("\n".join(wanted))
     return programs

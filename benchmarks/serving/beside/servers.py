@@ -17,7 +17,8 @@ from devtools.servers.ports import free_port
 
 START_S, STOP_S = 600.0, 20.0
 LOG_LINES = 60
-WAITING = {"GOMP_SPINCOUNT": "0"}  # as the service has it: waiting threads leave cores to others
+# As the service has it, waiting threads leave cores to others. Our modules are not theirs.
+SETTINGS = {"GOMP_SPINCOUNT": "0", "PYTHONPATH": ""}
 BATCH = 32  # the most images of a forward pass; what Infinity does by itself
 PROGRAM = Path(__file__).with_name("litserve_server.py")
 
@@ -89,7 +90,7 @@ def _running(
     with log.open("wb") as written:
         process = subprocess.Popen(
             [str(part) for part in command],
-            env={**os.environ, **WAITING, **settings},
+            env={**os.environ, **SETTINGS, **settings},
             stdout=written,
             stderr=subprocess.STDOUT,
             start_new_session=True,
