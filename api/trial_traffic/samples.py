@@ -1,4 +1,4 @@
-"""Has images kept about which the versions of a shadow disagree, if the settings allow it."""
+"""Keep images that the versions of a shadow disagree about, if the settings allow it."""
 
 import logging
 from collections.abc import Sequence

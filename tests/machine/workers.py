@@ -1,4 +1,4 @@
-"""What befalls workers: messages, delays, ends in order, deaths, and leases that pass."""
+"""Events in the life of a worker: messages, delays, stops, kills and expired leases."""
 
 from collections.abc import Callable
 

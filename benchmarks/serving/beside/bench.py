@@ -51,7 +51,7 @@ class VectorsDiffer(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all servers are measured with."""
+    """The images, processes and arguments that all servers are measured with."""
 
     given: argparse.Namespace
     files: Sequence[bytes]

@@ -19,7 +19,7 @@ PATIENCE_S = 60.0  # after the last request was due
 
 @dataclass(kw_only=True)
 class Turn:
-    """What came of the requests of one turn."""
+    """The waits and failures of the requests of one turn."""
 
     sent: int
     waits: list[float] = field(default_factory=list)  # seconds, of the requests that succeeded

@@ -16,7 +16,7 @@ MOST = 50_000  # files to remember
 
 
 class _Facts(NamedTuple):
-    """What changes whenever a file is written or replaced."""
+    """The facts of a file, one of which changes whenever it is written or replaced."""
 
     inode: int
     size: int

@@ -1,4 +1,4 @@
-"""What a server has when it begins to serve is not searched for garbage."""
+"""Objects of a server that has started are exempt from garbage collection."""
 
 import gc
 from collections.abc import Iterator
