@@ -3,11 +3,12 @@
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
@@ -43,6 +44,47 @@ class Allowance:
         }
 
 
+class WindowCounter:
+    """Counts requests in this process's memory, in the sliding window of `limits`.
+
+    What was counted in the window before counts in part, by how much of this one is left. The
+    counters of `limits` would make a task or a thread for each request.
+    """
+
+    def __init__(self, requests: int, seconds: int) -> None:
+        self._requests = requests
+        self._seconds = seconds
+        self._window = 0.0  # its number
+        self._before: Counter[str] = Counter()  # in the window before
+        self._within: Counter[str] = Counter()
+
+    def take(self, caller: str, now: float) -> Allowance:
+        """Count a request of a caller, unless its rate is exhausted, and return what is left.
+
+        `now` is in seconds and never falls.
+        """
+        window, passed = divmod(now, self._seconds)
+        if window != self._window:
+            self._before = self._within if window == self._window + 1 else Counter()
+            self._within, self._window = Counter(), window
+        rest = self._seconds - passed
+        before = self._before[caller]
+        counted = before * rest / self._seconds + self._within[caller]
+        allowed = math.floor(counted) < self._requests
+        if allowed:
+            self._within[caller] += 1
+            counted += 1
+        # Then one of those before no longer counts, or else this window has ended.
+        reset = rest % (self._seconds / before) if before else rest
+        return Allowance(
+            allowed=allowed,
+            requests=self._requests,
+            window_s=self._seconds,
+            remaining=self._requests - math.floor(counted),
+            reset_s=max(1, math.ceil(reset)),
+        )
+
+
 class Rates:
     """Counts requests by who makes them, in a sliding window.
 
@@ -52,7 +94,7 @@ class Rates:
 
     def __init__(self, settings: Settings) -> None:
         self._rate = RateLimitItemPerSecond(settings.rate_requests, settings.rate_seconds)
-        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._alone = WindowCounter(settings.rate_requests, settings.rate_seconds)
         self._shared = self._redis = None
         self._alone_until = -math.inf
         if settings.broker.startswith(REDIS):
@@ -75,7 +117,7 @@ class Rates:
         """Count a request of a caller, unless its rate is exhausted, and return what is left."""
         if self._shared is not None and time.monotonic() >= self._alone_until:
             try:
-                return await self._take(self._shared, caller)
+                return await self._take_shared(self._shared, caller)
             except StorageError as error:
                 self._alone_until = time.monotonic() + ALONE_S
                 log.warning(
@@ -83,14 +125,16 @@ class Rates:
                     ALONE_S,
                     extra={"error": str(error)},
                 )
-        return await self._take(self._alone, caller)
+        return self._alone.take(caller, time.monotonic())
 
     async def close(self) -> None:
         """Close the connections to Redis."""
         if self._redis is not None and isinstance(self._redis.bridge, RedispyBridge):
             await self._redis.bridge.storage.aclose()
 
-    async def _take(self, counter: SlidingWindowCounterRateLimiter, caller: str) -> Allowance:
+    async def _take_shared(
+        self, counter: SlidingWindowCounterRateLimiter, caller: str
+    ) -> Allowance:
         allowed = await counter.hit(self._rate, caller)
         left = await counter.get_window_stats(self._rate, caller)
         return Allowance(

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from api.rates import Allowance, Rates
+from api.rates import Allowance, Rates, WindowCounter
 from core.settings import Settings
 from devtools.servers.ports import free_port
 
@@ -61,6 +61,20 @@ def test_after_the_seconds_that_are_told_more_is_allowed() -> None:
         return await rates.take("a")
 
     assert counting(Settings(rate_requests=2, rate_seconds=1), ask).allowed
+
+
+def test_the_window_before_counts_in_part_and_the_one_before_it_not_at_all() -> None:
+    counter = WindowCounter(4, 10)
+    assert [counter.take("a", 19.0).remaining for _ in range(4)] == [3, 2, 1, 0]
+    refused = counter.take("a", 19.0)
+    assert (refused.allowed, refused.reset_s) == (False, 1)  # until the window ends
+    allowed = counter.take("a", 20.5)  # 3.8 of those 4 count
+    assert (allowed.allowed, allowed.remaining) == (True, 0)
+    refused = counter.take("a", 20.5)
+    assert (refused.allowed, refused.reset_s) == (False, 2)  # until fewer than 3 of them count
+    assert not counter.take("a", 22.4).allowed
+    assert counter.take("a", 22.6).allowed
+    assert counter.take("a", 45.0).remaining == 3
 
 
 def test_without_redis_a_process_counts_alone_and_says_so_once(
