@@ -92,11 +92,11 @@ class Points:
             return None
 
     def is_ready(self, pid: int) -> bool:
-        """Whether this worker child hears the doorbell."""
+        """Whether this worker child receives messages."""
         return (self._folder / f"ready-{pid}").exists()
 
     def tell_ready(self, **_: object) -> None:
-        """Say that this process hears the doorbell."""
+        """Say that this process receives messages."""
         (self._folder / f"ready-{os.getpid()}").touch()
 
     def reach(self, point: str) -> None:

@@ -36,6 +36,10 @@ def rows(*stages: str) -> list[Row]:
 
 def require_green(row: Row, stage: Stage) -> None:
     """Run a row's short form; fail unless all held."""
-    tries = list(row.run(stage, row.short, Random(f"0 {row.label}")))
-    outcome = Outcome(row=row, wanted=row.short, tries=tries)
-    assert not outcome.troubles, f"{outcome.troubles}\n{stage.site.log[-5000:]}"
+    try:
+        tries = list(row.run(stage, row.short, Random(f"0 {row.label}")))
+        outcome = Outcome(row=row, wanted=row.short, tries=tries)
+        assert not outcome.troubles, str(outcome.troubles)
+    except AssertionError as error:
+        error.add_note(stage.describe())
+        raise

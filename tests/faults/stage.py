@@ -100,10 +100,17 @@ class Stage:
                 self._running[place] = self.site.start(*program.command, **environment)
 
     def ready(self) -> None:
-        """Have everything run: the API answers, every worker child hears the doorbell."""
+        """Have everything run: the API answers, every worker child receives messages."""
+        self.resume()
         self.mend()
         wait_for(self._is_ready, seconds=START_S, every=0.2)
         line.reset(self.platform, self.undisturbed)
+
+    def resume(self) -> None:
+        """Let all go on that a row which failed has left stopped."""
+        for process in self.site.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def wait_for_api(self) -> None:
         """Return once the API and its database answer."""
@@ -207,10 +214,19 @@ class Stage:
     def close(self) -> None:
         """Stop everything."""
         self.client.close()
-        for child in self.site.processes():
-            with suppress(psutil.NoSuchProcess):
-                child.resume()  # a row that failed may have left it stopped
+        self.resume()
         self.site.close()
+
+    def describe(self) -> str:
+        """Tell who runs, the newest jobs with the last one's events, and the end of the log."""
+        processes = [
+            f"{process.pid} {process.status()} {_command(process)}"
+            for process in self.site.processes()
+        ]
+        with self.platform.transactions(read_only=True) as work:
+            newest = work.jobs.page(3, None)
+            events = work.jobs.events(newest[0].id, 10_000, 0) if newest else []
+        return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-5000:])))
 
     def lines(self, start: int) -> Iterator[dict[str, Any]]:
         """What the processes have logged since the log was `start` characters long."""

@@ -38,7 +38,7 @@ class Workers(Machine):
     @precondition(lambda self: self.workers() or self.unfinished())
     @rule(which=WHICH, points=POINTS, death=st.none() | DEATHS)
     def work(self, which: int, points: int, death: str | None) -> None:
-        """A worker goes on, or one hears the doorbell, for whichever job and however often before.
+        """A worker goes on, or one receives a message, for whichever job and however often before.
 
         It rests after so many points, or dies at the next one that is named so.
         """

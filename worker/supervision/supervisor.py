@@ -24,6 +24,7 @@ from worker.supervision.watchdog import Action, Watchdog
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+ERROR_PAUSE_S = 1.0
 HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
 FORGET_EVERY_S = 600.0
 
@@ -65,7 +66,11 @@ class Supervisor:
             self._shut_down()
 
     def tick(self, now: float) -> None:
-        """Do what is due at `now`; if the database is unavailable, try again at the next tick."""
+        """Do what is due at `now`; what fails is tried again at the next tick.
+
+        No error may end the supervisor: its child, which may be in the middle of a job, would end
+        with it.
+        """
         self._reap()
         try:
             self._release()
@@ -74,6 +79,9 @@ class Supervisor:
             self._sweep(now)
         except Unavailable as fault:
             log.warning("waiting: %s", fault.message)
+        except Exception:
+            log.exception("the supervisor failed unexpectedly and tries again")
+            self._stopping.wait(ERROR_PAUSE_S)
 
     def _reap(self) -> None:
         """Record the end of a child that has exited, and kill what is left of its group."""

@@ -46,4 +46,7 @@ class BackgroundNotifier:
 
     def _run(self) -> None:
         while (arguments := self._waiting.get()) is not None and not self._closed.is_set():
-            self._notifier.notify(*arguments)
+            try:
+                self._notifier.notify(*arguments)
+            except Exception:  # nothing may end this thread but `close`
+                log.exception("cannot send a notification; the sweeper will send it again")

@@ -1,4 +1,4 @@
-"""The doorbell in a folder, as a full disk or a killed sender leaves it."""
+"""Messages in a folder, as a full disk or a killed sender leaves it."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The doorbell: a message that says which job, on whatever broker, or nothing at all."""
+"""A notification: a message that says which job, on whatever broker, or nothing at all."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The doorbell on a real Redis: killed, flushed, restarted, hung."""
+"""Messages on a real Redis: killed, flushed, restarted, hung."""
 
 import socket
 import time
@@ -135,6 +135,24 @@ def test_background_messages_arrive_and_closing_waits_for_them(
         background.notify(JOB, Queue.GPU)
     background.close()
     assert messages(server) == 3
+
+
+def test_an_unexpected_error_does_not_end_the_background_thread() -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self.heard = 0
+
+        def notify(self, _: JobId, queue: Queue) -> None:
+            self.heard += 1
+            if self.heard == 1:
+                raise ValueError("of a kind that nobody foresaw")
+
+    failing = Failing()
+    background = BackgroundNotifier(failing)
+    background.notify(JOB, Queue.GPU)
+    background.notify(JOB, Queue.GPU)
+    background.close()
+    assert failing.heard == 2
 
 
 def test_messages_beyond_the_bound_are_dropped() -> None:

@@ -104,7 +104,7 @@ def _name(skewed_one: bool) -> str:
 
 @contextmanager
 def only(stage: Stage, worker: psutil.Process) -> Iterator[None]:
-    """Let one worker alone hear the doorbell."""
+    """Let one worker alone receive messages."""
     others = [one for one in stage.supervisors() if one.pid != worker.pid]
     asleep = [process for one in others for process in (one, *one.children())]
     for process in asleep:

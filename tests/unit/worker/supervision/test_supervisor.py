@@ -250,6 +250,28 @@ def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> 
     assert notifier.notified == 1
 
 
+def test_an_unexpected_error_does_not_end_the_child(
+    platform: Platform, nursery: Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(RecordingNotifier):
+        def notify(self, job: JobId, queue: Queue) -> None:
+            super().notify(job, queue)
+            if self.notified == 1:
+                raise ValueError("of a kind that nobody foresaw")
+
+    notifier, now = Failing(), time.monotonic()
+    supervisor = supervise(platform, nursery, notifier)
+    queue(platform)
+    supervisor.tick(now)
+    assert "nobody foresaw" in caplog.text
+
+    supervisor.tick(now + 1)
+
+    assert notifier.notified == 2
+    (child,) = nursery.children
+    assert child.exit_code is None
+
+
 def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
     platform: Platform, nursery: Nursery
 ) -> None:
