@@ -24,44 +24,17 @@ from api.observability.tracing import Tracing
 from api.pages.browser.problem_pages import ProblemPages
 from api.pages.views.every_page import PAGES
 from api.rates import Rates
-from api.routes import (
-    advice,
-    aliases,
-    api_keys,
-    audit,
-    blames,
-    bundles,
-    classes,
-    classify,
-    comparisons,
-    compatibility,
-    dataset_contents,
-    dataset_edits,
-    datasets,
-    embed,
-    embeddings,
-    erasures,
-    events,
-    exports,
-    gc,
-    health,
-    images,
-    imports,
-    jobs,
-    metrics,
-    models,
-    policies,
-    principal,
-    reference,
-    suites,
-    trial_samples,
-    trials,
-    uploads,
-    vectors,
-    versions,
-    webhooks,
-    workers,
-)
+from api.routes import bundles, erasures, exports, reference, webhooks
+from api.routes.access import api_keys, audit, principal
+from api.routes.comparison import blames, comparisons
+from api.routes.datasets import contents, datasets, edits, images, suites
+from api.routes.imports import imports, uploads
+from api.routes.inference import classify, embed, embeddings
+from api.routes.jobs import advice, events, jobs
+from api.routes.operations import gc, health, metrics, workers
+from api.routes.registry import aliases, classes, models, policies, versions
+from api.routes.trials import samples, trials
+from api.routes.vectors import compatibility, vectors
 from api.startup_checks import require_safe
 from core.bootstrap import build, token_verifier
 from core.settings import Settings
@@ -82,7 +55,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     blames,
     aliases,
     trials,
-    trial_samples,
+    samples,
     classes,
     datasets,
     images,
@@ -92,8 +65,8 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     compatibility,
     imports,
     uploads,
-    dataset_contents,
-    dataset_edits,
+    contents,
+    edits,
     suites,
     policies,
     erasures,

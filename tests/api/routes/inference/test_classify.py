@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from api.routes import classify
+from api.routes.inference import classify
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model
 from core.image_geometry import tower_pixels

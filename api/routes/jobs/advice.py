@@ -7,7 +7,7 @@ from api.dependencies import Services, WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.routes.jobs import REFUSALS
+from api.routes.jobs.jobs import REFUSALS
 from api.schemas.advice import AdviceView
 from api.schemas.job_orders import NewUpdate
 from core import errors
