@@ -3,7 +3,7 @@
 from fastapi import Response
 
 from api.dependencies import Services
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
 from core.domain.jobs.job import Job
 
 POLL_AFTER_S = 1

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.schemas.jobs import EventView
+from api.schemas.jobs.jobs import EventView
 from core.domain.values import JobId
 
 STREAM = "text/event-stream"

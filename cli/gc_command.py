@@ -34,7 +34,7 @@ def gc(**chosen: Any) -> int:
     """
     from pydantic import ValidationError
 
-    from api.schemas.gc import CollectionView, NewCollection
+    from api.schemas.operations.gc import CollectionView, NewCollection
     from core import bootstrap
     from core.domain.access.principal import COMMAND_LINE
     from core.errors import FieldInvalid

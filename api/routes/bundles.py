@@ -14,7 +14,7 @@ from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import binary, raises
 from api.schemas.bundles import OriginDocument, SigningKeyView
 from api.schemas.common import VersionNumber
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
 from core.use_cases.bundles.order_version_import import order_version_import, require_place_for

@@ -11,7 +11,7 @@ from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import downloads, raises
 from api.schemas.common import VersionNumber
 from api.schemas.exports import ExportList, ExportView, NewExport
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.export_format import ExportFormat

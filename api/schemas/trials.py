@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.aliases import Reason
 from api.schemas.common import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
+from api.schemas.registry.aliases import Reason
 from core.domain.trials.course import CoursePoint
 from core.domain.trials.evidence import TrialVerdict, evidence_of
 from core.domain.trials.prediction import TrialCounts

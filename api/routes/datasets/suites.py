@@ -7,7 +7,7 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.suites import NewSuite, SuiteView
+from api.schemas.datasets.suites import NewSuite, SuiteView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.recipes.prompt import PromptTemplate

@@ -20,7 +20,7 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import binary, raises
 from api.pages.csv_text import CSV, CSV_CONTENT, csv_text
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.bucket import BucketFolder

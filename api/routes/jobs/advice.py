@@ -8,8 +8,8 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.routes.jobs.jobs import REFUSALS
-from api.schemas.advice import AdviceView
-from api.schemas.job_orders import NewUpdate
+from api.schemas.jobs.advice import AdviceView
+from api.schemas.jobs.orders import NewUpdate
 from core import errors
 from core.domain.access.roles import Role
 from core.use_cases.training.advise import advise

@@ -14,7 +14,7 @@ from api.http.threadpool_route import ThreadRoute
 from api.job_events import STREAM, read_events, stream_events
 from api.openapi_document import raises
 from api.schemas.common import AfterNumber, Limit, Page, number_after, page_of
-from api.schemas.jobs import EventView
+from api.schemas.jobs.jobs import EventView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import JobId

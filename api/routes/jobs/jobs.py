@@ -10,14 +10,14 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.job_filters import (
+from api.schemas.jobs.filters import (
     CreatedSince,
     CreatedUntil,
     MetadataFilter,
     key_and_value,
 )
-from api.schemas.job_orders import NewBlame, NewJob, NewUpdate
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
+from api.schemas.jobs.orders import NewBlame, NewJob, NewUpdate
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.jobs.job import JobStatus

@@ -6,7 +6,7 @@ from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.gc import CollectionView, NewCollection
+from api.schemas.operations.gc import CollectionView, NewCollection
 from core import errors
 from core.domain.access.roles import Role
 from core.use_cases.storage.gc import collect_garbage

@@ -6,7 +6,7 @@ from api.dependencies import WiredServices
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.schemas.common import Page
-from api.schemas.workers import WorkerView
+from api.schemas.operations.workers import WorkerView
 from core.domain.access.roles import Role
 from core.use_cases.operations.workers import list_workers
 

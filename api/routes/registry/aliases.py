@@ -10,8 +10,8 @@ from api.http.preconditions import ANY, etag, expected_revision
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
-from api.schemas.aliases import AliasView, MoveView, Promotion, Rollback
 from api.schemas.common import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
+from api.schemas.registry.aliases import AliasView, MoveView, Promotion, Rollback
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias

@@ -15,8 +15,8 @@ from api.http.threadpool_route import ThreadRoute
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
 from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
-from api.schemas.job_orders import ReferenceSet
-from api.schemas.models import LearnedClass, LearnedView, StartView
+from api.schemas.jobs.orders import ReferenceSet
+from api.schemas.registry.models import LearnedClass, LearnedView, StartView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.datasets.dataset import DatasetKind, DatasetRef

@@ -11,8 +11,8 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import raises
 from api.schemas.common import After, Limit, Page, page_of
-from api.schemas.jobs import JobView
-from api.schemas.models import ModelChange, ModelView, NewModel
+from api.schemas.jobs.jobs import JobView
+from api.schemas.registry.models import ModelChange, ModelView, NewModel
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.version import Model

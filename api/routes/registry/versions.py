@@ -18,8 +18,8 @@ from api.pages.csv_text import CSV, CSV_CONTENT
 from api.pages.report_page import render_report, style_policy
 from api.pages.report_svg import report_svg, svg_policy
 from api.schemas.common import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
-from api.schemas.models import VersionView
-from api.schemas.reports import ReportView
+from api.schemas.registry.models import VersionView
+from api.schemas.registry.reports import ReportView
 from core import errors
 from core.domain.access.roles import Role
 from core.domain.registry.version import Model, Version

@@ -10,7 +10,7 @@ from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
 from api.openapi_document import downloads, raises
 from api.schemas.common import VersionNumber
-from api.schemas.jobs import JobView
+from api.schemas.jobs.jobs import JobView
 from api.schemas.vectors import NewVectors, VectorsList, VectorsView
 from core import errors
 from core.domain.access.roles import Role

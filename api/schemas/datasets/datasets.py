@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints
 
 from api.schemas.common import BY_TEXT, Name, RequestModel, ResponseModel
-from api.schemas.job_orders import Metadata
+from api.schemas.jobs.orders import Metadata
 from core.domain.datasets.dataset import Dataset, DatasetKind, DatasetVersion
 from core.use_cases.datasets.datasets import Receipt, UploadOutcome
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from api.pages.browser.forms import names_field, percent_field, whole_field
-from api.schemas.suites import NewPolicy
+from api.schemas.datasets.suites import NewPolicy
 from core.domain.gate.policy import GatePolicy
 from core.domain.values import PolicyId, new_id
 from core.errors import FieldInvalid

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from api.schemas.reports import ReportView
+from api.schemas.registry.reports import ReportView
 from core.domain.evaluation.query import EvalQuery
 from core.domain.registry.version import Version
 from tests.support.evaluations import policy, report_of, second_update

@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from api.schemas.common import ResponseModel
-from api.schemas.jobs import DatasetVersionRef
+from api.schemas.jobs.jobs import DatasetVersionRef
 from core.domain.advice.advice import Advice, ClassAdvice
 from core.domain.advice.finding import Finding, Severity
 

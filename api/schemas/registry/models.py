@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.schemas.common import Name, RequestModel, ResponseModel
 from api.schemas.datasets.datasets import DatasetVersionView, DatasetView, ReceiptView
-from api.schemas.jobs import DatasetVersionRef, JobView
+from api.schemas.jobs.jobs import DatasetVersionRef, JobView
 from core.domain.gate.policy import Verdict
 from core.domain.registry.origin import Origin
 from core.domain.registry.version import Model, Version, VersionStatus
