@@ -7,16 +7,18 @@ from fastapi import FastAPI
 
 from api import openapi_document
 from api.http import error_handlers
-from api.http.answers.compression import Compression
-from api.http.answers.cross_origin import CrossOrigin
-from api.http.answers.entity_tags import EntityTags
-from api.http.answers.head_requests import HeadRequests
-from api.http.bodies.request_body import BodyArrival
+from api.http.authentication.key_check import KeyCheck
+from api.http.authentication.key_uses import KeyUses
 from api.http.declared_route import DeclaredRoute
-from api.http.header_lists import HeaderLists
-from api.http.lookups.key_uses import KeyUses
-from api.http.middleware import BodySizeLimit, KeyCheck, RequestIds
-from api.http.rate_limit import RateLimit
+from api.http.middleware.body_arrival import BodyArrival
+from api.http.middleware.body_size_limit import BodySizeLimit
+from api.http.middleware.compression import Compression
+from api.http.middleware.cross_origin import CrossOrigin
+from api.http.middleware.entity_tags import EntityTags
+from api.http.middleware.head_requests import HeadRequests
+from api.http.middleware.header_lists import HeaderLists
+from api.http.middleware.rate_limit import RateLimit
+from api.http.middleware.request_ids import RequestIds
 from api.lifespan import make_lifespan
 from api.observability.metrics import Metrics
 from api.observability.telemetry import Telemetry

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
-from api.http.lookups.key_uses import KeyUses
+from api.http.authentication.key_uses import KeyUses
 from api.http.lookups.version_lookup import VersionLookup
 from api.inference.client import Inference, with_inference_key
 from api.inference.pixel_budget import PixelBudget

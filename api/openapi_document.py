@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.http.answers.entity_tags import TAGGED
+from api.http.middleware.entity_tags import TAGGED
+from api.http.middleware.rate_limit import UNLIMITED
 from api.http.paths import OPEN_PATHS
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
-from api.http.rate_limit import UNLIMITED
 from api.http.required_role import needs
 from api.response_examples import example_of
 from api.schemas.common import Problem, ProblemLine
@@ -185,7 +185,7 @@ def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None
 
 
 def _add_entity_tag(operation: dict[str, Any]) -> None:
-    """Declare If-None-Match and 304 of a document (`http.answers.entity_tags`)."""
+    """Declare If-None-Match and 304 of a document (`http.middleware.entity_tags`)."""
     if not set(TAGGED) & operation["responses"]["200"].get("content", {}).keys():
         return
     parameters = operation.setdefault("parameters", [])

@@ -7,7 +7,7 @@ import h11
 from starlette.requests import HTTPConnection
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from api.http.middleware import SECURITY_HEADERS, fresh_request_id
+from api.http.middleware.request_ids import SECURITY_HEADERS, fresh_request_id
 from api.http.problems import problem_of
 from core.errors import Malformed, PerennialError, RequestTimeout
 

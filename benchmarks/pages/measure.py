@@ -10,7 +10,7 @@ from statistics import median, quantiles
 import httpx
 import psutil
 
-from api.http.middleware import SESSION_COOKIE
+from api.http.authentication.key_check import SESSION_COOKIE
 from api.http.paths import PAGES, SIGN_IN, STATIC
 
 EMPTY = "empty page"

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, WiredServices
-from api.http.middleware import SESSION_COOKIE
+from api.http.authentication.key_check import SESSION_COOKIE
 from api.http.paths import PAGES, SIGN_IN, page_path
 from api.http.problems import request_id
 from api.http.required_role import needs

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from api.http.middleware import RequestIds
+from api.http.middleware.request_ids import RequestIds
 from api.observability.tracing import Tracing
 from core import bootstrap
 from core.adapters.tracing.otlp import OtlpTracer

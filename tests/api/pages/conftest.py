@@ -14,7 +14,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect, sync_playwright
 from starlette.testclient import TestClient
 
-from api.http.middleware import SESSION_COOKIE
+from api.http.authentication.key_check import SESSION_COOKIE
 from core.domain.access.roles import Role
 from core.domain.jobs.job import JobStatus
 from core.ports import Platform

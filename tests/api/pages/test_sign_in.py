@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 from httpx import Response
 
-from api.http.middleware import SESSION_COOKIE
+from api.http.authentication.key_check import SESSION_COOKIE
 from api.http.paths import SIGN_IN, is_open, is_page
 from api.pages.views.every_page import PAGES
 from core.domain.access.roles import Role

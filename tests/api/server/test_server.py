@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.http.middleware import SECURITY_HEADERS
+from api.http.middleware.request_ids import SECURITY_HEADERS
 from devtools.servers.ports import free_port
 from tests.support.api.service import KEY
 from tests.support.processes import Site, wait_for

@@ -9,7 +9,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.middleware import KeyCheck, RequestIds
+from api.http.authentication.key_check import KeyCheck
+from api.http.middleware.request_ids import RequestIds
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.errors import DatabaseUnavailable, IssuerUnavailable

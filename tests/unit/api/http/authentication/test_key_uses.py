@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.http.lookups import key_uses
-from api.http.lookups.key_uses import KeyUses
+from api.http.authentication import key_uses
+from api.http.authentication.key_uses import KeyUses
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.values import KeyId
