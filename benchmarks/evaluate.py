@@ -27,8 +27,8 @@ from benchmarks.output import publish
 from benchmarks.synthetic_images import stored_pictures
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
-from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.torch_environment import thread_count
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassAnswers, ClassQuery

@@ -22,9 +22,9 @@ from torch import Tensor
 from benchmarks.null_monitor import NullMonitor
 from benchmarks.output import publish
 from core.adapters.artifacts.local import LocalArtifacts
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.images import read_image
 from core.clip.model import ClipModel, empty_network
-from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.torch_environment import thread_count
 from core.clip.weights import publish as publish_weights
 from core.domain.export_format import ExportFormat

@@ -26,9 +26,9 @@ from benchmarks.study.images.folders import files_of, locate
 from benchmarks.study.plan import ImageSet
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.decoded_images import DecodedImages
 from core.clip.model import ClipModel
-from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.torch_environment import thread_count
 from core.clip.weights import load
 from core.clip.weights import publish as publish_weights

@@ -5,7 +5,7 @@ import os
 import torch
 
 from core import bootstrap
-from core.clip.pretrained import BaseImporter
+from core.clip.bases.pretrained import BaseImporter
 from core.clip.torch_environment import thread_count
 from core.errors import UnsafeConfiguration
 from core.evaluation.embedder import VersionEmbedder

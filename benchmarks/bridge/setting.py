@@ -18,7 +18,7 @@ from benchmarks.study.run_config import run_config_of
 from benchmarks.study.session_specs import SessionSpecs
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.pretrained import BaseImporter
+from core.clip.bases.pretrained import BaseImporter
 from core.domain.datasets.split import Part
 from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.recipes.prompt import PromptTemplate

@@ -33,9 +33,9 @@ from benchmarks.calibration.version_plan import (
 from benchmarks.null_monitor import NullMonitor
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
+from core.clip.bases.pretrained import BaseImporter
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel
-from core.clip.pretrained import BaseImporter
-from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.weights import read_state
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Side

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.clip.bases.pretrained_folder import read_folder
 from core.clip.images import read_image
 from core.clip.model import ClipModel
-from core.clip.pretrained_folder import read_folder
 from core.evaluation.neighbours import neighbours_kept
 from perennial import Client
 

@@ -7,8 +7,8 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
+from core.clip.bases.pretrained_folder import read_folder
 from core.clip.model import ClipModel
-from core.clip.pretrained_folder import read_folder
 from core.exporting.huggingface_folder import write_huggingface
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"

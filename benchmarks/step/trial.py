@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from benchmarks.step.minimal_step import MinimalStep
 from benchmarks.step.reference_step import ReferenceStep, ask_for_attention_weights
 from benchmarks.synthetic_images import stored_pictures
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
-from core.clip.pretrained_folder import BUNDLED, read_folder
 from core.clip.text import sentence_length
 from core.clip.weights import publish
 from core.domain.recipes.choices import ModelPart, Precision

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.null_monitor import NullMonitor
 from benchmarks.synthetic_images import stored_pictures
-from core.clip.pretrained import BaseImporter
+from core.clip.bases.pretrained import BaseImporter
 from core.clip.weights import publish, read_state
 from core.domain.recipes.choices import ModelPart, Precision
 from core.domain.recipes.prompt import PromptTemplate

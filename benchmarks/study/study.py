@@ -17,7 +17,7 @@ from benchmarks.study.runner import ExperimentRunner, Machine
 from benchmarks.study.session_specs import SessionSpecs
 from core.adapters.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.pretrained import BaseImporter
+from core.clip.bases.pretrained import BaseImporter
 from core.domain.datasets.split import Part
 from core.domain.recipes.prompt import PromptTemplate
 from core.ports import Decoder

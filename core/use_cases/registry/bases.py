@@ -67,7 +67,7 @@ def _require_listed(name: str, weights: str) -> None:
 
 @cache
 def _catalogue() -> Json:
-    """Return what `core.clip.catalogue` found in open_clip, which this process does not have."""
+    """Return what `core.clip.bases.catalogue` found in open_clip, which the API does not have."""
     found: Json = json.loads(CATALOGUE.read_bytes())
     return found
 

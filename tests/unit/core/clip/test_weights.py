@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from core.clip.bases.pretrained import BaseImporter
 from core.clip.model import ClipModel
-from core.clip.pretrained import BaseImporter
 from core.clip.weights import AT_ONCE, load, publish, read_state
 from core.domain.registry.version import Weights
 from core.domain.values import Digest, Json

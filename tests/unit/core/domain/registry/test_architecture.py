@@ -11,8 +11,8 @@ import open_clip
 import pytest
 import torch
 
+from core.clip.bases.tower_check import require_features
 from core.clip.model import empty_network
-from core.clip.tower_smoke_test import require_features
 from core.domain.recipes.choices import Method, Vocabulary
 from core.domain.recipes.recipe import Recipe
 from core.domain.registry.architecture import (

@@ -1,9 +1,9 @@
 """What the API knows of open_clip without having it."""
 
-from core.clip.catalogue import to_text
+from core.clip.bases.catalogue import to_text
 from core.use_cases.registry.bases import CATALOGUE
 
 
 def test_the_committed_catalogue_is_that_of_the_installed_open_clip() -> None:
     committed = CATALOGUE.read_text("utf-8")
-    assert committed == to_text(), f"python -m core.clip.catalogue > {CATALOGUE}"
+    assert committed == to_text(), f"python -m core.clip.bases.catalogue > {CATALOGUE}"

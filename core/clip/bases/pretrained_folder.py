@@ -8,9 +8,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from core.clip.download import read_through
+from core.clip.bases.download import read_through
+from core.clip.bases.tower_check import require_features
 from core.clip.model import empty_network
-from core.clip.tower_smoke_test import require_features
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.domain.registry.architecture import VOCABULARY, require_trainable
 from core.domain.registry.weights_file import weights_file
@@ -18,7 +18,7 @@ from core.domain.values import Json
 from core.errors import BaseUnknown
 from core.ports import BytesCallback, ignore_bytes
 
-BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
+BUNDLED = Path(__file__).parents[3] / "models" / "tiny"
 
 
 def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:

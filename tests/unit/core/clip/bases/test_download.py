@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.clip.download import read_while_growing
-from core.clip.pretrained import read_pretrained
+from core.clip.bases.download import read_while_growing
+from core.clip.bases.pretrained import read_pretrained
 from core.domain.values import Digest, Json
 from core.errors import CancelRequested, StorageFull
 

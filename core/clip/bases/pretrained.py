@@ -7,9 +7,9 @@ from typing import Any
 import open_clip
 from torch import nn
 
-from core.clip.download import read_while_growing
-from core.clip.pretrained_folder import BUNDLED, read_folder
-from core.clip.tower_smoke_test import require_features
+from core.clip.bases.download import read_while_growing
+from core.clip.bases.pretrained_folder import BUNDLED, read_folder
+from core.clip.bases.tower_check import require_features
 from core.clip.weights import publish
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.architecture import require_trainable
