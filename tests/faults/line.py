@@ -23,7 +23,7 @@ from core.use_cases.datasets.datasets import create_dataset, receive_file
 from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.record_uploads import record_uploads
 from core.use_cases.datasets.suites import create_policy, create_suite, ensure_default_policy
-from core.use_cases.registry.roll_back import roll_back
+from core.use_cases.registry.aliases.roll_back import roll_back
 from core.use_cases.registry.stored_weights import require_weights
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER

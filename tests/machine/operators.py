@@ -25,8 +25,8 @@ from core.errors import (
 )
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.operations.maintenance import forget_old_traces
-from core.use_cases.registry.promote import promote
-from core.use_cases.registry.roll_back import roll_back
+from core.use_cases.registry.aliases.promote import promote
+from core.use_cases.registry.aliases.roll_back import roll_back
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 from tests.machine.world import ALIAS

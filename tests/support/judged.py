@@ -14,9 +14,9 @@ from core.domain.registry.version import Model
 from core.domain.values import Digest
 from core.ports import Monitor
 from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.registry.promote import promote
+from core.use_cases.registry.aliases.promote import promote
+from core.use_cases.registry.aliases.roll_back import roll_back
 from core.use_cases.registry.reports import read_report
-from core.use_cases.registry.roll_back import roll_back
 from tests.support.factories import TESTER, a_policy
 from tests.support.scene import Scene, answered
 

@@ -20,9 +20,9 @@ from core.domain.registry.alias import Alias, AliasMove
 from core.domain.registry.promotion import role_to_override
 from core.domain.registry.version import Version
 from core.errors import PerennialError
-from core.use_cases.registry.promote import promote
+from core.use_cases.registry.aliases.promote import promote
+from core.use_cases.registry.aliases.roll_back import roll_back, target_of
 from core.use_cases.registry.reports import scores_of
-from core.use_cases.registry.roll_back import roll_back, target_of
 
 router = APIRouter(
     prefix=f"{PAGES}/models/{{model}}/aliases/{{alias}}",

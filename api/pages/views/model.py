@@ -17,7 +17,7 @@ from core.domain.access.roles import Role
 from core.domain.registry.alias import PRODUCTION
 from core.domain.registry.version import Model, Version
 from core.ports import UnitOfWork
-from core.use_cases.registry.roll_back import can_go_back
+from core.use_cases.registry.aliases.roll_back import can_go_back
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -17,8 +17,8 @@ from core.domain.access.roles import Role
 from core.domain.registry.alias import Alias
 from core.ports import UnitOfWork
 from core.use_cases.deletion import delete_alias as deletion
-from core.use_cases.registry.promote import promote
-from core.use_cases.registry.roll_back import roll_back
+from core.use_cases.registry.aliases.promote import promote
+from core.use_cases.registry.aliases.roll_back import roll_back
 
 router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 

@@ -24,7 +24,7 @@ from core import errors
 from core.domain.access.roles import Role
 from core.domain.values import PredictionId
 from core.ports import Platform
-from core.use_cases.registry.start_trial import start_trial
+from core.use_cases.registry.aliases.start_trial import start_trial
 from core.use_cases.trials.end_trial import stop_trial
 from core.use_cases.trials.label_predictions import label_predictions
 

@@ -21,7 +21,7 @@ from core.errors import ArtifactMissing
 from core.ports import Evaluator, Monitor, Platform
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
 from core.use_cases.evaluation.stored_answers import damaged_in, read_each
-from core.use_cases.registry.auto_promote import promote_if_passed
+from core.use_cases.registry.aliases.auto_promote import promote_if_passed
 
 
 def evaluate_version(

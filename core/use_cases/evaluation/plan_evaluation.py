@@ -17,9 +17,9 @@ from core.domain.registry.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.datasets.manifests import read_remaining
+from core.use_cases.registry.aliases.promotion_requirements import leads_back, line_beside
 from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import pinned_model, suites_of
-from core.use_cases.registry.promotion_requirements import leads_back, line_beside
 
 
 def plan_evaluation(

@@ -6,8 +6,8 @@ from core.domain.recipes.prompt import PromptTemplate
 from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Version, VersionStatus
 from core.ports import Importer, Monitor, Platform
+from core.use_cases.registry.aliases.move_alias import move_alias
 from core.use_cases.registry.import_outcome import require_no_root
-from core.use_cases.registry.move_alias import move_alias
 
 
 def import_model(

@@ -9,7 +9,7 @@ from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.domain.access.roles import Role
 from core.domain.gate.policy import Verdict
 from core.use_cases.access.keys import create_key, revoke_key
-from core.use_cases.registry.promote import promote
+from core.use_cases.registry.aliases.promote import promote
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service

@@ -26,7 +26,7 @@ from core.ports import AuditFilter, Monitor
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.datasets.stored_images import stored_form
 from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.promote import promote
+from core.use_cases.registry.aliases.promote import promote
 from core.use_cases.storage.reachability import expand, roots_of
 from core.use_cases.training.order_update import order_update
 from tests.support.erasures import entry_of, erase, followed, order

@@ -20,8 +20,8 @@ from core.errors import (
 from core.use_cases.datasets.suites import create_policy
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest, cancel_job
+from core.use_cases.registry.aliases.move_alias import move_alias
 from core.use_cases.registry.create_model import create_model
-from core.use_cases.registry.move_alias import move_alias
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from tests.support.factories import NOW, TESTER, a_policy, digest

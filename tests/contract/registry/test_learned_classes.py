@@ -15,8 +15,8 @@ from core.use_cases.inference.classify import (
     classification_of,
     known_classes,
 )
+from core.use_cases.registry.aliases.move_alias import move_alias
 from core.use_cases.registry.model_reference import learned_classes, resolve
-from core.use_cases.registry.move_alias import move_alias
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 

@@ -10,7 +10,7 @@ import pytest
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
 from core.domain.trials.trial import Trial, TrialMode
-from core.use_cases.registry.start_trial import start_trial
+from core.use_cases.registry.aliases.start_trial import start_trial
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.judged import go_live

@@ -15,7 +15,7 @@ from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.deletion.delete_alias import delete_alias
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.operations.maintenance import end_cancelled_jobs
-from core.use_cases.registry.move_alias import move_alias
+from core.use_cases.registry.aliases.move_alias import move_alias
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.judged import CATS, SUITES, a_judged_model, knowing, update

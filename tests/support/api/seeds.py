@@ -7,7 +7,7 @@ from core.domain.registry.version import Model, TensorEntry, Version, VersionSta
 from core.domain.values import Digest, Json, canonical_json
 from core.ports import Platform
 from core.use_cases.datasets.suites import DEFAULT_POLICY
-from core.use_cases.registry.move_alias import move_alias
+from core.use_cases.registry.aliases.move_alias import move_alias
 from tests.support.factories import NOW, a_job, a_model, a_version
 
 

@@ -14,8 +14,8 @@ from core.domain.datasets.split import Side
 from core.domain.jobs.job import JobStatus
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.registry.promote import promote
-from core.use_cases.registry.roll_back import roll_back
+from core.use_cases.registry.aliases.promote import promote
+from core.use_cases.registry.aliases.roll_back import roll_back
 from tests.support.factories import (
     NOW,
     TESTER,

@@ -31,7 +31,7 @@ from core.domain.trials.trial import LARGEST_SHARE, Trial, TrialMode
 from core.domain.values import ModelId
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
 from core.ports import UnitOfWork
-from core.use_cases.registry.start_trial import start_trial
+from core.use_cases.registry.aliases.start_trial import start_trial
 from core.use_cases.trials.end_trial import stop_trial
 
 router = APIRouter(

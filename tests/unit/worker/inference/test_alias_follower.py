@@ -15,7 +15,7 @@ from core.domain.values import Digest, ModelId
 from core.errors import ArtifactsUnavailable
 from core.ports import Platform
 from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.registry.move_alias import move_alias
+from core.use_cases.registry.aliases.move_alias import move_alias
 from tests.support.api.seeds import a_root
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
 from tests.unit.worker.inference.conftest import store, weights_of

@@ -6,8 +6,8 @@ from core.domain.registry.promotion import require_promotable, role_to_override
 from core.domain.values import clean_name
 from core.errors import FieldInvalid
 from core.ports import Platform
-from core.use_cases.registry.move_alias import move_alias
-from core.use_cases.registry.promotion_requirements import answered_by, in_force
+from core.use_cases.registry.aliases.move_alias import move_alias
+from core.use_cases.registry.aliases.promotion_requirements import answered_by, in_force
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
 

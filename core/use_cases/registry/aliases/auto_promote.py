@@ -10,8 +10,8 @@ from core.domain.registry.version import Version
 from core.domain.values import Json
 from core.errors import EvaluationStale, LearnedErasedImages, StaleBase, StaleRevision
 from core.ports import Platform, UnitOfWork
-from core.use_cases.registry.move_alias import move_alias
-from core.use_cases.registry.promotion_requirements import in_force
+from core.use_cases.registry.aliases.move_alias import move_alias
+from core.use_cases.registry.aliases.promotion_requirements import in_force
 
 
 def promote_if_passed(

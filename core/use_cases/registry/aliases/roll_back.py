@@ -18,7 +18,7 @@ from core.domain.registry.promotion import require_override, role_to_override
 from core.domain.values import ModelId
 from core.errors import FieldInvalid
 from core.ports import Platform, UnitOfWork
-from core.use_cases.registry.move_alias import move_alias
+from core.use_cases.registry.aliases.move_alias import move_alias
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
 
