@@ -16,7 +16,7 @@ from worker.inference.byte_limited_cache import ByteLimitedCache
 class ModelCache:
     """Loaded versions by digest, verified at every load; the least recently used are evicted.
 
-    `prepare` is called with each version before it counts as loaded.
+    `prepare` is called with each version before it counts as loaded, and returns what is served.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class ModelCache:
         device: torch.device,
         *,
         max_bytes: int,
-        prepare: Callable[[ClipModel], object] = lambda _: None,
+        prepare: Callable[[ClipModel], ClipModel] = lambda model: model,
     ) -> None:
         self._artifacts = artifacts
         self._device = device
@@ -61,7 +61,6 @@ class ModelCache:
     def _load(self, digest: Digest) -> ClipModel:
         size = self.size_of(digest)
         self._models.make_room(size)  # before the new version takes memory
-        model = load(digest, self._artifacts, self._device).freeze()
-        self._prepare(model)
+        model = self._prepare(load(digest, self._artifacts, self._device).freeze())
         self._models.put(digest, model, size)
         return model

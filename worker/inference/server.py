@@ -19,7 +19,8 @@ from worker.inference.batcher import MicroBatcher
 from worker.inference.classifier import Classifier
 from worker.inference.model_cache import ModelCache
 from worker.inference.text_features import TextFeatures
-from worker.inference.warm_up import warm_up
+from worker.inference.traced_model import Traces
+from worker.inference.warm_up import prepare
 
 KEEP_ALIVE_S = 75  # longer than the API keeps idle connections, so that none ends under a request
 
@@ -32,12 +33,12 @@ def make_app(platform: Platform) -> Starlette:
     settings = platform.settings
     require_key(settings)
     text_bytes = settings.inference_memory_bytes // 8
-    batcher = MicroBatcher()
+    batcher, traces = MicroBatcher(), Traces()
     models = ModelCache(
         platform.artifacts,
         torch.device(settings.device),
         max_bytes=settings.inference_memory_bytes - text_bytes,
-        prepare=lambda model: batcher.run(partial(warm_up, model)).result(),
+        prepare=lambda model: batcher.run(partial(prepare, model, traces)).result(),
     )
     texts = TextFeatures(batcher, max_bytes=text_bytes)
     follower = AliasFollower(platform, models)

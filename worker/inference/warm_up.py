@@ -4,6 +4,14 @@ import torch
 
 from core.clip.model import ClipModel
 from core.inference_limits import MAX_IMAGES
+from worker.inference.traced_model import Traces
+
+
+def prepare(model: ClipModel, traces: Traces) -> ClipModel:
+    """Return a version as it is served, warmed up."""
+    served = traces.apply(model)
+    warm_up(served)
+    return served
 
 
 def warm_up(model: ClipModel) -> None:

@@ -201,14 +201,15 @@ def test_a_version_is_run_once_before_it_counts_as_loaded(platform: Platform) ->
     digest = store(platform, 1)
     passes: list[tuple[list[Digest], torch.Size]] = []
 
-    def prepare(model: ClipModel) -> None:
+    def prepared(model: ClipModel) -> ClipModel:
         def note(_: object, inputs: tuple[Tensor]) -> None:
             passes.append((models.digests(), inputs[0].shape))
 
         model.visual.register_forward_pre_hook(note)
         warm_up(model)
+        return model
 
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9, prepare=prepare)
+    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9, prepare=prepared)
     models.get(digest)
     models.get(digest)
     assert passes == [([], torch.Size([1, 3, 16, 16]))]

@@ -1,0 +1,127 @@
+"""Versions that encode images in one call, without Python between the operations."""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.clip.model import ClipModel
+
+log = logging.getLogger(__name__)
+
+MAX_WEIGHTS = 30_000_000  # of an image tower; a larger one computes far longer than Python takes
+EXAMPLES = 2  # images that a trace is made from
+COMPARED = (1, 3, 1, 4)  # images of calls that are compared; torch changes a trace until the third
+
+Trace = Callable[[Tensor, Sequence[Tensor]], Tensor]  # of pixels and the image tower's tensors
+
+
+class TracedModel(ClipModel):
+    """A version that encodes images by the trace of its architecture, with its own tensors."""
+
+    def __init__(self, model: ClipModel, trace: Trace) -> None:
+        super().__init__(network=model.network, config=model.config)
+        self._trace = trace
+        self._tensors = list(_tensors(model).values())
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Return what `ClipModel.encode_images` returns, to the bit."""
+        return self._trace(pixels, self._tensors)
+
+
+class Traces:
+    """Traces of architectures with small image towers on a CPU.
+
+    All versions of an architecture share a trace, because torch keeps each as long as the process.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, Trace | None] = {}
+        self._making = Lock()
+
+    def apply(self, model: ClipModel) -> ClipModel:
+        """Return a version that gives the same features sooner, or this one.
+
+        A trace is used only if it gives the very features that it was made from.
+        """
+        tensors = _tensors(model)
+        if model.device.type != "cpu" or sum(map(Tensor.numel, tensors.values())) > MAX_WEIGHTS:
+            return model
+        parts = model.config["model_cfg"], model.config.get("preprocess_cfg")
+        key = json.dumps(parts, sort_keys=True)
+        with self._making:
+            if key not in self._made:
+                self._made[key] = _exact_trace(model, tensors)
+            trace = self._made[key]
+        return model if trace is None else TracedModel(model, trace)
+
+
+def _tensors(model: ClipModel) -> Mapping[str, Tensor]:
+    """Return the parameters and buffers of the image tower."""
+    return dict([*model.visual.named_parameters(), *model.visual.named_buffers()])
+
+
+def _exact_trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Trace | None:
+    """Return a trace, or None if there can be none or it gives other features."""
+    try:
+        with torch.inference_mode():
+            trace = _trace(model, tensors)
+            given = TracedModel(model, trace)
+            for count in COMPARED:
+                pixels = _noise(model, count)
+                if not torch.equal(given.encode_images(pixels), model.encode_images(pixels)):
+                    log.warning("a trace gives other features: images are encoded without it")
+                    return None
+    except Exception:  # an operation that cannot be traced, or a torch that traces no more
+        log.warning("an image tower cannot be traced", exc_info=True)
+        return None
+    return trace
+
+
+def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Trace:
+    shell = _copy_sharing_tensors(model)
+    places = [_place(shell, name) for name in tensors]
+    for owner, attribute in places:
+        delattr(owner, attribute)  # a parameter's place takes no plain tensor
+
+    def encode(pixels: Tensor, given: Sequence[Tensor]) -> Tensor:
+        for (owner, attribute), tensor in zip(places, given, strict=True):
+            setattr(owner, attribute, tensor)
+        features = shell.encode_images(pixels)
+        for owner, attribute in places:  # torch keeps this function, which is to keep no weights
+            delattr(owner, attribute)
+        return features
+
+    with warnings.catch_warnings():
+        # Tracing is deprecated, but what is to follow takes seconds for each version. It also warns
+        # of constants, which are those of the architecture.
+        warnings.simplefilter("ignore")
+        example: Any = _noise(model, EXAMPLES), list(tensors.values())
+        trace: Trace = torch.jit.trace(encode, example, check_trace=False)  # type: ignore[no-untyped-call]
+    return trace
+
+
+def _copy_sharing_tensors(model: ClipModel) -> ClipModel:
+    """Return a copy of a version that shares its tensors."""
+    everything = [*model.network.parameters(), *model.network.buffers()]
+    network = copy.deepcopy(model.network, {id(tensor): tensor for tensor in everything})
+    return ClipModel(network=network, config=model.config)
+
+
+def _place(model: ClipModel, name: str) -> tuple[nn.Module, str]:
+    """Return the module of the image tower that has a tensor, and its name there."""
+    owner, _, attribute = name.rpartition(".")
+    return model.visual.get_submodule(owner), attribute
+
+
+def _noise(model: ClipModel, count: int) -> Tensor:
+    """Return random pixels (images, 3, height, width)."""
+    made = torch.Generator().manual_seed(count)
+    height, width = model.preprocess.size
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=made)
